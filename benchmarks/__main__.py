@@ -1,0 +1,51 @@
+"""``python -m benchmarks``: run the race and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from .race import run
+from .report import markdown, replace_between_marks, rich_table
+from .workloads import COLUMNS, select
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default="*", help="rows, as comma-separated shell patterns: 'matmul-*,add'")
+    parser.add_argument("--columns", default=",".join(COLUMNS), help="comma-separated, of: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each peer (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn (%(default)s)")
+    parser.add_argument("--markdown", type=Path, help="put the table between the marks of this Markdown file")
+    parser.add_argument("--json", type=Path, help="write the medians to this file")
+    options = parser.parse_args()
+    columns = [c for c in COLUMNS if c in options.columns.split(",")]
+    workloads = select(options.only)
+    if not workloads or not columns:
+        parser.error("nothing to measure: see --only and --columns")
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(workloads))
+        done = iter(range(len(workloads)))
+        results = run(
+            workloads,
+            columns,
+            options.rounds,
+            options.seconds,
+            lambda label: progress.update(task, description=label, completed=next(done)),
+        )
+    Console().print(rich_table(workloads, results, columns))
+    if options.markdown:
+        replace_between_marks(options.markdown, markdown(workloads, results, columns))
+    if options.json:
+        options.json.write_text(json.dumps(asdict(results), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Who runs when: every peer in a process of its own, in turns, so that what disturbs the machine disturbs them all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from .environments import ROOT, interpreter
+from .workloads import COLUMNS, Workload
+
+__all__ = ["PeerFailed", "Results", "run"]
+
+FIRST_CALLS = 3  # fresh processes of which the median is taken
+SETTLE_SECONDS = 0.05  # idle threads of the peer before go to sleep
+
+
+class PeerFailed(Exception):
+    """A peer's process ended, or could not be started; the message ends with what it printed last."""
+
+
+@dataclass(slots=True)
+class Results:
+    """``values[workload key][column]``: seconds, or bytes; ``failures`` the same with the reason in their place.
+
+    ``read_seconds[bytes]`` is what the machine needs to read so many bytes: caches make it depend on how many.
+    """
+
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    failures: dict[str, dict[str, str]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    read_seconds: dict[float, float] = field(default_factory=dict)
+
+
+class Worker:
+    """One running peer."""
+
+    def __init__(self, column: str, compiled: bool, threads: int, caches: str | None = None):
+        module, environment = COLUMNS[column]
+        mode = "compiled" if compiled else "eager"
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
+        self.process = subprocess.Popen(
+            [interpreter(environment), "-m", "benchmarks.worker", module, mode, str(threads)],
+            cwd=ROOT,
+            env=_environment(threads, caches),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        hello = self._answer()
+        self.version: str = hello["version"]
+        self.import_time: float = hello["import"]
+
+    def prepare(self, workload: Workload, warm_up: bool = True) -> float:
+        """Set the workload up and run it once; the seconds of that first call."""
+        return self._ask(do="prepare", function=workload.function, arguments=workload.arguments, warm_up=warm_up)
+
+    def sample(self, seconds: float) -> list[float]:
+        """Times of one call each, measured for about ``seconds``."""
+        return self._ask(do="sample", seconds=seconds)
+
+    def memory(self) -> float:
+        """Peak resident bytes until now."""
+        return self._ask(do="memory")
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def _ask(self, **request: Any) -> Any:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # the answer says why
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            lines = self.errors.read().strip().splitlines()
+            raise PeerFailed(lines[-1] if lines else f"the process ended with status {self.process.returncode}")
+        return json.loads(line)
+
+
+def _environment(threads: int, caches: str | None) -> dict[str, str]:
+    """The variables of a peer's process: thread counts, and where the disk caches are."""
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        env[name] = str(threads)
+    env["JAX_PLATFORMS"] = "cpu"
+    if caches is not None:
+        env["WEFT_CACHE_DIR"] = os.path.join(caches, "weft")
+        env["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(caches, "inductor")
+        env["JAX_COMPILATION_CACHE_DIR"] = os.path.join(caches, "jax")
+        env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        env["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    return env
+
+
+def _is_compiled(column: str, workload: Workload) -> bool:
+    return workload.compiled if column == "Weft" else column == "torch.compile"
+
+
+class Race:
+    """One run of the benchmark; processes that measure times stay alive from row to row."""
+
+    def __init__(self, rounds: int, seconds: float):
+        self.rounds, self.seconds = rounds, seconds
+        self.results = Results()
+        self.workers: dict[tuple[str, bool, int], Worker] = {}
+
+    def measure(self, workload: Workload, columns: Iterable[str]) -> None:
+        """Fill in the row of one workload."""
+        by_kind: dict[str, Callable[[Workload, list[str]], None]] = {
+            "time": self._times,
+            "first call": self._first_calls,
+            "import": self._imports,
+            "memory": self._memory,
+        }
+        self.results.values[workload.key] = {}
+        self.results.failures[workload.key] = {}
+        by_kind[workload.measure](workload, list(columns))
+
+    def measure_reading(self, workload: Workload) -> None:
+        """How long the machine takes to read the bytes of ``workload`` once, measured with NumPy."""
+        probe = Workload(
+            "read", "", "read_memory", ("NumPy",), {"n": int(workload.bytes) // 4}, threads=workload.threads
+        )
+        self.measure(probe, ["NumPy"])
+        row = self.results.values.pop(probe.key)
+        if row:
+            self.results.read_seconds[workload.bytes] = row["NumPy"]
+
+    def close(self) -> None:
+        """End every process."""
+        for worker in self.workers.values():
+            worker.close()
+        self.workers.clear()
+
+    def _times(self, workload: Workload, columns: list[str]) -> None:
+        samples: dict[str, list[float]] = {}
+        for column in columns:
+            with self._failure(workload, column):
+                self._worker(column, workload).prepare(workload)
+                samples[column] = []
+        for _ in range(self.rounds):
+            for column in list(samples):
+                time.sleep(SETTLE_SECONDS)
+                with self._failure(workload, column, samples):
+                    samples[column] += self._worker(column, workload).sample(self.seconds)
+        self.results.values[workload.key] = {column: median(times) for column, times in samples.items()}
+
+    def _first_calls(self, workload: Workload, columns: list[str]) -> None:
+        for column in columns:
+            with self._failure(workload, column), tempfile.TemporaryDirectory() as shared:
+                if not workload.cold:
+                    self._first_call(workload, column, shared)
+                times = []
+                for _ in range(FIRST_CALLS):
+                    with tempfile.TemporaryDirectory() as empty:
+                        times.append(self._first_call(workload, column, empty if workload.cold else shared))
+                self.results.values[workload.key][column] = median(times)
+
+    def _first_call(self, workload: Workload, column: str, caches: str) -> float:
+        worker = self._start(column, workload, caches)
+        try:
+            return worker.prepare(workload, warm_up=False)
+        finally:
+            worker.close()
+
+    def _imports(self, workload: Workload, columns: list[str]) -> None:
+        samples: dict[str, list[float]] = {}
+        for _ in range(self.rounds):
+            for column in columns:
+                with self._failure(workload, column):
+                    worker = self._start(column, workload)
+                    worker.close()
+                    samples.setdefault(column, []).append(worker.import_time)
+        self.results.values[workload.key] = {column: median(times) for column, times in samples.items()}
+
+    def _memory(self, workload: Workload, columns: list[str]) -> None:
+        for column in columns:
+            with self._failure(workload, column):
+                worker = self._start(column, workload)
+                try:
+                    worker.prepare(workload)
+                    self.results.values[workload.key][column] = worker.memory()
+                finally:
+                    worker.close()
+
+    def _start(self, column: str, workload: Workload, caches: str | None = None) -> Worker:
+        worker = Worker(column, _is_compiled(column, workload), workload.threads, caches)
+        self.results.versions[column] = worker.version
+        return worker
+
+    def _worker(self, column: str, workload: Workload) -> Worker:
+        key = (column, _is_compiled(column, workload), workload.threads)
+        if key not in self.workers:
+            self.workers[key] = self._start(column, workload)
+        return self.workers[key]
+
+    def _failure(self, workload: Workload, column: str, samples: dict[str, list[float]] | None = None) -> _Failure:
+        return _Failure(self, workload, column, samples)
+
+
+class _Failure:
+    """A peer that fails leaves a hole in its row, with the reason, and the race goes on."""
+
+    def __init__(self, race: Race, workload: Workload, column: str, samples: dict[str, list[float]] | None):
+        self.race, self.workload, self.column, self.samples = race, workload, column, samples
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
+        if not isinstance(error, PeerFailed):
+            return False
+        failures = self.race.results.failures.setdefault(self.workload.key, {})
+        failures[self.column] = str(error)
+        if self.samples is not None:
+            self.samples.pop(self.column, None)
+        key = (self.column, _is_compiled(self.column, self.workload), self.workload.threads)
+        worker = self.race.workers.pop(key, None)
+        if worker is not None:
+            worker.close()
+        return True
+
+
+def run(
+    workloads: list[Workload], columns: list[str], rounds: int, seconds: float, step: Callable[[str], None]
+) -> Results:
+    """Measure every workload with those of its peers that ``columns`` names; ``step(label)`` is called before each."""
+    race = Race(rounds, seconds)
+    try:
+        for workload in workloads:
+            step(workload.label)
+            if workload.bytes and not workload.flops and workload.bytes not in race.results.read_seconds:
+                race.measure_reading(workload)
+            race.measure(workload, [c for c in columns if c == "Weft" or c in workload.peers])
+    finally:
+        race.close()
+    return race.results

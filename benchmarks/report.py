@@ -1,0 +1,139 @@
+"""The table: for the terminal, and as Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from rich.table import Table
+
+from .race import Results
+from .workloads import COLUMNS, Workload
+
+__all__ = ["machine", "markdown", "replace_between_marks", "rich_table"]
+
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+
+
+def machine() -> str:
+    """The processor's name and the number of CPUs that this process may use."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cpus} CPUs, {platform.system()}, Python {platform.python_version()}"
+
+
+def header(columns: list[str]) -> list[str]:
+    """Titles of the table's columns."""
+    return ["", *columns, "best peer / Weft", "goal", "of the roof"]
+
+
+def rows(workloads: list[Workload], results: Results, columns: list[str]) -> list[list[str]]:
+    """The table's cells; a ratio above 1 means that Weft is ahead."""
+    return [_row(workload, results, columns, _peak_flops(workloads, results)) for workload in workloads]
+
+
+def _row(workload: Workload, results: Results, columns: list[str], peak: dict[int, float]) -> list[str]:
+    values = results.values.get(workload.key, {})
+    failures = results.failures.get(workload.key, {})
+    cells = [
+        quantity(values[c], workload.measure) if c in values else ("failed" if c in failures else "") for c in columns
+    ]
+    ours = values.get("Weft")
+    best = min((values[c] for c in values if c != "Weft"), default=None)
+    ratio = f"{best / ours:.2f}" if ours and best else ""
+    if isinstance(workload.goal, str):
+        bound = values.get(workload.goal)
+    else:
+        bound = workload.goal if workload.goal is not None else best
+    goal = quantity(bound, workload.measure) if bound else ""
+    if ours and bound:
+        goal += " met" if ours <= bound else " missed"
+    return [workload.label, *cells, ratio, goal, _of_the_roof(workload, results, peak)]
+
+
+def quantity(value: float, measure: str) -> str:
+    """Three digits and a unit."""
+    if measure == "memory":
+        return f"{value / (1 << 20):.0f} MiB"
+    scale, unit = next(((s, u) for s, u in UNITS if value >= s), UNITS[-1])
+    scaled = value / scale
+    return f"{scaled:.{0 if scaled >= 100 else 1 if scaled >= 10 else 2}f} {unit}"
+
+
+def _peak_flops(workloads: list[Workload], results: Results) -> dict[int, float]:
+    """Threads -> the most operations a second that any library reached in a matmul."""
+    peak: dict[int, float] = {}
+    for workload in workloads:
+        if workload.function == "matmul":
+            for value in results.values.get(workload.key, {}).values():
+                peak[workload.threads] = max(peak.get(workload.threads, 0.0), workload.flops / value)
+    return peak
+
+
+def _of_the_roof(workload: Workload, results: Results, peak: dict[int, float]) -> str:
+    """The least time that the machine needs for the arithmetic or the memory traffic, over Weft's time."""
+    ours = results.values.get(workload.key, {}).get("Weft")
+    if workload.flops:
+        floor = workload.flops / peak[workload.threads] if workload.threads in peak else None
+    else:
+        floor = results.read_seconds.get(workload.bytes)
+    return f"{100 * floor / ours:.0f} %" if ours and floor else ""
+
+
+def notes(workloads: list[Workload], results: Results) -> list[str]:
+    """What stands below the table: the machine, the versions, the roof, the failures."""
+    versions = {COLUMNS[c][1]: f"{COLUMNS[c][1]} {v}" for c, v in sorted(results.versions.items())}
+    lines = [f"{machine()}; {', '.join(versions.values())}."]
+    roof = [
+        f"{flops / 1e9:.0f} GFLOP/s ({n} thread{'s' * (n > 1)})"
+        for n, flops in sorted(_peak_flops(workloads, results).items())
+    ]
+    roof += [f"{n / s / 1e9:.0f} GB/s ({n / (1 << 20):.0f} MiB)" for n, s in sorted(results.read_seconds.items())]
+    if roof:
+        lines.append(
+            f"The roof, measured in the same run: {', '.join(roof)} (the best matmul of all; reading with NumPy)."
+        )
+    for workload in workloads:
+        for column, reason in results.failures.get(workload.key, {}).items():
+            lines.append(f"{column} failed at {workload.label}: {reason}")
+    return lines
+
+
+def rich_table(workloads: list[Workload], results: Results, columns: list[str]) -> Table:
+    """The table for the terminal."""
+    first, *others = header(columns)
+    table = Table(caption="\n".join(notes(workloads, results)), caption_justify="left")
+    table.add_column(first)
+    for title in others:
+        table.add_column(title, justify="right")
+    for row in rows(workloads, results, columns):
+        table.add_row(*row)
+    return table
+
+
+def markdown(workloads: list[Workload], results: Results, columns: list[str]) -> str:
+    """The table as GitHub Markdown."""
+    titles = header(columns)
+    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *rows(workloads, results, columns)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n" + "\n".join(notes(workloads, results)) + "\n"
+
+
+def replace_between_marks(path: Path, text: str) -> None:
+    """Put ``text`` between the two marks of a Markdown file.
+
+    Raises:
+        ValueError: the file has no such marks.
+    """
+    page = path.read_text()
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise ValueError(f"{path} must hold {BEGIN} and {END} once each")
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")

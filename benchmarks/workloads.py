@@ -1,0 +1,135 @@
+"""What is measured: one row of the table each. The peers' files hold a function of the same name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from itertools import pairwise
+
+__all__ = ["COLUMNS", "MLP", "Workload", "select"]
+
+# column -> (module in benchmarks/peers, environment)
+COLUMNS = {
+    "Weft": ("weft_cpu", "weft"),
+    "PyTorch eager": ("pytorch", "torch"),
+    "torch.compile": ("pytorch", "torch"),
+    "JAX jit": ("jax_jit", "jax"),
+    "NumPy": ("numpy_blas", "numpy"),
+}
+EAGER = ("PyTorch eager",)
+COMPILED = ("torch.compile", "JAX jit")
+BLAS = ("PyTorch eager", "JAX jit", "NumPy")
+
+MLP = (784, 512, 256, 10)
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A row: ``function`` of a peer's file called with ``arguments``; ``compiled`` is the mode that Weft runs in.
+
+    ``measure`` is ``time`` (of one call), ``first call`` (in a fresh process, with its disk caches ``cold`` or warm),
+    ``import`` (a fresh process's) or ``memory`` (its peak, resident). ``flops`` and ``bytes`` are the least that one
+    call must do; ``goal`` is the time in seconds, or the peer, that Weft must not exceed: None is the
+    best peer.
+    """
+
+    key: str
+    label: str
+    function: str
+    peers: tuple[str, ...]
+    arguments: dict[str, int] = field(default_factory=dict)
+    compiled: bool = False
+    threads: int = 2
+    measure: str = "time"
+    cold: bool = False
+    flops: float = 0.0
+    bytes: float = 0.0
+    goal: float | str | None = None
+
+
+def _mlp_flops() -> float:
+    """Forward, weight gradients, and input gradients of every layer but the first."""
+    products = [2.0 * BATCH * a * b for a, b in pairwise(MLP)]
+    return 3 * sum(products) - products[0]
+
+
+def _matmul(n: int, threads: int) -> Workload:
+    return Workload(
+        key=f"matmul-{n}-{threads}t",
+        label=f"matmul {n} x {n}, {threads} thread{'s' * (threads > 1)}",
+        function="matmul",
+        peers=BLAS,
+        arguments={"n": n},
+        threads=threads,
+        flops=2.0 * n**3,
+        bytes=3 * 4.0 * n**2,
+    )
+
+
+def _table() -> list[Workload]:
+    elements = 1 << 24
+    gelu = {"arguments": {"n": elements}, "bytes": 3 * 4.0 * elements}
+    return [
+        Workload("add", "x + y, 10 floats, eager", "add", (*EAGER, "NumPy"), goal="PyTorch eager"),
+        Workload("add-grad", "x + y, 10 floats, recorded, eager", "add_recorded", EAGER),
+        Workload("chain", "20 ops on 10 floats, forward and backward, eager", "chain", EAGER),
+        Workload("small-step-eager", "2-8-1 step, SGD, eager", "small_step", EAGER),
+        Workload("small-step-compiled", "2-8-1 step, SGD, compiled", "small_step", COMPILED, compiled=True, goal=10e-6),
+        *(_matmul(n, threads) for n in (64, 128, 256, 512, 1024, 2048) for threads in (1, 2)),
+        Workload(
+            "batched",
+            "matmul 32 x (128 x 128 @ 128 x 64)",
+            "batched_matmul",
+            BLAS,
+            flops=2.0 * 32 * 128 * 128 * 64,
+            bytes=4.0 * 32 * (128 * 128 + 2 * 128 * 64),
+        ),
+        Workload("matvec", "4096 x 4096 @ vector", "matvec", BLAS, arguments={"n": 4096}, bytes=4.0 * 4096**2),
+        Workload("gelu-eager", "gelu(a * b + c).sum(), 16 M, eager", "gelu_sum", EAGER, **gelu),
+        Workload("gelu-compiled", "gelu(a * b + c).sum(), 16 M, compiled", "gelu_sum", COMPILED, compiled=True, **gelu),
+        Workload("mlp-eager", "MLP 784-512-256-10 step, Adam, eager", "mlp_step", EAGER, flops=_mlp_flops()),
+        Workload(
+            "mlp-compiled",
+            "MLP 784-512-256-10 step, Adam, compiled",
+            "mlp_step",
+            (*EAGER, *COMPILED),
+            compiled=True,
+            flops=_mlp_flops(),
+        ),
+        Workload(
+            "first-cold",
+            "first call of the MLP step, cold caches",
+            "mlp_step",
+            COMPILED,
+            compiled=True,
+            measure="first call",
+            cold=True,
+            goal=1.0,
+        ),
+        Workload(
+            "first-warm",
+            "first call of the MLP step, warm disk cache",
+            "mlp_step",
+            COMPILED,
+            compiled=True,
+            measure="first call",
+            goal=0.15,
+        ),
+        Workload("import", "import", "", (*EAGER, "JAX jit"), measure="import", goal=0.25),
+        Workload(
+            "memory",
+            "peak memory of the MLP step",
+            "mlp_step",
+            (*EAGER, *COMPILED),
+            compiled=True,
+            measure="memory",
+            goal="PyTorch eager",
+        ),
+    ]
+
+
+def select(pattern: str) -> list[Workload]:
+    """The rows whose key matches one of the comma-separated shell patterns."""
+    patterns = pattern.split(",")
+    return [w for w in _table() if any(fnmatch(w.key, p) for p in patterns)]

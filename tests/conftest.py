@@ -1,0 +1,35 @@
+"""What every test may ask for: a tool that is not Python's, hypothesis without a clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow machine is not a failing test, and the same commit gives the same answer twice.
+settings.register_profile(
+    "weft", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("weft")
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """``require_tool(name)``: the path of a program; without it the test is skipped.
+
+    With WEFT_REQUIRE_TOOLS=1 in the environment (as in CI, which installs the tools) it fails instead.
+    """
+
+    def require(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            reason = f"{name} is not installed"
+            if os.environ.get("WEFT_REQUIRE_TOOLS") == "1":
+                pytest.fail(f"{reason}, and WEFT_REQUIRE_TOOLS=1")
+            pytest.skip(reason)
+        return path
+
+    return require

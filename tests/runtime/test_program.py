@@ -1,0 +1,271 @@
+"""Programs: steps in order over inputs, outputs, constants and arena; checks; lifetimes; status; threads."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.compiler import kernels as compiler_kernels
+from weft.core.errors import OutOfMemoryError, WeftError
+from weft.runtime import memory, native, pool, storage
+from weft.runtime.llvm import CodeModule
+from weft.runtime.program import KernelStatus, Program, Step
+
+UNITS = 10
+
+
+def integers(*values: int) -> Any:
+    """A Storage of int64."""
+    return storage.copy_of(np.array(values, np.int64))
+
+
+def values_of(block: Any) -> list[int]:
+    return np.frombuffer(block, np.int64).tolist()
+
+
+def add(kernels: CodeModule, amount: int, source: tuple[int, int], target: tuple[int, int], units: int = UNITS,
+        grain: int = 1 << 40) -> Step:
+    """Step: target[u] = source[u] + amount."""
+    return Step(kernels.address("add"), (amount,), (source, target), units, grain)
+
+
+def test_scratch_is_what_the_compiler_counts_on() -> None:
+    assert native.SCRATCH_BYTES == compiler_kernels.SCRATCH_BYTES
+
+
+def test_one_step(kernels: CodeModule) -> None:
+    program = Program([add(kernels, 5, (0, 0), (1, 0))], 1, (80,))
+    result = program.call(integers(*range(10)))
+    assert values_of(result) == list(range(5, 15))
+    assert result.nbytes == 80 and result.owner is None
+
+
+def test_slots_are_inputs_outputs_constants_arena(kernels: CodeModule) -> None:
+    constant = integers(*range(100, 110))
+    program = Program(
+        [
+            add(kernels, 1, (4, 0), (5, 64)),  # constant -> arena, from byte 64
+            add(kernels, 2, (5, 64), (2, 0)),  # arena -> first output
+            add(kernels, 3, (1, 16), (3, 0), units=8),  # second input from its third element -> second output
+        ],
+        2, (80, 64), (constant,), 64 + 80)
+    first, second = program.call(integers(0), integers(*range(10)))
+    assert values_of(first) == list(range(103, 113))
+    assert values_of(second) == list(range(5, 13))
+
+
+def test_numbers_of_outputs_decide_what_is_returned(kernels: CodeModule) -> None:
+    source = integers(*range(10))
+    steps = [add(kernels, 1, (0, 0), (0, 0))]
+    assert Program(steps, 1, ()).call(source) is None  # in place
+    assert values_of(source) == list(range(1, 11))
+    assert isinstance(Program(steps, 1, (8,)).call(source), storage.Storage)
+    assert [block.nbytes for block in Program(steps, 1, (8, 0, 100)).call(source)] == [8, 0, 100]
+    assert Program([], 0, ()).call() is None
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=30), st.integers(0, 300), st.integers(1, 40),
+       st.integers(1, 3), st.booleans())
+def test_a_chain_of_steps_runs_in_order(kernels: CodeModule, amounts: list[int], units: int, grain: int,
+                                        threads: int, release_gil: bool) -> None:
+    before = pool.get_num_threads()
+    pool.set_num_threads(threads)
+    try:
+        steps = [add(kernels, amount, (0 if i == 0 else 1, 0), (1, 0), units, grain)
+                 for i, amount in enumerate(amounts)]
+        program = Program(steps, 1, (8 * units,), release_gil=release_gil)
+        source = storage.copy_of(np.arange(units))
+        assert values_of(program.call(source)) == [i + sum(amounts) for i in range(units)]
+    finally:
+        pool.set_num_threads(before)
+
+
+def test_wrong_arguments_raise(kernels: CodeModule) -> None:
+    program = Program([add(kernels, 5, (0, 0), (2, 0))], 2, (80,))
+    block = integers(*range(10))
+    with pytest.raises(TypeError, match="takes 2 arguments, got 1"):
+        program.call(block)
+    with pytest.raises(TypeError, match="takes 2 arguments, got 3"):
+        program.call(block, block, block)
+    with pytest.raises(TypeError, match="argument 1 must be a weft Storage, not <class 'list'>"):
+        program.call(block, [1])
+    with pytest.raises(TypeError):
+        program.call(block, block=block)
+
+
+def test_wrong_steps_raise(kernels: CodeModule) -> None:
+    with pytest.raises(ValueError, match=r"step 0: buffer \(slot 2, offset 0\) of 2 slots"):
+        Program([add(kernels, 5, (0, 0), (2, 0))], 1, (80,))
+    with pytest.raises(ValueError, match="offset -8"):
+        Program([add(kernels, 5, (0, -8), (1, 0))], 1, (80,))
+    with pytest.raises(ValueError, match="units -1"):
+        Program([add(kernels, 5, (0, 0), (1, 0), units=-1)], 1, (80,))
+    with pytest.raises(ValueError, match="grain 0"):
+        Program([add(kernels, 5, (0, 0), (1, 0), grain=0)], 1, (80,))
+    with pytest.raises(ValueError, match="negative"):
+        Program([], 0, (-1,))
+    with pytest.raises(ValueError, match="at most"):
+        Program([], 1 << 20, ())
+
+
+@pytest.mark.parametrize("release_gil", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_status_bits_of_all_steps_raise(kernels: CodeModule, restored_pool: None, threads: int,
+                                        release_gil: bool) -> None:
+    pool.set_num_threads(threads)
+    report = kernels.address("report")
+    steps = [Step(report, (0, 0, 0), (), 3, 1), Step(report, (0, 1, 4), (), 3, 1), Step(report, (8,), (), 1, 1)]
+    program = Program(steps, 0, (64, 64), arena_nbytes=1000, release_gil=release_gil)
+    before = memory.stats().current
+    with pytest.raises(KernelStatus, match="status 0xd: an index is out of range") as caught:
+        program.call()
+    assert caught.value.bits == 13 and isinstance(caught.value, WeftError)
+    assert memory.stats().current == before
+    assert Program(steps[:1], 0, ()).call() is None
+
+
+def test_outputs_and_arena_come_from_the_allocator(kernels: CodeModule, fresh_memory: None) -> None:
+    program = Program([add(kernels, 1, (2, 0), (1, 0))], 1, (80,), arena_nbytes=1 << 16)
+    source = integers(*range(10))
+    base = memory.stats().current
+    memory.reset_peak()
+    result = program.call(source)
+    assert memory.stats().current == base + 128
+    assert memory.stats().peak == base + 128 + (1 << 16)
+    del result
+    assert memory.stats().current == base
+
+
+@pytest.mark.parametrize(("outputs", "arena"), [((1 << 16, 1 << 20), 0), ((64,), 1 << 20), ((), 1 << 20)])
+def test_without_memory_nothing_runs_and_nothing_stays(kernels: CodeModule, fresh_memory: None,
+                                                       outputs: tuple[int, ...], arena: int) -> None:
+    source = integers(*range(10))
+    program = Program([add(kernels, 1, (0, 0), (0, 0))], 1, outputs, arena_nbytes=arena)
+    before = memory.stats().current
+    memory.set_limit(before + (1 << 18))
+    with pytest.raises(OutOfMemoryError, match="1 MiB"):
+        program.call(source)
+    assert memory.stats().current == before
+    assert values_of(source) == list(range(10))
+    memory.set_limit(None)
+    program.call(source)
+    assert values_of(source) == list(range(1, 11))
+
+
+def test_call_outlives_the_program_and_keeps_what_it_needs(kernels: CodeModule) -> None:
+    class Code:
+        """Stands for a code module."""
+
+    code, constant = Code(), integers(*range(10))
+    watch_code, watch_constant = weakref.ref(code), weakref.ref(constant)
+    call = Program([add(kernels, 1, (1, 0), (0, 0))], 0, (80,), (constant,), keep=(code,)).call
+    del code, constant
+    gc.collect()
+    assert watch_code() is not None
+    assert values_of(call()) == list(range(1, 11))
+    del call
+    gc.collect()
+    assert watch_code() is None and watch_constant() is None
+
+
+def test_calls_leave_reference_counts_as_they_were(kernels: CodeModule) -> None:
+    source = integers(*range(10))
+    program = Program([add(kernels, 1, (0, 0), (1, 0))], 1, (80,))
+    program.call(source)
+    counts = sys.getrefcount(source), sys.getrefcount(storage.Storage), sys.getrefcount(None)
+    for _ in range(1000):
+        program.call(source)
+        with pytest.raises(TypeError):
+            program.call(None)
+    after = sys.getrefcount(source), sys.getrefcount(storage.Storage), sys.getrefcount(None)
+    assert all(abs(b - a) < 50 for a, b in zip(counts, after))
+
+
+def test_a_result_is_a_block_that_only_the_caller_holds(kernels: CodeModule) -> None:
+    result = Program([], 0, (8,)).call()
+    assert sys.getrefcount(result) == 2
+    pair = Program([], 0, (8, 8)).call()
+    assert [sys.getrefcount(block) for block in pair] == [3, 3]  # the tuple, the loop, the argument
+
+
+def test_profile_times_each_step(kernels: CodeModule) -> None:
+    wait = Step(kernels.address("where"), (20_000,), ((0, 0),), 1, 1)
+    program = Program([add(kernels, 1, (0, 0), (0, 0)), wait], 1, (64,))
+    seconds = program.profile(integers(*range(10)))
+    assert len(seconds) == 2 and all(s >= 0 for s in seconds)
+    assert seconds[1] >= 0.02
+    assert Program([], 0, ()).profile() == []
+    with pytest.raises(TypeError):
+        program.profile()
+    with pytest.raises(KernelStatus):
+        Program([Step(kernels.address("report"), (2,), (), 1, 1)], 0, ()).profile()
+
+
+@pytest.mark.parametrize("release_gil", [False, True])
+def test_other_python_threads_run_meanwhile(kernels: CodeModule, release_gil: bool) -> None:
+    """With release_gil a second thread gets through while a kernel sleeps; without it only after the call."""
+    wait = Step(kernels.address("where"), (100_000,), ((0, 0),), 1, 1)
+    program = Program([wait], 0, (64,), release_gil=release_gil)
+    order: list[str] = []
+    go = threading.Event()
+
+    def other() -> None:
+        go.wait()
+        order.append("other")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+
+    def run() -> None:
+        go.set()
+        program.call()
+        order.append("call")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(10.0)  # the GIL changes hands only where it is given up
+    try:
+        run()
+    finally:
+        sys.setswitchinterval(interval)
+    thread.join()
+    assert order == (["other", "call"] if release_gil else ["call", "other"])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_overlapping_calls_do_not_mix(kernels: CodeModule, restored_pool: None, threads: int) -> None:
+    pool.set_num_threads(threads)
+    units = 3000
+    program = Program([add(kernels, 1, (0, 0), (2, 0), units, 16), *[add(kernels, 1, (2, 0), (2, 0), units, 16)] * 5,
+                       add(kernels, 1, (2, 0), (1, 0), units, 16)], 1, (8 * units,), arena_nbytes=8 * units,
+                      release_gil=True)
+    failures = []
+
+    def work(start: int) -> None:
+        source = np.arange(start, start + units)
+        block = storage.copy_of(source)
+        for _ in range(50):
+            if not np.array_equal(np.frombuffer(program.call(block), np.int64), source + 7):
+                failures.append(start)
+
+    workers = [threading.Thread(target=work, args=(1000 * i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+def test_many_slots_and_steps(kernels: CodeModule) -> None:
+    constants = tuple(integers(*range(i, i + 10)) for i in range(2000))
+    steps = [add(kernels, 0, (2 + i, 0), (1, 0)) for i in range(1, 2000)]
+    program = Program(steps, 1, (80,), constants)
+    assert values_of(program.call(integers(0))) == list(range(1999, 2009))
+    assert "2000 constants" not in repr(program) or repr(program).startswith("<Program of 1999 steps")

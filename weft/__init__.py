@@ -1,0 +1,205 @@
+"""Weft: deep learning that is written line by line and runs as one graph, with the same bits.
+
+>>> import weft as wf
+>>> wf.matmul(wf.ones((2, 3)), wf.ones((3, 2)))
+Tensor([[3., 3.],
+        [3., 3.]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .core.config import configure
+from .core.dtypes import (
+    DType,
+    bfloat16,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .core.dtypes import bool_ as bool  # noqa: A004 - the Array API's name
+from .core.errors import (
+    AutogradError,
+    AxisError,
+    CaptureError,
+    CompileError,
+    DeviceError,
+    DTypeError,
+    FormatError,
+    OutOfMemoryError,
+    ShapeError,
+    StateError,
+    WeftError,
+)
+from .ops.contraction import matmul, outer, tensordot, vecdot
+from .ops.creation import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)
+from .ops.cumulative import cumulative_prod, cumulative_sum
+from .ops.elementwise import (  # noqa: A004
+    abs,
+    acos,
+    acosh,
+    add,
+    asin,
+    asinh,
+    astype,
+    atan,
+    atan2,
+    atanh,
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    ceil,
+    clip,
+    copysign,
+    cos,
+    cosh,
+    divide,
+    equal,
+    erf,
+    exp,
+    exp2,
+    expm1,
+    floor,
+    floor_divide,
+    greater,
+    greater_equal,
+    hypot,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    nextafter,
+    not_equal,
+    positive,
+    pow,
+    reciprocal,
+    remainder,
+    round,
+    rsqrt,
+    sigmoid,
+    sign,
+    signbit,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    stop_gradient,
+    subtract,
+    tan,
+    tanh,
+    trunc,
+    where,
+)
+from .ops.indexing import index_add, nonzero, scatter_add, take, take_along_axis
+from .ops.reduction import all, any, argmax, argmin, count_nonzero, logsumexp, max, mean, min, prod, std, sum, var  # noqa: A004
+from .ops.shape import (
+    broadcast_arrays,
+    broadcast_to,
+    chunk,
+    concat,
+    expand_dims,
+    flatten,
+    flip,
+    matrix_transpose,
+    moveaxis,
+    pad,
+    permute_dims,
+    repeat,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    tril,
+    triu,
+    unstack,
+)
+from .runtime import memory
+from .runtime.pool import get_num_threads, set_num_threads
+from .tensor import methods as _methods  # noqa: F401 - installs the methods
+from .tensor.create import asarray, from_dlpack, from_numpy, tensor
+from .tensor.tape import enable_grad, no_grad, set_grad_enabled
+from .tensor.tensor import Tensor
+from .transforms.autograd import grad, value_and_grad
+from .transforms.compile import compile  # noqa: A004
+from .transforms.eval_shape import eval_shape, spec
+
+if TYPE_CHECKING:
+    from . import nn, optim
+
+__version__ = "0.1.0"
+
+newaxis = None
+e = 2.718281828459045
+pi = 3.141592653589793
+inf = float("inf")
+nan = float("nan")
+
+_MODULES = {"nn": ".nn", "optim": ".optim", "random": ".ops.random", "data": ".train.data", "linalg": ".ops.linalg"}
+_LATE = {"save": ".interop", "load": ".interop", "verify": ".interop", "save_weights": ".interop",
+         "load_weights": ".interop", "export": ".deploy"}
+
+
+def __getattr__(name: str) -> Any:
+    """Parts that most programs do not need at once are imported when they are first asked for."""
+    if name in _MODULES:
+        found: Any = importlib.import_module(_MODULES[name], __name__)
+    elif name in _LATE:
+        found = getattr(importlib.import_module(_LATE[name], __name__), name)
+    else:
+        raise AttributeError(f"module 'weft' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the default random generator; the same as ``wf.random.seed``."""
+    from .ops import random as generator
+
+    generator.seed(seed)
+
+
+__all__ = [name for name in dir() if not name.startswith("_")] + [*_MODULES, *_LATE]

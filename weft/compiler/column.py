@@ -1,0 +1,166 @@
+"""Renders :class:`ColumnReduce` for CPUs: the reduced axis is a slow one, lanes run along the columns.
+
+Naive meaning, for every column c of a block, the same 64 partial results as in a row (numerics contract, 2)::
+
+    for r in range(r0, r1): lane[(r - r0) % 64][c] = combine(lane[(r - r0) % 64][c], value(r, c))
+    for half in 32, 16, ..., 1: lane[l][c] = combine(lane[l][c], lane[l + half][c])  for l < half
+
+Lanes that no row reached hold the identity; combining with it changes no bit, so they are neither cleared nor read.
+The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the first-level cache.
+"""
+
+from __future__ import annotations
+
+from .emit import Module, Writer, emit_exprs, memory_type
+from .expr import Expr
+from .kernels import REDUCE_LANES, ColumnReduce, Int, Reduce, Slot, Store
+from .lanes import (
+    Frame,
+    LanePoint,
+    MemoryTarget,
+    begin_kernel,
+    end_kernel,
+    hoist_uniform,
+    loop,
+    spread,
+    vector_loop,
+)
+from .nest import ATTRIBUTES, accumulate, combine_registers, grid_indices, load_cell, slots_of, store_cell
+from .reduction import identities, state_dtypes
+
+__all__ = ["COLUMNS", "render_column"]
+
+COLUMNS = 64  # widest block of columns: four vectors
+
+
+def render_column(kernel: ColumnReduce, name: str, target: MemoryTarget) -> str:
+    """LLVM IR of one module that defines ``name`` with the kernel ABI."""
+    module = Module()
+    w = Writer(module)
+    extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
+    frame = begin_kernel(w, len(kernel.buffers), slots_of(kernel.stages, [x for x in extents if isinstance(x, Slot)]),
+                         target)
+    reduces = [s for s in kernel.stages if isinstance(s, Reduce)]
+    cells = [[w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes")
+              for d in state_dtypes(stage)] for stage in reduces]
+    loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, reduces, cells, unit))
+    end_kernel(frame, name)
+    return module.text() + ATTRIBUTES
+
+
+def _unit(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list[list[str]], unit: str) -> None:
+    w = frame.w
+    *outer, chunk, block = grid_indices(frame, (*kernel.grid, kernel.chunks, kernel.blocks), unit)
+    if kernel.chunk_axis:
+        outer = [*outer, chunk]
+    first, row_stop = _piece(frame, chunk, kernel.chunk, kernel.reduced)
+    lo, hi = _piece(frame, block, kernel.block, kernel.inner)
+    rows = w.op(f"sub nsw i64 {row_stop}, {first}")
+    used = w.op(f"call i64 @llvm.smin.i64(i64 {rows}, i64 {REDUCE_LANES})")
+
+    def clear(lane: str) -> None:
+        base = w.op(f"mul nsw i64 {lane}, {COLUMNS}")
+
+        def body(c: str, lanes: int, mask: str | None) -> None:
+            at = w.op(f"add nsw i64 {base}, {w.op(f'sub nsw i64 {c}, {lo}')}")
+            point = LanePoint(frame, [c], lanes)
+            for stage, stage_cells in zip(reduces, cells, strict=True):
+                registers = emit_exprs(w, identities(stage), point)
+                for cell, dtype, register in zip(stage_cells, state_dtypes(stage), registers, strict=True):
+                    pointer = w.op(f"getelementptr {memory_type(dtype)}, ptr {cell}, i64 {at}", "p")
+                    store_cell(w, pointer, dtype, register, lanes)
+
+        # The cells are padded to whole vectors, so no mask is needed: what lies past the block is never used.
+        vector_loop(frame, lo, hi, body)
+
+    # At least one lane is cleared: an empty reduction gives the identity.
+    loop(w, "0", w.op(f"call i64 @llvm.smax.i64(i64 {used}, i64 1)"), 1, clear)
+    loop(w, first, row_stop, 1, lambda r: _row(frame, reduces, cells, outer, first, r, lo, hi))
+    _trees(frame, reduces, cells, used, lo, hi)
+    _finish(kernel, frame, reduces, cells, outer, lo, hi)
+
+
+def _piece(frame: Frame, number: str, size: Int, extent: Int) -> tuple[str, str]:
+    w = frame.w
+    lo = w.arithmetic("mul", frame.int_(size), number)
+    stop = w.arithmetic("add", lo, frame.int_(size))
+    return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {frame.int_(extent)})")
+
+
+def _row(frame: Frame, reduces: list[Reduce], cells: list[list[str]], outer: list[str], first: str, row: str, lo: str,
+         hi: str) -> None:
+    w = frame.w
+    roots: list[Expr] = []
+    for stage in reduces:
+        roots += [stage.value] if stage.position is None else [stage.value, stage.position]
+    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, row, lo], 1))
+    lane = w.op(f"and i64 {w.op(f'sub nsw i64 {row}, {first}')}, {REDUCE_LANES - 1}")
+    base = w.op(f"sub nsw i64 {w.op(f'mul nsw i64 {lane}, {COLUMNS}')}, {lo}")
+
+    def body(c: str, lanes: int, mask: str | None) -> None:
+        point = LanePoint(frame, [*outer, row, c], lanes, mask)
+        known = spread(frame, uniform, roots, lanes)
+        registers = iter(emit_exprs(w, roots, point, known))
+        at = w.op(f"add nsw i64 {base}, {c}")
+        for stage, stage_cells in zip(reduces, cells, strict=True):
+            values = [next(registers) for _ in state_dtypes(stage)]
+            accumulate(w, stage, stage_cells, at, values, lanes, None)
+
+    vector_loop(frame, lo, hi, body)
+
+
+def _trees(frame: Frame, reduces: list[Reduce], cells: list[list[str]], used: str, lo: str, hi: str) -> None:
+    """Halve the lanes of every column; only lanes that a row reached take part."""
+    w = frame.w
+
+    def level(step: str) -> None:
+        half = w.op(f"lshr i64 {REDUCE_LANES // 2}, {step}")
+        above = w.op(f"sub nsw i64 {used}, {half}")
+        pairs = w.op(f"call i64 @llvm.smin.i64(i64 {half}, i64 {above})")
+
+        def pair(lane: str) -> None:
+            a = w.op(f"mul nsw i64 {lane}, {COLUMNS}")
+            b = w.op(f"add nsw i64 {a}, {w.op(f'mul nsw i64 {half}, {COLUMNS}')}")
+            vector_loop(frame, "0", w.op(f"sub nsw i64 {hi}, {lo}"), lambda c, lanes, mask: columns(a, b, c, lanes))
+
+        def columns(a: str, b: str, c: str, lanes: int) -> None:
+            for stage, stage_cells in zip(reduces, cells, strict=True):
+                low, high = (
+                    [load_cell(w, _at(w, cell, d, base, c), d, lanes)
+                     for cell, d in zip(stage_cells, state_dtypes(stage), strict=True)] for base in (a, b))
+                merged = combine_registers(w, stage, low, high, lanes)
+                for cell, dtype, register in zip(stage_cells, state_dtypes(stage), merged, strict=True):
+                    store_cell(w, _at(w, cell, dtype, a, c), dtype, register, lanes)
+
+        loop(w, "0", pairs, 1, pair)
+
+    loop(w, "0", str(REDUCE_LANES.bit_length() - 1), 1, level)
+
+
+def _at(w: Writer, cell: str, dtype: object, base: str, column: str) -> str:
+    element = memory_type(dtype)  # type: ignore[arg-type]
+    return w.op(f"getelementptr {element}, ptr {cell}, i64 {w.op(f'add nsw i64 {base}, {column}')}", "p")
+
+
+def _finish(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list[list[str]], outer: list[str],
+            lo: str, hi: str) -> None:
+    w = frame.w
+    stores = [s for s in kernel.stages if isinstance(s, Store)]
+    roots = [root for s in stores for root in (s.value, *s.indices)]
+    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, "0", lo], 1, None, [("", 64)] * len(reduces)))
+
+    def body(c: str, lanes: int, mask: str | None) -> None:
+        refs = []
+        for stage, stage_cells in zip(reduces, cells, strict=True):
+            dtype = state_dtypes(stage)[-1]
+            refs.append((load_cell(w, _at(w, stage_cells[-1], dtype, w.op(f"sub nsw i64 0, {lo}"), c), dtype, lanes),
+                         lanes))
+        if lanes == 1:
+            refs = [(r, 1) for r, _ in refs]
+        point = LanePoint(frame, [*outer, "0", c], lanes, mask, refs)
+        known = spread(frame, uniform, roots, lanes)
+        registers = iter(emit_exprs(w, roots, point, known))
+        for store in stores:
+            point.store(store, next(registers), [next(registers) for _ in store.indices])
+
+    vector_loop(frame, lo, hi, body)

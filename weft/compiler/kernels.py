@@ -1,0 +1,213 @@
+"""Kernels: target-neutral loop nests over scalar expressions, and the one ABI that all of them share.
+
+A kernel is *structure*: ranks, dtypes, which strides are 0 or 1, the expressions. Every size, stride and offset is a
+runtime integer (a :class:`Slot`), so that one compiled kernel serves every shape of the same structure.
+
+**ABI.** ``i64 kernel(ptr bufs, ptr ints, i64 begin, i64 end, ptr scratch)``
+
+- ``bufs[k]`` points at the first byte of buffer *k* (an Access adds its offset);
+- ``ints[s]`` is the int64 of Slot *s*; strides and offsets are in elements;
+- units ``begin <= u < end`` of the kernel's grid are computed; disjoint ranges may run at the same time;
+- ``scratch`` is ``SCRATCH_BYTES`` of 64-byte aligned memory that belongs to the calling thread;
+- the result is a set of status bits: bit 0 says that an index was out of range (nothing was read or written there).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..core.dtypes import DType
+from .expr import Expr, topological
+
+__all__ = ["LANES", "REDUCE_LANES", "REDUCE_CHUNK", "K_BLOCK", "SCRATCH_BYTES", "Access", "ColumnReduce", "Contraction",
+           "Kernel", "Nest", "Reduce", "Sequential", "Slot", "Store", "describe", "stages_of"]
+
+LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
+REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
+REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics contract, 2)
+K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
+SCRATCH_BYTES = 2 << 20
+STATUS_INDEX = 1  # an index was out of range
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A runtime int64: position in the kernel's ``ints``."""
+
+    index: int
+
+    def __repr__(self) -> str:
+        return f"${self.index}"
+
+
+Int = int | Slot  # a stride or extent: 0 and 1 are structure, everything else is a Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Element (i0, i1, ...) of the iteration space lies at ``bufs[buf][offset + sum(strides[a] * i_a)]``."""
+
+    buf: int
+    dtype: DType
+    offset: Int
+    strides: tuple[Int, ...]
+
+    def __repr__(self) -> str:
+        return f"b{self.buf}:{self.dtype.name}[{self.offset}; {', '.join(map(repr, self.strides))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Stage: reduce ``value`` over the reduced axis with ``op``; later stages read it as ``ref`` number *order*.
+
+    op: sum prod max min any all (dtype of value; max/min give NaN when there is one), argmax argmin (int64: the first
+    position; a NaN wins, the first NaN). For argmax and argmin ``position`` is the int64 that stands for the element.
+    """
+
+    op: str
+    value: Expr
+    dtype: DType
+    position: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Stage: write ``value`` at ``access`` for each point; ``scalar``: once per grid point (after a reduction).
+
+    ``indices`` and ``steps`` make it a scatter, as in :func:`weft.compiler.expr.gather`: an index out of range writes
+    nothing and sets status bit 0.
+    """
+
+    access: Access
+    value: Expr
+    scalar: bool = False
+    indices: tuple[Expr, ...] = ()
+    steps: tuple[tuple[Int, Int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """Grid axes x one inner (vector) axis; stages run in order, each a loop over the inner axis.
+
+    Iteration axes are ``(*grid, inner)``; every Access has one stride for each. A unit is one point of
+    ``(*grid, blocks)``: the inner axis is cut into ``blocks`` pieces of ``block`` elements (the last may be
+    shorter). Reductions reduce over one block; ``block_axis`` says that accesses have one more stride, after the
+    grid's and before the inner one, for the number of the block (partial results of a long reduction).
+    """
+
+    grid: tuple[Slot, ...]
+    inner: Int
+    block: Int
+    blocks: Int
+    stages: tuple[Reduce | Store, ...]
+    buffers: tuple[DType, ...]
+    block_axis: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnReduce:
+    """Reduce over a slow axis: iteration axes ``(*grid, reduced, inner)``, vector lanes along ``inner``.
+
+    Stages: Reduce stages first (values over all axes), then Store stages (accesses with stride 0 on ``reduced``;
+    ``ref`` leaves vary along ``inner``). A unit is one point of ``(*grid, chunks, blocks)``: ``blocks`` pieces of
+    ``block`` columns, ``chunks`` pieces of ``chunk`` reduced elements; ``chunk_axis`` gives accesses one more stride,
+    after the grid's, for the number of the chunk.
+    """
+
+    grid: tuple[Slot, ...]
+    reduced: Int
+    chunk: Int
+    chunks: Int
+    inner: Int
+    block: Int
+    blocks: Int
+    stages: tuple[Reduce | Store, ...]
+    buffers: tuple[DType, ...]
+    chunk_axis: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """``acc[batch..., m, n] = sum_k a[batch..., m, k] * b[batch..., k, n]``, then the epilogue's stores.
+
+    ``a`` has strides for ``(*batch, m, k)``, ``b`` for ``(*batch, k, n)``; the epilogue's accesses (loads and stores)
+    for ``(*batch, m, n)``, where ``acc`` is the finished sum, of dtype ``accumulate``: float32 for float16, bfloat16
+    and float32; float64; the integers as they are (wrapping). Each K block of K_BLOCK is one fma chain from zero in
+    increasing k; block sums are added in order. With k == 0, acc is 0.
+
+    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction.py``.
+    """
+
+    batch: tuple[Slot, ...]
+    m: Slot
+    n: Slot
+    k: Slot
+    a: Access
+    b: Access
+    accumulate: DType
+    epilogue: tuple[Store, ...]
+    buffers: tuple[DType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequential:
+    """Steps in order, each reading what earlier ones wrote: iteration axes ``(*grid, step, inner)``.
+
+    A unit is one point of ``(*grid, blocks)`` (blocks of ``block`` inner elements); within it the steps run in
+    increasing order and, at each, the values of all stores are computed before the first is written. Scatter indices
+    must not vary along ``inner``. Cumulative sums, scatter-add and the Fisher-Yates shuffle are of this kind.
+    """
+
+    grid: tuple[Slot, ...]
+    steps: Slot
+    inner: Int
+    block: Int
+    blocks: Int
+    stores: tuple[Store, ...]
+    buffers: tuple[DType, ...]
+
+
+Kernel = Nest | ColumnReduce | Contraction | Sequential
+
+
+def describe(kernel: Kernel) -> str:
+    """The kernel as text, one expression node a line. Equal text means equal structure, hence equal machine code."""
+    numbers: dict[int, int] = {}
+    seen: dict[str, int] = {}
+    lines: list[str] = []
+
+    def number(root: Expr) -> str:
+        for node in topological([root]):
+            if id(node) in numbers:
+                continue
+            value = "" if node.value is None else f" {node.value!r}"
+            text = f"{node.op}:{node.dtype.name}{value} {' '.join(f'%{numbers[id(a)]}' for a in node.args)}".rstrip()
+            if text not in seen:
+                seen[text] = len(seen)
+                lines.append(f"  %{seen[text]} = {text}")
+            numbers[id(node)] = seen[text]
+        return f"%{numbers[id(root)]}"
+
+    head = []
+    for item in fields(kernel):
+        value = getattr(kernel, item.name)
+        if item.name in ("stages", "epilogue", "stores"):
+            continue
+        head.append(f"{item.name}={value!r}")
+    lines.insert(0, f"{type(kernel).__name__}({', '.join(head)})")
+    for stage in stages_of(kernel):
+        if isinstance(stage, Reduce):
+            position = "" if stage.position is None else f" at {number(stage.position)}"
+            lines.append(f"  reduce {stage.op}:{stage.dtype.name} {number(stage.value)}{position}")
+        else:
+            where = "".join(f" {number(i)}:{step}" for i, step in zip(stage.indices, stage.steps, strict=True))
+            value = number(stage.value)
+            lines.append(f"  {'scalar ' if stage.scalar else ''}store {stage.access!r}{where} {value}")
+    return "\n".join(lines)
+
+
+def stages_of(kernel: Kernel) -> tuple[Reduce | Store, ...]:
+    """The stages, epilogue or stores of a kernel."""
+    if isinstance(kernel, Contraction):
+        return kernel.epilogue
+    return kernel.stores if isinstance(kernel, Sequential) else kernel.stages

@@ -1,0 +1,339 @@
+"""Points of a loop nest as vector lanes: masks, loads, stores, gathers, and the loop that walks an axis.
+
+The naive meaning of a vector loop is ``for i in range(lo, hi): body(i)``; bodies have no dependence between points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..core import dtypes as dt
+from .emit import (
+    Writer,
+    element_pointer,
+    emit_exprs,
+    mangle,
+    memory_type,
+    offset_of,
+    register_type,
+    scalar_type,
+    splat,
+    vector_of,
+)
+from .expr import Expr, topological
+from .kernels import LANES, STATUS_INDEX, Access, Int, Slot, Store
+
+__all__ = ["Frame", "LanePoint", "MemoryTarget", "begin_kernel", "hoist_uniform", "loop", "vector_loop"]
+
+
+class MemoryTarget(Protocol):
+    """What the renderers ask of a target."""
+
+    @property
+    def masked_memory(self) -> bool:
+        """Masked vector loads and stores are as quick as plain ones."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """What all points of one kernel function share: registers of buffers and ints, and the status cell."""
+
+    w: Writer
+    buffers: list[str]
+    ints: dict[int, str]
+    status: str
+    target: MemoryTarget
+
+    def int_(self, value: Int) -> str:
+        """i64 operand of a literal or Slot."""
+        return self.ints[value.index] if isinstance(value, Slot) else str(value)
+
+
+def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: MemoryTarget) -> Frame:
+    """Emit the entry block: load the buffer pointers and the ints once."""
+    w.label("entry")
+    status = w.op("alloca i64", "status")
+    w.do(f"store i64 0, ptr {status}")
+    pointers = []
+    for k in range(buffers):
+        at = w.op(f"getelementptr ptr, ptr %bufs, i64 {k}", "p")
+        pointers.append(w.op(f"load ptr, ptr {at}, !invariant.load !0", "buf"))
+    ints = {}
+    for s in sorted(set(slots)):
+        at = w.op(f"getelementptr i64, ptr %ints, i64 {s}", "p")
+        ints[s] = w.op(f"load i64, ptr {at}, !invariant.load !0", "int")
+    return Frame(w, pointers, ints, status, target)
+
+
+def end_kernel(frame: Frame, name: str) -> None:
+    """Emit the return of the status and close the function."""
+    w = frame.w
+    w.do(f"ret i64 {w.op(f'load i64, ptr {frame.status}')}")
+    w.define(f"i64 @{name}(ptr noalias %bufs, ptr noalias %ints, i64 %begin, i64 %end, ptr noalias %scratch) #0")
+
+
+@dataclass(slots=True)
+class LanePoint:
+    """Evaluates expressions at ``lanes`` consecutive points of the last axis.
+
+    ``axes`` are the i64 registers of the iteration axes; the last is the first lane's position on the vector axis.
+    ``mask`` (a register of i1 lanes) says which lanes exist; None means all. ``refs`` are finished reductions, each
+    ``(register, lanes)``: one value, or one for each lane.
+    """
+
+    frame: Frame
+    axes: list[str]
+    lanes: int
+    mask: str | None = None
+    refs: list[tuple[str, int]] = field(default_factory=list)
+    accumulator: str | None = None
+
+    def leaf(self, node: Expr, arguments: list[str]) -> str:
+        """Emit a leaf; see :class:`weft.compiler.emit.Point`."""
+        if node.op == "load":
+            return self.load(node.value)
+        if node.op == "gather":
+            return self._gather(node, arguments)
+        if node.op == "ref":
+            register, lanes = self.refs[node.value]
+            return splat(self.frame.w, scalar_type(node.dtype), register, self.lanes) if lanes == 1 else register
+        if node.op == "acc":
+            assert self.accumulator is not None
+            return self.accumulator
+        if node.op == "param":
+            return self._param(node)
+        return self._index(node.value)
+
+    def _param(self, node: Expr) -> str:
+        w, kind = self.frame.w, scalar_type(node.dtype)
+        bits = self.frame.int_(node.value)
+        if node.dtype is dt.bool_ or node.dtype.bits < 64:
+            bits = w.op(f"trunc i64 {bits} to i{1 if node.dtype is dt.bool_ else node.dtype.bits}")
+        if kind in ("half", "float", "double"):
+            bits = w.op(f"bitcast i{node.dtype.bits} {bits} to {kind}")
+        return splat(w, kind, bits, self.lanes)
+
+    def load(self, access: Access) -> str:
+        """The access's elements, converted from their form in memory (bool: byte) to registers."""
+        w, dtype = self.frame.w, access.dtype
+        element, stride = memory_type(dtype), access.strides[-1]
+        pointer = self._pointer(access)
+        if self.lanes == 1 or stride == 0:
+            value = w.op(f"load {element}, ptr {pointer}, align {dtype.itemsize}")
+            return splat(w, scalar_type(dtype), self._from_memory(value, dtype, 1), self.lanes)
+        vector = vector_of(element, self.lanes)
+        if stride == 1 and self.mask is None:
+            value = w.op(f"load {vector}, ptr {pointer}, align {dtype.itemsize}")
+        elif stride == 1:
+            value = w.op(f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
+                         f"{pointer}, <{self.lanes} x i1> {self.mask}, {vector} zeroinitializer)")
+        else:
+            value = self._gather_from(element, dtype.itemsize, self._lane_pointers(pointer, element, stride), self.mask)
+        return self._from_memory(value, dtype, self.lanes)
+
+    def store(self, store: Store, value: str, arguments: list[str]) -> None:
+        """Write ``value`` at the store's access; ``arguments`` are the registers of its scatter indices."""
+        w, access = self.frame.w, store.access
+        dtype, element, stride = access.dtype, memory_type(access.dtype), access.strides[-1]
+        pointer, mask = self._pointer(access), self.mask
+        if store.indices:
+            moved, inside = self._indexed(store.steps, [a for a in arguments], 1)
+            pointer = w.op(f"getelementptr {element}, ptr {pointer}, i64 {moved}", "p")
+            mask = self._and_mask(inside)
+        if dtype is dt.bool_:
+            value = w.op(f"zext {vector_of('i1', self.lanes)} {value} to {vector_of('i8', self.lanes)}")
+        vector = vector_of(element, self.lanes)
+        if self.lanes == 1:
+            if mask is None:
+                w.do(f"store {element} {value}, ptr {pointer}, align {dtype.itemsize}")
+            else:
+                yes, no = w.fresh("write"), w.fresh("skip")
+                w.do(f"br i1 {mask}, label %{yes}, label %{no}")
+                w.label(yes)
+                w.do(f"store {element} {value}, ptr {pointer}, align {dtype.itemsize}")
+                w.do(f"br label %{no}")
+                w.label(no)
+        elif stride == 1 and mask is None:
+            w.do(f"store {vector} {value}, ptr {pointer}, align {dtype.itemsize}")
+        elif stride == 1:
+            w.do(f"call void @llvm.masked.store.{mangle(element, self.lanes)}.p0({vector} {value}, ptr align "
+                 f"{dtype.itemsize} {pointer}, <{self.lanes} x i1> {mask})")
+        else:
+            pointers = self._lane_pointers(pointer, element, stride)
+            w.do(f"call void @llvm.masked.scatter.{mangle(element, self.lanes)}.v{self.lanes}p0({vector} {value}, "
+                 f"<{self.lanes} x ptr> align {dtype.itemsize} {pointers}, <{self.lanes} x i1> "
+                 f"{mask or 'splat (i1 true)'})")
+
+    # --- addresses ----------------------------------------------------------------------------------------------
+
+    def _pointer(self, access: Access) -> str:
+        # The terms of outer axes first: they do not change in the vector loop, so LLVM hoists the sum.
+        offset = offset_of(self.frame.w, self.frame.ints, access.offset, zip(access.strides, self.axes, strict=True))
+        return element_pointer(self.frame.w, self.frame.buffers[access.buf], access, offset)
+
+    def _lane_numbers(self) -> str:
+        return f"<{', '.join(f'i64 {lane}' for lane in range(self.lanes))}>"
+
+    def _lane_pointers(self, pointer: str, element: str, stride: Int) -> str:
+        w, wide = self.frame.w, vector_of("i64", self.lanes)
+        steps = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+        return w.op(f"getelementptr {element}, ptr {pointer}, {wide} {steps}", "p")
+
+    def _gather_from(self, element: str, align: int, pointers: str, mask: str | None) -> str:
+        vector = vector_of(element, self.lanes)
+        return self.frame.w.op(
+            f"call {vector} @llvm.masked.gather.{mangle(element, self.lanes)}.v{self.lanes}p0(<{self.lanes} x ptr> align "
+            f"{align} {pointers}, <{self.lanes} x i1> {mask or 'splat (i1 true)'}, {vector} zeroinitializer)")
+
+    def _from_memory(self, value: str, dtype: dt.DType, lanes: int) -> str:
+        if dtype is not dt.bool_:
+            return value
+        w, byte = self.frame.w, vector_of("i8", lanes)
+        return w.op(f"icmp ne {byte} {value}, {'0' if lanes == 1 else 'zeroinitializer'}")
+
+    def _index(self, access: Access) -> str:
+        w, stride = self.frame.w, access.strides[-1]
+        base = offset_of(w, self.frame.ints, access.offset, zip(access.strides, self.axes, strict=True))
+        if self.lanes == 1 or stride == 0:
+            return splat(w, "i64", base, self.lanes)
+        wide = vector_of("i64", self.lanes)
+        steps = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+        return w.op(f"add {wide} {splat(w, 'i64', base, self.lanes)}, {steps}")
+
+    # --- indirect access ----------------------------------------------------------------------------------------
+
+    def _and_mask(self, inside: str) -> str:
+        if self.lanes > 1:
+            inside = self._widen(inside)
+        bit = vector_of("i1", self.lanes)
+        return inside if self.mask is None else self.frame.w.op(f"and {bit} {inside}, {self.mask}")
+
+    def _widen(self, bit: str) -> str:
+        return splat(self.frame.w, "i1", bit, self.lanes)
+
+    def _indexed(self, steps: Sequence[tuple[Int, Int]], indices: list[str], lanes: int) -> tuple[str, str]:
+        """``(elements to move, all indices in range)`` for ``lanes`` lanes; reports what is out of range."""
+        w, wide, bit = self.frame.w, vector_of("i64", lanes), vector_of("i1", lanes)
+        total, inside = ("0" if lanes == 1 else "zeroinitializer"), ("true" if lanes == 1 else "splat (i1 true)")
+        for (extent, stride), index in zip(steps, indices, strict=True):
+            size = splat(w, "i64", self.frame.int_(extent), lanes)
+            negative = w.op(f"icmp slt {wide} {index}, {'0' if lanes == 1 else 'zeroinitializer'}")
+            wrapped = w.op(f"select {bit} {negative}, {wide} {w.op(f'add {wide} {index}, {size}')}, {wide} {index}")
+            fits = w.op(f"icmp ult {wide} {wrapped}, {size}")
+            inside = w.op(f"and {bit} {inside}, {fits}")
+            step = w.op(f"mul {wide} {wrapped}, {splat(w, 'i64', self.frame.int_(stride), lanes)}")
+            total = w.op(f"add {wide} {total}, {step}")
+        outside = w.op(f"xor {bit} {inside}, {'true' if lanes == 1 else 'splat (i1 true)'}")
+        if lanes > 1:
+            if self.mask is not None:
+                outside = w.op(f"and {bit} {outside}, {self.mask}")
+            outside = w.op(f"call i1 @llvm.vector.reduce.or.v{lanes}i1({bit} {outside})")
+        flag = w.op(f"select i1 {outside}, i64 {STATUS_INDEX}, i64 0")
+        old = w.op(f"load i64, ptr {self.frame.status}")
+        w.do(f"store i64 {w.op(f'or i64 {old}, {flag}')}, ptr {self.frame.status}")
+        return total, inside
+
+    def _gather(self, node: Expr, indices: list[str]) -> str:
+        access, steps = node.value
+        w, dtype, element = self.frame.w, access.dtype, memory_type(access.dtype)
+        moved, inside = self._indexed(steps, indices, self.lanes)
+        pointer = self._pointer(access)
+        if self.lanes == 1:
+            # Out of range reads element 0 of a constant instead: no branch, nothing outside the buffer is touched.
+            at = w.op(f"getelementptr {element}, ptr {pointer}, i64 {moved}", "p")
+            name, _ = w.module.constant_table(dtype, [0])
+            safe = w.op(f"select i1 {inside}, ptr {at}, ptr {name}")
+            value = w.op(f"load {element}, ptr {safe}, align {dtype.itemsize}")
+            return self._from_memory(value, dtype, 1)
+        wide, stride = vector_of("i64", self.lanes), access.strides[-1]
+        if stride != 0:
+            own = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+            moved = w.op(f"add {wide} {moved}, {own}")
+        pointers = w.op(f"getelementptr {element}, ptr {pointer}, {wide} {moved}", "p")
+        mask = inside if self.mask is None else w.op(f"and <{self.lanes} x i1> {inside}, {self.mask}")
+        return self._from_memory(self._gather_from(element, dtype.itemsize, pointers, mask), dtype, self.lanes)
+
+
+# --- loops ------------------------------------------------------------------------------------------------------
+
+
+def loop(w: Writer, start: str, stop: str, step: int, body: Callable[[str], None]) -> None:
+    """``for (i = start; i < stop; i += step) body(i)`` over signed i64 operands."""
+    head, inside, done = w.fresh("head"), w.fresh("body"), w.fresh("done")
+    before, following = w.block, "%" + w.fresh("next")
+    w.do(f"br label %{head}")
+    w.label(head)
+    slot = len(w.lines)
+    index = w.op("phi", "i")  # completed below, when the latch is known
+    w.do(f"br i1 {w.op(f'icmp slt i64 {index}, {stop}')}, label %{inside}, label %{done}")
+    w.label(inside)
+    body(index)
+    w.do(f"{following} = add nsw i64 {index}, {step}")
+    w.lines[slot] = f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{w.block} ]"
+    w.do(f"br label %{head}")
+    w.label(done)
+
+
+def lane_mask(w: Writer, left: str) -> str:
+    """Mask of the first ``left`` (i64) of LANES lanes; all of them when there are more."""
+    few = w.op(f"call i64 @llvm.umin.i64(i64 {left}, i64 {LANES})")
+    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), LANES)
+    numbers = ", ".join(f"i32 {lane}" for lane in range(LANES))
+    return w.op(f"icmp ugt <{LANES} x i32> {count}, <{numbers}>", "mask")
+
+
+def vector_loop(frame: Frame, lo: str, hi: str, body: Callable[[str, int, str | None], None]) -> None:
+    """Walk ``lo <= i < hi``: ``body(i, lanes, mask)`` computes ``lanes`` points from ``i`` on.
+
+    With cheap masks there is one body; otherwise whole vectors first, then the rest one by one.
+    """
+    w = frame.w
+    if frame.target.masked_memory:
+        loop(w, lo, hi, LANES, lambda i: body(i, LANES, lane_mask(w, w.op(f"sub nsw i64 {hi}, {i}"))))
+        return
+    length = w.op(f"sub nsw i64 {hi}, {lo}")
+    whole = w.op(f"add nsw i64 {lo}, {w.op(f'and i64 {length}, {-LANES}')}")
+    loop(w, lo, whole, LANES, lambda i: body(i, LANES, None))
+    loop(w, whole, hi, 1, lambda i: body(i, 1, None))
+
+
+def hoist_uniform(roots: Sequence[Expr], point: LanePoint) -> dict[int, str]:
+    """Compute once what does not vary along the vector axis; registers by ``id`` of the maximal such expressions.
+
+    Stores of the loop may overwrite what was loaded (in-place updates), so LLVM could not hoist these loads itself;
+    a kernel never stores to an element that it reads with another index, so we may.
+    """
+    scalar = LanePoint(point.frame, point.axes, 1, None, point.refs)
+    uniform: dict[int, bool] = {}
+    users: dict[int, bool] = {}
+    for node in topological(roots):
+        if node.op in ("load", "index"):
+            alone = node.value.strides[-1] == 0
+        elif node.op == "gather":
+            alone = node.value[0].strides[-1] == 0 and all(uniform[id(a)] for a in node.args)
+        elif node.op == "param":
+            alone = True
+        elif node.op == "ref":
+            alone = point.refs[node.value][1] == 1
+        else:
+            alone = node.op not in ("const", "acc") and all(uniform[id(a)] or a.op == "const" for a in node.args)
+        uniform[id(node)] = alone
+        for a in node.args:
+            users[id(a)] = users.get(id(a), False) or not alone
+    root_ids = {id(r) for r in roots}
+    tops = [n for n in topological(roots) if uniform[id(n)] and (users.get(id(n), False) or id(n) in root_ids)]
+    registers = emit_exprs(point.frame.w, tops, scalar)
+    return {id(n): r for n, r in zip(tops, registers, strict=True)}
+
+
+def spread(frame: Frame, uniform: dict[int, str], roots: Sequence[Expr], lanes: int) -> dict[int, str]:
+    """The hoisted registers, repeated in every lane."""
+    kinds = {id(n): scalar_type(n.dtype) for n in topological(roots)}
+    return {k: splat(frame.w, kinds[k], r, lanes) for k, r in uniform.items()}
+
+
+def register_of(dtype: dt.DType, lanes: int) -> str:
+    """LLVM register type (re-exported for the renderers)."""
+    return register_type(dtype, lanes)

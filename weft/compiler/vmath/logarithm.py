@@ -1,0 +1,117 @@
+"""log, log2, log10 and log1p.
+
+``x = 2^e m`` with an integer e and m in [sqrt(1/2), sqrt(2)); ``f = m - 1`` is exact. ``log m = f + c`` with a small
+``c``: for float32 ``c = f^2 (f P(f) - 1/2)``; for float64, with ``s = f / (2 + f)``, ``c = s (f^2/2 + s^2 P(s^2)) -
+f^2/2`` (log m = 2 atanh(s)). Then ``log_b x = e log_b 2 + (f + c) log_b e``, where the constants are pairs of floats
+(the first part of ``log_b 2`` so short that its product with e is exact) and the largest parts are summed with their
+rounding error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...core import dtypes as dt
+from ..expr import Expr, add, and_, bitcast, copysign, eq, fma, le, lt, or_, shl, shr, where
+from . import coefficients as c
+from .floats import Format, format_of, horner, quick_two_sum, two_sum
+
+__all__ = ["log", "log10", "log1p", "log2"]
+
+INFINITY, NAN = float("inf"), float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """``log_b 2`` and ``log_b e``, each as (first part, rest) for float32 and for float64."""
+
+    two: tuple[tuple[float, float], tuple[float, float]]
+    e: tuple[tuple[float, float], tuple[float, float]]
+
+
+NATURAL = Base(c.LN2, ((1.0, 0.0), (1.0, 0.0)))
+BINARY = Base(((1.0, 0.0), (1.0, 0.0)), c.LOG2_E)
+DECIMAL = Base(c.LOG10_2, c.LOG10_E)
+
+
+def split(x: Expr, denormal: bool = True) -> tuple[Expr, Expr, Expr]:
+    """``(e, m - 1, biased exponent as an unsigned integer)`` of a positive finite x; ``denormal``: it may be one."""
+    fmt = format_of(x)
+    up = fmt.mantissa + 1
+    small = x < fmt.tiny
+    root = fmt.bits_of(0.5**0.5)
+    shift = (fmt.bias << fmt.mantissa) - root  # moves m's interval to [1, 2)
+    bits = bitcast(where(small, x * 2.0**up, x) if denormal else x, fmt.unsigned) + shift
+    biased = shr(bits, fmt.natural(fmt.mantissa))
+    joined = bitcast(or_(biased, fmt.natural(fmt.bits_of(2.0**fmt.mantissa))), fmt.dtype)  # 2^mantissa + biased
+    base = 2.0**fmt.mantissa + fmt.bias
+    e = joined - (where(small, fmt.const(base + up), fmt.const(base)) if denormal else fmt.const(base))
+    m = bitcast(and_(bits, fmt.natural((1 << fmt.mantissa) - 1)) + root, fmt.dtype)
+    return e, m - 1.0, biased
+
+
+def curvature(f: Expr) -> Expr:
+    """``c`` with log(1 + f) = f + c for f between sqrt(1/2) - 1 and sqrt(2) - 1."""
+    fmt = format_of(f)
+    square = f * f
+    if fmt.dtype is dt.float32:
+        return square * fma(f, horner(f, c.LOG_F32), fmt.const(-0.5))
+    s = f / (f + 2.0)
+    z = s * s
+    half = square * 0.5
+    return fma(s, fma(z, horner(z, c.LOG_F64), half), -half)
+
+
+def assemble(e: Expr, f: Expr, small: Expr, base: Base) -> Expr:
+    """``e log_b 2 + (f + small) log_b e``."""
+    fmt = format_of(f)
+    which = 0 if fmt.dtype is dt.float32 else 1
+    (two, two_rest), (one, one_rest) = base.two[which], base.e[which]
+    main = f
+    if one != 1.0:
+        main = f * one
+        small = fma(small, fmt.const(one), fma(f, fmt.const(one_rest), fma(f, fmt.const(one), -main)))
+    if two_rest:
+        small = fma(e, fmt.const(two_rest), small)
+    total, error = quick_two_sum(e if two == 1.0 else e * two, main)
+    return total + (error + small)
+
+
+def _general(x: Expr, base: Base) -> Expr:
+    fmt = format_of(x)
+    e, f, _ = split(x)
+    value = assemble(e, f, curvature(f), base)
+    return _special(x, value, fmt)
+
+
+def _special(x: Expr, value: Expr, fmt: Format) -> Expr:
+    """``value`` where x is positive and finite; -inf at 0, inf at inf, else NaN."""
+    edge = where(eq(x, fmt.const(0.0)), fmt.const(-INFINITY), fmt.const(NAN))
+    return where(le(x, fmt.const(0.0)), edge, where(lt(x, fmt.const(INFINITY)), value, x))
+
+
+def log(x: Expr) -> Expr:
+    """Natural logarithm; -inf at 0, NaN below."""
+    return _general(x, NATURAL)
+
+
+def log2(x: Expr) -> Expr:
+    """Logarithm to base 2, exact for powers of two; -inf at 0, NaN below."""
+    return _general(x, BINARY)
+
+
+def log10(x: Expr) -> Expr:
+    """Logarithm to base 10; -inf at 0, NaN below."""
+    return _general(x, DECIMAL)
+
+
+def log1p(x: Expr) -> Expr:
+    """log(1 + x): the rounding error of 1 + x is scaled with it and added to f. -inf at -1, NaN below."""
+    fmt = format_of(x)
+    u, lost = two_sum(fmt.const(1.0), x)
+    e, f, biased = split(u, denormal=False)
+    largest = fmt.natural(2 * fmt.bias)
+    scale = bitcast(shl(largest - where(largest < biased, largest, biased), fmt.natural(fmt.mantissa)), fmt.dtype)
+    f, rest = quick_two_sum(f, lost * scale)
+    value = copysign(assemble(e, f, add(curvature(f), rest), NATURAL), x)
+    return _special(u, value, fmt)

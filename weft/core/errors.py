@@ -1,0 +1,96 @@
+"""Weft's exceptions. Each is also the builtin exception that a Python programmer would expect.
+
+An error carries the user's own line (the innermost frame outside the package) and, where it was raised inside a
+module's ``forward``, the module's path; both are appended to the message when it is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+__all__ = ["AutogradError", "AxisError", "CaptureError", "CompileError", "DTypeError", "DeviceError", "FormatError",
+           "IndexError_", "OutOfMemoryError", "ShapeError", "StateError", "WeftError", "user_line"]
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def user_line(depth: int = 1) -> tuple[str, int] | None:
+    """``(filename, line number)`` of the innermost frame that is not weft's own, or None."""
+    try:
+        frame: Any = sys._getframe(depth)
+    except ValueError:
+        return None
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_PACKAGE) and not code.co_filename.startswith("<frozen"):
+            return code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+class WeftError(Exception):
+    """Base of everything that weft raises on purpose. ``where`` is the user's (file, line)."""
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.message = message
+        self.where = user_line(2)
+        self.modules: list[Any] = []  # innermost first; filled in by Module.__call__ while the error passes
+        self.module_path: str | None = None
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.module_path:
+            text += f"\n  in module {self.module_path}"
+        if self.where:
+            text += f"\n  at {self.where[0]}:{self.where[1]}"
+        return text
+
+
+class ShapeError(WeftError, ValueError):
+    """Shapes that do not fit the op."""
+
+
+class DTypeError(WeftError, TypeError):
+    """dtypes that do not fit the op."""
+
+
+class AxisError(WeftError, ValueError, IndexError):
+    """An axis outside the tensor's rank, or named twice."""
+
+
+class IndexError_(WeftError, IndexError):
+    """An index outside its axis."""
+
+
+class DeviceError(WeftError, RuntimeError):
+    """Tensors on different devices, or a device that is not there."""
+
+
+class OutOfMemoryError(WeftError, MemoryError):
+    """The device's memory, or the limit set on it, is used up."""
+
+
+class AutogradError(WeftError, RuntimeError):
+    """A gradient that cannot be taken."""
+
+
+class CaptureError(WeftError, RuntimeError):
+    """Code that cannot become part of a graph."""
+
+
+class CompileError(WeftError, RuntimeError):
+    """The compiler produced something LLVM refuses: a bug of weft's own."""
+
+
+class FormatError(WeftError, ValueError):
+    """A file that is truncated, altered or not of the expected format."""
+
+
+class StateError(WeftError, KeyError):
+    """A state dict that does not fit its module or optimizer."""
+
+    def __str__(self) -> str:
+        return WeftError.__str__(self)

@@ -1,0 +1,231 @@
+"""Shapes: tuples of dimensions, a dimension being an int or a symbolic one; axes and broadcasting.
+
+A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis). It is a linear form ``c0 + c1*n1 +
+...`` over named sizes, so that sums, differences and multiples stay exact; what cannot be expressed is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .errors import AxisError, CaptureError, ShapeError
+
+__all__ = ["Dim", "Shape", "SymDim", "broadcast_shapes", "is_static", "normalize_axes", "normalize_axis", "size_of",
+           "strides_of", "substitute"]
+
+
+class SymDim:
+    """A symbolic size: ``constant + sum(coefficient * product of names)``."""
+
+    __slots__ = ("_hash", "terms")
+
+    def __init__(self, terms: Mapping[tuple[str, ...], int]):
+        self.terms = {k: v for k, v in sorted(terms.items()) if v}
+        self._hash = hash(tuple(self.terms.items()))
+
+    @staticmethod
+    def named(name: str) -> SymDim:
+        """The size called ``name``."""
+        return SymDim({(name,): 1})
+
+    @staticmethod
+    def _terms(value: Any) -> Mapping[tuple[str, ...], int]:
+        return value.terms if isinstance(value, SymDim) else {(): int(value)}
+
+    @staticmethod
+    def _make(terms: Mapping[tuple[str, ...], int]) -> Dim:
+        made = SymDim(terms)
+        if set(made.terms) <= {()}:
+            return made.terms.get((), 0)
+        return made
+
+    def __add__(self, other: Any) -> Dim:
+        total = dict(self.terms)
+        for k, v in self._terms(other).items():
+            total[k] = total.get(k, 0) + v
+        return self._make(total)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Dim:
+        return self * -1
+
+    def __sub__(self, other: Any) -> Dim:
+        return self + -1 * other
+
+    def __rsub__(self, other: Any) -> Dim:
+        return -1 * self + other
+
+    def __mul__(self, other: Any) -> Dim:
+        total: dict[tuple[str, ...], int] = {}
+        for a, x in self.terms.items():
+            for b, y in self._terms(other).items():
+                key = tuple(sorted(a + b))
+                total[key] = total.get(key, 0) + x * y
+        return self._make(total)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Dim:
+        if isinstance(other, SymDim):
+            if other == self:
+                return 1
+            quotient = {k: v for k, v in self.terms.items()}
+            if len(other.terms) == 1:
+                ((names, coefficient),) = other.terms.items()
+                divided = {}
+                for k, v in quotient.items():
+                    rest = list(k)
+                    for name in names:
+                        if name not in rest:
+                            break
+                        rest.remove(name)
+                    else:
+                        if v % coefficient == 0:
+                            divided[tuple(rest)] = v // coefficient
+                if len(divided) == len(quotient):
+                    return self._make(divided)
+        elif all(v % other == 0 for v in self.terms.values()):
+            return self._make({k: v // other for k, v in self.terms.items()})
+        raise CaptureError(f"{self} // {other} is not a whole number for every size")
+
+    def __rfloordiv__(self, other: Any) -> Dim:
+        raise CaptureError(f"{other} // {self} is not a whole number for every size")
+
+    def __mod__(self, other: Any) -> Dim:
+        _ = self // other
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SymDim) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def _undecided(self, op: str, other: Any) -> bool:
+        raise CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic")
+
+    def __lt__(self, other: Any) -> bool:
+        if not isinstance(other, SymDim) and other <= 1 and all(v > 0 for v in self.terms.values()):
+            return False  # sizes are at least 1 unless a caller says otherwise
+        return self._undecided("<", other)
+
+    def __gt__(self, other: Any) -> bool:
+        if not isinstance(other, SymDim) and other < 1 and all(v > 0 for v in self.terms.values()):
+            return True
+        return self._undecided(">", other)
+
+    def __le__(self, other: Any) -> bool:
+        return self == other or not self > other
+
+    def __ge__(self, other: Any) -> bool:
+        return self == other or not self < other
+
+    def __int__(self) -> int:
+        raise CaptureError(f"the size {self} is symbolic: it has no number yet")
+
+    __index__ = __int__
+
+    def __repr__(self) -> str:
+        parts = []
+        for names, coefficient in self.terms.items():
+            text = "*".join(names)
+            parts.append(str(coefficient) if not names else text if coefficient == 1 else f"{coefficient}*{text}")
+        return " + ".join(parts)
+
+    def substitute(self, sizes: Mapping[str, int]) -> Dim:
+        """The size with names replaced by numbers; names not in ``sizes`` stay."""
+        total: Dim = 0
+        for names, coefficient in self.terms.items():
+            product: Dim = coefficient
+            for name in names:
+                product = product * (sizes[name] if name in sizes else SymDim.named(name))
+            total = total + product
+        return total
+
+
+Dim = int | SymDim
+Shape = tuple[Dim, ...]
+
+
+def is_static(shape: Iterable[Dim]) -> bool:
+    """True when every dimension is a number."""
+    return not any(isinstance(d, SymDim) for d in shape)
+
+
+def substitute(value: Any, sizes: Mapping[str, int]) -> Any:
+    """``value`` (a dimension, or any nesting of tuples) with symbolic sizes replaced."""
+    if isinstance(value, SymDim):
+        return value.substitute(sizes)
+    if isinstance(value, tuple):
+        return tuple(substitute(v, sizes) for v in value)
+    return value
+
+
+def size_of(shape: Iterable[Dim]) -> Any:
+    """Number of elements."""
+    total: Dim = 1
+    for d in shape:
+        total = total * d
+    return total
+
+
+def strides_of(shape: Sequence[Any]) -> tuple[Any, ...]:
+    """Row-major strides in elements."""
+    strides: list[Any] = []
+    step: Any = 1
+    for d in reversed(shape):
+        strides.append(step)
+        step = step * d
+    return tuple(reversed(strides))
+
+
+def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
+    """The common shape of operands under NumPy's rules.
+
+    Raises:
+        ShapeError: two sizes of one axis differ and neither is 1.
+    """
+    rank = max(map(len, shapes), default=0)
+    result: list[Dim] = []
+    for axis in range(rank):
+        size: Dim = 1
+        for shape in shapes:
+            at = axis - rank + len(shape)
+            if at < 0 or (isinstance(shape[at], int) and shape[at] == 1):
+                continue
+            if isinstance(size, int) and size == 1:
+                size = shape[at]
+            elif shape[at] != size:
+                listed = " and ".join(map(str, shapes))
+                raise ShapeError(f"{op}: shapes {listed} do not broadcast: axis {axis - rank} has sizes {size} and "
+                                 f"{shape[at]}")
+        result.append(size)
+    return tuple(result)
+
+
+def normalize_axis(axis: int, rank: int, op: str) -> int:
+    """``axis`` counted from the front.
+
+    Raises:
+        AxisError: it is outside ``[-rank, rank)``.
+    """
+    index = axis.__index__() if hasattr(axis, "__index__") else None
+    if index is None or not -rank <= index < rank:
+        raise AxisError(f"{op}: axis {axis} is out of range for a tensor of rank {rank}")
+    return index % rank if rank else 0
+
+
+def normalize_axes(axis: int | Sequence[int] | None, rank: int, op: str) -> tuple[int, ...]:
+    """Sorted axes counted from the front; None means all of them.
+
+    Raises:
+        AxisError: one is out of range or named twice.
+    """
+    if axis is None:
+        return tuple(range(rank))
+    axes = [normalize_axis(a, rank, op) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    if len(set(axes)) != len(axes):
+        raise AxisError(f"{op}: an axis is named twice in {axis}")
+    return tuple(sorted(axes))

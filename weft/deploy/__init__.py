@@ -1,0 +1,1 @@
+"""Deploy: programs as native libraries for this and other machines."""

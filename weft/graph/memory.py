@@ -1,0 +1,115 @@
+"""One planned arena: where every stored value lives.
+
+Values that are never alive at the same time share memory. An elementwise result takes the memory of an operand that
+ends with it, and an update of captured state is written over the old state when nothing reads that afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.shapes import size_of
+from .ir import Value
+from .launch import Launch
+
+__all__ = ["Plan", "nbytes_of", "plan_memory"]
+
+ALIGNMENT = 64
+
+
+@dataclass(slots=True)
+class Plan:
+    """``place[value]`` is (slot, byte offset); slots are the inputs, then the outputs, then the arena."""
+
+    place: dict[Value, tuple[int, int]]
+    outputs: list[Value]
+    overwritten: dict[Value, Value]  # update -> the input whose memory it takes
+    arena_nbytes: int
+
+
+def nbytes_of(value: Value) -> int:
+    """Size of a value in bytes."""
+    return int(size_of(value.shape)) * value.dtype.itemsize
+
+
+def plan_memory(launches: Sequence[Launch], inputs: Sequence[Value], outputs: Sequence[Value],
+                updates: Mapping[Value, Value]) -> Plan:
+    """Places for all values. ``updates`` maps a new value to the input (contiguous, owned by the caller alone) that it
+    replaces; where it cannot be written in place it becomes a further output."""
+    birth: dict[Value, int] = {}
+    death: dict[Value, int] = {}
+    for at, launch in enumerate(launches):
+        for value in (*launch.writes, *launch.reads):
+            birth.setdefault(value, at)
+            death[value] = at
+    wanted = [v for v in dict.fromkeys(outputs) if v not in inputs]
+    overwritten: dict[Value, Value] = {}
+    for new, old in updates.items():
+        if new in inputs or new in wanted or new in overwritten:
+            continue
+        if _safe_in_place(new, old, launches, birth, death):
+            overwritten[new] = old
+        else:
+            wanted.append(new)
+    place: dict[Value, tuple[int, int]] = {v: (i, 0) for i, v in enumerate(inputs)}
+    place |= {new: place[old] for new, old in overwritten.items()}
+    place |= {v: (len(inputs) + i, 0) for i, v in enumerate(wanted)}
+    owner = _share(launches, place, overwritten, birth, death)
+    temporaries: dict[Value, tuple[int, int]] = {}
+    for value in birth:
+        root = _find(owner, value)
+        if value in place:
+            continue
+        if root in place:
+            place[value] = place[root]
+            continue
+        start, stop = temporaries.get(root, (birth[value], death[value]))
+        temporaries[root] = (min(start, birth[value]), max(stop, death[value]))
+    arena, arena_slot = 0, len(inputs) + len(wanted)
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first and last launch
+    for value, (start, stop) in sorted(temporaries.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
+        size = -(-nbytes_of(value) // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for low, high, first, last in sorted(p for p in placed if p[2] <= stop and start <= p[3]):
+            if offset + size <= low:
+                break
+            offset = max(offset, high)
+        placed.append((offset, offset + size, start, stop))
+        place[value] = (arena_slot, offset)
+        arena = max(arena, offset + size)
+    for value in birth:
+        if value not in place:
+            place[value] = place[_find(owner, value)]
+    return Plan(place, wanted, overwritten, arena)
+
+
+def _safe_in_place(new: Value, old: Value, launches: Sequence[Launch], birth: Mapping[Value, int],
+                   death: Mapping[Value, int]) -> bool:
+    """Whether nothing reads ``old`` once ``new`` begins to be written."""
+    if new not in birth or nbytes_of(new) != nbytes_of(old):
+        return False
+    at, last = birth[new], death.get(old, -1)
+    return last < at or (last == at and (new, old) in launches[at].in_place)
+
+
+def _find(owner: dict[Value, Value], value: Value) -> Value:
+    while value in owner:
+        value = owner[value]
+    return value
+
+
+def _share(launches: Sequence[Launch], place: Mapping[Value, tuple[int, int]], overwritten: Mapping[Value, Value],
+           birth: Mapping[Value, int], death: Mapping[Value, int]) -> dict[Value, Value]:
+    """operand -> result that takes over its memory."""
+    owner: dict[Value, Value] = {}
+    taken: set[Value] = set()
+    for at, launch in enumerate(launches):
+        for new, old in sorted(launch.in_place, key=lambda pair: (birth[pair[0]], nbytes_of(pair[1]))):
+            # An update's memory holds the old state until it is written; an operand that lives on keeps its own.
+            if old in place or old in owner or new in overwritten or new in taken:
+                continue
+            if death[old] == at and birth[new] == at and nbytes_of(new) == nbytes_of(old):
+                owner[old] = new
+                taken.add(new)
+    return owner

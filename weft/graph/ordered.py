@@ -1,0 +1,202 @@
+"""Ops whose elements are computed in order: scatter, slice update, running reductions, the shuffle.
+
+Each begins with a launch that copies what is kept, and goes on with one that walks the rest in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from ..compiler.expr import Expr, add, cast, leaf
+from ..compiler.kernels import Nest, Sequential, Store
+from ..core import dtypes as dt
+from ..core.shapes import strides_of
+from .fusion import Root, leaf_layouts
+from .ir import Value
+from .kernelize import MAP_BLOCK
+from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
+from .protocol import Layout, Scan, Scatter, Shuffle, SliceUpdate
+
+__all__ = ["copy_launch", "lower_ordered"]
+
+
+def lower_ordered(root: Root) -> list[Launch]:
+    """The launches of one ordered op."""
+    rule = root.node.op.lower
+    if isinstance(rule, SliceUpdate):
+        return _slice_update(root)
+    if isinstance(rule, Scatter):
+        return _scatter(root, rule)
+    if isinstance(rule, Scan):
+        return _scan(root, rule)
+    assert isinstance(rule, Shuffle)
+    return _shuffle(root)
+
+
+def copy_launch(root: Root, target: Value, expr: Expr, shape: tuple[int, ...], place: Layout) -> Launch:
+    """Elementwise: ``target[place] = expr`` over ``shape``."""
+    builder = LaunchBuilder()
+    axes = Axes(shape, [*leaf_layouts([expr]), place], [(0, len(shape))])
+    tail = [1] if not axes.sizes else []
+    (value,) = builder.rewrite([expr], lambda layout: [*axes.strides(layout), *tail])
+    store = Store(builder.access(target, place.offset, [*axes.strides(place), *tail], write=True), value)
+    sizes = [*axes.sizes, *tail]
+    blocks = -(-sizes[-1] // MAP_BLOCK)
+    grid, inner = tuple(builder.slot(n) for n in sizes[:-1]), builder.slot(sizes[-1])
+    kernel = Nest(grid, inner, MAP_BLOCK, builder.slot(blocks), (store,), tuple(builder.dtypes))
+    cost = cost_of([expr]) + 1
+    own = Layout.contiguous(shape)
+    same = frozenset((target, v) for v, layout in _plain_reads(expr) if layout == own == place
+                     and v.dtype.itemsize == target.dtype.itemsize)
+    return builder.launch(kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [root.node],
+                          cost * prod(sizes))
+
+
+def _plain_reads(expr: Expr) -> list[tuple[Value, Layout]]:
+    return [expr.value] if expr.op == "read" else []
+
+
+def _slice_update(root: Root) -> list[Launch]:
+    base, update = root.exprs
+    starts, steps = root.node.params["starts"], root.node.params["steps"]
+    own = Layout.contiguous(root.shape)
+    inner: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
+    offset = sum(a * s for a, s in zip(starts, own.strides, strict=True))
+    place = Layout(inner, offset, tuple(a * s for a, s in zip(steps, own.strides, strict=True)))
+    launches = [copy_launch(root, root.value, base, root.shape, own)]
+    if prod(inner):
+        launches.append(copy_launch(root, root.value, update, inner, place))
+    return launches
+
+
+def _scatter(root: Root, rule: Scatter) -> list[Launch]:
+    base, *indices, updates = root.exprs
+    indexed = len(indices)
+    where: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
+    rest = root.shape[indexed:]
+    shape = (*where, *rest)
+    own = strides_of(root.shape)
+    launches = [copy_launch(root, root.value, base, root.shape, Layout.contiguous(root.shape))]
+    if not prod(shape):
+        return launches
+    stretched = [map_layouts([e], lambda x: Layout(shape, x.offset, x.strides + (0,) * len(rest)))[0] for e in indices]
+    place = Layout(shape, 0, (0,) * len(where) + own[indexed:])
+    roots = [*stretched, updates]
+    split = len(where)
+    axes = Axes(shape, [*leaf_layouts(roots), place], [(0, split), (split, len(shape))])
+    builder = LaunchBuilder()
+    strides = _stepped(axes)
+    *at, value = builder.rewrite(roots, strides)
+    steps = tuple((builder.slot(n), builder.slot(s)) for n, s in zip(root.shape, own[:indexed], strict=False))
+    target = builder.access(root.value, 0, strides(place), write=True)
+    if rule.op == "add":
+        before = Expr("gather", root.value.dtype, tuple(at), (target, steps))
+        value = _sum(before, value)
+    store = Store(target, value, indices=tuple(at), steps=steps)
+    launches.append(_in_order(root, builder, axes, (store,), cost_of(roots)))
+    return launches
+
+
+def _sum(a: Expr, b: Expr) -> Expr:
+    """One addition in the dtype of ``a``; 16-bit floats are added in float32 and rounded."""
+    if a.dtype in (dt.float16, dt.bfloat16):
+        return cast(add(cast(a, dt.float32), cast(b, dt.float32)), a.dtype)
+    if a.dtype is dt.bool_:
+        return a | b
+    return add(a, b)
+
+
+def _stepped(axes: Axes) -> Any:
+    """Strides over ``(step, inner)`` for axes merged into [steps, rest]; axes that do not merge are further grid."""
+    steps, rest = axes.counts
+    if steps > 1 or rest > 1:
+        raise AssertionError(f"axes {axes.sizes} of an ordered op are not two")
+
+    def strides(layout: Layout) -> list[int]:
+        merged = axes.strides(layout)
+        return [merged[0] if steps else 0, merged[-1] if rest else 1]
+
+    return strides
+
+
+def _in_order(root: Root, builder: LaunchBuilder, axes: Axes, stores: Sequence[Store], cost: int) -> Launch:
+    steps, rest = axes.counts
+    count, inner = (axes.sizes[0] if steps else 1), (axes.sizes[-1] if rest else 1)
+    blocks = -(-inner // MAP_BLOCK)
+    width = builder.slot(inner) if rest else 1
+    kernel = Sequential((), builder.slot(count), width, MAP_BLOCK, builder.slot(blocks), tuple(stores),
+                        tuple(builder.dtypes))
+    return builder.launch(kernel, blocks, cost * count * min(inner, MAP_BLOCK), nodes=[root.node],
+                          flops=cost * count * inner)
+
+
+def _scan(root: Root, rule: Scan) -> list[Launch]:
+    (operand,) = root.exprs
+    axis, shape = root.node.params["axis"], root.shape
+    if not prod(shape):
+        return []
+    own = Layout.contiguous(shape)
+    first = (*shape[:axis], 1, *shape[axis + 1 :])
+    (head,) = map_layouts([operand], lambda x: Layout(first, x.offset, x.strides))
+    launches = [copy_launch(root, root.value, head, first, Layout(first, 0, own.strides))]
+    if shape[axis] == 1:
+        return launches
+    later = (*shape[:axis], shape[axis] - 1, *shape[axis + 1 :])
+    (element,) = map_layouts([operand], lambda x: Layout(later, x.offset + x.strides[axis], x.strides))
+    before = leaf("read", root.value.dtype, (root.value, Layout(later, 0, own.strides)))
+    place = Layout(later, own.strides[axis], own.strides)
+    roots = [rule.combine(before, element)]
+    axes = Axes(later, [*leaf_layouts(roots), place], [(0, axis), (axis, axis + 1), (axis + 1, len(shape))])
+    outer, steps, inner = axes.counts
+    grid_axes = [*range(outer), *range(outer + steps, outer + steps + inner - 1)]
+    last = [outer + steps + inner - 1] if inner else []
+    order = [*grid_axes, *range(outer, outer + steps), *last]
+    axes.permute(order)
+    builder = LaunchBuilder()
+
+    def strides(layout: Layout) -> list[int]:
+        merged = axes.strides(layout)
+        head_strides = merged[: len(grid_axes)]
+        step = merged[len(grid_axes)] if steps else 0
+        return [*head_strides, step, merged[-1] if inner else 1]
+
+    (value,) = builder.rewrite(roots, strides)
+    store = Store(builder.access(root.value, place.offset, strides(place), write=True), value)
+    sizes = axes.sizes
+    count, width = (sizes[len(grid_axes)] if steps else 1), (sizes[-1] if inner else 1)
+    blocks = -(-width // MAP_BLOCK)
+    grid = tuple(builder.slot(n) for n in sizes[: len(grid_axes)])
+    kernel = Sequential(grid, builder.slot(count), builder.slot(width) if inner else 1, MAP_BLOCK,
+                        builder.slot(blocks), (store,), tuple(builder.dtypes))
+    cost = cost_of(roots)
+    units = prod(sizes[: len(grid_axes)]) * blocks
+    launches.append(builder.launch(kernel, units, cost * count * min(width, MAP_BLOCK), nodes=[root.node],
+                                   flops=cost * prod(later)))
+    return launches
+
+
+def _shuffle(root: Root) -> list[Launch]:
+    values, swaps = root.exprs
+    (n,) = root.shape
+    launches = [copy_launch(root, root.value, values, root.shape, Layout.contiguous(root.shape))]
+    if n < 2:
+        return launches
+    builder = LaunchBuilder()
+    # Step t is i = n - 1 - t: swap element i with element swaps[i].
+    (reversed_swaps,) = map_layouts([swaps], lambda x: Layout((n - 1,), x.offset + (n - 1) * x.strides[0],
+                                                              (-x.strides[0],)))
+    (partner,) = builder.rewrite([reversed_swaps], lambda layout: [layout.strides[0], 0])
+    here = builder.access(root.value, n - 1, [-1, 0], write=True)
+    anywhere = builder.access(root.value, 0, [0, 0], write=True)
+    steps = ((builder.slot(n), builder.slot(1)),)
+    other = Expr("gather", root.value.dtype, (partner,), (anywhere, steps))
+    mine = leaf("load", root.value.dtype, here)
+    # A swap with itself writes the same value twice: the order of the two stores does not matter.
+    stores = (Store(here, other), Store(anywhere, mine, indices=(partner,), steps=steps))
+    kernel = Sequential((), builder.slot(n - 1), 1, MAP_BLOCK, 1, stores,
+                        tuple(builder.dtypes))
+    launches.append(builder.launch(kernel, 1, 8.0 * n, nodes=[root.node], flops=n))
+    return launches
+

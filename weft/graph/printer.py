@@ -1,0 +1,41 @@
+"""Graphs as text: one node a line, stable and short, with the user's line at its end."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .ir import Graph, Value
+
+__all__ = ["format_graph", "value_names"]
+
+
+def value_names(graph: Graph) -> dict[Value, str]:
+    """``%x0`` for inputs, ``%0`` for nodes, in order."""
+    names = {v: f"%x{i}" for i, v in enumerate(graph.inputs)}
+    for i, node in enumerate(graph.nodes):
+        names[node.output] = f"%{i}"
+    return names
+
+
+def _parameter(value: Any) -> str:
+    return repr(value) if not hasattr(value, "name") else value.name
+
+
+def format_graph(graph: Graph) -> str:
+    """The graph as text."""
+    names = value_names(graph)
+    arguments = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
+    lines = [f"graph {graph.name}({arguments}):"]
+    for node in graph.nodes:
+        inside = [names[v] for v in node.inputs]
+        inside += [f"{k}={_parameter(v)}" for k, v in sorted(node.params.items())]
+        text = f"  {names[node.output]}: {node.output.type} = {node.op}({', '.join(inside)})"
+        notes = []
+        if node.scope:
+            notes.append("/".join(node.scope))
+        if node.where:
+            notes.append(f"{os.path.basename(node.where[0])}:{node.where[1]}")
+        lines.append(text + (f"  # {' '.join(notes)}" if notes else ""))
+    lines.append(f"  return {', '.join(names[v] for v in graph.outputs)}")
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""What an op must say of itself: its result, its gradient, and how it lowers.
+
+A :class:`Primitive` is strict: operands have equal shapes and dtypes where the mathematics wants them equal.
+Broadcasting and promotion are written out as ``broadcast_to`` and ``cast`` nodes by the public functions.
+
+``lower`` is one of the rules below. They are descriptions: what is computed at one point, or how indices move. The
+fusion of several nodes into a kernel is the business of :mod:`weft.graph.fusion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..compiler.expr import Expr
+from ..core.dtypes import DType
+from ..core.shapes import Shape, strides_of
+
+__all__ = ["Contract", "Gather", "Layout", "Map", "Position", "Primitive", "Reduction", "Rule", "Scan", "Scatter",
+           "Shuffle", "SliceUpdate", "TensorType", "View"]
+
+
+class TensorType(NamedTuple):
+    """dtype and shape of a value."""
+
+    dtype: DType
+    shape: Shape
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+
+class Layout(NamedTuple):
+    """Element (i0, i1, ...) lies ``offset + sum(strides[a] * i_a)`` elements from the start of the buffer."""
+
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...]
+
+    @staticmethod
+    def contiguous(shape: tuple[int, ...]) -> Layout:
+        """Row-major."""
+        return Layout(shape, 0, strides_of(shape))
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Row-major; the strides of axes of size 1 do not matter."""
+        step = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size != 1 and stride != step:
+                return False
+            step *= size
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Elementwise: ``expr(params, *arguments)`` at each point. Floating 16-bit arguments arrive as they are stored;
+    see ``weft.ops.elementwise`` for the wrapper that computes them in float32."""
+
+    expr: Callable[..., Expr]
+    cost: int = 1  # rough number of vector instructions; above ~8 a value used twice is stored rather than recomputed
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """No operands: ``expr(params, index)`` where ``index(axis)`` is the int64 position on an axis of the result."""
+
+    expr: Callable[..., Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Moves indices: ``layout(params, Layout) -> Layout``, or None where strides cannot say it (some reshapes)."""
+
+    layout: Callable[[dict[str, Any], Layout], Layout | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """Reduces the adjacent axes ``params["axes"]`` (they are removed) with an op of kernels.Reduce."""
+
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """``(*batch, m, k) x (*batch, k, n) -> (*batch, m, n)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """``gather(x, *indices)``: indices (int64, equal shapes I) select on the first axes of x; result I + the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """``scatter(x, *indices, updates)``: x with ``updates`` written (``op='set'``) or added at the indices, in the
+    row-major order of the indices."""
+
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class SliceUpdate:
+    """``slice_update(x, y; starts, steps)``: x with y written at ``starts + steps * index``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Running reduction along ``params["axis"]``: ``combine(before, element)``, in order."""
+
+    combine: Callable[[Expr, Expr], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """``shuffle(x, swaps)``: Fisher-Yates on axis 0 of x (rank 1): for i = n-1 ... 1 swap x[i] and x[swaps[i]]."""
+
+
+Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Scan | Shuffle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Primitive:
+    """An op in one place.
+
+    ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error.
+    ``vjp(params, inputs, output, cotangent) -> tuple of cotangents`` (None where there is no gradient) is written in
+    tensor operations; None means that the op has no gradient.
+    """
+
+    name: str
+    infer: Callable[..., TensorType]
+    lower: Rule
+    vjp: Callable[..., tuple[Any, ...]] | None = None
+
+    def __repr__(self) -> str:
+        return self.name

@@ -1,0 +1,259 @@
+"""Activations as modules: ``(*) -> (*)``, elementwise unless they name an axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops import activation as ops
+from ..tensor.tensor import Tensor
+from . import init
+from .module import Module
+from .parameter import blank
+
+__all__ = ["ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish",
+           "PReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh"]
+
+
+class ReLU(Module):
+    """``max(0, x)``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()  # tensors are values: ``inplace`` is taken for PyTorch's sake and changes nothing
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.relu(input)
+
+
+class ReLU6(Module):
+    """``min(max(0, x), 6)``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.relu6(input)
+
+
+class LeakyReLU(Module):
+    """``x`` above 0, ``negative_slope * x`` below."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.leaky_relu(input, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        """The slope."""
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """``x`` above 0, ``weight * x`` below; ``weight`` ``(num_parameters,)`` is learned."""
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = blank((num_parameters,), dtype, device)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the slopes to their first value."""
+        init.constant_(self.weight, self.init)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(N, C, ...) -> (N, C, ...)``; with one parameter, any shape."""
+        return ops.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        """The number of slopes."""
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.elu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        """The constant."""
+        return f"alpha={self.alpha}"
+
+
+class SELU(Module):
+    """``elu`` scaled so that activations keep mean 0 and variance 1."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.selu(input)
+
+
+class GELU(Module):
+    """``x * P(N(0, 1) <= x)``; ``approximate``: ``'none'`` or ``'tanh'``."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.gelu(input, self.approximate)
+
+    def extra_repr(self) -> str:
+        """The way it is computed."""
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """``x * sigmoid(x)``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.silu(input)
+
+
+class Mish(Module):
+    """``x * tanh(softplus(x))``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.mish(input)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.tanh(input)
+
+
+class Sigmoid(Module):
+    """``1 / (1 + exp(-x))``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.sigmoid(input)
+
+
+class LogSigmoid(Module):
+    """``log(sigmoid(x))``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.logsigmoid(input)
+
+
+class Softplus(Module):
+    """``log(1 + exp(beta * x)) / beta``; x itself where ``beta * x`` is above ``threshold``."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        """The constants."""
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Softsign(Module):
+    """``x / (1 + |x|)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.softsign(input)
+
+
+class Hardtanh(Module):
+    """``x`` cut to ``[min_val, max_val]``."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        if not min_val < max_val:
+            raise ValueError(f"Hardtanh: min_val {min_val} must be below max_val {max_val}")
+        self.min_val, self.max_val = min_val, max_val
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.hardtanh(input, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        """The bounds."""
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class Hardsigmoid(Module):
+    """``min(max(0, x + 3), 6) / 6``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.hardsigmoid(input)
+
+
+class Hardswish(Module):
+    """``x * hardsigmoid(x)``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.hardswish(input)
+
+
+class Softmax(Module):
+    """``exp(x) / sum(exp(x))`` along axis ``dim``; None is the last."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.softmax(input, -1 if self.dim is None else self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """``log(softmax(x))`` along axis ``dim``; None is the last."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.log_softmax(input, -1 if self.dim is None else self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"

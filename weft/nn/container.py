@@ -1,0 +1,252 @@
+"""Containers: modules that hold modules or parameters, in order or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from ..tensor import guards
+from .module import Module
+from .parameter import Parameter
+
+__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
+
+C = TypeVar("C", bound="_Indexed")
+
+
+def _at(index: int, size: int, owner: object) -> int:
+    position = index.__index__()
+    if not -size <= position < size:
+        raise IndexError(f"{type(owner).__name__}: index {index} is out of range for {size} entries")
+    return position % size
+
+
+class _Indexed(Module):
+    """Modules called "0", "1", ... or by names, in order."""
+
+    def _items(self) -> list[Module]:
+        if guards.is_recording():
+            guards.read(self, "", self.guarded())
+        return [module for module in self._modules.values() if module is not None]
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._items())
+
+    def __getitem__(self, index: Any) -> Any:
+        items = self._items()
+        if isinstance(index, slice):
+            return self._sliced(list(self._modules.items())[index])
+        return items[_at(index, len(items), self)]
+
+    def _sliced(self: C, entries: list[tuple[str, Module | None]]) -> C:
+        return type(self)([module for _, module in entries])  # type: ignore[call-arg]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(list(self._modules)[_at(index, len(self._modules), self)], module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        names = list(self._modules)
+        chosen = names[index] if isinstance(index, slice) else [names[_at(index, len(names), self)]]
+        kept = [(name, module) for name, module in self._modules.items() if name not in chosen]
+        self._replace(kept)
+
+    def _replace(self, entries: Iterable[tuple[str, Module | None]]) -> None:
+        """Hold these modules alone; names that are numbers are given again."""
+        self._modules.clear()
+        for k, (name, module) in enumerate(entries):
+            self._modules[str(k) if name.isdigit() else name] = module
+        guards.bump()
+
+    def append(self: C, module: Module) -> C:
+        """Add a module at the end."""
+        self.add_module(str(len(self._modules)), module)
+        return self
+
+    def extend(self: C, modules: Iterable[Module]) -> C:
+        """Add modules at the end."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self: C, index: int, module: Module) -> C:
+        """Add a module before position ``index``."""
+        entries = list(self._modules.items())
+        entries.insert(index, ("0", module))
+        self._check_name("new", "module", self._modules)
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}.insert: {type(module).__name__} is not a Module")
+        self._replace(entries)
+        return self
+
+    def pop(self, index: int = -1) -> Module:
+        """Take a module out."""
+        module: Module = self[index]
+        del self[index]
+        return module
+
+
+class Sequential(_Indexed):
+    """Modules called one after the other: ``(*) -> (*)`` as its modules say.
+
+    Args:
+        modules: the modules in order, or one mapping of names to modules.
+
+    Example:
+        >>> net = wf.nn.Sequential(wf.nn.Linear(2, 3), wf.nn.Tanh())
+        >>> net[1]
+        Tanh()
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            for k, module in enumerate(modules):
+                self.add_module(str(k), module)
+
+    def _sliced(self, entries: list[tuple[str, Module | None]]) -> Sequential:
+        return type(self)(dict(entries))
+
+    def forward(self, input: Any) -> Any:
+        """The last module's output."""
+        for module in self._modules.values():
+            assert module is not None
+            input = module(input)
+        return input
+
+    def __add__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            return NotImplemented
+        return Sequential(*self, *other)
+
+
+class ModuleList(_Indexed):
+    """A list of modules. It has no ``forward``: its owner says what happens.
+
+    Example:
+        >>> blocks = wf.nn.ModuleList(wf.nn.Linear(4, 4) for _ in range(3))
+        >>> len(blocks)
+        3
+    """
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        self.extend(modules or ())
+
+    def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
+        return self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+
+class ModuleDict(Module):
+    """Modules by name, in the order of insertion. It has no ``forward``: its owner says what happens.
+
+    Example:
+        >>> heads = wf.nn.ModuleDict({"a": wf.nn.Linear(4, 1), "b": wf.nn.Linear(4, 2)})
+        >>> list(heads)
+        ['a', 'b']
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def _table(self) -> dict[str, Module | None]:
+        if guards.is_recording():
+            guards.read(self, "", self.guarded())
+        return self._modules
+
+    def __getitem__(self, name: str) -> Module:
+        module = self._table()[name]
+        assert module is not None
+        return module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+        guards.bump()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table()
+
+    def __len__(self) -> int:
+        return len(self._table())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table())
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._table().keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return (self[name] for name in self._table())
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Names and modules."""
+        return ((name, self[name]) for name in self._table())
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add or replace modules."""
+        for name, module in dict(modules).items():
+            self[name] = module
+
+    def pop(self, name: str) -> Module:
+        """Take a module out."""
+        module = self[name]
+        del self[name]
+        return module
+
+
+class ParameterList(Module):
+    """A list of parameters; tensors that are appended become Parameters.
+
+    Example:
+        >>> len(wf.nn.ParameterList([wf.zeros((2,)), wf.zeros((3,))]))
+        2
+    """
+
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
+        super().__init__()
+        for value in values or ():
+            self.append(value)
+
+    def _items(self) -> list[Parameter]:
+        if guards.is_recording():
+            guards.read(self, "", self.guarded())
+        return [parameter for parameter in self._parameters.values() if parameter is not None]
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._items())
+
+    def __getitem__(self, index: int) -> Parameter:
+        items = self._items()
+        return items[_at(index, len(items), self)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        name = str(_at(index, len(self._parameters), self))
+        self.register_parameter(name, value if isinstance(value, Parameter) else Parameter(value))
+
+    def append(self, value: Any) -> ParameterList:
+        """Add a parameter at the end."""
+        parameter = value if isinstance(value, Parameter) else Parameter(value)
+        self.register_parameter(str(len(self._parameters)), parameter)
+        return self
+
+    def extra_repr(self) -> str:
+        """The parameters' dtypes and shapes."""
+        return ", ".join(f"({name}): {p.dtype.name}{tuple(p.shape)}" for name, p in self._parameters.items()
+                         if p is not None)

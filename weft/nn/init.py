@@ -1,0 +1,175 @@
+"""Initial values: each function rebinds its tensor to new values, in place, and returns it.
+
+Names, arguments and formulas are PyTorch's; the random numbers are weft's own (Philox, the default generator unless
+one is given), so the same seed gives the same network in every mode.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..core.dtypes import float32, float64
+from ..core.errors import ShapeError
+from ..ops.creation import eye, full, iota
+from ..ops.elementwise import astype, where
+from ..ops.op import Array, composite
+from ..ops.random import Generator, default_generator
+from ..ops.shape import reshape
+from ..tensor.tape import no_grad
+from ..tensor.tensor import Tensor
+
+__all__ = ["calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+           "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_"]
+
+
+def _set(tensor: Tensor, value: Tensor) -> Tensor:
+    with no_grad():
+        return tensor.assign(value)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Numbers spread evenly over ``[a, b)``."""
+    stream = generator or default_generator()
+    return _set(tensor, stream.uniform(tensor.shape, a, b, dtype=tensor.dtype))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Normally distributed numbers."""
+    stream = generator or default_generator()
+    return _set(tensor, stream.normal(tensor.shape, mean, std, dtype=tensor.dtype))
+
+
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, *,
+                  generator: Generator | None = None) -> Tensor:
+    """Normally distributed numbers, those outside ``[a, b]`` drawn again (a value, not a number of deviations).
+
+    Raises:
+        ValueError: fewer than one draw in 1000 would be inside.
+    """
+    inside = 0.5 * (math.erf((b - mean) / std / math.sqrt(2.0)) - math.erf((a - mean) / std / math.sqrt(2.0)))
+    if inside < 1e-3:
+        raise ValueError(f"trunc_normal_: [{a}, {b}] holds hardly any of N({mean}, {std})")
+    stream = generator or default_generator()
+    wide = float64 if tensor.dtype is float64 else float32
+    value = stream.normal(tensor.shape, mean, std, dtype=wide)
+    # The chance that a value is still outside after k draws is (1 - inside) ** k: below 2**-64 here.
+    for _ in range(math.ceil(64 / -math.log2(1.0 - inside)) if inside < 1.0 else 0):
+        outside = (value < a) | (value > b)
+        if not bool(outside.any()):  # type: ignore[attr-defined]
+            break
+        value = where(outside, stream.normal(tensor.shape, mean, std, dtype=wide), value)
+    return _set(tensor, astype(value, tensor.dtype))
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """``val`` everywhere."""
+    return _set(tensor, full(tensor.shape, val, dtype=tensor.dtype))
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """0 everywhere."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """1 everywhere."""
+    return constant_(tensor, 1.0)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity matrix.
+
+    Raises:
+        ShapeError: the tensor is no matrix.
+    """
+    if tensor.ndim != 2:
+        raise ShapeError(f"eye_: a tensor of shape {tensor.shape} is not a matrix")
+    return _set(tensor, eye(*tensor.shape, dtype=tensor.dtype))
+
+
+def zero_row_(tensor: Tensor, row: int) -> Tensor:
+    """0 in one row of a matrix, the others as they are."""
+    return _set(tensor, _zero_row(tensor.detach(), row))
+
+
+@composite(name="zero_row")
+def _zero_row(x: Array, row: int) -> Array:
+    return where(reshape(iota((x.shape[0],), 0), (x.shape[0], 1)) == row, 0.0, x)
+
+
+def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
+    """``(fan_in, fan_out)`` of a weight ``(out, in, *kernel)``: numbers that meet in one output, or in one input."""
+    if tensor.ndim < 2:
+        raise ShapeError(f"{op}: a tensor of shape {tensor.shape} has no fan in and fan out; it must have rank 2 or "
+                         "more")
+    kernel = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * kernel, tensor.shape[0] * kernel
+
+
+def _chosen_fan(op: str, tensor: Tensor, mode: str) -> int:
+    fans = dict(zip(("fan_in", "fan_out"), _fans(op, tensor), strict=True))
+    if mode not in fans:
+        raise ValueError(f"{op}: mode is {mode!r}; it must be 'fan_in' or 'fan_out'")
+    return fans[mode]
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which a layer before this nonlinearity keeps its output's variance.
+
+    ``nonlinearity``: linear, sigmoid, tanh, relu, leaky_relu (``param``: its slope, 0.01), selu.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
+    if nonlinearity not in gains:
+        raise ValueError(f"calculate_gain: {nonlinearity!r} is none of {', '.join([*gains, 'leaky_relu'])}")
+    return gains[nonlinearity]
+
+
+def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *,
+                     generator: Generator | None = None) -> Tensor:
+    """Uniform in ``[-bound, bound)`` with ``bound = gain * sqrt(3 / fan)``.
+
+    ``a`` is the slope of the leaky_relu that follows. A tensor without elements stays.
+
+    Reference:
+        He et al., Delving Deep into Rectifiers, 2015.
+    """
+    fan, gain = _chosen_fan("kaiming_uniform_", tensor, mode), calculate_gain(nonlinearity, a)
+    if not tensor.size:
+        return tensor
+    bound = gain * math.sqrt(3.0 / fan)
+    return uniform_(tensor, -bound, bound, generator=generator)
+
+
+def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *,
+                    generator: Generator | None = None) -> Tensor:
+    """Normal with standard deviation ``gain / sqrt(fan)``; see :func:`kaiming_uniform_`."""
+    fan, gain = _chosen_fan("kaiming_normal_", tensor, mode), calculate_gain(nonlinearity, a)
+    if not tensor.size:
+        return tensor
+    return normal_(tensor, 0.0, gain / math.sqrt(fan), generator=generator)
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Uniform in ``[-bound, bound)`` with ``bound = gain * sqrt(6 / (fan_in + fan_out))``.
+
+    Reference:
+        Glorot and Bengio, Understanding the Difficulty of Training Deep Feedforward Neural Networks, 2010.
+    """
+    total = sum(_fans("xavier_uniform_", tensor))
+    if not tensor.size:
+        return tensor
+    bound = gain * math.sqrt(6.0 / total)
+    return uniform_(tensor, -bound, bound, generator=generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Normal with standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``; see :func:`xavier_uniform_`."""
+    total = sum(_fans("xavier_normal_", tensor))
+    if not tensor.size:
+        return tensor
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / total), generator=generator)

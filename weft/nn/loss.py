@@ -1,0 +1,144 @@
+"""Losses as modules: ``(input, target) -> ()``, or a loss for each element with ``reduction="none"``."""
+
+from __future__ import annotations
+
+from ..ops import loss as ops
+from ..tensor.tensor import Tensor
+from .module import Module
+
+__all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss",
+           "NLLLoss", "SmoothL1Loss"]
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+class _Loss(Module):
+    """A loss with a reduction and, maybe, a weight that is a buffer."""
+
+    weight: Tensor | None
+
+    def __init__(self, reduction: str, reductions: tuple[str, ...] = _REDUCTIONS) -> None:
+        super().__init__()
+        if reduction not in reductions:
+            raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}; it must be one of "
+                             f"{', '.join(reductions)}")
+        self.reduction = reduction
+
+
+class CrossEntropyLoss(_Loss):
+    """Logits ``(N, C, ...)`` against labels ``(N, ...)`` or probabilities ``(N, C, ...)``.
+
+    See :func:`weft.nn.functional.cross_entropy`; ``weight`` ``(C,)`` is a factor for each class.
+    """
+
+    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
+                 label_smoothing: float = 0.0) -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.cross_entropy(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
+                                 label_smoothing=self.label_smoothing)
+
+
+class NLLLoss(_Loss):
+    """Log probabilities ``(N, C, ...)`` against labels ``(N, ...)``; ``weight`` ``(C,)`` for each class."""
+
+    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class BCELoss(_Loss):
+    """Probabilities against targets in [0, 1] of the same shape; ``weight`` for each element."""
+
+    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """Logits against targets in [0, 1] of the same shape; ``weight`` for each element, ``pos_weight`` for the positive
+    part of the loss."""
+
+    pos_weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean",
+                 pos_weight: Tensor | None = None) -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.register_buffer("pos_weight", pos_weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.binary_cross_entropy_with_logits(input, target, self.weight, reduction=self.reduction,
+                                                    pos_weight=self.pos_weight)
+
+
+class MSELoss(_Loss):
+    """``(x - t) ** 2``."""
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.mse_loss(input, target, reduction=self.reduction)
+
+
+class L1Loss(_Loss):
+    """``|x - t|``."""
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.l1_loss(input, target, reduction=self.reduction)
+
+
+class SmoothL1Loss(_Loss):
+    """Quadratic where ``|x - t| < beta``, linear beyond."""
+
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = beta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
+
+
+class HuberLoss(_Loss):
+    """Quadratic where ``|x - t| < delta``, linear beyond with slope ``delta``."""
+
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = delta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
+
+
+class KLDivLoss(_Loss):
+    """Log probabilities against probabilities (or their logarithms, ``log_target``)."""
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction, ("batchmean", *_REDUCTIONS))
+        self.log_target = log_target
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)

@@ -1,0 +1,480 @@
+"""Module: a function with parameters, buffers and submodules that it can name, save and move.
+
+Attributes that are Parameters, Modules or registered buffers live in three tables, in the order of assignment; all
+walks (``parameters()``, ``state_dict()``, ``repr``) read these. Names, defaults and the layout of the state dict are
+PyTorch's, so that code and weights carry over.
+
+A captured function is specialised on what a module's ``forward`` may branch on: its mode, its plain attributes, the
+identity of its parameters and submodules. They are reported to :mod:`weft.tensor.guards`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar, overload
+
+from ..core.dtypes import DType, as_dtype
+from ..core.errors import DTypeError, StateError, WeftError
+from ..ops.elementwise import astype
+from ..tensor import guards
+from ..tensor.tape import no_grad
+from ..tensor.tensor import Tensor
+from .parameter import Parameter, check_device
+from .state import check_state
+
+__all__ = ["IncompatibleKeys", "Module", "RemovableHandle"]
+
+Self = TypeVar("Self", bound="Module")
+_TABLES = ("_parameters", "_buffers", "_modules")
+_PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+class IncompatibleKeys(NamedTuple):
+    """What :meth:`Module.load_state_dict` did not match (with ``strict=False``)."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class RemovableHandle:
+    """Takes a hook away again."""
+
+    def __init__(self, hooks: dict[int, Any], key: int):
+        self._hooks, self._key = hooks, key
+
+    def remove(self) -> None:
+        """Remove the hook; a second time does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+class Module:
+    """Base of all layers: subclasses assign parameters and submodules in ``__init__`` and define ``forward``.
+
+    Example:
+        >>> import weft as wf
+        >>> class Scale(wf.nn.Module):
+        ...     def __init__(self, size):
+        ...         super().__init__()
+        ...         self.factor = wf.nn.Parameter(wf.ones((size,)))
+        ...     def forward(self, x):
+        ...         return x * self.factor
+        >>> [name for name, _ in Scale(3).named_parameters()]
+        ['factor']
+    """
+
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _non_persistent: set[str]
+    _training: bool
+    _pre_hooks: dict[int, Callable[..., Any]]
+    _hooks: dict[int, Callable[..., Any]]
+
+    def __init__(self) -> None:
+        values = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_non_persistent": set(), "_training": True,
+                  "_pre_hooks": {}, "_hooks": {}}
+        self.__dict__.update(values)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` (and hooks). An error of weft's own that passes through is told this module's path.
+
+        The path begins with the outermost module's class name in lower case: ``net.encoder.2.fc``.
+        """
+        if guards.is_recording():
+            guards.read(self, "", self.guarded())
+        try:
+            if not self._hooks and not self._pre_hooks:
+                return self.forward(*args, **kwargs)
+            return self._forward_with_hooks(args, kwargs)
+        except WeftError as error:
+            error.modules.append(self)
+            error.module_path = _path_of(error.modules)
+            raise
+
+    def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for hook in list(self._pre_hooks.values()):
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        output = self.forward(*args, **kwargs)
+        for hook in list(self._hooks.values()):
+            changed = hook(self, args, output)
+            output = output if changed is None else changed
+        return output
+
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> RemovableHandle:
+        """Call ``hook(module, args)`` before ``forward``; what it returns, if not None, replaces the arguments."""
+        return _add_hook(self._pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after ``forward``; a result that is not None replaces the output."""
+        return _add_hook(self._hooks, hook)
+
+    # --- attributes -------------------------------------------------------------------------------------------------
+
+    @property
+    def training(self) -> bool:
+        """True in training mode (the default), False after :meth:`eval`."""
+        return guards.read(self, "training", self._training)
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["_training"] = bool(mode)
+        guards.bump()
+
+    def guarded(self) -> tuple[Any, ...]:
+        """What a captured call of this module is specialised on: its plain attributes and whom it holds."""
+        plain = tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, _PLAIN))
+        return plain + tuple(item for table in _TABLES for item in self.__dict__[table].items())
+
+    def __getattr__(self, name: str) -> Any:
+        for table in _TABLES:
+            found = self.__dict__.get(table)
+            if found is not None and name in found:
+                return guards.read(self, name, found[name])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_parameters" not in self.__dict__:
+            if isinstance(value, (Parameter, Module)):
+                raise AttributeError(f"{type(self).__name__}.__init__: call super().__init__() before assigning "
+                                     f"{name!r}")
+            object.__setattr__(self, name, value)
+            return
+        if isinstance(value, Parameter):
+            self._forget(name)
+            self.register_parameter(name, value)
+        elif isinstance(value, Module):
+            self._forget(name)
+            self.add_module(name, value)
+        elif name in self._parameters:
+            if value is not None:
+                raise TypeError(f"{type(self).__name__}.{name} is a parameter: assign a Parameter or None to it, not "
+                                f"a {type(value).__name__}; to change its value use {name}.assign(value)")
+            self._parameters[name] = None
+        elif name in self._modules:
+            if value is not None:
+                raise TypeError(f"{type(self).__name__}.{name} is a module: assign a Module or None to it, not a "
+                                f"{type(value).__name__}")
+            self._modules[name] = None
+        elif name in self._buffers:
+            self._set_buffer(name, value)
+        else:
+            object.__setattr__(self, name, value)
+        guards.bump()
+
+    def _set_buffer(self, name: str, value: Any) -> None:
+        old = self._buffers[name]
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{type(self).__name__}.{name} is a buffer: assign a Tensor or None to it, not a "
+                            f"{type(value).__name__}")
+        if old is not None and value is not None:
+            old.assign(value.detach())  # the tensor stays the same object: captured functions hold it by reference
+        else:
+            self._buffers[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if not self._forget(name):
+            object.__delattr__(self, name)
+        guards.bump()
+
+    def _forget(self, name: str) -> bool:
+        """Take ``name`` out of the tables and the plain attributes; True if it was there."""
+        found = False
+        for table in (*(self.__dict__[t] for t in _TABLES), self.__dict__):
+            if name in table:
+                del table[name]
+                found = True
+        self._non_persistent.discard(name)
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *self._parameters, *self._buffers, *self._modules})
+
+    def _check_name(self, name: str, kind: str, table: Mapping[str, Any]) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"{type(self).__name__}: {kind} name {name!r} must be a string, not empty, without dots")
+        if name not in table and (name in self.__dict__ or hasattr(type(self), name)
+                                  or any(name in self.__dict__[t] for t in _TABLES)):
+            raise KeyError(f"{type(self).__name__}: attribute {name!r} exists already")
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Add a parameter; None reserves the name (a layer without bias)."""
+        self._check_name(name, "parameter", self._parameters)
+        if parameter is not None and not isinstance(parameter, Parameter):
+            raise TypeError(f"{type(self).__name__}: parameter {name!r} must be a Parameter or None, not a "
+                            f"{type(parameter).__name__}")
+        self._parameters[name] = parameter
+        guards.bump()
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that is state but not trained; ``persistent=False`` keeps it out of the state dict."""
+        self._check_name(name, "buffer", self._buffers)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{type(self).__name__}: buffer {name!r} must be a Tensor or None, not a "
+                            f"{type(tensor).__name__}")
+        self._buffers[name] = tensor
+        (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
+        guards.bump()
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Add a submodule under ``name``."""
+        self._check_name(name, "module", self._modules)
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: {name!r} must be a Module or None, not a {type(module).__name__}")
+        self._modules[name] = module
+        guards.bump()
+
+    register_module = add_module
+
+    # --- walks ------------------------------------------------------------------------------------------------------
+
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """``(path, module)`` of this module and everything below it, parents first; each module once."""
+        return self._named_modules(set() if remove_duplicate else None, prefix)
+
+    def _named_modules(self, seen: set[int] | None, prefix: str) -> Iterator[tuple[str, Module]]:
+        if seen is not None:
+            if id(self) in seen:
+                return
+            seen.add(id(self))
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module._named_modules(seen, f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and everything below it."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """``(name, module)`` of the direct submodules, each once."""
+        seen: set[int] = set()
+        for name, module in self._modules.items():
+            if module is not None and id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """The direct submodules."""
+        return (module for _, module in self.named_children())
+
+    def _named_members(self, table: str, prefix: str, recurse: bool,
+                       remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
+            for name, value in module.__dict__[table].items():
+                if value is None or (remove_duplicate and id(value) in seen):
+                    continue
+                seen.add(id(value))
+                yield f"{path}.{name}" if path else name, value
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True,
+                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """``(path, parameter)``; one that is shared comes once, under its first path."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters of this module and, with ``recurse``, of those below."""
+        return (parameter for _, parameter in self.named_parameters("", recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True,
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """``(path, buffer)``; one that is shared comes once, under its first path."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The buffers of this module and, with ``recurse``, of those below."""
+        return (buffer for _, buffer in self.named_buffers("", recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a path such as ``encoder.2.fc``; the empty path is this module.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        module: Module = self
+        for name in target.split(".") if target else ():
+            below = module._modules.get(name)
+            if below is None:
+                raise AttributeError(f"{type(self).__name__} has no submodule {target!r}: {type(module).__name__} has "
+                                     f"no module {name!r}")
+            module = below
+        return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a path such as ``encoder.2.fc.weight``.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._parameters.get(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
+        return found
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def _state_entries(self) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and persistent buffers with their paths, module by module; shared ones under each path."""
+        for path, module in self.named_modules(remove_duplicate=False):
+            for name, value in (*module._parameters.items(), *module._buffers.items()):
+                if value is not None and name not in module._non_persistent:
+                    yield f"{path}.{name}" if path else name, value
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """``{path: value}`` of the parameters and persistent buffers, detached.
+
+        The values are those of now: training on does not change them.
+        """
+        return {prefix + name: value.detach() for name, value in self._state_entries()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Set parameters and buffers from ``{path: tensor or NumPy array}``, cast to the dtypes that they have.
+
+        Raises:
+            StateError: keys are missing or not expected (unless ``strict`` is False), shapes differ, or values are
+                not tensors. All of these are listed at once, and the module is left as it was.
+        """
+        own = dict(self._state_entries())
+        fit, problems = check_state(own, state_dict)
+        missing = [k for k in own if k not in state_dict]
+        unexpected = [k for k in state_dict if k not in own]
+        if strict:
+            problems = [*_listed("missing keys", missing), *_listed("unexpected keys", unexpected), *problems]
+        if problems:
+            raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit\n    "
+                             + "\n    ".join(problems))
+        with no_grad():
+            for name, value in fit.items():
+                own[name].assign(value)
+        return IncompatibleKeys(missing, unexpected)
+
+    # --- modes and conversions --------------------------------------------------------------------------------------
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Set training mode here and below: Dropout drops."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def apply(self: Self, function: Callable[[Module], Any]) -> Self:
+        """Call ``function`` on every module below, then on this one."""
+        for module in self.children():
+            module.apply(function)
+        function(self)
+        return self
+
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+        """Let gradients flow to the parameters, or not."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the parameters' gradients: drop them, or set them to zero."""
+        for parameter in self.parameters():
+            clear_grad(parameter, set_to_none)
+
+    @overload
+    def to(self: Self, target: DType | str | type, /, dtype: DType | str | type | None = None) -> Self: ...
+    @overload
+    def to(self: Self, *, device: Any = None, dtype: DType | str | type | None = None) -> Self: ...
+    def to(self: Self, target: Any = None, /, dtype: Any = None, device: Any = None) -> Self:
+        """Move to a device, cast to a floating dtype, or both: ``to("cpu")``, ``to(wf.float64)``, ``to("cpu", dtype)``.
+
+        Parameters and buffers stay the same objects; integer and boolean ones keep their dtype.
+
+        Raises:
+            DTypeError: the dtype is not a floating one.
+            DeviceError: the device is not there.
+        """
+        if isinstance(target, Tensor):
+            dtype = target.dtype
+        elif target is not None:
+            try:
+                dtype = as_dtype(target)
+            except TypeError:  # not a dtype
+                device = target
+        wanted = None if dtype is None else as_dtype(dtype)
+        if wanted is not None and not wanted.is_floating:
+            raise DTypeError(f"{type(self).__name__}.to: {wanted.name} is not a floating dtype")
+        check_device(device)
+        if wanted is not None:
+            for tensor in (*self.parameters(), *self.buffers()):
+                if tensor.dtype.is_floating and tensor.dtype is not wanted:
+                    _convert(tensor, wanted)
+        return self
+
+    def float(self: Self) -> Self:
+        """Cast to float32."""
+        return self.to(dtype="float32")
+
+    def double(self: Self) -> Self:
+        """Cast to float64."""
+        return self.to(dtype="float64")
+
+    def half(self: Self) -> Self:
+        """Cast to float16."""
+        return self.to(dtype="float16")
+
+    def bfloat16(self: Self) -> Self:
+        """Cast to bfloat16."""
+        return self.to(dtype="bfloat16")
+
+    # --- text -------------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of the module's repr, before its submodules."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        below = [f"({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
+        if not below:
+            return f"{type(self).__name__}({extra})"
+        lines = ([extra] if extra else []) + below
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def clear_grad(tensor: Tensor, set_to_none: bool = True) -> None:
+    """Drop a tensor's gradient, or set it to zero."""
+    if tensor.grad is not None:
+        tensor.grad = None if set_to_none else tensor.grad.detach() * 0
+
+
+def _convert(tensor: Tensor, dtype: DType) -> None:
+    """Cast in place: the object stays, its gradient (of the old dtype) goes."""
+    requires_grad = tensor.requires_grad
+    tensor.requires_grad_(False)
+    tensor._rebind(astype(tensor, dtype))
+    tensor.requires_grad_(requires_grad)
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    return [f"{what}: " + ", ".join(map(repr, names))] if names else []
+
+
+def _add_hook(hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> RemovableHandle:
+    key = max(hooks, default=-1) + 1
+    hooks[key] = hook
+    guards.bump()
+    return RemovableHandle(hooks, key)
+
+
+def _path_of(modules: list[Module]) -> str:
+    """The path of an error that passed through ``modules`` (innermost first), as seen from the outermost."""
+    path = [type(modules[-1]).__name__.lower()]
+    for outer, inner in zip(reversed(modules), list(reversed(modules))[1:], strict=False):
+        names = [name for name, module in outer.named_modules() if module is inner and name]
+        path.append(names[0] if names else type(inner).__name__.lower())
+    return ".".join(path)

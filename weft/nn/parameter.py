@@ -1,0 +1,60 @@
+"""Parameter: a tensor that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.dtypes import as_dtype, default_float
+from ..core.errors import DTypeError, DeviceError
+from ..ops.creation import zeros
+from ..tensor.create import asarray
+from ..tensor.tensor import Tensor
+
+__all__ = ["Parameter", "blank"]
+
+
+class Parameter(Tensor):
+    """A leaf Tensor with ``requires_grad`` that a Module finds when it is assigned as an attribute.
+
+    ``data`` is a tensor (its value is taken, its history is not), a NumPy array or nested numbers.
+
+    Raises:
+        AutogradError: ``requires_grad`` and the dtype is not floating.
+
+    Example:
+        >>> wf.nn.Parameter(wf.zeros((2,))).requires_grad
+        True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        value = asarray(data)
+        self._storage, self._spec, self._node, self._index = value._storage, value._spec, None, 0
+        if requires_grad:
+            self.requires_grad_()
+
+
+def blank(shape: Sequence[int], dtype: Any = None, device: Any = None) -> Parameter:
+    """A parameter of zeros that a layer fills when it resets its parameters.
+
+    Raises:
+        DTypeError: the dtype is not floating.
+        DeviceError: the device is not there.
+    """
+    wanted = default_float if dtype is None else as_dtype(dtype)
+    if not wanted.is_floating:
+        raise DTypeError(f"a parameter must be floating, not {wanted.name}")
+    check_device(device)
+    return Parameter(zeros(tuple(shape), dtype=wanted))
+
+
+def check_device(device: Any) -> None:
+    """Raise unless ``device`` (None: the default) is there.
+
+    Raises:
+        DeviceError: it is not.
+    """
+    if device is not None and str(device).split(":")[0] != "cpu":
+        raise DeviceError(f"device {device!r} is not available; this build of weft runs on 'cpu'")

@@ -1,0 +1,41 @@
+"""Checking a state before it is taken over: everything that is wrong is found first, then everything is set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.errors import WeftError
+from ..ops.elementwise import astype
+from ..tensor.create import asarray
+from ..tensor.tensor import Tensor
+
+__all__ = ["check_state"]
+
+
+def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """The values of ``state`` for the keys of ``own``, in own's dtypes; and the problems, one line each."""
+    fit: dict[str, Tensor] = {}
+    problems: list[str] = []
+    for name, tensor in own.items():
+        if name not in state:
+            continue
+        try:
+            value = as_tensor(state[name])
+        except (WeftError, TypeError, ValueError):
+            problems.append(f"{name!r} is a {type(state[name]).__name__}, not a tensor")
+            continue
+        if value.shape != tensor.shape:
+            problems.append(f"{name!r} has shape {tuple(value.shape)} in the state and {tuple(tensor.shape)} here")
+        else:
+            fit[name] = value if value.dtype is tensor.dtype else astype(value, tensor.dtype)
+    return fit, problems
+
+
+def as_tensor(value: Any) -> Tensor:
+    """``value`` (Tensor, NumPy array, anything that speaks DLPack, number) as a Tensor without a tape."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, (str, bytes, dict)):
+        raise TypeError(f"{type(value).__name__} is not a tensor")
+    return asarray(value)

@@ -1,0 +1,245 @@
+"""Activations: composites whose values and gradients stay finite wherever the mathematics is.
+
+Each is written so that neither branch of a ``where`` overflows, because a gradient of 0 times infinity is NaN.
+float16 and bfloat16 are computed in float32 and rounded once at the end. Gradients at kinks are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import DTypeError
+from ..core.shapes import normalize_axis
+from .elementwise import cast, clip, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
+from .op import Array, Composite, composite
+from .reduction import max as max_
+from .reduction import sum as sum_
+
+__all__ = ["elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid", "mish",
+           "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh", "widen"]
+
+_SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, section 2
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_DOC = """{summary}
+
+    Args:
+        input: any shape; a floating dtype.{arguments}
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Raises:
+        DTypeError: ``input`` is not floating.{reference}
+    """
+
+
+def widen(op: str, *arrays: Array) -> tuple[Array, ...]:
+    """The arrays in the dtype that ``op`` computes in: float32 for 16-bit floats, their own for the others.
+
+    Raises:
+        DTypeError: one is not floating.
+    """
+    for x in arrays:
+        if not x.dtype.is_floating:
+            raise DTypeError(f"{op}: {x.dtype.name} operands: wants a floating-point dtype; cast with astype")
+    return tuple(cast(x, dt.float32) if x.dtype.itemsize == 2 else x for x in arrays)
+
+
+def _activation(summary: str, arguments: str = "",
+                reference: str = "") -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """A composite of ``function(x, ...)`` over wide floats, its result rounded to the input's dtype."""
+
+    def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
+        name = function.__name__
+
+        def outer(input: Array, *args: Any, **kwargs: Any) -> Array:
+            (x,) = widen(name, input)
+            return cast(function(x, *args, **kwargs), input.dtype)
+
+        outer.__name__ = outer.__qualname__ = name
+        outer.__wrapped__ = function  # type: ignore[attr-defined]  # inspect.signature shows the real one
+        outer.__doc__ = _DOC.format(summary=summary, arguments="".join(f"\n        {a}" for a in arguments.split("\n")
+                                                                       if a),
+                                    reference=f"\n\n    Reference:\n        {reference}" if reference else "")
+        return Composite(outer, name)
+
+    return decorate
+
+
+@composite
+def relu(input: Array) -> Array:
+    """``max(0, x)``; NaN stays NaN, and the gradient at 0 is 0.
+
+    Args:
+        input: any shape; an integer or floating-point dtype.
+
+    Example:
+        >>> wf.nn.functional.relu(wf.asarray([-1.0, 2.0]))
+        Tensor([0., 2.], dtype=float32)
+    """
+    return where(input <= 0, 0, input)
+
+
+@_activation("``min(max(0, x), 6)``.")
+def relu6(input: Array) -> Array:
+    return hardtanh(input, 0.0, 6.0)
+
+
+@_activation("``x`` above 0, ``negative_slope * x`` below.", "negative_slope: the slope below 0.")
+def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
+    return where(input > 0.0, input, input * negative_slope)
+
+
+@composite
+def prelu(input: Array, weight: Array) -> Array:
+    """``x`` above 0, ``weight * x`` below, with a slope that is learned.
+
+    Args:
+        input: ``(N, C, ...)`` or any shape when there is one slope; a floating dtype.
+        weight: ``(1,)``, ``()``, or ``(C,)``: a slope for each channel (axis 1; axis 0 of an input of rank 1).
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Reference:
+        He et al., Delving Deep into Rectifiers, 2015.
+    """
+    from .shape import reshape
+
+    x, slope = widen("prelu", input, weight)
+    if slope.ndim == 1 and x.ndim > 1:
+        slope = reshape(slope, (slope.shape[0], *(1,) * (x.ndim - 2)))
+    return cast(where(x > 0.0, x, x * slope), input.dtype)
+
+
+@_activation("``x`` above 0, ``alpha * (exp(x) - 1)`` below.", "alpha: minus the limit at -inf.",
+             "Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015.")
+def elu(input: Array, alpha: float = 1.0) -> Array:
+    return where(input > 0.0, input, expm1(where(input > 0.0, 0.0, input)) * alpha)
+
+
+@_activation("``scale * elu(x, alpha)`` with the constants that keep mean 0 and variance 1.", "",
+             "Klambauer et al., Self-Normalizing Neural Networks, 2017.")
+def selu(input: Array) -> Array:
+    return elu(input, _SELU_ALPHA) * _SELU_SCALE
+
+
+@_activation("``x * P(N(0, 1) <= x)``.",
+             "approximate: ``'none'`` (by erf) or ``'tanh'``, the usual approximation (error up to 5e-4).",
+             "Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.")
+def gelu(input: Array, approximate: str = "none") -> Array:
+    if approximate == "none":
+        return input * 0.5 * (erf(input * math.sqrt(0.5)) + 1.0)
+    if approximate == "tanh":
+        inner = math.sqrt(2.0 / math.pi) * (input + 0.044715 * (input * input * input))
+        return input * 0.5 * (tanh(inner) + 1.0)
+    raise ValueError(f"gelu: approximate is {approximate!r}; it must be 'none' or 'tanh'")
+
+
+@_activation("``x * sigmoid(x)``, also called swish.", "", "Ramachandran et al., Searching for Activation Functions, 2017.")
+def silu(input: Array) -> Array:
+    return input * sigmoid(input)
+
+
+@_activation("``x * tanh(softplus(x))``.", "",
+             "Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019.")
+def mish(input: Array) -> Array:
+    return input * tanh(softplus(input))
+
+
+@_activation("``log(1 + exp(beta * x)) / beta``.",
+             "beta: sharpness.\nthreshold: where ``beta * x`` is above it, the result is x.")
+def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
+    scaled = input * beta
+    linear = scaled > threshold
+    return where(linear, input, log1p(exp(where(linear, 0.0, scaled))) / beta)
+
+
+@_activation("``x / (1 + |x|)``.")
+def softsign(input: Array) -> Array:
+    return input / (where(input < 0.0, -input, input) + 1.0)
+
+
+@_activation("``log(sigmoid(x))``, without overflow.")
+def logsigmoid(input: Array) -> Array:
+    below = input < 0.0
+    return where(below, input, 0.0) - log1p(exp(where(below, input, -input)))
+
+
+@_activation("``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds.",
+             "min_val, max_val: the bounds.")
+def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+    return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
+
+
+@_activation("``min(max(0, x + 3), 6) / 6``: sigmoid in three straight pieces.")
+def hardsigmoid(input: Array) -> Array:
+    return hardtanh(input + 3.0, 0.0, 6.0) / 6.0
+
+
+@_activation("``x * min(max(0, x + 3), 6) / 6``.", "", "Howard et al., Searching for MobileNetV3, 2019.")
+def hardswish(input: Array) -> Array:
+    return input * clip(input + 3.0, 0.0, 6.0) / 6.0
+
+
+@composite
+def softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Array:
+    """``exp(x) / sum(exp(x))`` along one axis: positive, summing to 1; one kernel a row.
+
+    The maximum is subtracted first, so that nothing overflows. A slice of -inf alone gives NaN.
+
+    Args:
+        input: rank 1 or more; a floating dtype (another one with ``dtype``).
+        dim: the axis; ``axis`` is another name for it.
+        dtype: cast the input to this dtype first.
+
+    Returns:
+        A tensor of the same shape.
+
+    Raises:
+        AxisError: no such axis.
+        DTypeError: ``input`` is not floating.
+
+    Example:
+        >>> wf.nn.functional.softmax(wf.asarray([0.0, 0.0]))
+        Tensor([0.5, 0.5], dtype=float32)
+    """
+    input, dim, x, result = _softmax_operands("softmax", input, dim if axis is None else axis, dtype)
+    if input.ndim == 0:
+        return cast(exp(x - stop_gradient(x)), result)
+    shifted = exp(x - stop_gradient(max_(x, axis=dim, keepdims=True)))
+    return cast(shifted / sum_(shifted, axis=dim, keepdims=True), result)
+
+
+@composite
+def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Array:
+    """``log(softmax(x))`` along one axis, accurate where softmax underflows.
+
+    Args:
+        input: rank 1 or more; a floating dtype (another one with ``dtype``).
+        dim: the axis; ``axis`` is another name for it.
+        dtype: cast the input to this dtype first.
+
+    Returns:
+        A tensor of the same shape.
+
+    Raises:
+        AxisError: no such axis.
+        DTypeError: ``input`` is not floating.
+    """
+    input, dim, x, result = _softmax_operands("log_softmax", input, dim if axis is None else axis, dtype)
+    if input.ndim == 0:
+        return cast(x - stop_gradient(x), result)
+    shifted = x - stop_gradient(max_(x, axis=dim, keepdims=True))
+    return cast(shifted - log(sum_(exp(shifted), axis=dim, keepdims=True)), result)
+
+
+def _softmax_operands(op: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int, Array, DType]:
+    if dtype is not None:
+        input = cast(input, dt.as_dtype(dtype))
+    (x,) = widen(op, input)
+    return input, normalize_axis(dim, max(input.ndim, 1), op), x, input.dtype

@@ -1,0 +1,237 @@
+"""Contractions: matmul and what is made of it.
+
+The primitive multiplies equal batches of matrices; ranks, broadcasting and axes are views around it. float16 and
+bfloat16 accumulate in float32 and are rounded once; each element of the result is one chain of fused multiply-adds in
+increasing k, by blocks (docs/numerics.md), so that it depends on its row and its column alone.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, ShapeError
+from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axis, size_of
+from ..graph.protocol import Contract, Primitive, TensorType
+from .elementwise import cast, multiply
+from .op import Array, apply, composite
+from .operands import REAL, common_dtype
+from .reduction import sum
+from .shape import broadcast_to, matrix_transpose, permute_dims, reshape
+
+__all__ = ["linear", "matmul", "outer", "tensordot", "vecdot"]
+
+
+def _contract_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
+    fits = len(a.shape) == len(b.shape) >= 2 and a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]
+    if not fits:
+        raise ShapeError(f"contract: {a.shape} @ {b.shape}")
+    if a.dtype is not b.dtype or a.dtype.kind == "bool":
+        raise DTypeError(f"contract: {a.dtype.name} @ {b.dtype.name}")
+    return TensorType(a.dtype, (*a.shape[:-1], b.shape[-1]))
+
+
+def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+    a, b = inputs
+    return apply(CONTRACT, g, matrix_transpose(b)), apply(CONTRACT, matrix_transpose(a), g)
+
+
+CONTRACT = Primitive("contract", _contract_type, Contract(), _contract_vjp)
+
+
+def _dtype_of(name: str, a: Array, b: Array) -> DType:
+    """The dtype of the product.
+
+    Raises:
+        DTypeError: an operand is not a tensor, is bool, or there is no common dtype.
+    """
+    for x in (a, b):
+        if not hasattr(x, "shape"):
+            raise DTypeError(f"{name}: an operand of type {type(x).__name__} is not a tensor")
+    return common_dtype(name, (a, b), REAL)
+
+
+def _product(name: str, a: Array, b: Array, shown: str) -> Array:
+    """Matrices ``(..., m, k)`` and ``(..., k, n)`` of one dtype, batches broadcast; ``shown`` is for errors."""
+    if a.shape[-1] != b.shape[-2]:
+        raise ShapeError(f"{name}: {shown}: inner dimensions {a.shape[-1]} and {b.shape[-2]} differ")
+    if b.ndim == 2 and a.ndim > 2:  # one tall matrix: the rows are what they are
+        tall = apply(CONTRACT, reshape(a, (size_of(a.shape[:-1]), a.shape[-1])), b)
+        return reshape(tall, (*a.shape[:-1], b.shape[-1]))
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2], op=f"{name}: {shown}: batches")
+    return apply(CONTRACT, _with_batch(a, batch), _with_batch(b, batch))
+
+
+def _with_batch(x: Array, batch: Shape) -> Array:
+    shape = (*batch, *x.shape[-2:])
+    return x if x.shape == shape else broadcast_to(x, shape)
+
+
+@composite
+def matmul(x1: Array, x2: Array, /) -> Array:
+    """The matrix product ``x1 @ x2``.
+
+    Args:
+        x1: ``(..., m, k)``, or ``(k,)``, which stands for one row that is not in the result.
+        x2: ``(..., k, n)``, or ``(k,)``, which stands for one column that is not in the result.
+            Integer or floating-point dtypes; the leading axes broadcast.
+
+    Returns:
+        ``(..., m, n)`` in the promoted dtype.
+
+    Raises:
+        ShapeError: the inner dimensions differ, the leading axes do not broadcast, or an operand has rank 0.
+        DTypeError: an operand is bool, or there is no common dtype.
+
+    Example:
+        >>> wf.matmul(wf.asarray([[1.0, 2.0]]), wf.asarray([[3.0], [4.0]]))
+        Tensor([[11.]], dtype=float32)
+    """
+    dtype = _dtype_of("matmul", x1, x2)
+    shown = f"{x1.shape} @ {x2.shape}"
+    if not x1.ndim or not x2.ndim:
+        raise ShapeError(f"matmul: {shown}: an operand has rank 0; multiply by numbers with *")
+    a, b = cast(x1, dtype), cast(x2, dtype)
+    if x1.ndim == 1:
+        a = reshape(a, (1, *x1.shape))
+    if x2.ndim == 1:
+        b = reshape(b, (*x2.shape, 1))
+    product = _product("matmul", a, b, shown)
+    rows = () if x1.ndim == 1 else product.shape[-2:-1]
+    columns = () if x2.ndim == 1 else product.shape[-1:]
+    shape = (*product.shape[:-2], *rows, *columns)
+    return product if shape == product.shape else reshape(product, shape)
+
+
+@composite
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """``x @ weight^T + bias``: the affine map of a fully connected layer.
+
+    Args:
+        x: ``(..., in)``.
+        weight: ``(out, in)``.
+        bias: ``(out,)`` or None.
+
+    Returns:
+        ``(..., out)`` in the promoted dtype.
+
+    Raises:
+        ShapeError: the sizes do not fit.
+        DTypeError: an operand is bool, or there is no common dtype.
+
+    Example:
+        >>> wf.nn.functional.linear(wf.asarray([1.0, 2.0]), wf.asarray([[3.0, 4.0]]), wf.asarray([0.5]))
+        Tensor([11.5], dtype=float32)
+    """
+    dtype = _dtype_of("linear", x, weight)
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(f"linear: x {x.shape}, weight {weight.shape}: wants x (..., in) and weight (out, in)")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(f"linear: bias {bias.shape}, weight {weight.shape}: wants bias (out,) for weight (out, in)")
+    product = matmul(cast(x, dtype), matrix_transpose(cast(weight, dtype)))
+    return product if bias is None else product + bias
+
+
+@composite
+def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
+    """The sum of the products of elements along one axis.
+
+    Args:
+        x1, x2: shapes that broadcast, of the same size along ``axis``; integer or floating-point dtypes.
+        axis: of each operand; -1 is the last one.
+
+    Returns:
+        The broadcast shape without ``axis``, in the promoted dtype; float16 and bfloat16 are summed in float32.
+
+    Raises:
+        ShapeError: the shapes do not broadcast, or the sizes along ``axis`` differ.
+        AxisError: the axis is out of range.
+        DTypeError: an operand is bool, or there is no common dtype.
+
+    Example:
+        >>> wf.vecdot(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
+        Tensor(11., dtype=float32)
+    """
+    dtype = _dtype_of("vecdot", x1, x2)
+    one, two = (_axis_last("vecdot", x, axis) for x in (x1, x2))
+    if one.shape[-1] != two.shape[-1]:
+        raise ShapeError(f"vecdot: {x1.shape} and {x2.shape}: sizes {one.shape[-1]} and {two.shape[-1]} along axis "
+                         f"{axis} differ")
+    wide = dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
+    return cast(sum(multiply(cast(one, wide), cast(two, wide)), axis=-1, dtype=wide), dtype)
+
+
+def _axis_last(name: str, x: Array, axis: int) -> Array:
+    at = normalize_axis(axis, x.ndim, name)
+    return permute_dims(x, (*(a for a in range(x.ndim) if a != at), at))
+
+
+@composite
+def outer(x1: Array, x2: Array, /) -> Array:
+    """The product of each element of one vector with each of another.
+
+    Args:
+        x1: ``(m,)``.
+        x2: ``(n,)``. Integer or floating-point dtypes.
+
+    Returns:
+        ``(m, n)`` in the promoted dtype.
+
+    Raises:
+        ShapeError: an operand is not of rank 1.
+        DTypeError: an operand is bool, or there is no common dtype.
+
+    Example:
+        >>> wf.linalg.outer(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
+        Tensor([[3., 4.],
+                [6., 8.]], dtype=float32)
+    """
+    _dtype_of("outer", x1, x2)
+    if x1.ndim != 1 or x2.ndim != 1:
+        raise ShapeError(f"outer: {x1.shape} and {x2.shape}: wants two vectors")
+    return multiply(reshape(x1, (*x1.shape, 1)), x2)
+
+
+@composite
+def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Array:
+    """The sum of products over pairs of axes.
+
+    Args:
+        x1, x2: integer or floating-point dtypes.
+        axes: N for the last N axes of x1 with the first N of x2, in order; or the axes of x1 and those of x2.
+
+    Returns:
+        The axes of x1 that are left, then those of x2, in the promoted dtype.
+
+    Raises:
+        ShapeError: the numbers of axes or their sizes differ.
+        AxisError: an axis is out of range or named twice.
+        DTypeError: an operand is bool, or there is no common dtype.
+
+    Example:
+        >>> wf.tensordot(wf.asarray([[1.0, 2.0]]), wf.asarray([3.0, 4.0]), axes=1)
+        Tensor([11.], dtype=float32)
+    """
+    dtype = _dtype_of("tensordot", x1, x2)
+    shown = f"{x1.shape} and {x2.shape}, axes {axes}"
+    if isinstance(axes, int):
+        if not 0 <= axes <= builtins.min(x1.ndim, x2.ndim):
+            raise ShapeError(f"tensordot: {shown}: an operand has fewer axes than that")
+        axes = (range(x1.ndim - axes, x1.ndim), range(axes))
+    left = [normalize_axis(a, x1.ndim, "tensordot") for a in axes[0]]
+    right = [normalize_axis(a, x2.ndim, "tensordot") for a in axes[1]]
+    normalize_axes(tuple(left), x1.ndim, "tensordot")
+    normalize_axes(tuple(right), x2.ndim, "tensordot")
+    if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
+        raise ShapeError(f"tensordot: {shown}: sizes {tuple(x1.shape[a] for a in left)} and "
+                         f"{tuple(x2.shape[a] for a in right)} differ")
+    rest1 = [a for a in range(x1.ndim) if a not in left]
+    rest2 = [a for a in range(x2.ndim) if a not in right]
+    rows, columns = tuple(x1.shape[a] for a in rest1), tuple(x2.shape[a] for a in rest2)
+    inner = size_of(x1.shape[a] for a in left)
+    a = reshape(permute_dims(cast(x1, dtype), (*rest1, *left)), (size_of(rows), inner))
+    b = reshape(permute_dims(cast(x2, dtype), (*right, *rest2)), (inner, size_of(columns)))
+    return reshape(apply(CONTRACT, a, b), (*rows, *columns))

@@ -1,0 +1,592 @@
+"""Elementwise functions: one value in each operand at each point, one value out.
+
+Every entry of the tables below is one op in one place: its name, what it computes (a scalar expression), its
+gradient, its cost, its meaning. :func:`_unary` and :func:`_binary` make of it a strict primitive and the public
+function, which promotes dtypes (:func:`~weft.ops.operands.binary_operands`) and broadcasts shapes.
+
+float16 and bfloat16 are computed in float32 and rounded once (:func:`in_float32`). Gradients at kinks: ``abs'(0) =
+0``; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip`` passes at its bounds.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..compiler import expr as ex
+from ..compiler.expr import Expr
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, ShapeError
+from ..graph.protocol import Map, Primitive, TensorType, View
+from .op import Array, Composite, apply, composite
+from .operands import (
+    ANY,
+    BITS,
+    BOOL,
+    FLOAT,
+    INTEGER,
+    REAL,
+    Domain,
+    as_operand,
+    binary_operands,
+    broadcast_operands,
+    common_dtype,
+    unary_operand,
+)
+
+__all__ = ["abs", "acos", "acosh", "add", "asin", "asinh", "astype", "atan", "atan2", "atanh", "binary_operands",
+           "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+           "broadcast_operands", "cast", "ceil", "clip", "copysign", "cos", "cosh", "divide", "equal", "erf", "exp",
+           "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "in_float32", "isfinite",
+           "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
+           "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter",
+           "not_equal", "positive", "pow", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "signbit",
+           "sin", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh", "trunc", "where"]
+
+
+# From an entry of a table to a primitive and a public function
+
+
+def in_float32(expr: Callable[..., Expr]) -> Callable[..., Expr]:
+    """``expr(params, *arguments)`` with float16 and bfloat16 arguments in float32 and the result rounded once."""
+
+    def widened(params: dict[str, Any], *arguments: Expr) -> Expr:
+        narrow = [a.dtype for a in arguments if a.dtype.is_floating and a.dtype.itemsize == 2]
+        if not narrow:
+            return expr(params, *arguments)
+        result = expr(params, *(ex.cast(a, dt.float32) if a.dtype in narrow else a for a in arguments))
+        return ex.cast(result, narrow[0]) if result.dtype is dt.float32 else result
+
+    return widened
+
+
+def _elementwise_type(name: str, result: DType | None = None) -> Callable[..., TensorType]:
+    """The strict rule: operands of one shape and dtype; the result has them too, or dtype ``result``."""
+
+    def infer(params: dict[str, Any], first: TensorType, *others: TensorType) -> TensorType:
+        for other in others:
+            if other.shape != first.shape:
+                raise ShapeError(f"{name}: operands of shapes {first.shape} and {other.shape}")
+            if other.dtype is not first.dtype:
+                raise DTypeError(f"{name}: operands of dtypes {first.dtype.name} and {other.dtype.name}")
+        return TensorType(result or first.dtype, first.shape)
+
+    return infer
+
+
+def _vector_math(name: str) -> Callable[..., Expr]:
+    """The expression of ``weft.compiler.vmath`` called ``name``; imported when a kernel is first made."""
+
+    def expr(*arguments: Expr) -> Expr:
+        from ..compiler import vmath
+
+        return (vmath.UNARY if len(arguments) == 1 else vmath.BINARY)[name](*arguments)
+
+    return expr
+
+
+def _primitive(name: str, expr: Callable[..., Expr], vjp: Callable[..., tuple[Any, ...]] | None, cost: int,
+               result: DType | None, widen: bool = True) -> Primitive:
+    def with_params(params: dict[str, Any], *arguments: Expr) -> Expr:
+        return expr(*arguments)
+
+    def rule(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+        assert vjp is not None
+        return vjp(*inputs, output, g)
+
+    lower = Map(in_float32(with_params) if widen else with_params, cost)
+    return Primitive(name, _elementwise_type(name, result), lower, rule if vjp else None)
+
+
+def _public(function: Callable[..., Array], name: str, summary: str, arguments: str, domain: Domain,
+            result: DType | None, example: str) -> Composite:
+    returns = f"A tensor of dtype {result.name}." if result else "A tensor of that dtype."
+    shape = "any shape" if arguments == "x" else "shapes that broadcast; either may be a Python number"
+    function.__doc__ = (f"{summary}\n\n    Args:\n        {arguments}: {shape}; {domain.text}.\n\n    Returns:\n"
+                        f"        {returns}\n\n    Example:\n        >>> {example}\n    ")
+    function.__name__ = function.__qualname__ = name
+    return Composite(function, name)
+
+
+def _unary(name: str, domain: Domain, expr: Callable[[Expr], Expr], vjp: Callable[..., Any] | None, summary: str,
+           example: str, *, cost: int = 1, result: DType | None = None, widen: bool = True,
+           integers_stay: bool = False) -> Composite:
+    """A function of one operand. ``vjp(x, output, g)`` gives the cotangent, or None for zero; ``vjp=None``: the op
+    has no gradient. ``integers_stay``: it is the identity on integers."""
+    wrapped = (lambda x, y, g: (vjp(x, y, g),)) if vjp else None
+    primitive = _primitive(name, expr, wrapped, cost, result, widen)
+
+    def function(x: Array, /) -> Array:
+        x = unary_operand(name, x, domain)
+        return x if integers_stay and x.dtype.is_integer else apply(primitive, x)
+
+    return _public(function, name, summary, "x", domain, result, example)
+
+
+def _binary(name: str, domain: Domain, expr: Callable[[Expr, Expr], Expr], vjp: Callable[..., Any] | None,
+            summary: str, example: str, *, cost: int = 1, result: DType | None = None, widen: bool = True) -> Composite:
+    """A function of two operands; ``vjp(x1, x2, output, g)`` gives both cotangents."""
+    primitive = _primitive(name, expr, vjp, cost, result, widen)
+
+    def function(x1: Array | float, x2: Array | float, /) -> Array:
+        return apply(primitive, *binary_operands(name, x1, x2, domain))
+
+    return _public(function, name, summary, "x1, x2", domain, result, example)
+
+
+def _zero(x: Array, y: Array, g: Array) -> None:
+    """The gradient of a step function: zero wherever it exists."""
+    return None
+
+
+# dtypes
+
+
+def _cast_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+    return (cast(g, inputs[0].dtype) if inputs[0].dtype.is_floating else None,)
+
+
+CAST = Primitive("cast", lambda params, x: TensorType(params["dtype"], x.shape),
+                 Map(lambda params, x: ex.cast(x, params["dtype"])), _cast_vjp)
+
+
+def cast(x: Array, dtype: DType) -> Array:
+    """``x`` in ``dtype``, inside a composite's body; ``x`` itself where it has it."""
+    return x if x.dtype is dtype else apply(CAST, x, dtype=dtype)
+
+
+@composite
+def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
+    """Values converted to another dtype.
+
+    A float becomes an integer by truncation, saturating at the integer's range, NaN giving 0; a float becomes a
+    narrower float by rounding to nearest, ties to even; anything becomes bool by ``!= 0``; integers wrap.
+
+    Args:
+        x: any shape and dtype.
+        dtype: a dtype, its name, a NumPy dtype, or ``float``, ``int``, ``bool``.
+        copy: accepted for the Array API; tensors are values, so that it makes no difference.
+
+    Raises:
+        DTypeError: there is no such dtype.
+
+    Example:
+        >>> wf.astype(wf.asarray([1.7, -1.7]), wf.int32)
+        Tensor([ 1, -1], dtype=int32)
+    """
+    return cast(x, dt.as_dtype(dtype))
+
+
+STOP_GRADIENT = Primitive("stop_gradient", lambda params, x: x, View(lambda params, layout: layout))
+
+
+@composite
+def stop_gradient(x: Array, /) -> Array:
+    """``x``, as a constant to whoever differentiates: no gradient passes.
+
+    Args:
+        x: any shape and dtype.
+
+    Example:
+        >>> wf.grad(lambda x: wf.sum(x * wf.stop_gradient(x)))(wf.asarray([3.0]))
+        Tensor([3.], dtype=float32)
+    """
+    return apply(STOP_GRADIENT, x)
+
+
+# Arithmetic
+
+
+def _abs_expr(x: Expr) -> Expr:
+    return x if x.dtype.kind == "uint" else ex.abs_(x)
+
+
+def _sign_expr(x: Expr) -> Expr:
+    zero, one = ex.const(0, x.dtype), ex.const(1, x.dtype)
+    below = x if x.dtype.kind == "uint" else ex.where(x < 0, ex.const(-1, x.dtype), x)
+    return ex.where(x > 0, one, ex.where(ex.eq(x, zero), zero, below))  # what is left is NaN
+
+
+def _maximum_expr(x: Expr, y: Expr) -> Expr:
+    left = x > y
+    return ex.where(left | ex.ne(x, x) if x.dtype.is_floating else left, x, y)
+
+
+def _minimum_expr(x: Expr, y: Expr) -> Expr:
+    left = x < y
+    return ex.where(left | ex.ne(x, x) if x.dtype.is_floating else left, x, y)
+
+
+def _maximum_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    half = where(equal(x, y), 0.5 * g, g)
+    return where(less(x, y), 0.0, half), where(less(y, x), 0.0, half)
+
+
+def _minimum_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    half = where(equal(x, y), 0.5 * g, g)
+    return where(less(y, x), 0.0, half), where(less(x, y), 0.0, half)
+
+
+def _pow_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    # Both are written so that what is not wanted is never computed: 0 * inf would come back in a second derivative.
+    exponent = where(equal(y, 0.0), 0.0, y - 1.0)
+    base = where(logical_and(equal(x, 0.0), greater_equal(y, 0.0)), 1.0, x)
+    return g * y * pow(x, exponent), g * z * log(base)
+
+
+def _copysign_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    flipped = where(equal(signbit(x), signbit(y)), g, -g)
+    return where(equal(x, 0.0), 0.0, flipped), None
+
+
+def _hypot_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    length = where(equal(z, 0.0), 1.0, z)
+    return g * (x / length), g * (y / length)
+
+
+def _atan2_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    length = hypot(x, y)
+    length = where(equal(length, 0.0), 1.0, length)
+    return g * (y / length / length), -g * (x / length / length)
+
+
+def _logaddexp_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
+    difference = where(logical_and(isinf(x), equal(x, y)), 0.0, x - y)
+    return g * sigmoid(difference), g * sigmoid(-difference)
+
+
+add = _binary("add", REAL, ex.add, lambda x, y, z, g: (g, g), "``x1 + x2``; integers wrap.",
+              "wf.add(wf.asarray([1.0, 2.0]), 1)")
+subtract = _binary("subtract", REAL, ex.sub, lambda x, y, z, g: (g, -g), "``x1 - x2``; integers wrap.",
+                   "wf.subtract(wf.asarray([1.0, 2.0]), 1)")
+multiply = _binary("multiply", REAL, ex.mul, lambda x, y, z, g: (g * y, g * x), "``x1 * x2``; integers wrap.",
+                   "wf.multiply(wf.asarray([1.0, 2.0]), 3)")
+divide = _binary("divide", FLOAT, ex.div, lambda x, y, z, g: (g / y, -g * (z / y)), "``x1 / x2``, always a float.",
+                 "wf.divide(wf.asarray([1.0, 3.0]), 2)", cost=4)
+floor_divide = _binary("floor_divide", REAL, _vector_math("floor_divide"), lambda x, y, z, g: (None, None),
+                       "``floor(x1 / x2)``; an integer divided by zero gives 0.",
+                       "wf.floor_divide(wf.asarray([7, -7]), 2)", cost=10)
+remainder = _binary("remainder", REAL, _vector_math("remainder"),
+                    lambda x, y, z, g: (g, -g * floor_divide(x, y)),
+                    "``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0.",
+                    "wf.remainder(wf.asarray([7, -7]), 3)", cost=10)
+maximum = _binary("maximum", REAL, _maximum_expr, _maximum_vjp, "The greater of two values; NaN if one is.",
+                  "wf.maximum(wf.asarray([-1.0, 2.0]), 0)")
+minimum = _binary("minimum", REAL, _minimum_expr, _minimum_vjp, "The smaller of two values; NaN if one is.",
+                  "wf.minimum(wf.asarray([-1.0, 2.0]), 0)")
+hypot = _binary("hypot", FLOAT, _vector_math("hypot"), _hypot_vjp, "``sqrt(x1**2 + x2**2)`` without overflow.",
+                "wf.hypot(wf.asarray([3.0]), 4.0)", cost=10)
+atan2 = _binary("atan2", FLOAT, _vector_math("atan2"), _atan2_vjp,
+                "The angle of the point (x2, x1), in [-pi, pi], signed zeros as in IEEE 754.",
+                "wf.atan2(wf.asarray([1.0, 0.0]), 1.0)", cost=20)
+logaddexp = _binary("logaddexp", FLOAT, _vector_math("logaddexp"), _logaddexp_vjp, "``log(exp(x1) + exp(x2))``.",
+                    "wf.logaddexp(wf.asarray([0.0]), 0.0)", cost=25)
+copysign = _binary("copysign", FLOAT, ex.copysign, _copysign_vjp, "The magnitude of x1 with the sign of x2.",
+                   "wf.copysign(wf.asarray([1.0, 2.0]), -1.0)")
+
+abs = _unary("abs", REAL, _abs_expr, lambda x, y, g: g * sign(x), "The magnitude; the least integer is its own.",
+             "wf.abs(wf.asarray([-1.5, 2.0]))")
+negative = _unary("negative", REAL, ex.neg, lambda x, y, g: -g, "``-x``; unsigned integers wrap.",
+                  "wf.negative(wf.asarray([1.0, -2.0]))")
+square = _unary("square", REAL, lambda x: x * x, lambda x, y, g: g * (2.0 * x), "``x * x``.",
+                "wf.square(wf.asarray([1.0, -3.0]))")
+reciprocal = _unary("reciprocal", FLOAT, lambda x: ex.const(1.0, x.dtype) / x, lambda x, y, g: -g * (y * y),
+                    "``1 / x``.", "wf.reciprocal(wf.asarray([2.0, 4.0]))", cost=4)
+sqrt = _unary("sqrt", FLOAT, ex.sqrt, lambda x, y, g: 0.5 * g / y, "The square root, correctly rounded.",
+              "wf.sqrt(wf.asarray([4.0, 2.0]))", cost=4)
+rsqrt = _unary("rsqrt", FLOAT, lambda x: ex.const(1.0, x.dtype) / ex.sqrt(x), lambda x, y, g: -0.5 * g * (y * y * y),
+               "``1 / sqrt(x)``.", "wf.rsqrt(wf.asarray([4.0, 0.25]))", cost=8)
+sign = _unary("sign", REAL, _sign_expr, _zero, "-1, 0 or 1; NaN of NaN.", "wf.sign(wf.asarray([-1.5, 0.0, 2.0]))")
+floor = _unary("floor", REAL, ex.floor, _zero, "The greatest whole number not above x.",
+               "wf.floor(wf.asarray([1.5, -1.5]))", integers_stay=True)
+ceil = _unary("ceil", REAL, ex.ceil, _zero, "The least whole number not below x.",
+              "wf.ceil(wf.asarray([1.5, -1.5]))", integers_stay=True)
+trunc = _unary("trunc", REAL, ex.trunc, _zero, "The whole number next to x towards zero.",
+               "wf.trunc(wf.asarray([1.5, -1.5]))", integers_stay=True)
+round = _unary("round", REAL, ex.rint, _zero, "The nearest whole number, halves to the even one.",
+               "wf.round(wf.asarray([0.5, 1.5, -1.4]))", integers_stay=True)
+
+
+@composite
+def positive(x: Array, /) -> Array:
+    """``x`` itself.
+
+    Args:
+        x: any shape; an integer or floating-point dtype.
+
+    Example:
+        >>> wf.positive(wf.asarray([1.0]))
+        Tensor([1.], dtype=float32)
+    """
+    return unary_operand("positive", x, REAL)
+
+
+_POW = _primitive("pow", _vector_math("pow"), _pow_vjp, 30, None)
+
+
+@composite
+def pow(x1: Array | float, x2: Array | float, /) -> Array:
+    """``x1 ** x2``.
+
+    The exponents 1, 2, 3 and -1, given as Python numbers, are products and a quotient. An integer to a negative power
+    is the quotient rounded towards zero, and 0 to a negative power is 0.
+
+    Args:
+        x1, x2: shapes that broadcast; either may be a Python number; an integer or floating-point dtype.
+
+    Returns:
+        A tensor of that dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: there is no common dtype.
+
+    Example:
+        >>> wf.pow(wf.asarray([2.0, 3.0]), 2)
+        Tensor([4., 9.], dtype=float32)
+    """
+    if isinstance(x2, (int, float)) and x2 in (1, 2, 3, -1):
+        x = as_operand("pow", x1, common_dtype("pow", (x1, x2), REAL))
+        if x2 > 0:
+            return x if x2 == 1 else square(x) if x2 == 2 else square(x) * x
+        if x.dtype.is_floating:
+            return reciprocal(x)
+    return apply(_POW, *binary_operands("pow", x1, x2, REAL))
+
+
+# Exponentials, logarithms, trigonometry: expressions of weft.compiler.vmath, with their errors in docs/numerics.md
+
+_LN2, _LN10 = math.log(2.0), math.log(10.0)
+
+
+def _function(name: str, vjp: Callable[..., Any], summary: str, cost: int = 15, at: str = "[0.0, 0.5]") -> Composite:
+    return _unary(name, FLOAT, _vector_math(name), vjp, summary, f"wf.{name}(wf.asarray({at}))", cost=cost)
+
+
+exp = _function("exp", lambda x, y, g: g * y, "``e ** x``.", 12)
+exp2 = _function("exp2", lambda x, y, g: g * (y * _LN2), "``2 ** x``.", 12)
+expm1 = _function("expm1", lambda x, y, g: g * (y + 1.0), "``e ** x - 1``, exact near 0.")
+log = _function("log", lambda x, y, g: g / x, "The natural logarithm; -inf at 0, NaN below.", 12, "[1.0, 2.0]")
+log2 = _function("log2", lambda x, y, g: g / (x * _LN2), "The logarithm to base 2.", 12, "[1.0, 8.0]")
+log10 = _function("log10", lambda x, y, g: g / (x * _LN10), "The logarithm to base 10.", 12, "[1.0, 1000.0]")
+log1p = _function("log1p", lambda x, y, g: g / (1.0 + x), "``log(1 + x)``, exact near 0.")
+sin = _function("sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.", 20)
+cos = _function("cos", lambda x, y, g: -g * sin(x), "The cosine of an angle in radians.", 20)
+tan = _function("tan", lambda x, y, g: g * (1.0 + y * y), "The tangent of an angle in radians.", 25)
+asin = _function("asin", lambda x, y, g: g / sqrt((1.0 - x) * (1.0 + x)), "The inverse sine, in [-pi/2, pi/2].", 20)
+acos = _function("acos", lambda x, y, g: -g / sqrt((1.0 - x) * (1.0 + x)), "The inverse cosine, in [0, pi].", 20)
+atan = _function("atan", lambda x, y, g: g / (1.0 + x * x), "The inverse tangent, in [-pi/2, pi/2].", 20)
+sinh = _function("sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.", 20)
+cosh = _function("cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.", 20)
+tanh = _function("tanh", lambda x, y, g: g * (1.0 - y * y), "The hyperbolic tangent.")
+asinh = _function("asinh", lambda x, y, g: g / hypot(x, 1.0), "The inverse hyperbolic sine.", 25)
+acosh = _function("acosh", lambda x, y, g: g / sqrt((x - 1.0) * (x + 1.0)), "The inverse hyperbolic cosine.", 25,
+                  "[1.0, 2.0]")
+atanh = _function("atanh", lambda x, y, g: g / ((1.0 - x) * (1.0 + x)), "The inverse hyperbolic tangent.", 20)
+erf = _function("erf", lambda x, y, g: g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "The error function.", 20)
+sigmoid = _function("sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.")
+
+
+# Comparison and classification
+
+
+def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str) -> Composite:
+    return _binary(name, ANY, _on_bits(expr), None, f"``x1 {symbol} x2``; false if one is NaN."
+                   if name != "not_equal" else "``x1 != x2``; true if one is NaN.",
+                   f"wf.{name}(wf.asarray([1.0, 2.0]), 2)", result=dt.bool_)
+
+
+def _on_bits(expr: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, Expr], Expr]:
+    """bools are compared as 0 and 1."""
+    return lambda x, y: expr(ex.cast(x, dt.uint8), ex.cast(y, dt.uint8)) if x.dtype is dt.bool_ else expr(x, y)
+
+
+equal = _comparison("equal", ex.eq, "==")
+not_equal = _comparison("not_equal", ex.ne, "!=")
+less = _comparison("less", ex.lt, "<")
+less_equal = _comparison("less_equal", ex.le, "<=")
+greater = _comparison("greater", ex.gt, ">")
+greater_equal = _comparison("greater_equal", ex.ge, ">=")
+
+
+def _float_test(test: Callable[[Expr], Expr], otherwise: bool) -> Callable[[Expr], Expr]:
+    return lambda x: test(x) if x.dtype.is_floating else ex.const(otherwise, dt.bool_)
+
+
+def _signbit_expr(x: Expr) -> Expr:
+    if x.dtype.is_floating:
+        x = ex.bitcast(x, _SIGNED[x.dtype.itemsize])
+    return x < 0 if x.dtype.is_signed else ex.const(False, dt.bool_)
+
+
+def _nextafter_expr(x: Expr, y: Expr) -> Expr:
+    """Steps the bits: the representations of one sign are ordered like their magnitudes."""
+    integer = _SIGNED[x.dtype.itemsize]
+    narrow = x.dtype.itemsize == 2
+    a, b = (ex.cast(v, dt.float32) if narrow else v for v in (x, y))
+    bits = ex.bitcast(x, integer)
+    smallest = ex.where(ex.bitcast(y, integer) < 0, ex.const(-(1 << integer.bits - 1) + 1, integer),
+                        ex.const(1, integer))
+    away = ex.eq(_as_int(a < b), _as_int(a > 0.0))  # from zero
+    stepped = ex.where(away, bits + 1, bits - 1)
+    moved = ex.bitcast(ex.where(ex.eq(a, ex.const(0.0, a.dtype)), smallest, stepped), x.dtype)
+    result = ex.where(ex.eq(a, b), y, moved)
+    return ex.where(ex.ne(a, a), x, ex.where(ex.ne(b, b), y, result))
+
+
+def _as_int(x: Expr) -> Expr:
+    return ex.cast(x, dt.uint8)
+
+
+_SIGNED = {2: dt.int16, 4: dt.int32, 8: dt.int64}
+_INFINITY = math.inf
+
+isnan = _unary("isnan", ANY, _float_test(lambda x: ex.ne(x, x), False), None, "True for NaN.",
+               "wf.isnan(wf.asarray([1.0, float('nan')]))", result=dt.bool_)
+isinf = _unary("isinf", ANY, _float_test(lambda x: ex.eq(ex.abs_(x), ex.const(_INFINITY, x.dtype)), False), None,
+               "True for the infinities.", "wf.isinf(wf.asarray([1.0, float('-inf')]))", result=dt.bool_)
+isfinite = _unary("isfinite", ANY, _float_test(lambda x: ex.abs_(x) < _INFINITY, True), None,
+                  "True for what is neither infinite nor NaN.", "wf.isfinite(wf.asarray([1.0, float('inf')]))",
+                  result=dt.bool_)
+signbit = _unary("signbit", REAL, _signbit_expr, None, "True where the sign bit is set: below zero, -0.0, -NaN.",
+                 "wf.signbit(wf.asarray([-0.0, 0.0]))", result=dt.bool_, widen=False)
+nextafter = _binary("nextafter", FLOAT, _nextafter_expr, None, "The value next to x1 in the direction of x2.",
+                    "wf.nextafter(wf.asarray([0.0]), 1.0)", cost=10, widen=False)
+
+
+# Bits and truth
+
+
+def _shift(expr: Callable[[Expr, Expr], Expr], left: bool) -> Callable[[Expr, Expr], Expr]:
+    """A shift by less than 0 or by the width or more shifts everything out, as it does for integers of any width."""
+
+    def shifted(x: Expr, n: Expr) -> Expr:
+        inside = n < x.dtype.bits
+        if n.dtype.is_signed:
+            inside = (n >= 0) & inside
+        by = ex.where(inside, n, ex.const(0, n.dtype))
+        zero = ex.const(0, x.dtype)
+        rest = ex.where(x < 0, ex.const(-1, x.dtype), zero) if x.dtype.is_signed and not left else zero
+        return ex.where(inside, expr(x, by), rest)
+
+    return shifted
+
+
+bitwise_and = _binary("bitwise_and", BITS, ex.and_, None, "``x1 & x2``.", "wf.bitwise_and(wf.asarray([6, 3]), 2)")
+bitwise_or = _binary("bitwise_or", BITS, ex.or_, None, "``x1 | x2``.", "wf.bitwise_or(wf.asarray([4, 3]), 2)")
+bitwise_xor = _binary("bitwise_xor", BITS, ex.xor, None, "``x1 ^ x2``.", "wf.bitwise_xor(wf.asarray([6, 3]), 2)")
+bitwise_invert = _unary("bitwise_invert", BITS, ex.not_, None, "``~x``.", "wf.bitwise_invert(wf.asarray([0, 5]))")
+bitwise_left_shift = _binary(
+    "bitwise_left_shift", INTEGER, _shift(ex.shl, True), None,
+    "``x1 << x2``; 0 where x2 is negative or not below the width.", "wf.bitwise_left_shift(wf.asarray([1, 3]), 2)")
+bitwise_right_shift = _binary(
+    "bitwise_right_shift", INTEGER, _shift(ex.shr, False), None,
+    "``x1 >> x2``, keeping the sign; 0 or -1 where x2 is negative or not below the width.",
+    "wf.bitwise_right_shift(wf.asarray([8, -8]), 2)")
+logical_and = _binary("logical_and", BOOL, ex.and_, None, "True where both are.",
+                      "wf.logical_and(wf.asarray([True, False]), True)", result=dt.bool_)
+logical_or = _binary("logical_or", BOOL, ex.or_, None, "True where one is.",
+                     "wf.logical_or(wf.asarray([True, False]), True)", result=dt.bool_)
+logical_xor = _binary("logical_xor", BOOL, ex.xor, None, "True where exactly one is.",
+                      "wf.logical_xor(wf.asarray([True, False]), True)", result=dt.bool_)
+logical_not = _unary("logical_not", BOOL, ex.not_, None, "True where x is not.",
+                     "wf.logical_not(wf.asarray([True, False]))", result=dt.bool_)
+
+
+# Selection
+
+
+def _where_type(params: dict[str, Any], condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+    if condition.dtype is not dt.bool_ or condition.shape != x.shape or x != y:
+        raise ShapeError(f"where: operands {condition}, {x} and {y}")
+    return x
+
+
+def _where_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+    condition = inputs[0]
+    return None, where(condition, g, 0.0), where(condition, 0.0, g)
+
+
+WHERE = Primitive("where", _where_type, Map(lambda params, condition, x, y: ex.where(condition, x, y)), _where_vjp)
+
+
+@composite
+def where(condition: Array, x1: Array | float, x2: Array | float, /) -> Array:
+    """x1 where ``condition`` holds, else x2.
+
+    Args:
+        condition: bool; a shape that broadcasts with the others.
+        x1, x2: shapes that broadcast; any dtype; either may be a Python number.
+
+    Returns:
+        A tensor of the promoted dtype of x1 and x2.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: ``condition`` is not bool.
+
+    Example:
+        >>> wf.where(wf.asarray([True, False]), wf.asarray([1.0, 2.0]), 0)
+        Tensor([1., 0.], dtype=float32)
+    """
+    if isinstance(condition, builtins.bool):
+        condition = as_operand("where", condition, dt.bool_)
+    if getattr(condition, "dtype", None) is not dt.bool_:
+        kind = condition.dtype.name if hasattr(condition, "dtype") else type(condition).__name__
+        raise DTypeError(f"where: the condition is {kind}, not bool; compare it, as in x != 0")
+    dtype = common_dtype("where", (x1, x2))
+    return apply(WHERE, *broadcast_operands("where", condition, as_operand("where", x1, dtype),
+                                            as_operand("where", x2, dtype)))
+
+
+def _clip_expr(params: dict[str, Any], x: Expr, *bounds: Expr) -> Expr:
+    rest = list(bounds)
+    if params["below"]:
+        x = _maximum_expr(x, rest.pop(0))
+    return _minimum_expr(x, rest.pop(0)) if params["above"] else x
+
+
+def _clip_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+    x, *bounds = inputs
+    upper = bounds[-1] if params["above"] else None
+    too_low = less(x, bounds[0]) if params["below"] else None
+    too_high = greater(x, upper) if upper is not None else None
+    if too_low is not None and too_high is not None:
+        too_high = logical_or(too_high, less(upper, bounds[0]))  # where the bounds cross, the upper one wins
+        too_low = logical_and(too_low, logical_not(too_high))
+    outside = [(o, where(o, g, 0.0)) for o in (too_low, too_high) if o is not None]
+    inside = g
+    for where_outside, _ in outside:
+        inside = where(where_outside, 0.0, inside)
+    return (inside, *(gradient for _, gradient in outside))
+
+
+CLIP = Primitive("clip", _elementwise_type("clip"), Map(in_float32(_clip_expr), 2), _clip_vjp)
+
+
+@composite
+def clip(x: Array, /, min: Array | float | None = None, max: Array | float | None = None) -> Array:
+    """``x`` with what is below ``min`` or above ``max`` replaced by them: ``minimum(maximum(x, min), max)``.
+
+    Args:
+        x: any shape; an integer or floating-point dtype.
+        min, max: a tensor of a shape that broadcasts, a Python number, or None for no bound.
+
+    Returns:
+        A tensor of the promoted dtype. The gradient passes where x is within the bounds or on one.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: there is no common dtype.
+
+    Example:
+        >>> wf.clip(wf.asarray([-2.0, 0.5, 2.0]), -1, 1)
+        Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    """
+    operands = [x, *(b for b in (min, max) if b is not None)]
+    dtype = common_dtype("clip", tuple(operands), REAL)
+    arrays = broadcast_operands("clip", *(as_operand("clip", o, dtype) for o in operands))
+    return apply(CLIP, *arrays, below=min is not None, above=max is not None) if len(arrays) > 1 else arrays[0]

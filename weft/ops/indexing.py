@@ -1,0 +1,423 @@
+"""Choosing and writing elements by index: gather, scatter, and ``x[key]`` in full.
+
+A key is taken apart once (:func:`normalize_key`) into a static description (:class:`Subscript`) and the index arrays
+in it. Reading is then at most slice -> reshape -> gather -> permute, all of which fuse into one kernel; writing is the
+same way back. Out-of-range Python integers raise at once; those within tensors are found by the kernel, which reads
+and writes nothing there and reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType, promote
+from ..core.errors import DTypeError, IndexError_, ShapeError
+from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_of
+from ..graph.protocol import Gather, Primitive, Scatter, TensorType
+from .creation import full, iota
+from .elementwise import cast, where
+from .op import Array, apply, composite
+from .subscript import Subscript, as_entry, host_values, is_mask, normalize_key
+from .views import broadcasted, permuted, reshaped, slice_, slice_update
+
+__all__ = ["GATHER", "PICK", "SCATTER_ADD", "SCATTER_SET", "getitem", "index_add", "nonzero", "normalize_key",
+           "scatter_add", "setitem", "take", "take_along_axis"]
+
+Params = dict[str, Any]
+Gradients = tuple[Any, ...]
+
+
+# --- gather -----------------------------------------------------------------------------------------------------
+
+
+def _check_indices(op: str, x: TensorType, indices: Sequence[TensorType]) -> Shape:
+    """The indices' common shape."""
+    if not 1 <= len(indices) <= len(x.shape):
+        raise ShapeError(f"{op}: {len(indices)} indices into a tensor of shape {x.shape}")
+    for index in indices:
+        if index.dtype is not dt.int64 or index.shape != indices[0].shape:
+            raise ShapeError(f"{op}: indices {', '.join(map(repr, indices))} are not int64 of one shape")
+    return indices[0].shape
+
+
+def _gather_type(params: Params, x: TensorType, *indices: TensorType) -> TensorType:
+    shape = _check_indices("gather", x, indices)
+    return TensorType(x.dtype, shape + x.shape[len(indices) :])
+
+
+def _gather_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    x, *indices = inputs
+    return (_sum_at(tuple(x.shape), indices, g), *(None,) * len(indices))
+
+
+GATHER = Primitive("gather", _gather_type, Gather(), _gather_vjp)
+
+
+def _gather(x: Array, indices: Sequence[Array]) -> Array:
+    return apply(GATHER, x, *indices)
+
+
+def _pick_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    """One element was taken of each row: no two cotangents meet, and the gradient is a comparison that fuses."""
+    x, *indices = inputs
+    shape, axis = tuple(x.shape), params["axis"]
+    index = indices[axis]
+    wrapped = broadcasted(where(index < 0, index + shape[axis], index), shape)
+    return (where(iota(shape, axis) == wrapped, broadcasted(g, shape), 0), *(None,) * len(indices))
+
+
+# A gather with one index array for every axis, all but ``axis`` counting up, and of size 1 on ``axis``.
+PICK = Primitive("pick", _gather_type, Gather(), _pick_vjp)
+
+
+# --- scatter ----------------------------------------------------------------------------------------------------
+
+
+def _scatter_type(params: Params, x: TensorType, *operands: TensorType) -> TensorType:
+    *indices, updates = operands
+    shape = _check_indices("scatter", x, indices) + x.shape[len(indices) :]
+    if updates != TensorType(x.dtype, shape):
+        raise ShapeError(f"scatter: updates {updates} for {TensorType(x.dtype, shape)}")
+    return x
+
+
+def _scatter_add_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    indices = inputs[1:-1]
+    return (g, *(None,) * len(indices), _gather(g, indices))
+
+
+def _scatter_set_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    """The updates that were overwritten by later ones have no part in the result."""
+    *indices, updates = inputs[1:]
+    (count,) = indices[0].shape
+    numbers = iota((count,), 0)
+    places = tuple(inputs[0].shape[: len(indices)])
+    last = _gather(apply(SCATTER_SET, full(places, -1, dtype=dt.int64), *indices, numbers), indices)
+    shape = tuple(updates.shape)
+    stayed = broadcasted(reshaped(last == numbers, (count,) + (1,) * (len(shape) - 1)), shape)
+    kept = apply(SCATTER_SET, g, *indices, full(shape, 0, dtype=g.dtype))
+    return (kept, *(None,) * len(indices), where(stayed, _gather(g, indices), 0))
+
+
+SCATTER_ADD = Primitive("scatter_add", _scatter_type, Scatter("add"), _scatter_add_vjp)
+SCATTER_SET = Primitive("scatter_set", _scatter_type, Scatter("set"), _scatter_set_vjp)
+
+
+def _scatter(op: Primitive, x: Array, indices: Sequence[Array], updates: Array) -> Array:
+    """``updates`` (indices' shape + the rest of x's) written or added at the indices, in their row-major order.
+
+    The primitive gets one axis of indices and one of what follows: a walk in order over any others would need
+    them in memory anyway.
+    """
+    shape, indexed = tuple(x.shape), len(indices)
+    count, rest = size_of(indices[0].shape), shape[indexed:]
+    tail = (size_of(rest),) if rest else ()
+    flat = apply(op, reshaped(x, shape[:indexed] + tail), *(reshaped(i, (count,)) for i in indices),
+                 reshaped(updates, (count, *tail)))
+    return reshaped(flat, shape)
+
+
+def _accumulate(x: Array, indices: Sequence[Array], updates: Array) -> Array:
+    """``x`` with ``updates`` added at the indices; 16-bit floats are summed in float32 and rounded once."""
+    if x.dtype.is_floating and x.dtype.itemsize == 2:
+        return cast(_scatter(SCATTER_ADD, cast(x, dt.float32), indices, cast(updates, dt.float32)), x.dtype)
+    return _scatter(SCATTER_ADD, x, indices, updates)
+
+
+def _sum_at(shape: Shape, indices: Sequence[Array], updates: Array) -> Array:
+    return _accumulate(full(shape, 0, dtype=updates.dtype), indices, updates)
+
+
+# --- take and add along an axis ---------------------------------------------------------------------------------
+
+
+def _as_indices(op: str, indices: Array) -> Array:
+    if not indices.dtype.is_integer:
+        raise DTypeError(f"{op}: indices are integers, not {indices.dtype.name}")
+    return cast(indices, dt.int64)
+
+
+def _to_front(x: Array, axis: int) -> Array:
+    return permuted(x, (axis, *(a for a in range(len(x.shape)) if a != axis)))
+
+
+def _from_front(x: Array, count: int, axis: int) -> Array:
+    """The first ``count`` axes moved to position ``axis``."""
+    rank = len(x.shape)
+    return permuted(x, (*range(count, count + axis), *range(count), *range(count + axis, rank)))
+
+
+@composite
+def take(x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
+    """The slices of ``x`` along ``axis`` that ``indices`` name.
+
+    Args:
+        x: any shape and dtype.
+        indices: integers of any shape; negative ones count from the end.
+        axis: None: ``x`` is flattened first.
+
+    Returns:
+        ``x``'s shape with ``axis`` replaced by the shape of ``indices``.
+
+    Raises:
+        AxisError: ``axis`` is out of range.
+        IndexError_: an index is out of range.
+
+    >>> wf.take(wf.arange(4) * 10, wf.asarray([2, -1])).tolist()
+    [20, 30]
+    """
+    index = _as_indices("take", indices)
+    if axis is None:
+        x, axis = reshaped(x, (size_of(x.shape),)), 0
+    at = normalize_axis(axis, len(x.shape), "take")
+    return _from_front(_gather(_to_front(x, at), [index]), len(index.shape), at)
+
+
+def _grid_indices(op: str, shape: Shape, index: Array, axis: int) -> tuple[list[Array], Shape, int]:
+    """One index array for every axis of a tensor of ``shape``: ``index`` for ``axis``, positions for the others."""
+    at = normalize_axis(axis, len(shape), op)
+    if len(index.shape) != len(shape):
+        raise ShapeError(f"{op}: indices {tuple(index.shape)} into {shape}: the ranks differ")
+    wanted = tuple(index.shape[a] if a == at else n for a, n in enumerate(shape))
+    common = broadcast_shapes(tuple(index.shape), wanted, op=op)
+    if any(common[a] != n for a, n in enumerate(shape) if a != at):
+        raise ShapeError(f"{op}: indices {tuple(index.shape)} into {shape}: only axis {at} may be of another size")
+    return [broadcasted(index, common) if a == at else iota(common, a) for a in range(len(shape))], common, at
+
+
+@composite
+def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
+    """``x[i, indices[i, j], ...]``: on ``axis`` the position that ``indices`` says, on the others the same.
+
+    Args:
+        x: any shape and dtype.
+        indices: integers of ``x``'s rank; sizes on other axes than ``axis`` are ``x``'s, or 1.
+        axis: the axis that is indexed.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+        IndexError_: an index is out of range.
+
+    >>> wf.take_along_axis(wf.asarray([[1, 2], [3, 4]]), wf.asarray([[1], [0]]), axis=1).tolist()
+    [[2], [3]]
+    """
+    shape = tuple(x.shape)
+    grid, common, at = _grid_indices("take_along_axis", shape, _as_indices("take_along_axis", indices), axis)
+    if not isinstance(common[at], SymDim) and common[at] == 1:
+        return apply(PICK, x, *grid, axis=at)
+    return _gather(x, grid)
+
+
+@composite
+def scatter_add(x: Array, indices: Array, updates: Array, /, *, axis: int = 0) -> Array:
+    """``x`` with ``updates`` added to its slices along ``axis`` that ``indices`` name, in the indices' order.
+
+    The inverse of :func:`take`: an index that occurs several times receives every update. float16 and bfloat16 are
+    summed in float32 and rounded once.
+
+    Args:
+        x: any shape and dtype.
+        indices: integers of any shape; negative ones count from the end.
+        updates: ``x``'s shape with ``axis`` replaced by the shape of ``indices``, or a shape that broadcasts to it;
+            a dtype that promotes to ``x``'s.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+        IndexError_: an index is out of range.
+
+    >>> wf.scatter_add(wf.zeros(3), wf.asarray([0, 2, 0]), wf.ones(3)).tolist()
+    [2.0, 0.0, 1.0]
+    """
+    shape = tuple(x.shape)
+    at = normalize_axis(axis, len(shape), "scatter_add")
+    index = _as_indices("scatter_add", indices)
+    count = len(index.shape)
+    values = broadcasted(_into("scatter_add", updates, x.dtype), (*shape[:at], *index.shape, *shape[at + 1 :]))
+    order = (*range(at, at + count), *range(at), *range(at + count, len(shape) - 1 + count))
+    return _from_front(_accumulate(_to_front(x, at), [index], permuted(values, order)), 1, at)
+
+
+@composite
+def index_add(x: Array, dim: int, index: Array, source: Array, /) -> Array:
+    """:func:`scatter_add` with PyTorch's order of arguments; ``index`` is of rank 1.
+
+    >>> from weft.ops.indexing import index_add
+    >>> index_add(wf.zeros((2, 2)), 0, wf.asarray([1]), wf.ones((1, 2))).tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
+    return scatter_add(x, index, source, axis=dim)
+
+
+def _into(op: str, values: Array, dtype: DType) -> Array:
+    """``values`` in ``dtype``, which is of its kind or one that holds it."""
+    if promote(values.dtype, dtype) is not dtype and values.dtype.kind != dtype.kind:
+        raise DTypeError(f"{op}: {values.dtype.name} values into a tensor of {dtype.name}; cast them first")
+    return cast(values, dtype)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def _basic(x: Array, key: Subscript) -> Array:
+    return reshaped(slice_(x, key.starts, key.sizes, key.steps), key.shape)
+
+
+def _indices_of(arrays: Sequence[Array]) -> list[Array]:
+    """int64 indices of one shape."""
+    shape = broadcast_shapes(*(tuple(a.shape) for a in arrays), op="getitem")
+    return [broadcasted(_as_indices("getitem", a), shape) for a in arrays]
+
+
+def _indexed_first(x: Array, key: Subscript) -> Array:
+    rest = [a for a in range(len(x.shape)) if a not in key.indexed]
+    return permuted(x, (*key.indexed, *rest))
+
+
+@composite(name="getitem")
+def _getitem(x: Array, key: Subscript, *arrays: Array) -> Array:
+    part = _basic(x, key)
+    if not arrays:
+        return part
+    indices = _indices_of(arrays)
+    return _from_front(_gather(_indexed_first(part, key), indices), len(indices[0].shape), key.place)
+
+
+def getitem(x: Array, key: Any) -> Array:
+    """``x[key]`` as NumPy and the Array API mean it; the result is a value of its own.
+
+    Args:
+        x: any shape and dtype.
+        key: integers, slices (any step), None, Ellipsis, tensors or lists of integers (which broadcast against each
+            other) or bools (masks), or a tuple of these. A mask needs the values, so that it works outside of
+            captured functions alone.
+
+    Raises:
+        IndexError_: an index is out of range, or there are too many.
+        DTypeError: something that is no index.
+        CaptureError: a mask in a captured function.
+
+    >>> x = wf.reshape(wf.arange(6), (2, 3))
+    >>> x[1, ::-1].tolist(), x[:, [0, 2]].tolist(), x[x > 3].tolist()
+    ([5, 4, 3], [[0, 2], [3, 5]], [4, 5])
+    """
+    subscript, arrays = normalize_key(key, x.shape)
+    return _getitem(x, subscript, *arrays)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+@composite(name="setitem")
+def _setitem(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
+    value = _as_value(value, x.dtype)
+    part = _basic(x, key)
+    if arrays:
+        indices = _indices_of(arrays)
+        result_shape = _result_shape(key, tuple(indices[0].shape))
+        values = _spread_value(value, result_shape)
+        count = len(indices[0].shape)
+        order = (*range(key.place, key.place + count), *range(key.place),
+                 *range(key.place + count, len(result_shape)))
+        front = _indexed_first(part, key)
+        written = _scatter(SCATTER_SET, front, indices, permuted(values, order))
+        axes = (*key.indexed, *(a for a in range(len(key.shape)) if a not in key.indexed))
+        part = permuted(written, tuple(axes.index(a) for a in range(len(axes))))
+    else:
+        part = _spread_value(value, key.shape)
+    return slice_update(x, reshaped(part, key.sizes), key.starts, key.steps)
+
+
+@composite(name="setitem")
+def _set_where(x: Array, mask: Array, value: Any) -> Array:
+    shape = tuple(x.shape)
+    wide = reshaped(mask, tuple(mask.shape) + (1,) * (len(shape) - len(mask.shape)))
+    return where(broadcasted(wide, shape), _spread_value(_as_value(value, x.dtype), shape), x)
+
+
+def _as_value(value: Any, dtype: DType) -> Array:
+    if hasattr(value, "dtype"):
+        return _into("setitem", value, dtype)
+    if isinstance(value, float) and not dtype.is_floating:
+        raise DTypeError(f"setitem: {value} into a tensor of {dtype.name}; cast the tensor first")
+    return full((), value, dtype=dtype)
+
+
+def _spread_value(value: Array, shape: Shape) -> Array:
+    extra = len(value.shape) - len(shape)
+    if extra > 0 and all(n == 1 for n in value.shape[:extra]):
+        value = reshaped(value, tuple(value.shape[extra:]))
+    try:
+        return broadcasted(value, shape)
+    except ShapeError:
+        raise ShapeError(f"setitem: a value of shape {tuple(value.shape)} for a place of shape {shape}") from None
+
+
+def _result_shape(key: Subscript, indices: Shape) -> Shape:
+    rest = tuple(n for a, n in enumerate(key.shape) if a not in key.indexed)
+    return (*rest[: key.place], *indices, *rest[key.place :])
+
+
+def setitem(x: Array, key: Any, value: Any) -> Array:
+    """``x`` with ``value`` (broadcast) in the place of ``x[key]``, as a new tensor of ``x``'s dtype.
+
+    Where index arrays name an element several times, the last value stays.
+
+    Args:
+        x: any shape and dtype.
+        key: as in :func:`getitem`; a mask with a value that does not depend on the number of its true elements works
+            in captured functions too.
+        value: a number, list, NumPy array or tensor; float values into integers raise.
+
+    Raises:
+        IndexError_: an index is out of range, or there are too many.
+        ShapeError: the value does not broadcast to the place.
+        DTypeError: something that is no index, or a value of another kind.
+
+    >>> x = wf.zeros(4)
+    >>> x[1:3] = 5.0
+    >>> x.tolist()
+    [0.0, 5.0, 5.0, 0.0]
+    """
+    if not hasattr(value, "dtype") and not isinstance(value, (bool, int, float)):
+        import numpy as np
+
+        value = np.asarray(value)
+        if value.dtype.kind == "f" and x.dtype.is_floating:
+            value = value.astype(x.dtype.numpy)
+    entry = key[0] if type(key) is tuple and len(key) == 1 else as_entry(key) if isinstance(key, list) else key
+    if is_mask(entry) and len(entry.shape) and _fits_everywhere(value, x.shape, entry.shape):
+        if tuple(entry.shape) != tuple(x.shape[: len(entry.shape)]):
+            raise IndexError_(f"a mask of shape {tuple(entry.shape)} for a tensor of shape {tuple(x.shape)}")
+        return _set_where(x, entry, value)
+    subscript, arrays = normalize_key(key, x.shape)
+    return _setitem(x, value, subscript, *arrays)
+
+
+def _fits_everywhere(value: Any, shape: Shape, mask: Shape) -> bool:
+    """The value has no axis for the mask's true elements."""
+    return len(getattr(value, "shape", ())) <= len(shape) - len(mask)
+
+
+def nonzero(x: Array, /) -> tuple[Array, ...]:
+    """The positions of the elements that are not 0: for each axis a vector of int64, in row-major order.
+
+    The shape depends on the values: they are looked at on the host, so that it works outside of captured functions
+    alone.
+
+    Raises:
+        ShapeError: ``x`` has rank 0.
+        CaptureError: in a captured function.
+
+    >>> [axis.tolist() for axis in wf.nonzero(wf.eye(2))]
+    [[0, 1], [0, 1]]
+    """
+    if not x.shape:
+        raise ShapeError("nonzero: a tensor of rank 0 has no axes to count positions on")
+    return tuple(_from_host(positions) for positions in host_values(x, "nonzero").nonzero())
+
+
+@composite(name="from_host")
+def _from_host(positions: Array) -> Array:
+    return positions

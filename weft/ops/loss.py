@@ -1,0 +1,379 @@
+"""Losses: composites with PyTorch's names, order of arguments and reductions.
+
+Losses over classes never see a one-hot array: the label's element is picked (and the label checked) by one indirect
+load a row, ``take_along_axis``, whose gradient is a comparison with the position; that fuses with the gradient of
+softmax into ``softmax(x) - onehot(target)``, one kernel a row. float16 and bfloat16 are computed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, ShapeError
+from ..core.shapes import Dim
+from .activation import logsigmoid, widen
+from .elementwise import abs as abs_
+from .elementwise import cast, exp, log, log1p, stop_gradient, where
+from .indexing import take_along_axis
+from .op import Array, composite
+from .operands import extent
+from .reduction import max as max_
+from .reduction import mean
+from .reduction import sum as sum_
+from .shape import broadcast_to, expand_dims, reshape, squeeze
+
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div",
+           "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss"]
+
+_NOWHERE = (1 << 63) - 1  # outside every axis, where a negative label would count from the end
+
+# --- what the losses share --------------------------------------------------------------------------------------
+
+
+def _reduce(op: str, loss: Array, reduction: str, dtype: DType) -> Array:
+    """The losses of the elements as ``reduction`` says, rounded to ``dtype``."""
+    if reduction == "mean":
+        return cast(mean(loss), dtype)
+    if reduction == "sum":
+        return cast(sum_(loss), dtype)
+    if reduction == "none":
+        return cast(loss, dtype)
+    raise ValueError(f"{op}: reduction is {reduction!r}; it must be 'mean', 'sum' or 'none'")
+
+
+def _pair(op: str, input: Array, target: Array) -> tuple[Array, Array, DType]:
+    """Both operands in one dtype and shape, and the dtype of the result."""
+    for x in (input, target):
+        if not x.dtype.is_floating:
+            raise DTypeError(f"{op}: {x.dtype.name} operands: wants a floating-point dtype; cast with astype")
+    dtype = dt.promote(input.dtype, target.dtype)
+    if input.shape != target.shape:
+        raise ShapeError(f"{op}: input {input.shape} and target {target.shape} differ; reshape or broadcast one of them")
+    x, t = widen(op, cast(input, dtype), cast(target, dtype))
+    return x, t, dtype
+
+
+def _class_axis(op: str, x: Array) -> int:
+    """The class axis of ``(C,)``, ``(N, C)`` or ``(N, C, d1, ...)``."""
+    if x.ndim == 0:
+        raise ShapeError(f"{op}: input () has no class axis; it must be (C,), (N, C) or (N, C, d1, ...)")
+    return 0 if x.ndim == 1 else 1
+
+
+def _pick(x: Array, label: Array, axis: int) -> Array:
+    """The elements of ``x`` that the labels name on ``axis``, without it; a label outside it raises when it runs."""
+    inside = where(label < 0, _NOWHERE, label)
+    return squeeze(take_along_axis(x, expand_dims(inside, axis=axis), axis=axis), axis=axis)
+
+
+def _labels(op: str, input: Array, target: Array) -> Array:
+    """``target`` as int64 labels, checked against the shape of ``input``.
+
+    Raises:
+        ShapeError: not one label for each ``input`` without its class axis.
+        DTypeError: labels that are no integers.
+    """
+    if not target.dtype.is_integer:
+        raise DTypeError(f"{op}: target is {target.dtype.name}; labels must be integers")
+    expected = () if input.ndim <= 1 else (input.shape[0], *input.shape[2:])
+    if target.shape != expected:
+        raise ShapeError(f"{op}: target {target.shape} does not fit input {input.shape}: labels must be {expected}")
+    return cast(target, dt.int64)
+
+
+def _class_weight(op: str, weight: Array | None, x: Array, axis: int) -> Array | None:
+    """The classes' weights, broadcast to ``x``."""
+    if weight is None:
+        return None
+    classes = x.shape[axis]
+    if weight.shape != (classes,):
+        raise ShapeError(f"{op}: weight {weight.shape} for {classes} classes: it must be ({classes},)")
+    (wide,) = widen(op, weight)
+    return broadcast_to(reshape(cast(wide, x.dtype), (classes, *(1,) * (x.ndim - axis - 1))), x.shape)
+
+
+def _labelled(x: Array, label: Array, axis: int, weight: Array | None,
+              ignore_index: int) -> tuple[Array, Array, Array]:
+    """``(x[label], weight[label], counts)`` without the class axis; where ``counts`` is False the weight is 0."""
+    counts = label != ignore_index
+    safe = where(counts, label, 0)
+    each = cast(counts, x.dtype) if weight is None else where(counts, _pick(weight, safe, axis), 0.0)
+    return _pick(x, safe, axis), each, counts
+
+
+def _reduce_weighted(op: str, loss: Array, each: Array, reduction: str, dtype: DType) -> Array:
+    """``mean`` divides by the sum of the labels' weights: ignored ones do not count."""
+    if reduction == "mean":
+        return cast(sum_(loss) / sum_(each), dtype)
+    return _reduce(op, loss, reduction, dtype)
+
+
+# --- classes ----------------------------------------------------------------------------------------------------
+
+
+@composite
+def nll_loss(input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100,
+             reduction: str = "mean") -> Array:
+    """Negative log likelihood ``-weight[t] * input[t]`` of log probabilities.
+
+    Args:
+        input: log probabilities, ``(C,)``, ``(N, C)`` or ``(N, C, d1, ...)``; a floating dtype.
+        target: labels in ``[0, C)``, ``()``, ``(N,)`` or ``(N, d1, ...)``; an integer dtype.
+        weight: ``(C,)``, a factor for each class.
+        ignore_index: a label that neither counts nor gets a gradient.
+        reduction: ``"mean"`` (over the weights of the labels), ``"sum"`` or ``"none"``.
+
+    Returns:
+        ``()``, or target's shape for ``"none"``; input's dtype.
+
+    Raises:
+        IndexError: a label outside ``[0, C)`` that is not ``ignore_index``.
+        ShapeError, DTypeError: operands that do not fit.
+    """
+    label = _labels("nll_loss", input, target)
+    (x,) = widen("nll_loss", input)
+    axis = _class_axis("nll_loss", x)
+    factors = _class_weight("nll_loss", weight, x, axis)
+    picked, each, counts = _labelled(x, label, axis, factors, ignore_index)
+    loss = where(counts, -picked if factors is None else -picked * each, 0.0)
+    return _reduce_weighted("nll_loss", loss, each, reduction, input.dtype)
+
+
+@composite
+def cross_entropy(input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100,
+                  reduction: str = "mean", label_smoothing: float = 0.0) -> Array:
+    """Cross entropy of logits against labels or probabilities: ``-sum(p * log_softmax(x))``.
+
+    Args:
+        input: logits, ``(C,)``, ``(N, C)`` or ``(N, C, d1, ...)``; a floating dtype.
+        target: labels in ``[0, C)`` of shape ``()``, ``(N,)`` or ``(N, d1, ...)`` and an integer dtype; or
+            probabilities of input's shape and a floating dtype.
+        weight: ``(C,)``, a factor for each class.
+        ignore_index: a label that neither counts nor gets a gradient; no meaning with probabilities.
+        reduction: ``"mean"`` (over the weights of the labels; over N, d1, ... with probabilities), ``"sum"``,
+            ``"none"``.
+        label_smoothing: the target's share, in [0, 1], that is spread evenly over the classes.
+
+    Returns:
+        ``()``, or input's shape without the class axis for ``"none"``; input's dtype.
+
+    Raises:
+        IndexError: a label outside ``[0, C)`` that is not ``ignore_index``.
+        ShapeError, DTypeError: operands that do not fit.
+
+    Example:
+        >>> wf.nn.functional.cross_entropy(wf.zeros((1, 4)), wf.asarray([2])).item() - math.log(4) < 1e-6
+        True
+
+    Reference:
+        Szegedy et al., Rethinking the Inception Architecture, 2015 (label smoothing, section 7).
+    """
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; it must be in [0, 1]")
+    (x,) = widen("cross_entropy", input)
+    axis = _class_axis("cross_entropy", x)
+    factors = _class_weight("cross_entropy", weight, x, axis)
+    if target.dtype.is_floating:
+        if target.shape != input.shape:
+            raise ShapeError(f"cross_entropy: target {target.shape} does not fit input {input.shape}: probabilities "
+                             "must have its shape")
+        loss = _soft_cross_entropy(x, cast(target, x.dtype), axis, factors, label_smoothing)
+        return _reduce("cross_entropy", loss, reduction, input.dtype)
+    label = _labels("cross_entropy", input, target)
+    loss, each = _hard_cross_entropy(x, label, axis, factors, ignore_index, label_smoothing)
+    return _reduce_weighted("cross_entropy", loss, each, reduction, input.dtype)
+
+
+def _shifted(x: Array, axis: int) -> tuple[Array, Array, Array]:
+    """``(x - largest, largest, log(sum(exp(x - largest))))``; the last two without the class axis."""
+    largest = stop_gradient(max_(x, axis=axis))
+    shifted = x - expand_dims(largest, axis=axis)
+    return shifted, largest, log(sum_(exp(shifted), axis=axis))
+
+
+def _hard_cross_entropy(x: Array, label: Array, axis: int, weight: Array | None, ignore_index: int,
+                        smoothing: float) -> tuple[Array, Array]:
+    """The losses, and the weights by which their mean is taken."""
+    shifted, largest, total = _shifted(x, axis)
+    picked, each, counts = _labelled(x, label, axis, weight, ignore_index)
+    loss = total - (picked - largest)
+    if weight is not None:
+        loss = loss * each
+    if smoothing:
+        others = expand_dims(total, axis=axis) - shifted  # -log_softmax
+        if weight is not None:
+            others = others * weight
+        loss = (1.0 - smoothing) * loss + smoothing * mean(others, axis=axis)
+    return where(counts, loss, 0.0), each
+
+
+def _soft_cross_entropy(x: Array, probabilities: Array, axis: int, weight: Array | None, smoothing: float) -> Array:
+    shifted, _, total = _shifted(x, axis)
+    if smoothing:
+        share = smoothing / cast(extent(x.shape[axis]), x.dtype)
+        probabilities = probabilities * (1.0 - smoothing) + share
+    if weight is not None:
+        probabilities = probabilities * weight
+    return sum_(probabilities * (expand_dims(total, axis=axis) - shifted), axis=axis)
+
+
+# --- two classes ------------------------------------------------------------------------------------------------
+
+
+@composite
+def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, *,
+                         reduction: str = "mean") -> Array:
+    """``-(t * log(x) + (1 - t) * log(1 - x))`` of probabilities, each logarithm at least -100 as in PyTorch.
+
+    An input outside [0, 1] gives NaN. The gradient is zero where a logarithm was cut.
+
+    Args:
+        input: probabilities in [0, 1], any shape; a floating dtype.
+        target: in [0, 1], input's shape; a floating dtype.
+        weight: a factor for each element, of a shape that broadcasts to input's.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Returns:
+        ``()``, or input's shape for ``"none"``.
+
+    Raises:
+        ShapeError, DTypeError: operands that do not fit.
+    """
+    x, t, dtype = _pair("binary_cross_entropy", input, target)
+    at_zero, at_one = x == 0.0, x == 1.0
+    log_x = where(at_zero, -100.0, log(where(at_zero, 1.0, x)))
+    log_rest = where(at_one, -100.0, log1p(where(at_one, 0.0, -x)))
+    loss = -(t * log_x + (1.0 - t) * log_rest)
+    return _reduce("binary_cross_entropy", _weighted("binary_cross_entropy", loss, weight), reduction, dtype)
+
+
+@composite
+def binary_cross_entropy_with_logits(input: Array, target: Array, weight: Array | None = None, *,
+                                     reduction: str = "mean", pos_weight: Array | None = None) -> Array:
+    """``binary_cross_entropy(sigmoid(x), t)`` without its overflow and loss of digits.
+
+    Args:
+        input: logits, any shape; a floating dtype.
+        target: in [0, 1], input's shape; a floating dtype.
+        weight: a factor for each element, of a shape that broadcasts to input's.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        pos_weight: a factor for the positive part, of a shape that broadcasts to input's.
+
+    Returns:
+        ``()``, or input's shape for ``"none"``.
+
+    Raises:
+        ShapeError, DTypeError: operands that do not fit.
+    """
+    op = "binary_cross_entropy_with_logits"
+    x, t, dtype = _pair(op, input, target)
+    if pos_weight is None:
+        loss = (1.0 - t) * x - logsigmoid(x)
+    else:
+        (factor,) = widen(op, pos_weight)
+        factor = broadcast_to(cast(factor, x.dtype), x.shape)
+        loss = (1.0 - t) * x - ((factor - 1.0) * t + 1.0) * logsigmoid(x)
+    return _reduce(op, _weighted(op, loss, weight), reduction, dtype)
+
+
+def _weighted(op: str, loss: Array, weight: Array | None) -> Array:
+    if weight is None:
+        return loss
+    (factor,) = widen(op, weight)
+    return loss * broadcast_to(cast(factor, loss.dtype), loss.shape)
+
+
+# --- regression -------------------------------------------------------------------------------------------------
+
+
+@composite
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+    """``(x - t) ** 2``.
+
+    Args:
+        input, target: equal shapes; a floating dtype.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Returns:
+        ``()``, or input's shape for ``"none"``.
+
+    Raises:
+        ShapeError, DTypeError: operands that do not fit.
+
+    Example:
+        >>> wf.nn.functional.mse_loss(wf.asarray([1.0, 3.0]), wf.asarray([1.0, 1.0])).item()
+        2.0
+    """
+    x, t, dtype = _pair("mse_loss", input, target)
+    difference = x - t
+    return _reduce("mse_loss", difference * difference, reduction, dtype)
+
+
+@composite
+def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+    """``|x - t|``; the arguments are those of :func:`mse_loss`."""
+    x, t, dtype = _pair("l1_loss", input, target)
+    return _reduce("l1_loss", abs_(x - t), reduction, dtype)
+
+
+@composite
+def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
+    """``0.5 * d**2 / beta`` where ``d = |x - t| < beta``, else ``d - 0.5 * beta``; ``beta=0`` is :func:`l1_loss`.
+
+    The other arguments are those of :func:`mse_loss`.
+
+    Reference:
+        Girshick, Fast R-CNN, 2015.
+    """
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta is {beta}; it must not be negative")
+    x, t, dtype = _pair("smooth_l1_loss", input, target)
+    distance = abs_(x - t)
+    if beta:
+        distance = where(distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta)
+    return _reduce("smooth_l1_loss", distance, reduction, dtype)
+
+
+@composite
+def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0) -> Array:
+    """``0.5 * d**2`` where ``d = |x - t| < delta``, else ``delta * (d - 0.5 * delta)``.
+
+    The other arguments are those of :func:`mse_loss`.
+
+    Reference:
+        Huber, Robust Estimation of a Location Parameter, 1964.
+    """
+    if delta <= 0:
+        raise ValueError(f"huber_loss: delta is {delta}; it must be positive")
+    x, t, dtype = _pair("huber_loss", input, target)
+    distance = abs_(x - t)
+    loss = where(distance < delta, distance * distance * 0.5, delta * (distance - 0.5 * delta))
+    return _reduce("huber_loss", loss, reduction, dtype)
+
+
+@composite
+def kl_div(input: Array, target: Array, *, reduction: str = "mean", log_target: bool = False) -> Array:
+    """Pointwise Kullback-Leibler divergence ``t * (log(t) - x)`` of a log probability x from a probability t.
+
+    Args:
+        input: log probabilities; a floating dtype.
+        target: probabilities (0 counts 0), or their logarithms with ``log_target``; input's shape.
+        reduction: ``"batchmean"`` (the divergence: the sum over the size of axis 0), ``"mean"``, ``"sum"``, ``"none"``.
+
+    Returns:
+        ``()``, or input's shape for ``"none"``.
+
+    Raises:
+        ShapeError, DTypeError: operands that do not fit.
+    """
+    x, t, dtype = _pair("kl_div", input, target)
+    if log_target:
+        loss = exp(t) * (t - x)
+    else:
+        present = t != 0.0
+        loss = where(present, t * log(where(present, t, 1.0)), 0.0) - t * x
+    if reduction == "batchmean":
+        return cast(sum_(loss) / cast(extent(loss.shape[0]), loss.dtype) if loss.ndim else loss, dtype)
+    return _reduce("kl_div", loss, reduction, dtype)

@@ -1,0 +1,154 @@
+"""How ops meet the rest: tracing primitives into graphs, and public functions that run by way of their graph.
+
+- :func:`apply` appends one primitive to the trace that is being recorded. Primitives are never run directly.
+- :func:`composite` makes a public function of a Python function over arrays. Called eagerly it is traced once for
+  each signature and its graph runs as fused kernels; inside a capture its graph is inlined and its name kept.
+
+The arrays that flow through here are Tensors; this layer needs of them only ``dtype``, ``shape``, ``_storage`` (a
+:class:`~weft.graph.ir.Value` while tracing) and the operators. The tensor layer registers the class and the caller
+with :func:`register`.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from ..core.errors import CaptureError, WeftError, user_line
+from ..graph.ir import Graph, Node, Value, make_node
+from ..graph.protocol import Primitive, TensorType
+
+__all__ = ["Array", "Composite", "Trace", "apply", "composite", "current_trace", "register", "state", "suspended",
+           "trace_function"]
+
+Array = Any  # a Tensor; the class lives one layer up
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Trace:
+    """Nodes recorded so far, and the composites that are being inlined (their names go on the nodes)."""
+
+    __slots__ = ("capture", "nodes", "scope", "where")
+
+    def __init__(self, capture: Any = None, where: tuple[str, int] | None = None):
+        self.nodes: list[Node] = []
+        self.scope: tuple[str, ...] = ()
+        self.capture = capture  # the user's capture (transforms.compile); None while a composite is traced
+        self.where = where
+
+    def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Value:
+        """Append one node; raises what its shape rule raises."""
+        node = make_node(op, inputs, params, self.where or user_line(3), self.scope)
+        self.nodes.append(node)
+        return node.output
+
+
+class _State(threading.local):
+    """The trace that this thread records, if any."""
+
+    trace: Trace | None = None
+
+
+class _Hooks:
+    """What the tensor layer registers."""
+
+    __slots__ = ("call", "value_of", "wrap")
+
+    def __init__(self) -> None:
+        self.wrap: Callable[[Value], Array] = _not_registered
+        self.value_of: Callable[[Array, Trace], Value] = _not_registered
+        self.call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any] = _not_registered
+
+
+def _not_registered(*args: Any) -> Any:
+    raise RuntimeError("weft.tensor is not imported")
+
+
+state = _State()
+hooks = _Hooks()
+
+
+def register(wrap: Callable[[Value], Array], value_of: Callable[[Array, Trace], Value],
+             call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """The tensor layer's side: wrap a Value, find an array's Value in a trace, call a composite."""
+    hooks.wrap, hooks.value_of, hooks.call = wrap, value_of, call
+
+
+def current_trace() -> Trace | None:
+    """The trace that records now."""
+    return state.trace
+
+
+def apply(op: Primitive, *arrays: Array, **params: Any) -> Array:
+    """Record ``op`` over traced arrays; ``params`` are hashable."""
+    trace = state.trace
+    if trace is None:
+        raise CaptureError(f"primitive {op} applied outside a trace; call the public function")
+    return hooks.wrap(trace.add(op, [hooks.value_of(a, trace) for a in arrays], params))
+
+
+class Composite:
+    """A public function over arrays: see :func:`composite`."""
+
+    def __init__(self, function: Callable[..., Any], name: str):
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        trace = state.trace
+        if trace is not None and trace.capture is None:  # inside another composite: its body, inline
+            outer, trace.scope = trace.scope, (*trace.scope, self.name)
+            try:
+                return self.function(*args, **kwargs)
+            finally:
+                trace.scope = outer
+        return hooks.call(self, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<weft function {self.name}>"
+
+
+def composite(function: F | None = None, *, name: str | None = None) -> F:
+    """Decorator: a function over arrays that is traced once per signature and runs as one graph.
+
+    Arrays may be given positionally, by keyword, or in a list or tuple; every other argument is static and must be
+    hashable. The body sees traced arrays (``dtype``, ``shape``, operators, other composites, :func:`apply`); its
+    Python control flow may depend on static arguments, dtypes and shapes, never on values. It returns an array or a
+    tuple of arrays.
+    """
+    if function is None:
+        return cast(F, lambda f: Composite(f, name or f.__name__))
+    return cast(F, Composite(function, name or function.__name__))
+
+
+def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:
+    """The graph of ``function`` over inputs of the given types, and whether it returned a tuple."""
+    outer = state.trace
+    trace = Trace(None, user_line(2))
+    inputs = [Value(t) for t in types]
+    state.trace = trace
+    try:
+        result = function(*[hooks.wrap(v) for v in inputs])
+        several = isinstance(result, (tuple, list))
+        outputs = [hooks.value_of(r, trace) for r in (result if several else (result,))]
+    except WeftError as error:
+        error.__traceback__ = None  # the frames are weft's own; the user's line is in the message
+        raise
+    finally:
+        state.trace = outer
+    return Graph(name, inputs, trace.nodes, outputs), several
+
+
+class suspended:  # noqa: N801 - used like contextlib's
+    """Context manager: ops run eagerly although a capture is going on. For state that is made on first use, which
+    must exist outside of the graph that is being captured."""
+
+    def __enter__(self) -> None:
+        self.trace, state.trace = state.trace, None
+
+    def __exit__(self, *details: object) -> None:
+        state.trace = self.trace

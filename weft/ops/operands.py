@@ -1,0 +1,159 @@
+"""Operands: the dtypes an op takes, Python numbers, promotion and broadcasting.
+
+What the public functions do before they apply a strict primitive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import DTypeError
+from ..core.shapes import Dim, SymDim, broadcast_shapes
+from .op import Array, apply
+
+__all__ = ["ANY", "BITS", "BOOL", "FLOAT", "INTEGER", "REAL", "Domain", "accumulator", "as_operand", "binary_operands",
+           "broadcast_operands", "common_dtype", "extent", "is_number", "unary_operand"]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The dtypes an op computes in, and what becomes of the others: see :meth:`resolve`."""
+
+    text: str
+    kinds: tuple[str, ...]
+    converts: DType | None = None  # what dtypes outside ``kinds`` become; None: they are an error
+    hint: str = ""
+
+    def resolve(self, name: str, dtype: DType) -> DType:
+        """The dtype in which op ``name`` computes operands of ``dtype``.
+
+        Raises:
+            DTypeError: the op has no meaning for it.
+        """
+        if dtype.kind in self.kinds:
+            return dtype
+        if self.converts is None:
+            raise DTypeError(f"{name}: {dtype.name} operands: wants {self.text}{self.hint}")
+        return self.converts
+
+
+FLOAT = Domain("a floating-point dtype; integers and bools are converted to float32", ("float",), dt.default_float)
+REAL = Domain("an integer or floating-point dtype", ("int", "uint", "float"),
+              hint="; cast them, or use the logical_ functions")
+INTEGER = Domain("an integer dtype", ("int", "uint"))
+BITS = Domain("an integer dtype or bool", ("int", "uint", "bool"))
+BOOL = Domain("any dtype; what is not bool is compared with 0", ("bool",), dt.bool_)
+ANY = Domain("any dtype", ("bool", "int", "uint", "float"))
+
+
+def is_number(x: Any) -> bool:
+    """True for a Python number or a symbolic size: weakly typed."""
+    return isinstance(x, (bool, int, float, SymDim))
+
+
+def _with_number(dtype: DType | None, number: Any) -> DType:
+    """The common dtype of ``dtype`` (None: nothing yet) and a Python number, which is weakly typed."""
+    if isinstance(number, bool):
+        return dtype or dt.bool_
+    if not isinstance(number, float):
+        return dt.default_int if dtype is None or dtype.kind == "bool" else dtype
+    return dtype if dtype is not None and dtype.is_floating else dt.default_float
+
+
+def common_dtype(name: str, operands: tuple[Any, ...], domain: Domain = ANY) -> DType:
+    """The dtype in which op ``name`` computes these tensors and numbers.
+
+    Raises:
+        DTypeError: there is none, or an operand is neither.
+    """
+    found: list[DType] = []
+    for x in operands:
+        if not is_number(x):
+            if not hasattr(x, "dtype"):
+                raise DTypeError(f"{name}: an operand of type {type(x).__name__} is neither a tensor nor a number")
+            found.append(x.dtype)
+    if domain.converts is not None:  # before promotion: uint64 / int64 is a float, not an error
+        found = [d for d in found if d.kind in domain.kinds] or [domain.converts for _ in found]
+    dtype: DType | None = None
+    for own in found:
+        try:
+            dtype = own if dtype is None else dt.promote(dtype, own)
+        except DTypeError as error:
+            raise DTypeError(f"{name}: {error.message}") from None
+    for x in operands:
+        if is_number(x):
+            dtype = _with_number(dtype, x)
+    assert dtype is not None
+    return domain.resolve(name, dtype)
+
+
+def extent(size: Dim, dtype: DType) -> Array:
+    """A size as a tensor of rank 0. It is a runtime number of the kernel: a new size compiles nothing new."""
+    from .creation import FULL
+
+    return apply(FULL, shape=(), value=size, dtype=dtype)
+
+
+def _constant(name: str, number: Any, dtype: DType) -> Array:
+    """A Python number, or a symbolic size, as a tensor of rank 0."""
+    from .creation import full
+
+    if isinstance(number, SymDim):
+        return extent(number, dtype)
+    if dtype.is_integer:
+        low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
+        if not low <= number < low + (1 << dtype.bits):
+            raise DTypeError(f"{name}: {number} does not fit in {dtype.name}")
+        return full((), int(number), dtype=dtype)
+    return full((), float(number) if dtype.is_floating else bool(number), dtype=dtype)
+
+
+def as_operand(name: str, x: Any, dtype: DType) -> Array:
+    """A tensor, or a number as a tensor of ``dtype``."""
+    from .elementwise import cast
+
+    return _constant(name, x, dtype) if is_number(x) else cast(x, dtype)
+
+
+def unary_operand(name: str, x: Any, domain: Domain = ANY) -> Array:
+    """``x`` as a tensor of a dtype in which op ``name`` computes.
+
+    Raises:
+        DTypeError: the op has no meaning for its dtype.
+    """
+    return as_operand(name, x, common_dtype(name, (x,), domain))
+
+
+def broadcast_operands(name: str, *operands: Any) -> tuple[Array, ...]:
+    """The tensors broadcast to their common shape.
+
+    Raises:
+        ShapeError: their shapes do not fit.
+    """
+    from .shape import broadcast_to
+
+    shape = broadcast_shapes(*(x.shape for x in operands), op=name)
+    return tuple(x if x.shape == shape else broadcast_to(x, shape) for x in operands)
+
+
+def binary_operands(name: str, x: Any, y: Any, domain: Domain = ANY) -> tuple[Array, Array]:
+    """``x`` and ``y`` as tensors of one dtype and one shape: what op ``name`` computes on.
+
+    Tensors are promoted by the table of the Array API. A Python number takes the tensor's dtype where its kind
+    allows; a float with an integer tensor makes both float32, an int with a bool tensor makes both int64.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: the dtypes have no common one, the op has no meaning for it, or a number does not fit in it.
+    """
+    dtype = common_dtype(name, (x, y), domain)
+    left, right = broadcast_operands(name, as_operand(name, x, dtype), as_operand(name, y, dtype))
+    return left, right
+
+
+def accumulator(dtype: DType) -> DType:
+    """The dtype of a sum or product, as in the Array API: small integers do not overflow."""
+    return dt.uint64 if dtype.kind == "uint" else dtype if dtype.is_floating else dt.default_int

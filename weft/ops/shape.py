@@ -1,0 +1,558 @@
+"""Shapes and axes: reshaping, permuting, broadcasting, flipping, joining, repeating and splitting.
+
+Written over the primitives of :mod:`weft.ops.views`, which also hold their gradients.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.dtypes import promote
+from ..core.errors import AxisError, DTypeError, ShapeError
+from ..core.shapes import Dim, Shape, SymDim, broadcast_shapes, normalize_axes, normalize_axis, size_of
+from .creation import as_shape, full, tri_mask
+from .elementwise import cast, where
+from .op import Array, composite
+from .views import broadcasted, flipped, permuted, reshaped, slice_, slice_update
+
+__all__ = ["broadcast_arrays", "broadcast_to", "chunk", "concat", "expand_dims", "flatten", "flip", "matrix_transpose",
+           "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "slice_", "split", "squeeze", "stack",
+           "swapaxes", "tile", "tril", "triu", "unstack"]
+
+
+# --- reshape ----------------------------------------------------------------------------------------------------
+
+
+@composite
+def reshape(x: Array, /, shape: Dim | Sequence[Dim], *, copy: bool | None = None) -> Array:
+    """The elements of ``x`` in row-major order under another shape.
+
+    Args:
+        x: any shape and dtype.
+        shape: sizes; one of them may be -1, which stands for what is left.
+        copy: accepted for the Array API; tensors are values, so that it makes no difference.
+
+    Raises:
+        ShapeError: the number of elements differs, or -1 has no answer.
+
+    >>> wf.reshape(wf.arange(6), (2, -1)).tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    return reshaped(x, _whole_shape(tuple(x.shape), shape))
+
+
+def _whole_shape(old: Shape, shape: Any) -> Shape:
+    sizes = list(shape) if hasattr(shape, "__iter__") else [shape]
+    unknown = [i for i, n in enumerate(sizes) if not isinstance(n, SymDim) and n == -1]
+    if not unknown:
+        return as_shape(sizes, "reshape")
+    if len(unknown) > 1:
+        raise ShapeError(f"reshape: {old} to {tuple(sizes)}: only one size can be -1")
+    rest = as_shape([n for i, n in enumerate(sizes) if i != unknown[0]], "reshape")
+    known, total = size_of(rest), size_of(old)
+    if (isinstance(known, int) and known == 0) or total % known != 0:
+        raise ShapeError(f"reshape: {old} to {tuple(sizes)}: {total} elements do not divide into pieces of {known}")
+    return (*rest[: unknown[0]], total // known, *rest[unknown[0] :])
+
+
+@composite
+def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
+    """The axes ``start_dim`` to ``end_dim`` as one; a tensor of rank 0 gets one axis.
+
+    Raises:
+        AxisError: an axis is out of range, or they are in the wrong order.
+
+    >>> wf.flatten(wf.zeros((2, 3, 4)), start_dim=1).shape
+    (2, 12)
+    """
+    if not x.shape:
+        return reshaped(x, (1,))
+    first, last = (normalize_axis(a, len(x.shape), "flatten") for a in (start_dim, end_dim))
+    if first > last:
+        raise AxisError(f"flatten: axis {start_dim} comes after axis {end_dim}")
+    shape = tuple(x.shape)
+    return reshaped(x, (*shape[:first], size_of(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+@composite
+def expand_dims(x: Array, /, axis: int | Sequence[int] = 0) -> Array:
+    """``x`` with new axes of size 1 at the positions ``axis`` of the result.
+
+    Raises:
+        AxisError: a position is out of range or named twice.
+
+    >>> wf.expand_dims(wf.zeros((2, 3)), axis=-1).shape
+    (2, 3, 1)
+    """
+    added = 1 if isinstance(axis, int) else len(axis)
+    places = normalize_axes(axis, len(x.shape) + added, "expand_dims")
+    rest = iter(tuple(x.shape))
+    return reshaped(x, tuple(1 if i in places else next(rest) for i in range(len(x.shape) + added)))
+
+
+@composite
+def squeeze(x: Array, /, axis: int | Sequence[int] | None = None) -> Array:
+    """``x`` without the axes ``axis``, which have size 1; None: without every axis of size 1.
+
+    Raises:
+        AxisError: an axis is out of range or named twice.
+        ShapeError: an axis has another size.
+
+    >>> wf.squeeze(wf.zeros((1, 3, 1)), axis=0).shape
+    (3, 1)
+    """
+    shape = tuple(x.shape)
+    if axis is None:
+        return reshaped(x, tuple(n for n in shape if isinstance(n, SymDim) or n != 1))
+    removed = normalize_axes(axis, len(shape), "squeeze")
+    for i in removed:
+        if isinstance(shape[i], SymDim) or shape[i] != 1:
+            raise ShapeError(f"squeeze: axis {i} of {shape} has size {shape[i]}, not 1")
+    return reshaped(x, tuple(n for i, n in enumerate(shape) if i not in removed))
+
+
+# --- permute ----------------------------------------------------------------------------------------------------
+
+
+@composite
+def permute_dims(x: Array, /, axes: Sequence[int]) -> Array:
+    """``x`` with its axes in another order: axis i of the result is axis ``axes[i]`` of ``x``.
+
+    Raises:
+        AxisError: ``axes`` does not name every axis once.
+
+    >>> wf.permute_dims(wf.zeros((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    order = tuple(normalize_axis(a, len(x.shape), "permute_dims") for a in axes)
+    if sorted(order) != list(range(len(x.shape))):
+        raise AxisError(f"permute_dims: {tuple(axes)} does not name each axis of {tuple(x.shape)} once")
+    return permuted(x, order)
+
+
+@composite
+def matrix_transpose(x: Array, /) -> Array:
+    """``x`` (..., m, n) with its last two axes exchanged.
+
+    Raises:
+        ShapeError: the rank is below 2.
+
+    >>> wf.matrix_transpose(wf.zeros((5, 2, 3))).shape
+    (5, 3, 2)
+    """
+    rank = len(x.shape)
+    if rank < 2:
+        raise ShapeError(f"matrix_transpose: {tuple(x.shape)} has fewer than two axes")
+    return permuted(x, (*range(rank - 2), rank - 1, rank - 2))
+
+
+@composite
+def swapaxes(x: Array, axis1: int, axis2: int, /) -> Array:
+    """``x`` with two axes exchanged.
+
+    Raises:
+        AxisError: an axis is out of range.
+
+    >>> wf.swapaxes(wf.zeros((2, 3, 4)), 0, -1).shape
+    (4, 3, 2)
+    """
+    order = list(range(len(x.shape)))
+    i, j = (normalize_axis(a, len(order), "swapaxes") for a in (axis1, axis2))
+    order[i], order[j] = order[j], order[i]
+    return permuted(x, tuple(order))
+
+
+@composite
+def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[int], /) -> Array:
+    """``x`` with the axes ``source`` moved to the positions ``destination``; the others keep their order.
+
+    Raises:
+        AxisError: an axis is out of range or named twice, or the counts differ.
+
+    >>> wf.moveaxis(wf.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    rank = len(x.shape)
+    sources, places = (tuple(normalize_axis(a, rank, "moveaxis") for a in ((v,) if isinstance(v, int) else v))
+                       for v in (source, destination))
+    if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
+        raise AxisError(f"moveaxis: from {source} to {destination} is not one place for each axis")
+    placed = dict(zip(places, sources, strict=True))
+    rest = iter(a for a in range(rank) if a not in sources)
+    return permuted(x, tuple(placed[i] if i in placed else next(rest) for i in range(rank)))
+
+
+# --- broadcast_to -----------------------------------------------------------------------------------------------
+
+
+@composite
+def broadcast_to(x: Array, /, shape: Dim | Sequence[Dim]) -> Array:
+    """``x`` repeated along new leading axes and along its axes of size 1, under NumPy's rules.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+
+    >>> wf.broadcast_to(wf.arange(2), (2, 2)).tolist()
+    [[0, 1], [0, 1]]
+    """
+    return broadcasted(x, as_shape(shape, "broadcast_to"))
+
+
+@composite
+def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
+    """Every array broadcast to their common shape.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+
+    >>> [x.shape for x in wf.broadcast_arrays(wf.zeros((2, 1)), wf.zeros(3))]
+    [(2, 3), (2, 3)]
+    """
+    shape = broadcast_shapes(*(tuple(x.shape) for x in arrays), op="broadcast_arrays")
+    return tuple(broadcast_to(x, shape) for x in arrays)
+
+
+# --- moving along axes -------------------------------------------------------------------------------------------
+
+
+@composite
+def flip(x: Array, /, *, axis: int | Sequence[int] | None = None) -> Array:
+    """``x`` backwards along ``axis``; None: along every axis.
+
+    Raises:
+        AxisError: an axis is out of range or named twice.
+
+    >>> wf.flip(wf.arange(3)).tolist()
+    [2, 1, 0]
+    """
+    return flipped(x, normalize_axes(axis, len(x.shape), "flip"))
+
+
+@composite
+def roll(x: Array, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Array:
+    """``x`` moved ``shift`` places along ``axis``; what leaves at the end comes in at the front.
+
+    Args:
+        x: any shape and dtype.
+        shift: places, for each axis or the same for all.
+        axis: None: ``x`` is rolled as if it were flat.
+
+    Raises:
+        AxisError: an axis is out of range.
+        ShapeError: not as many shifts as axes.
+
+    >>> wf.roll(wf.arange(5), 2).tolist()
+    [3, 4, 0, 1, 2]
+    """
+    if axis is None:
+        flat = reshaped(x, (size_of(x.shape),))
+        total = 0
+        for places in (shift,) if isinstance(shift, int) else shift:
+            total += places
+        return reshaped(_roll_axis(flat, total, 0), tuple(x.shape))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    shifts = (shift,) * len(axes) if isinstance(shift, int) else tuple(shift)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    for places, a in zip(shifts, axes, strict=True):
+        x = _roll_axis(x, places, normalize_axis(a, len(x.shape), "roll"))
+    return x
+
+
+def _roll_axis(x: Array, shift: int, axis: int) -> Array:
+    size = x.shape[axis]
+    if not isinstance(size, SymDim):
+        shift = shift % size if size else 0
+    if shift == 0:
+        return x
+    cut = size - shift if shift > 0 else -shift
+    return _concat([_part(x, axis, cut, size - cut), _part(x, axis, 0, cut)], axis)
+
+
+def _part(x: Array, axis: int, start: Dim, size: Dim) -> Array:
+    """``size`` elements from ``start`` on along ``axis``."""
+    starts = tuple(start if a == axis else 0 for a in range(len(x.shape)))
+    sizes = tuple(size if a == axis else n for a, n in enumerate(x.shape))
+    return slice_(x, starts, sizes)
+
+
+# --- joining ----------------------------------------------------------------------------------------------------
+
+
+def _concat(arrays: Sequence[Array], axis: int) -> Array:
+    """Arrays of one dtype, equal but for their size on ``axis``."""
+    if len(arrays) == 1:
+        return arrays[0]
+    total = _sum_of(tuple(x.shape[axis] for x in arrays))
+    shape = tuple(total if a == axis else n for a, n in enumerate(arrays[0].shape))
+    result, start = full(shape, 0, dtype=arrays[0].dtype), 0
+    for x in arrays:
+        result = slice_update(result, x, tuple(start if a == axis else 0 for a in range(len(shape))))
+        start = start + x.shape[axis]
+    return result
+
+
+def _of_one_dtype(op: str, arrays: Sequence[Array]) -> list[Array]:
+    if not arrays:
+        raise ShapeError(f"{op}: no arrays")
+    dtype = arrays[0].dtype
+    for x in arrays:
+        try:
+            dtype = promote(dtype, x.dtype)
+        except DTypeError as error:
+            raise DTypeError(f"{op}: {error.message}") from None
+    return [cast(x, dtype) for x in arrays]
+
+
+@composite
+def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
+    """Arrays one after another along ``axis``.
+
+    Args:
+        arrays: a list or tuple; equal shapes but for their size on ``axis``; dtypes are promoted.
+        axis: None: the arrays are flattened first.
+
+    Raises:
+        ShapeError: the shapes do not fit, or there are no arrays.
+        AxisError: ``axis`` is out of range.
+
+    >>> wf.concat([wf.zeros(2), wf.ones(1)]).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    joined = _of_one_dtype("concat", arrays)
+    if axis is None:
+        return _concat([reshaped(x, (size_of(x.shape),)) for x in joined], 0)
+    first = tuple(joined[0].shape)
+    if not first:
+        raise ShapeError("concat: arrays of rank 0 have no axis to be joined on; use stack")
+    at = normalize_axis(axis, len(first), "concat")
+    for x in joined[1:]:
+        if len(x.shape) != len(first) or any(a != at and n != m for a, (n, m) in enumerate(zip(first, x.shape))):
+            raise ShapeError(f"concat: {first} and {tuple(x.shape)} differ on other axes than {at}")
+    return _concat(joined, at)
+
+
+@composite
+def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
+    """Arrays of one shape along a new axis, at position ``axis`` of the result.
+
+    Raises:
+        ShapeError: the shapes differ, or there are no arrays.
+        AxisError: ``axis`` is out of range.
+
+    >>> wf.stack([wf.arange(2), wf.arange(2)], axis=1).tolist()
+    [[0, 0], [1, 1]]
+    """
+    joined = _of_one_dtype("stack", arrays)
+    first = tuple(joined[0].shape)
+    at = normalize_axis(axis, len(first) + 1, "stack")
+    for x in joined[1:]:
+        if tuple(x.shape) != first:
+            raise ShapeError(f"stack: shapes {first} and {tuple(x.shape)} differ")
+    return _concat([reshaped(x, (*first[:at], 1, *first[at:])) for x in joined], at)
+
+
+@composite
+def pad(x: Array, /, pad_width: Any, *, value: bool | int | float = 0) -> Array:
+    """``x`` with ``value`` around it.
+
+    Args:
+        x: any shape and dtype.
+        pad_width: NumPy's order: ``((before, after), ...)`` for each axis, ``(before, after)`` or one number for all.
+            A negative width takes elements away.
+        value: a Python number.
+
+    Raises:
+        ShapeError: the widths do not fit the rank, or take away more than there is.
+
+    >>> wf.pad(wf.arange(2), (1, 2)).tolist()
+    [0, 0, 1, 0, 0]
+    """
+    shape = tuple(x.shape)
+    widths = _pad_widths(pad_width, shape)
+    kept = [n + min(before, 0) + min(after, 0) for n, (before, after) in zip(shape, widths, strict=True)]
+    for n, size, width in zip(shape, kept, widths, strict=True):
+        if not isinstance(size, SymDim) and size < 0:
+            raise ShapeError(f"pad: widths {width} take away more than the {n} elements of {shape}")
+    inner = slice_(x, tuple(max(-before, 0) for before, _ in widths), tuple(kept))
+    if all(before <= 0 and after <= 0 for before, after in widths):
+        return inner
+    outer = tuple(n + max(before, 0) + max(after, 0) for n, (before, after) in zip(kept, widths, strict=True))
+    return slice_update(full(outer, value, dtype=x.dtype), inner, tuple(max(before, 0) for before, _ in widths))
+
+
+def _pad_widths(pad_width: Any, shape: Shape) -> list[tuple[int, int]]:
+    if not hasattr(pad_width, "__iter__"):
+        pad_width = (pad_width, pad_width)
+    widths = list(pad_width)
+    if len(widths) == 2 and not any(hasattr(w, "__iter__") for w in widths):
+        widths = [widths] * len(shape)
+    elif len(widths) == 1 and len(shape) != 1:
+        widths = widths * len(shape)
+    try:
+        pairs = [(operator.index(before), operator.index(after)) for before, after in widths]
+    except (TypeError, ValueError):
+        raise ShapeError(f"pad: {pad_width} is not a list of pairs of integers") from None
+    if len(pairs) != len(shape):
+        raise ShapeError(f"pad: {len(pairs)} pairs of widths for the {len(shape)} axes of {shape}")
+    return pairs
+
+
+# --- repeating --------------------------------------------------------------------------------------------------
+
+
+@composite
+def tile(x: Array, repetitions: int | Sequence[int], /) -> Array:
+    """``x`` repeated as a whole, ``repetitions`` times along each axis (aligned at the last one).
+
+    Raises:
+        ShapeError: a number of repetitions is negative.
+
+    >>> wf.tile(wf.arange(2), (2, 2)).tolist()
+    [[0, 1, 0, 1], [0, 1, 0, 1]]
+    """
+    times = as_shape(repetitions, "tile")
+    shape = tuple(x.shape)
+    rank = max(len(shape), len(times))
+    shape = (1,) * (rank - len(shape)) + shape
+    times = (1,) * (rank - len(times)) + times
+    apart = reshaped(x, tuple(n for size in shape for n in (1, size)))
+    wide = broadcast_to(apart, tuple(n for pair in zip(times, shape, strict=True) for n in pair))
+    return reshaped(wide, tuple(t * n for t, n in zip(times, shape, strict=True)))
+
+
+@composite
+def repeat(x: Array, repeats: int, /, *, axis: int | None = None) -> Array:
+    """Each element of ``x`` ``repeats`` times along ``axis``; None: of the flattened ``x``.
+
+    Raises:
+        AxisError: ``axis`` is out of range.
+        ShapeError: ``repeats`` is negative.
+
+    >>> wf.repeat(wf.arange(2), 3).tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    (times,) = as_shape(repeats, "repeat")
+    if axis is None:
+        x, axis = reshaped(x, (size_of(x.shape),)), 0
+    shape = tuple(x.shape)
+    at = normalize_axis(axis, len(shape), "repeat")
+    apart = reshaped(x, (*shape[: at + 1], 1, *shape[at + 1 :]))
+    wide = broadcast_to(apart, (*shape[: at + 1], times, *shape[at + 1 :]))
+    return reshaped(wide, (*shape[:at], shape[at] * times, *shape[at + 1 :]))
+
+
+# --- splitting --------------------------------------------------------------------------------------------------
+
+
+@composite
+def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
+    """The slices of ``x`` along ``axis``, which they no longer have.
+
+    Raises:
+        AxisError: ``axis`` is out of range.
+
+    >>> [part.tolist() for part in wf.unstack(wf.eye(2))]
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    shape = tuple(x.shape)
+    at = normalize_axis(axis, len(shape), "unstack")
+    rest = shape[:at] + shape[at + 1 :]
+    return tuple(reshaped(_part(x, at, i, 1), rest) for i in range(int(shape[at])))
+
+
+@composite
+def split(x: Array, split_size_or_sections: int | Sequence[int], /, *, axis: int = 0) -> tuple[Array, ...]:
+    """Consecutive parts of ``x`` along ``axis``, as PyTorch cuts them.
+
+    Args:
+        x: any shape of rank 1 or more.
+        split_size_or_sections: the size of every part (the last may be smaller), or the list of their sizes.
+        axis: the axis that is cut.
+
+    Raises:
+        AxisError: ``axis`` is out of range.
+        ShapeError: a size is not positive, or the sizes do not add up to the axis's.
+
+    >>> [part.tolist() for part in wf.split(wf.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    at = normalize_axis(axis, len(x.shape), "split")
+    total = x.shape[at]
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size <= 0:
+            raise ShapeError(f"split: parts of {size} elements")
+        sizes: Shape = tuple(min(size, int(total) - start) for start in range(0, int(total), size)) or (0,)
+    else:
+        sizes = as_shape(split_size_or_sections, "split")
+        if _sum_of(sizes) != total:
+            raise ShapeError(f"split: sizes {sizes} of axis {at} of {tuple(x.shape)} do not add up to {total}")
+    parts, start = [], 0
+    for n in sizes:
+        parts.append(_part(x, at, start, n))
+        start = start + n
+    return tuple(parts)
+
+
+def _sum_of(sizes: Shape) -> Dim:
+    total: Dim = 0
+    for n in sizes:
+        total = total + n
+    return total
+
+
+@composite
+def chunk(x: Array, chunks: int, /, *, axis: int = 0) -> tuple[Array, ...]:
+    """At most ``chunks`` consecutive parts of ``x`` of one size along ``axis``; the last may be smaller.
+
+    Raises:
+        AxisError: ``axis`` is out of range.
+        ShapeError: ``chunks`` is not positive.
+
+    >>> [part.tolist() for part in wf.chunk(wf.arange(5), 3)]
+    [[0, 1], [2, 3], [4]]
+    """
+    at = normalize_axis(axis, len(x.shape), "chunk")
+    if chunks <= 0:
+        raise ShapeError(f"chunk: {chunks} parts")
+    size = x.shape[at]
+    return split(x, max(1, -(-size // chunks) if not isinstance(size, SymDim) else size // chunks), axis=at)
+
+
+# --- triangles --------------------------------------------------------------------------------------------------
+
+
+def _triangle(op: str, x: Array, k: int, lower: bool) -> Array:
+    if len(x.shape) < 2:
+        raise ShapeError(f"{op}: {tuple(x.shape)} has fewer than two axes")
+    mask = tri_mask(x.shape[-2], x.shape[-1], k if lower else k - 1)
+    return where(mask, x, False) if lower else where(mask, False, x)
+
+
+@composite
+def tril(x: Array, /, *, k: int = 0) -> Array:
+    """``x`` (..., m, n) with zeros above the ``k``-th diagonal.
+
+    Raises:
+        ShapeError: the rank is below 2.
+
+    >>> wf.tril(wf.ones((2, 2))).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    return _triangle("tril", x, k, lower=True)
+
+
+@composite
+def triu(x: Array, /, *, k: int = 0) -> Array:
+    """``x`` (..., m, n) with zeros below the ``k``-th diagonal.
+
+    Raises:
+        ShapeError: the rank is below 2.
+
+    >>> wf.triu(wf.ones((2, 2))).tolist()
+    [[1.0, 1.0], [0.0, 1.0]]
+    """
+    return _triangle("triu", x, k, lower=False)

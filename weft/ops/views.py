@@ -1,0 +1,222 @@
+"""The primitives that move elements without computing.
+
+Views (``reshape``, ``permute``, ``broadcast_to``, ``slice``) only move the strides of the reads below them; a reshape
+that strides cannot express makes a copy. ``slice_update`` writes one tensor into a slice of another. The public
+functions are in :mod:`weft.ops.shape`; the lower-case functions here work within a trace alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.errors import DTypeError, ShapeError
+from ..core.shapes import Dim, Shape, SymDim, size_of, strides_of
+from ..graph.protocol import Layout, Primitive, SliceUpdate, TensorType, View
+from .creation import full
+from .op import Array, apply
+
+__all__ = ["BROADCAST_TO", "PERMUTE", "RESHAPE", "SLICE", "SLICE_UPDATE", "broadcasted", "flipped", "permuted",
+           "reshaped", "slice_", "slice_update"]
+
+Params = dict[str, Any]
+Gradients = tuple[Any, ...]
+
+
+# --- reshape ----------------------------------------------------------------------------------------------------
+
+
+def _reshape_type(params: Params, x: TensorType) -> TensorType:
+    shape = params["shape"]
+    if size_of(shape) != size_of(x.shape):
+        raise ShapeError(f"reshape: {x.shape} has {size_of(x.shape)} elements, {shape} has {size_of(shape)}")
+    return TensorType(x.dtype, shape)
+
+
+def _reshape_layout(params: Params, x: Layout) -> Layout | None:
+    """Groups of axes with equal products are matched; within a group the old axes must be one axis.
+
+    Old (4, 6) to new (2, 2, 3, 2): the groups are 4 = 2 * 2 and 6 = 3 * 2.
+    """
+    shape: tuple[int, ...] = params["shape"]
+    if 0 in shape or x.is_contiguous:
+        return Layout(shape, x.offset, strides_of(shape))
+    old = [(n, s) for n, s in zip(x.shape, x.strides, strict=True) if n != 1]
+    new = [(axis, n) for axis, n in enumerate(shape) if n != 1]
+    strides = [0] * len(shape)
+    i = j = 0
+    while i < len(old):
+        first, size, target, members = i, old[i][0], new[j][1], [new[j][0]]
+        while size != target:
+            if size < target:
+                i += 1
+                size *= old[i][0]
+            else:
+                j += 1
+                target *= new[j][1]
+                members.append(new[j][0])
+        for (_, outer), (n, inner) in zip(old[first:i], old[first + 1 : i + 1], strict=True):
+            if outer != n * inner:
+                return None
+        step = old[i][1]
+        for axis in reversed(members):
+            strides[axis] = step
+            step *= shape[axis]
+        i, j = i + 1, j + 1
+    return Layout(shape, x.offset, tuple(strides))
+
+
+def _reshape_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    return (reshaped(g, tuple(inputs[0].shape)),)
+
+
+RESHAPE = Primitive("reshape", _reshape_type, View(_reshape_layout), _reshape_vjp)
+
+
+def reshaped(x: Array, shape: Shape) -> Array:
+    """``x`` under another shape; itself where it has it."""
+    return x if tuple(x.shape) == shape else apply(RESHAPE, x, shape=shape)
+
+
+# --- permute ----------------------------------------------------------------------------------------------------
+
+
+def _permute_type(params: Params, x: TensorType) -> TensorType:
+    return TensorType(x.dtype, tuple(x.shape[a] for a in params["axes"]))
+
+
+def _permute_layout(params: Params, x: Layout) -> Layout:
+    axes = params["axes"]
+    return Layout(tuple(x.shape[a] for a in axes), x.offset, tuple(x.strides[a] for a in axes))
+
+
+def _permute_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    axes = params["axes"]
+    return (permuted(g, tuple(axes.index(a) for a in range(len(axes)))),)
+
+
+PERMUTE = Primitive("permute", _permute_type, View(_permute_layout), _permute_vjp)
+
+
+def permuted(x: Array, axes: tuple[int, ...]) -> Array:
+    """``x`` with its axes in the order ``axes``."""
+    return x if axes == tuple(range(len(axes))) else apply(PERMUTE, x, axes=axes)
+
+
+# --- broadcast_to -----------------------------------------------------------------------------------------------
+
+
+def _is_one(size: Dim) -> bool:
+    return not isinstance(size, SymDim) and size == 1
+
+
+def _broadcast_type(params: Params, x: TensorType) -> TensorType:
+    shape = params["shape"]
+    lead = len(shape) - len(x.shape)
+    if lead < 0 or not all(_is_one(n) or n == m for n, m in zip(x.shape, shape[lead:], strict=True)):
+        raise ShapeError(f"broadcast_to: {x.shape} does not broadcast to {shape}")
+    return TensorType(x.dtype, shape)
+
+
+def _broadcast_layout(params: Params, x: Layout) -> Layout:
+    shape: tuple[int, ...] = params["shape"]
+    lead = len(shape) - len(x.shape)
+    kept = (0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True))
+    return Layout(shape, x.offset, (*(0,) * lead, *kept))
+
+
+def _broadcast_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    from .reduction import sum  # the gradient of a sum is a broadcast, and of a broadcast a sum
+
+    own, shape = tuple(inputs[0].shape), params["shape"]
+    lead = len(shape) - len(own)
+    repeated = [a for a in range(len(shape)) if a < lead or (_is_one(own[a - lead]) and not _is_one(shape[a]))]
+    return (reshaped(sum(g, axis=tuple(repeated)) if repeated else g, own),)
+
+
+BROADCAST_TO = Primitive("broadcast_to", _broadcast_type, View(_broadcast_layout), _broadcast_vjp)
+
+
+def broadcasted(x: Array, shape: Shape) -> Array:
+    """``x`` repeated to ``shape``; itself where it has it."""
+    return x if tuple(x.shape) == shape else apply(BROADCAST_TO, x, shape=shape)
+
+
+# --- slice and slice_update -------------------------------------------------------------------------------------
+
+
+def _check_slice(op: str, shape: Shape, params: Params, sizes: Shape) -> None:
+    """The primitive's own guard: its first and last elements lie within the tensor."""
+    starts, steps = params["starts"], params["steps"]
+    if not len(shape) == len(starts) == len(sizes) == len(steps):
+        raise ShapeError(f"{op}: starts {starts}, sizes {sizes} and steps {steps} do not fit a tensor of shape {shape}")
+    for axis, (n, start, size, step) in enumerate(zip(shape, starts, sizes, steps, strict=True)):
+        if any(isinstance(v, SymDim) for v in (n, start, size)) or size == 0:
+            continue
+        if not (0 <= start < n and 0 <= start + (size - 1) * step < n):
+            raise ShapeError(f"{op}: elements {start}, {start + step}, ... ({size}) lie outside axis {axis} of {shape}")
+
+
+def _slice_type(params: Params, x: TensorType) -> TensorType:
+    _check_slice("slice", x.shape, params, params["sizes"])
+    return TensorType(x.dtype, params["sizes"])
+
+
+def _slice_layout(params: Params, x: Layout) -> Layout:
+    offset = x.offset + sum(start * s for start, s in zip(params["starts"], x.strides, strict=True))
+    strides = tuple(s * step for s, step in zip(x.strides, params["steps"], strict=True))
+    return Layout(params["sizes"], 0 if 0 in params["sizes"] else offset, strides)
+
+
+def _slice_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    (x,) = inputs
+    base = full(tuple(x.shape), 0, dtype=x.dtype)
+    return (slice_update(base, g, params["starts"], params["steps"]),)
+
+
+SLICE = Primitive("slice", _slice_type, View(_slice_layout), _slice_vjp)
+
+
+def slice_(x: Array, starts: Shape, sizes: Shape, steps: tuple[int, ...] | None = None) -> Array:
+    """``x[start], x[start + step], ...`` (``size`` of them) on every axis; within a trace alone."""
+    steps = (1,) * len(starts) if steps is None else steps
+    if sizes == tuple(x.shape) and steps == (1,) * len(starts):
+        return x
+    return apply(SLICE, x, starts=starts, sizes=sizes, steps=steps)
+
+
+def _update_type(params: Params, x: TensorType, y: TensorType) -> TensorType:
+    if x.dtype is not y.dtype:
+        raise DTypeError(f"slice_update: {y.dtype.name} values into a tensor of {x.dtype.name}")
+    _check_slice("slice_update", x.shape, params, y.shape)
+    return x
+
+
+def _update_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    shape = tuple(inputs[1].shape)
+    hidden = full(shape, 0, dtype=g.dtype)
+    return (slice_update(g, hidden, params["starts"], params["steps"]),
+            slice_(g, params["starts"], shape, params["steps"]))
+
+
+SLICE_UPDATE = Primitive("slice_update", _update_type, SliceUpdate(), _update_vjp)
+
+
+def slice_update(x: Array, y: Array, starts: Shape, steps: tuple[int, ...] | None = None) -> Array:
+    """``x`` with ``y`` (of its dtype) written at ``starts + steps * index``; within a trace alone."""
+    steps = (1,) * len(starts) if steps is None else steps
+    if tuple(y.shape) == tuple(x.shape) and steps == (1,) * len(starts):
+        return y
+    if any(step < 0 for step in steps):  # the primitive's writes go forward: y goes backward instead
+        turned = [a for a, step in enumerate(steps) if step < 0]
+        y = flipped(y, turned)
+        starts = tuple(s + (n - 1) * step if step < 0 else s for s, n, step in zip(starts, y.shape, steps, strict=True))
+        steps = tuple(abs(step) for step in steps)
+    return apply(SLICE_UPDATE, x, y, starts=starts, steps=steps)
+
+
+def flipped(x: Array, axes: Sequence[int]) -> Array:
+    """``x`` backwards along ``axes``."""
+    shape = tuple(x.shape)
+    starts = tuple(n - 1 if a in axes else 0 for a, n in enumerate(shape))
+    return slice_(x, starts, shape, tuple(-1 if a in axes else 1 for a in range(len(shape))))

@@ -1,0 +1,12 @@
+"""Runtime: memory, threads, machine code in this process, and the programs that run on them.
+
+- ``native/``: all of the below that must be fast, as one module of LLVM IR text;
+- ``storage.py``: :class:`Storage`, an object that is a piece of memory; ``memory.py``: the allocator behind it;
+- ``pool.py``: the thread pool; ``program.py``: :class:`Program`, a table of kernels run by one native call;
+- ``numpy_arrays.py``, ``dlpack.py``: memory in and out, without copies;
+- ``llvm.py``, ``elf.py``: IR text to object code, and object code into this process; ``object_cache.py``,
+  ``disk_cache.py``: object code kept on disk.
+
+Knows bytes, addresses and steps; nothing of tensors, shapes of ops or how kernels are made. The native module is made
+at first use, so that ``import weft`` stays quick: use its functions through their module (``storage.empty(64)``).
+"""

@@ -1,0 +1,146 @@
+"""DLPack: memory to and from any peer (NumPy, PyTorch, JAX, CuPy, ...) on the CPU, without copies.
+
+Both protocols are spoken: the old capsule ``dltensor``, and since DLPack 1.0 ``dltensor_versioned``, which a consumer
+asks for with ``max_version``. The structs, from https://dmlc.github.io/dlpack/latest/c_api.html (64-bit offsets)::
+
+    DLTensor                  0 data, 8 device type, 12 device id, 16 ndim, 20 type code, 21 bits, 22 lanes,
+                              24 shape, 32 strides (elements; NULL: C-contiguous), 40 byte offset
+    DLManagedTensor           0 DLTensor, 48 manager_ctx, 56 deleter
+    DLManagedTensorVersioned  0 major, 4 minor, 8 manager_ctx, 16 deleter, 24 flags (1: read-only), 32 DLTensor
+
+An exported struct, with its shape and strides, lies in a Storage block of its own; capsules and deleters are native
+(native/dlpack.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ..core import dtypes
+from ..core.dtypes import DType
+from ..core.errors import DeviceError, DTypeError
+from . import storage as storages
+from .native import native
+from .numpy_arrays import Strided, contiguous_strides, from_numpy, reach, to_numpy
+
+if TYPE_CHECKING:
+    from .storage import Storage
+
+__all__ = ["DEVICE", "VERSION", "from_dlpack", "to_dlpack"]
+
+VERSION = (1, 0)  # the newest layout spoken; minor versions only add flags and codes
+DEVICE = (1, 0)  # what __dlpack_device__ returns: kDLCPU, device 0
+_HOST_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
+_CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
+_BFLOAT = 4
+_READ_ONLY = 1
+_TENSOR = struct.Struct("<QiiiBBHQQQ")
+_VERSIONED = struct.Struct("<IIQQQ")
+_PLAIN_SIZE, _VERSIONED_SIZE = 64, 80
+_DTYPES = {(_BFLOAT if d is dtypes.bfloat16 else _CODES[d.kind], d.bits): d for d in dtypes.ALL}
+_CODE_OF = {d: code for (code, _), d in _DTYPES.items()}
+
+
+def to_dlpack(storage: Storage, shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: DType,
+              offset: int = 0, *, max_version: tuple[int, int] | None = None, read_only: bool = False) -> Any:
+    """A DLPack capsule over elements of ``storage``, which lives until the consumer lets go.
+
+    Args:
+        shape, strides, offset: in elements; strides None: C-contiguous.
+        max_version: newest version that the consumer understands; None: the protocol before 1.0.
+        read_only: tell the consumer not to write.
+
+    Raises:
+        BufferError: read-only memory to a consumer of the old protocol, which cannot be told.
+    """
+    versioned = max_version is not None and max_version[0] >= 1
+    if read_only and not versioned:
+        raise BufferError("read-only memory needs DLPack 1.0: call __dlpack__ with max_version=(1, 0)")
+    head = _VERSIONED_SIZE if versioned else _PLAIN_SIZE
+    ndim = len(shape)
+    block = storages.empty(head + 16 * ndim)
+    shape_at, strides_at = block.address + head, block.address + head + 8 * ndim
+    view = memoryview(block)
+    if versioned:
+        _VERSIONED.pack_into(view, 0, *VERSION, 0, 0, _READ_ONLY if read_only else 0)
+    _TENSOR.pack_into(view, 32 if versioned else 0, storage.address + offset * dtype.itemsize, *DEVICE, ndim,
+                      _CODE_OF[dtype], dtype.bits, 1, shape_at, strides_at, 0)
+    struct.pack_into(f"<{2 * ndim}q", view, head, *shape, *(contiguous_strides(shape) if strides is None else strides))
+    managed = storages.wrap(block.address, block.nbytes, (block, storage))
+    return native()["dlpack_capsule"](managed, versioned)
+
+
+def from_dlpack(source: Any) -> Strided:
+    """The elements of a DLPack capsule, or of an object with ``__dlpack__``, on the CPU; shared, not copied.
+
+    Memory whose elements are not aligned is copied. The peer's memory is released when the Storage goes.
+
+    Raises:
+        DeviceError: memory that the CPU cannot read.
+        DTypeError: a dtype that weft does not have.
+        BufferError: not a DLPack capsule, one that was used before, or a version from the future.
+    """
+    if hasattr(source, "__dlpack__"):
+        device = source.__dlpack_device__()[0] if hasattr(source, "__dlpack_device__") else DEVICE[0]
+        _check_device(int(device))
+        try:
+            capsule = source.__dlpack__(max_version=VERSION)
+        except TypeError:  # a producer from before 1.0
+            capsule = source.__dlpack__()
+    else:
+        capsule = source
+    if type(capsule).__name__ != "PyCapsule":
+        raise BufferError(f"expected a DLPack capsule or an object with __dlpack__, got {type(source).__name__}")
+    owner = native()["dlpack_take"](capsule)  # from here on the peer's deleter runs when `owner` goes
+    name, address = _contents(owner)
+    at = address
+    if name.endswith(b"versioned"):
+        major, minor, *_ = _VERSIONED.unpack(ctypes.string_at(address, _VERSIONED.size))
+        if major > VERSION[0]:
+            raise BufferError(f"DLPack {major}.{minor} is newer than {VERSION[0]}.x, which weft reads")
+        at += 32
+    return _strided(owner, *_TENSOR.unpack(ctypes.string_at(at, _TENSOR.size)))
+
+
+def _strided(owner: Any, data: int, device: int, _device_id: int, ndim: int, code: int, bits: int, lanes: int,
+             shape_at: int, strides_at: int, byte_offset: int) -> Strided:
+    _check_device(device)
+    dtype = _DTYPES.get((code, bits)) if lanes == 1 else None
+    if dtype is None:
+        raise DTypeError(f"DLPack type code {code} with {bits} bits and {lanes} lanes has no dtype in weft")
+    shape = _integers(shape_at, ndim)
+    strides = _integers(strides_at, ndim) if strides_at else contiguous_strides(shape)
+    if 0 in shape:
+        return Strided(storages.empty(0), shape, contiguous_strides(shape), dtype)
+    before, after = reach(shape, strides)
+    start, size = data + byte_offset, dtype.itemsize
+    window = storages.wrap(start - before * size, (before + after + 1) * size, owner)
+    if start % size:
+        return from_numpy(to_numpy(window, shape, dtype, strides, before))
+    return Strided(window, shape, strides, dtype, before)
+
+
+def _check_device(device: int) -> None:
+    if device not in _HOST_DEVICES:
+        raise DeviceError(f"DLPack device type {device} is not memory that the CPU can read; copy it to the CPU first")
+
+
+def _integers(address: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}q", ctypes.string_at(address, 8 * count)) if count else ()
+
+
+@cache
+def _capsule_api() -> tuple[Any, Any]:
+    api = ctypes.pythonapi
+    return (ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api)),
+            ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api)))
+
+
+def _contents(capsule: Any) -> tuple[bytes, int]:
+    """Name and pointer of a capsule."""
+    get_name, get_pointer = _capsule_api()
+    name: bytes = get_name(capsule)
+    return name, get_pointer(capsule, name) or 0

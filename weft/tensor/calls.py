@@ -1,0 +1,221 @@
+"""Calls: a graph that can be run, inlined into a capture, and differentiated.
+
+A :class:`GraphCall` owns one traced graph, its executables (one for each combination of operand strides) and its
+gradient graphs. The gradient of a graph is a graph, hence a GraphCall: gradients of any order are calls like others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.errors import CaptureError, IndexError_, WeftError, user_line
+from ..core.shapes import is_static
+from ..graph.executable import Executable, build
+from ..graph.ir import Graph, Value, inline
+from ..graph.simplify import eliminate_dead, simplify
+from ..ops.op import Trace, state
+from ..runtime.llvm import host_target
+from ..runtime.pool import get_num_threads
+from ..runtime.program import KernelStatus
+from . import tape
+from .spec import Spec, spec_of
+from .tensor import Tensor, make
+
+__all__ = ["Backward", "GraphCall", "wrap"]
+
+
+def wrap(value: Value) -> Tensor:
+    """A traced tensor."""
+    return make(value, spec_of(value.dtype, value.shape), None, 0)
+
+
+class GraphCall:
+    """A graph as a function on tensors."""
+
+    __slots__ = ("_backwards", "executables", "graph", "name", "out_specs")
+
+    def __init__(self, graph: Graph):
+        self.graph = simplify(graph)
+        self.name = graph.name
+        self.out_specs = tuple(spec_of(v.dtype, v.shape) for v in graph.outputs)
+        self.executables: dict[tuple[Any, ...], Executable] = {}
+        self._backwards: dict[tuple[bool, ...], Backward] = {}
+
+    def executable(self, specs: Sequence[Spec]) -> Executable:
+        """The executable for operands with these strides."""
+        threads = get_num_threads()
+        key = (threads, *(s.strides for s in specs))
+        found = self.executables.get(key)
+        if found is None:
+            found = build(self.graph, [s.strides for s in specs], (), host_target(), threads)
+            self.executables[key] = found
+        return found
+
+    def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Run, or inline into the capture that is going on; record on the tape where a gradient may be asked for."""
+        trace = state.trace
+        if trace is not None:
+            values = [value_of(t, trace) for t in tensors]
+            inside = inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))
+            outputs = tuple(wrap(v) for v in inside)
+        else:
+            exe = self.executable([t._spec for t in tensors])
+            outputs = self.run(exe, tensors)
+        if tape.recording.enabled:
+            for t in tensors:
+                if t._node is not None:
+                    tape.record(self, tensors, outputs)
+                    break
+        return outputs
+
+    def run(self, exe: Executable, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs of one eager run."""
+        try:
+            result = exe.program.call(*[t._storage for t in tensors])
+        except KernelStatus:
+            raise self.status_error(tensors) from None
+        except TypeError:
+            raise traced_error(tensors) from None
+        count = len(exe.plan.outputs)
+        made = (result,) if count == 1 else result or ()
+        outputs = []
+        for (kind, number), spec in zip(exe.results, self.out_specs, strict=True):
+            if kind == "output":
+                outputs.append(make(made[number], spec, None, 0))
+            else:
+                source = tensors[number]
+                outputs.append(make(source._storage, source._spec, None, 0))
+        return tuple(outputs)
+
+    def status_error(self, tensors: Sequence[Tensor]) -> WeftError:
+        """What to raise when a kernel says that an index was out of range: names the index and the size."""
+        detail = _offending_index(self.graph, tensors)
+        return IndexError_(f"{self.name}: {detail}")
+
+    def backward(self, wanted: tuple[bool, ...]) -> Backward:
+        """The gradient with respect to the inputs that are wanted."""
+        found = self._backwards.get(wanted)
+        if found is None:
+            found = self._backwards[wanted] = Backward(self, wanted)
+        return found
+
+
+def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> str:
+    """The first index that is out of range, when an index operand is an input of the graph."""
+    inputs = {v: t for v, t in zip(graph.inputs, tensors, strict=True)}
+    for node in graph.nodes:
+        if node.op.lower.__class__.__name__ not in ("Gather", "Scatter"):
+            continue
+        indices = node.inputs[1:] if node.op.lower.__class__.__name__ == "Gather" else node.inputs[1:-1]
+        for axis, index in enumerate(indices):
+            origin = index
+            while origin not in inputs and origin.node is not None and origin.node.inputs:
+                origin = origin.node.inputs[0]
+            if origin not in inputs or inputs[origin].dtype.is_floating:
+                continue
+            size = int(node.inputs[0].shape[axis])
+            values = inputs[origin].numpy()
+            bad = values[(values < -size) | (values >= size)]
+            if bad.size:
+                return f"index {bad.flat[0]} is out of range for axis {axis} of size {size}"
+    return "an index is out of range"
+
+
+def traced_error(tensors: Sequence[Tensor]) -> WeftError:
+    """What to raise when a tensor of a finished capture is used."""
+    if any(isinstance(t._storage, Value) for t in tensors):
+        return CaptureError("a tensor made while a function was captured is used outside of it; return it instead")
+    return CaptureError("operands do not fit the executable (a bug of weft)")
+
+
+def value_of(tensor: Tensor, trace: Trace) -> Value:
+    """The tensor's value in a trace; a tensor from outside becomes an input of the capture, by reference."""
+    storage = tensor._storage
+    if isinstance(storage, Value):
+        return storage
+    if trace.capture is None:
+        raise CaptureError("a composite must get its tensors as arguments; this one comes from outside")
+    found: Value = trace.capture.input_for(tensor)
+    return found
+
+
+class Backward:
+    """The gradient graph of a GraphCall: which operands and results it needs, and the call that computes it.
+
+    What it needs besides them is computed again inside it; inside a capture common-subexpression elimination then
+    finds the values of the forward pass.
+    """
+
+    __slots__ = ("call", "needs_inputs", "needs_outputs")
+
+    def __init__(self, forward: GraphCall, wanted: tuple[bool, ...]):
+        graph = forward.graph
+        trace, outer = Trace(None, user_line(2)), state.trace
+        inputs = [Value(v.type) for v in graph.inputs]
+        outputs = [Value(v.type) for v in graph.outputs]
+        cotangents = [Value(v.type) for v in graph.outputs]
+        state.trace = trace
+        try:
+            found = _reverse(graph, trace, inputs, outputs, cotangents, wanted)
+        finally:
+            state.trace = outer
+        whole = Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found)
+        whole = simplify(whole)
+        used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
+        self.needs_inputs = tuple(i for i, v in enumerate(inputs) if v in used)
+        self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
+        kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
+        self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)))
+
+
+def _reverse(graph: Graph, trace: Trace, inputs: list[Value], outputs: list[Value], cotangents: list[Value],
+             wanted: tuple[bool, ...]) -> list[Value]:
+    """Record the forward pass again, then the vjp rules from the end to the beginning."""
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    saved = dict(zip(graph.outputs, outputs, strict=True))
+    active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
+    for node in graph.nodes:
+        values[node.output] = trace.add(node.op, [values[v] for v in node.inputs], node.params)
+        if node.output in saved:
+            values[node.output] = saved[node.output]
+        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
+            active.add(node.output)
+    gradient: dict[Value, Tensor] = {}
+
+    def accumulate(value: Value, cotangent: Tensor | None) -> None:
+        if cotangent is not None and value in active:
+            gradient[value] = gradient[value] + cotangent if value in gradient else cotangent
+
+    for value, cotangent in zip(graph.outputs, cotangents, strict=True):
+        accumulate(value, wrap(cotangent))
+    for node in reversed(graph.nodes):
+        if node.output not in gradient or node.op.vjp is None:
+            continue
+        operands = tuple(wrap(values[v]) for v in node.inputs)
+        trace.scope = node.scope
+        parts = node.op.vjp(node.params, operands, wrap(values[node.output]), gradient[node.output])
+        for value, part in zip(node.inputs, parts, strict=True):
+            accumulate(value, part)
+    trace.scope = ()
+    results = []
+    for value, w in zip(graph.inputs, wanted, strict=True):
+        if not w:
+            continue
+        if value in gradient:
+            results.append(value_of(gradient[value], trace))
+        else:
+            results.append(_zeros(trace, value))
+    return results
+
+
+def _zeros(trace: Trace, value: Value) -> Value:
+    from ..ops.creation import zeros
+
+    return value_of(zeros(value.shape, dtype=value.dtype), trace)
+
+
+def require_static(spec: Spec, what: str) -> None:
+    """Raise unless every size is a number."""
+    if not is_static(spec.shape):
+        raise CaptureError(f"{what}: the shape {spec.shape} is symbolic")

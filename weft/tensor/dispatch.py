@@ -1,0 +1,204 @@
+"""Calls of public functions: from arguments to a cached plan.
+
+The signature of a call is the specs of its tensors and the static arguments. The first call with a signature traces
+the function; later ones look the plan up and run its native call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.errors import DTypeError, WeftError
+from ..graph.ir import Value
+from ..ops import op
+from ..ops.op import Composite, state, trace_function
+from ..runtime.program import KernelStatus
+from . import tape
+from .calls import GraphCall, traced_error, value_of, wrap
+from .spec import Spec
+from .tensor import Tensor, make
+
+__all__ = ["Plan", "call", "is_array"]
+
+_SCALARS = (bool, int, float)
+
+
+class Plan:
+    """What a signature leads to: the graph's call, the bound native call, and the spec of a single output."""
+
+    __slots__ = ("call", "run", "several", "single", "spec")
+
+    def __init__(self, call_: GraphCall, several: bool):
+        self.call = call_
+        self.several = several
+        self.run: Any = None
+        self.single = False
+        self.spec: Spec = call_.out_specs[0] if call_.out_specs else None  # type: ignore[assignment]
+
+    def bind(self, specs: list[Spec]) -> None:
+        """Compile for these operands."""
+        exe = self.call.executable(specs)
+        self.single = not self.several and exe.results == [("output", 0)]
+        self.run = exe.program.call
+
+
+class _Slot:
+    """Stands for the n-th tensor in a call's static arguments."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __hash__(self) -> int:
+        return 7919 + self.number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Slot) and other.number == self.number
+
+
+_SLOTS = tuple(_Slot(i) for i in range(256))
+
+
+def is_array(value: Any) -> bool:
+    """A NumPy array or scalar, or another library's array that becomes a tensor where one is expected."""
+    module = type(value).__module__
+    return module.startswith("numpy") and hasattr(value, "__array__") and not isinstance(value, type)
+
+
+def _flatten(value: Any, tensors: list[Tensor]) -> Any:
+    """``value`` with tensors replaced by slots: hashable, and equal for equal static arguments."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return _SLOTS[len(tensors) - 1]
+    if isinstance(value, (tuple, list)):
+        return (type(value) is list, *(_flatten(v, tensors) for v in value))
+    if isinstance(value, _SCALARS):
+        return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
+    if is_array(value):
+        from .create import asarray
+
+        tensors.append(asarray(value))
+        return _SLOTS[len(tensors) - 1]
+    if isinstance(value, dict):
+        return tuple((k, _flatten(v, tensors)) for k, v in value.items())
+    return value
+
+
+def _fill(value: Any, tensors: list[Tensor], numbers: list[int]) -> Any:
+    """``value`` with its tensors (in the order of :func:`_flatten`) replaced by ``tensors``."""
+    if isinstance(value, Tensor) or (not isinstance(value, (tuple, list, dict, *_SCALARS)) and is_array(value)):
+        numbers[0] += 1
+        return tensors[numbers[0] - 1]
+    if isinstance(value, (tuple, list)):
+        filled = [_fill(v, tensors, numbers) for v in value]
+        return filled if isinstance(value, list) else tuple(filled)
+    if isinstance(value, dict):
+        return {k: _fill(v, tensors, numbers) for k, v in value.items()}
+    return value
+
+
+def plan_of(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Plan, list[Tensor]]:
+    """The plan of a call, and its tensors."""
+    tensors: list[Tensor] = []
+    static = tuple([_flatten(a, tensors) for a in args])
+    if kwargs:
+        static += (tuple([(k, _flatten(kwargs[k], tensors)) for k in kwargs]),)
+    key = (static, *[t._spec for t in tensors])
+    try:
+        plan = function.plans.get(key)
+    except TypeError:
+        bad = next((a for a in (*args, *kwargs.values()) if not _hashable(a)), None)
+        raise DTypeError(f"{function.name}: an argument of type {type(bad).__name__} is neither a tensor nor a "
+                         f"setting") from None
+    if plan is None:
+        plan = function.plans[key] = _trace(function, args, kwargs, tensors)
+    return plan, tensors
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(_flatten(value, []))
+    except TypeError:
+        return False
+    return True
+
+
+def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Plan:
+    def body(*traced: Tensor) -> Any:
+        numbers = [0]
+        filled = [_fill(a, list(traced), numbers) for a in args]
+        options = {k: _fill(v, list(traced), numbers) for k, v in kwargs.items()}
+        return function.function(*filled, **options)
+
+    before, tape.recording.enabled = tape.recording.enabled, False
+    try:
+        graph, several = trace_function(body, [t._spec.type for t in tensors], function.name)
+    finally:
+        tape.recording.enabled = before
+    return Plan(GraphCall(graph), several)
+
+
+def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a public function: eagerly, or into the capture that is going on."""
+    plan, tensors = plan_of(function, args, kwargs)
+    if state.trace is not None:
+        outputs = plan.call(tensors)
+        return outputs if plan.several else outputs[0]
+    if plan.run is None:
+        plan.bind([t._spec for t in tensors])
+    if not plan.single:
+        outputs = plan.call(tensors)
+        return outputs if plan.several else outputs[0]
+    return run_single(plan, tensors)
+
+
+def run_single(plan: Plan, tensors: list[Tensor]) -> Tensor:
+    """The quick way: one output, made by the plan's native call."""
+    try:
+        output = make(plan.run(*[t._storage for t in tensors]), plan.spec, None, 0)
+    except KernelStatus:
+        raise plan.call.status_error(tensors) from None
+    except TypeError:
+        raise traced_error(tensors) from None
+    if tape.recording.enabled:
+        for t in tensors:
+            if t._node is not None:
+                tape.record(plan.call, tensors, (output,))
+                break
+    return output
+
+
+_scalars: dict[tuple[Any, ...], Tensor] = {}
+
+
+def scalar_like(value: Any, other: Spec) -> Tensor:
+    """A tensor of rank 0 for a Python number that meets a tensor: it takes the tensor's dtype where its kind fits.
+
+    Raises:
+        DTypeError: an integer does not fit the tensor's integer dtype.
+    """
+    key = (type(value), repr(value), other.dtype.code)
+    found = _scalars.get(key)
+    if found is None:
+        from .create import asarray
+
+        if len(_scalars) > 4096:
+            _scalars.clear()
+        found = _scalars[key] = asarray(value, dtype=scalar_dtype(value, other.dtype))
+    return found
+
+
+def scalar_dtype(value: Any, dtype: dt.DType) -> dt.DType:
+    """The dtype of a Python number that meets a tensor of ``dtype``."""
+    if isinstance(value, bool) or dtype.is_floating:
+        return dtype
+    if isinstance(value, int):
+        return dt.default_int if dtype is dt.bool_ else dtype
+    return dt.default_float
+
+
+op.register(wrap, value_of, call)
+
+__all__ += ["Value", "WeftError"]

@@ -1,0 +1,273 @@
+"""Operators and methods of Tensor: PyTorch's and the Array API's names over the public functions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from ..core.dtypes import as_dtype
+from ..ops import elementwise as e
+from ..ops.op import Composite, state
+from . import tape
+from .dispatch import KernelStatus, is_array, run_single, scalar_dtype, scalar_like
+from .tensor import Tensor, make
+
+__all__: list[str] = []
+
+_NUMBERS = (bool, int, float)
+
+
+def _binary(function: Composite, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
+    """An operator's method. The signature of two tensors is looked up here; everything else takes the long way."""
+    plans: dict[Any, Any] = {}
+    recording = tape.recording
+
+    def method(self: Tensor, other: Any) -> Any:
+        try:
+            plan = plans[self._spec, other._spec]
+        except (KeyError, AttributeError):
+            return slow(self, other)
+        if state.trace is not None:
+            return slow(self, other)
+        try:
+            output = make(plan.run(self._storage, other._storage), plan.spec, None, 0)
+        except (KernelStatus, TypeError):
+            return run_single(plan, [self, other])
+        if recording.enabled and (self._node is not None or other._node is not None):
+            tape.record(plan.call, (self, other), (output,))
+        return output
+
+    def slow(self: Tensor, other: Any) -> Any:
+        if not isinstance(other, Tensor):
+            if isinstance(other, _NUMBERS):
+                if state.trace is None and function.name not in _CHANGES_KIND:
+                    dtype = scalar_dtype(other, self._spec.dtype)
+                    if dtype is self._spec.dtype:
+                        # A tensor of rank 0, not a static argument: other numbers need no plan of their own.
+                        other = scalar_like(other, self._spec)
+                        return method(other, self) if reflected else method(self, other)
+            elif not is_array(other):
+                return NotImplemented
+        a, b = (other, self) if reflected else (self, other)
+        result = function(a, b)
+        if state.trace is None and isinstance(a, Tensor) and isinstance(b, Tensor):
+            plan = function.plans.get((_TWO, a._spec, b._spec))
+            if plan is not None and plan.single and plan.run is not None:
+                plans[a._spec, b._spec] = plan
+        return result
+
+    method.__name__ = function.name
+    return method
+
+
+from .dispatch import _SLOTS  # noqa: E402 - the static part of a call with two tensors
+
+_TWO = (_SLOTS[0], _SLOTS[1])
+_CHANGES_KIND = {"pow"}
+
+
+def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
+    forward = _binary(function)
+
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, _NUMBERS) and state.trace is None and function.name not in _CHANGES_KIND:
+            if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
+                return forward(scalar_like(other, self._spec), self)
+        elif not isinstance(other, _NUMBERS) and not is_array(other):
+            return NotImplemented
+        return function(other, self)
+
+    return method
+
+
+def _in_place(function: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        result = function(self, other)
+        if result is NotImplemented:
+            return result
+        if result._spec.dtype is not self._spec.dtype:
+            result = e.astype(result, self._spec.dtype)
+        if result._spec.shape != self._spec.shape:
+            from ..core.errors import ShapeError
+
+            raise ShapeError(f"in-place {function.__name__}: the result has shape {result.shape}, the tensor "
+                             f"{self.shape}")
+        self._rebind(result)
+        return self
+
+    return method
+
+
+def _install_operators() -> None:
+    binary = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
+              "mod": "remainder", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+              "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}
+    for short, name in binary.items():
+        function = getattr(e, name)
+        forward = _binary(function)
+        setattr(Tensor, f"__{short}__", forward)
+        setattr(Tensor, f"__r{short}__", _reflected(function))
+        setattr(Tensor, f"__i{short}__", _in_place(forward))
+    for short, name in {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+                        "ge": "greater_equal"}.items():
+        setattr(Tensor, f"__{short}__", _binary(getattr(e, name)))
+    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
+    from ..ops.contraction import matmul
+
+    setattr(Tensor, "__matmul__", _binary(matmul))
+    setattr(Tensor, "__rmatmul__", _reflected(matmul))
+    for short, name in {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}.items():
+        setattr(Tensor, f"__{short}__", _method(getattr(e, name)))
+
+
+def _method(function: Any) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = getattr(function, "name", getattr(function, "__name__", "method"))
+    method.__doc__ = function.__doc__
+    return method
+
+
+# method name -> (module of weft.ops, function); where the name is the function's own, "" stands for it
+_METHODS: dict[str, tuple[str, ...]] = {
+    "elementwise": ("abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh",
+                    "erf", "exp", "expm1", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2",
+                    "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "pow",
+                    "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square",
+                    "tan", "tanh", "trunc", "astype", "clamp=clip", "add", "sub=subtract", "mul=multiply",
+                    "div=divide", "eq=equal", "ne=not_equal", "lt=less", "le=less_equal", "gt=greater",
+                    "ge=greater_equal", "neg=negative"),
+    "reduction": ("all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
+                  "amax=max", "amin=min"),
+    "cumulative": ("cumsum=cumulative_sum", "cumprod=cumulative_prod"),
+    "contraction": ("matmul", "dot=vecdot"),
+    "shape": ("flip", "flatten", "squeeze", "swapaxes", "moveaxis", "tile", "roll", "tril", "triu", "split", "chunk",
+              "unstack", "unbind=unstack", "unsqueeze=expand_dims", "broadcast_to"),
+    "indexing": ("take", "take_along_axis"),
+    "activation": ("relu", "softmax", "log_softmax", "gelu"),
+}
+
+
+def _install_methods() -> None:
+    for module_name, names in _METHODS.items():
+        module = importlib.import_module(f"weft.ops.{module_name}")
+        for entry in names:
+            name, _, source = entry.partition("=")
+            setattr(Tensor, name, _method(getattr(module, source or name)))
+
+
+# --- methods that are more than a function --------------------------------------------------------------------------
+
+
+def _shape_argument(shape: tuple[Any, ...]) -> Any:
+    return shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+
+
+def reshape(self: Tensor, *shape: Any) -> Any:
+    """The elements in row-major order under another shape; one size may be -1."""
+    from ..ops.shape import reshape as function
+
+    return function(self, tuple(_shape_argument(shape)))
+
+
+def permute(self: Tensor, *axes: Any) -> Any:
+    """The axes in another order."""
+    from ..ops.shape import permute_dims
+
+    return permute_dims(self, tuple(_shape_argument(axes)))
+
+
+def transpose(self: Tensor, axis0: int, axis1: int) -> Any:
+    """Two axes exchanged."""
+    from ..ops.shape import swapaxes
+
+    return swapaxes(self, axis0, axis1)
+
+
+def expand(self: Tensor, *shape: Any) -> Any:
+    """Broadcast to a shape; -1 keeps an axis."""
+    from ..ops.shape import broadcast_to
+
+    wanted = tuple(_shape_argument(shape))
+    own = (1,) * (len(wanted) - self.ndim) + tuple(self.shape)
+    return broadcast_to(self, tuple(o if w == -1 else w for w, o in zip(wanted, own, strict=True)))
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Any:
+    """The tensor with another dtype or on another device (PyTorch's ``to``)."""
+    from ..core.dtypes import DType
+    from ..core.errors import DeviceError
+
+    for a in args:
+        if isinstance(a, DType) or a in (float, int, bool):
+            dtype = a
+        else:
+            device = a
+    if device is not None and str(device).split(":")[0] != "cpu":
+        raise DeviceError(f"to: device {device!r} is not available; this build of weft runs on 'cpu'")
+    return self if dtype is None else e.astype(self, as_dtype(dtype))
+
+
+def getitem(self: Tensor, key: Any) -> Any:
+    """``x[key]`` with NumPy's rules; a value of its own, never an alias."""
+    from ..ops.indexing import getitem as function
+
+    return function(self, key)
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """``x[key] = value``: rebinds ``x`` to a new value."""
+    from ..ops.indexing import setitem as function
+
+    self._rebind(function(self, key, value))
+
+
+def iterate(self: Tensor) -> Any:
+    """The slices along the first axis."""
+    if self.ndim == 0:
+        raise TypeError("iteration over a tensor of rank 0")
+    return (self[i] for i in range(len(self)))
+
+
+def _install_special() -> None:
+    from ..ops.shape import matrix_transpose
+
+    Tensor.reshape = Tensor.view = reshape  # type: ignore[attr-defined]
+    Tensor.permute = permute  # type: ignore[attr-defined]
+    Tensor.transpose = transpose  # type: ignore[attr-defined]
+    Tensor.expand = expand  # type: ignore[attr-defined]
+    Tensor.to = to  # type: ignore[attr-defined]
+    Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
+    Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
+    Tensor.__iter__ = iterate  # type: ignore[attr-defined]
+    Tensor.mT = property(matrix_transpose)  # type: ignore[attr-defined]
+    Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))  # type: ignore[attr-defined]
+    Tensor.numel = lambda self: self.size  # type: ignore[attr-defined]
+    Tensor.dim = lambda self: self.ndim  # type: ignore[attr-defined]
+    Tensor.clone = lambda self: e.positive(self)  # type: ignore[attr-defined]
+    Tensor.contiguous = lambda self: self  # type: ignore[attr-defined]
+    Tensor.float = lambda self: e.astype(self, as_dtype("float32"))  # type: ignore[attr-defined]
+    Tensor.double = lambda self: e.astype(self, as_dtype("float64"))  # type: ignore[attr-defined]
+    Tensor.half = lambda self: e.astype(self, as_dtype("float16"))  # type: ignore[attr-defined]
+    Tensor.bfloat16 = lambda self: e.astype(self, as_dtype("bfloat16"))  # type: ignore[attr-defined]
+    Tensor.long = lambda self: e.astype(self, as_dtype("int64"))  # type: ignore[attr-defined]
+    Tensor.int = lambda self: e.astype(self, as_dtype("int32"))  # type: ignore[attr-defined]
+    Tensor.bool = lambda self: e.astype(self, as_dtype("bool"))  # type: ignore[attr-defined]
+    Tensor.zero_ = _in_place_fill(0)  # type: ignore[attr-defined]
+
+
+def _in_place_fill(value: float) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor) -> Tensor:
+        from ..ops.creation import full_like
+
+        self._rebind(full_like(self, value))
+        return self
+
+    return method
+
+
+_install_operators()
+_install_methods()
+_install_special()

@@ -1,0 +1,48 @@
+"""Specs: interned descriptions of a tensor's dtype, shape and strides. Equal specs are the same object, so that a
+signature is a tuple of pointers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.dtypes import DType
+from ..core.shapes import Shape, size_of, strides_of
+from ..graph.protocol import TensorType
+
+__all__ = ["Spec", "spec_of"]
+
+
+class Spec:
+    """dtype, shape, and strides in elements."""
+
+    __slots__ = ("contiguous", "dtype", "key", "shape", "strides", "type")
+
+    def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...]):
+        self.dtype, self.shape, self.strides = dtype, shape, strides
+        self.type = TensorType(dtype, shape)
+        self.contiguous = strides == strides_of(shape)
+        self.key = (dtype, shape, strides)
+
+    def __repr__(self) -> str:
+        return repr(self.type)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements (not of the span that strides cover)."""
+        return int(size_of(self.shape)) * self.dtype.itemsize
+
+
+_interned: dict[tuple[DType, Shape, tuple[Any, ...]], Spec] = {}
+
+
+def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None) -> Spec:
+    """The Spec; row-major unless strides are given."""
+    if strides is None:
+        strides = strides_of(shape)
+    key = (dtype, shape, strides)
+    found = _interned.get(key)
+    if found is None:
+        if len(_interned) > 200_000:  # a program that makes ever new shapes must not leak
+            _interned.clear()
+        found = _interned[key] = Spec(dtype, shape, strides)
+    return found

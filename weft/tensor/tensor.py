@@ -1,0 +1,303 @@
+"""Tensor: a value with a dtype, a shape, a buffer, and maybe a place on the tape.
+
+Methods and operators are installed by :mod:`weft.tensor.methods`; this file holds the object itself. Views do not
+alias: a tensor is a value, and the in-place forms rebind the object to a new one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import AutogradError, CaptureError
+from ..core.shapes import size_of
+from ..graph.ir import Value
+from ..graph.protocol import TensorType
+from . import tape
+from .spec import Spec, spec_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..core.dtypes import DType
+
+__all__ = ["Tensor", "make"]
+
+
+class Tensor:
+    """An n-dimensional array. Make one with ``wf.tensor``, ``wf.asarray``, ``wf.zeros`` and the like."""
+
+    __slots__ = ("__weakref__", "_index", "_node", "_spec", "_storage")
+
+    _storage: Any  # a runtime Storage; while a graph is traced, the graph's Value
+    _spec: Spec
+    _node: Any  # tape.Leaf, tape.Record or None
+    _index: int  # which output of the Record
+
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    # --- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> DType:
+        """The type of the elements."""
+        return self._spec.dtype
+
+    @property
+    def shape(self) -> Any:
+        """Sizes of the axes."""
+        return self._spec.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._spec.shape)
+
+    @property
+    def size(self) -> Any:
+        """Number of elements (an attribute as in NumPy; ``numel()`` is PyTorch's name)."""
+        return size_of(self._spec.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self._spec.nbytes
+
+    @property
+    def device(self) -> str:
+        """Where the buffer lives."""
+        return "cpu"
+
+    def __len__(self) -> int:
+        if not self._spec.shape:
+            raise TypeError("len() of a tensor of rank 0")
+        return self._spec.shape[0]  # type: ignore[return-value]
+
+    # --- the tape -----------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than by a recorded call."""
+        return not isinstance(self._node, tape.Record)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for gradients of this leaf (or stop asking); returns the tensor.
+
+        Raises:
+            AutogradError: the dtype is not floating, or the tensor is a result of recorded calls.
+        """
+        if isinstance(self._node, tape.Record):
+            if requires_grad:
+                return self
+            raise AutogradError("requires_grad_(False) on a result of recorded calls; use detach()")
+        if requires_grad and not self._spec.dtype.is_floating:
+            raise AutogradError(f"only floating tensors have gradients; this one is {self._spec.dtype.name}")
+        if requires_grad != (self._node is not None):
+            self._node = tape.Leaf(self._spec) if requires_grad else None
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward() accumulated in this leaf; None before."""
+        return tape.read_grad(self._node) if isinstance(self._node, tape.Leaf) else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if not isinstance(self._node, tape.Leaf):
+            if value is None:
+                return
+            raise AutogradError("only a leaf that requires grad has a gradient to set")
+        if value is not None and value._spec.type != self._spec.type:
+            raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
+        tape.set_grad(self._node, value)
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
+                 create_graph: bool = False) -> None:
+        """Accumulate the gradients of this tensor in the leaves that it was computed from.
+
+        Args:
+            gradient: cotangent of this tensor's type; may be left out for a tensor of one element.
+            retain_graph: keep what the tape saved, so that backward can run again; default ``create_graph``.
+            create_graph: record the gradient computation itself, for gradients of higher order.
+
+        Raises:
+            AutogradError: no gradient flows to this tensor, it has several elements and no ``gradient`` is given, or
+                an earlier backward freed the tape.
+        """
+        if self._node is None:
+            raise AutogradError("backward on a tensor that does not require grad: nothing that it was computed from "
+                                "asks for gradients (or it was made under no_grad)")
+        if gradient is None:
+            if self.size != 1:
+                raise AutogradError(f"backward without a gradient needs a tensor of one element; this one has shape "
+                                    f"{self.shape}: reduce it (sum, mean) or pass gradient=")
+            from ..ops.creation import ones
+
+            gradient = ones(self.shape, dtype=self.dtype)
+        elif gradient._spec.type != self._spec.type:
+            raise AutogradError(f"backward: the gradient must be {self._spec}, not {gradient._spec}")
+        tape.backward([(self._node, self._index, gradient)], create_graph,
+                      create_graph if retain_graph is None else retain_graph)
+
+    def detach(self) -> Tensor:
+        """The same value without history."""
+        return make(self._storage, self._spec, None, 0)
+
+    # --- rebinding ----------------------------------------------------------------------------------------------
+
+    def assign(self, value: Tensor) -> Tensor:
+        """Rebind this object to another value of the same dtype and shape; returns the object.
+
+        Raises:
+            AutogradError: the tensor is a leaf that requires grad and calls are being recorded.
+            ShapeError, DTypeError: the value is of another type.
+        """
+        from ..core.errors import DTypeError, ShapeError
+
+        if value._spec.dtype is not self._spec.dtype:
+            raise DTypeError(f"assign: a {value.dtype.name} value to a {self.dtype.name} tensor; cast it first")
+        if value._spec.shape != self._spec.shape:
+            raise ShapeError(f"assign: a value of shape {value.shape} to a tensor of shape {self.shape}")
+        self._rebind(value)
+        return self
+
+    def _rebind(self, value: Tensor) -> None:
+        """Take over another tensor's value (of any type) and history."""
+        from ..ops.op import hooks, state
+
+        leaf = isinstance(self._node, tape.Leaf)
+        if leaf and tape.recording.enabled:
+            raise AutogradError("a leaf that requires grad is changed in place while calls are recorded; do it under "
+                                "wf.no_grad()")
+        trace = state.trace
+        if trace is not None and trace.capture is not None:
+            trace.capture.before_rebind(self)
+            storage = hooks.value_of(value, trace)
+        else:
+            storage = value._storage
+        self._storage, self._spec = storage, value._spec
+        if not leaf:
+            self._node, self._index = value._node, value._index
+
+    # --- out of weft --------------------------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """A read-only NumPy array over the same memory (no copy). A later in-place form of this tensor does not show
+        in it: it rebinds the tensor and leaves the array's memory alone.
+
+        Raises:
+            CaptureError: inside a captured function, where there is no value yet.
+        """
+        from ..runtime.numpy_arrays import to_numpy
+
+        if isinstance(self._storage, Value):
+            raise CaptureError("the value of a tensor is asked for while a function is captured: numpy(), item(), "
+                               "float() and printing have to wait until it is run")
+        return to_numpy(self._storage, self._spec.shape, self._spec.dtype, self._spec.strides)
+
+    def item(self) -> Any:
+        """The one element as a Python number.
+
+        Raises:
+            ShapeError: the tensor does not have exactly one element.
+        """
+        from ..core.errors import ShapeError
+
+        if self.size != 1:
+            raise ShapeError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
+        return self.numpy().item() if self.dtype.name != "bfloat16" else float(self.numpy().reshape(()))
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        array = self.numpy()
+        return (array.astype("float32") if self.dtype.name == "bfloat16" else array).tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        array = self.numpy()
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        from ..runtime.dlpack import to_dlpack
+
+        return to_dlpack(self._storage, self._spec.shape, self._spec.dtype, self._spec.strides, **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __bool__(self) -> bool:
+        if isinstance(self._storage, Value):
+            raise CaptureError("Python control flow (if, while, and, or, not) on a tensor's value inside a captured "
+                               "function is not supported yet; use wf.where, or leave the function uncompiled")
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        if not (self._spec.dtype.is_integer and self.ndim == 0):
+            raise TypeError(f"only an integer tensor of rank 0 is an index, not {self._spec}")
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        return format_tensor(self)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        from ..runtime.storage import copy_of
+
+        copied = object.__new__(type(self))
+        array = self.numpy()
+        import numpy as np
+
+        copied._storage = copy_of(np.ascontiguousarray(array).view(np.uint8) if array.size else b"")
+        copied._spec = spec_of(self.dtype, self.shape)
+        copied._node, copied._index = None, 0
+        if isinstance(self._node, tape.Leaf):
+            copied._node = tape.Leaf(copied._spec)
+        return copied
+
+
+_new = object.__new__
+
+
+def make(storage: Any, spec: Spec, node: Any, index: int) -> Tensor:
+    """A Tensor from its parts."""
+    tensor: Tensor = _new(Tensor)
+    tensor._storage = storage
+    tensor._spec = spec
+    tensor._node = node
+    tensor._index = index
+    return tensor
+
+
+def format_tensor(tensor: Tensor) -> str:
+    """``Tensor([1., 2.], dtype=float32)``; a traced tensor shows its type alone."""
+    name = type(tensor).__name__
+    if isinstance(tensor._storage, Value):
+        return f"{name}(traced {tensor._spec})"
+    import numpy as np
+
+    array = tensor.numpy()
+    if tensor.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    text = np.array2string(array, separator=", ", prefix=f"{name}(", threshold=1000)
+    grad = ", requires_grad=True" if tensor.requires_grad else ""
+    return f"{name}({text}, dtype={tensor.dtype.name}{grad})"
+
+
+__all__ += ["TensorType"]

@@ -1,0 +1,1 @@
+"""Transforms of functions: gradients, and capture into one graph."""

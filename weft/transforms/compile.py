@@ -1,0 +1,277 @@
+"""``wf.compile``: a function captured once per signature, run as one native call.
+
+The signature is the types of the tensor arguments, the values of the others, and whether calls are recorded. State
+that the function read keeps its type from call to call; when it does not (or a captured Python attribute such as
+``module.training`` has changed) the function is captured again.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from ..core.errors import CaptureError
+from ..graph.executable import Executable, build
+from ..graph.ir import Graph, Value
+from ..graph.simplify import simplify
+from ..ops.op import state
+from ..runtime import storage as storages
+from ..runtime.llvm import host_target
+from ..runtime.pool import get_num_threads
+from ..runtime.program import KernelStatus
+from ..tensor import tape
+from ..tensor.calls import GraphCall, traced_error
+from ..tensor.dispatch import is_array
+from ..tensor.spec import spec_of
+from ..tensor.tensor import Tensor, make
+from .capture import Captured, TensorRef, capture
+from .explain import Explanation, explain
+from .tree import flatten, unflatten
+
+__all__ = ["Compiled", "compile"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_SIMPLE = (bool, int, float, str, type(None))
+
+
+class Entry:
+    """One signature's graph, executable, and where its state lives."""
+
+    __slots__ = ("_getters", "_owned", "call", "captured", "exe", "result_specs", "threads", "update_specs")
+
+    def __init__(self, captured: Captured, strides: list[tuple[int, ...]]):
+        self.captured = captured
+        graph, wanted = captured.graph, len(captured.graph.outputs) - len(captured.updates)
+        position = {id(r.tensor): captured.arguments + i for i, r in enumerate(captured.refs)
+                    if isinstance(r, TensorRef)}
+        replaced: list[tuple[int, Value]] = []
+        extra: list[Value] = []
+        order: list[tuple[Any, bool]] = []
+        for ref, value in captured.updates:
+            at = position.get(id(ref.tensor)) if isinstance(ref, TensorRef) else None
+            order.append((ref, at is not None))
+            if at is None:
+                extra.append(value)
+            else:
+                replaced.append((at, value))
+        results = graph.outputs[:wanted]
+        self.threads = get_num_threads()
+        self.exe: Executable = build(graph.copy(outputs=[*results, *extra]), strides, replaced, host_target(),
+                                     self.threads)
+        plain, written = iter(self.exe.results[wanted:]), iter(self.exe.updates)
+        # What to do after a run: (reference, where its new value is, its spec); None: written in place.
+        self.update_specs = []
+        for (ref, in_graph), (_, value) in zip(order, captured.updates, strict=True):
+            where = next(written) if in_graph else next(plain)
+            if where is not None:
+                self.update_specs.append((ref, where, spec_of(value.dtype, value.shape)))
+        # Inputs that are overwritten: their memory must belong to the tensor alone.
+        self._owned = [at - captured.arguments for (at, _), where in zip(replaced, self.exe.updates, strict=True)
+                       if where is None]
+        self.result_specs = [spec_of(v.dtype, v.shape) for v in results]
+        self.call: GraphCall | None = None
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Run on the arguments and the state; write the updates back; the results."""
+        captured, exe = self.captured, self.exe
+        recorded = self._recorded(tensors)
+        given = [t._storage for t in tensors]
+        given += [r.get()._storage for r in captured.refs]  # type: ignore[union-attr]
+        offset = captured.arguments
+        for at in self._owned:
+            # References: the tensor's, the list's, and getrefcount's own argument.
+            if sys.getrefcount(given[offset + at]) > 3 or given[offset + at].owner is not None:
+                given[offset + at] = self._copy(at)
+        try:
+            made = exe.program.call(*given)
+        except KernelStatus:
+            call = GraphCall(captured.graph)
+            raise call.status_error([*tensors, *captured.state]) from None
+        except TypeError:
+            raise traced_error([*tensors, *captured.state]) from None
+        count = len(exe.plan.outputs)
+        if count == 1:
+            made = (made,)
+        for ref, (kind, number), spec in self.update_specs:
+            ref.set(made[number] if kind == "output" else given[number], spec)
+        for leaf in captured.cleared:
+            leaf.grad = None
+        results = []
+        for (kind, number), spec in zip(exe.results, self.result_specs, strict=False):
+            if kind == "output":
+                results.append(make(made[number], spec, None, 0))
+            else:
+                source = [*tensors, *captured.state][number]
+                results.append(make(given[number], source._spec, None, 0))
+        if recorded is not None:
+            self._record(recorded, results)
+        return results
+
+    def _copy(self, at: int) -> Any:
+        """Give a state tensor memory of its own, since something else still holds the old one."""
+        tensor = self.captured.refs[at].get()
+        assert tensor is not None
+        tensor._storage = storages.copy_of(tensor._storage)
+        return tensor._storage
+
+    def _recorded(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        """Operands as they are before the run, when the results have to go on the tape."""
+        if not tape.recording.enabled or True not in self.captured.differentiable:
+            return None
+        operands = [*tensors, *self.captured.state]
+        return [make(t._storage, t._spec, t._node, t._index) for t in operands]
+
+    def _record(self, operands: list[Tensor], results: list[Tensor]) -> None:
+        if self.call is None:
+            graph = self.captured.graph
+            self.call = GraphCall(graph.copy(outputs=graph.outputs[: len(results)]))
+        tape.record(self.call, operands, results)
+        for result, keeps in zip(results, self.captured.differentiable, strict=True):
+            if not keeps:
+                result._node = None
+
+    def program_inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Copies of all inputs, for runs that must not change the state."""
+        return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.state)]
+
+
+class Compiled(Generic[P, R]):
+    """A compiled function; see :func:`compile`."""
+
+    def __init__(self, function: Callable[P, R]):
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._entries: dict[Any, list[Entry]] = {}
+        self._globals = _simple_globals(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if state.trace is not None:  # inside another capture: part of its graph
+            return self.function(*args, **kwargs)
+        entry, tensors = self._entry(args, kwargs)
+        results = entry.run(tensors)
+        form = entry.captured.outputs_form
+        if form == ("leaf",):
+            return results[0]  # type: ignore[return-value]
+        return unflatten(form, results)  # type: ignore[no-any-return]
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """A method: compiled once for each instance."""
+        if instance is None:
+            return self
+        bound = Compiled(self.function.__get__(instance, owner))
+        instance.__dict__[self.function.__name__] = bound
+        return bound
+
+    def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
+        tensors: list[Tensor] = []
+        key: list[Any] = [tape.recording.enabled, get_num_threads()]
+        for a in args:
+            if isinstance(a, Tensor):
+                tensors.append(a)
+                key.append(a._spec)
+                if a._node is not None:
+                    key.append("grad")
+            else:
+                _key_of(a, key, tensors)
+        if kwargs:
+            _key_of(kwargs, key, tensors)
+        key += [cell() for cell in self._globals]
+        signature = tuple(key)
+        for entry in self._entries.get(signature, ()):
+            if entry.captured.valid():
+                return entry, tensors
+        captured = capture(self.function, args, kwargs)
+        strides = [t._spec.strides for t in (*tensors, *captured.state)]
+        made = Entry(captured, strides)
+        self._entries.setdefault(signature, []).insert(0, made)
+        return made, tensors
+
+    def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
+        """The graph for these arguments, simplified; ``print`` it. Nothing is run."""
+        entry, _ = self._entry(args, kwargs)
+        return simplify(entry.captured.graph)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """A table of the kernels for these arguments: what they do, whose lines, bytes, flops, time, share of the
+        machine's peak. Runs on copies: no state changes."""
+        entry, tensors = self._entry(args, kwargs)
+        return explain(entry.exe, entry.program_inputs(tensors))
+
+
+def compile(function: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001 - the name users know
+    """Decorator: the function becomes one graph and one native call, with the same bits.
+
+    Tensors that it closes over (parameters, optimizer state) are read by reference and updated in place, so a whole
+    training step can be one call. Its Python code runs at the first call with each signature only.
+
+    >>> import weft as wf
+    >>> @wf.compile
+    ... def f(x):
+    ...     return (x * x).sum()
+    >>> f(wf.asarray([1.0, 2.0]))
+    Tensor(5., dtype=float32)
+
+    Raises:
+        CaptureError: at the call, where the function's control flow needs a tensor's value.
+    """
+    if isinstance(function, Compiled):
+        return function
+    if not callable(function):
+        raise CaptureError(f"compile: {type(function).__name__} is not a function")
+    return Compiled(function)
+
+
+def _key_of(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
+    """Append what an argument contributes to the signature, and its tensors."""
+    leaves, form = flatten(value)
+    key.append(form)
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) or is_array(leaf):
+            from ..tensor.create import asarray
+
+            tensor = asarray(leaf)
+            tensors.append(tensor)
+            key.append(tensor._spec)
+            if tensor._node is not None:
+                key.append("grad")
+        elif isinstance(leaf, float):
+            key.append(("float", repr(leaf)))
+        elif isinstance(leaf, _SIMPLE):
+            key.append((type(leaf), leaf))
+        else:
+            key.append((type(leaf), id(leaf), leaf))  # objects by identity; the key keeps them alive
+
+
+def _simple_globals(function: Any) -> list[Callable[[], Any]]:
+    """Readers of the Python numbers, strings and booleans that the function's code names: it is specialised on them,
+    so they belong to the signature."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    readers: list[Callable[[], Any]] = []
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        readers.append(functools.partial(_cell_value, cell, name))
+    names = function.__globals__
+    for name in code.co_names:
+        if name in names and isinstance(names[name], _SIMPLE):
+            readers.append(functools.partial(_global_value, names, name))
+    return [r for r in readers if r() is not _OTHER]
+
+
+_OTHER = object()
+
+
+def _cell_value(cell: Any, name: str) -> Any:
+    try:
+        value = cell.cell_contents
+    except ValueError:
+        return _OTHER
+    return (name, type(value), repr(value)) if isinstance(value, _SIMPLE) else _OTHER
+
+
+def _global_value(names: dict[str, Any], name: str) -> Any:
+    value = names.get(name)
+    return (name, type(value), repr(value)) if isinstance(value, _SIMPLE) else _OTHER

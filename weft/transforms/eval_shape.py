@@ -1,0 +1,3 @@
+"""placeholder"""
+def eval_shape(*a): raise NotImplementedError
+def spec(*a): raise NotImplementedError
