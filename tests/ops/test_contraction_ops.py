@@ -93,7 +93,7 @@ def test_vecdot_and_outer() -> None:
     x, y = values("float64", (4, 3), 1), values("float64", (3,), 2)
     close(wf.vecdot(wf.asarray(x), wf.asarray(y)), (x * y).sum(-1), "float64", 10.0)
     close(wf.vecdot(wf.asarray(x), wf.asarray(x), axis=0), (x * x).sum(0), "float64", 10.0)
-    close(wf.linalg.outer(wf.asarray(x[:, 0]), wf.asarray(y)), np.outer(x[:, 0], y), "float64")
+    close(wf.outer(wf.asarray(x[:, 0]), wf.asarray(y)), np.outer(x[:, 0], y), "float64")
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 7), (2, 5, 7), (0, 7)])
@@ -141,7 +141,7 @@ def test_integers_wrap(dtype: str) -> None:
     (lambda z: wf.tensordot(z((2, 3)), z((4, 5)), axes=1), ShapeError, r"sizes \(3,\) and \(4,\) differ"),
     (lambda z: wf.tensordot(z((2, 3)), z((3, 5)), axes=((2,), (0,))), AxisError, "tensordot: axis 2 is out of range"),
     (lambda z: wf.vecdot(z((2, 3)), z((2, 4))), ShapeError, "sizes 3 and 4 along axis -1 differ"),
-    (lambda z: wf.linalg.outer(z((2, 3)), z((4,))), ShapeError, r"outer: \(2, 3\) and \(4,\): wants two vectors"),
+    (lambda z: wf.outer(z((2, 3)), z((4,))), ShapeError, r"outer: \(2, 3\) and \(4,\): wants two vectors"),
 ])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: str, compiled: bool) -> None:

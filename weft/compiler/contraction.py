@@ -33,7 +33,6 @@ from .contraction_tile import (
     render_pack_rows,
     render_pack_strided,
     render_pack_transposed,
-    render_prefetch,
     render_tile,
     tile_of,
 )
@@ -127,11 +126,7 @@ def contraction_units(kernel: Contraction, ints: tuple[int, ...] | list[int], th
     padded_m, padded_n = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     b_at = _up(padded_m * packed_row(tile) + 64, 64)
     sums_at = b_at + K_BLOCK * tile.columns * size
-    # What does not stay in the L2 cache is asked for early: a share of the next panel of B before each tile.
-    steps = padded_m // tile.rows
-    share = 0
-    if n * k * kernel.b.dtype.itemsize > 1 << 20:
-        share = -(-K_BLOCK // steps) if plan.b_form != "rows" else _up(-(-K_BLOCK * kernel.b.dtype.itemsize // steps), 64)
+    share = int((m + n) * k * size > 1 << 20)
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
     return Partition(batch * blocks_m * blocks_n,
                      (sub_m, blocks_m, sub_n, blocks_n, int(pack_a), int(pack_b), b_at, sums_at, share))
@@ -170,7 +165,6 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
         render_pack_transposed(module, f"{name}.pack_b", tile, kernel.b.dtype)
     else:
         render_pack_strided(module, f"{name}.pack_b", tile, kernel.b.dtype, False)
-    render_prefetch(module, f"{name}.prefetch")
     w, first = Writer(module), first_partition_slot(kernel)
     frame = begin_kernel(w, len(kernel.buffers), [*_slots(kernel), *range(first, first + len(PARTITION))], target)
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
@@ -202,8 +196,14 @@ class _Unit:
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {self.part['packed_b_at']}", "packed.b")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {self.part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
-        self.share = self.part["prefetch"]
+        self.tiles_m = w.op(f"udiv i64 {w.op(f'add i64 {self.rows}, {self.tile.rows - 1}')}, {self.tile.rows}")
         self.tiles_n = w.op(f"udiv i64 {w.op(f'add i64 {self.columns}, {self.tile.columns - 1}')}, {self.tile.columns}")
+        wanted = w.op(f"icmp ne i64 {self.part['prefetch']}, 0")
+        self.fetch_until = w.op(f"select i1 {wanted}, i64 {self.k}, i64 0")
+        tiles = w.op(f"mul i64 {self.tiles_m}, {self.tiles_n}")
+        self.share_a, self.share_b = (
+            w.op(f"udiv i64 {w.arithmetic('mul', extent, K_BLOCK * access.dtype.itemsize)}, {tiles}")
+            for extent, access in ((self.rows, kernel.a), (self.columns, kernel.b)))
         if plan.in_place:
             access = kernel.epilogue[0].access
             self.c, self.c_pitch, _ = self._operand(access, (self.m0, self.n0), (-2, -1))
@@ -256,12 +256,10 @@ class _Unit:
         src = self._at(self.b, (k0, self.b_inner), (j, self.b_outer))
         b, sb = self._b_panel(src, j, width, kc)
         leftmost = w.op(f"icmp eq i64 {j}, 0")
-        ahead = self._ahead(j, k0)
 
         def row(i: str) -> None:
             height = self._at_most(self.rows, i, tile.rows)
             a, sa = self._a_panel(self._at(self.a, (k0, self.a_inner), (i, self.a_outer)), i, height, kc, leftmost)
-            self._prefetch_b(ahead, i, kc)
             self._tile(i, j, k0, kc, (a, sa, b, sb), height, width, last)
 
         loop(w, "0", self.rows, tile.rows, row)
@@ -270,28 +268,28 @@ class _Unit:
         left = self.w.op(f"sub nsw i64 {extent}, {start}")
         return self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {limit})")
 
-    def _ahead(self, j: str, k0: str) -> str:
-        """Where the panel of B lies that is needed after this one."""
-        w = self.w
-        right, below = w.op(f"add i64 {j}, {self.tile.columns}"), w.op(f"add i64 {k0}, {K_BLOCK}")
-        more = w.op(f"icmp slt i64 {right}, {self.columns}")
-        return self._at(self.b, (w.op(f"select i1 {more}, i64 {k0}, i64 {below}"), self.b_inner),
-                        (w.op(f"select i1 {more}, i64 {right}, i64 0"), self.b_outer))
-
-    def _prefetch_b(self, ahead: str, i: str, kc: str) -> None:
-        """Ask for this tile's share of the next panel of B."""
-        w, tile = self.w, self.tile
-        number = w.op(f"udiv i64 {i}, {tile.rows}")
-        size = self.plan.kernel.b.dtype.itemsize
-        if self.plan.b_form == "rows":
-            start = w.op(f"mul i64 {number}, {self.share}")
-            arguments = (f"ptr {self._at(ahead, (start, 1))}, i64 {self.b_outer}, i64 {tile.columns}, "
-                         f"i64 {self.share}")
-        else:
-            start = w.op(f"mul i64 {number}, {self.share}")
-            arguments = (f"ptr {self._at(ahead, (start, self.b_inner))}, i64 {self.b_inner}, i64 {self.share}, "
-                         f"i64 {tile.columns * size}")
-        w.do(f"call void @{self.name}.prefetch({arguments})")
+    def _ahead(self, i: str, j: str, k0: str) -> tuple[str, str]:
+        """Where the operands of the next K block lie: this tile's share of them, to be asked for while it runs."""
+        w, plan, kernel = self.w, self.plan, self.plan.kernel
+        yes, after, before = w.fresh("ahead"), w.fresh("after"), w.block
+        following = w.op(f"add i64 {k0}, {K_BLOCK}")
+        w.do(f"br i1 {w.op(f'icmp slt i64 {following}, {self.fetch_until}')}, label %{yes}, label %{after}")
+        w.label(yes)
+        row, column = w.op(f"udiv i64 {i}, {self.tile.rows}"), w.op(f"udiv i64 {j}, {self.tile.columns}")
+        number = w.op(f"add i64 {w.op(f'mul i64 {column}, {self.tiles_m}')}, {row}")
+        found = []
+        for base, form, access, outer, inner, extent, share in (
+                (self.a, plan.a_form, kernel.a, self.a_outer, self.a_inner, self.rows, self.share_a),
+                (self.b, plan.b_form, kernel.b, self.b_outer, self.b_inner, self.columns, self.share_b)):
+            size = access.dtype.itemsize
+            run = w.arithmetic("mul", extent, size) if form == "panels" else str(K_BLOCK * size)
+            byte = w.op(f"mul i64 {number}, {share}")
+            line = w.op(f"udiv i64 {byte}, {run}")
+            rest = w.op(f"sub i64 {byte}, {w.op(f'mul i64 {line}, {run}')}")
+            found.append(self._at(base, (following, inner), (line, inner if form == "panels" else outer), (rest, 1)))
+        w.do(f"br label %{after}")
+        w.label(after)
+        return tuple(w.op(f"phi ptr [ %scratch, %{before} ], [ {p}, %{yes} ]") for p in found)
 
     def _tile(self, i: str, j: str, k0: str, kc: str, panels: tuple[str, str, str, str], height: str, width: str,
               last: str) -> None:
@@ -300,8 +298,9 @@ class _Unit:
         a, sa, b, sb = panels
         sums, pitch, stays = self._sums(i, j, height, width)
         later = w.op(f"icmp ne i64 {k0}, 0")
+        fa, fb = self._ahead(i, j, k0)
         self._call_tile(height, width, f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {sums}, i64 {pitch}, "
-                                       f"i1 {later}")
+                                       f"i1 {later}, ptr {fa}, ptr {fb}")
         finish = w.op(f"and i1 {last}, {w.op(f'xor i1 {stays}, true')}") if plan.in_place else last
         self._when(finish, lambda: self._epilogue(i, j, sums, height, width))
 

@@ -30,7 +30,7 @@ from .kernels import K_BLOCK, LANES
 from .lanes import MemoryTarget, loop
 
 __all__ = ["ContractionTarget", "Tile", "packed_row", "pack_arguments", "render_pack_panels", "render_pack_rows",
-           "render_pack_transposed", "render_pack_strided", "render_prefetch", "render_tile", "tile_of"]
+           "render_pack_transposed", "render_pack_strided", "render_tile", "tile_of"]
 
 
 class ContractionTarget(MemoryTarget, Protocol):
@@ -98,7 +98,7 @@ def packed_row(tile: Tile) -> int:
 
 def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool,
                 target: ContractionTarget) -> None:
-    """Add ``void @name(ptr a, i64 sa, ptr b, i64 sb, i64 kc, ptr t, i64 st, i1 add)``; A is in rows form or in panels."""
+    """Add ``void @name(ptr a, i64 sa, ptr b, i64 sb, i64 kc, ptr t, i64 st, i1 add, ptr fa, ptr fb)``; A is in rows form or in panels."""
     w = Writer(module)
     size = tile.dtype.itemsize
     scalar, vector = memory_type(tile.dtype), vector_of(memory_type(tile.dtype), tile.lanes)
@@ -122,6 +122,8 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     names = [(r, v) for r in range(height) for v in range(vectors)]
     w.do("%k = phi i64 [ %kc, %entry ], [ %k.next, %body ]")
     w.do("%pb = phi ptr [ %b, %entry ], [ %pb.next, %body ]")
+    for side in "ab":
+        w.do(f"%pf{side} = phi ptr [ %f{side}, %entry ], [ %pf{side}.next, %body ]")
     for q, start in enumerate(starts):
         w.do(f"%pa{q} = phi ptr [ {start}, %entry ], [ %pa{q}.next, %body ]")
     for r, v in names:
@@ -141,6 +143,9 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     for q in range(len(starts)):
         w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
     w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
+    for side in "ab":
+        _prefetch(w, f"%pf{side}", near=False)
+        w.do(f"%pf{side}.next = getelementptr i8, ptr %pf{side}, i64 {size}")
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
@@ -163,22 +168,12 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
 
 
-TILE_ARGUMENTS = "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add"
+TILE_ARGUMENTS = "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %fa, ptr %fb"
 
 
 def _prefetch(w: Writer, at: str, near: bool) -> None:
     """Ask for the cache line of ``at``, in L1 (near) or L2; any address will do."""
     w.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 {3 if near else 2}, i32 1)")
-
-
-def render_prefetch(module: Module, name: str) -> None:
-    """Add ``void @name(ptr base, i64 stride, i64 rows, i64 bytes)``: ask for ``rows`` runs of ``bytes`` bytes."""
-    w = Writer(module)
-    w.label("entry")
-    loop(w, "0", "%rows", 1, lambda r: loop(w, "0", "%bytes", 64, lambda c: _prefetch(
-        w, _at(w, "%base", (r, "%stride"), (c, 1)), near=False)))
-    w.do("ret void")
-    w.define(f"internal void @{name}(ptr %base, i64 %stride, i64 %rows, i64 %bytes) #1")
 
 
 def _multiply_add(w: Writer, tile: Tile, result: str, a: str, b: str, c: str) -> None:

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..compiler.expr import Expr, leaf, topological
+from ..compiler.expr import Expr, const, leaf, topological
 from ..compiler.kernels import REDUCE_CHUNK
 from ..core import dtypes as dt
 from ..core.shapes import strides_of
@@ -49,6 +50,21 @@ _IN_ORDER = (Scatter, SliceUpdate, Scan, Shuffle)
 COPY = Primitive("copy", lambda params, x: x, Map(lambda params, x: x))
 
 
+def _dropped(params: dict[str, Any], x: Layout) -> Layout:
+    kept = [a for a in range(len(x.shape)) if a not in params["axes"]]
+    return Layout(tuple(x.shape[a] for a in kept), x.offset, tuple(x.strides[a] for a in kept))
+
+
+_DROP = Primitive("drop", lambda params, x: x, View(_dropped))  # of axes of size 1
+
+
+def _reduced_size(node: Node) -> int:
+    size = 1
+    for axis in node.params["axes"]:
+        size *= int(node.inputs[0].shape[axis])
+    return size
+
+
 class _Unfusable(Exception):
     """``value`` must be stored (contiguously) before the lowering can go on."""
 
@@ -71,6 +87,7 @@ class Puller:
         self.stored = stored
         self.layouts = layouts
         self._memo: dict[tuple[object, ...], Expr] = {}
+        self._kept: list[Node] = []
 
     def pull(self, value: Value, views: tuple[Step, ...] = ()) -> Expr:
         """The expression of ``value`` seen through ``views`` (innermost first)."""
@@ -96,7 +113,19 @@ class Puller:
             return rule.expr(node.params, lambda axis: self._position(value, axis, views))
         if isinstance(rule, Gather):
             return self._gather(node, views)
+        if isinstance(rule, Reduction):
+            return self._reduction_of_few(node, rule.op, views)
         raise _Unfusable(value)
+
+    def _reduction_of_few(self, node: Node, op: str, views: tuple[Step, ...]) -> Expr:
+        """A reduction over one element is that element, over none it is the op's neutral element."""
+        if op in ("argmax", "argmin") or _reduced_size(node) == 0:
+            neutral = op in ("prod", "all")  # the public functions refuse max and min of nothing
+            return const(neutral if node.output.dtype.kind == "bool" else int(neutral), node.output.dtype)
+        dropped = Node(_DROP, node.inputs, node.params)
+        dropped.output = node.output
+        self._kept.append(dropped)  # the memo knows views by their id
+        return self.pull(node.inputs[0], (dropped, *views))
 
     def _through(self, layout: Layout, views: tuple[Step, ...]) -> Layout:
         for view in views:
@@ -211,7 +240,7 @@ def _root(puller: Puller, value: Value) -> Root:
     assert node is not None
     rule = node.op.lower
     shape: tuple[int, ...] = tuple(value.shape)  # type: ignore[arg-type]
-    if isinstance(rule, Reduction):
+    if isinstance(rule, Reduction) and _reduced_size(node) > 1:
         axes = node.params["axes"]
         operand: tuple[int, ...] = tuple(node.inputs[0].shape)  # type: ignore[arg-type]
         root = Root(value, "reduce", operand, (puller.pull(node.inputs[0]),), (axes[0], axes[-1] + 1))

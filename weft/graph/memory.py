@@ -69,7 +69,7 @@ def plan_memory(launches: Sequence[Launch], inputs: Sequence[Value], outputs: Se
     arena, arena_slot = 0, len(inputs) + len(wanted)
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first and last launch
     for value, (start, stop) in sorted(temporaries.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
-        size = -(-nbytes_of(value) // ALIGNMENT) * ALIGNMENT
+        size = max(-(-nbytes_of(value) // ALIGNMENT), 1) * ALIGNMENT  # an empty value has a place too
         offset = 0
         for low, high, first, last in sorted(p for p in placed if p[2] <= stop and start <= p[3]):
             if offset + size <= low:

@@ -40,7 +40,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     with no_grad():
         if not held:
             return zeros(())
-        norm = _total_norm([p.grad for p in held], float(norm_type))
+        norm: Tensor = _total_norm([p.grad for p in held], float(norm_type))
         for p in held:
             p.grad = _scaled(p.grad, norm, float(max_norm))
     return norm

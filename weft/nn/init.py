@@ -55,7 +55,7 @@ def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float 
     # The chance that a value is still outside after k draws is (1 - inside) ** k: below 2**-64 here.
     for _ in range(math.ceil(64 / -math.log2(1.0 - inside)) if inside < 1.0 else 0):
         outside = (value < a) | (value > b)
-        if not bool(outside.any()):  # type: ignore[attr-defined]
+        if not bool(outside.any()):
             break
         value = where(outside, stream.normal(tensor.shape, mean, std, dtype=wide), value)
     return _set(tensor, astype(value, tensor.dtype))

@@ -11,10 +11,11 @@ identity of its parameters and submodules. They are reported to :mod:`weft.tenso
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar
 
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, StateError, WeftError
+from ..ops.creation import zeros
 from ..ops.elementwise import astype
 from ..tensor import guards
 from ..tensor.tape import no_grad
@@ -385,10 +386,6 @@ class Module:
         for parameter in self.parameters():
             clear_grad(parameter, set_to_none)
 
-    @overload
-    def to(self: Self, target: DType | str | type, /, dtype: DType | str | type | None = None) -> Self: ...
-    @overload
-    def to(self: Self, *, device: Any = None, dtype: DType | str | type | None = None) -> Self: ...
     def to(self: Self, target: Any = None, /, dtype: Any = None, device: Any = None) -> Self:
         """Move to a device, cast to a floating dtype, or both: ``to("cpu")``, ``to(wf.float64)``, ``to("cpu", dtype)``.
 
@@ -449,7 +446,7 @@ class Module:
 def clear_grad(tensor: Tensor, set_to_none: bool = True) -> None:
     """Drop a tensor's gradient, or set it to zero."""
     if tensor.grad is not None:
-        tensor.grad = None if set_to_none else tensor.grad.detach() * 0
+        tensor.grad = None if set_to_none else zeros(tensor.shape, dtype=tensor.dtype)
 
 
 def _convert(tensor: Tensor, dtype: DType) -> None:

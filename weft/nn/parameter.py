@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.dtypes import as_dtype, default_float
-from ..core.errors import DTypeError, DeviceError
+from ..core.errors import DeviceError, DTypeError
 from ..ops.creation import zeros
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor

@@ -140,7 +140,8 @@ def gelu(input: Array, approximate: str = "none") -> Array:
     raise ValueError(f"gelu: approximate is {approximate!r}; it must be 'none' or 'tanh'")
 
 
-@_activation("``x * sigmoid(x)``, also called swish.", "", "Ramachandran et al., Searching for Activation Functions, 2017.")
+@_activation("``x * sigmoid(x)``, also called swish.", "",
+             "Ramachandran et al., Searching for Activation Functions, 2017.")
 def silu(input: Array) -> Array:
     return input * sigmoid(input)
 

@@ -185,7 +185,7 @@ def outer(x1: Array, x2: Array, /) -> Array:
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:
-        >>> wf.linalg.outer(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
+        >>> wf.outer(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
         Tensor([[3., 4.],
                 [6., 8.]], dtype=float32)
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..compiler import expr as ex
@@ -32,17 +32,16 @@ def as_shape(shape: Dim | Sequence[Dim], op: str) -> Shape:
     Raises:
         ShapeError: a size is negative or no integer.
     """
-    if isinstance(shape, SymDim) or not hasattr(shape, "__iter__"):
-        shape = (shape,)  # type: ignore[assignment]
+    given: tuple[Any, ...] = tuple(shape) if isinstance(shape, Iterable) else (shape,)
     sizes: list[Dim] = []
-    for size in shape:  # type: ignore[union-attr]
+    for size in given:
         if not isinstance(size, SymDim):
             try:
                 size = operator.index(size)
             except TypeError:
                 raise ShapeError(f"{op}: {size!r} is not a size; sizes are integers") from None
             if size < 0:
-                raise ShapeError(f"{op}: size {size} in shape {tuple(shape)} is negative")  # type: ignore[arg-type]
+                raise ShapeError(f"{op}: size {size} in shape {given} is negative")
         sizes.append(size)
     return tuple(sizes)
 
@@ -227,7 +226,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None) ->
     if not isinstance(step, SymDim) and step == 0:
         raise ShapeError("arange: step is 0")
     size = _range_size(start, stop, step)
-    if whole and isinstance(start, int):
+    if whole:
         counted = iota((size,), 0)
         if step != 1:
             counted = counted * step

@@ -18,7 +18,7 @@ from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
 from .elementwise import cast, where
-from .op import Array, apply, composite
+from .op import Array, Composite, apply, composite
 from .subscript import Subscript, as_entry, host_values, is_mask, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
@@ -275,13 +275,15 @@ def _indexed_first(x: Array, key: Subscript) -> Array:
     return permuted(x, (*key.indexed, *rest))
 
 
-@composite(name="getitem")
-def _getitem(x: Array, key: Subscript, *arrays: Array) -> Array:
+def _read(x: Array, key: Subscript, *arrays: Array) -> Array:
     part = _basic(x, key)
     if not arrays:
         return part
     indices = _indices_of(arrays)
     return _from_front(_gather(_indexed_first(part, key), indices), len(indices[0].shape), key.place)
+
+
+_getitem = Composite(_read, "getitem")
 
 
 def getitem(x: Array, key: Any) -> Array:
@@ -309,8 +311,7 @@ def getitem(x: Array, key: Any) -> Array:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-@composite(name="setitem")
-def _setitem(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
+def _write(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
     value = _as_value(value, x.dtype)
     part = _basic(x, key)
     if arrays:
@@ -329,8 +330,7 @@ def _setitem(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
     return slice_update(x, reshaped(part, key.sizes), key.starts, key.steps)
 
 
-@composite(name="setitem")
-def _set_where(x: Array, mask: Array, value: Any) -> Array:
+def _write_where(x: Array, mask: Array, value: Any) -> Array:
     shape = tuple(x.shape)
     wide = reshaped(mask, tuple(mask.shape) + (1,) * (len(shape) - len(mask.shape)))
     return where(broadcasted(wide, shape), _spread_value(_as_value(value, x.dtype), shape), x)
@@ -357,6 +357,10 @@ def _spread_value(value: Array, shape: Shape) -> Array:
 def _result_shape(key: Subscript, indices: Shape) -> Shape:
     rest = tuple(n for a, n in enumerate(key.shape) if a not in key.indexed)
     return (*rest[: key.place], *indices, *rest[key.place :])
+
+
+_setitem = Composite(_write, "setitem")
+_set_where = Composite(_write_where, "setitem")
 
 
 def setitem(x: Array, key: Any, value: Any) -> Array:
@@ -418,6 +422,4 @@ def nonzero(x: Array, /) -> tuple[Array, ...]:
     return tuple(_from_host(positions) for positions in host_values(x, "nonzero").nonzero())
 
 
-@composite(name="from_host")
-def _from_host(positions: Array) -> Array:
-    return positions
+_from_host = Composite(lambda positions: positions, "nonzero")

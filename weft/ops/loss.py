@@ -7,12 +7,9 @@ softmax into ``softmax(x) - onehot(target)``, one kernel a row. float16 and bflo
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim
 from .activation import logsigmoid, widen
 from .elementwise import abs as abs_
 from .elementwise import cast, exp, log, log1p, stop_gradient, where
@@ -50,7 +47,7 @@ def _pair(op: str, input: Array, target: Array) -> tuple[Array, Array, DType]:
             raise DTypeError(f"{op}: {x.dtype.name} operands: wants a floating-point dtype; cast with astype")
     dtype = dt.promote(input.dtype, target.dtype)
     if input.shape != target.shape:
-        raise ShapeError(f"{op}: input {input.shape} and target {target.shape} differ; reshape or broadcast one of them")
+        raise ShapeError(f"{op}: input {input.shape} and target {target.shape} differ; broadcast one of them")
     x, t = widen(op, cast(input, dtype), cast(target, dtype))
     return x, t, dtype
 
@@ -212,7 +209,7 @@ def _hard_cross_entropy(x: Array, label: Array, axis: int, weight: Array | None,
 def _soft_cross_entropy(x: Array, probabilities: Array, axis: int, weight: Array | None, smoothing: float) -> Array:
     shifted, _, total = _shifted(x, axis)
     if smoothing:
-        share = smoothing / cast(extent(x.shape[axis]), x.dtype)
+        share = smoothing / extent(x.shape[axis], x.dtype)
         probabilities = probabilities * (1.0 - smoothing) + share
     if weight is not None:
         probabilities = probabilities * weight
@@ -375,5 +372,5 @@ def kl_div(input: Array, target: Array, *, reduction: str = "mean", log_target: 
         present = t != 0.0
         loss = where(present, t * log(where(present, t, 1.0)), 0.0) - t * x
     if reduction == "batchmean":
-        return cast(sum_(loss) / cast(extent(loss.shape[0]), loss.dtype) if loss.ndim else loss, dtype)
+        return cast(sum_(loss) / extent(loss.shape[0], loss.dtype) if loss.ndim else loss, dtype)
     return _reduce("kl_div", loss, reduction, dtype)

@@ -16,7 +16,7 @@ from .op import Array, composite
 from .random import Generator, default_generator, draw_uniform
 from .reduction import max as max_
 from .reduction import mean
-from .shape import expand_dims, reshape
+from .shape import expand_dims
 
 __all__ = ["dropout", "embedding", "layer_norm", "one_hot", "rms_norm"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from ..core.errors import CaptureError, WeftError, user_line
 from ..graph.ir import Graph, Node, Value, make_node
@@ -97,6 +97,7 @@ class Composite:
         self.function = function
         self.name = name
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
+        self.quick: dict[Any, Any] = {}  # the same for calls with tensors alone that return one tensor: specs -> plan
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trace = state.trace
@@ -112,7 +113,11 @@ class Composite:
         return f"<weft function {self.name}>"
 
 
-def composite(function: F | None = None, *, name: str | None = None) -> F:
+@overload
+def composite(function: F) -> F: ...
+@overload
+def composite(*, name: str) -> Callable[[F], F]: ...
+def composite(function: Any = None, *, name: str | None = None) -> Any:
     """Decorator: a function over arrays that is traced once per signature and runs as one graph.
 
     Arrays may be given positionally, by keyword, or in a list or tuple; every other argument is static and must be
@@ -121,8 +126,8 @@ def composite(function: F | None = None, *, name: str | None = None) -> F:
     tuple of arrays.
     """
     if function is None:
-        return cast(F, lambda f: Composite(f, name or f.__name__))
-    return cast(F, Composite(function, name or function.__name__))
+        return lambda f: Composite(f, name or f.__name__)
+    return Composite(function, name or function.__name__)
 
 
 def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:

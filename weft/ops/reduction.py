@@ -319,7 +319,8 @@ def mean(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         Tensor([2., 3.], dtype=float32)
     """
     wide = _wide("mean", x)
-    return _narrow(_reduce(SUM, wide, axis, keepdims) / _count(wide, axis, "mean"), x.dtype)
+    count = _count(wide, axis, "mean")
+    return _narrow(_reduce(SUM, wide, axis, keepdims) / count, x.dtype)
 
 
 def _variance(name: str, x: Array, axis: Axes, correction: float, keepdims: bool) -> Array:

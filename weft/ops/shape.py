@@ -287,7 +287,8 @@ def _concat(arrays: Sequence[Array], axis: int) -> Array:
         return arrays[0]
     total = _sum_of(tuple(x.shape[axis] for x in arrays))
     shape = tuple(total if a == axis else n for a, n in enumerate(arrays[0].shape))
-    result, start = full(shape, 0, dtype=arrays[0].dtype), 0
+    result = full(shape, 0, dtype=arrays[0].dtype)
+    start: Dim = 0
     for x in arrays:
         result = slice_update(result, x, tuple(start if a == axis else 0 for a in range(len(shape))))
         start = start + x.shape[axis]
@@ -490,11 +491,7 @@ def split(x: Array, split_size_or_sections: int | Sequence[int], /, *, axis: int
         sizes = as_shape(split_size_or_sections, "split")
         if _sum_of(sizes) != total:
             raise ShapeError(f"split: sizes {sizes} of axis {at} of {tuple(x.shape)} do not add up to {total}")
-    parts, start = [], 0
-    for n in sizes:
-        parts.append(_part(x, at, start, n))
-        start = start + n
-    return tuple(parts)
+    return tuple(_part(x, at, _sum_of(sizes[:i]), n) for i, n in enumerate(sizes))
 
 
 def _sum_of(sizes: Shape) -> Dim:
@@ -518,8 +515,8 @@ def chunk(x: Array, chunks: int, /, *, axis: int = 0) -> tuple[Array, ...]:
     at = normalize_axis(axis, len(x.shape), "chunk")
     if chunks <= 0:
         raise ShapeError(f"chunk: {chunks} parts")
-    size = x.shape[at]
-    return split(x, max(1, -(-size // chunks) if not isinstance(size, SymDim) else size // chunks), axis=at)
+    size = int(x.shape[at])
+    return split(x, max(1, -(-size // chunks)), axis=at)
 
 
 # --- triangles --------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import CaptureError, IndexError_, WeftError, user_line
-from ..core.shapes import is_static
+from ..core.shapes import strides_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Value, inline
+from ..graph.protocol import Layout, View
 from ..graph.simplify import eliminate_dead, simplify
 from ..ops.op import Trace, state
 from ..runtime.llvm import host_target
@@ -33,14 +34,33 @@ def wrap(value: Value) -> Tensor:
 class GraphCall:
     """A graph as a function on tensors."""
 
-    __slots__ = ("_backwards", "executables", "graph", "name", "out_specs")
+    __slots__ = ("backwards", "executables", "graph", "name", "out_specs", "pairs")
 
     def __init__(self, graph: Graph):
         self.graph = simplify(graph)
         self.name = graph.name
         self.out_specs = tuple(spec_of(v.dtype, v.shape) for v in graph.outputs)
         self.executables: dict[tuple[Any, ...], Executable] = {}
-        self._backwards: dict[tuple[bool, ...], Backward] = {}
+        self.backwards: dict[tuple[bool, ...], Backward] = {}
+        self.pairs: list[Backward | None] = [None] * 4  # for two operands: by which of them want a gradient
+
+    def view_of(self, specs: Sequence[Spec]) -> tuple[Spec, int] | None:
+        """When the graph only looks at its one input in another way: (spec of the result, byte offset)."""
+        if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
+            return None
+        layout = Layout(specs[0].shape, 0, specs[0].strides)
+        for node in self.graph.nodes:
+            if not isinstance(node.op.lower, View) or 0 in node.output.shape:
+                return None
+            moved = node.op.lower.layout(node.params, layout)
+            if moved is None:
+                return None
+            layout = moved
+        if any(s < 0 for s in layout.strides):
+            return None  # kernels and NumPy take windows that begin at the first element
+        dtype = self.graph.outputs[0].dtype
+        strides = strides_of(layout.shape) if layout.is_contiguous else layout.strides
+        return spec_of(dtype, layout.shape, strides), layout.offset * dtype.itemsize
 
     def executable(self, specs: Sequence[Spec]) -> Executable:
         """The executable for operands with these strides."""
@@ -95,9 +115,9 @@ class GraphCall:
 
     def backward(self, wanted: tuple[bool, ...]) -> Backward:
         """The gradient with respect to the inputs that are wanted."""
-        found = self._backwards.get(wanted)
+        found = self.backwards.get(wanted)
         if found is None:
-            found = self._backwards[wanted] = Backward(self, wanted)
+            found = self.backwards[wanted] = Backward(self, wanted)
         return found
 
 
@@ -147,7 +167,7 @@ class Backward:
     finds the values of the forward pass.
     """
 
-    __slots__ = ("call", "needs_inputs", "needs_outputs")
+    __slots__ = ("call", "needs_inputs", "needs_outputs", "needs_values")
 
     def __init__(self, forward: GraphCall, wanted: tuple[bool, ...]):
         graph = forward.graph
@@ -165,6 +185,7 @@ class Backward:
         used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
         self.needs_inputs = tuple(i for i, v in enumerate(inputs) if v in used)
         self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
+        self.needs_values = bool(self.needs_inputs or self.needs_outputs)
         kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
         self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)))
 
@@ -214,8 +235,3 @@ def _zeros(trace: Trace, value: Value) -> Value:
 
     return value_of(zeros(value.shape, dtype=value.dtype), trace)
 
-
-def require_static(spec: Spec, what: str) -> None:
-    """Raise unless every size is a number."""
-    if not is_static(spec.shape):
-        raise CaptureError(f"{what}: the shape {spec.shape} is symbolic")

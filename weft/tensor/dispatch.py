@@ -6,6 +6,7 @@ the function; later ones look the plan up and run its native call.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..core import dtypes as dt
@@ -13,49 +14,58 @@ from ..core.errors import DTypeError, WeftError
 from ..graph.ir import Value
 from ..ops import op
 from ..ops.op import Composite, state, trace_function
+from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
 from .calls import GraphCall, traced_error, value_of, wrap
 from .spec import Spec
 from .tensor import Tensor, make
 
-__all__ = ["Plan", "call", "is_array"]
+__all__ = ["SCALARS", "Plan", "call", "is_array"]
 
 _SCALARS = (bool, int, float)
+_INTS = {int}
 
 
 class Plan:
     """What a signature leads to: the graph's call, the bound native call, and the spec of a single output."""
 
-    __slots__ = ("call", "run", "several", "single", "spec")
+    __slots__ = ("call", "offset", "run", "several", "single", "spec")
 
     def __init__(self, call_: GraphCall, several: bool):
         self.call = call_
         self.several = several
         self.run: Any = None
         self.single = False
+        self.offset = 0
         self.spec: Spec = call_.out_specs[0] if call_.out_specs else None  # type: ignore[assignment]
 
     def bind(self, specs: list[Spec]) -> None:
-        """Compile for these operands."""
+        """Compile for these operands; a view of the operand needs no code."""
+        view = None if self.several else self.call.view_of(specs)
+        if view is not None:
+            self.spec, self.offset = view
+            self.single, self.run = True, _same if self.offset == 0 else self._window
+            return
         exe = self.call.executable(specs)
         self.single = not self.several and exe.results == [("output", 0)]
         self.run = exe.program.call
 
+    def _window(self, storage: Any) -> Any:
+        return storages.view(storage, self.offset, storage.nbytes - self.offset)
+
+
+def _same(storage: Any) -> Any:
+    return storage
+
 
 class _Slot:
-    """Stands for the n-th tensor in a call's static arguments."""
+    """Stands for the n-th tensor in a call's static arguments; there is one object for each n."""
 
     __slots__ = ("number",)
 
     def __init__(self, number: int):
         self.number = number
-
-    def __hash__(self) -> int:
-        return 7919 + self.number
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Slot) and other.number == self.number
 
 
 _SLOTS = tuple(_Slot(i) for i in range(256))
@@ -67,16 +77,27 @@ def is_array(value: Any) -> bool:
     return module.startswith("numpy") and hasattr(value, "__array__") and not isinstance(value, type)
 
 
+def is_scalar(value: Any) -> bool:
+    """A NumPy number (``np.int64(3)``): a Python number, such as a size, that has been through NumPy."""
+    return type(value).__module__ == "numpy" and not hasattr(value, "__setitem__") and hasattr(value, "item")
+
+
 def _flatten(value: Any, tensors: list[Tensor]) -> Any:
     """``value`` with tensors replaced by slots: hashable, and equal for equal static arguments."""
+    if value is None:
+        return None
     if isinstance(value, Tensor):
         tensors.append(value)
         return _SLOTS[len(tensors) - 1]
+    if value.__class__ is tuple and set(map(type, value)) == _INTS:
+        return value
     if isinstance(value, (tuple, list)):
         return (type(value) is list, *(_flatten(v, tensors) for v in value))
     if isinstance(value, _SCALARS):
         return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
     if is_array(value):
+        if is_scalar(value):
+            return _flatten(value.item(), tensors)
         from .create import asarray
 
         tensors.append(asarray(value))
@@ -89,6 +110,8 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
 def _fill(value: Any, tensors: list[Tensor], numbers: list[int]) -> Any:
     """``value`` with its tensors (in the order of :func:`_flatten`) replaced by ``tensors``."""
     if isinstance(value, Tensor) or (not isinstance(value, (tuple, list, dict, *_SCALARS)) and is_array(value)):
+        if is_scalar(value):
+            return value.item()
         numbers[0] += 1
         return tensors[numbers[0] - 1]
     if isinstance(value, (tuple, list)):
@@ -142,6 +165,16 @@ def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], t
 
 def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a public function: eagerly, or into the capture that is going on."""
+    if not kwargs and args and isinstance(args[-1], Tensor) and state.trace is None:
+        try:
+            key = tuple([a._spec for a in args])
+            plan = function.quick.get(key)
+            if plan is not None:
+                return run_single(plan, args)
+        except AttributeError:
+            key = None
+    else:
+        key = None
     plan, tensors = plan_of(function, args, kwargs)
     if state.trace is not None:
         outputs = plan.call(tensors)
@@ -151,10 +184,12 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if not plan.single:
         outputs = plan.call(tensors)
         return outputs if plan.several else outputs[0]
+    if key is not None:
+        function.quick[key] = plan
     return run_single(plan, tensors)
 
 
-def run_single(plan: Plan, tensors: list[Tensor]) -> Tensor:
+def run_single(plan: Plan, tensors: Sequence[Tensor]) -> Tensor:
     """The quick way: one output, made by the plan's native call."""
     try:
         output = make(plan.run(*[t._storage for t in tensors]), plan.spec, None, 0)
@@ -162,15 +197,15 @@ def run_single(plan: Plan, tensors: list[Tensor]) -> Tensor:
         raise plan.call.status_error(tensors) from None
     except TypeError:
         raise traced_error(tensors) from None
-    if tape.recording.enabled:
-        for t in tensors:
-            if t._node is not None:
+    for t in tensors:
+        if t._node is not None:
+            if tape.recording.enabled:
                 tape.record(plan.call, tensors, (output,))
-                break
+            break
     return output
 
 
-_scalars: dict[tuple[Any, ...], Tensor] = {}
+SCALARS: dict[tuple[Any, ...], Tensor] = {}  # Python numbers as tensors of rank 0
 
 
 def scalar_like(value: Any, other: Spec) -> Tensor:
@@ -179,14 +214,15 @@ def scalar_like(value: Any, other: Spec) -> Tensor:
     Raises:
         DTypeError: an integer does not fit the tensor's integer dtype.
     """
-    key = (type(value), repr(value), other.dtype.code)
-    found = _scalars.get(key)
+    # -0.0 == 0.0: a float zero is looked up by its text.
+    key = (value.__class__, value if value else repr(value), other.dtype)
+    found = SCALARS.get(key)
     if found is None:
         from .create import asarray
 
-        if len(_scalars) > 4096:
-            _scalars.clear()
-        found = _scalars[key] = asarray(value, dtype=scalar_dtype(value, other.dtype))
+        if len(SCALARS) > 4096:
+            SCALARS.clear()
+        found = SCALARS[key] = asarray(value, dtype=scalar_dtype(value, other.dtype))
     return found
 
 

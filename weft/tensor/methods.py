@@ -10,7 +10,7 @@ from ..core.dtypes import as_dtype
 from ..ops import elementwise as e
 from ..ops.op import Composite, state
 from . import tape
-from .dispatch import KernelStatus, is_array, run_single, scalar_dtype, scalar_like
+from .dispatch import SCALARS, KernelStatus, is_array, run_single, scalar_dtype, scalar_like
 from .tensor import Tensor, make
 
 __all__: list[str] = []
@@ -18,12 +18,18 @@ __all__: list[str] = []
 _NUMBERS = (bool, int, float)
 
 
-def _binary(function: Composite, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
+def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
     """An operator's method. The signature of two tensors is looked up here; everything else takes the long way."""
     plans: dict[Any, Any] = {}
-    recording = tape.recording
+    recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, function.name != "pow"
 
     def method(self: Tensor, other: Any) -> Any:
+        kind = other.__class__
+        if (kind is float or kind is int) and keeps_kind:
+            number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
+            if number is None or state.trace is not None:
+                return slow(self, other)
+            other = number
         try:
             plan = plans[self._spec, other._spec]
         except (KeyError, AttributeError):
@@ -33,45 +39,36 @@ def _binary(function: Composite, reflected: bool = False) -> Callable[[Tensor, A
         try:
             output = make(plan.run(self._storage, other._storage), plan.spec, None, 0)
         except (KernelStatus, TypeError):
-            return run_single(plan, [self, other])
-        if recording.enabled and (self._node is not None or other._node is not None):
-            tape.record(plan.call, (self, other), (output,))
+            return run_single(plan, (self, other))
+        if (self._node is not None or other._node is not None) and recording.enabled:
+            record_pair(plan.call, self, other, output)
         return output
 
     def slow(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, Tensor):
-            if isinstance(other, _NUMBERS):
-                if state.trace is None and function.name not in _CHANGES_KIND:
-                    dtype = scalar_dtype(other, self._spec.dtype)
-                    if dtype is self._spec.dtype:
-                        # A tensor of rank 0, not a static argument: other numbers need no plan of their own.
-                        other = scalar_like(other, self._spec)
-                        return method(other, self) if reflected else method(self, other)
-            elif not is_array(other):
-                return NotImplemented
-        a, b = (other, self) if reflected else (self, other)
-        result = function(a, b)
-        if state.trace is None and isinstance(a, Tensor) and isinstance(b, Tensor):
-            plan = function.plans.get((_TWO, a._spec, b._spec))
-            if plan is not None and plan.single and plan.run is not None:
-                plans[a._spec, b._spec] = plan
+        if isinstance(other, _NUMBERS):
+            if state.trace is None and keeps_kind:
+                dtype = self._spec.dtype
+                if scalar_dtype(other, dtype) is dtype:
+                    # A tensor of rank 0, not a static argument: other numbers need no plan of their own.
+                    return method(self, scalar_like(other, self._spec))
+        elif not isinstance(other, Tensor) and not is_array(other):
+            return NotImplemented
+        result = function(self, other)
+        if state.trace is None and isinstance(other, Tensor):
+            plan = function.quick.get((self._spec, other._spec))
+            if plan is not None:
+                plans[self._spec, other._spec] = plan
         return result
 
     method.__name__ = function.name
     return method
 
 
-from .dispatch import _SLOTS  # noqa: E402 - the static part of a call with two tensors
-
-_TWO = (_SLOTS[0], _SLOTS[1])
-_CHANGES_KIND = {"pow"}
-
-
 def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
     forward = _binary(function)
 
     def method(self: Tensor, other: Any) -> Any:
-        if isinstance(other, _NUMBERS) and state.trace is None and function.name not in _CHANGES_KIND:
+        if isinstance(other, _NUMBERS) and state.trace is None and function.name != "pow":
             if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
                 return forward(scalar_like(other, self._spec), self)
         elif not isinstance(other, _NUMBERS) and not is_array(other):

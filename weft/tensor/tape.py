@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AutogradError
+from ..ops.op import hooks, state
 
 if TYPE_CHECKING:
     from .calls import Backward, GraphCall
@@ -82,14 +83,22 @@ class Leaf:
 
 
 class Record:
-    """One call: its gradient graph, the values it needs, and where its operands came from."""
+    """One call: its gradient graph, the values it needs, and where its operands came from.
 
-    __slots__ = ("backward", "name", "out_specs", "parents", "saved", "sequence")
+    ``saved`` holds (storage, spec, node, index) of operands, and of results with OWN for the node: a Record that held
+    its own results would never be freed by reference counting.
+    """
 
-    def __init__(self, backward: Backward, parents: tuple[tuple[Any, int], ...], saved: tuple[Tensor, ...],
-                 out_specs: tuple[Any, ...], name: str):
-        self.backward, self.parents, self.saved, self.out_specs, self.name = backward, parents, saved, out_specs, name
-        self.sequence = next(_sequence)
+    __slots__ = ("backward", "call", "parents", "saved", "sequence")
+
+    backward: Backward
+    call: GraphCall
+    parents: tuple[tuple[Any, int], ...]
+    saved: list[tuple[Any, Any, Any, int]] | None
+    sequence: int
+
+
+_OWN = object()
 
 
 def now() -> int:
@@ -99,46 +108,58 @@ def now() -> int:
 
 def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Put a call on the tape: its floating outputs get a Record as their node."""
-    wanted = tuple(t._node is not None and t._spec.dtype.is_floating for t in tensors)
-    if True not in wanted or not any(o._spec.dtype.is_floating for o in outputs):
-        return
-    gradient = call.backward(wanted)
-    saved = [_alias(tensors[i]) for i in gradient.needs_inputs]
-    parents = tuple((t._node, t._index) for t, w in zip(tensors, wanted, strict=True) if w)
-    made = Record(gradient, parents, (), call.out_specs, call.name)
+    wanted = tuple([t._node is not None for t in tensors])
+    gradient = call.backwards.get(wanted)
+    if gradient is None:
+        if not any(o._spec.dtype.is_floating for o in outputs):
+            return
+        gradient = call.backward(wanted)
+    made = Record()
+    made.backward = gradient
+    made.call = call
+    made.sequence = next(_sequence)
+    made.parents = tuple([(t._node, t._index) for t in tensors if t._node is not None])
+    trace = state.trace
+    if trace is None:
+        saved = [(t._storage, t._spec, t._node, t._index) for t in [tensors[i] for i in gradient.needs_inputs]]
+    else:
+        saved = [(hooks.value_of(t, trace), t._spec, t._node, t._index)
+                 for t in [tensors[i] for i in gradient.needs_inputs]]
+    for i in gradient.needs_outputs:
+        saved.append((outputs[i]._storage, outputs[i]._spec, _OWN, i))
+    made.saved = saved
     for i, output in enumerate(outputs):
         if output._spec.dtype.is_floating:
             output._node, output._index = made, i
-    made.saved = (*saved, *(_plain(outputs[i]) for i in gradient.needs_outputs))
 
 
-def _alias(tensor: Tensor) -> Tensor:
-    """A tensor of the same value and history that later rebinding of ``tensor`` does not touch."""
-    from ..ops.op import state
-    from .calls import value_of
-    from .tensor import make
-
-    storage = tensor._storage if state.trace is None else value_of(tensor, state.trace)
-    return make(storage, tensor._spec, tensor._node, tensor._index)
-
-
-class _Plain:
-    """A result that a Record keeps. It must not keep the Record itself, or neither would ever be freed."""
-
-    __slots__ = ("index", "spec", "storage")
-
-    def __init__(self, storage: Any, spec: Any, index: int):
-        self.storage, self.spec, self.index = storage, spec, index
-
-
-def _plain(tensor: Tensor) -> Any:
-    return _Plain(tensor._storage, tensor._spec, tensor._index)
-
-
-def _restore(saved: Any, made: Record) -> Any:
-    from .tensor import make
-
-    return make(saved.storage, saved.spec, made, saved.index) if isinstance(saved, _Plain) else saved
+def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
+    """:func:`record` for the commonest call, two operands and one result: half the time."""
+    first, second = a._node, b._node
+    gradient = call.pairs[(first is not None) + 2 * (second is not None)]
+    if gradient is None or state.trace is not None:
+        record(call, (a, b), (output,))
+        if output._node is not None:
+            call.pairs[(first is not None) + 2 * (second is not None)] = output._node.backward
+        return
+    made = Record()
+    made.backward = gradient
+    made.call = call
+    made.sequence = next(_sequence)
+    if second is None:
+        made.parents = ((first, a._index),)
+    elif first is None:
+        made.parents = ((second, b._index),)
+    else:
+        made.parents = ((first, a._index), (second, b._index))
+    made.saved = saved = []
+    if gradient.needs_values:
+        for i in gradient.needs_inputs:
+            t = b if i else a
+            saved.append((t._storage, t._spec, t._node, t._index))
+        for i in gradient.needs_outputs:
+            saved.append((output._storage, output._spec, _OWN, i))
+    output._node = made
 
 
 def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retain_graph: bool,
@@ -148,6 +169,8 @@ def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retai
     Gradients are accumulated in the leaves' ``grad``; with ``targets`` (node or (node, index) -> gradient) they are
     put there instead and leaves stay as they are.
     """
+    from .tensor import make
+
     pending: dict[Record, list[Tensor | None]] = {}
     heap: list[tuple[int, Record]] = []
 
@@ -162,7 +185,7 @@ def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retai
             return
         slots = pending.get(node)
         if slots is None:
-            slots = pending[node] = [None] * len(node.out_specs)
+            slots = pending[node] = [None] * len(node.call.out_specs)
             heapq.heappush(heap, (-node.sequence, node))
         before = slots[index]
         slots[index] = cotangent if before is None else before + cotangent
@@ -174,10 +197,12 @@ def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retai
             _, node = heapq.heappop(heap)
             cotangents = pending.pop(node)
             if node.saved is None:
-                raise AutogradError(f"backward a second time through {node.name}: the values it needs were freed by "
+                raise AutogradError(f"backward a second time through {node.call.name}: the values it needs were freed by "
                                     f"the first; use backward(retain_graph=True) there")
-            filled = [_zeros(spec) if c is None else c for c, spec in zip(cotangents, node.out_specs, strict=True)]
-            gradients = node.backward.call([*(_restore(s, node) for s in node.saved), *filled])
+            operands = [make(s, spec, node if n is _OWN else n, i) for s, spec, n, i in node.saved]
+            specs = node.call.out_specs
+            operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
+            gradients = node.backward.call(operands)
             if not retain_graph:
                 node.saved = None
             for (parent, index), gradient in zip(node.parents, gradients, strict=True):
@@ -192,8 +217,6 @@ def _zeros(spec: Any) -> Tensor:
 
 def read_grad(leaf: Leaf) -> Any:
     """The leaf's gradient; inside a capture, by reference."""
-    from ..ops.op import state
-
     if state.trace is not None and state.trace.capture is not None:
         return state.trace.capture.read_grad(leaf)
     return leaf.grad
@@ -201,8 +224,6 @@ def read_grad(leaf: Leaf) -> Any:
 
 def set_grad(leaf: Leaf, gradient: Any) -> None:
     """Replace the leaf's gradient; a capture takes note."""
-    from ..ops.op import state
-
     if state.trace is not None and state.trace.capture is not None:
         state.trace.capture.write_grad(leaf)
     leaf.grad = gradient

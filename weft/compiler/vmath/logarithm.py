@@ -1,7 +1,7 @@
 """log, log2, log10 and log1p.
 
 ``x = 2^e m`` with an integer e and m in [sqrt(1/2), sqrt(2)); ``f = m - 1`` is exact. ``log m = f + c`` with a small
-``c``: for float32 ``c = f^2 (f P(f) - 1/2)``; for float64, with ``s = f / (2 + f)``, ``c = s (f^2/2 + s^2 P(s^2)) -
+``c``: for float32 ``c = f (f^2 P(f) - f/2)``; for float64, with ``s = f / (2 + f)``, ``c = s (f^2/2 + s^2 P(s^2)) -
 f^2/2`` (log m = 2 atanh(s)). Then ``log_b x = e log_b 2 + (f + c) log_b e``, where the constants are pairs of floats
 (the first part of ``log_b 2`` so short that its product with e is exact) and the largest parts are summed with their
 rounding error.
@@ -53,12 +53,11 @@ def split(x: Expr, denormal: bool = True) -> tuple[Expr, Expr, Expr]:
 def curvature(f: Expr) -> Expr:
     """``c`` with log(1 + f) = f + c for f between sqrt(1/2) - 1 and sqrt(2) - 1."""
     fmt = format_of(f)
-    square = f * f
     if fmt.dtype is dt.float32:
-        return square * fma(f, horner(f, c.LOG_F32), fmt.const(-0.5))
+        return f * fma(f, f * horner(f, c.LOG_F32), f * -0.5)
     s = f / (f + 2.0)
     z = s * s
-    half = square * 0.5
+    half = f * f * 0.5
     return fma(s, fma(z, horner(z, c.LOG_F64), half), -half)
 
 

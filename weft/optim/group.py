@@ -1,0 +1,75 @@
+"""Parameter groups: dicts of options, of which the learning rate is also a tensor.
+
+A captured training step reads the learning rate by reference, as it reads parameters: changing it compiles nothing
+and is honoured by the next step. The user sees a float. The other options are Python numbers on which a captured step
+is specialised; reading one during a capture makes a guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.dtypes import float64
+from ..core.errors import StateError
+from ..ops.op import suspended
+from ..tensor import guards
+from ..tensor.create import asarray
+from ..tensor.tensor import Tensor
+
+__all__ = ["ParamGroup"]
+
+_BY_REFERENCE = ("lr",)
+
+
+class ParamGroup(dict[str, Any]):
+    """Options by name; ``tensor(name)`` is the float64 tensor of rank 0 behind one that is held by reference.
+
+    A tensor that is given as learning rate is kept as it is, and read back as a tensor.
+    """
+
+    def __init__(self, options: Mapping[str, Any]):
+        super().__init__()
+        self._tensors: dict[str, Tensor] = {}
+        self.update(options)
+
+    def __getitem__(self, name: str) -> Any:
+        return guards.read(self, name, super().__getitem__(name))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The option, or ``default``."""
+        if name not in self:
+            return default
+        return self[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        guards.bump()
+        if name not in _BY_REFERENCE:
+            return
+        if isinstance(value, Tensor):
+            if value.ndim:
+                raise StateError(f"{name} is a tensor of shape {value.shape}; it must have rank 0")
+            self._tensors[name] = value
+            return
+        held = self._tensors.get(name)
+        if held is None or held.requires_grad or held.dtype is not float64:
+            with suspended():  # it must outlive a capture that is going on
+                self._tensors[name] = asarray(float(value), dtype=float64)
+        else:
+            held.assign(asarray(float(value), dtype=float64))
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The option, set to ``default`` if it was not there."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def update(self, *args: Any, **options: Any) -> None:
+        """Set several options."""
+        for name, value in dict(*args, **options).items():
+            self[name] = value
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor behind ``lr``."""
+        return self._tensors[name]

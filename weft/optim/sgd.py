@@ -1,0 +1,117 @@
+"""Stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..ops.creation import full, zeros
+from ..ops.elementwise import cast, where
+from ..ops.op import Array, composite
+from ..tensor.tensor import Tensor
+from .group import ParamGroup
+from .optimizer import Optimizer, Parameters, State, require
+
+__all__ = ["SGD"]
+
+
+def wide(dtype: DType) -> DType:
+    """The dtype in which parameters of ``dtype`` are updated: float64 for float64, else float32."""
+    return dt.float64 if dtype is dt.float64 else dt.float32
+
+
+class SGD(Optimizer):
+    """``p -= lr * g``, with ``g`` the gradient, weight decay added, or its running sum under momentum::
+
+        g = grad + weight_decay * p
+        v = momentum * v + (1 - dampening) * g          (at first v = g)
+        p = p - lr * (g + momentum * v if nesterov else v)
+
+    Args:
+        params: see :class:`Optimizer`.
+        lr: a float, or a tensor of rank 0 that is read by reference.
+        momentum, dampening, weight_decay: floats.
+        nesterov: needs momentum and no dampening.
+        maximize: go up instead of down.
+
+    Reference:
+        Sutskever et al., On the Importance of Initialization and Momentum in Deep Learning, 2013.
+
+    Example:
+        >>> w = wf.tensor([1.0], requires_grad=True)
+        >>> (w * w).sum().backward()
+        >>> wf.optim.SGD([w], lr=0.25).step()
+        >>> w.tolist()
+        [0.5]
+    """
+
+    def __init__(self, params: Parameters, lr: float | Tensor = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening,
+                                  "weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize})
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        for name in ("lr", "momentum", "weight_decay"):
+            value = options[name]
+            require(isinstance(value, Tensor) or value >= 0.0, self, name, value, "0 or more")
+        if options["nesterov"]:
+            plain = options["momentum"] > 0.0 and options["dampening"] == 0.0
+            require(plain, self, "nesterov", True, "False without momentum or with dampening")
+
+    def _initial_state(self, p: Tensor, group: ParamGroup) -> State:
+        if not group["momentum"]:
+            return {}
+        state = {"momentum_buffer": zeros(p.shape, dtype=p.dtype)}
+        if group["dampening"]:
+            state["step"] = full((), 0, dtype=dt.int64)  # the first gradient is not dampened
+        return state
+
+    def _missing_state(self, name: str, fresh: Tensor) -> Tensor:
+        return full((), 1, dtype=dt.int64) if name == "step" else fresh  # PyTorch saves none: it has begun
+
+    def _update(self, p: Tensor, grad: Tensor, state: State, group: ParamGroup) -> tuple[Tensor, State]:
+        lr, decay, maximize = group.tensor("lr"), group["weight_decay"], group["maximize"]
+        momentum, dampening = group["momentum"], group["dampening"]
+        if not momentum:
+            return sgd(p, grad, lr, decay, maximize), {}
+        held = state["momentum_buffer"]
+        if not dampening:
+            value, held = sgd_momentum(p, grad, held, lr, momentum, decay, group["nesterov"], maximize)
+            return value, {"momentum_buffer": held}
+        value, held, step = sgd_dampened(p, grad, held, state["step"], lr, momentum, dampening, decay, maximize)
+        return value, {"momentum_buffer": held, "step": step}
+
+
+def _descent(p: Array, grad: Array, weight_decay: float, maximize: bool) -> tuple[Array, Array]:
+    """Parameter and gradient in the dtype of the update, the gradient with weight decay."""
+    value, g = cast(p, wide(p.dtype)), cast(grad, wide(p.dtype))
+    g = -g if maximize else g
+    return value, g + weight_decay * value if weight_decay else g
+
+
+@composite
+def sgd(p: Array, grad: Array, lr: Array, weight_decay: float, maximize: bool) -> Array:
+    """The new parameter."""
+    value, g = _descent(p, grad, weight_decay, maximize)
+    return cast(value - cast(lr, value.dtype) * g, p.dtype)
+
+
+@composite
+def sgd_momentum(p: Array, grad: Array, held: Array, lr: Array, momentum: float, weight_decay: float, nesterov: bool,
+                 maximize: bool) -> tuple[Array, Array]:
+    """The new parameter and momentum buffer."""
+    value, g = _descent(p, grad, weight_decay, maximize)
+    v = momentum * cast(held, value.dtype) + g
+    direction = g + momentum * v if nesterov else v
+    return cast(value - cast(lr, value.dtype) * direction, p.dtype), cast(v, held.dtype)
+
+
+@composite
+def sgd_dampened(p: Array, grad: Array, held: Array, step: Array, lr: Array, momentum: float, dampening: float,
+                 weight_decay: float, maximize: bool) -> tuple[Array, Array, Array]:
+    """The new parameter, momentum buffer and number of steps."""
+    value, g = _descent(p, grad, weight_decay, maximize)
+    v = where(step == 0, g, momentum * cast(held, value.dtype) + (1.0 - dampening) * g)
+    return cast(value - cast(lr, value.dtype) * v, p.dtype), cast(v, held.dtype), step + 1
