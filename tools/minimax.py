@@ -142,6 +142,23 @@ CONSTANTS = {
 }
 
 
+def quarter_turns() -> list[str]:
+    """Lines of QUARTER_TURNS: how float32 arguments of sin and cos are reduced; see trigonometric.py.
+
+    Each row: numbers below ``limit`` are multiplied by ``scale = 2^-s`` (which leaves integers, but for the first row)
+    and by 2^s 2/pi mod 4, in two parts.
+    """
+    lines = []
+    for limit, s in ((50, 0), (77, 27), (104, 54), (128, 81)):
+        mp.dps = 100
+        value = mp.ldexp(2 / mp.pi, s)
+        value -= 4 * mp.floor(value / 4 + mpf("0.5"))
+        first, rest = (literal(p, "f64") for p in pieces(value, "f64", 0, 2))
+        mp.dps = 60
+        lines.append(f"    ({2.0**limit!r}, {2.0**-s!r}, {first}, {rest}),")
+    return lines
+
+
 # --- the fits ---------------------------------------------------------------------------------------------------
 
 LN2 = mp.log(2)
@@ -177,7 +194,7 @@ def logarithms() -> Iterable[Fit]:
 def trigonometrics() -> Iterable[Fit]:
     """sin and cos of quarter turns (for float32, in float64), and of radians."""
     quarter = mp.pi / 2
-    wide = (mpf("1e-9"), mpf("0.5626") ** 2)
+    wide = (mpf("1e-9"), mpf("0.626") ** 2)
     yield Fit("SIN_QUARTER", "sin(pi/2 r) = r P(r^2), x = r^2", lambda x: mp.sin(quarter * mp.sqrt(x)) / mp.sqrt(x), wide,
               5, "f64")
     yield Fit("COS_QUARTER", "cos(pi/2 r) = P(r^2), x = r^2", lambda x: mp.cos(quarter * mp.sqrt(x)), wide, 6, "f64",
@@ -205,8 +222,8 @@ def errors() -> Iterable[Fit]:
     """erf near 0 and away from it."""
     yield Fit("ERF_F32", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
               (mpf("1e-9"), mpf("0.9") ** 2), 7, "f32", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
-    yield Fit("ERFC_LOG_F32", "erfc(x) = 2^P(x), error times erfc(x)", lambda x: mp.log(mp.erfc(x), 2),
-              (mpf("0.9"), mpf("3.95")), 8, "f32", lambda x: mp.erfc(x) * LN2)
+    yield Fit("ERFC_LOG_F32", "erfc(1 + x) = 2^P(x), error times erfc", lambda x: mp.log(mp.erfc(1 + x), 2),
+              (mpf("-0.1"), mpf("2.95")), 8, "f32", lambda x: mp.erfc(1 + x) * LN2)
 
 
 FAMILIES: dict[str, Callable[[], Iterable[Fit]]] = {
@@ -251,6 +268,8 @@ def main(names: Sequence[str]) -> None:
         parts = [[literal(p, d) for p in pieces(value, d, b, 2)] for d, b in zip(("f32", "f64"), first)]
         out.append(f"{name} = ({', '.join(f'({a}, {b})' for a, b in parts)})")
     out.append("")
+    out += ["# 2/pi for float32 arguments: (limit of |x|, scale, 2/pi / scale mod 4 in two parts)", "QUARTER_TURNS = ("]
+    out += [*quarter_turns(), ")", ""]
     for family in names or FAMILIES:
         out.append(f"# --- {family} ---")
         for task in FAMILIES[family]():

@@ -377,22 +377,39 @@ class Cluster:
 
 
 def cluster(roots: Sequence[Root]) -> list[Cluster]:
-    """Clusters in execution order. A root joins the latest cluster it can; otherwise it begins one."""
+    """Clusters in execution order. A root joins the latest cluster it can; otherwise it begins one.
+
+    A root may join a cluster that comes before one it depends on, as long as that one does not depend on the cluster
+    in turn: the order is settled at the end.
+    """
     clusters: list[Cluster] = []
+    before: list[set[int]] = []  # for each cluster, all that must run before it
     home: dict[Value, int] = {}
     for root in roots:
         needs = {home[v] for v, _ in root.reads if v in home}
-        earliest = max(needs, default=-1)
         place = None
-        for at in range(len(clusters) - 1, max(earliest, 0) - 1, -1):
-            if _join(clusters[at], root, at in needs):
+        for at in range(len(clusters) - 1, -1, -1):
+            if not any(at in before[n] for n in needs) and _join(clusters[at], root, at in needs):
                 place = at
                 break
         if place is None:
             clusters.append(_begin(root))
+            before.append(set())
             place = len(clusters) - 1
         home[root.value] = place
-    return clusters
+        added = {place} if place in needs else set()
+        needs -= added
+        earlier = needs.union(*(before[n] for n in needs)) - before[place]
+        if earlier:
+            for at, others in enumerate(before):
+                if at == place or place in others:
+                    others |= earlier
+    order: list[int] = []
+    for at in range(len(clusters)):
+        order += [n for n in sorted(before[at], key=lambda n: (len(before[n]), n)) if n not in order]
+        if at not in order:
+            order.append(at)
+    return [clusters[at] for at in order]
 
 
 def _axes_of(root: Root) -> tuple[int, int]:

@@ -1,0 +1,327 @@
+"""Indexing: every key that NumPy takes reads and writes what NumPy does; gradients; nothing outside the buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from op_cases import ALL, FLOATS, check_gradient, same_bits, seeds, values
+
+import weft as wf
+from weft.core.errors import AxisError, IndexError_
+
+some = settings(max_examples=80)
+few = settings(max_examples=30)
+dtypes = st.sampled_from(ALL)
+shapes = st.lists(st.sampled_from((1, 2, 3, 5, 18)), max_size=4).map(tuple)
+
+
+@st.composite
+def keys(draw: Any, shape: tuple[int, ...], masks: bool = True) -> Any:
+    """A key for a tensor of ``shape``: as many entries of each kind as fit."""
+    common = draw(st.lists(st.integers(1, 3), max_size=2).map(tuple))
+    entries: list[Any] = []
+    axis = 0
+    dots = draw(st.booleans())
+    while axis < len(shape):
+        kind = draw(st.sampled_from(("int", "slice", "array", "list", "mask", "none", "dots", "stop")))
+        size = shape[axis]
+        bound = st.one_of(st.none(), st.integers(-size - 2, size + 2))
+        if kind == "none":
+            entries.append(None)
+            continue
+        if kind == "stop":
+            break
+        if kind == "dots":
+            if not dots:
+                continue
+            dots = False
+            entries.append(Ellipsis)
+            axis += draw(st.integers(0, len(shape) - axis))
+            continue
+        if kind == "mask":
+            span = draw(st.integers(1, len(shape) - axis))
+            if not masks or common:
+                continue
+            wanted = np.random.default_rng(draw(seeds)).integers(0, 2, shape[axis : axis + span]).astype(bool)
+            if any(isinstance(e, np.ndarray) for e in entries):
+                continue
+            entries.append(wanted)
+            axis += span
+            continue
+        if kind == "int":
+            entries.append(draw(st.integers(-size, size - 1)))
+        elif kind == "slice":
+            step = draw(st.one_of(st.none(), st.integers(-3, 3).filter(bool)))
+            entries.append(slice(draw(bound), draw(bound), step))
+        elif any(isinstance(e, np.ndarray) and e.dtype == bool for e in entries):
+            continue
+        else:
+            own = tuple(1 if draw(st.integers(0, 4)) == 0 else n for n in common)
+            index = np.random.default_rng(draw(seeds)).integers(-size, size, own)
+            entries.append(index.tolist() if kind == "list" and index.ndim else index)
+        axis += 1
+    return tuple(entries) if len(entries) != 1 or draw(st.booleans()) else entries[0]
+
+
+def as_weft(key: Any) -> Any:
+    """The key with NumPy arrays as tensors."""
+    if isinstance(key, tuple):
+        return tuple(map(as_weft, key))
+    return wf.asarray(key) if isinstance(key, np.ndarray) else key
+
+
+@some
+@given(data=st.data(), dtype=dtypes, shape=shapes, seed=seeds)
+def test_getitem(data: Any, dtype: str, shape: Any, seed: int) -> None:
+    x = values(dtype, shape, seed)
+    key = data.draw(keys(shape))
+    same_bits(wf.asarray(x)[as_weft(key)], x[key])
+    same_bits(wf.asarray(x)[key], x[key])
+
+
+@some
+@given(data=st.data(), dtype=dtypes, shape=shapes, seed=seeds, spread=st.booleans())
+def test_setitem(data: Any, dtype: str, shape: Any, seed: int, spread: bool) -> None:
+    x = values(dtype, shape, seed)
+    key = data.draw(keys(shape))
+    place = x[key].shape
+    value = values(dtype, tuple(1 if spread and n % 2 else n for n in place)[spread and len(place) > 1 :], seed + 1)
+    expected = x.copy()
+    expected[key] = value
+    actual = wf.asarray(x)
+    before = actual[...]
+    actual[as_weft(key)] = wf.asarray(value)
+    same_bits(actual, expected)
+    same_bits(before, x)
+    actual, expected = wf.asarray(x), x.copy()
+    expected[key] = 1
+    actual[key] = 1
+    same_bits(actual, expected)
+
+
+@few
+@given(data=st.data(), shape=shapes, seed=seeds)
+def test_compiled_equals_eager_in_bits(data: Any, shape: Any, seed: int) -> None:
+    x = wf.asarray(values("float32", shape, seed))
+    key = as_weft(data.draw(keys(shape, masks=False)))
+
+    def read_and_write(x: Any) -> Any:
+        part = x[key]
+        x = x + 0.0
+        x[key] = part * 2.0
+        return part, x
+
+    for actual, expected in zip(wf.compile(read_and_write)(x), read_and_write(x)):
+        same_bits(actual, expected.numpy())
+
+
+def test_bools_as_keys() -> None:
+    x = np.arange(6).reshape(2, 3)
+    for key in (True, False, (True, 1), (slice(None), True), np.asarray(True)):
+        same_bits(wf.asarray(x)[key], x[key])
+
+
+def test_numpy_numbers_as_keys() -> None:
+    x = np.arange(6).reshape(2, 3)
+    for key in (np.int8(1), (np.int64(0), np.uint8(2)), np.asarray(1), [], [[0, 1], [1, 0]]):
+        same_bits(wf.asarray(x)[key], x[key])
+
+
+@few
+@given(data=st.data(), dtype=dtypes, shape=shapes.filter(len), seed=seeds)
+def test_take(data: Any, dtype: str, shape: Any, seed: int) -> None:
+    x = values(dtype, shape, seed)
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    count = data.draw(st.sampled_from(((), (1,), (0,), (20,), (2, 3))))
+    kind = data.draw(st.sampled_from(("int8", "uint8", "int32", "int64", "uint64")))
+    low = 0 if kind.startswith("u") else -shape[axis]
+    index = np.random.default_rng(seed).integers(low, shape[axis], count).astype(kind)
+    same_bits(wf.take(wf.asarray(x), wf.asarray(index), axis=axis), np.take(x, index.astype(np.int64), axis))
+    flat = np.random.default_rng(seed).integers(-x.size, x.size, count)
+    same_bits(wf.take(wf.asarray(x), wf.asarray(flat)), np.take(x, flat))
+
+
+@few
+@given(data=st.data(), dtype=dtypes, shape=shapes.filter(len), seed=seeds)
+def test_take_along_axis(data: Any, dtype: str, shape: Any, seed: int) -> None:
+    x = values(dtype, shape, seed)
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    own = list(shape)
+    own[axis] = data.draw(st.sampled_from((1, 2, 20)))
+    index = np.random.default_rng(seed).integers(-shape[axis], shape[axis], own)
+    same_bits(wf.take_along_axis(wf.asarray(x), wf.asarray(index), axis=axis), np.take_along_axis(x, index, axis))
+
+
+@few
+@given(data=st.data(), dtype=st.sampled_from([d for d in ALL if d != "bool"]), shape=shapes.filter(len), seed=seeds)
+def test_scatter_add(data: Any, dtype: str, shape: Any, seed: int) -> None:
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    index = np.random.default_rng(seed).integers(-shape[axis], shape[axis], data.draw(st.sampled_from((1, 7, 40))))
+    x = values(dtype, shape, seed)
+    updates = values(dtype, (*shape[:axis], index.size, *shape[axis + 1 :]), seed + 1)
+    # The order of additions is the indices'; 16-bit floats are summed in float32.
+    wide = np.dtype(np.float32) if dtype in ("float16", "bfloat16") else x.dtype
+    expected = np.moveaxis(x.astype(wide), axis, 0).copy()
+    np.add.at(expected, index, np.moveaxis(updates.astype(wide), axis, 0))
+    expected = np.moveaxis(expected, 0, axis).astype(x.dtype)
+    arguments = wf.asarray(x), wf.asarray(index), wf.asarray(updates)
+    same_bits(wf.scatter_add(*arguments, axis=axis), expected)
+    same_bits(wf.index_add(arguments[0], axis, *arguments[1:]), expected)
+
+
+@few
+@given(dtype=dtypes, shape=shapes.filter(len), seed=seeds)
+def test_nonzero(dtype: str, shape: Any, seed: int) -> None:
+    x = values(dtype, shape, seed) * np.random.default_rng(seed).integers(0, 2, shape).astype(bool)
+    for actual, expected in zip(wf.nonzero(wf.asarray(x)), np.nonzero(x), strict=True):
+        same_bits(actual, expected)
+
+
+# --- gradients --------------------------------------------------------------------------------------------------
+
+X = np.random.default_rng(0).uniform(-1, 1, (3, 4))
+
+
+def index(*numbers: Any) -> Any:
+    return wf.asarray(np.asarray(numbers))
+
+
+def written(x: Any, key: Any, value: Any) -> Any:
+    copied = x * 1.0
+    copied[key] = value
+    return copied
+
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda x: x[-1],
+    "slices": lambda x: x[::-1, 1::2],
+    "arrays": lambda x: x[[0, 2, 0], [1, 1, 1]],
+    "array and slice": lambda x: x[::-2, [0, 0, 3]],
+    "mask": lambda x: x[X > 0],
+    "take twice the same": lambda x: wf.take(x, index(1, 1, -1), axis=1),
+    "one of each row": lambda x: wf.take_along_axis(x, index([1], [-1], [0]), axis=1),
+    "one of each column": lambda x: wf.take_along_axis(x, index([1, 0, 2, -1]), axis=0),
+    "several of each row": lambda x: wf.take_along_axis(x, index([1, 1], [-1, 3], [0, 2]), axis=1),
+    "write a slice of x": lambda x: written(x, (slice(None), 1), 2.0),
+    "write x into a slice": lambda x: written(wf.zeros((3, 8), dtype=wf.float64), (slice(None, None, -1),
+                                                                                slice(None, None, 2)), x),
+    "write rows of x": lambda x: written(x, [0, 0], 5.0),
+    "write x, one row over another": lambda x: written(wf.zeros((5, 4), dtype=wf.float64), [1, 3, 1], x),
+    "write under a mask": lambda x: written(x, X > 0, x[0, 0]),
+    "write some under a mask": lambda x: written(x, X > 0, x[X > 0][::-1]),
+    "add x": lambda x: wf.scatter_add(wf.ones((2, 4), dtype=wf.float64), index(1, 0, 1), x),
+    "add to x": lambda x: wf.scatter_add(x, index(1, 0, 1), wf.ones((3, 4), dtype=wf.float64)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_gradients(name: str) -> None:
+    check_gradient(FUNCTIONS[name], X)
+    check_gradient(wf.grad(lambda x: wf.sum(FUNCTIONS[name](x) ** 3)), X)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_gradient_of_one_of_each_row_is_that_of_a_gather_in_bits(dtype: str) -> None:
+    x = wf.asarray(values(dtype, (50, 10), 0))
+    label = np.random.default_rng(1).integers(-10, 10, 50)
+    weight = wf.asarray(values(dtype, (50,), 1))
+    fused = wf.grad(lambda x: wf.sum(wf.take_along_axis(x, wf.asarray(label[:, None]), axis=1)[:, 0] * weight))(x)
+    general = wf.grad(lambda x: wf.sum(x[np.arange(50), label] * weight))(x)
+    same_bits(fused, general.numpy())
+
+
+def test_gradient_of_repeated_rows_is_rounded_once() -> None:
+    x = wf.zeros((2,), dtype=wf.bfloat16)
+    gradient = wf.grad(lambda x: wf.sum(wf.astype(x[np.zeros(1001, np.int64)], wf.float32)))(x)
+    same_bits(gradient, np.asarray([1001, 0]).astype(wf.bfloat16.numpy))
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+A = wf.asarray(np.arange(6).reshape(2, 3))
+
+
+def assign(key: Any, value: Any) -> Any:
+    copied = A[...]
+    copied[key] = value
+    return copied
+
+
+BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: A[2], IndexError_, "index 2 is out of range for axis 0 of size 2"),
+    (lambda: A[0, -4], IndexError_, "index -4 is out of range for axis 1 of size 3"),
+    (lambda: A[0, 0, 0], IndexError_, r"3 indices for a tensor of shape \(2, 3\), which has 2 axes"),
+    (lambda: wf.asarray(1)[0], IndexError_, r"1 indices for a tensor of shape \(\)"),
+    (lambda: A[..., ...], IndexError_, "only one Ellipsis"),
+    (lambda: A[::0], IndexError_, "a slice has no step of 0"),
+    (lambda: A[1.5:], IndexError_, "the bounds of a slice are integers or None"),
+    (lambda: A[1.0], wf.DTypeError, "1.0 is not an index"),
+    (lambda: A["a"], wf.DTypeError, "'a' is not an index"),
+    (lambda: A[wf.asarray([0.5])], wf.DTypeError, "an index of dtype float32; indices are integers or bools"),
+    (lambda: A[np.zeros((2, 2), bool)], IndexError_, r"a mask of shape \(2, 2\) for axes of sizes \(2, 3\)"),
+    (lambda: A[[0, 1], [0, 1, 2]], wf.ShapeError, "getitem: shapes .* do not broadcast"),
+    (lambda: wf.take(A, wf.asarray([1.0]), axis=0), wf.DTypeError, "take: indices are integers, not float32"),
+    (lambda: wf.take(A, wf.asarray([0]), axis=2), AxisError, "take: axis 2 is out of range"),
+    (lambda: wf.take_along_axis(A, wf.asarray([0]), axis=0), wf.ShapeError, "take_along_axis: .* the ranks differ"),
+    (lambda: wf.take_along_axis(A, wf.asarray([[0]] * 3), axis=1), wf.ShapeError, "take_along_axis: "),
+    (lambda: wf.scatter_add(A, wf.asarray([0]), wf.zeros((2, 2), dtype=wf.int64)), wf.ShapeError, "broadcast_to: "),
+    (lambda: wf.scatter_add(A, wf.asarray([0]), wf.zeros(3)), wf.DTypeError,
+     "scatter_add: float32 values into a tensor of int64; cast them first"),
+    (lambda: assign(0, wf.zeros(3)), wf.DTypeError, "setitem: float32 values into a tensor of int64"),
+    (lambda: assign(0, 1.5), wf.DTypeError, "setitem: 1.5 into a tensor of int64; cast the tensor first"),
+    (lambda: assign(0, [1, 2]), wf.ShapeError, r"setitem: a value of shape \(2,\) for a place of shape \(3,\)"),
+    (lambda: assign([0, 1], [[1], [2], [3]]), wf.ShapeError, "setitem: a value of shape .* for a place of shape"),
+    (lambda: assign(5, 1), IndexError_, "index 5 is out of range for axis 0 of size 2"),
+    (lambda: assign(np.zeros(3, bool), 1), IndexError_, r"a mask of shape \(3,\)"),
+    (lambda: wf.nonzero(wf.asarray(1)), wf.ShapeError, "nonzero: a tensor of rank 0"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_messages(case: int) -> None:
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert "test_indexing.py" in str(caught.value)
+
+
+FAR: list[Callable[[Any, Any], Any]] = [
+    lambda x, i: x[i],
+    lambda x, i: wf.take(x, i, axis=0),
+    lambda x, i: wf.take_along_axis(x, i[:, None], axis=0),
+    lambda x, i: wf.scatter_add(x, i, wf.ones((1, 3), dtype=wf.int64)),
+    lambda x, i: written(wf.astype(x, wf.float32), i, 1.0),
+]
+
+
+@pytest.mark.parametrize("function", FAR)
+@pytest.mark.parametrize("far", [2, -3, 2**62, -(2**62)])
+def test_out_of_range_in_tensors(function: Callable[[Any, Any], Any], far: int) -> None:
+    index = wf.asarray([far])
+    with pytest.raises(IndexError_, match=f"index {far} is out of range for axis 0 of size 2"):
+        function(A, index)
+    with pytest.raises(IndexError_, match="out of range"):
+        wf.compile(function)(A, index)
+
+
+MASKED: list[Callable[[Any], Any]] = [lambda x: x[x > 1], lambda x: wf.nonzero(x), lambda x: x[A > 1]]
+
+
+@pytest.mark.parametrize("function", MASKED)
+def test_shapes_that_depend_on_values_are_not_captured(function: Callable[[Any], Any]) -> None:
+    with pytest.raises(wf.CaptureError, match="the shape of the result depends on the values"):
+        wf.compile(function)(A)
+
+
+def test_masks_of_the_whole_shape_are_written_in_captures() -> None:
+    def clipped(x: Any) -> Any:
+        x = x + 0
+        x[x > 2] = 2
+        return x
+
+    same_bits(wf.compile(clipped)(A), np.minimum(A.numpy(), 2))
