@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .core.config import configure
 from .core.dtypes import (
     DType,
     bfloat16,
@@ -158,8 +157,9 @@ from .ops.shape import (
     unstack,
 )
 from .runtime import memory
-from .runtime.pool import get_num_threads, set_num_threads
+from .runtime.pool import get_num_threads
 from .tensor import methods as _methods  # noqa: F401 - installs the methods
+from .tensor.dispatch import configure, set_num_threads
 from .tensor.create import asarray, from_dlpack, from_numpy, tensor
 from .tensor.tape import enable_grad, no_grad, set_grad_enabled
 from .tensor.tensor import Tensor

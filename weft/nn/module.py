@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, StateError, WeftError
-from ..ops.creation import zeros
 from ..ops.elementwise import astype
 from ..tensor import guards
-from ..tensor.tape import no_grad
+from ..tensor.tape import clear_grad, no_grad
 from ..tensor.tensor import Tensor
 from .parameter import Parameter, check_device
 from .state import check_state
@@ -441,12 +440,6 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = ([extra] if extra else []) + below
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
-
-
-def clear_grad(tensor: Tensor, set_to_none: bool = True) -> None:
-    """Drop a tensor's gradient, or set it to zero."""
-    if tensor.grad is not None:
-        tensor.grad = None if set_to_none else zeros(tensor.shape, dtype=tensor.dtype)
 
 
 def _convert(tensor: Tensor, dtype: DType) -> None:

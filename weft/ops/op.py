@@ -89,6 +89,14 @@ def apply(op: Primitive, *arrays: Array, **params: Any) -> Array:
     return hooks.wrap(trace.add(op, [hooks.value_of(a, trace) for a in arrays], params))
 
 
+_every: list[Composite] = []
+
+
+def all_composites() -> list[Composite]:
+    """Every public function defined so far."""
+    return _every
+
+
 class Composite:
     """A public function over arrays: see :func:`composite`."""
 
@@ -97,6 +105,7 @@ class Composite:
         self.function = function
         self.name = name
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
+        _every.append(self)
         self.quick: dict[Any, Any] = {}  # the same for calls with tensors alone that return one tensor: specs -> plan
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

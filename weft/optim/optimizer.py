@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..core.errors import StateError, WeftError
-from ..ops.creation import zeros
 from ..ops.elementwise import astype
 from ..ops.op import suspended
 from ..tensor.create import asarray
-from ..tensor.tape import enable_grad, no_grad
+from ..tensor.tape import clear_grad, enable_grad, no_grad
 from ..tensor.tensor import Tensor
 from .group import ParamGroup
 
@@ -86,8 +85,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the parameters' gradients, or set them to zero."""
         for p in self._parameters():
-            if p.grad is not None:
-                p.grad = None if set_to_none else zeros(p.shape, dtype=p.dtype)
+            clear_grad(p, set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core import config
 from ..core import dtypes as dt
-from ..core.errors import DTypeError, WeftError
-from ..graph.ir import Value
+from ..core.errors import DTypeError
 from ..ops import op
 from ..ops.op import Composite, state, trace_function
+from ..runtime import pool
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
@@ -21,10 +22,50 @@ from .calls import GraphCall, traced_error, value_of, wrap
 from .spec import Spec
 from .tensor import Tensor, make
 
-__all__ = ["SCALARS", "Plan", "call", "is_array"]
+__all__ = ["SCALARS", "Plan", "call", "configure", "epoch", "forget_plans", "is_array", "set_num_threads"]
 
 _SCALARS = (bool, int, float)
 _INTS = {int}
+
+
+class _Epoch:
+    """A number that changes when every plan becomes stale."""
+
+    __slots__ = ("caches", "number")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.caches: list[dict[Any, Any]] = []  # further caches of plans, kept by operators
+
+
+epoch = _Epoch()
+
+
+def forget_plans() -> None:
+    """Drop every plan: they depend on the number of threads and on the target."""
+    epoch.number += 1
+    for function in op.all_composites():
+        function.plans.clear()
+        function.quick.clear()
+    for cache in epoch.caches:
+        cache.clear()
+
+
+def set_num_threads(count: int) -> None:
+    """Use ``count`` threads for kernels from now on. Results do not depend on it, bit for bit.
+
+    Raises:
+        ValueError: less than one.
+    """
+    pool.set_num_threads(count)
+    forget_plans()
+
+
+def configure(**changes: Any) -> Any:
+    """Change settings (see :class:`weft.core.config.Settings`); returns the previous ones."""
+    before = config.configure(**changes)
+    forget_plans()
+    return before
 
 
 class Plan:
@@ -236,5 +277,3 @@ def scalar_dtype(value: Any, dtype: dt.DType) -> dt.DType:
 
 
 op.register(wrap, value_of, call)
-
-__all__ += ["Value", "WeftError"]

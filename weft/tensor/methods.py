@@ -10,7 +10,7 @@ from ..core.dtypes import as_dtype
 from ..ops import elementwise as e
 from ..ops.op import Composite, state
 from . import tape
-from .dispatch import SCALARS, KernelStatus, is_array, run_single, scalar_dtype, scalar_like
+from .dispatch import SCALARS, KernelStatus, epoch, is_array, run_single, scalar_dtype, scalar_like
 from .tensor import Tensor, make
 
 __all__: list[str] = []
@@ -21,6 +21,7 @@ _NUMBERS = (bool, int, float)
 def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
     """An operator's method. The signature of two tensors is looked up here; everything else takes the long way."""
     plans: dict[Any, Any] = {}
+    epoch.caches.append(plans)
     recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, function.name != "pow"
 
     def method(self: Tensor, other: Any) -> Any:

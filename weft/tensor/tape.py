@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .calls import Backward, GraphCall
     from .tensor import Tensor
 
-__all__ = ["Leaf", "Record", "backward", "enable_grad", "no_grad", "record", "recording", "set_grad_enabled"]
+__all__ = ["Leaf", "Record", "backward", "clear_grad", "enable_grad", "no_grad", "record", "recording", "set_grad_enabled"]
 
 
 class _Recording(threading.local):
@@ -227,3 +227,12 @@ def set_grad(leaf: Leaf, gradient: Any) -> None:
     if state.trace is not None and state.trace.capture is not None:
         state.trace.capture.write_grad(leaf)
     leaf.grad = gradient
+
+
+def clear_grad(tensor: Tensor, set_to_none: bool = True) -> None:
+    """Drop a tensor's gradient, or set it to zero. Dropping does not read it, so that a captured step does not come
+    to depend on what the gradient was."""
+    if set_to_none:
+        tensor.grad = None
+    elif tensor.grad is not None:
+        tensor.grad = _zeros(tensor._spec)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import AutogradError, CaptureError
 from ..core.shapes import size_of
 from ..graph.ir import Value
-from ..graph.protocol import TensorType
 from . import tape
 from .spec import Spec, spec_of
 
@@ -299,5 +298,3 @@ def format_tensor(tensor: Tensor) -> str:
     grad = ", requires_grad=True" if tensor.requires_grad else ""
     return f"{name}({text}, dtype={tensor.dtype.name}{grad})"
 
-
-__all__ += ["TensorType"]

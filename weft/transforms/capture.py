@@ -76,6 +76,7 @@ class Captured:
     differentiable: list[bool]  # results that still hang on the tape
     conditions: list[Callable[[], bool]] = field(default_factory=list)
     guards: list[guards.Guard] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)  # the refs' tensors, when none is a gradient
     version: int = -1  # of the guarded state, when the guards were last checked
 
     @property
@@ -88,10 +89,15 @@ class Captured:
 
     def valid(self) -> bool:
         """Whether the state still is as it was when the function was captured (types, not values)."""
-        for ref, spec in zip(self.refs, self.specs, strict=True):
-            tensor = ref.get()
-            if tensor is None or tensor._spec is not spec:
-                return False
+        if self.tensors:
+            for tensor, spec in zip(self.tensors, self.specs, strict=True):
+                if tensor._spec is not spec:
+                    return False
+        else:
+            for ref, spec in zip(self.refs, self.specs, strict=True):
+                now = ref.get()
+                if now is None or now._spec is not spec:
+                    return False
         if self.version != guards.version():
             if not all(guard.holds() for guard in self.guards):
                 return False
@@ -226,8 +232,13 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         state.trace = None
         if not done:
             going.abandon()
+    used = {v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates))
+    kept = [i for i, v in enumerate(going.inputs) if v in used]
+    going.inputs, going.refs, going.specs = ([items[i] for i in kept] for items in (  # type: ignore[assignment]
+        going.inputs, going.refs, going.specs))
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*inputs, *going.inputs], trace.nodes, [*outputs, *(v for _, v in updates)])
+    plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
     return Captured(graph, len(inputs), going.refs, going.specs, updates, cleared, result_form, differentiable,
-                    going.conditions, list(seen), version)
+                    going.conditions, list(seen), plain if len(plain) == len(going.refs) else [], version)
 

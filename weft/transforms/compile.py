@@ -8,8 +8,8 @@ that the function read keeps its type from call to call; when it does not (or a 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
+from sys import getrefcount
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..core.errors import CaptureError
@@ -23,10 +23,10 @@ from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from ..tensor import tape
 from ..tensor.calls import GraphCall, traced_error
-from ..tensor.dispatch import is_array
+from ..tensor.dispatch import epoch, is_array
 from ..tensor.spec import spec_of
 from ..tensor.tensor import Tensor, make
-from .capture import Captured, TensorRef, capture
+from .capture import Captured, GradRef, TensorRef, capture
 from .explain import Explanation, explain
 from .tree import flatten, unflatten
 
@@ -37,10 +37,17 @@ R = TypeVar("R")
 _SIMPLE = (bool, int, float, str, type(None))
 
 
+def _number(where: tuple[str, int]) -> int:
+    """n for the program's n-th output, ~n for its n-th input."""
+    kind, number = where
+    return number if kind == "output" else ~number
+
+
 class Entry:
     """One signature's graph, executable, and where its state lives."""
 
-    __slots__ = ("_getters", "_owned", "call", "captured", "exe", "result_specs", "threads", "update_specs")
+    __slots__ = ("_owned", "call", "captured", "differentiable", "exe", "has_grads", "refs", "result_specs", "single",
+                 "tensors", "update_specs")
 
     def __init__(self, captured: Captured, strides: list[tuple[int, ...]]):
         self.captured = captured
@@ -58,32 +65,37 @@ class Entry:
             else:
                 replaced.append((at, value))
         results = graph.outputs[:wanted]
-        self.threads = get_num_threads()
         self.exe: Executable = build(graph.copy(outputs=[*results, *extra]), strides, replaced, host_target(),
-                                     self.threads)
+                                     get_num_threads())
         plain, written = iter(self.exe.results[wanted:]), iter(self.exe.updates)
         # What to do after a run: (reference, where its new value is, its spec); None: written in place.
         self.update_specs = []
         for (ref, in_graph), (_, value) in zip(order, captured.updates, strict=True):
             where = next(written) if in_graph else next(plain)
             if where is not None:
-                self.update_specs.append((ref, where, spec_of(value.dtype, value.shape)))
+                self.update_specs.append((ref, _number(where), spec_of(value.dtype, value.shape)))
         # Inputs that are overwritten: their memory must belong to the tensor alone.
         self._owned = [at - captured.arguments for (at, _), where in zip(replaced, self.exe.updates, strict=True)
                        if where is None]
-        self.result_specs = [spec_of(v.dtype, v.shape) for v in results]
+        self.result_specs = [(_number(where), spec_of(v.dtype, v.shape))
+                             for where, v in zip(self.exe.results, results, strict=False)]
         self.call: GraphCall | None = None
+        self.single = len(self.exe.plan.outputs) == 1
+        self.refs = captured.refs
+        self.has_grads = any(isinstance(r, GradRef) for r in captured.refs)
+        self.tensors = [] if self.has_grads else captured.state
+        self.differentiable = True in captured.differentiable
 
-    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Run on the arguments and the state; write the updates back; the results."""
         captured, exe = self.captured, self.exe
-        recorded = self._recorded(tensors)
+        recorded = self._recorded(tensors) if self.differentiable and tape.recording.enabled else None
         given = [t._storage for t in tensors]
-        given += [r.get()._storage for r in captured.refs]  # type: ignore[union-attr]
-        offset = captured.arguments
+        given += [r.get()._storage for r in self.refs] if self.has_grads else [t._storage for t in self.tensors]
+        offset = len(tensors)
         for at in self._owned:
             # References: the tensor's, the list's, and getrefcount's own argument.
-            if sys.getrefcount(given[offset + at]) > 3 or given[offset + at].owner is not None:
+            if getrefcount(given[offset + at]) > 3 or given[offset + at].owner is not None:
                 given[offset + at] = self._copy(at)
         try:
             made = exe.program.call(*given)
@@ -92,20 +104,18 @@ class Entry:
             raise call.status_error([*tensors, *captured.state]) from None
         except TypeError:
             raise traced_error([*tensors, *captured.state]) from None
-        count = len(exe.plan.outputs)
-        if count == 1:
+        if self.single:
             made = (made,)
-        for ref, (kind, number), spec in self.update_specs:
-            ref.set(made[number] if kind == "output" else given[number], spec)
+        for ref, number, spec in self.update_specs:
+            ref.set(made[number] if number >= 0 else given[~number], spec)
         for leaf in captured.cleared:
             leaf.grad = None
         results = []
-        for (kind, number), spec in zip(exe.results, self.result_specs, strict=False):
-            if kind == "output":
+        for number, spec in self.result_specs:
+            if number >= 0:
                 results.append(make(made[number], spec, None, 0))
             else:
-                source = [*tensors, *captured.state][number]
-                results.append(make(given[number], source._spec, None, 0))
+                results.append(make(given[~number], [*tensors, *captured.state][~number]._spec, None, 0))
         if recorded is not None:
             self._record(recorded, results)
         return results
@@ -117,10 +127,8 @@ class Entry:
         tensor._storage = storages.copy_of(tensor._storage)
         return tensor._storage
 
-    def _recorded(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        """Operands as they are before the run, when the results have to go on the tape."""
-        if not tape.recording.enabled or True not in self.captured.differentiable:
-            return None
+    def _recorded(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Operands as they are before the run, for results that have to go on the tape."""
         operands = [*tensors, *self.captured.state]
         return [make(t._storage, t._spec, t._node, t._index) for t in operands]
 
@@ -167,7 +175,7 @@ class Compiled(Generic[P, R]):
 
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
         tensors: list[Tensor] = []
-        key: list[Any] = [tape.recording.enabled, get_num_threads()]
+        key: list[Any] = [tape.recording.enabled, epoch.number]
         for a in args:
             if isinstance(a, Tensor):
                 tensors.append(a)

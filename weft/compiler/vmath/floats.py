@@ -30,6 +30,11 @@ class Format:
         return 1.5 * 2.0**self.mantissa
 
     @property
+    def sign(self) -> int:
+        """The sign bit."""
+        return 1 << (self.dtype.bits - 1)
+
+    @property
     def tiny(self) -> float:
         """The smallest normal number."""
         return 2.0 ** (1 - self.bias)

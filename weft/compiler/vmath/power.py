@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core import dtypes as dt
-from ..expr import Expr, abs_, and_, bitcast, cast, const, eq, gt, lt, ne, not_, or_, trunc, where, xor
+from ..expr import Expr, abs_, and_, bitcast, cast, eq, gt, lt, ne, not_, or_, trunc, where, xor
 from . import coefficients as c
 from .floats import Format, clamp, format_of, horner, power_of_two
 from .logarithm import split
@@ -21,8 +21,7 @@ def pow_(x: Expr, y: Expr) -> Expr:
     half = y * 0.5
     whole = eq(trunc(y), y)
     odd = and_(whole, ne(trunc(half), half))
-    sign = and_(bitcast(x, fmt.unsigned), where(odd, fmt.natural(1 << (fmt.mantissa + (8 if fmt.mantissa == 23 else 11))),
-                                                fmt.natural(0)))
+    sign = and_(bitcast(x, fmt.unsigned), where(odd, fmt.natural(fmt.sign), fmt.natural(0)))
     value = bitcast(xor(bitcast(magnitude, fmt.unsigned), sign), fmt.dtype)
     negative = and_(lt(x, fmt.const(0.0)), gt(x, fmt.const(-INFINITY)))
     return where(and_(negative, not_(whole)), fmt.const(NAN), value)
@@ -49,5 +48,3 @@ def _pow_single(x: Expr, y: Expr) -> Expr:
     power = horner(r, c.EXP2_POWER) * power_of_two(bitcast(shifted, fmt.integer), fmt)
     return cast(power, dt.float32)
 
-
-_ = const
