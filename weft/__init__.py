@@ -57,6 +57,7 @@ from .ops.creation import (
     zeros_like,
 )
 from .ops.cumulative import cumulative_prod, cumulative_sum
+from .ops.einsum import einsum
 from .ops.elementwise import (  # noqa: A004
     abs,
     acos,

@@ -63,8 +63,8 @@ def test_names_are_paths_and_shared_ones_come_once() -> None:
 def test_state_dict_loads_into_another_and_makes_it_equal() -> None:
     a, b = Net(), Net()
     state = a.state_dict()
-    assert list(state) == ["tied", "encoder.0.fc.weight", "encoder.0.fc.bias", "encoder.0.scale",
-                           "encoder.1.fc.weight", "encoder.1.fc.bias", "encoder.1.scale", "head.weight",
+    assert list(state) == ["tied", "encoder.0.scale", "encoder.0.fc.weight", "encoder.0.fc.bias",
+                           "encoder.1.scale", "encoder.1.fc.weight", "encoder.1.fc.bias", "head.weight",
                            "head_again.weight"]
     assert not any(v.requires_grad for v in state.values())
     kept = b.encoder[0].fc.weight

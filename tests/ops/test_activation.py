@@ -78,10 +78,7 @@ def test_gradient_is_the_slope(function: Any, reference: Any) -> None:
 
 @pytest.mark.parametrize(("function", "reference"), CASES)
 def test_far_out_nothing_is_nan(function: Any, reference: Any) -> None:
-    x = wf.asarray(np.array([-1e30, -1e4, -200.0, 0.0, 200.0, 1e4, 1e30], np.float32))
-    if function is F.gelu or "tanh" in getattr(function, "__name__", ""):
-        x = wf.asarray(np.array([-1e4, -200.0, 0.0, 200.0, 1e4], np.float32))
-    x.requires_grad_()
+    x = wf.asarray(np.array([-1e12, -1e4, -200.0, 0.0, 200.0, 1e4, 1e12], np.float32)).requires_grad_()
     y = function(x)
     y.sum().backward()
     assert not np.isnan(y.numpy()).any()

@@ -60,7 +60,7 @@ def test_the_ends_of_integer_dtypes(dtype: str) -> None:
     for value in (info.min, info.max):
         same_bits(wf.full((2,), int(value), dtype=dtype), np.full((2,), value, dtype))
         with pytest.raises(wf.DTypeError, match=f"full: .* does not fit in {dtype}"):
-            wf.full((2,), int(value) + (1 if value else -1), dtype=dtype)
+            wf.full((2,), int(value) + (1 if value == info.max else -1), dtype=dtype)
 
 
 def test_zeros_of_both_signs_stay_apart_in_one_graph() -> None:

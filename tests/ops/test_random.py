@@ -169,8 +169,8 @@ def test_uniform_stays_below_its_bound(dtype: str) -> None:
         x = wf.random.Generator(3).uniform(20_000, low, high, dtype=dtype).numpy()
         kind = numpy_dtype(dtype)
         assert x.dtype == kind
-        least, bound = np.asarray(low).astype(kind), np.asarray(high).astype(kind)
-        assert (x >= least).all() and ((x < bound).all() or least == bound), (low, high, x.min(), x.max())
+        assert (x >= np.asarray(low).astype(kind)).all(), (low, x.min())
+        assert (x.astype(np.float64) < high).all() or low == high, (high, x.max())
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -235,7 +235,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.random.normal(2, dtype="int8"), wf.DTypeError, "normal: dtype int8 is not a floating one"),
     (lambda: wf.random.normal(2, std=-1.0), wf.ShapeError, "normal: std -1.0 is negative"),
     (lambda: wf.random.integers(3, 3), wf.ShapeError, r"integers: \[3, 3\) is not a range of int64"),
-    (lambda: wf.random.integers(0, 257, dtype=wf.uint8), wf.ShapeError, r"integers: \[0, 257\) is not a range of uint8"),
+    (lambda: wf.random.integers(0, 257, dtype="uint8"), wf.ShapeError, r"integers: \[0, 257\) is not a range of uint8"),
     (lambda: wf.random.integers(5, dtype=wf.float32), wf.DTypeError, "integers: dtype float32 is not an integer one"),
     (lambda: wf.random.bernoulli(1.5), wf.ShapeError, "bernoulli: 1.5 is not a probability"),
     (lambda: wf.random.bernoulli(wf.arange(3)), wf.DTypeError, "bernoulli: dtype int64 is not a floating one"),

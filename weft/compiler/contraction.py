@@ -126,7 +126,7 @@ def contraction_units(kernel: Contraction, ints: tuple[int, ...] | list[int], th
     padded_m, padded_n = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     b_at = _up(padded_m * packed_row(tile) + 64, 64)
     sums_at = b_at + K_BLOCK * tile.columns * size
-    share = int((m + n) * k * size > 1 << 20)
+    share = tile.columns if plan.b_form == "rows" else -(-K_BLOCK // (padded_m // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
     return Partition(batch * blocks_m * blocks_n,
                      (sub_m, blocks_m, sub_n, blocks_n, int(pack_a), int(pack_b), b_at, sums_at, share))
@@ -153,6 +153,8 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     tile, module = plan.tile, Module()
     for height, vectors in tile.variants:
         render_tile(module, f"{name}.tile{height}x{vectors}", tile, height, vectors, plan.a_form != "panels", target)
+    if plan.b_direct:
+        render_tile(module, f"{name}.packing", tile, tile.rows, tile.vectors, plan.a_form != "panels", target, True)
     if plan.a_form == "rows":
         render_pack_rows(module, f"{name}.pack_a", tile, kernel.a.dtype, target)
     elif plan.a_form == "panels":
@@ -196,14 +198,8 @@ class _Unit:
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {self.part['packed_b_at']}", "packed.b")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {self.part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
-        self.tiles_m = w.op(f"udiv i64 {w.op(f'add i64 {self.rows}, {self.tile.rows - 1}')}, {self.tile.rows}")
         self.tiles_n = w.op(f"udiv i64 {w.op(f'add i64 {self.columns}, {self.tile.columns - 1}')}, {self.tile.columns}")
-        wanted = w.op(f"icmp ne i64 {self.part['prefetch']}, 0")
-        self.fetch_until = w.op(f"select i1 {wanted}, i64 {self.k}, i64 0")
-        tiles = w.op(f"mul i64 {self.tiles_m}, {self.tiles_n}")
-        self.share_a, self.share_b = (
-            w.op(f"udiv i64 {w.arithmetic('mul', extent, K_BLOCK * access.dtype.itemsize)}, {tiles}")
-            for extent, access in ((self.rows, kernel.a), (self.columns, kernel.b)))
+        self.share = self.part["prefetch"]
         if plan.in_place:
             access = kernel.epilogue[0].access
             self.c, self.c_pitch, _ = self._operand(access, (self.m0, self.n0), (-2, -1))
@@ -250,17 +246,40 @@ class _Unit:
         loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
 
     def _column(self, j: str, k0: str, kc: str, last: str) -> None:
-        """The tiles below each other that share a panel of B; the first column of tiles packs A for all."""
+        """The tiles below each other that share a panel of B; the first column of tiles packs A for all.
+
+        A whole panel that lies in rows is packed by the first tile while it computes, any other before.
+        """
         w, tile = self.w, self.tile
         width = self._at_most(self.columns, j, tile.columns)
         src = self._at(self.b, (k0, self.b_inner), (j, self.b_outer))
-        b, sb = self._b_panel(src, j, width, kc)
-        leftmost = w.op(f"icmp eq i64 {j}, 0")
+        packed, leftmost = w.op(f"icmp sge i64 {j}, {self.b_from}"), w.op(f"icmp eq i64 {j}, 0")
+        early, copied = packed, "false"
+        if self.plan.b_direct:
+            copied = w.op(f"and i1 {packed}, {w.op(f'icmp eq i64 {width}, {tile.columns}')}")
+            copied = w.op(f"and i1 {copied}, {w.op(f'icmp sge i64 {self.rows}, {tile.rows}')}")
+            early = w.op(f"xor i1 {packed}, {copied}")
+        self._when(early, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
+
+        right, below = w.op(f"add i64 {j}, {tile.columns}"), w.op(f"add i64 {k0}, {K_BLOCK}")
+        more = w.op(f"icmp slt i64 {right}, {self.columns}")
+        ahead = self._at(self.b, (w.op(f"select i1 {more}, i64 {k0}, i64 {below}"), self.b_inner),
+                        (w.op(f"select i1 {more}, i64 {right}, i64 0"), self.b_outer))
+
+        def fetch(i: str) -> str:
+            number = w.op(f"udiv i64 {i}, {tile.rows}")
+            if self.plan.b_form == "rows":
+                return f"ptr {self._at(ahead, (number, 128))}, i64 {self.b_outer}, i64 {self.share}"
+            return (f"ptr {self._at(ahead, (w.op(f'mul i64 {number}, {self.share}'), self.b_inner))}, "
+                    f"i64 {self.b_inner}, i64 {self.share}")
 
         def row(i: str) -> None:
+            self.fetch = fetch(i)
             height = self._at_most(self.rows, i, tile.rows)
             a, sa = self._a_panel(self._at(self.a, (k0, self.a_inner), (i, self.a_outer)), i, height, kc, leftmost)
-            self._tile(i, j, k0, kc, (a, sa, b, sb), height, width, last)
+            copies = w.op(f"and i1 {copied}, {w.op(f'icmp eq i64 {i}, 0')}") if self.plan.b_direct else "false"
+            b, sb = self._b_panel(src, packed, copies, width)
+            self._tile(i, j, k0, kc, f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}", height, width, last, copies)
 
         loop(w, "0", self.rows, tile.rows, row)
 
@@ -268,39 +287,13 @@ class _Unit:
         left = self.w.op(f"sub nsw i64 {extent}, {start}")
         return self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {limit})")
 
-    def _ahead(self, i: str, j: str, k0: str) -> tuple[str, str]:
-        """Where the operands of the next K block lie: this tile's share of them, to be asked for while it runs."""
-        w, plan, kernel = self.w, self.plan, self.plan.kernel
-        yes, after, before = w.fresh("ahead"), w.fresh("after"), w.block
-        following = w.op(f"add i64 {k0}, {K_BLOCK}")
-        w.do(f"br i1 {w.op(f'icmp slt i64 {following}, {self.fetch_until}')}, label %{yes}, label %{after}")
-        w.label(yes)
-        row, column = w.op(f"udiv i64 {i}, {self.tile.rows}"), w.op(f"udiv i64 {j}, {self.tile.columns}")
-        number = w.op(f"add i64 {w.op(f'mul i64 {column}, {self.tiles_m}')}, {row}")
-        found = []
-        for base, form, access, outer, inner, extent, share in (
-                (self.a, plan.a_form, kernel.a, self.a_outer, self.a_inner, self.rows, self.share_a),
-                (self.b, plan.b_form, kernel.b, self.b_outer, self.b_inner, self.columns, self.share_b)):
-            size = access.dtype.itemsize
-            run = w.arithmetic("mul", extent, size) if form == "panels" else str(K_BLOCK * size)
-            byte = w.op(f"mul i64 {number}, {share}")
-            line = w.op(f"udiv i64 {byte}, {run}")
-            rest = w.op(f"sub i64 {byte}, {w.op(f'mul i64 {line}, {run}')}")
-            found.append(self._at(base, (following, inner), (line, inner if form == "panels" else outer), (rest, 1)))
-        w.do(f"br label %{after}")
-        w.label(after)
-        return tuple(w.op(f"phi ptr [ %scratch, %{before} ], [ {p}, %{yes} ]") for p in found)
-
-    def _tile(self, i: str, j: str, k0: str, kc: str, panels: tuple[str, str, str, str], height: str, width: str,
-              last: str) -> None:
+    def _tile(self, i: str, j: str, k0: str, kc: str, operands: str, height: str, width: str, last: str,
+              copies: str) -> None:
         """One tile of one K block at row i, column j of the unit."""
         w, plan = self.w, self.plan
-        a, sa, b, sb = panels
         sums, pitch, stays = self._sums(i, j, height, width)
         later = w.op(f"icmp ne i64 {k0}, 0")
-        fa, fb = self._ahead(i, j, k0)
-        self._call_tile(height, width, f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {sums}, i64 {pitch}, "
-                                       f"i1 {later}, ptr {fa}, ptr {fb}")
+        self._call_tile(height, width, f"{operands}, ptr {sums}, i64 {pitch}, i1 {later}, {self.fetch}", copies)
         finish = w.op(f"and i1 {last}, {w.op(f'xor i1 {stays}, true')}") if plan.in_place else last
         self._when(finish, lambda: self._epilogue(i, j, sums, height, width))
 
@@ -319,17 +312,16 @@ class _Unit:
         return (w.op(f"select i1 {packed}, ptr {own}, ptr {src}"),
                 w.op(f"select i1 {packed}, i64 {own_stride}, i64 {stride}"))
 
-    def _b_panel(self, src: str, j: str, width: str, kc: str) -> tuple[str, str]:
-        """``(pointer, byte stride between lines)`` of the tile's columns of B, packed if need be."""
+    def _b_panel(self, src: str, packed: str, copies: str, width: str) -> tuple[str, str]:
+        """``(pointer, byte stride between lines)`` from which a tile reads its columns of B."""
         w, tile = self.w, self.tile
         narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
-        own_stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
-        packed = w.op(f"icmp sge i64 {j}, {self.b_from}")
-        self._when(packed, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
+        stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
         if not self.plan.b_direct:
-            return self.packed_b, own_stride
-        return (w.op(f"select i1 {packed}, ptr {self.packed_b}, ptr {src}"),
-                w.op(f"select i1 {packed}, i64 {own_stride}, i64 {self.b_inner}"))
+            return self.packed_b, stride
+        own = w.op(f"and i1 {packed}, {w.op(f'xor i1 {copies}, true')}")
+        return (w.op(f"select i1 {own}, ptr {self.packed_b}, ptr {src}"),
+                w.op(f"select i1 {own}, i64 {stride}, i64 {self.b_inner}"))
 
     def _pack(self, side: str, src: str, outer: str, inner: str, count: str, kc: str, dst: str) -> None:
         self.w.do(f"call void @{self.name}.pack_{side}(ptr {src}, i64 {outer}, i64 {inner}, i64 {count}, i64 {kc}, "
@@ -368,9 +360,16 @@ class _Unit:
         return (w.op(f"select i1 {whole}, ptr {output}, ptr {sums}"),
                 w.op(f"select i1 {whole}, i64 {self.c_pitch}, i64 {self.pitch}"), whole)
 
-    def _call_tile(self, height: str, width: str, arguments: str) -> None:
+    def _call_tile(self, height: str, width: str, arguments: str, copies: str) -> None:
         """Call the smallest tile function that covers the tile."""
         w, tile, done = self.w, self.tile, self.w.fresh("computed")
+        if self.plan.b_direct:
+            call, other = w.fresh("call"), w.fresh("larger")
+            w.do(f"br i1 {copies}, label %{call}, label %{other}")
+            w.label(call)
+            w.do(f"call void @{self.name}.packing({arguments}, ptr {self.packed_b})")
+            w.do(f"br label %{done}")
+            w.label(other)
         narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
         for h, vectors in sorted(tile.variants, key=lambda v: (v[1], v[0])):
             call, other = w.fresh("call"), w.fresh("larger")

@@ -97,8 +97,12 @@ def packed_row(tile: Tile) -> int:
 
 
 def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool,
-                target: ContractionTarget) -> None:
-    """Add ``void @name(ptr a, i64 sa, ptr b, i64 sb, i64 kc, ptr t, i64 st, i1 add, ptr fa, ptr fb)``; A is in rows form or in panels."""
+                target: ContractionTarget, packs: bool = False) -> None:
+    """Add ``void @name(ptr a, i64 sa, ptr b, i64 sb, i64 kc, ptr t, i64 st, i1 add)``; A is in rows form or in panels.
+
+    With ``packs`` it has one more argument, ``ptr packed``, and leaves there the panel of B that it reads: copying costs
+    nothing while the arithmetic units are what is waited for.
+    """
     w = Writer(module)
     size = tile.dtype.itemsize
     scalar, vector = memory_type(tile.dtype), vector_of(memory_type(tile.dtype), tile.lanes)
@@ -111,29 +115,37 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     for q in range(1, height // group):
         offset = _opaque(w, w.op(f"mul i64 %sa, {q * group}"), target)
         starts.append(w.op(f"getelementptr i8, ptr %a, i64 {offset}"))
+    w.do("br i1 %add, label %early, label %start")
+    w.label("early")  # the sums are wanted at the end: ask for them
     row = "%t"
-    for _ in range(height):  # wanted at the end
+    for _ in range(height):
         for line in range(0, vectors * tile.lanes * size, 64):
-            _prefetch(w, w.op(f"getelementptr i8, ptr {row}, i64 {line}"), near=True)
+            at = w.op(f"getelementptr i8, ptr {row}, i64 {line}")
+            w.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 3, i32 1)")
         row = w.op(f"getelementptr i8, ptr {row}, i64 %st")
+    w.do("br label %start")
+    w.label("start")
     w.do("br label %head")
     # One block tests, one computes: kc may be 0 when the contracted axis is empty.
     w.label("head")
     names = [(r, v) for r in range(height) for v in range(vectors)]
-    w.do("%k = phi i64 [ %kc, %entry ], [ %k.next, %body ]")
-    w.do("%pb = phi ptr [ %b, %entry ], [ %pb.next, %body ]")
-    for side in "ab":
-        w.do(f"%pf{side} = phi ptr [ %f{side}, %entry ], [ %pf{side}.next, %body ]")
+    w.do("%k = phi i64 [ %kc, %start ], [ %k.next, %body ]")
+    w.do("%pb = phi ptr [ %b, %start ], [ %pb.next, %body ]")
+    if packs:
+        w.do("%pp = phi ptr [ %packed, %start ], [ %pp.next, %body ]")
     for q, start in enumerate(starts):
-        w.do(f"%pa{q} = phi ptr [ {start}, %entry ], [ %pa{q}.next, %body ]")
+        w.do(f"%pa{q} = phi ptr [ {start}, %start ], [ %pa{q}.next, %body ]")
     for r, v in names:
-        w.do(f"%c{r}.{v} = phi {vector} [ zeroinitializer, %entry ], [ %n{r}.{v}, %body ]")
+        w.do(f"%c{r}.{v} = phi {vector} [ zeroinitializer, %start ], [ %n{r}.{v}, %body ]")
     w.do(f"br i1 {w.op('icmp ne i64 %k, 0')}, label %body, label %done")
     w.label("body")
     b = []
     for v in range(vectors):
         at = w.op(f"getelementptr i8, ptr %pb, i64 {v * tile.lanes * size}")
         b.append(w.op(f"load {vector}, ptr {at}, align {size}"))
+        if packs:
+            at = w.op(f"getelementptr i8, ptr %pp, i64 {v * tile.lanes * size}")
+            w.do(f"store {vector} {b[v]}, ptr {at}, align {size}")
     for r in range(height):
         q, j = divmod(r, group)
         at = w.op(f"getelementptr i8, ptr %pa{q}, i64 {steps[j] if rows_form else r * size}")
@@ -143,9 +155,14 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     for q in range(len(starts)):
         w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
     w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
-    for side in "ab":
-        _prefetch(w, f"%pf{side}", near=False)
-        w.do(f"%pf{side}.next = getelementptr i8, ptr %pf{side}, i64 {size}")
+    if packs:
+        w.do(f"%pp.next = getelementptr i8, ptr %pp, i64 {tile.columns * size}")
+    if height == tile.rows and vectors == tile.vectors:
+        step = w.op(f"lshr i64 {w.op('mul i64 %k, %fr')}, 8")
+        at = w.op(f"getelementptr i8, ptr %f, i64 {w.op(f'mul i64 {step}, %fs')}")
+        for line in (0, 64):
+            to = w.op(f"getelementptr i8, ptr {at}, i64 {line}")
+            w.do(f"call void @llvm.prefetch.p0(ptr {to}, i32 0, i32 {PFL}, i32 1)")
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
@@ -165,15 +182,10 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
         total = w.op(f"{'fadd' if tile.dtype.is_floating else 'add'} {vector} {total}, {value}")
         w.do(f"store {vector} {total}, ptr {at}, align {size}")
     w.do("ret void")
-    w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
+    w.define(f"internal void @{name}({TILE_ARGUMENTS}{', ptr %packed' if packs else ''}) #1")
 
 
-TILE_ARGUMENTS = "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %fa, ptr %fb"
-
-
-def _prefetch(w: Writer, at: str, near: bool) -> None:
-    """Ask for the cache line of ``at``, in L1 (near) or L2; any address will do."""
-    w.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 {3 if near else 2}, i32 1)")
+TILE_ARGUMENTS = "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %f, i64 %fs, i64 %fr"
 
 
 def _multiply_add(w: Writer, tile: Tile, result: str, a: str, b: str, c: str) -> None:
@@ -193,6 +205,8 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
     return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.arch == "x86_64" else value
 
 
+import os as _os
+PFL = _os.environ.get('PFL','2')
 CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 
 # --- packing ----------------------------------------------------------------------------------------------------

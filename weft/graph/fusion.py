@@ -459,6 +459,10 @@ def _join(to: Cluster, root: Root, needed: bool) -> bool:
         return False
     if not _related(to, root, needed):
         return False
+    walking = [r for r in to.roots if to.full[r.value] or r.kind == "reduce"]
+    walking += [root] if full or root.kind == "reduce" else []
+    if kind in ("row", "column") and not all(_reduced_as_one(r, axes) for r in walking):
+        return False
     widened = Cluster(kind, to.space, axes, to.roots, to.full)
     reader_full = True if root.kind == "reduce" else full
     for value, layout in root.reads:
@@ -471,6 +475,15 @@ def _join(to: Cluster, root: Root, needed: bool) -> bool:
     to.kind, to.axes = kind, axes
     to.add(root, full)
     return True
+
+
+def _reduced_as_one(root: Root, axes: tuple[int, int]) -> bool:
+    """Whether the reduced axes (of the space) are one axis for everything that a member reads."""
+    start, stop = axes
+    if stop - start < 2:
+        return True
+    squeezed = (squeeze(root.shape, layout.strides) for layout in leaf_layouts(root.exprs))
+    return all(mergeable(sizes[start:stop], strides[start:stop]) for sizes, strides in squeezed)
 
 
 def _long(space: tuple[int, ...], axes: tuple[int, int]) -> bool:

@@ -45,6 +45,7 @@ class RemovableHandle:
     def remove(self) -> None:
         """Remove the hook; a second time does nothing."""
         self._hooks.pop(self._key, None)
+        guards.bump()
 
 
 class Module:
@@ -129,7 +130,8 @@ class Module:
     def guarded(self) -> tuple[Any, ...]:
         """What a captured call of this module is specialised on: its plain attributes and whom it holds."""
         plain = tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, _PLAIN))
-        return plain + tuple(item for table in _TABLES for item in self.__dict__[table].items())
+        hooks = (*self._pre_hooks.values(), *self._hooks.values())
+        return plain + hooks + tuple(item for table in _TABLES for item in self.__dict__[table].items())
 
     def __getattr__(self, name: str) -> Any:
         for table in _TABLES:

@@ -109,7 +109,13 @@ class _Slot:
         self.number = number
 
 
-_SLOTS = tuple(_Slot(i) for i in range(256))
+_SLOTS = [_Slot(i) for i in range(64)]
+
+
+def _slot(number: int) -> _Slot:
+    while number >= len(_SLOTS):
+        _SLOTS.append(_Slot(len(_SLOTS)))
+    return _SLOTS[number]
 
 
 def is_array(value: Any) -> bool:
@@ -129,11 +135,11 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         return None
     if isinstance(value, Tensor):
         tensors.append(value)
-        return _SLOTS[len(tensors) - 1]
+        return _slot(len(tensors) - 1)
     if value.__class__ is tuple and set(map(type, value)) == _INTS:
         return value
     if isinstance(value, (tuple, list)):
-        return (type(value) is list, *(_flatten(v, tensors) for v in value))
+        return (list if isinstance(value, list) else tuple, *(_flatten(v, tensors) for v in value))
     if isinstance(value, _SCALARS):
         return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
     if is_array(value):
@@ -142,7 +148,7 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         from .create import asarray
 
         tensors.append(asarray(value))
-        return _SLOTS[len(tensors) - 1]
+        return _slot(len(tensors) - 1)
     if isinstance(value, dict):
         return tuple((k, _flatten(v, tensors)) for k, v in value.items())
     return value

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.dtypes import as_dtype
+from ..core.shapes import SymDim
 from ..ops import elementwise as e
 from ..ops.op import Composite, state
 from . import tape
@@ -15,7 +16,7 @@ from .tensor import Tensor, make
 
 __all__: list[str] = []
 
-_NUMBERS = (bool, int, float)
+_NUMBERS = (bool, int, float, SymDim)
 
 
 def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:

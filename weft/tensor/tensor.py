@@ -271,6 +271,21 @@ class Tensor:
         return copied
 
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._node, tape.Record):
+            raise AutogradError("a result of recorded calls cannot be pickled; use detach()")
+        return _unpickled, (type(self), self.numpy().copy(), self.requires_grad)
+
+
+def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
+    """A tensor (or a subclass's) that owns a pickled array."""
+    from .create import from_numpy
+
+    source, made = from_numpy(array), object.__new__(kind)
+    made._storage, made._spec, made._node, made._index = source._storage, source._spec, None, 0
+    return made.requires_grad_() if requires_grad else made
+
+
 _new = object.__new__
 
 
