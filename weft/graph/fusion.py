@@ -26,6 +26,7 @@ from ..core import dtypes as dt
 from ..core.shapes import strides_of
 from .ir import Graph, Node, Value
 from .protocol import (
+    Concat,
     Contract,
     Gather,
     Layout,
@@ -45,7 +46,7 @@ __all__ = ["COPY", "Cluster", "Root", "cluster", "lower_roots", "squeeze"]
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 MAX_ROOTS, MAX_READS = 16, 24  # of one kernel
 _FUSABLE = (Map, Position, View, Gather)
-_IN_ORDER = (Scatter, SliceUpdate, Scan, Shuffle)
+_IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
 
 COPY = Primitive("copy", lambda params, x: x, Map(lambda params, x: x))
 
@@ -388,7 +389,7 @@ def cluster(roots: Sequence[Root]) -> list[Cluster]:
     for root in roots:
         needs = {home[v] for v, _ in root.reads if v in home}
         place = None
-        for at in range(len(clusters) - 1, -1, -1):
+        for at in range(len(clusters) - 1, -1, -1) if root.kind not in _ALONE else ():
             if not any(at in before[n] for n in needs) and _join(clusters[at], root, at in needs):
                 place = at
                 break
@@ -404,11 +405,10 @@ def cluster(roots: Sequence[Root]) -> list[Cluster]:
             for at, others in enumerate(before):
                 if at == place or place in others:
                     others |= earlier
-    order: list[int] = []
+    order: dict[int, None] = {}
     for at in range(len(clusters)):
-        order += [n for n in sorted(before[at], key=lambda n: (len(before[n]), n)) if n not in order]
-        if at not in order:
-            order.append(at)
+        order.update(dict.fromkeys(sorted(before[at] - order.keys(), key=lambda n: (len(before[n]), n))))
+        order[at] = None
     return [clusters[at] for at in order]
 
 
@@ -429,9 +429,12 @@ def _begin(root: Root) -> Cluster:
     return made
 
 
+_ALONE = ("contract", "ordered")  # roots that begin a cluster
+
+
 def _join(to: Cluster, root: Root, needed: bool) -> bool:
     """Add ``root`` to the cluster if one kernel can compute both."""
-    if root.kind in ("contract", "ordered") or to.kind == "ordered" or len(to.roots) >= MAX_ROOTS:
+    if root.kind in _ALONE or to.kind == "ordered" or len(to.roots) >= MAX_ROOTS:
         return False
     if len({v for r in to.roots for v, _ in r.reads} | {v for v, _ in root.reads}) > MAX_READS:
         return False

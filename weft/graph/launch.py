@@ -36,6 +36,7 @@ class Launch:
     in_place: frozenset[tuple[Value, Value]]  # (written, read): the write may take the read's memory
     nodes: tuple[Node, ...] = ()
     flops: int = 0
+    copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
 
 
 class Axes:

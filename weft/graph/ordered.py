@@ -1,6 +1,7 @@
-"""Ops whose elements are computed in order: scatter, slice update, running reductions, the shuffle.
+"""Ops whose elements are written piece by piece: concat, slice update, scatter, running reductions, the shuffle.
 
-Each begins with a launch that copies what is kept, and goes on with one that walks the rest in order.
+Those that change a tensor begin with a launch that copies what is kept (dropped where it would copy memory onto
+itself), and go on with one that writes the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .fusion import Root, leaf_layouts
 from .ir import Value
 from .kernelize import MAP_BLOCK
 from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
-from .protocol import Layout, Scan, Scatter, Shuffle, SliceUpdate
+from .protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate
 
 __all__ = ["copy_launch", "lower_ordered"]
 
@@ -27,6 +28,8 @@ def lower_ordered(root: Root) -> list[Launch]:
     rule = root.node.op.lower
     if isinstance(rule, SliceUpdate):
         return _slice_update(root)
+    if isinstance(rule, Concat):
+        return _concat(root)
     if isinstance(rule, Scatter):
         return _scatter(root, rule)
     if isinstance(rule, Scan):
@@ -50,12 +53,28 @@ def copy_launch(root: Root, target: Value, expr: Expr, shape: tuple[int, ...], p
     own = Layout.contiguous(shape)
     same = frozenset((target, v) for v, layout in _plain_reads(expr) if layout == own == place
                      and v.dtype.itemsize == target.dtype.itemsize)
-    return builder.launch(kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [root.node],
-                          cost * prod(sizes))
+    launch = builder.launch(kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [root.node],
+                            cost * prod(sizes))
+    for pair in same:
+        if pair[1].dtype is target.dtype:
+            launch.copies = pair
+    return launch
 
 
 def _plain_reads(expr: Expr) -> list[tuple[Value, Layout]]:
     return [expr.value] if expr.op == "read" else []
+
+
+def _concat(root: Root) -> list[Launch]:
+    axis, own = root.node.params["axis"], Layout.contiguous(root.shape)
+    launches, start = [], 0
+    for value, expr in zip(root.node.inputs, root.exprs, strict=True):
+        shape: tuple[int, ...] = tuple(value.shape)  # type: ignore[arg-type]
+        if prod(shape):
+            launches.append(copy_launch(root, root.value, expr, shape,
+                                        Layout(shape, start * own.strides[axis], own.strides)))
+        start += shape[axis]
+    return launches
 
 
 def _slice_update(root: Root) -> list[Launch]:

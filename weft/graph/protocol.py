@@ -17,7 +17,7 @@ from ..compiler.expr import Expr
 from ..core.dtypes import DType
 from ..core.shapes import Shape, strides_of
 
-__all__ = ["Contract", "Gather", "Layout", "Map", "Position", "Primitive", "Reduction", "Rule", "Scan", "Scatter",
+__all__ = ["Concat", "Contract", "Gather", "Layout", "Map", "Position", "Primitive", "Reduction", "Rule", "Scan", "Scatter",
            "Shuffle", "SliceUpdate", "TensorType", "View"]
 
 
@@ -108,6 +108,11 @@ class SliceUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Concat:
+    """``concat(*parts; axis)``: one after another along an axis."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """Running reduction along ``params["axis"]``: ``combine(before, element)``, in order."""
 
@@ -119,7 +124,7 @@ class Shuffle:
     """``shuffle(x, swaps)``: Fisher-Yates on axis 0 of x (rank 1): for i = n-1 ... 1 swap x[i] and x[swaps[i]]."""
 
 
-Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Scan | Shuffle
+Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle
 
 
 @dataclass(frozen=True, slots=True, eq=False)

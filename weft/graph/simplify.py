@@ -84,4 +84,18 @@ def view_of_constant(node: Node) -> Node | None:
     return filled
 
 
-RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)
+def permuted_twice(node: Node) -> Value | Node | None:
+    """Two permutations are one, or none."""
+    source = node.inputs[0].node if node.inputs else None
+    if node.op.name != "permute" or source is None or source.op.name != "permute":
+        return None
+    axes = tuple(source.params["axes"][a] for a in node.params["axes"])
+    if axes == tuple(range(len(axes))):
+        return source.inputs[0]
+    merged = Node(node.op, source.inputs, {"axes": axes}, node.where, node.scope)
+    merged.output = Value(node.output.type, merged)
+    return merged
+
+
+RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant,
+                                                           permuted_twice)

@@ -21,6 +21,7 @@ from .op import Array, apply, composite
 from .operands import REAL, common_dtype
 from .reduction import sum
 from .shape import broadcast_to, matrix_transpose, permute_dims, reshape
+from .views import PERMUTE
 
 __all__ = ["linear", "matmul", "outer", "tensordot", "vecdot"]
 
@@ -36,7 +37,22 @@ def _contract_type(params: dict[str, Any], a: TensorType, b: TensorType) -> Tens
 
 def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
     a, b = inputs
-    return apply(CONTRACT, g, matrix_transpose(b)), apply(CONTRACT, matrix_transpose(a), g)
+    # The gradient of a transposed operand is computed transposed, with the same bits: its own transpose then cancels
+    # that of the operand's gradient, and a weight (out, in) gets its gradient without a copy.
+    if _is_transposed(a):
+        for_a = matrix_transpose(apply(CONTRACT, b, matrix_transpose(g)))
+    else:
+        for_a = apply(CONTRACT, g, matrix_transpose(b))
+    if _is_transposed(b):
+        for_b = matrix_transpose(apply(CONTRACT, matrix_transpose(g), a))
+    else:
+        for_b = apply(CONTRACT, matrix_transpose(a), g)
+    return for_a, for_b
+
+
+def _is_transposed(x: Array) -> bool:
+    node, rank = x._storage.node, len(x.shape)
+    return node is not None and node.op is PERMUTE and node.params["axes"][-2:] == (rank - 1, rank - 2)
 
 
 CONTRACT = Primitive("contract", _contract_type, Contract(), _contract_vjp)

@@ -299,7 +299,8 @@ sqrt = _unary("sqrt", FLOAT, ex.sqrt, lambda x, y, g: 0.5 * g / y, "The square r
               "wf.sqrt(wf.asarray([4.0, 2.0]))", cost=4)
 rsqrt = _unary("rsqrt", FLOAT, lambda x: ex.const(1.0, x.dtype) / ex.sqrt(x), lambda x, y, g: -0.5 * g * (y * y * y),
                "``1 / sqrt(x)``.", "wf.rsqrt(wf.asarray([4.0, 0.25]))", cost=8)
-sign: Composite = _unary("sign", REAL, _sign_expr, _zero, "-1, 0 or 1; NaN of NaN.", "wf.sign(wf.asarray([-1.5, 0.0, 2.0]))")
+sign: Composite = _unary("sign", REAL, _sign_expr, _zero, "-1, 0 or 1; NaN of NaN.",
+                         "wf.sign(wf.asarray([-1.5, 0.0, 2.0]))")
 floor = _unary("floor", REAL, ex.floor, _zero, "The greatest whole number not above x.",
                "wf.floor(wf.asarray([1.5, -1.5]))", integers_stay=True)
 ceil = _unary("ceil", REAL, ex.ceil, _zero, "The least whole number not below x.",

@@ -14,8 +14,8 @@ from ..core.errors import AxisError, DTypeError, ShapeError
 from ..core.shapes import Dim, Shape, SymDim, broadcast_shapes, normalize_axes, normalize_axis, size_of
 from .creation import as_shape, full, tri_mask
 from .elementwise import cast, where
-from .op import Array, composite
-from .views import broadcasted, flipped, permuted, reshaped, slice_, slice_update
+from .op import Array, apply, composite
+from .views import CONCAT, broadcasted, flipped, permuted, reshaped, slice_, slice_update
 
 __all__ = ["broadcast_arrays", "broadcast_to", "chunk", "concat", "expand_dims", "flatten", "flip", "matrix_transpose",
            "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "slice_", "split", "squeeze", "stack",
@@ -285,14 +285,7 @@ def _concat(arrays: Sequence[Array], axis: int) -> Array:
     """Arrays of one dtype, equal but for their size on ``axis``."""
     if len(arrays) == 1:
         return arrays[0]
-    total = _sum_of(tuple(x.shape[axis] for x in arrays))
-    shape = tuple(total if a == axis else n for a, n in enumerate(arrays[0].shape))
-    result = full(shape, 0, dtype=arrays[0].dtype)
-    start: Dim = 0
-    for x in arrays:
-        result = slice_update(result, x, tuple(start if a == axis else 0 for a in range(len(shape))))
-        start = start + x.shape[axis]
-    return result
+    return apply(CONCAT, *arrays, axis=axis)
 
 
 def _of_one_dtype(op: str, arrays: Sequence[Array]) -> list[Array]:

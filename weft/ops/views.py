@@ -12,11 +12,11 @@ from typing import Any
 
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Dim, Shape, SymDim, size_of, strides_of
-from ..graph.protocol import Layout, Primitive, SliceUpdate, TensorType, View
+from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType, View
 from .creation import full
 from .op import Array, apply
 
-__all__ = ["BROADCAST_TO", "PERMUTE", "RESHAPE", "SLICE", "SLICE_UPDATE", "broadcasted", "flipped", "permuted",
+__all__ = ["BROADCAST_TO", "CONCAT", "PERMUTE", "RESHAPE", "SLICE", "SLICE_UPDATE", "broadcasted", "flipped", "permuted",
            "reshaped", "slice_", "slice_update"]
 
 Params = dict[str, Any]
@@ -220,3 +220,27 @@ def flipped(x: Array, axes: Sequence[int]) -> Array:
     shape = tuple(x.shape)
     starts = tuple(n - 1 if a in axes else 0 for a, n in enumerate(shape))
     return slice_(x, starts, shape, tuple(-1 if a in axes else 1 for a in range(len(shape))))
+
+
+def _concat_type(params: Params, *parts: TensorType) -> TensorType:
+    axis, first = params["axis"], parts[0]
+    total: Dim = 0
+    for part in parts:
+        if part.dtype is not first.dtype:
+            raise DTypeError(f"concat: {part.dtype.name} and {first.dtype.name} in one call")
+        if part.shape[:axis] + part.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]:
+            raise ShapeError(f"concat: {first.shape} and {part.shape} differ on other axes than {axis}")
+        total = total + part.shape[axis]
+    return TensorType(first.dtype, (*first.shape[:axis], total, *first.shape[axis + 1 :]))
+
+
+def _concat_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    axis, start, parts = params["axis"], 0, []
+    for x in inputs:
+        shape = tuple(x.shape)
+        parts.append(slice_(g, tuple(start if a == axis else 0 for a in range(len(shape))), shape))
+        start = start + shape[axis]
+    return tuple(parts)
+
+
+CONCAT = Primitive("concat", _concat_type, Concat(), _concat_vjp)

@@ -1,0 +1,72 @@
+"""Schedules: the rates are their formulas; a compiled step follows them; a loaded one goes on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+import weft as wf
+from weft import nn, optim
+from weft.optim import lr_scheduler
+
+
+def optimizer() -> optim.Optimizer:
+    groups: list[Any] = [{"params": [nn.Parameter(wf.zeros((1,)))]}, {"params": [nn.Parameter(wf.zeros((1,)))],
+                                                                     "lr": 0.4}]
+    return optim.SGD(groups, lr=0.8)
+
+
+SCHEDULES: list[tuple[Any, Any]] = [
+    (lambda o: lr_scheduler.StepLR(o, 2, 0.5), lambda base, e: base * 0.5 ** (e // 2)),
+    (lambda o: lr_scheduler.LambdaLR(o, lambda e: 1 / (e + 1)), lambda base, e: base / (e + 1)),
+    (lambda o: lr_scheduler.LambdaLR(o, [lambda e: 0.9**e, lambda e: 0.9**e]), lambda base, e: base * 0.9**e),
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, 4, 0.1),
+     lambda base, e: 0.1 + (base - 0.1) * (1 + math.cos(math.pi * e / 4)) / 2),
+]
+
+
+@pytest.mark.parametrize(("make", "rate"), SCHEDULES)
+def test_rates(make: Any, rate: Any) -> None:
+    opt = optimizer()
+    scheduler = make(opt)
+    for epoch in range(6):
+        assert scheduler.get_last_lr() == pytest.approx([rate(0.8, epoch), rate(0.4, epoch)])
+        assert opt.param_groups[1]["lr"] == pytest.approx(rate(0.4, epoch))
+        scheduler.step()
+
+
+@pytest.mark.parametrize(("make", "rate"), SCHEDULES)
+def test_a_loaded_schedule_goes_on(make: Any, rate: Any) -> None:
+    first, second = make(optimizer()), make(optimizer())
+    for _ in range(3):
+        first.step()
+    second.load_state_dict(first.state_dict())
+    assert second.get_last_lr() == first.get_last_lr() and second.last_epoch == 3
+
+
+def test_a_compiled_step_follows_the_schedule() -> None:
+    p, calls = nn.Parameter(wf.zeros((1,))), []
+    opt = optim.SGD([p], lr=1.0)
+    scheduler = lr_scheduler.StepLR(opt, 1, 0.5)
+
+    @wf.compile
+    def step() -> Any:
+        calls.append(1)
+        p.grad = wf.ones((1,))
+        opt.step()
+        return p * 1.0
+
+    seen = []
+    for _ in range(3):
+        seen.append(step().item())
+        scheduler.step()
+    assert seen == [-1.0, -1.5, -1.75] and len(calls) == 1
+
+
+def test_misuse() -> None:
+    with pytest.raises(TypeError, match="optimizer is a int"):
+        lr_scheduler.StepLR(3, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="1 functions for 2 parameter groups"):
+        lr_scheduler.LambdaLR(optimizer(), [lambda e: 1.0])

@@ -1,0 +1,311 @@
+"""Optimizers: each update is its formula; eager and compiled steps give the same bits; state saves and loads."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft as wf
+from weft import nn, optim
+
+RNG = np.random.default_rng(0)
+
+
+def np_sgd(p: Any, grads: Any, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+           weight_decay: float = 0.0, nesterov: bool = False, maximize: bool = False) -> Any:
+    buffer = None
+    for g in grads:
+        g = (-g if maximize else g) + weight_decay * p
+        if momentum:
+            buffer = g if buffer is None else momentum * buffer + (1 - dampening) * g
+            g = g + momentum * buffer if nesterov else buffer
+        p = p - lr * g
+    return p
+
+
+def np_adam(p: Any, grads: Any, lr: float = 1e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8,
+            weight_decay: float = 0.0, amsgrad: bool = False, maximize: bool = False, decoupled: bool = False) -> Any:
+    m = v = top = np.zeros_like(p)
+    for t, g in enumerate(grads, 1):
+        g = -g if maximize else g
+        if decoupled:
+            p = p * (1 - lr * weight_decay)
+        else:
+            g = g + weight_decay * p
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
+        top = np.maximum(top, v)
+        p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt((top if amsgrad else v) / (1 - betas[1] ** t)) + eps)
+    return p
+
+
+def np_adamw(p: Any, grads: Any, weight_decay: float = 1e-2, **options: Any) -> Any:
+    return np_adam(p, grads, weight_decay=weight_decay, decoupled=True, **options)
+
+
+CASES: list[tuple[type[optim.Optimizer], Callable[..., Any], dict[str, Any]]] = [
+    (optim.SGD, np_sgd, {"lr": 0.1}),
+    (optim.SGD, np_sgd, {"lr": 0.1, "weight_decay": 0.05, "maximize": True}),
+    (optim.SGD, np_sgd, {"lr": 0.1, "momentum": 0.9}),
+    (optim.SGD, np_sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    (optim.SGD, np_sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    (optim.Adam, np_adam, {}),
+    (optim.Adam, np_adam, {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    (optim.Adam, np_adam, {"lr": 0.05, "amsgrad": True, "maximize": True}),
+    (optim.Adam, np_adam, {"lr": 0.05, "betas": (0.0, 0.0)}),
+    (optim.AdamW, np_adamw, {"lr": 0.05}),
+    (optim.AdamW, np_adamw, {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True}),
+]
+IDS = [f"{c[0].__name__}({', '.join(f'{k}={v}' for k, v in c[2].items())})" for c in CASES]
+
+
+def run(optimizer: optim.Optimizer, parameter: Any, grads: Any) -> Any:
+    for g in grads:
+        parameter.grad = wf.asarray(g)
+        optimizer.step()
+    return parameter.numpy()
+
+
+@pytest.mark.parametrize(("kind", "reference", "options"), CASES, ids=IDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_update_is_the_formula(kind: Any, reference: Any, options: Any, dtype: str) -> None:
+    start, grads = RNG.normal(size=(3, 5)), RNG.normal(size=(12, 3, 5))
+    p = nn.Parameter(start.astype(dtype))
+    got = run(kind([p], **options), p, grads.astype(dtype))
+    wanted = reference(start.astype(dtype).astype(np.float64), grads.astype(dtype).astype(np.float64), **options)
+    np.testing.assert_allclose(got, wanted, rtol=2e-5 if dtype == "float32" else 1e-12, atol=1e-6)
+    assert p.dtype.name == dtype
+
+
+@pytest.mark.parametrize(("kind", "reference", "options"), CASES, ids=IDS)
+def test_eager_and_compiled_steps_give_the_same_bits(kind: Any, reference: Any, options: Any) -> None:
+    x = wf.asarray(RNG.normal(size=(6, 4)).astype(np.float32))
+    y = wf.asarray(RNG.normal(size=(6, 2)).astype(np.float32))
+
+    def train(compiled: bool) -> tuple[list[bytes], list[bytes]]:
+        wf.manual_seed(1)
+        net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        opt = kind(net.parameters(), **options)
+
+        def step(xb: Any, yb: Any) -> Any:
+            loss = nn.functional.mse_loss(net(xb), yb)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            return loss
+
+        go = wf.compile(step) if compiled else step
+        losses = [go(x, y).numpy().tobytes() for _ in range(5)]
+        state = [t.numpy().tobytes() for held in opt.state.values() for t in held.values()]
+        return losses + [p.numpy().tobytes() for p in net.parameters()], state
+
+    assert train(False) == train(True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW])
+def test_16_bit_parameters_are_updated_in_float32_and_rounded_once(kind: Any, dtype: str) -> None:
+    start = wf.astype(wf.asarray(RNG.normal(size=(40,)).astype(np.float32)), dtype)
+    grad = wf.astype(wf.asarray(RNG.normal(size=(40,)).astype(np.float32)), dtype)
+    narrow, full = nn.Parameter(start), nn.Parameter(wf.astype(start, "float32"))
+    narrow.grad, full.grad = grad, wf.astype(grad, "float32")
+    for p in (narrow, full):
+        kind([p], lr=0.1).step()
+    assert narrow.numpy().tobytes() == wf.astype(full.detach(), dtype).numpy().tobytes()
+
+
+def test_parameters_without_gradient_stay_and_have_no_state() -> None:
+    a, b = nn.Parameter(wf.ones((2,))), nn.Parameter(wf.ones((2,)))
+    opt = optim.Adam([a, b], lr=0.1)
+    a.grad = wf.ones((2,))
+    opt.step()
+    assert b.tolist() == [1.0, 1.0] and a.tolist() != [1.0, 1.0] and list(opt.state) == [a]
+    b.grad = wf.ones((2,))
+    opt.step()
+    assert opt.state[a]["step"].item() == 2 and opt.state[b]["step"].item() == 1
+
+
+def test_zero_grad() -> None:
+    p = nn.Parameter(wf.ones((2,)))
+    p.grad = wf.ones((2,))
+    opt = optim.SGD([p])
+    opt.zero_grad(set_to_none=False)
+    assert p.grad.tolist() == [0.0, 0.0]
+    opt.zero_grad()
+    assert p.grad is None
+
+
+def test_a_closure_is_called_with_gradients_on() -> None:
+    p = nn.Parameter(wf.asarray([3.0]))
+    opt = optim.SGD([p], lr=0.5)
+
+    def closure() -> Any:
+        opt.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    with wf.no_grad():
+        assert opt.step(closure).item() == 9.0
+    assert p.tolist() == [0.0]
+
+
+# --- groups and the learning rate ---------------------------------------------------------------------------------
+
+
+def test_groups_have_options_of_their_own() -> None:
+    a, b = nn.Parameter(wf.zeros((1,))), nn.Parameter(wf.zeros((1,)))
+    opt = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.5}], lr=0.1)
+    for p in (a, b):
+        p.grad = wf.ones((1,))
+    opt.step()
+    assert [a.item(), b.item()] == pytest.approx([-0.1, -0.5])
+    assert [g["lr"] for g in opt.param_groups] == [0.1, 0.5]
+    opt.add_param_group({"params": [nn.Parameter(wf.zeros((1,)))], "momentum": 0.9})
+    assert opt.param_groups[2]["momentum"] == 0.9 and opt.param_groups[2]["lr"] == 0.1
+    assert "lr: 0.5" in repr(opt)
+
+
+def test_named_parameters_are_accepted() -> None:
+    layer = nn.Linear(2, 1)
+    assert optim.SGD(layer.named_parameters()).param_groups[0]["params"] == [*layer.parameters()]
+
+
+@pytest.mark.parametrize("by_tensor", [False, True])
+def test_a_new_learning_rate_is_honoured_without_a_new_capture(by_tensor: bool) -> None:
+    p, calls = nn.Parameter(wf.zeros((1,))), []
+    rate = wf.asarray(1.0)
+    opt = optim.SGD([p], lr=rate if by_tensor else 1.0)
+
+    @wf.compile
+    def step() -> Any:
+        calls.append(1)
+        p.grad = wf.ones((1,))
+        opt.step()
+        return p * 1.0
+
+    assert step().item() == -1.0
+    if by_tensor:
+        rate.assign(wf.asarray(0.25))
+        assert opt.param_groups[0]["lr"] is rate
+    else:
+        opt.param_groups[0]["lr"] *= 0.25
+        assert opt.param_groups[0]["lr"] == 0.25
+    assert step().item() == -1.25 and len(calls) == 1
+
+
+def test_another_option_makes_a_new_capture() -> None:
+    p = nn.Parameter(wf.zeros((1,)))
+    opt = optim.SGD([p], lr=1.0)
+
+    @wf.compile
+    def step() -> Any:
+        p.grad = wf.ones((1,))
+        opt.step()
+        return p * 1.0
+
+    assert step().item() == -1.0
+    opt.param_groups[0]["maximize"] = True
+    assert step().item() == 0.0
+
+
+def test_a_group_is_a_dict() -> None:
+    group = optim.SGD([nn.Parameter(wf.zeros((1,)))], lr=0.3).param_groups[0]
+    assert group.get("lr") == 0.3 and group.get("absent", 7) == 7 and group.setdefault("lr", 1.0) == 0.3
+    group.update({"lr": 0.2, "extra": 1}, more=2)
+    assert dict(group.items())["lr"] == 0.2 and group.tensor("lr").item() == 0.2 and group["more"] == 2
+    with pytest.raises(wf.StateError, match="must have rank 0"):
+        group["lr"] = wf.zeros((2,))
+
+
+# --- state --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "reference", "options"), CASES, ids=IDS)
+def test_a_loaded_state_goes_on_in_the_same_bits(kind: Any, reference: Any, options: Any) -> None:
+    grads = RNG.normal(size=(6, 4)).astype(np.float32)
+    p = nn.Parameter(wf.ones((4,)))
+    opt = kind([p], **options)
+    run(opt, p, grads[:3])
+    q = nn.Parameter(p.detach())
+    other = kind([q], lr=123.0)
+    if options.get("momentum"):
+        other = kind([q], **options)
+    if options.get("amsgrad"):
+        other = kind([q], amsgrad=True)
+    other.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
+    assert other.param_groups[0]["lr"] == opt.param_groups[0]["lr"]
+    assert run(opt, p, grads[3:]).tobytes() == run(other, q, grads[3:]).tobytes()
+
+
+def test_the_state_dict_has_pytorchs_structure() -> None:
+    a, b = nn.Parameter(wf.ones((2,))), nn.Parameter(wf.ones((3,)))
+    opt = optim.Adam([{"params": [a]}, {"params": [b], "lr": 0.5}])
+    b.grad = wf.ones((3,))
+    opt.step()
+    state = opt.state_dict()
+    assert list(state["state"]) == [1] and list(state["state"][1]) == ["step", "exp_avg", "exp_avg_sq"]
+    assert [g["params"] for g in state["param_groups"]] == [[0], [1]] and state["param_groups"][1]["lr"] == 0.5
+
+
+def test_a_compiled_step_goes_on_from_a_loaded_state() -> None:
+    p = nn.Parameter(wf.zeros((1,)))
+    opt = optim.SGD([p], lr=1.0, momentum=0.5)
+
+    @wf.compile
+    def step() -> Any:
+        p.grad = wf.ones((1,))
+        opt.step()
+        return p * 1.0
+
+    step()
+    state = opt.state_dict()
+    second = step().item()
+    opt.load_state_dict(state)
+    with wf.no_grad():
+        p.assign(wf.asarray([-1.0]))
+    assert step().item() == second == -2.5
+
+
+def test_what_does_not_fit_is_listed_and_nothing_changes() -> None:
+    p = nn.Parameter(wf.ones((2,)))
+    opt = optim.Adam([p], lr=0.1)
+    run(opt, p, np.ones((1, 2), np.float32))
+    before = opt.state[p]["exp_avg"].tolist()
+    state = opt.state_dict()
+    state["param_groups"][0]["lr"] = 9.0
+    state["state"][0] = {**state["state"][0], "exp_avg": np.zeros(3), "exp_avg_sq": "text", "surplus": wf.zeros(())}
+    state["state"][5] = {}
+    with pytest.raises(wf.StateError) as caught:
+        opt.load_state_dict(state)
+    text = str(caught.value)
+    assert "'exp_avg' of parameter 0 has shape (3,) in the state and (2,) here" in text
+    assert "'exp_avg_sq' of parameter 0 is a str" in text and "'surplus' of parameter 0 is not known to Adam" in text
+    assert "state of parameter 5, which is in no group" in text
+    assert opt.state[p]["exp_avg"].tolist() == before and opt.param_groups[0]["lr"] == 0.1
+    with pytest.raises(wf.StateError, match=r"the groups have \[2\] parameters in the state, \[1\] here"):
+        opt.load_state_dict({"state": {}, "param_groups": [{"params": [0, 1]}]})
+    with pytest.raises(wf.StateError, match="wants 'state' and 'param_groups'"):
+        opt.load_state_dict({"state": {}})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: optim.SGD([]), ValueError, "there are no parameters"),
+        (lambda p: optim.SGD(p), TypeError, "a single tensor"),
+        (lambda p: optim.SGD([p, p]), ValueError, "listed twice"),
+        (lambda p: optim.SGD([p * 2.0]), TypeError, "only leaves"),
+        (lambda p: optim.SGD([1.0]), TypeError, "parameters are tensors, not float"),
+        (lambda p: optim.SGD([p], lr=-1.0), ValueError, r"SGD: lr is -1\.0; it must be 0 or more"),
+        (lambda p: optim.SGD([p], nesterov=True), ValueError, "nesterov"),
+        (lambda p: optim.Adam([p], betas=(0.9, 1.0)), ValueError, "betas"),
+        (lambda p: optim.AdamW([p], eps=-1.0), ValueError, "AdamW: eps"),
+    ],
+)
+def test_misuse(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make(nn.Parameter(wf.ones((1,))))
