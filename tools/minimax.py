@@ -159,6 +159,24 @@ def quarter_turns() -> list[str]:
     return lines
 
 
+def turns() -> list[str]:
+    """Lines of TURNS: columns of 2^(8k) / 2pi mod 1 in four parts, for float64 arguments; see radians.py."""
+    columns: list[list[mpf]] = [[], [], [], []]
+    mp.dps = 400
+    for k in range(122):
+        value = mp.ldexp(1 / (2 * mp.pi), 8 * k)
+        value -= mp.floor(value + mpf("0.5"))
+        for column, step in zip(columns, (52, 104, 156, 0)):
+            part = mp.ldexp(mp.nint(mp.ldexp(value, step)), -step) if step else rounded(value, "f64")
+            column.append(part)
+            value -= part
+    mp.dps = 60
+    lines = []
+    for column in columns:
+        lines += ["    (", "    " + wrapped([literal(v, "f64") for v in column], 112).replace("\n", "\n    "), "    ),"]
+    return lines
+
+
 # --- the fits ---------------------------------------------------------------------------------------------------
 
 LN2 = mp.log(2)
@@ -206,6 +224,14 @@ def trigonometrics() -> Iterable[Fit]:
               7, "f64", lambda x: x**2 / mp.cos(mp.sqrt(x)))
 
 
+def inverse_trigonometrics() -> Iterable[Fit]:
+    """asin and atan near 0."""
+    yield Fit("ASIN_F64", "asin(s) = s + s x P(x), x = s^2", lambda x: (mp.asin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+              (mpf("1e-9"), mpf("0.2501")), 14, "f64", lambda x: x * mp.sqrt(x) / mp.asin(mp.sqrt(x)))
+    yield Fit("ATAN_F64", "atan(t) = t + t x P(x), x = t^2", lambda x: (mp.atan(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+              (mpf("1e-9"), mpf("0.2501")), 13, "f64", lambda x: x * mp.sqrt(x) / mp.atan(mp.sqrt(x)))
+
+
 def hyperbolics() -> Iterable[Fit]:
     """tanh near 0."""
     for dtype, terms in (("f32", 7), ("f64", 15)):
@@ -230,6 +256,7 @@ FAMILIES: dict[str, Callable[[], Iterable[Fit]]] = {
     "exponential": exponentials,
     "logarithm": logarithms,
     "trigonometric": trigonometrics,
+    "inverse_trigonometric": inverse_trigonometrics,
     "hyperbolic": hyperbolics,
     "power": powers,
     "error_function": errors,
@@ -264,12 +291,15 @@ def main(names: Sequence[str]) -> None:
            "``P`` is a polynomial, lowest power first. The number after a formula is log2 of the largest error of the",
            'whole formula (of the bracket, where there is one), relative unless it says otherwise.', '"""', ""]
     out += ["# --- constants: (float32 parts, float64 parts), each first + rest ---", ""]
+    for name, value in (("HALF_PI", mp.pi / 2), ("THREE_QUARTER_PI", mp.pi * 3 / 4), ("TWO_PI", mp.pi * 2)):
+        out.append(f"{name} = ({', '.join(literal(p, 'f64') for p in pieces(value, 'f64', 0, 2))})  # float64")
     for name, (value, *first) in CONSTANTS.items():
         parts = [[literal(p, d) for p in pieces(value, d, b, 2)] for d, b in zip(("f32", "f64"), first)]
         out.append(f"{name} = ({', '.join(f'({a}, {b})' for a, b in parts)})")
     out.append("")
     out += ["# 2/pi for float32 arguments: (limit of |x|, scale, 2/pi / scale mod 4 in two parts)", "QUARTER_TURNS = ("]
-    out += [*quarter_turns(), ")", ""]
+    out += [*quarter_turns(), ")", "", "# 1/2pi for float64 arguments: four columns, the parts of 2^(8k) / 2pi mod 1"]
+    out += ["TURNS = (", *turns(), ")", ""]
     for family in names or FAMILIES:
         out.append(f"# --- {family} ---")
         for task in FAMILIES[family]():

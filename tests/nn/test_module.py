@@ -56,7 +56,7 @@ def test_names_are_paths_and_shared_ones_come_once() -> None:
     assert net.get_parameter("encoder.0.fc.bias") is net.encoder[0].fc.bias
     with pytest.raises(AttributeError, match="ModuleList has no module '2'"):
         net.get_submodule("encoder.2.fc")
-    with pytest.raises(AttributeError, match="no parameter 'head.bias'"):
+    with pytest.raises(AttributeError, match=r"no parameter 'head\.bias'"):
         net.get_parameter("head.bias")
 
 

@@ -47,6 +47,12 @@ def test_default_dtypes() -> None:
     assert wf.linspace(0, 1, 3).dtype is wf.eye(2).dtype is wf.float32
 
 
+def test_shapes_that_look_alike_are_not_mixed_up() -> None:
+    for _ in range(2):
+        for shape in ((), (0,), (1,), [], [0], [1], 0, 1, (1, 0), (0, 1)):
+            same_bits(wf.zeros(shape), np.zeros(shape, np.float32))
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("value", SPECIALS)
 def test_constants_keep_their_bits(dtype: str, value: float) -> None:

@@ -120,6 +120,15 @@ def test_compiled_equals_eager_in_bits(data: Any, shape: Any, seed: int) -> None
         same_bits(actual, expected.numpy())
 
 
+def test_values_take_the_tensors_dtype() -> None:
+    for dtype, value in (("float32", np.arange(3)), ("float32", np.ones(3)), ("int8", np.arange(3)),
+                         ("int64", np.arange(3, dtype=np.uint64)), ("float16", [0.1, 2, 3]), ("int32", [True] * 3),
+                         ("bfloat16", np.ones(3, np.float32))):
+        x = wf.zeros((2, 3), dtype=dtype)
+        x[1] = value
+        same_bits(x[1], np.asarray(value).astype(x.dtype.numpy))
+
+
 def test_bools_as_keys() -> None:
     x = np.arange(6).reshape(2, 3)
     for key in (True, False, (True, 1), (slice(None), True), np.asarray(True)):
@@ -274,6 +283,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "scatter_add: float32 values into a tensor of int64; cast them first"),
     (lambda: assign(0, wf.zeros(3)), wf.DTypeError, "setitem: float32 values into a tensor of int64"),
     (lambda: assign(0, 1.5), wf.DTypeError, "setitem: 1.5 into a tensor of int64; cast the tensor first"),
+    (lambda: assign(0, 2**63), wf.DTypeError, "setitem: 9223372036854775808 does not fit in int64"),
     (lambda: assign(0, [1, 2]), wf.ShapeError, r"setitem: a value of shape \(2,\) for a place of shape \(3,\)"),
     (lambda: assign([0, 1], [[1], [2], [3]]), wf.ShapeError, "setitem: a value of shape .* for a place of shape"),
     (lambda: assign(5, 1), IndexError_, "index 5 is out of range for axis 0 of size 2"),

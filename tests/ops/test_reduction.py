@@ -183,6 +183,12 @@ def test_second_derivatives() -> None:
         check_gradient(lambda x, name=name: wf.grad(lambda y: wf.sum(op(name)(y, axis=1) ** 2))(x), x, tolerance=2e-5)
 
 
+def test_gradient_of_a_root_at_zero_is_zero() -> None:
+    x = wf.asarray([2.0, 2.0, 2.0])
+    assert wf.grad(wf.std)(x).tolist() == [0.0, 0.0, 0.0]
+    assert wf.grad(wf.linalg.vector_norm)(x - 2.0).tolist() == [0.0, 0.0, 0.0]
+
+
 def test_ties_share_the_gradient() -> None:
     x = wf.asarray([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
     gradient = wf.grad(lambda x: wf.sum(wf.max(x, axis=1)))(x).numpy()

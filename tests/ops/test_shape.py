@@ -86,6 +86,17 @@ def test_concat_and_stack(data: Any, shape: Any, seed: int, kinds: list[str]) ->
     same_bits(wf.stack([wf.asarray(parts[0])] * 3, axis=axis), np.stack([parts[0]] * 3, axis))
 
 
+def test_many_parts() -> None:
+    parts = [np.full((2, n % 3), n) for n in range(300)]
+    same_bits(wf.concat([wf.asarray(p) for p in parts], axis=1), np.concatenate(parts, 1))
+
+
+def test_the_same_part_twice() -> None:
+    x = np.arange(6).reshape(2, 3)
+    y = wf.asarray(x)
+    same_bits(wf.concat([y, y, y], axis=1), np.concatenate([x, x, x], 1))
+
+
 @few
 @given(data=st.data(), dtype=dtypes, shape=shapes, seed=seeds)
 def test_pad(data: Any, dtype: str, shape: Any, seed: int) -> None:

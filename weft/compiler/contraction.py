@@ -42,7 +42,8 @@ from .kernels import K_BLOCK, Access, Contraction, Slot, Store
 from .lanes import Frame, LanePoint, begin_kernel, end_kernel, hoist_uniform, loop, spread, vector_loop
 from .nest import ATTRIBUTES, grid_indices, slots_of
 
-__all__ = ["PARTITION", "Partition", "contraction_units", "first_partition_slot", "render_contraction"]
+__all__ = ["PARTITION", "Partition", "contraction_slots", "contraction_units", "first_partition_slot",
+           "render_contraction"]
 
 PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "pack_a", "pack_b", "packed_b_at", "sums_at", "prefetch")
 
@@ -57,10 +58,11 @@ class Partition:
 
 def first_partition_slot(kernel: Contraction) -> int:
     """Position of the first PARTITION int: one after the highest slot that the kernel names."""
-    return max(_slots(kernel)) + 1
+    return max(contraction_slots(kernel)) + 1
 
 
-def _slots(kernel: Contraction) -> list[int]:
+def contraction_slots(kernel: Contraction) -> list[int]:
+    """Every Slot that the kernel names."""
     sizes = [*kernel.batch, kernel.m, kernel.n, kernel.k]
     for access in (kernel.a, kernel.b):
         sizes += [x for x in (access.offset, *access.strides) if isinstance(x, Slot)]
@@ -126,7 +128,7 @@ def contraction_units(kernel: Contraction, ints: tuple[int, ...] | list[int], th
     padded_m, padded_n = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     b_at = _up(padded_m * packed_row(tile) + 64, 64)
     sums_at = b_at + K_BLOCK * tile.columns * size
-    share = tile.columns if plan.b_form == "rows" else -(-K_BLOCK // (padded_m // tile.rows))
+    share = -(-(tile.columns if plan.b_form == "rows" else K_BLOCK) // (padded_m // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
     return Partition(batch * blocks_m * blocks_n,
                      (sub_m, blocks_m, sub_n, blocks_n, int(pack_a), int(pack_b), b_at, sums_at, share))
@@ -168,7 +170,8 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     else:
         render_pack_strided(module, f"{name}.pack_b", tile, kernel.b.dtype, False)
     w, first = Writer(module), first_partition_slot(kernel)
-    frame = begin_kernel(w, len(kernel.buffers), [*_slots(kernel), *range(first, first + len(PARTITION))], target)
+    frame = begin_kernel(w, len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))],
+                         target)
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
     loop(w, "%begin", "%end", 1, lambda unit: _Unit(plan, frame, name, slots, unit).emit())
     end_kernel(frame, name)
@@ -268,10 +271,14 @@ class _Unit:
 
         def fetch(i: str) -> str:
             number = w.op(f"udiv i64 {i}, {tile.rows}")
-            if self.plan.b_form == "rows":
-                return f"ptr {self._at(ahead, (number, 128))}, i64 {self.b_outer}, i64 {self.share}"
-            return (f"ptr {self._at(ahead, (w.op(f'mul i64 {number}, {self.share}'), self.b_inner))}, "
-                    f"i64 {self.b_inner}, i64 {self.share}")
+            fb = self._at(ahead, (w.op(f"mul i64 {number}, {self.share}"), self.b_outer if self.plan.b_form == "rows" else self.b_inner))
+            sb_ = self.b_outer if self.plan.b_form == "rows" else self.b_inner
+            gb = 8 if self.plan.b_form == "rows" else 1
+            below = w.op(f"add i64 {i}, {tile.rows}")
+            fa = self._at(self.a, (k0, self.a_inner), (below, self.a_outer))
+            sa_, ra, ga = (self.a_inner, 256, 0) if self.plan.a_form == "panels" else (self.a_outer, tile.rows, 8)
+            use = w.op(f"and i1 {leftmost}, {w.op(f'icmp slt i64 {below}, {self.rows}')}")
+            return ", ".join(f"{t} " + w.op(f"select i1 {use}, {t} {x}, {t} {y}") for t, x, y in (("ptr", fa, fb), ("i64", sa_, sb_), ("i64", ra, self.share), ("i64", ga, gb)))
 
         def row(i: str) -> None:
             self.fetch = fetch(i)

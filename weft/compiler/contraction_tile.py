@@ -158,11 +158,12 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     if packs:
         w.do(f"%pp.next = getelementptr i8, ptr %pp, i64 {tile.columns * size}")
     if height == tile.rows and vectors == tile.vectors:
-        step = w.op(f"lshr i64 {w.op('mul i64 %k, %fr')}, 8")
-        at = w.op(f"getelementptr i8, ptr %f, i64 {w.op(f'mul i64 {step}, %fs')}")
-        for line in (0, 64):
-            to = w.op(f"getelementptr i8, ptr {at}, i64 {line}")
-            w.do(f"call void @llvm.prefetch.p0(ptr {to}, i32 0, i32 {PFL}, i32 1)")
+        place = w.op("mul i64 %k, %fr")
+        line = w.op(f"mul i64 {w.op(f'lshr i64 {place}, 8')}, %fs")
+        low = w.op(f"and i64 {place}, 255")
+        within = w.op(f"lshr i64 {w.op(f'mul i64 {low}, %fg')}, 1")
+        at = w.op(f"getelementptr i8, ptr %f, i64 {w.op(f'add i64 {line}, {within}')}")
+        w.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 {PFL}, i32 1)")
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
@@ -185,7 +186,7 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     w.define(f"internal void @{name}({TILE_ARGUMENTS}{', ptr %packed' if packs else ''}) #1")
 
 
-TILE_ARGUMENTS = "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %f, i64 %fs, i64 %fr"
+TILE_ARGUMENTS = "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %f, i64 %fs, i64 %fr, i64 %fg"
 
 
 def _multiply_add(w: Writer, tile: Tile, result: str, a: str, b: str, c: str) -> None:
@@ -206,7 +207,7 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
 
 
 import os as _os
-PFL = _os.environ.get('PFL','2')
+PFL = _os.environ.get('PFL','3')
 CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 
 # --- packing ----------------------------------------------------------------------------------------------------

@@ -134,8 +134,8 @@ define internal {T} @{name}({T} %x, {T} %y) noinline nounwind {{
 entry:
   %xb = bitcast {T} %x to i{W}
   %yb = bitcast {T} %y to i{W}
-  %xw = {zext} i{W} %xb to i64
-  %yw = {zext} i{W} %yb to i64
+  %xw = {WIDE_X}
+  %yw = {WIDE_Y}
   %xa = and i64 %xw, {MAGNITUDE}
   %ya = and i64 %yw, {MAGNITUDE}
   %sign = xor i64 %xw, %xa
@@ -183,13 +183,15 @@ exit:
   %zeros = call i64 @llvm.ctlz.i64(i64 %r, i1 false)
   %room = sub i64 %zeros, {ROOM}
   %down = sub i64 %y.exponent, 1
-  %up = call i64 @llvm.umin.i64(i64 %room, i64 %down)
+  %most = call i64 @llvm.umin.i64(i64 %room, i64 %down)
+  %none = icmp eq i64 %r, 0
+  %up = select i1 %none, i64 %down, i64 %most
   %mantissa = shl i64 %r, %up
   %kept = sub i64 %down, %up
   %field = shl i64 %kept, {P}
   %size = add i64 %field, %mantissa
   %result = or i64 %size, %sign
-  %narrow = {trunc} i64 %result to i{W}
+  %narrow = {NARROW}
   %value = bitcast i{W} %narrow to {T}
   ret {T} %value
 }}"""
@@ -199,17 +201,16 @@ def _add_fmod(module: Module, kind: str) -> str:
     """Name of the module's ``fmod`` for ``float`` or ``double``; its text is added once.
 
     With x = mx * 2^d * scale and y = my * scale the remainder is (mx * 2^d mod my) * scale: exact in integers, as
-    many bits of 2^d at a time as fit into 64. A remainder of 0 has 64 leading zeros, so it ends with exponent 0.
+    many bits of 2^d at a time as fit into 64.
     """
     width, p = (32, 23) if kind == "float" else (64, 52)
-    name = f"fmod_f{width}"
-    exponents = (1 << (width - 1 - p)) - 1
-    text = _FMOD.format(
-        T=kind, name=name, W=width, P=p, LEAD=1 << p, FRACTION=(1 << p) - 1, MAGNITUDE=(1 << (width - 1)) - 1,
-        INFINITY=exponents << p, NAN="0x7FF8000000000000", STEP=63 - p, ROOM=63 - p, PLACEHOLDER)
-    if width == 64:  # no conversion: LLVM knows no zext from i64 to i64
-        text = text.replace("zext i64 %xb to i64", "or i64 %xb, 0").replace("zext i64 %yb to i64", "or i64 %yb, 0")
-        text = text.replace("trunc i64 %result to i64", "or i64 %result, 0")
+    wide = {"WIDE_X": "zext i32 %xb to i64", "WIDE_Y": "zext i32 %yb to i64", "NARROW": "trunc i64 %result to i32"}
+    if width == 64:
+        wide = {"WIDE_X": "or i64 %xb, 0", "WIDE_Y": "or i64 %yb, 0", "NARROW": "or i64 %result, 0"}
+    infinity = ((1 << (width - 1 - p)) - 1) << p
+    text = _FMOD.format(T=kind, name=f"fmod_f{width}", W=width, P=p, LEAD=1 << p, FRACTION=(1 << p) - 1,
+                        MAGNITUDE=(1 << (width - 1)) - 1, INFINITY=infinity, NAN="0x7FF8000000000000", STEP=63 - p,
+                        ROOM=63 - p, **wide)
     if text not in module.parts:
         module.parts.append(text)
-    return name
+    return f"fmod_f{width}"

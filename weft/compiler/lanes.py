@@ -259,7 +259,7 @@ class LanePoint:
 # --- loops ------------------------------------------------------------------------------------------------------
 
 
-def loop(w: Writer, start: str, stop: str, step: int, body: Callable[[str], None]) -> None:
+def loop(w: Writer, start: str, stop: str, step: int | str, body: Callable[[str], None]) -> None:
     """``for (i = start; i < stop; i += step) body(i)`` over signed i64 operands."""
     head, inside, done = w.fresh("head"), w.fresh("body"), w.fresh("done")
     before, following = w.block, "%" + w.fresh("next")

@@ -34,7 +34,7 @@ from .lanes import (
 )
 from .reduction import combine, identities, partials, state_dtypes
 
-__all__ = ["render_nest", "slots_of"]
+__all__ = ["render_nest", "slots_of", "stage_groups"]
 
 
 def render_nest(kernel: Nest, name: str, target: MemoryTarget) -> str:
@@ -104,7 +104,7 @@ def _unit(kernel: Nest, frame: Frame, cells: list[list[str]], unit: str) -> None
         hi = w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {size})")
     refs: list[tuple[str, int]] = []
     position = 0
-    for group in _groups(kernel.stages):
+    for group in stage_groups(kernel.stages):
         members = [(kernel.stages[s], cells[s]) for s in group]
         if isinstance(kernel.stages[group[0]], Store) and kernel.stages[group[0]].scalar:  # type: ignore[union-attr]
             _scalar_stores(frame, [*outer, "0"], refs, [s for s, _ in members if isinstance(s, Store)])
@@ -119,7 +119,7 @@ def _unit(kernel: Nest, frame: Frame, cells: list[list[str]], unit: str) -> None
         position += len(group)
 
 
-def _groups(stages: tuple[Reduce | Store, ...]) -> list[list[int]]:
+def stage_groups(stages: tuple[Reduce | Store, ...]) -> list[list[int]]:
     """Consecutive stages that can share a loop: none reads a reduction made in the same loop."""
     groups: list[list[int]] = []
     finished = made = 0  # reductions complete before the current group; reductions so far

@@ -91,7 +91,6 @@ def build(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tu
     outputs = [*results, *(v for v in replaced if v not in over)]
     plan = plan_memory(launches, graph.inputs, outputs, over)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
-    launches = [x for x in launches if not (x.copies and len({plan.place[v] for v in (*x.reads, *x.writes)}) == 1)]
     code = addresses([x.kernel for x in launches], target)
     steps = [Step(address, x.ints, tuple(_buffer(plan, v, o) for v, o in x.buffers), x.units, x.grain)
              for address, x in zip(code, launches, strict=True)]

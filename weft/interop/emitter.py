@@ -13,6 +13,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import FormatError
 from ..core.shapes import Dim, Shape, SymDim, is_static
+from ..graph.ir import Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,15 +59,16 @@ class Emitter:
 
     Args:
         sizes: for each name of a symbolic size, the input and axis that has it.
-        taken: names that are in use.
+        values: the names of the graph's values.
     """
 
-    def __init__(self, sizes: Mapping[str, tuple[str, int]], taken: Sequence[str]):
+    def __init__(self, sizes: Mapping[str, tuple[str, int]], values: Mapping[Value, str]):
+        self.values = values
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.scope = ""
         self._sizes = sizes
-        self._names: dict[str, int] = dict.fromkeys(taken, 1)
+        self._names: dict[str, int] = dict.fromkeys(values.values(), 1)
         self._known: dict[Any, str] = {}
 
     def fresh(self, hint: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ..core.dtypes import DType
 from ..core.errors import FormatError
 from ..core.shapes import SymDim
-from ..graph.ir import Node
+from ..graph.ir import Node, Value
 from ..graph.protocol import TensorType
 from .emitter import Emitter
 
@@ -28,7 +28,7 @@ class Row:
     """One primitive.
 
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
-    to the result's. ``needs``: the inputs that ``lower`` uses; None means all. ``accepts``: a check of the parameters
+    to the result's. ``needs``: the values that ``lower`` uses; None means the inputs. ``accepts``: a check of the parameters
     as a whole.
     """
 
@@ -36,7 +36,7 @@ class Row:
     arity: tuple[int, int]
     params: Mapping[str, Check] = field(default_factory=dict)
     broadcasts: bool = False
-    needs: Callable[[Node], Sequence[int]] | None = None
+    needs: Callable[[Node], Sequence[Value]] | None = None
     accepts: Callable[[dict[str, Any], Sequence[TensorType]], bool] | None = None
 
 

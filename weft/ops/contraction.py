@@ -103,6 +103,7 @@ def matmul(x1: Array, x2: Array, /) -> Array:
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.matmul(wf.asarray([[1.0, 2.0]]), wf.asarray([[3.0], [4.0]]))
         Tensor([[11.]], dtype=float32)
     """
@@ -139,6 +140,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.nn.functional.linear(wf.asarray([1.0, 2.0]), wf.asarray([[3.0, 4.0]]), wf.asarray([0.5]))
         Tensor([11.5], dtype=float32)
     """
@@ -168,6 +170,7 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.vecdot(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
         Tensor(11., dtype=float32)
     """
@@ -201,6 +204,7 @@ def outer(x1: Array, x2: Array, /) -> Array:
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.outer(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
         Tensor([[3., 4.],
                 [6., 8.]], dtype=float32)
@@ -228,6 +232,7 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.tensordot(wf.asarray([[1.0, 2.0]]), wf.asarray([3.0, 4.0]), axes=1)
         Tensor([11.], dtype=float32)
     """

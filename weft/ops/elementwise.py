@@ -1,7 +1,7 @@
 """Elementwise functions: one value in each operand at each point, one value out.
 
 Every entry of the tables below is one op in one place: its name, what it computes (a scalar expression), its
-gradient, its cost, its meaning. :func:`_unary` and :func:`_binary` make of it a strict primitive and the public
+gradient, its cost, its meaning. :func:`unary` and :func:`binary` make of it a strict primitive and the public
 function, which promotes dtypes (:func:`~weft.ops.operands.binary_operands`) and broadcasts shapes.
 
 float16 and bfloat16 are computed in float32 and rounded once (:func:`in_float32`). Gradients at kinks: ``abs'(0) =
@@ -29,13 +29,13 @@ from .operands import (
     FLOAT,
     INTEGER,
     REAL,
-    Domain,
     as_operand,
     binary_operands,
     broadcast_operands,
     common_dtype,
     unary_operand,
 )
+from .pointwise import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
 
 __all__ = ["abs", "acos", "acosh", "add", "asin", "asinh", "astype", "atan", "atan2", "atanh", "binary_operands",
            "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
@@ -45,101 +45,6 @@ __all__ = ["abs", "acos", "acosh", "add", "asin", "asinh", "astype", "atan", "at
            "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter",
            "not_equal", "positive", "pow", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "signbit",
            "sin", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh", "trunc", "where"]
-
-
-# From an entry of a table to a primitive and a public function
-
-
-def in_float32(expr: Callable[..., Expr]) -> Callable[..., Expr]:
-    """``expr(params, *arguments)`` with float16 and bfloat16 arguments in float32 and the result rounded once."""
-
-    def widened(params: dict[str, Any], *arguments: Expr) -> Expr:
-        narrow = [a.dtype for a in arguments if a.dtype.is_floating and a.dtype.itemsize == 2]
-        if not narrow:
-            return expr(params, *arguments)
-        result = expr(params, *(ex.cast(a, dt.float32) if a.dtype in narrow else a for a in arguments))
-        return ex.cast(result, narrow[0]) if result.dtype is dt.float32 else result
-
-    return widened
-
-
-def _elementwise_type(name: str, result: DType | None = None) -> Callable[..., TensorType]:
-    """The strict rule: operands of one shape and dtype; the result has them too, or dtype ``result``."""
-
-    def infer(params: dict[str, Any], first: TensorType, *others: TensorType) -> TensorType:
-        for other in others:
-            if other.shape != first.shape:
-                raise ShapeError(f"{name}: operands of shapes {first.shape} and {other.shape}")
-            if other.dtype is not first.dtype:
-                raise DTypeError(f"{name}: operands of dtypes {first.dtype.name} and {other.dtype.name}")
-        return TensorType(result or first.dtype, first.shape)
-
-    return infer
-
-
-def _vector_math(name: str) -> Callable[..., Expr]:
-    """The expression of ``weft.compiler.vmath`` called ``name``; imported when a kernel is first made."""
-
-    def expr(*arguments: Expr) -> Expr:
-        from ..compiler import vmath
-
-        return (vmath.UNARY if len(arguments) == 1 else vmath.BINARY)[name](*arguments)
-
-    return expr
-
-
-def _primitive(name: str, expr: Callable[..., Expr], vjp: Callable[..., tuple[Any, ...]] | None, cost: int,
-               result: DType | None, widen: bool = True) -> Primitive:
-    def with_params(params: dict[str, Any], *arguments: Expr) -> Expr:
-        return expr(*arguments)
-
-    def rule(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
-        assert vjp is not None
-        return vjp(*inputs, output, g)
-
-    lower = Map(in_float32(with_params) if widen else with_params, cost)
-    return Primitive(name, _elementwise_type(name, result), lower, rule if vjp else None)
-
-
-def _public(function: Callable[..., Array], name: str, summary: str, arguments: str, domain: Domain,
-            result: DType | None, example: str) -> Composite:
-    returns = f"A tensor of dtype {result.name}." if result else "A tensor of that dtype."
-    shape = "any shape" if arguments == "x" else "shapes that broadcast; either may be a Python number"
-    function.__doc__ = (f"{summary}\n\n    Args:\n        {arguments}: {shape}; {domain.text}.\n\n    Returns:\n"
-                        f"        {returns}\n\n    Example:\n        >>> {example}\n    ")
-    function.__name__ = function.__qualname__ = name
-    return Composite(function, name)
-
-
-def _unary(name: str, domain: Domain, expr: Callable[[Expr], Expr], vjp: Callable[..., Any] | None, summary: str,
-           example: str, *, cost: int = 1, result: DType | None = None, widen: bool = True,
-           integers_stay: bool = False) -> Composite:
-    """A function of one operand. ``vjp(x, output, g)`` gives the cotangent, or None for zero; ``vjp=None``: the op
-    has no gradient. ``integers_stay``: it is the identity on integers."""
-    wrapped = (lambda x, y, g: (vjp(x, y, g),)) if vjp else None
-    primitive = _primitive(name, expr, wrapped, cost, result, widen)
-
-    def function(x: Array, /) -> Array:
-        x = unary_operand(name, x, domain)
-        return x if integers_stay and x.dtype.is_integer else apply(primitive, x)
-
-    return _public(function, name, summary, "x", domain, result, example)
-
-
-def _binary(name: str, domain: Domain, expr: Callable[[Expr, Expr], Expr], vjp: Callable[..., Any] | None,
-            summary: str, example: str, *, cost: int = 1, result: DType | None = None, widen: bool = True) -> Composite:
-    """A function of two operands; ``vjp(x1, x2, output, g)`` gives both cotangents."""
-    primitive = _primitive(name, expr, vjp, cost, result, widen)
-
-    def function(x1: Array | float, x2: Array | float, /) -> Array:
-        return apply(primitive, *binary_operands(name, x1, x2, domain))
-
-    return _public(function, name, summary, "x1, x2", domain, result, example)
-
-
-def _zero(x: Array, y: Array, g: Array) -> None:
-    """The gradient of a step function: zero wherever it exists."""
-    return None
 
 
 # dtypes
@@ -174,6 +79,7 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
         DTypeError: there is no such dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.astype(wf.asarray([1.7, -1.7]), wf.int32)
         Tensor([ 1, -1], dtype=int32)
     """
@@ -191,6 +97,7 @@ def stop_gradient(x: Array, /) -> Array:
         x: any shape and dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.grad(lambda x: wf.sum(x * wf.stop_gradient(x)))(wf.asarray([3.0]))
         Tensor([3.], dtype=float32)
     """
@@ -198,6 +105,11 @@ def stop_gradient(x: Array, /) -> Array:
 
 
 # Arithmetic
+
+
+def _zero(x: Array, y: Array, g: Array) -> None:
+    """The gradient of a step function: zero wherever it exists."""
+    return None
 
 
 def _abs_expr(x: Expr) -> Expr:
@@ -258,57 +170,58 @@ def _logaddexp_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
     return g * sigmoid(difference), g * sigmoid(-difference)
 
 
-add = _binary("add", REAL, ex.add, lambda x, y, z, g: (g, g), "``x1 + x2``; integers wrap.",
-              "wf.add(wf.asarray([1.0, 2.0]), 1)")
-subtract = _binary("subtract", REAL, ex.sub, lambda x, y, z, g: (g, -g), "``x1 - x2``; integers wrap.",
-                   "wf.subtract(wf.asarray([1.0, 2.0]), 1)")
-multiply = _binary("multiply", REAL, ex.mul, lambda x, y, z, g: (g * y, g * x), "``x1 * x2``; integers wrap.",
-                   "wf.multiply(wf.asarray([1.0, 2.0]), 3)")
-divide = _binary("divide", FLOAT, ex.div, lambda x, y, z, g: (g / y, -g * (z / y)), "``x1 / x2``, always a float.",
-                 "wf.divide(wf.asarray([1.0, 3.0]), 2)", cost=4)
-floor_divide = _binary("floor_divide", REAL, _vector_math("floor_divide"), lambda x, y, z, g: (None, None),
-                       "``floor(x1 / x2)``; an integer divided by zero gives 0.",
-                       "wf.floor_divide(wf.asarray([7, -7]), 2)", cost=10)
-remainder = _binary("remainder", REAL, _vector_math("remainder"),
-                    lambda x, y, z, g: (g, -g * floor_divide(x, y)),
-                    "``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0.",
-                    "wf.remainder(wf.asarray([7, -7]), 3)", cost=10)
-maximum = _binary("maximum", REAL, _maximum_expr, _maximum_vjp, "The greater of two values; NaN if one is.",
-                  "wf.maximum(wf.asarray([-1.0, 2.0]), 0)")
-minimum = _binary("minimum", REAL, _minimum_expr, _minimum_vjp, "The smaller of two values; NaN if one is.",
-                  "wf.minimum(wf.asarray([-1.0, 2.0]), 0)")
-hypot = _binary("hypot", FLOAT, _vector_math("hypot"), _hypot_vjp, "``sqrt(x1**2 + x2**2)`` without overflow.",
-                "wf.hypot(wf.asarray([3.0]), 4.0)", cost=10)
-atan2 = _binary("atan2", FLOAT, _vector_math("atan2"), _atan2_vjp,
-                "The angle of the point (x2, x1), in [-pi, pi], signed zeros as in IEEE 754.",
-                "wf.atan2(wf.asarray([1.0, 0.0]), 1.0)", cost=20)
-logaddexp = _binary("logaddexp", FLOAT, _vector_math("logaddexp"), _logaddexp_vjp, "``log(exp(x1) + exp(x2))``.",
-                    "wf.logaddexp(wf.asarray([0.0]), 0.0)", cost=25)
-copysign = _binary("copysign", FLOAT, ex.copysign, _copysign_vjp, "The magnitude of x1 with the sign of x2.",
-                   "wf.copysign(wf.asarray([1.0, 2.0]), -1.0)")
+add = binary("add", REAL, ex.add, lambda x, y, z, g: (g, g), "``x1 + x2``; integers wrap.",
+             ("wf.add(wf.asarray([1.0, 2.0]), 1)", "Tensor([2., 3.], dtype=float32)"))
+subtract = binary("subtract", REAL, ex.sub, lambda x, y, z, g: (g, -g), "``x1 - x2``; integers wrap.",
+                  ("wf.subtract(wf.asarray([1.0, 2.0]), 1)", "Tensor([0., 1.], dtype=float32)"))
+multiply = binary("multiply", REAL, ex.mul, lambda x, y, z, g: (g * y, g * x), "``x1 * x2``; integers wrap.",
+                  ("wf.multiply(wf.asarray([1.0, 2.0]), 3)", "Tensor([3., 6.], dtype=float32)"))
+divide = binary("divide", FLOAT, ex.div, lambda x, y, z, g: (g / y, -g * (z / y)), "``x1 / x2``, always a float.",
+                ("wf.divide(wf.asarray([1.0, 3.0]), 2)", "Tensor([0.5, 1.5], dtype=float32)"), cost=4)
+floor_divide = binary("floor_divide", REAL, vector_math("floor_divide"), lambda x, y, z, g: (None, None),
+                      "``floor(x1 / x2)``; an integer divided by zero gives 0.",
+                      ("wf.floor_divide(wf.asarray([7, -7]), 2)", "Tensor([ 3, -4], dtype=int64)"), cost=10)
+remainder = binary("remainder", REAL, vector_math("remainder"), lambda x, y, z, g: (g, -g * floor_divide(x, y)),
+                   "``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0.",
+                   ("wf.remainder(wf.asarray([7, -7]), 3)", "Tensor([1, 2], dtype=int64)"), cost=10)
+maximum = binary("maximum", REAL, _maximum_expr, _maximum_vjp, "The greater of two values; NaN if one is.",
+                 ("wf.maximum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([0., 2.], dtype=float32)"))
+minimum = binary("minimum", REAL, _minimum_expr, _minimum_vjp, "The smaller of two values; NaN if one is.",
+                 ("wf.minimum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([-1.,  0.], dtype=float32)"))
+hypot = binary("hypot", FLOAT, vector_math("hypot"), _hypot_vjp, "``sqrt(x1**2 + x2**2)`` without overflow.",
+               ("wf.hypot(wf.asarray([3.0]), 4.0)", "Tensor([5.], dtype=float32)"), cost=10)
+atan2 = binary("atan2", FLOAT, vector_math("atan2"), _atan2_vjp,
+               "The angle of the point (x2, x1), in [-pi, pi], signed zeros as in IEEE 754.",
+               ("wf.atan2(wf.asarray([1.0, 0.0]), 1.0)", "Tensor([0.7853982, 0.       ], dtype=float32)"), cost=20)
+logaddexp = binary("logaddexp", FLOAT, vector_math("logaddexp"), _logaddexp_vjp, "``log(exp(x1) + exp(x2))``.",
+                   ("wf.logaddexp(wf.asarray([0.0]), 0.0)", "Tensor([0.6931472], dtype=float32)"), cost=25)
+copysign = binary("copysign", FLOAT, ex.copysign, _copysign_vjp, "The magnitude of x1 with the sign of x2.",
+                  ("wf.copysign(wf.asarray([1.0, 2.0]), -1.0)", "Tensor([-1., -2.], dtype=float32)"))
 
-abs = _unary("abs", REAL, _abs_expr, lambda x, y, g: g * sign(x), "The magnitude; the least integer is its own.",
-             "wf.abs(wf.asarray([-1.5, 2.0]))")
-negative = _unary("negative", REAL, ex.neg, lambda x, y, g: -g, "``-x``; unsigned integers wrap.",
-                  "wf.negative(wf.asarray([1.0, -2.0]))")
-square = _unary("square", REAL, lambda x: x * x, lambda x, y, g: g * (2.0 * x), "``x * x``.",
-                "wf.square(wf.asarray([1.0, -3.0]))")
-reciprocal = _unary("reciprocal", FLOAT, lambda x: ex.const(1.0, x.dtype) / x, lambda x, y, g: -g * (y * y),
-                    "``1 / x``.", "wf.reciprocal(wf.asarray([2.0, 4.0]))", cost=4)
-sqrt = _unary("sqrt", FLOAT, ex.sqrt, lambda x, y, g: 0.5 * g / y, "The square root, correctly rounded.",
-              "wf.sqrt(wf.asarray([4.0, 2.0]))", cost=4)
-rsqrt = _unary("rsqrt", FLOAT, lambda x: ex.const(1.0, x.dtype) / ex.sqrt(x), lambda x, y, g: -0.5 * g * (y * y * y),
-               "``1 / sqrt(x)``.", "wf.rsqrt(wf.asarray([4.0, 0.25]))", cost=8)
-sign: Composite = _unary("sign", REAL, _sign_expr, _zero, "-1, 0 or 1; NaN of NaN.",
-                         "wf.sign(wf.asarray([-1.5, 0.0, 2.0]))")
-floor = _unary("floor", REAL, ex.floor, _zero, "The greatest whole number not above x.",
-               "wf.floor(wf.asarray([1.5, -1.5]))", integers_stay=True)
-ceil = _unary("ceil", REAL, ex.ceil, _zero, "The least whole number not below x.",
-              "wf.ceil(wf.asarray([1.5, -1.5]))", integers_stay=True)
-trunc = _unary("trunc", REAL, ex.trunc, _zero, "The whole number next to x towards zero.",
-               "wf.trunc(wf.asarray([1.5, -1.5]))", integers_stay=True)
-round = _unary("round", REAL, ex.rint, _zero, "The nearest whole number, halves to the even one.",
-               "wf.round(wf.asarray([0.5, 1.5, -1.4]))", integers_stay=True)
+abs = unary("abs", REAL, _abs_expr, lambda x, y, g: g * sign(x), "The magnitude; the least integer is its own.",
+            ("wf.abs(wf.asarray([-1.5, 2.0]))", "Tensor([1.5, 2. ], dtype=float32)"))
+negative = unary("negative", REAL, ex.neg, lambda x, y, g: -g, "``-x``; unsigned integers wrap.",
+                 ("wf.negative(wf.asarray([1.0, -2.0]))", "Tensor([-1.,  2.], dtype=float32)"))
+square = unary("square", REAL, lambda x: x * x, lambda x, y, g: g * (2.0 * x), "``x * x``.",
+               ("wf.square(wf.asarray([1.0, -3.0]))", "Tensor([1., 9.], dtype=float32)"))
+reciprocal = unary("reciprocal", FLOAT, lambda x: ex.const(1.0, x.dtype) / x, lambda x, y, g: -g * (y * y),
+                   "``1 / x``.",
+                   ("wf.reciprocal(wf.asarray([2.0, 4.0]))", "Tensor([0.5 , 0.25], dtype=float32)"), cost=4)
+sqrt = unary("sqrt", FLOAT, ex.sqrt, lambda x, y, g: 0.5 * g / y, "The square root, correctly rounded.",
+             ("wf.sqrt(wf.asarray([4.0, 2.0]))", "Tensor([2.       , 1.4142135], dtype=float32)"), cost=4)
+rsqrt = unary("rsqrt", FLOAT, lambda x: ex.const(1.0, x.dtype) / ex.sqrt(x), lambda x, y, g: -0.5 * g * (y * y * y),
+              "``1 / sqrt(x)``.",
+              ("wf.rsqrt(wf.asarray([4.0, 0.25]))", "Tensor([0.5, 2. ], dtype=float32)"), cost=8)
+sign: Composite = unary("sign", REAL, _sign_expr, _zero, "-1, 0 or 1; NaN of NaN.",
+                        ("wf.sign(wf.asarray([-1.5, 0.0, 2.0]))", "Tensor([-1.,  0.,  1.], dtype=float32)"))
+floor = unary("floor", REAL, ex.floor, _zero, "The greatest whole number not above x.",
+              ("wf.floor(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -2.], dtype=float32)"), integers_stay=True)
+ceil = unary("ceil", REAL, ex.ceil, _zero, "The least whole number not below x.",
+             ("wf.ceil(wf.asarray([1.5, -1.5]))", "Tensor([ 2., -1.], dtype=float32)"), integers_stay=True)
+trunc = unary("trunc", REAL, ex.trunc, _zero, "The whole number next to x towards zero.",
+              ("wf.trunc(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -1.], dtype=float32)"), integers_stay=True)
+round = unary("round", REAL, ex.rint, _zero, "The nearest whole number, halves to the even one.",
+              ("wf.round(wf.asarray([0.5, 1.5, -1.4]))", "Tensor([ 0.,  2., -1.], dtype=float32)"), integers_stay=True)
 
 
 @composite
@@ -319,13 +232,14 @@ def positive(x: Array, /) -> Array:
         x: any shape; an integer or floating-point dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.positive(wf.asarray([1.0]))
         Tensor([1.], dtype=float32)
     """
     return unary_operand("positive", x, REAL)
 
 
-_POW = _primitive("pow", _vector_math("pow"), _pow_vjp, 30, None)
+_POW = primitive_of("pow", vector_math("pow"), _pow_vjp, 30, None)
 
 
 @composite
@@ -346,6 +260,7 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
         DTypeError: there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.pow(wf.asarray([2.0, 3.0]), 2)
         Tensor([4., 9.], dtype=float32)
     """
@@ -363,41 +278,62 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
 
-def _function(name: str, vjp: Callable[..., Any], summary: str, cost: int = 15, at: str = "[0.0, 0.5]") -> Composite:
-    return _unary(name, FLOAT, _vector_math(name), vjp, summary, f"wf.{name}(wf.asarray({at}))", cost=cost)
+def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed: str, cost: int) -> Composite:
+    example = (f"wf.{name}(wf.asarray({at}))", f"Tensor({printed}, dtype=float32)")
+    return unary(name, FLOAT, vector_math(name), vjp, summary, example, cost=cost)
 
 
-exp = _function("exp", lambda x, y, g: g * y, "``e ** x``.", 12)
-exp2 = _function("exp2", lambda x, y, g: g * (y * _LN2), "``2 ** x``.", 12)
-expm1 = _function("expm1", lambda x, y, g: g * (y + 1.0), "``e ** x - 1``, exact near 0.")
-log = _function("log", lambda x, y, g: g / x, "The natural logarithm; -inf at 0, NaN below.", 12, "[1.0, 2.0]")
-log2 = _function("log2", lambda x, y, g: g / (x * _LN2), "The logarithm to base 2.", 12, "[1.0, 8.0]")
-log10 = _function("log10", lambda x, y, g: g / (x * _LN10), "The logarithm to base 10.", 12, "[1.0, 1000.0]")
-log1p = _function("log1p", lambda x, y, g: g / (1.0 + x), "``log(1 + x)``, exact near 0.")
-sin = _function("sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.", 20)
-cos: Composite = _function("cos", lambda x, y, g: -g * sin(x), "The cosine of an angle in radians.", 20)
-tan = _function("tan", lambda x, y, g: g * (1.0 + y * y), "The tangent of an angle in radians.", 25)
-asin = _function("asin", lambda x, y, g: g / sqrt((1.0 - x) * (1.0 + x)), "The inverse sine, in [-pi/2, pi/2].", 20)
-acos = _function("acos", lambda x, y, g: -g / sqrt((1.0 - x) * (1.0 + x)), "The inverse cosine, in [0, pi].", 20)
-atan = _function("atan", lambda x, y, g: g / (1.0 + x * x), "The inverse tangent, in [-pi/2, pi/2].", 20)
-sinh = _function("sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.", 20)
-cosh: Composite = _function("cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.", 20)
-tanh = _function("tanh", lambda x, y, g: g * (1.0 - y * y), "The hyperbolic tangent.")
-asinh = _function("asinh", lambda x, y, g: g / hypot(x, 1.0), "The inverse hyperbolic sine.", 25)
-acosh = _function("acosh", lambda x, y, g: g / sqrt((x - 1.0) * (x + 1.0)), "The inverse hyperbolic cosine.", 25,
-                  "[1.0, 2.0]")
-atanh = _function("atanh", lambda x, y, g: g / ((1.0 - x) * (1.0 + x)), "The inverse hyperbolic tangent.", 20)
-erf = _function("erf", lambda x, y, g: g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "The error function.", 20)
-sigmoid = _function("sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.")
+exp = _function("exp", lambda x, y, g: g * y, "``e ** x``.",
+                "[0.0, 0.5]", "[1.       , 1.6487212]", 12)
+exp2 = _function("exp2", lambda x, y, g: g * (y * _LN2), "``2 ** x``.",
+                 "[0.0, 0.5]", "[1.       , 1.4142135]", 12)
+expm1 = _function("expm1", lambda x, y, g: g * (y + 1.0), "``e ** x - 1``, exact near 0.",
+                  "[0.0, 0.5]", "[0.       , 0.6487213]", 15)
+log = _function("log", lambda x, y, g: g / x, "The natural logarithm; -inf at 0, NaN below.",
+                "[1.0, 2.0]", "[0.       , 0.6931472]", 12)
+log2 = _function("log2", lambda x, y, g: g / (x * _LN2), "The logarithm to base 2.",
+                 "[1.0, 8.0]", "[0., 3.]", 12)
+log10 = _function("log10", lambda x, y, g: g / (x * _LN10), "The logarithm to base 10.",
+                  "[1.0, 1000.0]", "[0., 3.]", 12)
+log1p = _function("log1p", lambda x, y, g: g / (1.0 + x), "``log(1 + x)``, exact near 0.",
+                  "[0.0, 0.5]", "[0.       , 0.4054651]", 15)
+sin = _function("sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.",
+                "[0.0, 0.5]", "[0.        , 0.47942555]", 20)
+cos: Composite = _function("cos", lambda x, y, g: -g * sin(x), "The cosine of an angle in radians.",
+                           "[0.0, 0.5]", "[1.        , 0.87758255]", 20)
+tan = _function("tan", lambda x, y, g: g * (1.0 + y * y), "The tangent of an angle in radians.",
+                "[0.0, 0.5]", "[0.       , 0.5463025]", 25)
+asin = _function("asin", lambda x, y, g: g / sqrt((1.0 - x) * (1.0 + x)), "The inverse sine, in [-pi/2, pi/2].",
+                 "[0.0, 0.5]", "[0.       , 0.5235988]", 20)
+acos = _function("acos", lambda x, y, g: -g / sqrt((1.0 - x) * (1.0 + x)), "The inverse cosine, in [0, pi].",
+                 "[0.0, 0.5]", "[1.5707964, 1.0471976]", 20)
+atan = _function("atan", lambda x, y, g: g / (1.0 + x * x), "The inverse tangent, in [-pi/2, pi/2].",
+                 "[0.0, 0.5]", "[0.       , 0.4636476]", 20)
+sinh = _function("sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.",
+                 "[0.0, 0.5]", "[0.       , 0.5210953]", 20)
+cosh: Composite = _function("cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.",
+                            "[0.0, 0.5]", "[1.      , 1.127626]", 20)
+tanh = _function("tanh", lambda x, y, g: g * (1.0 - y * y), "The hyperbolic tangent.",
+                 "[0.0, 0.5]", "[0.        , 0.46211717]", 15)
+asinh = _function("asinh", lambda x, y, g: g / hypot(x, 1.0), "The inverse hyperbolic sine.",
+                  "[0.0, 0.5]", "[0.       , 0.4812118]", 25)
+acosh = _function("acosh", lambda x, y, g: g / sqrt((x - 1.0) * (x + 1.0)), "The inverse hyperbolic cosine.",
+                  "[1.0, 2.0]", "[0.      , 1.316958]", 25)
+atanh = _function("atanh", lambda x, y, g: g / ((1.0 - x) * (1.0 + x)), "The inverse hyperbolic tangent.",
+                  "[0.0, 0.5]", "[0.        , 0.54930615]", 20)
+erf = _function("erf", lambda x, y, g: g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "The error function.",
+                "[0.0, 0.5]", "[0.       , 0.5204999]", 20)
+sigmoid = _function("sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.",
+                    "[0.0, 100.0]", "[0.5, 1. ]", 15)
 
 
 # Comparison and classification
 
 
-def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str) -> Composite:
-    return _binary(name, ANY, _on_bits(expr), None, f"``x1 {symbol} x2``; false if one is NaN."
-                   if name != "not_equal" else "``x1 != x2``; true if one is NaN.",
-                   f"wf.{name}(wf.asarray([1.0, 2.0]), 2)", result=dt.bool_)
+def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str, printed: str) -> Composite:
+    of_nan = "true" if name == "not_equal" else "false"
+    return binary(name, ANY, _on_bits(expr), None, f"``x1 {symbol} x2``; {of_nan} if one is NaN.",
+                  (f"wf.{name}(wf.asarray([1.0, 2.0]), 2)", f"Tensor({printed}, dtype=bool)"), result=dt.bool_)
 
 
 def _on_bits(expr: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, Expr], Expr]:
@@ -405,12 +341,12 @@ def _on_bits(expr: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, Expr], Expr]
     return lambda x, y: expr(ex.cast(x, dt.uint8), ex.cast(y, dt.uint8)) if x.dtype is dt.bool_ else expr(x, y)
 
 
-equal = _comparison("equal", ex.eq, "==")
-not_equal = _comparison("not_equal", ex.ne, "!=")
-less = _comparison("less", ex.lt, "<")
-less_equal = _comparison("less_equal", ex.le, "<=")
-greater = _comparison("greater", ex.gt, ">")
-greater_equal = _comparison("greater_equal", ex.ge, ">=")
+equal = _comparison("equal", ex.eq, "==", "[False,  True]")
+not_equal = _comparison("not_equal", ex.ne, "!=", "[ True, False]")
+less = _comparison("less", ex.lt, "<", "[ True, False]")
+less_equal = _comparison("less_equal", ex.le, "<=", "[ True,  True]")
+greater = _comparison("greater", ex.gt, ">", "[False, False]")
+greater_equal = _comparison("greater_equal", ex.ge, ">=", "[False,  True]")
 
 
 def _float_test(test: Callable[[Expr], Expr], otherwise: bool) -> Callable[[Expr], Expr]:
@@ -445,17 +381,20 @@ def _as_int(x: Expr) -> Expr:
 _SIGNED = {2: dt.int16, 4: dt.int32, 8: dt.int64}
 _INFINITY = math.inf
 
-isnan = _unary("isnan", ANY, _float_test(lambda x: ex.ne(x, x), False), None, "True for NaN.",
-               "wf.isnan(wf.asarray([1.0, float('nan')]))", result=dt.bool_)
-isinf = _unary("isinf", ANY, _float_test(lambda x: ex.eq(ex.abs_(x), ex.const(_INFINITY, x.dtype)), False), None,
-               "True for the infinities.", "wf.isinf(wf.asarray([1.0, float('-inf')]))", result=dt.bool_)
-isfinite = _unary("isfinite", ANY, _float_test(lambda x: ex.abs_(x) < _INFINITY, True), None,
-                  "True for what is neither infinite nor NaN.", "wf.isfinite(wf.asarray([1.0, float('inf')]))",
-                  result=dt.bool_)
-signbit = _unary("signbit", REAL, _signbit_expr, None, "True where the sign bit is set: below zero, -0.0, -NaN.",
-                 "wf.signbit(wf.asarray([-0.0, 0.0]))", result=dt.bool_, widen=False)
-nextafter = _binary("nextafter", FLOAT, _nextafter_expr, None, "The value next to x1 in the direction of x2.",
-                    "wf.nextafter(wf.asarray([0.0]), 1.0)", cost=10, widen=False)
+isnan = unary("isnan", ANY, _float_test(lambda x: ex.ne(x, x), False), None, "True for NaN.",
+              ("wf.isnan(wf.asarray([1.0, float('nan')]))", "Tensor([False,  True], dtype=bool)"), result=dt.bool_)
+isinf = unary("isinf", ANY, _float_test(lambda x: ex.eq(ex.abs_(x), ex.const(_INFINITY, x.dtype)), False), None,
+              "True for the infinities.",
+              ("wf.isinf(wf.asarray([1.0, float('-inf')]))", "Tensor([False,  True], dtype=bool)"), result=dt.bool_)
+isfinite = unary("isfinite", ANY, _float_test(lambda x: ex.abs_(x) < _INFINITY, True), None,
+                 "True for what is neither infinite nor NaN.",
+                 ("wf.isfinite(wf.asarray([1.0, float('inf')]))", "Tensor([ True, False], dtype=bool)"),
+                 result=dt.bool_)
+signbit = unary("signbit", REAL, _signbit_expr, None, "True where the sign bit is set: below zero, -0.0, -NaN.",
+                ("wf.signbit(wf.asarray([-0.0, 0.0]))", "Tensor([ True, False], dtype=bool)"), result=dt.bool_,
+                widen=False)
+nextafter = binary("nextafter", FLOAT, _nextafter_expr, None, "The value next to x1 in the direction of x2.",
+                   ("wf.nextafter(wf.asarray([0.0]), 1.0)", "Tensor([1.e-45], dtype=float32)"), cost=10, widen=False)
 
 
 # Bits and truth
@@ -476,25 +415,32 @@ def _shift(expr: Callable[[Expr, Expr], Expr], left: bool) -> Callable[[Expr, Ex
     return shifted
 
 
-bitwise_and = _binary("bitwise_and", BITS, ex.and_, None, "``x1 & x2``.", "wf.bitwise_and(wf.asarray([6, 3]), 2)")
-bitwise_or = _binary("bitwise_or", BITS, ex.or_, None, "``x1 | x2``.", "wf.bitwise_or(wf.asarray([4, 3]), 2)")
-bitwise_xor = _binary("bitwise_xor", BITS, ex.xor, None, "``x1 ^ x2``.", "wf.bitwise_xor(wf.asarray([6, 3]), 2)")
-bitwise_invert = _unary("bitwise_invert", BITS, ex.not_, None, "``~x``.", "wf.bitwise_invert(wf.asarray([0, 5]))")
-bitwise_left_shift = _binary(
-    "bitwise_left_shift", INTEGER, _shift(ex.shl, True), None,
-    "``x1 << x2``; 0 where x2 is negative or not below the width.", "wf.bitwise_left_shift(wf.asarray([1, 3]), 2)")
-bitwise_right_shift = _binary(
-    "bitwise_right_shift", INTEGER, _shift(ex.shr, False), None,
-    "``x1 >> x2``, keeping the sign; 0 or -1 where x2 is negative or not below the width.",
-    "wf.bitwise_right_shift(wf.asarray([8, -8]), 2)")
-logical_and = _binary("logical_and", BOOL, ex.and_, None, "True where both are.",
-                      "wf.logical_and(wf.asarray([True, False]), True)", result=dt.bool_)
-logical_or = _binary("logical_or", BOOL, ex.or_, None, "True where one is.",
-                     "wf.logical_or(wf.asarray([True, False]), True)", result=dt.bool_)
-logical_xor = _binary("logical_xor", BOOL, ex.xor, None, "True where exactly one is.",
-                      "wf.logical_xor(wf.asarray([True, False]), True)", result=dt.bool_)
-logical_not = _unary("logical_not", BOOL, ex.not_, None, "True where x is not.",
-                     "wf.logical_not(wf.asarray([True, False]))", result=dt.bool_)
+bitwise_and = binary("bitwise_and", BITS, ex.and_, None, "``x1 & x2``.",
+                     ("wf.bitwise_and(wf.asarray([6, 3]), 2)", "Tensor([2, 2], dtype=int64)"))
+bitwise_or = binary("bitwise_or", BITS, ex.or_, None, "``x1 | x2``.",
+                    ("wf.bitwise_or(wf.asarray([4, 3]), 2)", "Tensor([6, 3], dtype=int64)"))
+bitwise_xor = binary("bitwise_xor", BITS, ex.xor, None, "``x1 ^ x2``.",
+                     ("wf.bitwise_xor(wf.asarray([6, 3]), 2)", "Tensor([4, 1], dtype=int64)"))
+bitwise_invert = unary("bitwise_invert", BITS, ex.not_, None, "``~x``.",
+                       ("wf.bitwise_invert(wf.asarray([0, 5]))", "Tensor([-1, -6], dtype=int64)"))
+bitwise_left_shift = binary("bitwise_left_shift", INTEGER, _shift(ex.shl, True), None,
+                            "``x1 << x2``; 0 where x2 is negative or not below the width.",
+                            ("wf.bitwise_left_shift(wf.asarray([1, 3]), 2)", "Tensor([ 4, 12], dtype=int64)"))
+bitwise_right_shift = binary("bitwise_right_shift", INTEGER, _shift(ex.shr, False), None,
+                             "``x1 >> x2``, keeping the sign; 0 or -1 where x2 is negative or not below the width.",
+                             ("wf.bitwise_right_shift(wf.asarray([8, -8]), 2)", "Tensor([ 2, -2], dtype=int64)"))
+logical_and = binary("logical_and", BOOL, ex.and_, None, "True where both are.",
+                     ("wf.logical_and(wf.asarray([True, False]), True)", "Tensor([ True, False], dtype=bool)"),
+                     result=dt.bool_)
+logical_or = binary("logical_or", BOOL, ex.or_, None, "True where one is.",
+                    ("wf.logical_or(wf.asarray([True, False]), True)", "Tensor([ True,  True], dtype=bool)"),
+                    result=dt.bool_)
+logical_xor = binary("logical_xor", BOOL, ex.xor, None, "True where exactly one is.",
+                     ("wf.logical_xor(wf.asarray([True, False]), True)", "Tensor([False,  True], dtype=bool)"),
+                     result=dt.bool_)
+logical_not = unary("logical_not", BOOL, ex.not_, None, "True where x is not.",
+                    ("wf.logical_not(wf.asarray([True, False]))", "Tensor([False,  True], dtype=bool)"),
+                    result=dt.bool_)
 
 
 # Selection
@@ -530,6 +476,7 @@ def where(condition: Array, x1: Array | float, x2: Array | float, /) -> Array:
         DTypeError: ``condition`` is not bool.
 
     Example:
+        >>> import weft as wf
         >>> wf.where(wf.asarray([True, False]), wf.asarray([1.0, 2.0]), 0)
         Tensor([1., 0.], dtype=float32)
     """
@@ -565,7 +512,7 @@ def _clip_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, 
     return (inside, *(gradient for _, gradient in outside))
 
 
-CLIP = Primitive("clip", _elementwise_type("clip"), Map(in_float32(_clip_expr), 2), _clip_vjp)
+CLIP = Primitive("clip", elementwise_type("clip"), Map(in_float32(_clip_expr), 2), _clip_vjp)
 
 
 @composite
@@ -584,6 +531,7 @@ def clip(x: Array, /, min: Array | float | None = None, max: Array | float | Non
         DTypeError: there is no common dtype.
 
     Example:
+        >>> import weft as wf
         >>> wf.clip(wf.asarray([-2.0, 0.5, 2.0]), -1, 1)
         Tensor([-1. ,  0.5,  1. ], dtype=float32)
     """

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.dtypes import DType, promote
+from ..core.dtypes import DType
 from ..core.errors import DTypeError, IndexError_, ShapeError
 from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_of
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
 from .elementwise import cast, where
 from .op import Array, Composite, apply, composite
+from .operands import as_operand
 from .subscript import Subscript, as_entry, host_values, is_mask, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
@@ -250,9 +251,12 @@ def index_add(x: Array, dim: int, index: Array, source: Array, /) -> Array:
     return scatter_add(x, index, source, axis=dim)
 
 
+_KINDS = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+
+
 def _into(op: str, values: Array, dtype: DType) -> Array:
-    """``values`` in ``dtype``, which is of its kind or one that holds it."""
-    if promote(values.dtype, dtype) is not dtype and values.dtype.kind != dtype.kind:
+    """``values`` in ``dtype``: bools may become integers and integers floats, but not the other way."""
+    if _KINDS[values.dtype.kind] > _KINDS[dtype.kind]:
         raise DTypeError(f"{op}: {values.dtype.name} values into a tensor of {dtype.name}; cast them first")
     return cast(values, dtype)
 
@@ -341,7 +345,7 @@ def _as_value(value: Any, dtype: DType) -> Array:
         return _into("setitem", value, dtype)
     if isinstance(value, float) and not dtype.is_floating:
         raise DTypeError(f"setitem: {value} into a tensor of {dtype.name}; cast the tensor first")
-    return full((), value, dtype=dtype)
+    return as_operand("setitem", value, dtype)
 
 
 def _spread_value(value: Array, shape: Shape) -> Array:

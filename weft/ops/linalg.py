@@ -10,9 +10,9 @@ from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis
 from .contraction import matmul, outer, tensordot, vecdot
 from .creation import iota
-from .elementwise import abs, cast, equal, not_equal, pow, sqrt, square, where
+from .elementwise import abs, cast, equal, not_equal, pow, square, where
 from .op import Array, composite
-from .reduction import max, min, sum
+from .reduction import max, min, root, sum
 from .shape import matrix_transpose
 
 __all__ = ["cross", "diagonal", "matmul", "matrix_norm", "matrix_transpose", "outer", "tensordot", "trace", "vecdot",
@@ -48,7 +48,7 @@ def vector_norm(x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepd
     """
     wide = _wide(x)
     if ord == 2:
-        value = sqrt(sum(square(wide), axis=axis, keepdims=keepdims))
+        value = root(sum(square(wide), axis=axis, keepdims=keepdims))
     elif math.isinf(ord):
         value = (max if ord > 0 else min)(abs(wide), axis=axis, keepdims=keepdims)
     elif ord == 0:

@@ -120,8 +120,7 @@ class Generator:
     __slots__ = ("state",)
 
     def __init__(self, seed: int = 0):
-        with suspended():  # state exists outside of the graph in which it may first be used
-            self.state = _seeded(seed)
+        self.state = _seeded(seed)
 
     def seed(self, seed: int) -> Generator:
         """Begin the stream of ``seed``; returns the generator."""
@@ -176,7 +175,8 @@ _default: list[Generator] = []
 def default_generator() -> Generator:
     """The generator behind the functions of this module; seeded with 0 until :func:`seed` is called."""
     if not _default:
-        _default.append(Generator(0))
+        with suspended():  # it exists outside of the graph in which it may first be used
+            _default.append(Generator(0))
     return _default[0]
 
 

@@ -20,8 +20,8 @@ from .op import Array, apply, composite
 from .operands import accumulator, extent
 from .shape import broadcast_to, flip, reshape
 
-__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min", "prod", "std", "sum",
-           "var"]
+__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min", "prod", "root", "std",
+           "sum", "var"]
 
 Axes = int | tuple[int, ...] | None
 
@@ -125,6 +125,7 @@ def sum(x: Array, /, *, axis: Axes = None, dtype: Any = None, keepdims: bool = F
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.sum(wf.asarray([[1.0, 2.0], [3.0, 4.0]]), axis=0)
         Tensor([4., 6.], dtype=float32)
     """
@@ -139,6 +140,7 @@ def prod(x: Array, /, *, axis: Axes = None, dtype: Any = None, keepdims: bool = 
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.prod(wf.asarray([2.0, 3.0, 4.0]))
         Tensor(24., dtype=float32)
     """
@@ -159,6 +161,7 @@ def max(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         ShapeError: a reduced axis has size 0.
 
     Example:
+        >>> import weft as wf
         >>> wf.max(wf.asarray([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         Tensor([5., 4.], dtype=float32)
     """
@@ -175,6 +178,7 @@ def min(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         ShapeError: a reduced axis has size 0.
 
     Example:
+        >>> import weft as wf
         >>> wf.min(wf.asarray([[1.0, 5.0], [3.0, 4.0]]), axis=1)
         Tensor([1., 3.], dtype=float32)
     """
@@ -195,6 +199,7 @@ def any(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.any(wf.asarray([[False, True], [False, False]]), axis=1)
         Tensor([ True, False], dtype=bool)
     """
@@ -209,6 +214,7 @@ def all(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.all(wf.asarray([[True, True], [False, True]]), axis=1)
         Tensor([ True, False], dtype=bool)
     """
@@ -245,6 +251,7 @@ def argmax(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> A
         ShapeError: a reduced axis has size 0.
 
     Example:
+        >>> import weft as wf
         >>> wf.argmax(wf.asarray([[1.0, 5.0], [3.0, 3.0]]), axis=1)
         Tensor([1, 0], dtype=int64)
     """
@@ -258,6 +265,7 @@ def argmin(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> A
     Arguments, result and errors as for :func:`argmax`.
 
     Example:
+        >>> import weft as wf
         >>> wf.argmin(wf.asarray([[1.0, 5.0], [3.0, 3.0]]), axis=1)
         Tensor([0, 0], dtype=int64)
     """
@@ -280,6 +288,7 @@ def count_nonzero(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> 
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.count_nonzero(wf.asarray([0.0, 2.0, 3.0]))
         Tensor(2, dtype=int64)
     """
@@ -315,6 +324,7 @@ def mean(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.mean(wf.asarray([[1.0, 2.0], [3.0, 4.0]]), axis=0)
         Tensor([2., 3.], dtype=float32)
     """
@@ -344,24 +354,33 @@ def var(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bo
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.var(wf.asarray([1.0, 2.0, 3.0, 4.0]))
         Tensor(1.25, dtype=float32)
     """
     return _narrow(_variance("var", _wide("var", x), axis, correction, keepdims), x.dtype)
 
 
+def root(x: Array) -> Array:
+    """The square root, with the gradient 0 at 0 (as PyTorch's ``std`` and ``norm`` have it). Within a trace alone."""
+    is_zero = equal(x, 0.0)
+    return where(is_zero, x, sqrt(where(is_zero, 1.0, x)))
+
+
 @composite
 def std(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """The standard deviation over axes: the square root of :func:`var`, whose arguments it takes.
+    """The standard deviation over axes: the square root of :func:`var`, whose arguments it takes. Its gradient is 0
+    where it is 0.
 
     Raises:
         AxisError: an axis is out of range or named twice.
 
     Example:
+        >>> import weft as wf
         >>> wf.std(wf.asarray([1.0, 3.0]))
         Tensor(1., dtype=float32)
     """
-    return _narrow(sqrt(_variance("std", _wide("std", x), axis, correction, keepdims)), x.dtype)
+    return _narrow(root(_variance("std", _wide("std", x), axis, correction, keepdims)), x.dtype)
 
 
 @composite
@@ -378,8 +397,9 @@ def logsumexp(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Arra
         ShapeError: a reduced axis has size 0.
 
     Example:
+        >>> import weft as wf
         >>> wf.logsumexp(wf.asarray([1000.0, 1000.0]))
-        Tensor(1000.6931, dtype=float32)
+        Tensor(1000.6932, dtype=float32)
     """
     _check_elements("logsumexp", x, axis)
     wide = _wide("logsumexp", x)

@@ -25,16 +25,17 @@ class Subscript:
     come from the index arrays stand at ``place``. Equal subscripts are equal as static arguments.
     """
 
-    __slots__ = ("_parts", "indexed", "place", "shape", "sizes", "starts", "steps")
+    __slots__ = ("_hash", "_parts", "indexed", "place", "shape", "sizes", "starts", "steps")
 
     def __init__(self, starts: Shape, sizes: Shape, steps: tuple[int, ...], shape: Shape,
                  indexed: tuple[int, ...] = (), place: int = 0):
         self.starts, self.sizes, self.steps, self.shape = starts, sizes, steps, shape
         self.indexed, self.place = indexed, place
         self._parts = (starts, sizes, steps, shape, indexed, place)
+        self._hash = hash(self._parts)
 
     def __hash__(self) -> int:
-        return hash(self._parts)
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Subscript) and self._parts == other._parts
@@ -52,10 +53,35 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
         CaptureError: a boolean mask whose values are not known yet.
     """
     entries = key if type(key) is tuple else (key,)
-    if len(entries) == 1 and type(key) is not tuple and type(key) is int and shape:  # x[i], the commonest
-        return Subscript((_position(key, shape[0], 0), *(0,) * (len(shape) - 1)), (1, *shape[1:]), (1,) * len(shape),
-                         shape[1:]), []
-    return _Parser(shape).parse(_expand(entries, shape))
+    name = (_basic_name(entries), shape)
+    if name[0] is None:
+        return _Parser(shape).parse(_expand(entries, shape))
+    known = _basic.get(name)
+    if known is None:
+        if len(_basic) > 1 << 14:
+            _basic.clear()
+        known = _basic[name] = _Parser(shape).parse(_expand(entries, shape))[0]
+    return known, []
+
+
+_basic: dict[Any, Subscript] = {}  # keys without arrays
+
+
+def _basic_name(entries: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A hashable equivalent of a key of integers, slices, None and Ellipsis; None for others."""
+    parts: list[Any] = []
+    for entry in entries:
+        kind = type(entry)
+        if kind is slice:
+            bounds = (entry.start, entry.stop, entry.step)
+            if not all(v is None or type(v) is int for v in bounds):
+                return None
+            parts.append(bounds)
+        elif kind is int or entry is None or entry is Ellipsis:
+            parts.append(entry)
+        else:
+            return None
+    return tuple(parts)
 
 
 def _position(index: int, size: Dim, axis: int) -> Dim:
@@ -85,6 +111,7 @@ def as_entry(entry: Any) -> Any:
 
 
 def is_mask(entry: Any) -> bool:
+    """A tensor or NumPy array of bools."""
     return _is_array(entry) and (entry.dtype is dt.bool_ or str(entry.dtype) == "bool")
 
 
@@ -136,7 +163,7 @@ class _Parser:
 
     def parse(self, entries: list[Any]) -> tuple[Subscript, list[Any]]:
         for entry in entries:
-            self.places.append(sum(1 for a in range(len(self.made)) if a not in self.indexed))
+            self.places.append(len(self.made) - len(self.indexed))
             self.advanced.append(self._entry(entry))
         return Subscript(tuple(self.starts), tuple(self.sizes), tuple(self.steps), tuple(self.made),
                          tuple(self.indexed), self._place()), self.arrays

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 
 from ...core import dtypes as dt
 from ...core.dtypes import DType
-from ..expr import Expr, abs_, bitcast, const, eq, fma, le, lift, mul, ne, shl, where
+from ..expr import Expr, abs_, bitcast, cast, const, eq, fma, le, lift, mul, ne, shl, where
 
 __all__ = ["Format", "clamp", "either", "format_of", "horner", "is_nan", "pick", "power_of_two", "quick_two_sum",
            "two_product", "two_sum"]
@@ -115,6 +116,18 @@ def is_finite(x: Expr) -> Expr:
     """True for all but NaN and the infinities."""
     return le(abs_(x), const(float.fromhex("0x1.fffffep127") if x.dtype is dt.float32 else 1.7976931348623157e308,
                              x.dtype))
+
+
+def through_double(function: Callable[..., Expr]) -> Callable[..., Expr]:
+    """The decorated function of float64 arguments, for float32 ones too: cast, computed, and rounded once."""
+
+    @wraps(function)
+    def either_dtype(*args: Expr) -> Expr:
+        if args[0].dtype is dt.float64:
+            return function(*args)
+        return cast(function(*(cast(a, dt.float64) for a in args)), args[0].dtype)
+
+    return either_dtype
 
 
 # --- pairs of floats: a value as the unevaluated sum of a float and its rounding error -----------------------------

@@ -1,0 +1,154 @@
+"""GPU kernels: the bits of the CPU's kernels, PTX that says so, and that ptxas accepts."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from gpu_emulator import run_on_emulated_gpu
+
+import weft as wf
+from weft.compiler.build import addresses
+from weft.compiler.gpu import gpu_launch, render_gpu
+from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Kernel
+from weft.core.shapes import strides_of
+from weft.graph.executable import Executable, build
+from weft.nn import functional as F
+from weft.runtime.llvm import assemble, cross_target, host_target
+from weft.transforms.capture import capture
+
+_KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
+                           ctypes.c_void_p)
+Array = Any
+rng = np.random.default_rng(7)
+
+
+def floats(*shape: int, dtype: Any = np.float32) -> Array:
+    """Normal numbers."""
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def integers(*shape: int, dtype: Any = np.int64, low: int = -9, high: int = 10) -> Array:
+    """Small integers."""
+    return rng.integers(low, high, shape).astype(dtype)
+
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-40, -1e-45, 3e38, 1e-310, 7.25, 2**40, 1 / 3])
+PAIRS = np.array([(x, y) for x in SPECIAL for y in SPECIAL]).T
+HALF, BRAIN = np.float16, ml_dtypes.bfloat16
+LONG = 70_000  # three chunks of a long reduction
+
+# What is computed, on what: together these make every kind of kernel and every kind of stage.
+CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
+    "gelu": (lambda a, b, c: F.gelu(a * b + c), (floats(9, 700), floats(700), floats(9, 1))),
+    "math": (lambda x: (wf.exp(x), wf.log(wf.abs(x)), wf.sin(x), wf.tanh(x), wf.pow(wf.abs(x), x), wf.sqrt(wf.abs(x))),
+             (floats(5000),)),
+    "math64": (lambda x: (wf.exp(x), wf.log(x), wf.cos(x), wf.tanh(x)), (floats(300, dtype=np.float64),)),
+    "special": (lambda x, y: (x + y, x * y, x / y, wf.round(x), wf.floor(x), wf.maximum(x, y), x < y),
+                (PAIRS[0].astype(np.float32), PAIRS[1].astype(np.float32))),
+    "remainder": (lambda x, y: (wf.remainder(x, y), wf.floor_divide(x, y)),
+                  (PAIRS[0].astype(np.float32), PAIRS[1].astype(np.float32))),
+    "remainder64": (wf.remainder, (PAIRS[0], PAIRS[1])),
+    "half": (lambda x, y: (x * y, wf.astype(x, wf.bfloat16), wf.astype(x, wf.int8)), (floats(99, dtype=HALF),
+                                                                                     floats(99, dtype=HALF))),
+    "brain": (lambda x: (wf.exp(x), wf.astype(x, wf.float64)), (floats(99, dtype=BRAIN),)),
+    "casts": (lambda x: (wf.astype(x, wf.uint8), wf.astype(x, wf.int64), wf.astype(x, wf.float16), x != 0),
+              (PAIRS[0],)),
+    "integers": (lambda x, y: (x * y, x // wf.maximum(y, 1), x % wf.maximum(y, 1), x >> (y & 7), x ^ y),
+                 (integers(130), integers(130, low=1))),
+    "bytes": (lambda x, y: (x * y, x < y, wf.bitwise_left_shift(x, y & 7)),
+              (integers(77, dtype=np.uint8, low=0, high=256), integers(77, dtype=np.uint8, low=0, high=256))),
+    "strided": (lambda x: x[::2, ::-1] + 1, (floats(20, 33),)),
+    "transposed": (lambda x, y: x.T * y, (floats(40, 50), floats(50, 40))),
+    "random": (lambda x: x + wf.arange(64, dtype=wf.float32), (floats(64),)),
+    "softmax": (lambda x: F.softmax(x, axis=-1), (floats(7, 1000),)),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (65,), w, b), (floats(11, 65), floats(65), floats(65))),
+    "rows": (lambda x: (x.sum(axis=1), x.max(axis=1), x.argmin(axis=1), (x > 0).any(axis=1)), (floats(5, 63),)),
+    "rows64": (lambda x: (x.prod(axis=1), x.argmax(axis=1)), (floats(4, 129, dtype=np.float64),)),
+    "rows_int": (lambda x: (x.sum(axis=1), x.min(axis=1), x.argmax(axis=1)), (integers(6, 200, dtype=np.int32),)),
+    "rows_half": (lambda x: x.sum(axis=1), (floats(3, 300, dtype=HALF),)),
+    "rows_empty": (lambda x: (x.sum(axis=1), (x > 0).all(axis=1)), (floats(3, 0),)),
+    "rows_nan": (lambda x: (x.max(axis=1), x.argmax(axis=1)), (PAIRS.astype(np.float32),)),
+    "long_row": (lambda x: (x * x).sum(), (floats(LONG),)),
+    "long_argmax": (lambda x: x.argmax(), (floats(LONG),)),
+    "columns": (lambda x: (x.sum(axis=0), x.max(axis=0)), (floats(300, 70),)),
+    "columns_arg": (lambda x: x.argmin(axis=0), (floats(130, 33),)),
+    "columns_middle": (lambda x: x.mean(axis=1), (floats(3, 65, 40),)),
+    "columns64": (lambda x: x.var(axis=0), (floats(70, 20, dtype=np.float64),)),
+    "columns_empty": (lambda x: x.sum(axis=0), (floats(0, 20),)),
+    "long_column": (lambda x: x.sum(axis=0), (floats(LONG, 3),)),
+    "matmul": (lambda x, w, b: F.relu(x @ w.T + b), (floats(19, 600), floats(37, 600), floats(37))),
+    "matmul64": (lambda x, y: x @ y, (floats(17, 257, dtype=np.float64), floats(257, 5, dtype=np.float64))),
+    "matmul_half": (lambda x, y: x @ y, (floats(5, 300, dtype=HALF), floats(300, 7, dtype=HALF))),
+    "matmul_brain": (lambda x, y: x @ y, (floats(5, 70, dtype=BRAIN), floats(70, 7, dtype=BRAIN))),
+    "matmul_int": (lambda x, y: x @ y, (integers(6, 40), integers(40, 9))),
+    "matmul_int8": (lambda x, y: x @ y, (integers(6, 400, dtype=np.int8), integers(400, 9, dtype=np.int8))),
+    "matmul_batch": (lambda x, y: x @ y, (floats(2, 3, 20, 30), floats(3, 30, 18))),
+    "matmul_empty": (lambda x, y: x @ y + 1, (floats(3, 0), floats(0, 4))),
+    "cumulative": (lambda x: wf.cumulative_sum(x, axis=1), (floats(12, 50),)),
+    "cumulative_first": (lambda x: wf.cumulative_prod(x, axis=0), (floats(9, 40),)),
+    "take": (lambda x, i: wf.take(x, i, axis=0), (floats(10, 6), integers(30, low=-10, high=10))),
+    "scatter": (lambda x, i, y: wf.scatter_add(x, i, y), (floats(10, 6), integers(30, low=0, high=10), floats(30, 6))),
+    "cross_entropy": (F.cross_entropy, (floats(20, 10), integers(20, low=0, high=10))),
+}
+
+
+def executable(name: str) -> tuple[Executable, tuple[Array, ...]]:
+    """The launches of a case, and its inputs."""
+    function, arrays = CASES[name]
+    tensors = [wf.asarray(a) for a in arrays]
+    with wf.no_grad():
+        captured = capture(function, tensors)
+    assert not captured.refs
+    strides = [strides_of(a.shape) for a in arrays]
+    return build(captured.graph, strides, [], host_target(), 1), arrays
+
+
+def buffers_of(exe: Executable, arrays: tuple[Array, ...]) -> list[Array]:
+    """Memory of every slot: inputs, outputs, arena."""
+    memory = [np.frombuffer(bytearray(a.tobytes() or b"\0"), np.uint8) for a in arrays]
+    memory += [np.full(max(v.dtype.itemsize * int(np.prod(v.shape)), 1), 0xA5, np.uint8) for v in exe.plan.outputs]
+    return [*memory, np.full(exe.plan.arena_nbytes + 1, 0x5A, np.uint8)]
+
+
+def both(name: str, descending: bool = False) -> tuple[int, int]:
+    """Run a case's launches on the CPU and on the emulated GPU, comparing all memory in bits; their status bits."""
+    exe, arrays = executable(name)
+    memory, scratch = buffers_of(exe, arrays), np.zeros(SCRATCH_BYTES + 64, np.uint8)
+    at = -(-scratch.ctypes.data // 64) * 64
+    code = addresses([x.kernel for x in exe.launches], host_target())
+    seen = [0, 0]
+    for address, launch in zip(code, exe.launches, strict=True):
+        places = [(exe.plan.place[v][0], exe.plan.place[v][1] + offset) for v, offset in launch.buffers]
+        other = [m.copy() for m in memory]
+        ints = (ctypes.c_int64 * max(len(launch.ints), 1))(*launch.ints)
+        pointers = [memory[slot].ctypes.data + offset for slot, offset in places]
+        bufs = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
+        seen[0] |= _KERNEL(address)(ctypes.addressof(bufs), ctypes.addressof(ints), 0, launch.units, at)
+        seen[1] |= run_on_emulated_gpu(launch.kernel, launch.ints, [other[s].ctypes.data + o for s, o in places],
+                                       launch.units, descending=descending)
+        for number, (a, b) in enumerate(zip(memory, other, strict=True)):
+            different = np.flatnonzero(a != b)
+            assert not different.size, (f"{type(launch.kernel).__name__}: slot {number} differs in {different.size} "
+                                        f"bytes, first at {different[0]}")
+    return seen[0], seen[1]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_bits_are_those_of_the_cpu(name: str) -> None:
+    assert both(name) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer_norm", "columns", "columns_arg", "long_row", "rows"])
+def test_the_order_of_the_threads_does_not_matter(name: str) -> None:
+    assert both(name, descending=True) == (0, 0)

@@ -1,0 +1,187 @@
+"""From weft's graph to an ONNX model.
+
+Every node of the graph is written by its row of the table. What it was is noted at the ONNX node that computes its
+value, in ``metadata_props["weft"]``: a JSON list of nodes, so that the graph can be rebuilt as it was. There are
+several where ONNX needs fewer: an ONNX op broadcasts its operands by itself, and a constant need not be spread out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.errors import FormatError
+from ..core.shapes import Shape, SymDim
+from ..graph.ir import Graph, Node, Value
+from ..graph.protocol import TensorType
+from ..tensor.tensor import Tensor
+from .emitter import ELEMENT_TYPES, Emitter, tensor_proto
+from .rows import Row
+from .structure_rows import filled
+from .table import ROWS, UNSUPPORTED
+from .tags import bytes_of, dumps, encode_node
+
+__all__ = ["IR_VERSION", "OPSET", "TAG", "write_graph"]
+
+IR_VERSION = 10  # the first with metadata_props on nodes
+OPSET = 21  # of the same release, ONNX 1.16
+TAG = "weft"
+
+
+def write_graph(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str],
+                state: Mapping[Value, tuple[str, Tensor]]) -> tuple[Any, list[str]]:
+    """The GraphProto of a simplified graph, and the names of the values that are its outputs.
+
+    Args:
+        inputs: names of the inputs that are given at each call, in order.
+        outputs: names of the outputs.
+        state: names and values of the other inputs, which become initializers.
+
+    Raises:
+        FormatError: a primitive that ONNX cannot express, by name.
+    """
+    for node in graph.nodes:
+        if node.op.name not in ROWS:
+            reason = UNSUPPORTED.get(node.op.name, "it has no row in weft's table")
+            where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
+            raise FormatError(f"save: the primitive {node.op.name}{where} cannot be written in ONNX: {reason}")
+    from onnx import helper
+
+    values = _value_names(graph, inputs, outputs, state)
+    emit = Emitter(_sizes(graph, inputs), values)
+    needed = _needed(graph)
+    waiting: list[dict[str, Any]] = []
+    for node in graph.nodes:
+        waiting.append(encode_node(node, values[node.output], [values[v] for v in node.inputs]))
+        if node.output in needed:
+            _write_node(emit, node)
+            emit.nodes[-1].metadata_props.add(key=TAG, value=dumps(waiting))
+            waiting = []
+    for name, value in zip(outputs, graph.outputs, strict=True):
+        if values[value] != name:
+            emit.nodes.append(helper.make_node("Identity", [values[value]], [name], name=emit.fresh(f"{name}/Identity")))
+    constants = [tensor_proto(name, t.dtype, t.shape, bytes_of(t)) for name, t in state.values()]
+    notes = [_value_info(values[n.output], n.output.type) for n in graph.nodes
+             if n.output in needed and values[n.output] not in outputs]
+    made = helper.make_graph(emit.nodes, graph.name, [_value_info(name, v.type) for v, name in inputs.items()],
+                             [_value_info(n, v.type) for n, v in zip(outputs, graph.outputs, strict=True)],
+                             constants + emit.constants, value_info=notes)
+    return made, [values[v] for v in graph.outputs]
+
+
+def _value_names(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str],
+                 state: Mapping[Value, tuple[str, Tensor]]) -> dict[Value, str]:
+    """A name for each value: that of the input, initializer or output, else its composite, op and number."""
+    names = {**inputs, **{v: name for v, (name, _) in state.items()}}
+    taken = {*names.values(), *outputs}
+    for name, value in zip(outputs, graph.outputs, strict=True):
+        names.setdefault(value, name)
+    for number, node in enumerate(graph.nodes):
+        if node.output not in names:
+            name = f"{_path(node)}_{number}"
+            while name in taken:
+                name += "_"
+            names[node.output] = name
+    return names
+
+
+def _path(node: Node) -> str:
+    return "/".join((*node.scope, node.op.name))
+
+
+def _sizes(graph: Graph, inputs: Mapping[Value, str]) -> dict[str, tuple[str, int]]:
+    """For each symbolic size the input and axis that has it."""
+    found: dict[str, tuple[str, int]] = {}
+    for value, name in inputs.items():
+        for axis, size in enumerate(value.shape):
+            if isinstance(size, SymDim):
+                found.setdefault(str(size), (name, axis))
+    return found
+
+
+def _write_node(emit: Emitter, node: Node) -> None:
+    """Write one node; its last ONNX node gets the value's name and the composite's path."""
+    from onnx import helper
+
+    row = ROWS[node.op.name]
+    emit.scope = _path(node)
+    count = len(emit.nodes)
+    result = row.lower(emit, node, [_thin_name(emit, v) if v in _thin(node, row) else emit.values[v]
+                                    for v in node.inputs])
+    wanted = emit.values[node.output]
+    last = emit.nodes[-1] if len(emit.nodes) > count else None
+    if last is None or last.output[-1] != result:  # a view that does nothing, or a size that was there already
+        last = helper.make_node("Identity", [result], [wanted])
+        emit.nodes.append(last)
+    last.output[-1] = wanted
+    last.name = emit.fresh(f"{wanted}/{last.op_type}")
+
+
+# --- operands that ONNX broadcasts by itself --------------------------------------------------------------------
+
+
+def _thin_shape(value: Value) -> Shape | None:
+    """The shape in which a spread constant or a broadcast tensor may be given; None where there is no other."""
+    if value.node is None:
+        return None
+    if value.node.op.name == "full":
+        return ()
+    return value.node.inputs[0].shape if value.node.op.name == "broadcast_to" else None
+
+
+def _thin(node: Node, row: Row) -> set[Value]:
+    """The operands that are given unspread: as many as leave the result its shape."""
+    if not row.broadcasts or len(node.inputs) < 2:
+        return set()
+    thin = {v: s for v in node.inputs if (s := _thin_shape(v)) is not None}
+    for value in list(thin):
+        if _reaches(node.output.shape, [thin.get(v, v.shape) for v in node.inputs]):
+            break
+        del thin[value]
+    return set(thin)
+
+
+def _reaches(shape: Shape, operands: Sequence[Shape]) -> bool:
+    """Whether operands of these shapes broadcast to ``shape``; they are known to fit it."""
+    return all(any(len(o) >= back and (o[-back] == n) for o in operands)
+               for back, n in enumerate(reversed(shape), 1)) and any(len(o) == len(shape) for o in operands)
+
+
+def _thin_name(emit: Emitter, value: Value) -> str:
+    assert value.node is not None
+    return filled(emit, value.node) if value.node.op.name == "full" else emit.values[value.node.inputs[0]]
+
+
+def _needed(graph: Graph) -> set[Value]:
+    """The values that some ONNX node has to compute as they are."""
+    needed = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if node.output not in needed and not _is_spread(node):
+            continue
+        if node.output not in needed:
+            continue
+        row = ROWS[node.op.name]
+        if row.needs is not None:
+            needed.update(row.needs(node))
+            continue
+        thin = _thin(node, row)
+        for value in node.inputs:
+            if value not in thin:
+                needed.add(value)
+            elif value.node is not None:
+                needed.update(value.node.inputs)
+    return needed
+
+
+def _is_spread(node: Node) -> bool:
+    return node.op.name in ("full", "broadcast_to")
+
+
+# --- types ------------------------------------------------------------------------------------------------------
+
+
+def _value_info(name: str, type_: TensorType) -> Any:
+    from onnx import helper
+
+    sizes = [str(n) if isinstance(n, SymDim) else n for n in type_.shape]
+    return helper.make_tensor_value_info(name, ELEMENT_TYPES[type_.dtype], sizes)
