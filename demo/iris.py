@@ -32,22 +32,20 @@ def flowers() -> tuple[np.ndarray, np.ndarray]:
 def inspect_one_step(console: Console, net: nn.Module, opt: optim.Optimizer, x: wf.Tensor, y: wf.Tensor) -> None:
     """One training step, printed line by line."""
     hidden = net[1](net[0](x))
-    console.print(
-        f"  hidden = tanh(x @ W.T + b)   {hidden.shape}, first flower {np.round(hidden[0, :4].numpy(), 3)} ..."
-    )
+    console.print(f"  hidden = tanh(x @ W.T + b)  {hidden.shape}, first {np.round(hidden[0, :3].numpy(), 3)}")
     predicted = net[2](hidden)
-    console.print(f"  predicted                    {predicted.shape}, first flower {predicted[0].item():+.4f}")
+    console.print(f"  predicted                   {predicted.shape}, first {predicted[0].item():+.4f}")
     loss = F.mse_loss(predicted, y)
-    console.print(f"  loss                         {loss.item():.4f}")
+    console.print(f"  loss                        {loss.item():.4f}")
     opt.zero_grad()
     loss.backward()
     gradient = net[2].weight.grad
     assert gradient is not None
-    console.print(f"  gradient of the last weight  {gradient.shape}, {np.round(gradient.numpy()[0, :4], 3)} ...")
+    console.print(f"  gradient of the last weight {gradient.shape}, first {np.round(gradient.numpy()[0, :3], 3)}")
     before = net[2].weight.numpy().copy()
     opt.step()
     change = np.abs(net[2].weight.numpy() - before).max()
-    console.print(f"  after the step               no entry of it moved by more than {change:.4f}")
+    console.print(f"  after the step              no entry of it moved by more than {change:.4f}")
 
 
 def run(console: Console, timings: Timings) -> None:

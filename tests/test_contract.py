@@ -63,8 +63,9 @@ def settings() -> Iterator[None]:
 
 @pytest.mark.parametrize("dtype", [wf.float32, wf.float64, wf.bfloat16], ids=str)
 @pytest.mark.parametrize(("name", "function", "shapes"), CASES, ids=[c[0] for c in CASES])
-def test_one_result_in_every_mode(name: str, function: Callable[..., Any], shapes: tuple[tuple[int, ...], ...],
-                                  dtype: Any, settings: None) -> None:
+def test_one_result_in_every_mode(
+    name: str, function: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], dtype: Any, settings: None
+) -> None:
     wf.set_num_threads(2)
     inputs = arrays(shapes, dtype)
     eager = bits(function(*inputs))
@@ -77,10 +78,14 @@ def test_one_result_in_every_mode(name: str, function: Callable[..., Any], shape
     assert bits(wf.compile(function)(*inputs)) == eager
 
 
-@pytest.mark.parametrize(("name", "function", "shapes"), [c for c in CASES if len(c[2][0]) >= 2][:12],
-                         ids=lambda v: v if isinstance(v, str) else "")
-def test_gradients_have_one_result_in_every_mode(name: str, function: Callable[..., Any],
-                                                 shapes: tuple[tuple[int, ...], ...], settings: None) -> None:
+@pytest.mark.parametrize(
+    ("name", "function", "shapes"),
+    [c for c in CASES if len(c[2][0]) >= 2][:12],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_gradients_have_one_result_in_every_mode(
+    name: str, function: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], settings: None
+) -> None:
     def loss(*inputs: wf.Tensor) -> Any:
         return (function(*inputs) * 0.5).sum()
 
@@ -103,8 +108,9 @@ BY_ROW: list[Case] = [
 
 @pytest.mark.parametrize(("name", "function", "shapes"), BY_ROW, ids=[c[0] for c in BY_ROW])
 @given(rows=st.integers(1, 70), seed=st.integers(0, 9))
-def test_a_row_does_not_depend_on_its_batch(name: str, function: Callable[..., Any],
-                                            shapes: tuple[tuple[int, ...], ...], rows: int, seed: int) -> None:
+def test_a_row_does_not_depend_on_its_batch(
+    name: str, function: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], rows: int, seed: int
+) -> None:
     first, *others = shapes
     batch, *weights = arrays(((rows, *first[1:]), *others), seed=seed)
     together = function(batch, *weights).numpy()

@@ -233,7 +233,12 @@ def inverse_trigonometrics() -> Iterable[Fit]:
 
 
 def hyperbolics() -> Iterable[Fit]:
-    """tanh near 0."""
+    """tanh near 0, and cosh and sinh where e^x is 2^n e^r."""
+    near = (mpf("1e-9"), HALF_LN2**2)
+    yield Fit("SINH", "sinh(r) = r + r x P(x), x = r^2", lambda x: (mp.sinh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, near, 6,
+              "f64", lambda x: x * mp.sqrt(x) / mp.sinh(mp.sqrt(x)))
+    yield Fit("COSH", "cosh(r) = 1 + x P(x), x = r^2", lambda x: (mp.cosh(mp.sqrt(x)) - 1) / x, near, 6, "f64",
+              lambda x: x / mp.cosh(mp.sqrt(x)), (0.5,))
     for dtype, terms in (("f32", 7), ("f64", 15)):
         yield Fit(f"TANH_{dtype}", "tanh(a) = a + a x P(x), x = a^2", lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
                   (mpf("1e-9"), mpf("0.81")), terms, dtype, lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)))

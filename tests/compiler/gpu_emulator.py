@@ -95,14 +95,17 @@ class _Block:
 
 
 def run_on_emulated_gpu(kernel: Kernel, ints: Sequence[int], pointers: Sequence[int], units: int, *,
-                        most_blocks: int = 3, descending: bool = False) -> int:
-    """Launch the kernel; returns the status bits. With few blocks each block has several units."""
+                        most_blocks: int = 3, descending: bool = False, given: tuple[int, int] | None = None) -> int:
+    """Launch the kernel over all units, or those ``given``; returns the status bits.
+
+    With few blocks each block has several units.
+    """
     entry, waits = _code(kernel)
     launch = gpu_launch(kernel, ints, units)
     bufs = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
     numbers = (ctypes.c_int64 * max(len(ints), 1))(*ints)
     status = ctypes.c_int64(0)
-    arguments = (ctypes.addressof(bufs), ctypes.addressof(numbers), 0, launch.units, ctypes.addressof(status))
+    arguments = (ctypes.addressof(bufs), ctypes.addressof(numbers), *(given or (0, launch.units)), ctypes.addressof(status))
     blocks = min(launch.grid[0], most_blocks)
     width, height = launch.block
     order = range(width * height)

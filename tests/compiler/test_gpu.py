@@ -19,8 +19,10 @@ from gpu_emulator import run_on_emulated_gpu
 
 import weft as wf
 from weft.compiler.build import addresses
+from weft.compiler.expr import leaf, rem
 from weft.compiler.gpu import gpu_launch, render_gpu
-from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Kernel
+from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Access, Kernel, Nest, Slot, Store
+from weft.core import dtypes as dt
 from weft.core.shapes import strides_of
 from weft.graph.executable import Executable, build
 from weft.nn import functional as F
@@ -152,3 +154,121 @@ def test_the_bits_are_those_of_the_cpu(name: str) -> None:
 @pytest.mark.parametrize("name", ["softmax", "layer_norm", "columns", "columns_arg", "long_row", "rows"])
 def test_the_order_of_the_threads_does_not_matter(name: str) -> None:
     assert both(name, descending=True) == (0, 0)
+
+
+def test_an_index_out_of_range_sets_the_status_and_touches_nothing() -> None:
+    CASES["outside"] = (lambda x, i: wf.take(x, i, axis=0), (floats(10, 6), np.array([3, 10, -11, 2**62])))
+    try:
+        assert both("outside") == (STATUS_INDEX, STATUS_INDEX)
+    finally:
+        del CASES["outside"]
+
+
+def remainder_kernel(dtype: dt.DType) -> Kernel:
+    """out[i] = fmod(x[i], y[i])."""
+    x, y, out = (Access(k, dtype, 0, (1,)) for k in range(3))
+    store = Store(out, rem(leaf("load", dtype, x), leaf("load", dtype, y)))
+    return Nest((), Slot(0), 0, 1, (store,), (dtype, dtype, dtype))
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=str)
+def test_fmod_is_exact(dtype: dt.DType) -> None:
+    bits = rng.integers(0, 1 << 63, 4000, dtype=np.uint64)  # every exponent: the quotients have up to 2000 bits
+    wild = (bits.view(np.float64) if dtype is dt.float64 else (bits & 0xFFFFFFFF).astype(np.uint32).view(np.float32))
+    x, y = (np.concatenate([a.astype(dtype.numpy), b]) for a, b in ((PAIRS[0], wild[:2000]), (PAIRS[1], wild[2000:])))
+    out = np.empty_like(x)
+    run_on_emulated_gpu(remainder_kernel(dtype), (x.size,), [x.ctypes.data, y.ctypes.data, out.ctypes.data], 1)
+    with np.errstate(all="ignore"):
+        expected = np.fmod(x, y)
+    same = (out.view(f"u{dtype.itemsize}") == expected.view(f"u{dtype.itemsize}")) | (np.isnan(out) & np.isnan(expected))
+    assert same.all(), (x[~same], y[~same], out[~same], expected[~same])
+
+
+def test_a_range_of_units_leaves_the_others_alone() -> None:
+    """Row kernels and grids: units 2 and 3 of 7 alone are computed, whatever the grid."""
+    exe, (x,) = executable("softmax")
+    (launch,) = exe.launches
+    shape = gpu_launch(launch.kernel, launch.ints, launch.units)
+    assert (shape.units, shape.grid, shape.block) == (7, (7, 1), (64, 1)) and shape.shared_nbytes == 2 * 64 * 4
+    out = np.zeros_like(x)
+    pointers = {0: x.ctypes.data, 1: out.ctypes.data}
+    run_on_emulated_gpu(launch.kernel, launch.ints, [pointers[exe.plan.place[v][0]] + o for v, o in launch.buffers],
+                        7, given=(2, 4))
+    written = np.flatnonzero(out.any(axis=1))
+    assert written.tolist() == [2, 3]
+
+
+# --- PTX --------------------------------------------------------------------------------------------------------
+
+
+def ptx_of(kernel: Kernel, target: str = "nvptx64-sm_90") -> str:
+    """What LLVM's NVPTX back end makes of the kernel."""
+    made = cross_target(target)
+    return assemble(render_gpu(kernel, "kernel", made), made).decode()
+
+
+INEXACT = re.compile(r"\.ftz|\.approx|\.full|\b(?:add|sub|mul|fma|mad|div|sqrt)\.f(?:16|32|64)|\bmad\.r|\.bf16")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_ptx_rounds_to_nearest_and_fuses_nothing(name: str) -> None:
+    """Every float instruction says .rn, so ptxas may not fuse it; as many fma as the IR has, no approximation."""
+    exe, _ = executable(name)
+    for launch in exe.launches:
+        text = render_gpu(launch.kernel, "kernel", cross_target("nvptx64"))
+        ptx = ptx_of(launch.kernel)
+        assert not INEXACT.search(ptx), INEXACT.search(ptx)
+        if "@llvm.fma" not in text:
+            assert "fma.rn" not in ptx
+
+
+def find_ptxas() -> str | None:
+    """ptxas on PATH, or in an installed nvidia-cuda-nvcc package."""
+    found = shutil.which("ptxas")
+    if found is None:
+        for package in ("nvidia.cuda_nvcc", "nvidia.cu13"):
+            spec = importlib.util.find_spec("nvidia") and importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or ()) if spec else ():
+                found = found or shutil.which("ptxas", path=str(Path(folder) / "bin"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def ptxas() -> str:
+    """Path of ptxas; without it the test is skipped (or fails, where WEFT_REQUIRE_PTXAS=1)."""
+    found = find_ptxas()
+    if found is None:
+        reason = "no ptxas on PATH, and no package nvidia-cuda-nvcc"
+        if os.environ.get("WEFT_REQUIRE_PTXAS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def assembled(ptxas: str, ptx: str, folder: Path, target: str) -> str:
+    """What ptxas says of the PTX, which it must accept."""
+    (folder / "kernel.ptx").write_text(ptx)
+    done = subprocess.run([ptxas, "-v", f"-arch={target}", "-o", folder / "kernel.cubin", folder / "kernel.ptx"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", ["gelu", "math64", "special", "casts", "half", "softmax", "layer_norm", "rows", "long_row",
+                                  "columns", "columns_arg", "matmul", "matmul_brain", "matmul_int8", "cumulative", "scatter",
+                                  "take", "cross_entropy"])
+def test_ptxas_accepts_every_kind_of_kernel(name: str, ptxas: str, tmp_path: Path) -> None:
+    exe, _ = executable(name)
+    for launch in exe.launches:
+        for target in ("sm_80", "sm_90"):
+            said = assembled(ptxas, ptx_of(launch.kernel, f"nvptx64-{target}"), tmp_path, target)
+            shared = re.search(r"(\d+) bytes smem", said)
+            wanted = gpu_launch(launch.kernel, launch.ints, launch.units).shared_nbytes
+            assert int(shared[1] if shared else 0) == wanted
+            # Accumulators and partial results are registers.
+            assert re.search(r"\b0 bytes stack frame, 0 bytes spill stores", said), said
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=str)
+def test_ptxas_accepts_fmod(dtype: dt.DType, ptxas: str, tmp_path: Path) -> None:
+    assembled(ptxas, ptx_of(remainder_kernel(dtype)), tmp_path, "sm_90")

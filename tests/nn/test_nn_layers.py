@@ -171,3 +171,19 @@ def test_clipping_limits_the_norm() -> None:
         nn.clip_grad_value_(layer.parameters(), 0.01)
         assert max(abs(p.grad.numpy()).max() for p in layer.parameters()) <= 0.01
     assert nn.clip_grad_norm_([nn.Parameter(wf.ones((2,)))], 1.0).item() == 0.0
+
+
+@pytest.mark.parametrize(("module", "function", "text"), [pytest.param(*c, id=c[2]) for c in ELEMENTWISE])
+def test_the_batch_may_be_symbolic(module: Any, function: Any, text: str) -> None:
+    if text.startswith(("RMSNorm((3", "Softmax(dim=0")):
+        pytest.skip("normalizes over the batch")
+    batch = wf.spec(("n", 4))
+    assert str(wf.eval_shape(module, batch)).startswith("float32[n, ")
+
+
+@pytest.mark.parametrize(("module", "function", "args"), [pytest.param(*c, id=type(c[0]).__name__) for c in LOSSES])
+def test_the_batch_of_a_loss_may_be_symbolic(module: Any, function: Any, args: Any) -> None:
+    specs = [wf.spec(("n", *a.shape[1:]), a.dtype) for a in args]
+    for reduction, shape in (("mean", "float32[]"), ("none", "float32[n")):
+        module.reduction = reduction
+        assert str(wf.eval_shape(module, *specs)).startswith(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -239,6 +240,20 @@ def test_a_loaded_state_goes_on_in_the_same_bits(kind: Any, reference: Any, opti
     other.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
     assert other.param_groups[0]["lr"] == opt.param_groups[0]["lr"]
     assert run(opt, p, grads[3:]).tobytes() == run(other, q, grads[3:]).tobytes()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_a_copy_of_a_net_and_its_optimizer_goes_on_by_itself(duplicate: Any) -> None:
+    grads = RNG.normal(size=(4, 3)).astype(np.float32)
+    p = nn.Parameter(wf.ones((3,)))
+    opt = optim.Adam([p], lr=0.1)
+    run(opt, p, grads[:2])
+    q, other = duplicate((p, opt))
+    middle = p.numpy().copy()
+    other.param_groups[0]["lr"] = 0.1
+    after = run(other, q, grads[2:])
+    assert (p.numpy() == middle).all() and other.param_groups[0]["params"][0] is q
+    assert run(opt, p, grads[2:]).tobytes() == after.tobytes()
 
 
 def test_the_state_dict_has_pytorchs_structure() -> None:

@@ -63,7 +63,7 @@ def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: MemoryTa
     ints = {}
     for s in sorted(set(slots)):
         at = w.op(f"getelementptr i64, ptr %ints, i64 {s}", "p")
-        ints[s] = w.op(f"load i64, ptr {at}, !invariant.load !0", "int")
+        ints[s] = w.op(f"load i64, ptr {at}, align 8, !invariant.load !0", "int")
     return Frame(w, pointers, ints, status, target)
 
 
@@ -80,7 +80,8 @@ class LanePoint:
 
     ``axes`` are the i64 registers of the iteration axes; the last is the first lane's position on the vector axis.
     ``mask`` (a register of i1 lanes) says which lanes exist; None means all. ``refs`` are finished reductions, each
-    ``(register, lanes)``: one value, or one for each lane.
+    ``(register, lanes)``: one value, or one for each lane. ``uniform`` are scalar registers of expressions (by id) that
+    do not vary along the lanes.
     """
 
     frame: Frame
@@ -89,6 +90,7 @@ class LanePoint:
     mask: str | None = None
     refs: list[tuple[str, int]] = field(default_factory=list)
     accumulator: str | None = None
+    uniform: dict[int, str] = field(default_factory=dict)
 
     def leaf(self, node: Expr, arguments: list[str]) -> str:
         """Emit a leaf; see :class:`weft.compiler.emit.Point`."""
@@ -238,6 +240,8 @@ class LanePoint:
     def _gather(self, node: Expr, indices: list[str]) -> str:
         access, steps = node.value
         w, dtype, element = self.frame.w, access.dtype, memory_type(access.dtype)
+        if self.lanes > 1 and access.strides[-1] == 1 and all(id(a) in self.uniform for a in node.args):
+            return self._gather_row(access, steps, [self.uniform[id(a)] for a in node.args])
         moved, inside = self._indexed(steps, indices, self.lanes)
         pointer = self._pointer(access)
         if self.lanes == 1:
@@ -254,6 +258,17 @@ class LanePoint:
         pointers = w.op(f"getelementptr {element}, ptr {pointer}, {wide} {moved}", "p")
         mask = inside if self.mask is None else w.op(f"and <{self.lanes} x i1> {inside}, {self.mask}")
         return self._from_memory(self._gather_from(element, dtype.itemsize, pointers, mask), dtype, self.lanes)
+
+
+    def _gather_row(self, access: Access, steps: Sequence[tuple[Int, Int]], indices: list[str]) -> str:
+        """One index for all lanes, elements side by side (the row of an embedding): a plain load."""
+        w, dtype, element = self.frame.w, access.dtype, memory_type(access.dtype)
+        moved, inside = self._indexed(steps, indices, 1)
+        pointer = w.op(f"getelementptr {element}, ptr {self._pointer(access)}, i64 {moved}", "p")
+        vector = vector_of(element, self.lanes)
+        value = w.op(f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
+                     f"{pointer}, <{self.lanes} x i1> {self._and_mask(inside)}, {vector} zeroinitializer)")
+        return self._from_memory(value, dtype, self.lanes)
 
 
 # --- loops ------------------------------------------------------------------------------------------------------

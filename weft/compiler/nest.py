@@ -159,7 +159,7 @@ def _walk(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str
     uniform = hoist_uniform(roots, LanePoint(frame, [*outer, lo], 1, None, refs))
 
     def body(i: str, lanes: int, mask: str | None) -> None:
-        point = LanePoint(frame, [*outer, i], lanes, mask, refs)
+        point = LanePoint(frame, [*outer, i], lanes, mask, refs, uniform=uniform)
         known = spread(frame, uniform, roots, lanes)
         registers = dict(zip(map(id, roots), emit_exprs(w, roots, point, known), strict=True))
         for stage, cell in members:

@@ -156,8 +156,6 @@ def _needed(graph: Graph) -> set[Value]:
     """The values that some ONNX node has to compute as they are."""
     needed = set(graph.outputs)
     for node in reversed(graph.nodes):
-        if node.output not in needed and not _is_spread(node):
-            continue
         if node.output not in needed:
             continue
         row = ROWS[node.op.name]
@@ -171,10 +169,6 @@ def _needed(graph: Graph) -> set[Value]:
             elif value.node is not None:
                 needed.update(value.node.inputs)
     return needed
-
-
-def _is_spread(node: Node) -> bool:
-    return node.op.name in ("full", "broadcast_to")
 
 
 # --- types ------------------------------------------------------------------------------------------------------

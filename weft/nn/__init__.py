@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import functional, init
+from . import gradient as utils  # PyTorch's name for it
 from .activation import (
     ELU,
     GELU,
@@ -47,4 +48,4 @@ __all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Dropout", "ELU",
            "LeakyReLU", "Linear", "LogSigmoid", "LogSoftmax", "MSELoss", "Mish", "Module", "ModuleDict", "ModuleList",
            "NLLLoss", "PReLU", "Parameter", "ParameterList", "RMSNorm", "ReLU", "ReLU6", "SELU", "Sequential",
            "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax", "Softplus", "Softsign", "Tanh", "Unflatten",
-           "clip_grad_norm_", "clip_grad_value_", "functional", "init"]
+           "clip_grad_norm_", "clip_grad_value_", "functional", "init", "utils"]

@@ -60,10 +60,13 @@ class Adam(Optimizer):
         names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
         return {"step": full((), 0, dtype=dt.int64), **{name: zeros(p.shape, dtype=p.dtype) for name in names}}
 
-    def _update(self, p: Tensor, grad: Tensor, state: State, group: ParamGroup) -> tuple[Tensor, State]:
+    def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
         beta1, beta2 = group["betas"]
-        value, *new = adam(p, grad, list(state.values()), group.tensor("lr"), beta1, beta2, group["eps"],
-                           group["weight_decay"], self._decoupled, group["maximize"])
+        return (group.tensor("lr"), beta1, beta2, group["eps"], group["weight_decay"], self._decoupled,
+                group["maximize"])
+
+    def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
+        value, *new = adam(p, grad, list(state.values()), *settings)
         return value, dict(zip(state, new, strict=True))
 
 

@@ -34,7 +34,7 @@ class ParamGroup(dict[str, Any]):
         self.update(options)
 
     def __getitem__(self, name: str) -> Any:
-        return guards.read(self, name, super().__getitem__(name))
+        return guards.read(self, name, dict.__getitem__(self, name))
 
     def get(self, name: str, default: Any = None) -> Any:
         """The option, or ``default``."""
@@ -69,6 +69,9 @@ class ParamGroup(dict[str, Any]):
         """Set several options."""
         for name, value in dict(*args, **options).items():
             self[name] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParamGroup, (dict(self),)
 
     def tensor(self, name: str) -> Tensor:
         """The tensor behind ``lr``."""

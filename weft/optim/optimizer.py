@@ -78,7 +78,11 @@ class Optimizer:
         """The state of a parameter before its first update."""
         raise NotImplementedError
 
-    def _update(self, p: Tensor, grad: Tensor, state: State, group: ParamGroup) -> tuple[Tensor, State]:
+    def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
+        """What :meth:`_update` needs of a group, read once a step: the learning rate's tensor and Python numbers."""
+        raise NotImplementedError
+
+    def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
         """The parameter's and the state's new values: one call of one composite."""
         raise NotImplementedError
 
@@ -102,17 +106,19 @@ class Optimizer:
                 loss = closure()
         with no_grad():
             for group in self.param_groups:
+                settings = self._settings(group)
                 for p in group["params"]:
-                    if p.grad is not None:
-                        self._step_one(p, p.grad, group)
+                    grad = p.grad
+                    if grad is not None:
+                        self._step_one(p, grad, group, settings)
         return loss
 
-    def _step_one(self, p: Tensor, grad: Tensor, group: ParamGroup) -> None:
+    def _step_one(self, p: Tensor, grad: Tensor, group: ParamGroup, settings: tuple[Any, ...]) -> None:
         state = self.state.get(p)
         if state is None:
             with suspended():  # it must outlive a capture that is going on
                 state = self.state[p] = self._initial_state(p, group)
-        value, new = self._update(p, grad, state, group)
+        value, new = self._update(p, grad, state, settings)
         p.assign(value)
         for name, tensor in new.items():
             state[name].assign(tensor)

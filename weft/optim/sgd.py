@@ -71,14 +71,17 @@ class SGD(Optimizer):
     def _missing_state(self, name: str, fresh: Tensor) -> Tensor:
         return full((), 1, dtype=dt.int64) if name == "step" else fresh  # PyTorch saves none: it has begun
 
-    def _update(self, p: Tensor, grad: Tensor, state: State, group: ParamGroup) -> tuple[Tensor, State]:
-        lr, decay, maximize = group.tensor("lr"), group["weight_decay"], group["maximize"]
-        momentum, dampening = group["momentum"], group["dampening"]
+    def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
+        names = ("weight_decay", "maximize", "momentum", "dampening", "nesterov")
+        return (group.tensor("lr"), *(group[name] for name in names))
+
+    def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
+        lr, decay, maximize, momentum, dampening, nesterov = settings
         if not momentum:
             return sgd(p, grad, lr, decay, maximize), {}
         held = state["momentum_buffer"]
         if not dampening:
-            value, held = sgd_momentum(p, grad, held, lr, momentum, decay, group["nesterov"], maximize)
+            value, held = sgd_momentum(p, grad, held, lr, momentum, decay, nesterov, maximize)
             return value, {"momentum_buffer": held}
         value, held, step = sgd_dampened(p, grad, held, state["step"], lr, momentum, dampening, decay, maximize)
         return value, {"momentum_buffer": held, "step": step}

@@ -18,27 +18,15 @@ from ..runtime import pool
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
-from .calls import GraphCall, traced_error, value_of, wrap
+from .calls import GraphCall, epoch, traced_error, value_of, wrap
 from .spec import Spec
 from .tensor import Tensor, make
 
 __all__ = ["SCALARS", "Plan", "call", "configure", "epoch", "forget_plans", "is_array", "set_num_threads"]
 
+MAX_PLANS = 20_000  # of one function: a program with ever new signatures must not leak
 _SCALARS = (bool, int, float)
 _INTS = {int}
-
-
-class _Epoch:
-    """A number that changes when every plan becomes stale."""
-
-    __slots__ = ("caches", "number")
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.caches: list[dict[Any, Any]] = []  # further caches of plans, kept by operators
-
-
-epoch = _Epoch()
 
 
 def forget_plans() -> None:
@@ -183,6 +171,9 @@ def plan_of(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         raise DTypeError(f"{function.name}: an argument of type {type(bad).__name__} is neither a tensor nor a "
                          f"setting") from None
     if plan is None:
+        if len(function.plans) >= MAX_PLANS:
+            function.plans.clear()
+            function.quick.clear()
         plan = function.plans[key] = _trace(function, args, kwargs, tensors)
     return plan, tensors
 

@@ -9,9 +9,12 @@ from typing import Any
 from ..core.dtypes import as_dtype
 from ..core.shapes import SymDim
 from ..ops import elementwise as e
+from ..ops.indexing import getitem as subscript
 from ..ops.op import Composite, state
+from ..runtime import storage as storages
 from . import tape
 from .dispatch import SCALARS, KernelStatus, epoch, is_array, run_single, scalar_dtype, scalar_like
+from .spec import spec_of
 from .tensor import Tensor, make
 
 __all__: list[str] = []
@@ -211,9 +214,17 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Any:
 
 def getitem(self: Tensor, key: Any) -> Any:
     """``x[key]`` with NumPy's rules; a value of its own, never an alias."""
-    from ..ops.indexing import getitem as function
-
-    return function(self, key)
+    if key.__class__ is int and self._node is None and state.trace is None and self._spec.shape:
+        spec = self._spec
+        size = spec.shape[0]
+        at = key + size if key < 0 else key
+        if 0 <= at < size and spec.strides[0] >= 0 and 0 not in spec.shape:
+            row = spec.row
+            if row is None:
+                row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])
+            offset = at * spec.strides[0] * spec.dtype.itemsize
+            return make(view(self._storage, offset, self._storage.nbytes - offset), row, None, 0)
+    return subscript(self, key)
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
@@ -221,6 +232,13 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     from ..ops.indexing import setitem as function
 
     self._rebind(function(self, key, value))
+
+
+def view(storage: Any, offset: int, nbytes: int) -> Any:
+    """A window on a Storage; replaced by the native function when it is first needed."""
+    global view
+    view = storages.view
+    return view(storage, offset, nbytes)
 
 
 def iterate(self: Tensor) -> Any:

@@ -15,13 +15,13 @@ __all__ = ["Spec", "spec_of"]
 class Spec:
     """dtype, shape, and strides in elements."""
 
-    __slots__ = ("contiguous", "dtype", "key", "shape", "strides", "type")
+    __slots__ = ("contiguous", "dtype", "row", "shape", "strides", "type")
 
     def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...]):
         self.dtype, self.shape, self.strides = dtype, shape, strides
         self.type = TensorType(dtype, shape)
         self.contiguous = strides == strides_of(shape)
-        self.key = (dtype, shape, strides)
+        self.row: Spec | None = None  # of x[i]
 
     def __repr__(self) -> str:
         return repr(self.type)

@@ -16,7 +16,7 @@ from ..expr import Expr, add, and_, bitcast, copysign, eq, fma, le, lt, or_, shl
 from . import coefficients as c
 from .floats import Format, format_of, horner, quick_two_sum, two_sum
 
-__all__ = ["log", "log10", "log1p", "log2"]
+__all__ = ["log", "log10", "log1p", "log2", "log_of_sum", "split"]
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -104,13 +104,21 @@ def log10(x: Expr) -> Expr:
     return _general(x, DECIMAL)
 
 
-def log1p(x: Expr) -> Expr:
-    """log(1 + x): the rounding error of 1 + x is scaled with it and added to f. -inf at -1, NaN below."""
-    fmt = format_of(x)
-    u, lost = two_sum(fmt.const(1.0), x)
+def log_of_sum(u: Expr, lost: Expr, doublings: Expr | None = None) -> Expr:
+    """log(u + lost) for a normal u and |lost| <= ULP(u), as exact as if u + lost were one number, even near 1.
+
+    ``doublings``: how often 2 is to be multiplied with u + lost. No special values.
+    """
+    fmt = format_of(u)
     e, f, biased = split(u, denormal=False)
     largest = fmt.natural(2 * fmt.bias)
     scale = bitcast(shl(largest - where(largest < biased, largest, biased), fmt.natural(fmt.mantissa)), fmt.dtype)
     f, rest = quick_two_sum(f, lost * scale)
-    value = copysign(assemble(e, f, add(curvature(f), rest), NATURAL), x)
-    return _special(u, value, fmt)
+    return assemble(e if doublings is None else e + doublings, f, add(curvature(f), rest), NATURAL)
+
+
+def log1p(x: Expr) -> Expr:
+    """log(1 + x); -inf at -1, NaN below."""
+    fmt = format_of(x)
+    u, lost = two_sum(fmt.const(1.0), x)
+    return _special(u, copysign(log_of_sum(u, lost), x), fmt)

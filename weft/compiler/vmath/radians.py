@@ -63,19 +63,21 @@ def reduce(x: Expr) -> Angle:
     return Angle(bitcast(shifted, fmt.integer), radians, low)
 
 
-def sine(r: Expr, low: Expr) -> Expr:
-    """sin(r + low) for |r| <= pi/4: r + (r^3 P(r^2) + low (1 - r^2/2))."""
+def sine(angle: Angle) -> tuple[Expr, Expr]:
+    """sin(r + low) for |r| <= pi/4 as r + (r^3 P(r^2) + low (1 - r^2/2))."""
+    r, low = angle.high, angle.low
     z = r * r
-    return r + fma(r * z, horner(z, c.SIN_F64), low * fma(z, const(-0.5, r.dtype), const(1.0, r.dtype)))
+    return r, fma(r * z, horner(z, c.SIN_F64), low * fma(z, const(-0.5, r.dtype), const(1.0, r.dtype)))
 
 
-def cosine(r: Expr, low: Expr) -> Expr:
-    """cos(r + low) for |r| <= pi/4: 1 - r^2/2 with its rounding error, and r^4 P(r^2) - r low."""
+def cosine(angle: Angle) -> tuple[Expr, Expr]:
+    """cos(r + low) for |r| <= pi/4 as 1 - r^2/2, and its rounding error with r^4 P(r^2) - r low."""
+    r, low = angle.high, angle.low
     z = r * r
     half = z * 0.5
     main = const(1.0, r.dtype) - half
     error = (const(1.0, r.dtype) - main) - half
-    return main + (error + fma(z * z, horner(z, c.COS_F64), -(r * low)))
+    return main, error + fma(z * z, horner(z, c.COS_F64), -(r * low))
 
 
 def _odd(n: Expr) -> Expr:
@@ -87,26 +89,33 @@ def _flip(value: Expr, sign: Expr) -> Expr:
     return bitcast(xor(bitcast(value, dt.int64), and_(sign, const(-(1 << 63), dt.int64))), dt.float64)
 
 
+def _choose(odd: Expr, a: tuple[Expr, Expr], b: tuple[Expr, Expr]) -> tuple[Expr, Expr]:
+    return where(odd, a[0], b[0]), where(odd, a[1], b[1])
+
+
 def sin_double(x: Expr) -> Expr:
     """sin of float64."""
     angle = reduce(abs_(x))
-    value = where(_odd(angle.quarter), cosine(angle.high, angle.low), sine(angle.high, angle.low))
-    value = _flip(value, xor(shl(angle.quarter, const(62, dt.int64)), bitcast(x, dt.int64)))
+    main, rest = _choose(_odd(angle.quarter), cosine(angle), sine(angle))
+    value = _flip(main + rest, xor(shl(angle.quarter, const(62, dt.int64)), bitcast(x, dt.int64)))
     return where(lt(abs_(x), const(TINY, dt.float64)), x, value)
 
 
 def cos_double(x: Expr) -> Expr:
     """cos of float64."""
     angle = reduce(abs_(x))
-    value = where(_odd(angle.quarter), sine(angle.high, angle.low), cosine(angle.high, angle.low))
-    return _flip(value, shl(angle.quarter + 1, const(62, dt.int64)))
+    main, rest = _choose(_odd(angle.quarter), sine(angle), cosine(angle))
+    return _flip(main + rest, shl(angle.quarter + 1, const(62, dt.int64)))
 
 
 def tan_double(x: Expr) -> Expr:
-    """tan of float64: the quotient of sine and cosine."""
+    """tan of float64: the quotient of sine and cosine, both with their rounding errors."""
     angle = reduce(abs_(x))
-    odd = _odd(angle.quarter)
-    sin, cos = sine(angle.high, angle.low), cosine(angle.high, angle.low)
-    value = where(odd, cos, sin) / where(odd, sin, cos)
+    odd, sin, cos = _odd(angle.quarter), sine(angle), cosine(angle)
+    over, over_rest = _choose(odd, cos, sin)
+    under, under_rest = quick_two_sum(*_choose(odd, sin, cos))
+    inverse = const(1.0, dt.float64) / under
+    value = (over + over_rest) * inverse
+    value = fma(fma(-value, under, over) + fma(-value, under_rest, over_rest), inverse, value)
     value = _flip(value, xor(shl(angle.quarter, const(63, dt.int64)), bitcast(x, dt.int64)))
     return where(lt(abs_(x), const(TINY, dt.float64)), x, value)

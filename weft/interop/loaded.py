@@ -1,0 +1,117 @@
+"""A loaded model: a graph with its parameters as a function on tensors, compiled for the sizes that it is given."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.errors import DTypeError, ShapeError
+from ..core.shapes import Dim, SymDim, substitute
+from ..graph.ir import Graph, Value, make_node
+from ..graph.protocol import TensorType
+from ..tensor.calls import GraphCall
+from ..tensor.create import asarray
+from ..tensor.tensor import Tensor
+from ..transforms.tree import Form, flatten, unflatten
+
+__all__ = ["Loaded", "specialise"]
+
+_KEPT = 256  # sizes for which the compiled graph is kept
+
+
+def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph with symbolic sizes replaced by numbers.
+
+    Raises:
+        ShapeError: the graph does not hold for these sizes.
+    """
+    values: dict[Value, Value] = {}
+    for value in graph.inputs:
+        values[value] = Value(TensorType(value.dtype, substitute(value.shape, sizes)))
+    nodes = []
+    for node in graph.nodes:
+        params = {k: substitute(v, sizes) for k, v in node.params.items()}
+        made = make_node(node.op, [values[v] for v in node.inputs], params, node.where, node.scope)
+        expected: tuple[Dim, ...] = substitute(node.output.shape, sizes)
+        if made.output.shape != expected or any(not isinstance(n, SymDim) and n < 0 for n in expected):
+            raise ShapeError(f"{graph.name}: {node.op} does not hold for the sizes {dict(sizes)}")
+        nodes.append(made)
+        values[node.output] = made.output
+    return Graph(graph.name, [values[v] for v in graph.inputs], nodes, [values[v] for v in graph.outputs])
+
+
+class Loaded:
+    """What :func:`weft.load` returns: call it like the function or module that was saved.
+
+    Args:
+        graph: its inputs are the arguments, then the parameters; sizes may be symbolic.
+        inputs, outputs: names.
+        parameters: tensors by name, in the order of the graph's inputs.
+        forms: of the tuple of arguments and of the result.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[str], outputs: Sequence[str], parameters: Mapping[str, Tensor],
+                 forms: tuple[Form, Form]):
+        self.graph = graph
+        self.inputs = {name: v.type for name, v in zip(inputs, graph.inputs, strict=False)}
+        self.outputs = {name: v.type for name, v in zip(outputs, graph.outputs, strict=True)}
+        self.parameters = dict(parameters)
+        self._arguments, self._result = forms
+        self._calls: OrderedDict[tuple[int, ...], GraphCall] = OrderedDict()
+        names = {name for type_ in self.inputs.values() for n in type_.shape if isinstance(n, SymDim)
+                 for term in n.terms for name in term}
+        self._names = tuple(sorted(names))
+
+    def __call__(self, *args: Any) -> Any:
+        """The result for these arguments: tensors, arrays or nested numbers.
+
+        Raises:
+            ShapeError, DTypeError: the arguments are not of the types in ``inputs``.
+        """
+        tensors = self._tensors(args)
+        results = self.call_for(self._sizes(tensors))([*tensors, *self.parameters.values()])
+        return unflatten(self._result, results)
+
+    def call_for(self, sizes: Mapping[str, int]) -> GraphCall:
+        """The graph for these sizes, as a call over the arguments and the parameters."""
+        key = tuple(sizes[name] for name in self._names)
+        if key not in self._calls:
+            self._calls[key] = GraphCall(specialise(self.graph, sizes))
+            if len(self._calls) > _KEPT:
+                self._calls.popitem(last=False)
+        self._calls.move_to_end(key)
+        return self._calls[key]
+
+    def _tensors(self, args: tuple[Any, ...]) -> list[Tensor]:
+        leaves, form = flatten(args)
+        if form != self._arguments:
+            if self._arguments != ("tuple", tuple, (("leaf",),) * len(self.inputs)):
+                raise ShapeError(f"{self}: the arguments are not nested as they were when it was saved")
+            if len(args) != len(self.inputs):
+                raise ShapeError(f"{self}: {len(args)} arguments")
+            leaves = list(args)  # nested numbers, each standing for a tensor
+        tensors = []
+        for leaf, (name, type_) in zip(leaves, self.inputs.items(), strict=True):
+            tensor = asarray(leaf) if hasattr(leaf, "dtype") else asarray(leaf, dtype=type_.dtype)
+            if tensor.dtype is not type_.dtype:
+                raise DTypeError(f"{self}: {name} is {tensor.dtype.name}")
+            tensors.append(tensor)
+        return tensors
+
+    def _sizes(self, tensors: Sequence[Tensor]) -> dict[str, int]:
+        """The numbers that the symbolic sizes stand for in this call."""
+        sizes: dict[str, int] = {}
+        for tensor, (name, type_) in zip(tensors, self.inputs.items(), strict=True):
+            fits = len(tensor.shape) == len(type_.shape)
+            for got, wanted in zip(tensor.shape, type_.shape, strict=False):
+                fits = fits and got == (sizes.setdefault(str(wanted), got) if isinstance(wanted, SymDim) else wanted)
+            if not fits:
+                known = f" with {sizes}" if sizes else ""
+                raise ShapeError(f"{self}: {name} has shape {tuple(tensor.shape)}{known}")
+        return sizes
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
+        outside = ", ".join(f"{name}: {type_}" for name, type_ in self.outputs.items())
+        return f"<weft model {self.graph.name}({inside}) -> {outside}>"
