@@ -78,45 +78,58 @@ def exchange(errors: Sequence[mpf], count: int) -> list[int] | None:
     return peaks if len(peaks) == count else None
 
 
-def remez(points: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf], powers: Sequence[int]) -> list[mpf]:
-    """Coefficients of ``powers`` with the least largest weighted error on the points."""
-    n = len(powers)
-    basis = [[x**p for p in powers] for x in points]
+def remez(points: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf], n: int,
+          start: Sequence[mpf] = ()) -> tuple[list[mpf], list[mpf]]:
+    """The ``n`` coefficients with the least largest weighted error on the points, and the n + 1 points where it is
+    reached. ``start``: where it may be reached."""
+    basis = [[x**p for p in range(n)] for x in points]
     reference = [round(k * (len(points) - 1) / n) for k in range(n + 1)]
-    best: tuple[mpf, list[mpf]] | None = None
+    if start:
+        reference = [min(range(len(points)), key=lambda k: abs(points[k] - x)) for x in start]
+    best: tuple[mpf, list[mpf], list[int]] | None = None
     for _ in range(40):
         matrix, right = mp.matrix(n + 1, n + 1), mp.matrix(n + 1, 1)
         for row, k in enumerate(reference):
             for column in range(n):
-                matrix[row, column] = basis[k][column]
-            matrix[row, n] = (-1) ** row / weights[k]
-            right[row] = values[k]
+                matrix[row, column] = basis[k][column] * weights[k]
+            matrix[row, n] = (-1) ** row
+            right[row] = values[k] * weights[k]
         solution = mp.lu_solve(matrix, right)
         coefficients = [solution[k] for k in range(n)]
         errors = [(v - mp.fdot(coefficients, b)) * w for v, b, w in zip(values, basis, weights)]
         worst = max(map(abs, errors))
         if best is None or worst < best[0]:
-            best = (worst, coefficients)
+            best = (worst, coefficients, reference)
         following = exchange(errors, n + 1)
-        if following is None or worst < abs(solution[n]) * mpf("1.0001"):
+        if following is None or worst < abs(solution[n]) * mpf("1.001"):
             break
         reference = following
     assert best is not None
-    return best[1]
+    return best[1], [points[k] for k in best[2]]
 
 
 def fit(task: Fit) -> tuple[list[mpf], mpf]:
-    """Rounded coefficients, and the largest weighted error on a finer grid."""
-    points = grid(task.interval, 24 * task.terms + 16)
+    """Rounded coefficients, and the largest weighted error on a finer grid.
+
+    What is left after fixing k coefficients is x^k times a polynomial; it is divided by x^k, so that the error's signs
+    alternate across 0 too. The alternation of the fit before, less its point next to 0, is a good first guess.
+    """
+    near = max(map(abs, task.interval)) / 1000
+    points = [x for x in grid(task.interval, 16 * task.terms + 32) if abs(x) > near]
     values = [task.function(x) for x in points]
     weigh = task.weight or (lambda x: 1 / task.function(x))
     weights = [weigh(x) for x in points]
     fixed = [mpf(c) for c in task.leading]
+    reference: list[mpf] = []
     for k in range(len(fixed), task.terms):
-        rest = [v - evaluate(fixed, x) for v, x in zip(values, points)]
-        fixed.append(rounded(remez(points, rest, weights, range(k, task.terms))[0], task.dtype))
-    finer = grid(task.interval, 100 * task.terms + 3)
-    return fixed, max(abs((task.function(x) - evaluate(fixed, x)) * weigh(x)) for x in finer)
+        rest = [(v - evaluate(fixed, x)) / x**k for v, x in zip(values, points)]
+        weighted = [w * abs(x) ** k for w, x in zip(weights, points)]
+        if reference:
+            reference.remove(min(reference, key=abs))
+        coefficients, reference = remez(points, rest, weighted, task.terms - k, reference)
+        fixed.append(rounded(coefficients[0], task.dtype))
+    finer = grid(task.interval, 50 * task.terms + 3)
+    return fixed, max(abs((task.function(x) - evaluate(fixed, x)) * weigh(x)) for x in finer if abs(x) > mpf("1e-12"))
 
 
 # --- constants --------------------------------------------------------------------------------------------------
@@ -173,6 +186,26 @@ def turns() -> list[str]:
     mp.dps = 60
     lines = []
     for column in columns:
+        lines += ["    (", "    " + wrapped([literal(v, "f64") for v in column], 112).replace("\n", "\n    "), "    ),"]
+    return lines
+
+
+def reciprocals() -> list[str]:
+    """Lines of RECIPROCALS: columns (r, first and second part of -log2 r), r close to 1/m in 128 intervals; see power.py.
+
+    m lies in [11/16, 11/8), in 40 intervals of 2^-8 and, from 1 on, 48 twice as long after the first; r is a multiple
+    of 2^-7 or 2^-8, so that ``m r - 1`` is exact, and 1 beside m = 1.
+    """
+    rows = []
+    for k in range(128):
+        low = mpf(11) / 16 + mpf(k) / 256 if k < 80 else 1 + mpf(k - 80) / 128
+        middle, step = (low + mpf(1) / 512, 128) if k < 80 else (low + mpf(1) / 256, 256)
+        r = mpf(1) if k in (79, 80) else mp.nint(step / middle) / step
+        value = -mp.log(r, 2)
+        first = mp.ldexp(mp.nint(mp.ldexp(value, 40)), -40)
+        rows.append((r, first, rounded(value - first, "f64")))
+    lines = []
+    for column in zip(*rows):
         lines += ["    (", "    " + wrapped([literal(v, "f64") for v in column], 112).replace("\n", "\n    "), "    ),"]
     return lines
 
@@ -245,16 +278,29 @@ def hyperbolics() -> Iterable[Fit]:
 
 
 def powers() -> Iterable[Fit]:
-    """2^r for the float32 power, in float64."""
+    """2^r for the float32 power, in float64; log(1 + r) for the float64 power; the cube root."""
+    yield Fit("LOG_POWER", "log(1 + x) = x - x^2/2 + x^3 P(x)", lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
+              (mpf("-0.00785"), mpf("0.00785")), 7, "f64", lambda x: x**3 / mp.log1p(x))
+    yield Fit("CBRT", "1 / cbrt(x) = P(x)", lambda x: 1 / mp.cbrt(x), (mpf(1), mpf(2)), 7, "f64")
     yield Fit("EXP2_POWER", "2^x = P(x)", lambda x: mpf(2) ** x, (mpf("-0.5003"), mpf("0.5003")), 8, "f64", None, (1.0,))
 
 
 def errors() -> Iterable[Fit]:
-    """erf near 0 and away from it."""
+    """erf near 0 and away from it; erfc everywhere."""
+    yield Fit("ERF_F64", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
+              (mpf("1e-9"), mpf("0.9") ** 2), 14, "f64", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
+
+    def scaled(t: mpf) -> mpf:
+        a = 4 * (1 + t) / (1 - t)
+        return (1 + 2 * a) * (mp.exp(a**2) * mp.erfc(a))
+
+    yield Fit("ERFC", "with x = (a - 4)/(a + 4): (1 + 2a) e^(a^2) erfc(a) = P(x)", scaled,
+              (mpf(-1), mpf("0.7485")), 24, "f64")
     yield Fit("ERF_F32", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
               (mpf("1e-9"), mpf("0.9") ** 2), 7, "f32", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
-    yield Fit("ERFC_LOG_F32", "erfc(1 + x) = 2^P(x), error times erfc", lambda x: mp.log(mp.erfc(1 + x), 2),
-              (mpf("-0.1"), mpf("2.95")), 8, "f32", lambda x: mp.erfc(1 + x) * LN2)
+    yield Fit("ERFC_LOG_F32", "erfc(7/8 + x) = 2^P(x), error times erfc",
+              lambda x: mp.log(mp.erfc(mpf("0.875") + x), 2), (mpf(0), mpf("3.07")), 8, "f32",
+              lambda x: mp.erfc(mpf("0.875") + x) * LN2)
 
 
 FAMILIES: dict[str, Callable[[], Iterable[Fit]]] = {
@@ -305,6 +351,8 @@ def main(names: Sequence[str]) -> None:
     out += ["# 2/pi for float32 arguments: (limit of |x|, scale, 2/pi / scale mod 4 in two parts)", "QUARTER_TURNS = ("]
     out += [*quarter_turns(), ")", "", "# 1/2pi for float64 arguments: four columns, the parts of 2^(8k) / 2pi mod 1"]
     out += ["TURNS = (", *turns(), ")", ""]
+    out += ["# 1/m rounded to a few bits and its negative binary logarithm in two parts, for the float64 power"]
+    out += ["RECIPROCALS = (", *reciprocals(), ")", ""]
     for family in names or FAMILIES:
         out.append(f"# --- {family} ---")
         for task in FAMILIES[family]():

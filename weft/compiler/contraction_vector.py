@@ -11,20 +11,14 @@ They differ in the axis along which the matrix is contiguous. Chains run in vect
 
 from __future__ import annotations
 
-from .contraction_tile import (
-    ContractionTarget,
-    Tile,
-    at,
-    convert,
-    first_lanes,
-    gathered,
-    multiply_add,
-    transpose_quarters,
-)
+from collections.abc import Callable
+
+from ..core.dtypes import DType
+from .contraction_pack import gathered, transpose_quarters
+from .contraction_tile import ContractionTarget, Tile, at, convert, first_lanes, multiply_add
 from .emit import Module, Writer, mangle, memory_type, register_type, splat, vector_of
 from .kernels import K_BLOCK
 from .lanes import loop
-from ..core.dtypes import DType
 
 __all__ = ["VECTOR_ARGUMENTS", "render_vector_columns", "render_vector_rows"]
 
@@ -50,9 +44,8 @@ def _total(w: Writer, tile: Tile, k0: str, total: str, chain: str, lanes: int) -
     return w.op(f"select i1 {w.op(f'icmp eq i64 {k0}, 0')}, {kind} {chain}, {kind} {more}")
 
 
-def _blocks(w: Writer, body: object) -> None:
+def _blocks(w: Writer, body: Callable[[str, str], None]) -> None:
     """``body(k0, end)`` for each K block; once, with no terms, when k is 0."""
-    assert callable(body)
 
     def block(k0: str) -> None:
         stop = w.op(f"add nsw i64 {k0}, {K_BLOCK}")
@@ -132,10 +125,9 @@ def render_vector_columns(module: Module, name: str, tile: Tile, matrix: DType, 
     w.label("entry")
     whole = w.op(f"and i64 %count, {-lanes}")
 
-    def each(body: object) -> None:
-        """``body(i, lanes)`` over the chains; whole vectors, into the room behind the last."""
-        assert callable(body)
-        loop(w, "0", "%count", lanes, lambda i: body(i, at(w, "%chains", (i, size)), at(w, "%out", (i, size))))
+    def each(body: Callable[[str, str], None]) -> None:
+        """``body(chains, out)`` for each vector; the last one may reach into the room behind."""
+        loop(w, "0", "%count", lanes, lambda i: body(at(w, "%chains", (i, size)), at(w, "%out", (i, size))))
 
     kind = register_type(tile.dtype, lanes)
 
@@ -167,13 +159,13 @@ def render_vector_columns(module: Module, name: str, tile: Tile, matrix: DType, 
             loop(w, whole, "%count", 1, lambda i: terms(i, 1, None))
 
     def block(k0: str, end: str) -> None:
-        each(lambda i, chain, out: w.do(f"store {kind} {_zero(tile, lanes)}, ptr {chain}, align {size}"))
+        each(lambda chain, out: w.do(f"store {kind} {_zero(tile, lanes)}, ptr {chain}, align {size}"))
         length = w.op(f"sub nsw i64 {end}, {k0}")
         most = w.op(f"add nsw i64 {k0}, {w.op(f'and i64 {length}, {-UNROLL}')}")
         loop(w, k0, most, UNROLL, lambda k: lines(k, UNROLL))
         loop(w, most, end, 1, lambda k: lines(k, 1))
 
-        def add(i: str, chain: str, out: str) -> None:
+        def add(chain: str, out: str) -> None:
             old, new = (w.op(f"load {kind}, ptr {p}, align {size}") for p in (out, chain))
             w.do(f"store {kind} {_total(w, tile, k0, old, new, lanes)}, ptr {out}, align {size}")
 

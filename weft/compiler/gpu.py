@@ -224,8 +224,10 @@ def _nest_unit(kernel: Nest, t: Threads, partials: dict[int, _Partials], unit: s
             made = [partials[s] for s in group if s in partials]
             _nest_walk(t, outer, lo, hi, refs, stages, made)
             refs += _nest_tree(t, made)
-        if number + 1 < len(groups):
-            barrier(t.w)  # what one stage wrote, another thread may read in a later one
+        if partials or number + 1 < len(groups):
+            # What one stage wrote another thread may read in a later one, and the next unit's partial results go
+            # where these are read.
+            barrier(t.w)
 
 
 def _nest_walk(t: Threads, outer: list[str], lo: str, hi: str, refs: list[tuple[str, int]],
@@ -264,9 +266,7 @@ def _nest_tree(t: Threads, made: Sequence[_Partials]) -> list[tuple[str, int]]:
         barrier(t.w)
         when(t.w, t.w.op(f"icmp ult i64 {t.x}, {half}"), partial(_halve, made, t.x, half))
     barrier(t.w)
-    found = [p.result() for p in made]
-    barrier(t.w)  # the next unit writes its partial results where these were
-    return found
+    return [p.result() for p in made]
 
 
 # --- columns ----------------------------------------------------------------------------------------------------
@@ -307,13 +307,13 @@ def _column_unit(kernel: ColumnReduce, t: Threads, made: Sequence[_Partials], co
         inside = w.op(f"icmp slt i64 {column}, {hi}")
         when(w, inside, lambda: loop(w, t.y, str(REDUCE_LANES), JOBS, lambda lane: one_lane(lane, column)))
         for half in _halves():
-            barrier(w)
+            if half < JOBS:  # before that, thread j combines what it made itself: lanes j, j + 8, ...
+                barrier(w)
             loop(w, t.y, str(half), JOBS, lambda lane, half=half: _halve(made, at(lane), half))  # type: ignore[misc]
-        barrier(w)
         finish = w.op(f"and i1 {inside}, {w.op(f'icmp eq i64 {t.y}, 0')}")
         when(w, finish, lambda: _write(LanePoint(t.frame, [*outer, "0", column], 1, None,
                                                  [p.result(t.x) for p in made]), stores))
-        barrier(w)
+        barrier(w)  # the next strip's partial results go where these are read
 
     def at(lane: str) -> str:
         return w.op(f"add nsw i64 {w.op(f'mul nsw i64 {lane}, {columns}')}, {t.x}")

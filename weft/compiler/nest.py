@@ -10,7 +10,8 @@ Naive meaning::
 
 Stages that do not need each other's results share one loop. The 64 lanes of a reduction live in a stack array, so
 that the loop body exists once whatever its length; a store to a lane is read again four vectors later, which costs
-some 3 cycles a vector: less than memory does.
+some cycles a vector: little beside a dear expression. Cheap ones (CHEAP) are first walked 64 elements at a time with
+the lanes in registers.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from .lanes import (
 from .reduction import combine, identities, partials, state_dtypes
 
 __all__ = ["render_nest", "slots_of", "stage_groups"]
+
+CHEAP = 10  # nodes of the reduced expressions; more are not worth a second copy of the loop body
 
 
 def render_nest(kernel: Nest, name: str, target: MemoryTarget) -> str:
@@ -157,6 +160,8 @@ def _walk(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str
         elif stage.position is not None:
             roots.append(stage.position)
     uniform = hoist_uniform(roots, LanePoint(frame, [*outer, lo], 1, None, refs))
+    if all(isinstance(s, Reduce) for s, _ in members) and len(topological(roots)) <= CHEAP:
+        lo = _walk_lanes(frame, outer, lo, hi, refs, members, roots, uniform)
 
     def body(i: str, lanes: int, mask: str | None) -> None:
         point = LanePoint(frame, [*outer, i], lanes, mask, refs, uniform=uniform)
@@ -175,15 +180,45 @@ def _walk(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str
     vector_loop(frame, lo, hi, body)
 
 
+def _walk_lanes(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str, int]],
+                members: list[tuple[Reduce | Store, list[str]]], roots: list[Expr], uniform: dict[int, str]) -> str:
+    """Reduce as many whole groups of 64 elements as there are, with the lanes in registers; returns where the rest
+    begins (a multiple of 64 after ``lo``, so that elements keep their lanes)."""
+    w = frame.w
+    whole = w.op(f"and i64 {w.op(f'sub nsw i64 {hi}, {lo}')}, {-REDUCE_LANES}")
+    stop = w.op(f"add nsw i64 {lo}, {whole}")
+    stages = [(s, cell[: len(cell) // 2], cell[len(cell) // 2 :]) for s, cell in members if isinstance(s, Reduce)]
+    for stage, lanes_at, registers_at in stages:
+        for source, target, dtype in zip(lanes_at, registers_at, state_dtypes(stage), strict=True):
+            kind = vector_of(memory_type(dtype), REDUCE_LANES)
+            w.do(f"store {kind} {w.op(f'load {kind}, ptr {source}, align 64')}, ptr {target}, align 64")
+
+    def body(i: str) -> None:
+        point = LanePoint(frame, [*outer, i], REDUCE_LANES, None, refs)
+        registers = iter(emit_exprs(w, roots, point, spread(frame, uniform, roots, REDUCE_LANES)))
+        for stage, _, registers_at in stages:
+            values = [next(registers) for _ in state_dtypes(stage)]
+            accumulate(w, stage, registers_at, "0", values, REDUCE_LANES, None)
+
+    loop(w, lo, stop, REDUCE_LANES, body)
+    for stage, lanes_at, registers_at in stages:
+        for target, source, dtype in zip(lanes_at, registers_at, state_dtypes(stage), strict=True):
+            kind = vector_of(memory_type(dtype), REDUCE_LANES)
+            w.do(f"store {kind} {w.op(f'load {kind}, ptr {source}, align 64')}, ptr {target}, align 64")
+    return stop
+
+
 # --- the 64 lanes -----------------------------------------------------------------------------------------------
 
 
 def _allocate(w: Writer, stage: Reduce) -> list[str]:
-    return [w.op(f"alloca [{REDUCE_LANES} x {memory_type(d)}], align 64", "lanes") for d in state_dtypes(stage)]
+    """For each part of the state its lanes in memory, then for each a vector that becomes registers."""
+    return [w.op(f"alloca {kind}, align 64", "lanes") for form in ("[{} x {}]", "<{} x {}>")
+            for kind in (form.format(REDUCE_LANES, memory_type(d)) for d in state_dtypes(stage))]
 
 
 def _clear(w: Writer, stage: Reduce, cells: list[str]) -> None:
-    for cell, start, dtype in zip(cells, identities(stage), state_dtypes(stage), strict=True):
+    for cell, start, dtype in zip(cells, identities(stage), state_dtypes(stage), strict=False):
         kind = f"<{REDUCE_LANES} x {memory_type(dtype)}>"
         value = constant(start.value, dt.uint8 if dtype is dt.bool_ else dtype, REDUCE_LANES)
         w.do(f"store {kind} {value}, ptr {cell}, align 64")
@@ -212,8 +247,8 @@ def accumulate(w: Writer, stage: Reduce, cells: list[str], lane: str, values: li
                mask: str | None) -> None:
     """Combine ``values`` into the partial results that start at element ``lane`` of ``cells``."""
     pointers, old = [], []
-    for cell, dtype in zip(cells, state_dtypes(stage), strict=True):
-        pointer = w.op(f"getelementptr {memory_type(dtype)}, ptr {cell}, i64 {lane}", "p")
+    for cell, dtype in zip(cells, state_dtypes(stage), strict=False):
+        pointer = cell if lane == "0" else w.op(f"getelementptr {memory_type(dtype)}, ptr {cell}, i64 {lane}", "p")
         pointers.append(pointer)
         old.append(load_cell(w, pointer, dtype, lanes))
     new = combine_registers(w, stage, old, values, lanes)
@@ -226,7 +261,7 @@ def accumulate(w: Writer, stage: Reduce, cells: list[str], lane: str, values: li
 
 def load_cell(w: Writer, pointer: str, dtype: dt.DType, lanes: int) -> str:
     """Partial results from stack memory as registers."""
-    align = dtype.itemsize * min(lanes, LANES)
+    align = min(64, dtype.itemsize * lanes)
     value = w.op(f"load {vector_of(memory_type(dtype), lanes)}, ptr {pointer}, align {align}")
     if dtype is dt.bool_:
         return w.op(f"icmp ne {vector_of('i8', lanes)} {value}, {constant(0, dt.uint8, lanes)}")
@@ -237,7 +272,7 @@ def store_cell(w: Writer, pointer: str, dtype: dt.DType, value: str, lanes: int)
     """Partial results from registers to stack memory."""
     if dtype is dt.bool_:
         value = w.op(f"zext {vector_of('i1', lanes)} {value} to {vector_of('i8', lanes)}")
-    align = dtype.itemsize * min(lanes, LANES)
+    align = min(64, dtype.itemsize * lanes)
     w.do(f"store {vector_of(memory_type(dtype), lanes)} {value}, ptr {pointer}, align {align}")
 
 
@@ -245,7 +280,7 @@ def _tree(w: Writer, stage: Reduce, cells: list[str]) -> str:
     """Halve the lanes until one is left: lane l is combined with lane l + half."""
     half = REDUCE_LANES // 2
     values = []
-    for cell, dtype in zip(cells, state_dtypes(stage), strict=True):
+    for cell, dtype in zip(cells, state_dtypes(stage), strict=False):
         upper = w.op(f"getelementptr {memory_type(dtype)}, ptr {cell}, i64 {half}", "p")
         values.append((load_cell(w, cell, dtype, half), load_cell(w, upper, dtype, half)))
     current = combine_registers(w, stage, [a for a, _ in values], [b for _, b in values], half)

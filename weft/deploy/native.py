@@ -23,7 +23,7 @@ from ..core.dtypes import DType
 from ..core.errors import FormatError
 from ..runtime.llvm import Target, assemble_linked
 
-__all__ = ["Launch", "Library", "Port", "emit_library"]
+__all__ = ["Launch", "Library", "Port", "emit_library", "is_c_name"]
 
 ALIGN = 64  # bytes, of the workspace and of everything in it
 MISALIGNED = -1  # result of an entry whose workspace is null or not aligned
@@ -117,11 +117,16 @@ def emit_library(name: str, kernels: Sequence[tuple[str, str]], steps: Sequence[
     return Library(name, code, header, exports, workspace.nbytes)
 
 
+def is_c_name(name: str) -> bool:
+    """True for what can name a parameter or function in C and C++."""
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and name not in _RESERVED
+
+
 def _check(name: str, kernels: Sequence[tuple[str, str]], steps: Sequence[Launch], inputs: Sequence[Port],
            outputs: Sequence[Port], other_slots: int) -> None:
     names = [name, *(port.name for port in (*inputs, *outputs))]
     for each in names:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", each) or each in _RESERVED:
+        if not is_c_name(each):
             raise FormatError(f"{each!r} cannot be a name in C; give the model's inputs and outputs other names")
     if len({each.upper() for each in names[1:]}) != len(names) - 1:  # the header's macros are in capitals
         raise FormatError(f"two inputs or outputs have the same name: {', '.join(names[1:])}")

@@ -21,18 +21,33 @@ from .ordered import lower_ordered
 from .protocol import Layout
 from .simplify import simplify
 
-__all__ = ["Executable", "build", "launches_of"]
+__all__ = ["Executable", "Planned", "build", "launches_of", "plan_graph"]
 
 GIL_WORK = 400_000  # rough instructions in a program that lets other Python threads run meanwhile: some 20 us
 
 
 @dataclass(slots=True)
-class Executable:
-    """A Program and how its outputs map to the graph's.
+class Planned:
+    """Launches, where values lie, and how the plan's outputs map to the graph's: everything but machine code.
 
     ``results[i]`` says where graph output i comes from: ``("output", k)`` or ``("input", k)``. ``updates`` says the
     same of each update: ``("output", k)``, ``("input", k)``, or None when it was written in place.
     """
+
+    launches: list[Launch]
+    plan: Plan
+    results: list[tuple[str, int]]
+    updates: list[tuple[str, int] | None]
+
+    def buffers(self, launch: Launch) -> tuple[tuple[int, int], ...]:
+        """(slot, byte offset) of each buffer of a launch."""
+        places = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
+        return tuple((slot, start + offset) for slot, start, offset in places)
+
+
+@dataclass(slots=True)
+class Executable:
+    """A Program and how its outputs map to the graph's, as in :class:`Planned`."""
 
     program: Program
     launches: list[Launch]
@@ -67,9 +82,9 @@ def _lower(item: Cluster, needed: set[Value], target: Target, threads: int) -> l
     return [lower_column(item, needed) if item.kind == "column" else lower_nest(item, needed)]
 
 
-def build(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target,
-          threads: int) -> Executable:
-    """Compile ``graph``.
+def plan_graph(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target,
+               threads: int) -> Planned:
+    """The launches of ``graph`` for a target, and their memory.
 
     Args:
         strides: of each input, in elements.
@@ -91,19 +106,22 @@ def build(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tu
     outputs = [*results, *(v for v in replaced if v not in over)]
     plan = plan_memory(launches, graph.inputs, outputs, over)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
+    where = {v: ("output", i) for i, v in enumerate(plan.outputs)}
+    where |= {v: ("input", i) for i, v in enumerate(graph.inputs)}
+    return Planned(launches, plan, [where[v] for v in results],
+                   [None if v in plan.overwritten and plan.overwritten[v] is graph.inputs[at] else where[v]
+                    for v, (at, _) in zip(replaced, updates, strict=True)])
+
+
+def build(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target,
+          threads: int) -> Executable:
+    """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
+    planned = plan_graph(graph, strides, updates, target, threads)
+    launches, plan = planned.launches, planned.plan
     code = addresses([x.kernel for x in launches], target)
-    steps = [Step(address, x.ints, tuple(_buffer(plan, v, o) for v, o in x.buffers), x.units, x.grain)
+    steps = [Step(address, x.ints, planned.buffers(x), x.units, x.grain)
              for address, x in zip(code, launches, strict=True)]
     work = sum(x.units * (x.flops or 1) / max(x.units, 1) for x in launches)
     program = Program(steps, len(graph.inputs), [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes,
                       work > GIL_WORK)
-    where = {v: ("output", i) for i, v in enumerate(plan.outputs)}
-    where |= {v: ("input", i) for i, v in enumerate(graph.inputs)}
-    return Executable(program, launches, plan, [where[v] for v in results],
-                      [None if v in plan.overwritten and plan.overwritten[v] is graph.inputs[at] else where[v]
-                       for v, (at, _) in zip(replaced, updates, strict=True)])
-
-
-def _buffer(plan: Plan, value: Value, offset: int) -> tuple[int, int]:
-    slot, start = plan.place[value]
-    return slot, start + offset
+    return Executable(program, launches, plan, planned.results, planned.updates)

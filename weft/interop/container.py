@@ -41,11 +41,11 @@ def pack(graph: Any, notes: Mapping[str, str]) -> bytes:
     from google.protobuf.message import EncodeError
     from onnx import helper
 
-    from .. import version
+    from ..core.version import VERSION
 
-    model = helper.make_model(graph, producer_name=TAG, producer_version=version.VERSION, ir_version=IR_VERSION,
+    model = helper.make_model(graph, producer_name=TAG, producer_version=VERSION, ir_version=IR_VERSION,
                               opset_imports=[helper.make_opsetid("", OPSET)])
-    entries = {"weft_format": str(FORMAT), "weft_version": version.VERSION, **notes, _SEAL: "0" * 64}
+    entries = {"weft_format": str(FORMAT), "weft_version": VERSION, **notes, _SEAL: "0" * 64}
     for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)
     try:
@@ -57,8 +57,8 @@ def pack(graph: Any, notes: Mapping[str, str]) -> bytes:
     return bytes(data)
 
 
-def unpack(data: bytes, what: str) -> tuple[Any, bool]:
-    """The ModelProto of a file, and whether weft wrote it.
+def unpack(data: bytes, what: str, strict: bool = True) -> tuple[Any, bool]:
+    """The ModelProto of a file, and whether weft wrote it; with ``strict=False`` it may have been changed since.
 
     Raises:
         FormatError: it is no ONNX model, or one of weft's that was truncated or altered.
@@ -67,7 +67,7 @@ def unpack(data: bytes, what: str) -> tuple[Any, bool]:
     from google.protobuf.message import DecodeError
 
     seals = list(_ENTRY.finditer(data))
-    if len(seals) > 1 or (seals and not _holds(data, seals[0])):
+    if strict and (len(seals) > 1 or (seals and not _holds(data, seals[0]))):
         raise FormatError(f"{what} was altered after weft saved it: it does not have its sha256 any more")
     try:
         model = onnx.ModelProto.FromString(data)
@@ -75,7 +75,7 @@ def unpack(data: bytes, what: str) -> tuple[Any, bool]:
         raise FormatError(f"{what} is not an ONNX model, or it is truncated") from None
     if not model.HasField("graph") or not model.ir_version:
         raise FormatError(f"{what} is not an ONNX model, or it is truncated: it has no graph")
-    if not seals and _is_ours(model):
+    if strict and not seals and _is_ours(model):
         raise FormatError(f"{what} was truncated or altered after weft saved it: its sha256 is gone")
     return model, bool(seals)
 

@@ -69,9 +69,11 @@ class Loaded:
         Raises:
             ShapeError, DTypeError: the arguments are not of the types in ``inputs``.
         """
-        tensors = self._tensors(args)
-        results = self.call_for(self._sizes(tensors))([*tensors, *self.parameters.values()])
-        return unflatten(self._result, results)
+        return unflatten(self._result, self.call_on(self._tensors(args)))
+
+    def call_on(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The results, in order, for the tensors that stand for the inputs, in order."""
+        return self.call_for(self._sizes(tensors))([*tensors, *self.parameters.values()])
 
     def call_for(self, sizes: Mapping[str, int]) -> GraphCall:
         """The graph for these sizes, as a call over the arguments and the parameters."""
@@ -92,17 +94,16 @@ class Loaded:
                 raise ShapeError(f"{self}: {len(args)} arguments")
             leaves = list(args)  # nested numbers, each standing for a tensor
         tensors = []
-        for leaf, (name, type_) in zip(leaves, self.inputs.items(), strict=True):
-            tensor = asarray(leaf) if hasattr(leaf, "dtype") else asarray(leaf, dtype=type_.dtype)
-            if tensor.dtype is not type_.dtype:
-                raise DTypeError(f"{self}: {name} is {tensor.dtype.name}")
-            tensors.append(tensor)
+        for leaf, type_ in zip(leaves, self.inputs.values(), strict=True):
+            tensors.append(asarray(leaf) if hasattr(leaf, "dtype") else asarray(leaf, dtype=type_.dtype))
         return tensors
 
     def _sizes(self, tensors: Sequence[Tensor]) -> dict[str, int]:
         """The numbers that the symbolic sizes stand for in this call."""
         sizes: dict[str, int] = {}
         for tensor, (name, type_) in zip(tensors, self.inputs.items(), strict=True):
+            if tensor.dtype is not type_.dtype:
+                raise DTypeError(f"{self}: {name} is {tensor.dtype.name}")
             fits = len(tensor.shape) == len(type_.shape)
             for got, wanted in zip(tensor.shape, type_.shape, strict=False):
                 fits = fits and got == (sizes.setdefault(str(wanted), got) if isinstance(wanted, SymDim) else wanted)

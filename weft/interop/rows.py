@@ -28,8 +28,8 @@ class Row:
     """One primitive.
 
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
-    to the result's. ``needs``: the values that ``lower`` uses; None means the inputs. ``accepts``: a check of the parameters
-    as a whole.
+    to the result's. ``needs``: the values that ``lower`` uses; None means the inputs. ``accepts``: a check of the
+    parameters as a whole.
     """
 
     lower: Lower

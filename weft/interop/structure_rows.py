@@ -110,44 +110,14 @@ def _slice(emit: Emitter, node: Node, names: Sequence[str]) -> str:
                 emit.integers([steps[a] for a in axes]))
 
 
-# --- slice_update -----------------------------------------------------------------------------------------------
+# --- slice_update and concat -------------------------------------------------------------------------------------
 
 
 def _is_fill(value: Value) -> bool:
     return value.node is not None and value.node.op.name == "full"
 
 
-def _tiles(node: Node) -> tuple[int, list[Value]] | None:
-    """The axis and parts of a concatenation: updates of a filled tensor, one beside the other, that cover it."""
-    parts: list[tuple[Shape, Value]] = []
-    at: Node | None = node
-    while at is not None and at.op.name == "slice_update" and set(at.params["steps"]) <= {1}:
-        parts.append((at.params["starts"], at.inputs[1]))
-        base = at.inputs[0]
-        at = base.node
-    if len(parts) < 2 or not _is_fill(base):
-        return None
-    shape = base.shape
-    axes = {a for _, part in parts for a in range(len(shape)) if part.shape[a] != shape[a]}
-    if len(axes) != 1:
-        return None
-    (axis,) = axes
-    begin: Dim = 0
-    ordered: list[Value] = []
-    for _ in range(len(parts)):  # each part begins where the one before ends
-        found = [number for number, (starts, _) in enumerate(parts) if starts[axis] == begin]
-        if len(found) != 1:
-            return None
-        _, part = parts.pop(found[0])
-        ordered.append(part)
-        begin = begin + part.shape[axis]
-    return (axis, ordered) if begin == shape[axis] else None
-
-
 def _update_needs(node: Node) -> Sequence[Value]:
-    tiles = _tiles(node)
-    if tiles:
-        return tiles[1]
     return node.inputs[1:] if _is_fill(node.inputs[0]) and set(node.params["steps"]) <= {1} else node.inputs
 
 
@@ -194,12 +164,8 @@ def _updated(emit: Emitter, x: str, y: str, shape: Shape, part: Shape, starts: S
     return emit("ScatterElements", x, emit("Expand", positions, emit.vector(strip_shape)), inner, axis=axis)
 
 
-def _update_row(emit: Emitter, node: Node, names: Sequence[str]) -> str:
-    tiles = _tiles(node)
-    if tiles is None:
-        return _slice_update(emit, node, names)
-    axis, parts = tiles
-    return emit("Concat", *(emit.values[v] for v in parts), axis=axis)
+def _concat(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    return emit("Concat", *names, axis=node.params["axis"])
 
 
 # --- reductions -------------------------------------------------------------------------------------------------
@@ -380,7 +346,8 @@ STRUCTURE: dict[str, Row] = {
     "permute": Row(_permute, (1, 1), {"axes": _is_permutation}),
     "broadcast_to": Row(_broadcast, (1, 1), {"shape": is_shape}),
     "slice": Row(_slice, (1, 1), {"starts": is_shape, "sizes": is_shape, "steps": is_steps}),
-    "slice_update": Row(_update_row, (2, 2), {"starts": is_shape, "steps": _is_forward}, needs=_update_needs),
+    "concat": Row(_concat, (1, _MANY), {"axis": is_axis}),
+    "slice_update": Row(_slice_update, (2, 2), {"starts": is_shape, "steps": _is_forward}, needs=_update_needs),
     "sum": Row(_reduction("ReduceSum"), (1, 1), _AXES),
     "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES),
     "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES),
@@ -393,7 +360,8 @@ STRUCTURE: dict[str, Row] = {
     "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN),
     "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN),
     "gather": Row(_gather, (2, _MANY)),
-    "pick": Row(_pick, (2, _MANY), {"axis": is_axis}, needs=lambda node: (node.inputs[0], node.inputs[1 + node.params["axis"]]),
+    "pick": Row(_pick, (2, _MANY), {"axis": is_axis},
+                needs=lambda node: (node.inputs[0], node.inputs[1 + node.params["axis"]]),
                 accepts=lambda params, inputs: len(inputs) == 1 + len(inputs[0].shape)),
     "scatter_add": Row(_scatter("add"), (3, _MANY)),
     "scatter_set": Row(_scatter("none"), (3, _MANY)),

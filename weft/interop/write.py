@@ -59,7 +59,8 @@ def write_graph(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str
             waiting = []
     for name, value in zip(outputs, graph.outputs, strict=True):
         if values[value] != name:
-            emit.nodes.append(helper.make_node("Identity", [values[value]], [name], name=emit.fresh(f"{name}/Identity")))
+            copied = helper.make_node("Identity", [values[value]], [name], name=emit.fresh(f"{name}/Identity"))
+            emit.nodes.append(copied)
     constants = [tensor_proto(name, t.dtype, t.shape, bytes_of(t)) for name, t in state.values()]
     notes = [_value_info(values[n.output], n.output.type) for n in graph.nodes
              if n.output in needed and values[n.output] not in outputs]

@@ -13,7 +13,7 @@ from ..core.errors import CaptureError, IndexError_, WeftError, user_line
 from ..core.shapes import strides_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Value, inline
-from ..graph.protocol import Layout, View
+from ..graph.protocol import Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
 from ..ops.op import Trace, state
 from ..runtime.llvm import host_target
@@ -146,23 +146,29 @@ class GraphCall:
 
 
 def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> str:
-    """The first index that is out of range, when an index operand is an input of the graph."""
-    inputs = {v: t for v, t in zip(graph.inputs, tensors, strict=True)}
+    """The first index that is out of range, as the user gave it."""
+    import numpy as np
+
+    inputs = dict(zip(graph.inputs, tensors, strict=True))
     for node in graph.nodes:
-        if node.op.lower.__class__.__name__ not in ("Gather", "Scatter"):
+        rule = node.op.lower
+        if not isinstance(rule, (Gather, Scatter)):
             continue
-        indices = node.inputs[1:] if node.op.lower.__class__.__name__ == "Gather" else node.inputs[1:-1]
-        for axis, index in enumerate(indices):
+        for axis, index in enumerate(node.inputs[1:] if isinstance(rule, Gather) else node.inputs[1:-1]):
             origin = index
             while origin not in inputs and origin.node is not None and origin.node.inputs:
                 origin = origin.node.inputs[0]
-            if origin not in inputs or inputs[origin].dtype.is_floating:
-                continue
+            if origin not in inputs:
+                continue  # positions, which the op made itself
             size = int(node.inputs[0].shape[axis])
-            values = inputs[origin].numpy()
-            bad = values[(values < -size) | (values >= size)]
+            with tape.no_grad():
+                (computed,) = GraphCall(Graph(graph.name, graph.inputs, graph.nodes, [index]))(tensors)
+            values = computed.numpy()
+            bad = np.flatnonzero((values < -size) | (values >= size))
             if bad.size:
-                return f"index {bad.flat[0]} is out of range for axis {axis} of size {size}"
+                given = inputs[origin].numpy()  # before the op moved or masked it
+                shown = given if given.size == values.size and given.dtype.kind in "iu" else values
+                return f"index {shown.flat[bad[0]]} is out of range for axis {axis} of size {size}"
     return "an index is out of range"
 
 

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..expr import Expr, abs_, bitcast, copysign, fma, gt, lt, sqrt, sub, where
+from ..expr import Expr, abs_, copysign, eq, fma, gt, lt, sqrt, sub, where
 from . import coefficients as c
 from .exponential import exp_tail, reduce_by_ln2
-from .floats import clamp, either, format_of, horner, pick, power_of_two, quick_two_sum, through_double, two_product, two_sum
+from .floats import (
+    clamp,
+    either,
+    format_of,
+    horner,
+    pick,
+    power_of_two,
+    quick_two_sum,
+    through_double,
+    two_product,
+    two_sum,
+)
 from .logarithm import log_of_sum
 
 __all__ = ["acosh", "asinh", "atanh", "cosh", "sinh", "tanh"]
@@ -46,7 +57,7 @@ class _Halves:
 
 def _halves(x: Expr) -> _Halves:
     fmt = format_of(x)
-    reduced = reduce_by_ln2(clamp(abs_(x), high=712.0))
+    reduced = reduce_by_ln2(clamp(abs_(x), high=710.5))
     r = reduced.high + reduced.low
     z = r * r
     n = reduced.bits - fmt.bits(fmt.bits_of(fmt.magic))
@@ -128,16 +139,6 @@ def atanh(x: Expr) -> Expr:
     error = (fma(-quotient, under, over) + fma(-quotient, under_low, over_low)) / under
     quotient, error = quick_two_sum(quotient, error)
     value = log_of_sum(quotient, error) * 0.5
-    edge = where(gt(a, one), fmt.const(float("nan")), fmt.const(float("inf")))
-    value = copysign(where(lt(a, one), value, where(a < TINY, a, edge)), x)
-    return where(lt(a, fmt.const(TINY)), x, where(bitcast_is_number(a), value, x))
+    edge = where(eq(a, one), fmt.const(float("inf")), fmt.const(float("nan")))
+    return where(lt(a, fmt.const(TINY)), x, copysign(where(lt(a, one), value, edge), x))
 
-
-def bitcast_is_number(a: Expr) -> Expr:
-    """True unless NaN."""
-    from ..expr import eq
-
-    return eq(a, a)
-
-
-_ = bitcast

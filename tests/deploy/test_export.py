@@ -1,0 +1,187 @@
+"""``wf.export``: a model's library has the model's bits, on this machine and on AArch64, and needs nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import weft as wf
+from weft import nn
+from weft.core.errors import CaptureError, CompileError, FormatError
+from weft.deploy import Exported
+from weft.nn import functional as F
+from weft.runtime.elf import load_objects
+
+rng = np.random.default_rng(11)
+
+
+def floats(*shape: int) -> Any:
+    """float32 normal numbers."""
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def mlp() -> nn.Module:
+    """784 inputs, so that the first layer has several K blocks; in training mode, with a Dropout."""
+    wf.manual_seed(3)
+    return nn.Sequential(nn.Linear(784, 33), nn.ReLU(), nn.Dropout(0.5), nn.Linear(33, 10), nn.Softmax(-1))
+
+
+MAIN = """
+#include <stdio.h>
+#include "digits.h"
+static float x[DIGITS_INPUT_COUNT], y[DIGITS_OUTPUT_COUNT];
+static _Alignas(DIGITS_WORKSPACE_ALIGN) unsigned char workspace[DIGITS_WORKSPACE_BYTES];
+int main(void) {
+  if (digits_verify(workspace) != 0) return 1;
+  while (fread(x, sizeof x, 1, stdin) == 1) {
+    if (digits_run(x, y, workspace) != 0) return 2;
+    if (fwrite(y, sizeof y, 1, stdout) != 1) return 3;
+  }
+  return 0;
+}
+"""
+
+
+def run_main(folder: Path, compiler: str, emulator: Sequence[str], x: Any) -> bytes:
+    """Standard output of MAIN, linked with the archive."""
+    (folder / "main.c").write_text(MAIN)
+    subprocess.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-static", "-o", folder / "main",
+                    folder / "main.c", folder / "libdigits.a"], check=True)
+    done = subprocess.run([*emulator, folder / "main"], input=x.tobytes(), stdout=subprocess.PIPE, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_an_mlp_on_aarch64_has_the_bits_of_this_process(batch: int, tmp_path: Path,
+                                                        require_tool: Callable[[str], str]) -> None:
+    net, x = mlp(), floats(3 * batch, 784)
+    made = wf.export(net, tmp_path, example=x[:batch], target="aarch64-linux-gnu", name="digits")
+    assert {"digits.o", "digits.h", "libdigits.a"} <= {path.name for path in made.files}
+    compiler, emulator = require_tool("aarch64-linux-gnu-gcc"), require_tool("qemu-aarch64")
+    assert tmp_path / "libdigits.so" in made.files
+    compiled = wf.compile(net.eval())
+    assert run_main(tmp_path, compiler, [emulator], x) == compiled(wf.asarray(x)).numpy().tobytes()
+
+
+def test_an_mlp_on_this_machine_has_the_bits_of_this_process(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    net, x = mlp(), floats(6, 784)
+    wf.export(net, tmp_path, example=x[:2], name="digits")
+    assert run_main(tmp_path, require_tool("cc"), [], x) == net.eval()(wf.asarray(x)).numpy().tobytes()
+
+
+class Loaded:
+    """The object of a library, in this process."""
+
+    def __init__(self, made: Exported):
+        self.made = made
+        (self.module,) = load_objects([made.files[0].read_bytes()])
+        memory = ctypes.create_string_buffer(made.workspace_nbytes + 64)
+        self._memory, self.workspace = memory, -(-ctypes.addressof(memory) // 64) * 64
+
+    def verify(self) -> int:
+        """Result of the self-check."""
+        entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self.module.address(f"{self.made.name}_verify"))
+        return int(entry(self.workspace))
+
+    def run(self, *inputs: Any) -> tuple[int, list[bytes]]:
+        """Result and outputs of the entry."""
+        outputs = [ctypes.create_string_buffer(max(port.nbytes, 1)) for port in self.made.outputs]
+        given = [np.ascontiguousarray(a) for a in inputs]
+        entry = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * (len(given) + len(outputs) + 1))(
+            self.module.address(f"{self.made.name}_run"))
+        status = entry(*(a.ctypes.data for a in given), *(ctypes.addressof(b) for b in outputs), self.workspace)
+        return status, [b.raw[: port.nbytes] for b, port in zip(outputs, self.made.outputs, strict=True)]
+
+
+TABLE = wf.asarray(floats(7, 4))
+FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "conv": (lambda x: F.gelu(x * 2), (floats(3, 5),)),
+    "pair": (lambda x, y: (x + y, {"left": x @ y.T, "right": x.sum(axis=0)}), (floats(3, 5), floats(3, 5))),
+    "given_back": (lambda x, y: (x, x * y, y, x), (floats(4), floats(4))),
+    "twice": (lambda x: (wf.exp(x), wf.exp(x)), (floats(9),)),
+    "constant": (lambda x: (x + 1, TABLE), (floats(2),)),
+    "rows": (lambda x: F.layer_norm(x, (300,)), (floats(4, 300),)),
+    "lookup": (lambda i: TABLE[i], (np.array([3, 0, -1]),)),
+    "brain": (lambda x: x @ x.T, (floats(5, 40).astype(ml_dtypes.bfloat16),)),
+    "empty": (lambda x: (x * 2, x.sum()), (floats(0, 3),)),
+    "scalar": (lambda x: x * 3, (np.float32(2),)),
+    "order": (lambda x: wf.cumulative_sum(x, axis=0), (floats(30, 3),)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_library_computes_what_the_function_does(name: str, tmp_path: Path) -> None:
+    function, arrays = FUNCTIONS[name]
+    made = wf.export(function, tmp_path, example=arrays, name=name)
+    loaded = Loaded(made)
+    assert loaded.verify() == 0
+    other = [a if a.dtype == np.int64 else (a * 3).astype(a.dtype) for a in map(np.asarray, arrays)]
+    expected = function(*(wf.asarray(a) for a in other))
+    leaves = [expected] if isinstance(expected, wf.Tensor) else [
+        t for part in expected for t in (part.values() if isinstance(part, dict) else [part])]
+    assert loaded.run(*other) == (0, [t.numpy().tobytes() for t in leaves])
+
+
+def test_parameters_are_those_of_the_moment(tmp_path: Path) -> None:
+    net, x = nn.Linear(4, 3), floats(2, 4)
+    loaded, before = Loaded(wf.export(net, tmp_path, example=x)), net(wf.asarray(x)).numpy().tobytes()
+    net.load_state_dict({k: v * 2 for k, v in net.state_dict().items()})
+    assert loaded.made.name == "linear" and loaded.run(x) == (0, [before])
+
+
+def test_an_index_out_of_range_is_the_status(tmp_path: Path) -> None:
+    loaded = Loaded(wf.export(FUNCTIONS["lookup"][0], tmp_path, example=np.array([1, 2, 3]), name="lookup"))
+    assert loaded.run(np.array([0, 7, 1]))[0] == 1
+
+
+def test_a_module_keeps_its_training_mode(tmp_path: Path) -> None:
+    net = mlp()
+    net[2].eval()
+    wf.export(net, tmp_path, example=floats(1, 784), name="net")
+    assert [m.training for m in net] == [True, True, False, True, True]
+
+
+def test_names_in_the_header_are_those_of_the_parameters(tmp_path: Path) -> None:
+    def forward(float: Any, b: Any, OUTPUT_left: Any) -> Any:  # noqa: A002, N803
+        return {"left": float + b["x"], "right-most": b["y"][0] - OUTPUT_left}
+
+    made = wf.export(forward, tmp_path, example=(floats(2), {"x": floats(2), "y": [floats(3)]}, floats(3)),
+                     target="cortex-m4", name="net")
+    assert [p.name for p in made.inputs] == ["float_", "b_x", "b_y_0", "OUTPUT_left"]
+    assert [p.name for p in made.outputs] == ["output_left_", "output_right_most"]
+    header = (tmp_path / "net.h").read_text()
+    assert "/* input b_y_0: float32, shape (3), C order */" in header
+    assert "const float *b_y_0, const float *OUTPUT_left, float *output_left_, float *output_right_most" in header
+
+
+@pytest.mark.parametrize("target", ["riscv64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m7", "wasm32", "x86_64-linux-gnu"])
+def test_other_targets_generate_an_object(target: str, tmp_path: Path) -> None:
+    made = wf.export(mlp(), tmp_path, example=floats(1, 784), target=target, name="digits")
+    assert made.files[0].stat().st_size > 784 * 33 * 4
+
+
+@pytest.mark.parametrize(("function", "example", "target", "error", "message"), [
+    (3, floats(2), None, FormatError, "int is not a function"),
+    (lambda x: x, floats(2), "pdp11", CompileError, "no target 'pdp11'"),
+    (lambda x: x, floats(2), "nvptx64", CompileError, "no libraries for GPUs"),
+    (lambda x: x, (floats(2), "abc"), None, FormatError, "holds a str where a tensor"),
+    (lambda x: x + wf.random.normal(shape=(2,)), floats(2), None, CaptureError, "changes tensors"),
+    (lambda x: x if x.sum() > 0 else -x, floats(2), None, CaptureError, ""),
+], ids=["no function", "no target", "gpu", "no tensor", "random", "value"])
+def test_what_cannot_be_exported_is_refused(function: Any, example: Any, target: str | None, error: type[Exception],
+                                            message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        wf.export(function, tmp_path / "new", example=example, target=target)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_must_be_one_in_c(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="'9lives' cannot be a name in C"):
+        wf.export(lambda x: x, tmp_path, example=floats(2), name="9lives")

@@ -1,0 +1,242 @@
+"""``wf.export``: a model or function as a native library, by the way that ``wf.compile`` takes.
+
+The function is captured, planned and rendered for the target like a compiled one, with one thread; parameters and
+buffers become constants of the object. What it computes has the bits that it has in process (docs/numerics.md).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..compiler.build import render
+from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
+from ..core.errors import CaptureError, CompileError, FormatError
+from ..core.shapes import strides_of
+from ..graph.executable import Planned, plan_graph
+from ..nn.module import Module
+from ..runtime.llvm import Target, cross_target, host_target
+from ..tensor.create import asarray
+from ..tensor.dispatch import is_array
+from ..tensor.tape import no_grad
+from ..tensor.tensor import Tensor
+from ..transforms.capture import Captured, capture
+from ..transforms.tree import Form, flatten, unflatten
+from .files import find_linker, write_library
+from .native import Launch, Library, Port, emit_library, is_c_name
+
+__all__ = ["Exported", "export"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What :func:`export` wrote.
+
+    ``files``: object, header, archive and, where it could be linked, the shared library; ``inputs`` and ``outputs``:
+    the parameters of ``<name>_run`` before the workspace, in order; ``workspace_nbytes``: bytes that a call needs.
+    """
+
+    name: str
+    target: str
+    files: tuple[Path, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    workspace_nbytes: int
+
+
+def export(function: Callable[..., Any], folder: str | os.PathLike[str], *, example: Any, target: str | None = None,
+           name: str | None = None) -> Exported:
+    """Write ``<name>.o``, ``<name>.h``, ``lib<name>.a`` and, where there is a C compiler for the target that can link
+    it, ``lib<name>.so``. They need no interpreter and no runtime.
+
+    A module is exported as it computes in evaluation mode, with the parameters that it has now. The library holds the
+    example and its result: ``<name>_verify(workspace)`` computes it anew and compares bits.
+
+    Args:
+        function: a module, or a function of tensors.
+        folder: is made if need be.
+        example: the argument (a tensor, an array, or a dict or list of them), or a tuple of arguments. Its shapes and
+            dtypes are those of the library.
+        target: aarch64-linux-gnu, x86_64-linux-gnu, riscv64-linux-gnu, cortex-m4, wasm32 ... (see
+            :func:`weft.runtime.llvm.cross_target`); None is the very machine that this runs on. Machines without
+            fused multiply-add (wasm32) call ``fma`` and ``fmaf`` of their C library.
+        name: prefix of all that is exported, a C identifier; by default the function's or class's name.
+
+    Raises:
+        CaptureError: the function needs a tensor's value, or changes tensors that it does not return.
+        FormatError: the example holds something other than tensors, or a name is no C identifier.
+        CompileError: no such target, or the linker fails.
+        OSError: a file cannot be written.
+
+    >>> import tempfile
+    >>> net = wf.nn.Sequential(wf.nn.Linear(4, 3), wf.nn.Tanh())
+    >>> made = wf.export(net, tempfile.mkdtemp(), example=wf.ones((1, 4)), target="aarch64-linux-gnu", name="digits")
+    >>> [path.name for path in made.files][:3]
+    ['digits.o', 'digits.h', 'libdigits.a']
+    """
+    if not callable(function):
+        raise FormatError(f"export: {type(function).__name__} is not a function")
+    machine = host_target() if target is None else cross_target(target)
+    if machine.isa == "ptx":
+        raise CompileError("export: there are no libraries for GPUs yet")
+    args = tuple(example) if type(example) is tuple else (example,)
+    leaves, form = flatten(args)
+    tensors = [_example_tensor(leaf) for leaf in leaves]
+    with _evaluation(function), no_grad():
+        captured = capture(function, unflatten(form, tensors))
+        _refuse_updates(captured)
+        results, _ = flatten(function(*unflatten(form, tensors)))
+    taken: set[str] = set()
+    inputs = _ports(_input_names(function, form), tensors, taken)
+    outputs = _ports(_leaf_names("output", captured.outputs_form), results, taken)
+    library = _emit(captured, machine, name or _name_of(function), inputs, outputs,
+                    ([_bytes(t) for t in tensors], [_bytes(t) for t in results]))
+    files = write_library(library, folder, machine, find_linker(machine))
+    return Exported(library.name, machine.triple, tuple(files), inputs, outputs, library.workspace_nbytes)
+
+
+def _emit(captured: Captured, target: Target, name: str, inputs: Sequence[Port], outputs: Sequence[Port],
+          example: tuple[Sequence[bytes], Sequence[bytes]]) -> Library:
+    """The library of a captured function: plan, render, link."""
+    graph = captured.graph
+    # The library's parameters and constants are contiguous, whatever the tensors are.
+    strides = [strides_of(v.shape) for v in graph.inputs]
+    planned = plan_graph(graph, strides, [], target, 1)
+    kernels: dict[str, tuple[str, Kernel]] = {}
+    for launch in planned.launches:
+        text = describe(launch.kernel)
+        kernels.setdefault(text, (f"{name}_kernel_{len(kernels)}", launch.kernel))
+    texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
+    slots = _Slots(captured, planned, len(outputs))
+    steps = [Launch(kernels[describe(x.kernel)][0], x.ints, slots.of(planned.buffers(x)), x.units)
+             for x in planned.launches]
+    copies = [Launch(f"{name}_copy", (port.nbytes,), ((slot, 0), (slots.output(k), 0)), 1)
+              for k, (port, slot) in enumerate(zip(outputs, slots.results, strict=True))
+              if slot != slots.output(k) and port.nbytes]
+    if copies:
+        texts.append((f"{name}_copy", _COPY.format(symbol=f"{name}_copy")))
+    scratch = SCRATCH_BYTES if any(isinstance(k, Contraction) for _, k in kernels.values()) else 0
+    return emit_library(name, texts, [*steps, *copies], inputs, outputs, [_bytes(t) for t in captured.state],
+                        planned.plan.arena_nbytes, target, scratch_nbytes=scratch, example=example)
+
+
+# A result that is an input, a constant or another result has no kernel that writes it.
+_COPY = """
+define i64 @{symbol}(ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %scratch) nounwind {{
+  %from = load ptr, ptr %bufs
+  %next = getelementptr ptr, ptr %bufs, i64 1
+  %to = load ptr, ptr %next
+  %nbytes = load i64, ptr %ints, align 8
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %nbytes, i1 false)
+  ret i64 0
+}}
+"""
+
+
+class _Slots:
+    """From a plan's slots (arguments, state, distinct outputs, arena) to a library's (inputs, outputs, constants,
+    arena)."""
+
+    def __init__(self, captured: Captured, planned: Planned, outputs: int):
+        arguments, state = captured.arguments, len(captured.refs)
+        self._arguments = arguments
+        where = list(range(arguments)) + [arguments + outputs + k for k in range(state)]
+        written: dict[int, int] = {}  # plan's output -> the first result that is it
+        for result, (kind, number) in enumerate(planned.results):
+            if kind == "output":
+                written.setdefault(number, result)
+        where += [arguments + written[k] for k in range(len(planned.plan.outputs))]
+        self._where = [*where, arguments + outputs + state]
+        first_output = arguments + state
+        self.results = [self._where[number + (first_output if kind == "output" else 0)]
+                        for kind, number in planned.results]
+
+    def of(self, buffers: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+        """The library's slots of a launch's buffers."""
+        return tuple((self._where[slot], offset) for slot, offset in buffers)
+
+    def output(self, result: int) -> int:
+        """The slot of a result."""
+        return self._arguments + result
+
+
+# --- what is exported -------------------------------------------------------------------------------------------
+
+
+def _example_tensor(leaf: Any) -> Tensor:
+    if not isinstance(leaf, Tensor) and not is_array(leaf):
+        raise FormatError(f"export: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
+                          f"fix settings with functools.partial")
+    return asarray(leaf).detach()
+
+
+def _refuse_updates(captured: Captured) -> None:
+    if captured.updates or captured.cleared:
+        raise CaptureError("export: the function changes tensors that it does not return (random generators, buffers "
+                           "or gradients), which a library cannot do")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """The elements in C order."""
+    return tensor.detach().numpy().tobytes()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _evaluation(function: Any) -> Iterator[None]:
+    """A module's evaluation mode, and afterwards each submodule's own again."""
+    modules = list(function.modules()) if isinstance(function, Module) else []
+    before = [m.training for m in modules]
+    try:
+        for m in modules:
+            m.training = False
+        yield
+    finally:
+        for m, mode in zip(modules, before, strict=True):
+            m.training = mode
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+def _name_of(function: Any) -> str:
+    """The function's or class's own name, in small letters."""
+    found = getattr(function, "__name__", type(function).__name__)
+    return re.sub(r"\W", "_", found).lower().strip("_") or "model"
+
+
+def _ports(names: Sequence[str], tensors: Sequence[Tensor], taken: set[str]) -> tuple[Port, ...]:
+    """Ports with C names that no other port has (the header's macros are in capitals)."""
+    ports = []
+    for wanted, tensor in zip(names, tensors, strict=True):
+        name = re.sub(r"\W", "_", wanted)
+        while not is_c_name(name) or name.upper() in taken:
+            name = f"{name}_" if name[:1].isalpha() else f"p{name}"
+        taken.add(name.upper())
+        ports.append(Port(name, tensor.dtype, tuple(tensor.shape)))
+    return tuple(ports)
+
+
+def _input_names(function: Any, form: Form) -> list[str]:
+    """A name for each tensor among the arguments: the parameter's, and the place in it."""
+    try:
+        parameters = inspect.signature(function.forward if isinstance(function, Module) else function).parameters
+    except (TypeError, ValueError):
+        parameters = None
+    plain = [p.name for p in (parameters or {}).values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [name for number, part in enumerate(form[2])
+            for name in _leaf_names(plain[number] if number < len(plain) else f"input_{number}", part)]
+
+
+def _leaf_names(base: str, form: Form) -> list[str]:
+    """``base`` for a leaf, ``base_key`` or ``base_number`` for what is nested in it."""
+    kind = form[0]
+    if kind in ("leaf", "none"):
+        return [base] if kind == "leaf" else []
+    keys = form[1] if kind == "dict" else range(len(form[-1]))
+    return [name for key, part in zip(keys, form[-1], strict=True) for name in _leaf_names(f"{base}_{key}", part)]

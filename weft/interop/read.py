@@ -1,0 +1,130 @@
+"""From an ONNX model of weft's own to the graph that it was written from, by the notes at its nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.dtypes import DType
+from ..core.errors import FormatError
+from ..core.shapes import Dim, SymDim
+from ..graph.ir import Graph, Node, Value, make_node
+from ..graph.protocol import TensorType
+from ..tensor.tensor import Tensor
+from .emitter import dtype_of_element
+from .loaded import Loaded
+from .rows import check_node, is_shape
+from .table import ROWS, primitives
+from .tags import decode, decode_form, loads, tensor_of
+from .write import TAG
+
+__all__ = ["input_types", "read_graph", "tensor_of_proto"]
+
+
+def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
+    """The model as a function.
+
+    Raises:
+        FormatError: a node is not one that weft writes.
+    """
+    graph, about = model.graph, loads(notes["weft_graph"])
+    constants = {t.name: t for t in graph.initializer}
+    state = {name: tensor_of_proto(constants[name]) for name in about["state"]}
+    types = input_types(graph)
+    values = {name: Value(type_) for name, type_ in types.items()}
+    values.update({name: Value(tensor._spec.type) for name, tensor in state.items()})
+    inputs = list(values.values())
+    nodes: list[Node] = []
+    for proto in graph.node:
+        for entry in proto.metadata_props:
+            if entry.key == TAG:
+                for record in loads(entry.value):
+                    node = _node(record, values)
+                    nodes.append(node)
+                    values[record["out"]] = node.output
+    outputs = [values[name] for name in about["values"]]
+    for value, info in zip(outputs, graph.output, strict=True):
+        if value.type != _type_of(info):
+            raise FormatError(f"the output {info.name} is {_type_of(info)}, and its nodes give {value.type}")
+    forms = (decode_form(about["inputs"]), decode_form(about["outputs"]))
+    return Loaded(Graph(graph.name, inputs, nodes, outputs), list(types), [o.name for o in graph.output], state, forms)
+
+
+def _node(record: dict[str, Any], values: dict[str, Value]) -> Node:
+    name = record["op"]
+    if name not in ROWS or name not in primitives():
+        raise FormatError(f"the file has nodes {name!r}, which this weft does not know")
+    params = {str(k): decode(v) for k, v in record.get("params", {}).items()}
+    inputs = [values[n] for n in record["in"]]
+    check_node(name, ROWS[name], params, [v.type for v in inputs])
+    if record["out"] in values:
+        raise FormatError(f"the value {record['out']} is computed twice")
+    line = record.get("line")
+    where = (str(line[0]), int(line[1])) if line else None
+    node = make_node(primitives()[name], inputs, params, where, tuple(map(str, record.get("scope", ()))))
+    if not is_shape(node.output.shape):
+        raise FormatError(f"a node {name} has the shape {node.output.shape}")
+    return node
+
+
+# --- types and tensors of a GraphProto --------------------------------------------------------------------------
+
+
+def input_types(graph: Any) -> dict[str, TensorType]:
+    """Names and types of the inputs that are no initializers.
+
+    Raises:
+        FormatError: one is not a tensor of a known rank and of a dtype that weft has.
+    """
+    constants = {t.name for t in graph.initializer}
+    return {i.name: _type_of(i) for i in graph.input if i.name not in constants}
+
+
+def _type_of(info: Any) -> TensorType:
+    tensor = info.type.tensor_type
+    if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        raise FormatError(f"{info.name} is not a tensor of known rank")
+    shape: list[Dim] = []
+    for axis, dim in enumerate(tensor.shape.dim):
+        if dim.HasField("dim_value"):
+            shape.append(dim.dim_value)
+        else:
+            shape.append(_size(dim.dim_param) if dim.dim_param else SymDim.named(f"{info.name}_{axis}"))
+    if not is_shape(tuple(shape)):
+        raise FormatError(f"{info.name} has a negative size in {tuple(shape)}")
+    return TensorType(dtype_of_element(tensor.elem_type, info.name), tuple(shape))
+
+
+def _size(text: str) -> Dim:
+    """A size as SymDim prints it: ``2*batch + 3``; what has another form is the name of a size."""
+    total: Dim = 0
+    for term in text.split(" + "):
+        product: Dim = 1
+        for factor in term.split("*"):
+            if not (factor.isidentifier() or factor.lstrip("-").isdecimal()):
+                return SymDim.named(text)
+            product = product * (SymDim.named(factor) if factor.isidentifier() else int(factor))
+        total = total + product
+    return total
+
+
+def tensor_of_proto(proto: Any) -> Tensor:
+    """The tensor of a TensorProto.
+
+    Raises:
+        FormatError: it is malformed, or its data lies in another file.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    if proto.data_location == TensorProto.EXTERNAL or proto.external_data:
+        raise FormatError(f"the tensor {proto.name!r} lies in another file; weft reads models in one file")
+    dtype: DType = dtype_of_element(proto.data_type, f"the tensor {proto.name!r}")
+    shape = tuple(proto.dims)
+    if not is_shape(shape):
+        raise FormatError(f"the tensor {proto.name!r} has the shape {shape}")
+    if proto.HasField("raw_data"):
+        return tensor_of(proto.raw_data, dtype, shape)
+    try:
+        array = numpy_helper.to_array(proto)
+    except Exception as error:  # the library raises whatever numpy does
+        raise FormatError(f"the tensor {proto.name!r} cannot be read: {error}") from None
+    return tensor_of(array.tobytes(), dtype, shape)
