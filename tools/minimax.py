@@ -298,9 +298,9 @@ def errors() -> Iterable[Fit]:
               (mpf(-1), mpf("0.7485")), 24, "f64")
     yield Fit("ERF_F32", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
               (mpf("1e-9"), mpf("0.9") ** 2), 7, "f32", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
-    yield Fit("ERFC_LOG_F32", "erfc(7/8 + x) = 2^P(x), error times erfc",
-              lambda x: mp.log(mp.erfc(mpf("0.875") + x), 2), (mpf(0), mpf("3.07")), 8, "f32",
-              lambda x: mp.erfc(mpf("0.875") + x) * LN2)
+    yield Fit("ERFC_LOG_F32", "erfc(57/64 + x) = 2^P(x), error times erfc",
+              lambda x: mp.log(mp.erfc(mpf(57) / 64 + x), 2), (mpf(0), mpf("3.06")), 8, "f32",
+              lambda x: mp.erfc(mpf(57) / 64 + x) * LN2)
 
 
 FAMILIES: dict[str, Callable[[], Iterable[Fit]]] = {

@@ -32,8 +32,8 @@ def host_text(kernel: Kernel) -> str:
     text = render_gpu(kernel, "kernel", cross_target("nvptx64"))
     text = re.sub(r"call i32 @llvm\.nvvm\.read\.ptx\.sreg\.([a-z.]+)\(\)", r"add i32 %sreg.\1, 0", text)
     text = text.replace("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)", "call void %barrier()")
-    text = re.sub(r"addrspacecast ptr( addrspace\(\d\))? (\S+) to ptr( addrspace\(\d\))?", r"getelementptr i8, ptr \2, i64 0",
-                  text)
+    text = re.sub(r"addrspacecast ptr( addrspace\(\d\))? (\S+) to ptr( addrspace\(\d\))?",
+                  r"getelementptr i8, ptr \2, i64 0", text)
     text = re.sub(r"internal addrspace\(3\) global (\[.*\]) poison", r"global \1 zeroinitializer", text)
     parameters = ", ".join(f"i32 %sreg.{name}" for name in _REGISTERS)
     text = re.sub(r"ptx_kernel void @kernel\((.*)\) #0", rf"void @kernel(\1, {parameters}, ptr %barrier) #0", text)
@@ -105,7 +105,8 @@ def run_on_emulated_gpu(kernel: Kernel, ints: Sequence[int], pointers: Sequence[
     bufs = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
     numbers = (ctypes.c_int64 * max(len(ints), 1))(*ints)
     status = ctypes.c_int64(0)
-    arguments = (ctypes.addressof(bufs), ctypes.addressof(numbers), *(given or (0, launch.units)), ctypes.addressof(status))
+    begin, end = given or (0, launch.units)
+    arguments = (ctypes.addressof(bufs), ctypes.addressof(numbers), begin, end, ctypes.addressof(status))
     blocks = min(launch.grid[0], most_blocks)
     width, height = launch.block
     order = range(width * height)

@@ -180,7 +180,8 @@ def test_fmod_is_exact(dtype: dt.DType) -> None:
     run_on_emulated_gpu(remainder_kernel(dtype), (x.size,), [x.ctypes.data, y.ctypes.data, out.ctypes.data], 1)
     with np.errstate(all="ignore"):
         expected = np.fmod(x, y)
-    same = (out.view(f"u{dtype.itemsize}") == expected.view(f"u{dtype.itemsize}")) | (np.isnan(out) & np.isnan(expected))
+    kind = f"u{dtype.itemsize}"
+    same = (out.view(kind) == expected.view(kind)) | (np.isnan(out) & np.isnan(expected))
     assert same.all(), (x[~same], y[~same], out[~same], expected[~same])
 
 
@@ -254,9 +255,9 @@ def assembled(ptxas: str, ptx: str, folder: Path, target: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("name", ["gelu", "math64", "special", "casts", "half", "softmax", "layer_norm", "rows", "long_row",
-                                  "columns", "columns_arg", "matmul", "matmul_brain", "matmul_int8", "cumulative", "scatter",
-                                  "take", "cross_entropy"])
+@pytest.mark.parametrize("name", ["gelu", "math64", "special", "casts", "half", "softmax", "layer_norm", "rows",
+                                  "long_row", "columns", "columns_arg", "matmul", "matmul_brain", "matmul_int8",
+                                  "cumulative", "scatter", "take", "cross_entropy"])
 def test_ptxas_accepts_every_kind_of_kernel(name: str, ptxas: str, tmp_path: Path) -> None:
     exe, _ = executable(name)
     for launch in exe.launches:

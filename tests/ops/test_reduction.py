@@ -152,6 +152,24 @@ def test_sums_follow_the_numerics_contract(size: int) -> None:
     same_bits(wf.sum(wf.asarray(x)), np.asarray(in_contracts_order(x)))
 
 
+@pytest.mark.parametrize("shape", [(70_000,), (40_000, 3), (3, 40_000), (200, 300), (33_000, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "float16"])
+def test_long_reductions(shape: tuple[int, ...], dtype: str) -> None:
+    """In chunks: positions count from the start of the axis, the first of equal elements wins across chunks."""
+    x = np.abs(np.round(values(dtype, shape, 1, -50, 50))) if is_float(dtype) else values(dtype, shape, 1)
+    wide = x.astype(np.float64) if is_float(dtype) else x
+    for axis in (None, *range(len(shape))):
+        for name in ("max", "min"):
+            same_bits(op(name)(wf.asarray(x), axis=axis), np.asarray(getattr(np, name)(x, axis=axis)))
+        for name in ("argmax", "argmin"):
+            same_bits(op(name)(wf.asarray(x), axis=axis), np.asarray(getattr(np, name)(wide, axis=axis), np.int64))
+        same_bits(wf.any(wf.asarray(x == x.min()), axis=axis), np.asarray((x == x.min()).any(axis=axis)))
+        same_bits(wf.all(wf.asarray(x != x.min()), axis=axis), np.asarray((x != x.min()).all(axis=axis)))
+        total = wf.sum(wf.asarray(x), axis=axis).numpy()
+        np.testing.assert_allclose(total.astype(np.float64), wide.sum(axis=axis, dtype=wide.dtype if is_float(dtype)
+                                                                      else np.int64), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_rows_do_not_depend_on_the_batch(axis: int) -> None:
     x = values("float32", (300, 300), 1)

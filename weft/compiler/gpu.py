@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..core.errors import CompileError
-from .contraction import contraction_slots
+from .contraction_plan import contraction_slots
 from .contraction_tile import convert
 from .emit import emit_exprs, mangle, memory_type, scalar_type
 from .expr import Expr

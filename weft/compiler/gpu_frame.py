@@ -81,8 +81,8 @@ def end_gpu(threads: Threads, name: str, most_threads: int) -> str:
     w.do("ret void")
     w.define(f"ptx_kernel void @{name}({GPU_PARAMETERS}) #0")
     # Without a layout LLVM takes i64 in memory to be aligned to 4 bytes, and loads it in halves.
-    return ('target datalayout = "e-i64:64"\n' + w.module.text() + '!0 = !{}\nattributes #0 = { nounwind "no-trapping-math"="true" '
-            f'"nvvm.maxntid"="{most_threads}" }}\n')
+    attributes = f'attributes #0 = {{ nounwind "no-trapping-math"="true" "nvvm.maxntid"="{most_threads}" }}'
+    return f'target datalayout = "e-i64:64"\n{w.module.text()}!0 = !{{}}\n{attributes}\n'
 
 
 def _special(w: Writer, name: str) -> str:

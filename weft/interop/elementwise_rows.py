@@ -228,7 +228,8 @@ def _select(emit: Emitter, condition: str, x: str, y: str, dtype: DType) -> str:
 
 
 def _where(emit: Emitter, node: Node, names: Sequence[str]) -> str:
-    return _select(emit, *names, node.output.dtype)  # type: ignore[arg-type]
+    condition, x, y = names
+    return _select(emit, condition, x, y, node.output.dtype)
 
 
 def _clip(emit: Emitter, node: Node, names: Sequence[str]) -> str:

@@ -1,14 +1,45 @@
-"""pow of float32, computed in float64."""
+"""pow, the cube root, hypot, the reciprocal square root, and logaddexp."""
 
 from __future__ import annotations
 
 from ...core import dtypes as dt
-from ..expr import Expr, abs_, and_, bitcast, cast, eq, gt, lt, ne, not_, or_, trunc, where, xor
+from ..expr import (
+    Expr,
+    abs_,
+    and_,
+    bitcast,
+    cast,
+    copysign,
+    eq,
+    fma,
+    gt,
+    lt,
+    ne,
+    not_,
+    or_,
+    shr,
+    sqrt,
+    table,
+    trunc,
+    where,
+    xor,
+)
 from . import coefficients as c
-from .floats import Format, clamp, format_of, horner, power_of_two
-from .logarithm import split
+from .exponential import exp, scale_factors
+from .floats import (
+    Format,
+    clamp,
+    format_of,
+    horner,
+    power_of_two,
+    quick_two_sum,
+    through_double,
+    two_product,
+    two_sum,
+)
+from .logarithm import log1p, split
 
-__all__ = ["pow_"]
+__all__ = ["cbrt", "hypot", "logaddexp", "pow_", "rsqrt"]
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -17,7 +48,7 @@ def pow_(x: Expr, y: Expr) -> Expr:
     """x^y with the special values of C's pow (IEEE 754-2008, 9.2.1): x^0 = 1^y = 1 even for NaN; a negative base has
     a power for integer y alone; (-1)^inf = 1."""
     fmt = format_of(x)
-    magnitude = _pow_single(x, y)
+    magnitude = _pow_single(x, y) if fmt.dtype is dt.float32 else _pow_double(abs_(x), y)
     half = y * 0.5
     whole = eq(trunc(y), y)
     odd = and_(whole, ne(trunc(half), half))
@@ -27,19 +58,18 @@ def pow_(x: Expr, y: Expr) -> Expr:
     return where(and_(negative, not_(whole)), fmt.const(NAN), value)
 
 
-def unbounded(x: Expr, logarithm: Expr, fmt: Format) -> Expr:
-    """``logarithm`` of |x|, made right for 0, infinity and NaN."""
-    a = abs_(x)
+def _unbounded(a: Expr, logarithm: Expr, fmt: Format) -> Expr:
+    """``logarithm`` of ``a >= 0``, made right for 0, infinity and NaN."""
     value = where(lt(a, fmt.const(INFINITY)), logarithm, a)
     return where(eq(a, fmt.const(0.0)), fmt.const(-INFINITY), value)
 
 
 def _pow_single(x: Expr, y: Expr) -> Expr:
-    """|x|^y = 2^(y log2 |x|): log2 to 38 bits, the power of two to 32, then one rounding to float32."""
+    """|x|^y = 2^(y log2 |x|) in float64: log2 to 38 bits, the power of two to 34, then one rounding to float32."""
     fmt = format_of(cast(x, dt.float64))
     base, exponent = abs_(cast(x, dt.float64)), cast(y, dt.float64)
     e, f, _ = split(base, denormal=False)
-    logarithm = unbounded(base, e + f * horner(f, c.LOG2_POWER), fmt)
+    logarithm = _unbounded(base, fma(f, horner(f, c.LOG2_POWER), e), fmt)
     zero = fmt.const(0.0)
     product = where(or_(eq(exponent, zero), eq(logarithm, zero)), zero, exponent * logarithm)
     product = clamp(product, -160.0, 140.0)
@@ -48,3 +78,134 @@ def _pow_single(x: Expr, y: Expr) -> Expr:
     power = horner(r, c.EXP2_POWER) * power_of_two(bitcast(shifted, fmt.integer), fmt)
     return cast(power, dt.float32)
 
+
+def _log2_pair(a: Expr) -> tuple[Expr, Expr]:
+    """log2 of a positive finite float64 as a pair of floats, to about 2^-66 of its value.
+
+    ``a = 2^e m`` with m in [11/16, 11/8). A table gives r close to 1/m, so short that ``d = m r - 1`` is exact; then
+    ``log2 a = (e - log2 r) + log2(1 + d)``, where d and d^2/2 are multiplied with log2(e) as pairs.
+    """
+    fmt = format_of(a)
+    small = lt(a, fmt.const(fmt.tiny))
+    start = fmt.bits_of(11 / 16)
+    bits = bitcast(where(small, a * 2.0**54, a), fmt.unsigned) + ((fmt.bias << fmt.mantissa) - start)
+    biased = shr(bits, fmt.natural(fmt.mantissa))
+    joined = bitcast(or_(biased, fmt.natural(fmt.bits_of(2.0**fmt.mantissa))), fmt.dtype)
+    base = 2.0**fmt.mantissa + fmt.bias
+    e = joined - where(small, fmt.const(base + 54), fmt.const(base))
+    fraction = and_(bits, fmt.natural((1 << fmt.mantissa) - 1))
+    m = bitcast(fraction + start, fmt.dtype)
+    row = bitcast(shr(fraction, fmt.natural(fmt.mantissa - 7)), fmt.integer)
+    reciprocal, first, rest = (table(column, row, fmt.dtype) for column in c.RECIPROCALS)
+    d = fma(m, reciprocal, fmt.const(-1.0))
+    log2_e, log2_e_rest = c.LOG2_E[1]
+    linear, linear_low = two_product(d, log2_e)
+    square, square_low = two_product(d, d)
+    half, half_low = two_product(square, -0.5 * log2_e)
+    total, error = two_sum(e + first, linear)
+    total, error1 = quick_two_sum(total, half)
+    low = fma(square * d, horner(d, c.LOG_POWER) * log2_e, rest + error)
+    low = low + (error1 + (fma(d, fmt.const(log2_e_rest), linear_low) + fma(square_low, fmt.const(-0.5 * log2_e), half_low)))
+    return quick_two_sum(total, fma(square, fmt.const(-0.5 * log2_e_rest), low))
+
+
+def _pow_double(a: Expr, y: Expr) -> Expr:
+    """a^y = 2^(y log2 a) for a >= 0, the logarithm and its product with y as pairs of floats."""
+    fmt = format_of(a)
+    zero = fmt.const(0.0)
+    high, low = _log2_pair(a)
+    high = _unbounded(a, high, fmt)
+    product = where(or_(eq(y, zero), eq(high, zero)), zero, y * high)
+    error = fma(y, low, fma(y, high, -product))
+    error = where(lt(abs_(product), fmt.const(2048.0)), error, zero)
+    product = clamp(product, -1080.0, 1030.0)
+    shifted = product + (fmt.magic + 2 * fmt.bias)
+    r = product - (shifted - (fmt.magic + 2 * fmt.bias))
+    total, error1 = quick_two_sum(r, error)
+    slope = horner(total, c.EXP2_F64)
+    value = fma(total, slope, fmt.const(1.0))
+    value = fma(error1, slope, value)
+    first, second = scale_factors(bitcast(shifted, fmt.integer), fmt)
+    return value * first * second
+
+
+@through_double
+def cbrt(x: Expr) -> Expr:
+    """Cube root, defined for negative numbers.
+
+    ``|x| = 8^k m`` with m in [1, 8). y = m^(-1/3) to 20 bits by a polynomial on [1, 2) and a factor 1, 2^(-1/3) or
+    2^(-2/3), one step of third order to 58 bits; then m y^2 is corrected by its residual.
+    """
+    fmt = format_of(x)
+    a = abs_(x)
+    small = lt(a, fmt.const(fmt.tiny))
+    bits = bitcast(where(small, a * 2.0**54, a), fmt.integer)
+    # biased + 3072 - 1023 - 54 = 3 (k + 683) + j for a denormal number: all summands positive, all divisible by 3.
+    biased = shr(bits, fmt.bits(fmt.mantissa)) + where(small, fmt.bits(3072 - 1023 - 54), fmt.bits(3072 - 1023))
+    third = shr(biased * 43691, fmt.bits(17))
+    j = biased - third * 3
+    one = bitcast(or_(and_(bits, fmt.bits((1 << fmt.mantissa) - 1)), fmt.bits(fmt.bits_of(1.0))), fmt.dtype)
+    y = horner(one, c.CBRT)
+    two, four = eq(j, fmt.bits(1)), eq(j, fmt.bits(2))
+    m = one * where(four, fmt.const(4.0), where(two, fmt.const(2.0), fmt.const(1.0)))
+    y = y * where(four, fmt.const(4 ** (-1 / 3)), where(two, fmt.const(2 ** (-1 / 3)), fmt.const(1.0)))
+    h = fma(-(m * y), y * y, fmt.const(1.0))
+    y = fma(y, h * fma(h, fmt.const(2 / 9), fmt.const(1 / 3)), y)
+    root = m * y * y
+    square, square_low = two_product(root, root)
+    residual = fma(-root, square, m) - root * square_low
+    root = fma(residual, y * y * (1 / 3), root)
+    scale = power_of_two(third + (fmt.bias - 1024), fmt)
+    value = copysign(root * scale, x)
+    return where(and_(lt(a, fmt.const(INFINITY)), gt(a, fmt.const(0.0))), value, x)
+
+
+def hypot(x: Expr, y: Expr) -> Expr:
+    """sqrt(x^2 + y^2); infinite if one is, even beside NaN.
+
+    float32: in float64, where nothing overflows. float64: scaled, and corrected by the residual of the root.
+    """
+    fmt = format_of(x)
+    infinity = fmt.const(INFINITY)
+    infinite = or_(eq(abs_(x), infinity), eq(abs_(y), infinity))
+    if fmt.dtype is dt.float32:
+        a, b = cast(x, dt.float64), cast(y, dt.float64)
+        return where(infinite, infinity, cast(sqrt(fma(a, a, b * b)), dt.float32))
+    return where(infinite, infinity, _hypot_double(abs_(x), abs_(y), fmt))
+
+
+def _hypot_double(a: Expr, b: Expr, fmt: Format) -> Expr:
+    swap = lt(a, b)
+    large, small = where(swap, b, a), where(swap, a, b)
+    huge, tiny = gt(large, fmt.const(2.0**500)), lt(large, fmt.const(2.0**-450))
+    scale = where(huge, fmt.const(2.0**-600), where(tiny, fmt.const(2.0**600), fmt.const(1.0)))
+    back = where(huge, fmt.const(2.0**600), where(tiny, fmt.const(2.0**-600), fmt.const(1.0)))
+    large, small = large * scale, small * scale
+    square, square_low = two_product(large, large)
+    total, error = quick_two_sum(square, small * small)
+    error = error + (square_low + fma(small, small, -(small * small)))
+    root = sqrt(total)
+    correction = (fma(-root, root, total) + error) / (root + root)
+    return where(gt(root, fmt.const(0.0)), root + correction, root + small) * back
+
+
+def rsqrt(x: Expr) -> Expr:
+    """1 / sqrt(x), two correctly rounded operations; inf at 0 with its sign, NaN below."""
+    return format_of(x).const(1.0) / sqrt(x)
+
+
+def logaddexp(x: Expr, y: Expr) -> Expr:
+    """log(e^x + e^y) = max + log1p(e^-|x - y|), in float64 for float32.
+
+    Its error is measured against max(|x|, |y|, result): where the two terms nearly cancel, the result is small.
+    """
+    if x.dtype is dt.float32:
+        return cast(_logaddexp(cast(x, dt.float64), cast(y, dt.float64)), dt.float32)
+    return _logaddexp(x, y)
+
+
+def _logaddexp(x: Expr, y: Expr) -> Expr:
+    fmt = format_of(x)
+    larger = where(lt(x, y), y, x)
+    distance = where(eq(x, y), fmt.const(0.0), abs_(x - y))  # equal infinities have no difference
+    return larger + log1p(exp(-distance))

@@ -1,0 +1,200 @@
+"""The Tensor object: data in and out, operators, in-place forms, errors."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import weft as wf
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+NUMPY_DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+                "float64"]
+
+
+@given(st.sampled_from(NUMPY_DTYPES).flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, min_side=0))))
+def test_numpy_arrays_come_and_go_unchanged(array: np.ndarray[Any, Any]) -> None:
+    for tensor in (wf.asarray(array), wf.tensor(array), wf.from_numpy(array)):
+        back = tensor.numpy()
+        assert back.dtype == array.dtype and back.shape == array.shape
+        assert back.tobytes() == array.tobytes()
+
+
+def test_asarray_shares_memory_and_tensor_does_not() -> None:
+    array = np.arange(4.0)
+    shared, owned = wf.asarray(array), wf.tensor(array)
+    array[0] = 7.0
+    assert shared.tolist() == [7.0, 1.0, 2.0, 3.0] and owned.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_strided_arrays_keep_their_strides() -> None:
+    array = np.arange(24.0).reshape(4, 6)
+    for view in (array.T, array[::2, 1::3], array[:, ::-1], array[1], np.broadcast_to(array[0], (3, 6))):
+        assert wf.asarray(view).numpy().tolist() == view.tolist()
+        assert (wf.asarray(view) * 2.0).numpy().tolist() == (view * 2).tolist()
+
+
+def test_python_values_get_the_default_dtypes() -> None:
+    assert wf.asarray(1.5).dtype is wf.float32 and wf.asarray(1).dtype is wf.int64
+    assert wf.asarray(True).dtype is wf.bool and wf.asarray([]).dtype is wf.float32
+    assert wf.asarray([1, 2.5]).tolist() == [1.0, 2.5]
+    assert wf.asarray([wf.asarray(1.0), wf.asarray(2.0)]).tolist() == [1.0, 2.0]
+    assert wf.asarray(np.asarray([1.5], ml_dtypes.bfloat16)).dtype is wf.bfloat16
+
+
+def test_data_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(wf.ShapeError, match="ragged"):
+        wf.asarray([[1, 2], [3]])
+    with pytest.raises(wf.DTypeError, match="not real numbers"):
+        wf.asarray(["a"])
+    with pytest.raises(wf.DTypeError, match="300 does not fit uint8"):
+        wf.asarray([300], dtype=wf.uint8)
+    with pytest.raises(wf.DTypeError, match="-1 does not fit uint8"):
+        wf.asarray([-1], dtype=wf.uint8)
+
+
+def test_numpy_views_are_read_only_snapshots() -> None:
+    x = wf.zeros(3)
+    seen = x.numpy()
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0] = 1.0
+    x += 1.0
+    assert seen.tolist() == [0.0] * 3 and x.tolist() == [1.0] * 3
+
+
+def test_views_are_values() -> None:
+    x = wf.asarray([[1.0, 2.0], [3.0, 4.0]])
+    row, turned = x[0], x.T
+    x += 10.0
+    assert row.tolist() == [1.0, 2.0] and turned.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    row += 100.0
+    assert x.tolist() == [[11.0, 12.0], [13.0, 14.0]]
+
+
+def test_item_assignment_rebinds() -> None:
+    x = wf.zeros((3, 4))
+    before = x.detach()
+    x[1] = 5.0
+    x[:, 2] = wf.asarray([7.0, 8.0, 9.0])
+    x[wf.asarray([0]), wf.asarray([0])] = -1.0
+    x[x == 5.0] = 6.0
+    assert x.tolist() == [[-1, 0, 7, 0], [6, 6, 8, 6], [0, 0, 9, 0]] and before.tolist() == [[0.0] * 4] * 3
+
+
+def test_in_place_forms_keep_the_type() -> None:
+    x = wf.asarray([1, 2, 3])
+    x += 1
+    assert x.dtype is wf.int64 and x.tolist() == [2, 3, 4]
+    y = wf.ones(3)
+    with pytest.raises(wf.ShapeError, match=r"result has shape \(2, 3\)"):
+        y += wf.ones((2, 3))
+    with pytest.raises(wf.ShapeError, match="assign"):
+        y.assign(wf.ones(4))
+    with pytest.raises(wf.DTypeError, match="cast it first"):
+        y.assign(wf.ones(3, dtype=wf.float64))
+
+
+def test_python_numbers_take_the_tensors_dtype() -> None:
+    for name in ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int64"):
+        x = wf.ones(3, dtype=getattr(wf, name))
+        assert (x + 1).dtype is x.dtype and (2 * x).dtype is x.dtype and (x - True).dtype is x.dtype
+    assert (wf.ones(3, dtype=wf.int8) * 1.5).dtype is wf.float32
+    assert (wf.ones(3, dtype=wf.bool) + 1).dtype is wf.int64
+    assert (1.0 / wf.asarray([0.0, -0.0])).tolist() == [float("inf"), float("-inf")]
+    assert np.signbit((wf.asarray([1.0]) * -0.0).numpy()).all() and not np.signbit((wf.asarray([1.0]) * 0.0).numpy()).any()
+
+
+def test_operators_refuse_what_they_do_not_know() -> None:
+    with pytest.raises(TypeError):
+        wf.ones(2) + "a"
+    with pytest.raises(TypeError):
+        wf.ones(2) @ None
+    assert (wf.ones(2) == "a") is False
+
+
+def test_numpy_arrays_meet_tensors_on_either_side() -> None:
+    a = np.asarray([1.0, 2.0], np.float32)
+    assert isinstance(wf.ones(2) + a, wf.Tensor) and isinstance(a + wf.ones(2), wf.Tensor)
+    assert (a @ wf.ones((2, 2))).tolist() == [3.0, 3.0]
+
+
+def test_scalars_convert_and_others_do_not() -> None:
+    assert float(wf.asarray(2.5)) == 2.5 and int(wf.asarray(7)) == 7 and bool(wf.asarray(1.0))
+    assert [10, 20, 30][wf.asarray(1)] == 20
+    with pytest.raises(wf.ShapeError, match="6 elements"):
+        wf.ones((2, 3)).item()
+    with pytest.raises(TypeError):
+        len(wf.asarray(1.0))
+
+
+def test_iteration_and_len() -> None:
+    assert [row.tolist() for row in wf.asarray([[1, 2], [3, 4]])] == [[1, 2], [3, 4]]
+    assert len(wf.zeros((5, 2))) == 5
+
+
+def test_copies_are_independent() -> None:
+    p = wf.tensor([1.0, 2.0], requires_grad=True)
+    q = copy.deepcopy(p)
+    with wf.no_grad():
+        q += 1.0
+    assert q.requires_grad and p.tolist() == [1.0, 2.0] and q.tolist() == [2.0, 3.0]
+    r = p.clone()
+    assert r.requires_grad and not r.is_leaf
+
+
+def test_repr() -> None:
+    assert repr(wf.asarray([1.0, 2.0])) == "Tensor([1., 2.], dtype=float32)"
+    assert repr(wf.tensor([1.0], requires_grad=True)) == "Tensor([1.], dtype=float32, requires_grad=True)"
+    assert repr(wf.asarray(3)) == "Tensor(3, dtype=int64)"
+    assert "bfloat16" in repr(wf.ones(2, dtype=wf.bfloat16))
+
+
+def test_errors_name_the_users_line() -> None:
+    with pytest.raises(wf.ShapeError) as caught:
+        wf.ones((32, 784)) @ wf.ones((785, 128))
+    message = str(caught.value)
+    assert "matmul: (32, 784) @ (785, 128): inner dimensions 784 and 785 differ" in message
+    assert f"{__file__}:{caught.value.where[1]}" in message  # type: ignore[index]
+
+
+def test_indices_out_of_range_raise_and_read_nothing() -> None:
+    x = wf.ones((3, 4))
+    with pytest.raises(IndexError, match="index 3 is out of range for axis 0 of size 3"):
+        x[3]
+    for bad in (3, -4, 1 << 40):
+        with pytest.raises(IndexError, match=f"index {bad} is out of range for axis 0 of size 3"):
+            wf.take(x, wf.asarray([0, bad]), axis=0)
+
+
+def test_nan_and_inf_go_through() -> None:
+    x = wf.asarray([float("nan"), float("inf"), -float("inf"), 0.0])
+    assert np.isnan(wf.sum(x).item()) and np.isnan(wf.max(x).item())
+    assert (x + 1.0).tolist()[1:] == [float("inf"), -float("inf"), 1.0]
+    assert (x == x).tolist() == [False, True, True, True]
+
+
+def test_the_memory_limit_is_an_error_that_says_what_to_do() -> None:
+    held = wf.memory.stats().current
+    wf.memory.set_limit(held + (32 << 20))
+    try:
+        with pytest.raises(wf.OutOfMemoryError, match="limit"):
+            wf.ones((64, 1 << 20))
+        assert wf.ones((1 << 18,)).sum().item() == 1 << 18
+    finally:
+        wf.memory.set_limit(None)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (0, 3), (1,), (1, 1, 1)])
+def test_small_and_empty_shapes_work_everywhere(shape: tuple[int, ...]) -> None:
+    x = wf.ones(shape)
+    assert (x + x * 2.0).numpy().tolist() == (np.ones(shape) * 3).tolist()
+    assert wf.sum(x).item() == np.prod(shape)
+    assert wf.exp(x).shape == shape and wf.reshape(x, (-1,)).size == x.size if x.size else True
+    assert wf.concat([wf.reshape(x, (x.size,)), wf.ones(2)]).size == x.size + 2
+    if shape and shape[-1]:
+        assert wf.matmul(x, wf.ones((shape[-1], 2))).shape == (*shape[:-1], 2)
