@@ -162,6 +162,12 @@ def test_names_in_the_header_are_those_of_the_parameters(tmp_path: Path) -> None
     assert "const float *b_y_0, const float *OUTPUT_left, float *output_left_, float *output_right_most" in header
 
 
+def test_one_row_needs_no_scratch(tmp_path: Path) -> None:
+    """Products with a vector read their operands where they lie: the workspace is the arena and the checked outputs."""
+    made = wf.export(mlp(), tmp_path, example=floats(1, 784), target="cortex-m4", name="digits")
+    assert made.workspace_nbytes < 1024
+
+
 @pytest.mark.parametrize("target", ["riscv64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m7", "wasm32",
                                     "x86_64-linux-gnu"])
 def test_other_targets_generate_an_object(target: str, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import onnx_peer
 import pytest
 
 import weft as wf
-from weft.core import dtypes as dt
 from weft.core.errors import FormatError
 from weft.graph.protocol import Primitive
 from weft.interop.table import ROWS, UNSUPPORTED, primitives
@@ -50,9 +49,7 @@ def agree(path: Path, function: Any, *arrays: Any, tolerance: float | None = Non
         assert a.dtype is b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
     for a, b in zip(expected, onnx_peer.run(path, *arrays), strict=True):
         name = a.dtype.name
-        left = a.numpy()
-        if name == "bfloat16":
-            left, b = left.astype(np.float32), b.view(left.dtype).astype(np.float32)
+        left = a.numpy().astype(np.float32) if name == "bfloat16" else a.numpy()
         assert left.shape == b.shape
         limit = TOLERANCE.get(name, 0.0) if tolerance is None else tolerance
         np.testing.assert_allclose(left, b, rtol=limit, atol=limit)
@@ -68,7 +65,7 @@ def integers(dtype: str) -> np.ndarray[Any, Any]:
 
 
 def test_every_primitive_is_in_the_table() -> None:
-    alive = {p.name for p in gc.get_objects() if isinstance(p, Primitive) and p.infer.__module__.startswith("weft.")}
+    alive = {p.name for p in gc.get_objects() if isinstance(p, Primitive) and p.infer.__module__.startswith("weft.ops.")}
     assert alive <= set(ROWS) | set(UNSUPPORTED)
     assert set(primitives()) == set(ROWS) | set(UNSUPPORTED)
 
@@ -88,7 +85,8 @@ def test_unary_special(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-@pytest.mark.parametrize("name", ["abs", "negative", "square", "sign", "bitwise_invert", "isnan", "isfinite", "signbit"])
+@pytest.mark.parametrize("name", ["abs", "negative", "square", "sign", "bitwise_invert", "isnan", "isfinite",
+                                  "signbit"])
 def test_unary_integers(name: str, dtype: str, tmp_path: Path) -> None:
     agree(tmp_path / "f.onnx", getattr(wf, name), tensor(integers(dtype), dtype))
 
@@ -164,9 +162,9 @@ def test_where_and_clip(dtype: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_reductions(name: str, dtype: str, tmp_path: Path) -> None:
     values = np.asarray([[[1, 2, 0], [3, 1, 2]], [[2, 1, 1], [1, 0, 2]]])
-    if dtype == "uint64":
+    if dtype == "uint64" and name not in ("sum", "prod"):  # which ONNX Runtime computes in float64
         values = values.astype(np.uint64) + np.uint64(1 << 63) * (values == 2)
-    x = wf.asarray(values.astype(dtype)) if dtype in ("uint64", "bool") else tensor(values, dtype)
+    x = wf.asarray(values.astype(dtype)) if dtype == "uint64" else tensor(values, dtype)
     function = getattr(wf, name)
     axes = (0, 1, 2, None) if name.startswith("arg") else (0, 1, (1, 2), (0, 2), None)
     agree(tmp_path / "f.onnx", lambda a: tuple(function(a, axis=i) for i in axes), x)
@@ -191,8 +189,8 @@ def test_running(name: str, dtype: str, tmp_path: Path) -> None:
 def test_moves(dtype: str, tmp_path: Path) -> None:
     def moves(a: Any) -> Any:
         return (a.reshape(6, 4), wf.permute_dims(a, (2, 0, 1)), wf.broadcast_to(a, (2, 2, 3, 4)), a[1, ::-1, 1::2],
-                wf.flip(a), wf.concat([a, a], axis=1), wf.pad(a, ((1, 0), (0, 2), (0, 0)), value=1), wf.roll(a, 1, axis=2),
-                wf.stack([a, a]), wf.tril(a), wf.full((2, 2), 1, dtype=dtype), wf.zeros((0, 3), dtype=dtype),
+                wf.flip(a), wf.concat([a, a], axis=1), wf.pad(a, ((1, 0), (0, 2), (0, 0)), value=1),
+                wf.roll(a, 1, axis=2), wf.stack([a, a]), wf.tril(a), wf.full((2, 2), 1, dtype=dtype), wf.zeros((0, 3), dtype=dtype),
                 wf.stop_gradient(a), a)
 
     agree(tmp_path / "f.onnx", moves, tensor(np.arange(24).reshape(2, 3, 4), dtype))
@@ -220,13 +218,12 @@ def test_positions(dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, "bool"])
 def test_gather(dtype: str, tmp_path: Path) -> None:
-    i, j = wf.asarray([[0, -1], [2, 1]]), wf.asarray([[1, 1], [-2, 0]])
+    i, j = wf.asarray([[0, -1], [-2, 1]]), wf.asarray([[1, 1], [-2, 0]])
 
     def gathers(a: Any, i: Any, j: Any) -> Any:
         return wf.take(a, i, axis=1), a[i], a[i, j], a[:, j], wf.take_along_axis(a, j, axis=1)
 
-    agree(tmp_path / "f.onnx", gathers, tensor(np.arange(9).reshape(3, 3), dtype)[:, :], i, j) if False else agree(
-        tmp_path / "f.onnx", gathers, tensor(np.arange(6).reshape(2, 3), dtype), i % 2, j % 2)
+    agree(tmp_path / "f.onnx", gathers, tensor(np.arange(6).reshape(2, 3), dtype), i, j)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint64"])
@@ -279,14 +276,15 @@ def test_structure_with_a_symbolic_size(tmp_path: Path) -> None:
         return (a.reshape(batch * 3), a.reshape(batch, 3, 1), wf.flip(a), wf.concat([a, b * 2.0]), padded,
                 wf.concat([a, b], axis=1), wf.mean(a, axis=0), wf.var(a), wf.zeros((batch, 2)) + 1.0, wf.arange(batch),
                 wf.tril(a @ a.T), a[1:], a[:-1, ::2], a[::-1], wf.argmax(a), activation.softmax(a, 0),
-                indexing.take(a, wf.arange(batch), axis=0), wf.cumulative_prod(a, axis=0), wf.broadcast_to(a, (2, batch, 3)))
+                indexing.take(a, wf.arange(batch), axis=0), wf.cumulative_prod(a, axis=0),
+                wf.broadcast_to(a, (2, batch, 3)))
 
     path = tmp_path / "f.onnx"
     rng = np.random.default_rng(0)
     example = [wf.asarray(rng.normal(size=(5, 3)).astype(np.float32)) for _ in range(2)]
     wf.save(function, path, example=tuple(example), dynamic={"batch": [(0, 0), (1, 0)]})
     onnx_peer.check(path)
-    loaded, foreign = wf.load(path), None
+    loaded = wf.load(path)
     for batch in (2, 5, 9):
         arrays = [wf.asarray(rng.normal(size=(batch, 3)).astype(np.float32)) for _ in range(2)]
         expected = function(*arrays)
@@ -295,4 +293,3 @@ def test_structure_with_a_symbolic_size(tmp_path: Path) -> None:
             assert a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
             assert a.shape == c.shape
             np.testing.assert_allclose(a.numpy(), c, rtol=2e-5, atol=1e-6)
-    assert foreign is None and dt.float32 is wf.float32

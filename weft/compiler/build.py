@@ -27,6 +27,10 @@ _lock = threading.Lock()
 
 def render(kernel: Kernel, name: str, target: Target) -> str:
     """LLVM IR of the module that defines ``name``."""
+    if target.isa == "ptx":
+        from .gpu import render_gpu
+
+        return render_gpu(kernel, name, target)
     if isinstance(kernel, Nest):
         return render_nest(kernel, name, target)
     if isinstance(kernel, ColumnReduce):

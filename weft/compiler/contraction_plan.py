@@ -125,12 +125,13 @@ def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub
     rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     pitch = kernel.a.strides[-2 if form.a == "rows" else -1]
     pitch = (ints[pitch.index] if isinstance(pitch, Slot) else pitch) * kernel.a.dtype.itemsize
-    # Rows a multiple of 4 KiB apart fall into one set of the L1 cache; lines of panels are read whole when packed.
-    pack_a = not form.a_direct or (columns > 2 * tile.columns and (form.a == "panels" or pitch % 4096 == 0))
-    pack_b = not form.b_direct or rows > 4 * tile.rows
+    large = n * k * kernel.b.dtype.itemsize
+    # Rows a multiple of 4 KiB apart fall into one set of the L1 cache; panels are quicker to read when packed.
+    pack_a = not form.a_direct or (columns > 4 * tile.columns and (form.a == "panels" or pitch % 4096 == 0))
+    pack_b = not form.b_direct or large > _L2 or (rows > 4 * tile.rows and large > _L2 // 8)
     b_at = _up(rows * packed_row(tile), 64)
     ahead = 0
-    if n * k * kernel.b.dtype.itemsize > _L2 or m * k * kernel.a.dtype.itemsize > _L2:
+    if large > _L2 or m * k * kernel.a.dtype.itemsize > _L2:
         ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
     return Partition(batch * blocks_m * blocks_n,

@@ -26,7 +26,7 @@ from ..core.dtypes import DType
 from .emit import Module, Writer, emit_exprs, mangle, memory_type, splat, vector_of
 from .expr import Expr, cast, leaf
 from .kernels import K_BLOCK, LANES
-from .lanes import MemoryTarget
+from .lanes import MemoryTarget, loop
 
 __all__ = ["TILE_ARGUMENTS", "ContractionTarget", "Tile", "at", "convert", "first_lanes", "multiply_add", "packed_row",
            "render_tile", "tile_of"]
@@ -113,8 +113,9 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     group, steps, starts = _row_pointers(w, height, rows_form, target)
     w.do("br i1 %add, label %early, label %start")
     w.label("early")  # the sums are wanted at the end: ask for them
-    for pointer in _tile_pointers(w, tile, height, vectors, step=max(1, 64 // (tile.lanes * size))):
-        _prefetch(w, pointer)
+    width = vectors * tile.lanes * size
+    loop(w, "0", str(height), 1, lambda r: [_prefetch(w, at(w, "%t", (r, "%st"), (str(line), 1)))
+                                            for line in range(0, width, 64)] and None)
     w.do("br label %start")
     w.label("start")
     w.do("br label %head")
@@ -172,12 +173,12 @@ def _row_pointers(w: Writer, height: int, rows_form: bool,
     return group, steps, ["%a", *(w.op(f"getelementptr i8, ptr %a, i64 {offset}") for offset in offsets)]
 
 
-def _tile_pointers(w: Writer, tile: Tile, height: int, vectors: int, step: int = 1) -> list[str]:
-    """Pointers to the tile's vectors (every ``step``-th of a row) in the memory of its sums."""
+def _tile_pointers(w: Writer, tile: Tile, height: int, vectors: int) -> list[str]:
+    """Pointers to the tile's vectors in the memory of its sums."""
     pointers, row = [], "%t"
     for r in range(height):
         row = w.op(f"getelementptr i8, ptr {row}, i64 %st") if r else row
-        pointers += [at(w, row, (str(v), tile.lanes * tile.dtype.itemsize)) for v in range(0, vectors, step)]
+        pointers += [at(w, row, (str(v), tile.lanes * tile.dtype.itemsize)) for v in range(vectors)]
     return pointers
 
 

@@ -89,8 +89,8 @@ class Store:
 class Nest:
     """Grid axes x one inner (vector) axis; stages run in order, each a loop over the inner axis.
 
-    Iteration axes are ``(*grid, inner)``; every Access has one stride for each. A unit is one point of
-    ``(*grid, blocks)``: the inner axis is cut into ``blocks`` pieces of ``block`` elements (the last may be
+    Iteration axes are ``(*grid, inner)``; every Access has one stride for each. A unit is one point of the grid and
+    one block: the inner axis is cut into ``blocks`` pieces of ``block`` elements (the last may be
     shorter). Reductions reduce over one block; ``block_axis`` says that accesses have one more stride, after the
     grid's and before the inner one, for the number of the block (partial results of a long reduction).
     """

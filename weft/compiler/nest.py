@@ -96,8 +96,11 @@ def grid_indices(frame: Frame, sizes: tuple[Int, ...], unit: str) -> list[str]:
 
 def _unit(kernel: Nest, frame: Frame, cells: list[list[str]], unit: str) -> None:
     w = frame.w
-    indices = grid_indices(frame, (*kernel.grid, kernel.blocks), unit)
-    block, outer = indices[-1], indices if kernel.block_axis else indices[:-1]
+    if kernel.block_axis:
+        outer = grid_indices(frame, (*kernel.grid, kernel.blocks), unit)
+        block = outer[-1]
+    else:  # one block of every row before the next block: reads across rows find their lines in the cache again
+        block, *outer = grid_indices(frame, (kernel.blocks, *kernel.grid), unit)
     size = frame.int_(kernel.inner)
     if kernel.blocks == 1:
         lo, hi = "0", size

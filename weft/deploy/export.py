@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler.build import render
+from ..compiler.contraction_plan import PARTITION, TILES, first_partition_slot
 from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import Planned, plan_graph
+from ..graph.launch import Launch as Planning
 from ..nn.module import Module
 from ..runtime.llvm import Target, cross_target, host_target
 from ..tensor.create import asarray
@@ -121,9 +123,17 @@ def _emit(captured: Captured, target: Target, name: str, inputs: Sequence[Port],
               if slot != slots.output(k) and port.nbytes]
     if copies:
         texts.append((f"{name}_copy", _COPY.format(symbol=f"{name}_copy")))
-    scratch = SCRATCH_BYTES if any(isinstance(k, Contraction) for _, k in kernels.values()) else 0
+    scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
     return emit_library(name, texts, [*steps, *copies], inputs, outputs, [_bytes(t) for t in captured.state],
                         planned.plan.arena_nbytes, target, scratch_nbytes=scratch, example=example)
+
+
+def _scratch_nbytes(launch: Planning) -> int:
+    """What a launch uses of its scratch: only contractions in tiles use any."""
+    if not isinstance(launch.kernel, Contraction):
+        return 0
+    mode = launch.ints[first_partition_slot(launch.kernel) + PARTITION.index("mode")]
+    return SCRATCH_BYTES if mode == TILES else 0
 
 
 # A result that is an input, a constant or another result has no kernel that writes it.

@@ -17,6 +17,8 @@ from .protocol import Layout
 __all__ = ["Members", "over_space", "own_layout", "reduction_op"]
 
 MAP_BLOCK = 4096  # elements of one unit of an elementwise kernel
+STRIDED_BLOCK = 128  # the same where something is read with a stride: the lines it touches stay in the first-level cache
+SHORT = 8  # an inner axis shorter than this fills too little of a vector: a longer axis is walked instead
 
 
 class Members:
@@ -124,6 +126,10 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     layouts = leaf_layouts([e for _, e in prepared])
     layouts += [own_layout(cluster, r) for r, _ in prepared if r.value in members.stored]
     axes = Axes(cluster.space, layouts, [(0, start), (start, rank)] if is_row else [(0, rank)])
+    if not is_row and len(axes.sizes) > 1 and axes.sizes[-1] < SHORT:
+        longest = max(range(len(axes.sizes)), key=axes.sizes.__getitem__)
+        if axes.sizes[longest] >= 2 * SHORT:
+            axes.permute([*(a for a in range(len(axes.sizes)) if a != longest), longest])
     # Nothing left to walk: one point, which a vector of it reads with stride 1.
     tail = [1] if axes.counts[-1] == 0 else []
     sizes = [*axes.sizes, *tail]
@@ -148,11 +154,13 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     for n in sizes[:-1]:
         outer *= n
     grid, extent = tuple(builder.slot(n) for n in sizes[:-1]), builder.slot(inner)
-    blocks = 1 if is_row else -(-inner // MAP_BLOCK)
-    kernel = Nest(grid, extent, 0 if is_row else MAP_BLOCK, 1 if is_row else builder.slot(blocks),
+    strided = len(sizes) > 1 and any(axes.strides(layout)[-1] not in (0, 1) for layout in layouts)
+    block = STRIDED_BLOCK if strided else MAP_BLOCK
+    blocks = 1 if is_row else -(-inner // block)
+    kernel = Nest(grid, extent, 0 if is_row else block, 1 if is_row else builder.slot(blocks),
                   (*stages, *results), tuple(builder.dtypes))
-    cost, block = cost_of(rewritten), inner if is_row else min(inner, MAP_BLOCK)
-    return builder.launch(kernel, outer * blocks, cost * block, _in_place(prepared, cluster, members), _nodes(cluster),
+    cost, width = cost_of(rewritten), inner if is_row else min(inner, block)
+    return builder.launch(kernel, outer * blocks, cost * width, _in_place(prepared, cluster, members), _nodes(cluster),
                           cost * outer * inner)
 
 

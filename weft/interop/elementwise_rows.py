@@ -195,6 +195,11 @@ def _for_order(dtype: DType) -> DType:
     return dt.int32 if dtype is dt.bool_ else wide(dtype)
 
 
+def _for_choice(dtype: DType) -> DType:
+    """ONNX Runtime 1.31 chooses wrongly among some int64 (2**32 - 1 < 0 for its Max): uint32 is left as it is."""
+    return dtype if dtype is dt.uint32 else wide(dtype)
+
+
 def _shift(left: bool) -> Lower:
     """ONNX shifts unsigned integers alone. To shift a signed one right, its complement is shifted where it is below 0,
     which brings in ones. A shift by less than 0, or by the width or more, moves everything out."""
@@ -234,7 +239,7 @@ def _where(emit: Emitter, node: Node, names: Sequence[str]) -> str:
 
 def _clip(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     dtype = node.output.dtype
-    f = Formula(emit, wide(dtype))
+    f = Formula(emit, _for_choice(dtype))
     x, *bounds = (emit.cast(name, dtype, f.dtype) for name in names)
     if node.params["below"]:
         x = f("Max", x, bounds.pop(0))
@@ -289,7 +294,7 @@ def _multiply_high(f: Formula, x: str, y: str) -> str:
 # --- the table --------------------------------------------------------------------------------------------------
 
 _UNARY: dict[str, Lower] = {
-    "abs": _computed(_abs), "negative": _op("Neg", carrier), "sign": _computed(_sign),
+    "abs": _computed(_abs), "negative": _op("Neg", carrier), "sign": _computed(_sign, _for_choice),
     "square": _computed(lambda f, x: f("Mul", x, x), carrier), "reciprocal": _op("Reciprocal"), "sqrt": _op("Sqrt"),
     "rsqrt": _computed(lambda f, x: f("Reciprocal", f("Sqrt", x))), "floor": _op("Floor"), "ceil": _op("Ceil"),
     "trunc": _computed(_trunc), "round": _op("Round"), "exp": _op("Exp"),
@@ -308,7 +313,7 @@ _UNARY: dict[str, Lower] = {
 
 _BINARY: dict[str, Lower] = {
     "add": _op("Add", carrier), "subtract": _op("Sub", carrier), "multiply": _op("Mul", carrier),
-    "divide": _op("Div"), "maximum": _op("Max"), "minimum": _op("Min"),
+    "divide": _op("Div"), "maximum": _op("Max", _for_choice), "minimum": _op("Min", _for_choice),
     "floor_divide": _by_kind(_computed(_floor_divide_integers),
                              _computed(lambda f, x, y: f("Floor", f("Div", x, y)))),
     "remainder": _by_kind(_computed(_remainder_integers), _computed(_remainder_floats)),

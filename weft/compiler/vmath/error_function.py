@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...core import dtypes as dt
 from ..expr import Expr, abs_, bitcast, copysign, fma, lt, where
 from . import coefficients as c
 from .exponential import exp_tail, reduce_by_ln2, scale_factors
-from .floats import clamp, format_of, horner, power_of_two, quick_two_sum, through_double, two_product
+from .floats import clamp, format_of, horner, power_of_two, quick_two_sum, through_double, two_product, two_sum
 
 __all__ = ["erf", "erfc"]
 
@@ -39,10 +41,14 @@ def _one_less_erfc_single(a: Expr) -> Expr:
 
 @through_double
 def erfc(x: Expr) -> Expr:
-    """1 - erf x, with all its bits for large x, down to denormal results."""
+    """1 - erf x, with all its bits for large x, down to denormal results; for |x| < 1/2 by the polynomial of erf."""
     fmt = format_of(x)
-    value = _erfc_of_magnitude(clamp(abs_(x), high=27.5))
-    return where(lt(x, fmt.const(0.0)), fmt.const(2.0) - value, value)
+    a, one = abs_(x), fmt.const(1.0)
+    main = one - x
+    near = main + fma(-x, horner(x * x, c.ERF_F64), (one - main) - x)
+    far = _erfc_of_magnitude(clamp(a, high=27.5))
+    far = where(lt(x, fmt.const(0.0)), fmt.const(2.0) - far, far)
+    return where(lt(a, fmt.const(0.5)), near, far)
 
 
 def _erfc_of_magnitude(a: Expr) -> Expr:
@@ -53,8 +59,7 @@ def _erfc_of_magnitude(a: Expr) -> Expr:
     """
     fmt = format_of(a)
     shifted = a + 4.0
-    under, under_low = quick_two_sum(fmt.const(1.0), a + a)  # also exact for 2a > 1, where it matters: see below
-    under_low = where(lt(a, fmt.const(0.5)), under_low, fmt.const(1.0) - (under - (a + a)))
+    under, under_low = two_sum(fmt.const(1.0), a + a)
     inverse = fmt.const(1.0) / (shifted * under)
     t = (a - 4.0) * under * inverse
     over, over_low = quick_two_sum(fmt.const(c.ERFC[0]), t * horner(t, c.ERFC[1:]))
@@ -63,7 +68,7 @@ def _erfc_of_magnitude(a: Expr) -> Expr:
     q_low = (fma(-q, under, over) + fma(-q, under_low, over_low)) * inverse
     square, square_low = two_product(a, a)
     reduced = reduce_by_ln2(-square, 2 * fmt.bias)
-    rest = exp_tail(reduced) - square_low
-    value = q + fma(reduced.high, q, fma(rest, q, q_low))
+    reduced = replace(reduced, low=reduced.low - square_low)
+    value = q + fma(reduced.high, q, fma(exp_tail(reduced), q, q_low))
     first, second = scale_factors(reduced.bits, fmt)
     return value * first * second

@@ -46,13 +46,14 @@ def tanh(x: Expr) -> Expr:
 
 @dataclass(frozen=True, slots=True)
 class _Halves:
-    """``sinh r = high + rest``, ``cosh r = 1 + excess``, and ``2^(n-2) -+ 2^(-n-2)``, where |x| = n ln2 + r."""
+    """``sinh r = high + rest``, ``cosh r = 1 + excess``, and ``2^(n-2) -+ 2^(-n-2)``, each with its rounding error;
+    |x| = n ln2 + r."""
 
     high: Expr
     rest: Expr
     excess: Expr
-    difference: Expr
-    total: Expr
+    difference: tuple[Expr, Expr]
+    total: tuple[Expr, Expr]
 
 
 def _halves(x: Expr) -> _Halves:
@@ -65,7 +66,7 @@ def _halves(x: Expr) -> _Halves:
     down = sub(fmt.bits(fmt.bias - 2), n)
     down = power_of_two(where(lt(down, fmt.bits(0)), fmt.bits(0), down), fmt)
     rest = fma(r * z, horner(z, c.SINH), reduced.low)
-    return _Halves(reduced.high, rest, z * horner(z, c.COSH), up - down, up + down)
+    return _Halves(reduced.high, rest, z * horner(z, c.COSH), quick_two_sum(up, -down), quick_two_sum(up, down))
 
 
 @through_double
@@ -73,8 +74,9 @@ def sinh(x: Expr) -> Expr:
     """sinh |x| = 2 (cosh r (2^(n-2) - 2^(-n-2)) + sinh r (2^(n-2) + 2^(-n-2))): it overflows when the result does."""
     fmt = format_of(x)
     h = _halves(x)
-    inner = fma(h.excess, h.difference, h.total * h.rest)
-    half = h.difference + fma(h.total, h.high, inner)
+    (difference, error), (total, _) = h.difference, h.total
+    inner = fma(h.excess, difference, fma(total, h.rest, error))
+    half = difference + fma(total, h.high, inner)
     return where(lt(abs_(x), fmt.const(TINY)), x, copysign(half + half, x))
 
 
@@ -82,8 +84,9 @@ def sinh(x: Expr) -> Expr:
 def cosh(x: Expr) -> Expr:
     """cosh x = 2 (cosh r (2^(n-2) + 2^(-n-2)) + sinh r (2^(n-2) - 2^(-n-2)))."""
     h = _halves(x)
-    inner = fma(h.excess, h.total, h.difference * h.rest)
-    half = h.total + fma(h.difference, h.high, inner)
+    (difference, _), (total, error) = h.difference, h.total
+    inner = fma(h.excess, total, fma(difference, h.rest, error))
+    half = total + fma(difference, h.high, inner)
     return half + half
 
 
