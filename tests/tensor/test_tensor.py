@@ -147,6 +147,11 @@ def test_copies_are_independent() -> None:
     assert r.requires_grad and not r.is_leaf
 
 
+def test_size_is_a_number_and_can_be_called() -> None:
+    x = wf.ones((2, 3))
+    assert x.size == 6 and x.size() == (2, 3) and x.size(-1) == 3 and x.numel() == 6
+
+
 def test_repr() -> None:
     assert repr(wf.asarray([1.0, 2.0])) == "Tensor([1., 2.], dtype=float32)"
     assert repr(wf.tensor([1.0], requires_grad=True)) == "Tensor([1.], dtype=float32, requires_grad=True)"

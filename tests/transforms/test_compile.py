@@ -309,6 +309,12 @@ def test_graph_and_explanation_are_readable() -> None:
     assert "matmul" in table and "% of peak" in table and len(f.explain(x, w).rows) == 1
 
 
+def test_every_stage_prints() -> None:
+    (kernel,) = wf.compile(lambda x: wf.sqrt(x) * 2.0).kernels(wf.ones((3, 4)))
+    assert str(kernel).startswith("Nest(") and "sqrt:float32" in str(kernel)
+    assert "llvm.sqrt" in kernel.llvm() and "sqrt" in kernel.asm()
+
+
 def test_explain_does_not_change_state() -> None:
     state = wf.zeros(3)
 

@@ -199,8 +199,9 @@ class _Unit:
             count, outer, inner, rows_form = self.columns, self.b_outer, self.b_inner, self.form.b == "rows"
             matrix, x, xs = self.b, self.a, self.a_inner
         chains = at(w, self.sums, (w.op(f"add nsw i64 {count}, {lanes}"), self.size))
-        w.do(f"call void @{function}(ptr {matrix}, i64 {outer if rows_form else inner}, ptr {x}, i64 {xs}, i64 {count}, "
-             f"i64 {self.k}, ptr {self.sums}, ptr {chains})")
+        stride = outer if rows_form else inner
+        w.do(f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xs}, i64 {count}, i64 {self.k}, "
+             f"ptr {self.sums}, ptr {chains})")
         if mode == MATRIX_VECTOR:
             self._epilogue(self.m0, self.n0, self.sums, str(self.size), count, "1")
         else:

@@ -142,14 +142,14 @@ def _literal(value: float | int | bool, dtype: DType) -> str:
 
 def _to_float32(value: float) -> float:
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]  # type: ignore[no-any-return]
+        return struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
 
 
 def _half_bits(value: float) -> int:
     try:
-        return struct.unpack("<H", struct.pack("<e", value))[0]  # type: ignore[no-any-return]
+        return struct.unpack("<H", struct.pack("<e", value))[0]
     except OverflowError:
         return 0x7C00 if value > 0 else 0xFC00
 

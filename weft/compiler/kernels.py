@@ -15,6 +15,7 @@ runtime integer (a :class:`Slot`), so that one compiled kernel serves every shap
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..core.dtypes import DType
 from .expr import Expr, topological
@@ -85,8 +86,31 @@ class Store:
     steps: tuple[tuple[Int, Int], ...] = ()
 
 
+class Printed:
+    """Kernels print as :func:`describe` has them; ``llvm()`` and ``asm()`` show what becomes of them."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return describe(self)  # type: ignore[arg-type]
+
+    def llvm(self, target: Any = None) -> str:
+        """LLVM IR for a target (:class:`weft.runtime.llvm.Target`); the host by default."""
+        from ..runtime.llvm import host_target
+        from .build import ENTRY, render
+
+        return render(self, ENTRY, target or host_target())  # type: ignore[arg-type]
+
+    def asm(self, target: Any = None) -> str:
+        """Assembly for a target; the host by default."""
+        from ..runtime.llvm import assembly, host_target
+
+        target = target or host_target()
+        return assembly(self.llvm(target), target)
+
+
 @dataclass(frozen=True, slots=True)
-class Nest:
+class Nest(Printed):
     """Grid axes x one inner (vector) axis; stages run in order, each a loop over the inner axis.
 
     Iteration axes are ``(*grid, inner)``; every Access has one stride for each. A unit is one point of the grid and
@@ -105,7 +129,7 @@ class Nest:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnReduce:
+class ColumnReduce(Printed):
     """Reduce over a slow axis: iteration axes ``(*grid, reduced, inner)``, vector lanes along ``inner``.
 
     Stages: Reduce stages first (values over all axes), then Store stages (accesses with stride 0 on ``reduced``;
@@ -127,7 +151,7 @@ class ColumnReduce:
 
 
 @dataclass(frozen=True, slots=True)
-class Contraction:
+class Contraction(Printed):
     """``acc[batch..., m, n] = sum_k a[batch..., m, k] * b[batch..., k, n]``, then the epilogue's stores.
 
     ``a`` has strides for ``(*batch, m, k)``, ``b`` for ``(*batch, k, n)``; the epilogue's accesses (loads and stores)
@@ -150,7 +174,7 @@ class Contraction:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequential:
+class Sequential(Printed):
     """Steps in order, each reading what earlier ones wrote: iteration axes ``(*grid, step, inner)``.
 
     A unit is one point of ``(*grid, blocks)`` (blocks of ``block`` inner elements); within it the steps run in

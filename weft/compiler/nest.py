@@ -288,7 +288,8 @@ def _tree(w: Writer, stage: Reduce, cells: list[str]) -> str:
         values.append((load_cell(w, cell, dtype, half), load_cell(w, upper, dtype, half)))
     current = combine_registers(w, stage, [a for a, _ in values], [b for _, b in values], half)
     while half > 1:
-        low, high = [], []
+        low: list[str] = []
+        high: list[str] = []
         for register, dtype in zip(current, state_dtypes(stage), strict=True):
             kind = register_type(dtype, half)
             for part, start in ((low, 0), (high, half // 2)):

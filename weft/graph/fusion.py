@@ -300,10 +300,10 @@ def _require_one_axis(root: Root) -> None:
 
 def _require_two_axes(root: Root) -> None:
     """A scatter walks (indices, rest): each must be one axis for every operand but the first."""
-    indices = tuple(root.node.inputs[1].shape)
+    indices: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
     rest = root.shape[len(root.exprs) - 2 :]
     for at, expr in enumerate(root.exprs[1:], 1):
-        sizes: tuple[int, ...] = (*indices, *rest) if at == len(root.exprs) - 1 else indices  # type: ignore[assignment]
+        sizes = (*indices, *rest) if at == len(root.exprs) - 1 else indices
         for layout in leaf_layouts([expr]):
             if not (mergeable(sizes[: len(indices)], layout.strides[: len(indices)])
                     and mergeable(sizes[len(indices) :], layout.strides[len(indices) :])):

@@ -153,7 +153,7 @@ def bits_of(value: Any, dtype: DType) -> int:
     import numpy as np
 
     raw = np.asarray(value).astype(dtype.numpy).tobytes()
-    return struct.unpack("<q", raw.ljust(8, b"\0"))[0]  # type: ignore[no-any-return]
+    return struct.unpack("<q", raw.ljust(8, b"\0"))[0]
 
 
 def cost_of(exprs: Sequence[Expr]) -> int:

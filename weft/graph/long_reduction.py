@@ -100,7 +100,8 @@ def _launch(cluster: Cluster, parts: Sequence[_Part], space: tuple[int, ...], re
         else:
             reduce_to(part.target, part.op, value, position)
     grid = tuple(builder.slot(n) for n in axes.sizes[:at])
-    length, units, stages_ = builder.slot(axes.sizes[at]), chunks * prod(axes.sizes[:at]), (*stages, *stores)
+    length, units = builder.slot(axes.sizes[at]), chunks * prod(axes.sizes[:at])
+    stages_: tuple[Reduce | Store, ...] = (*stages, *stores)
     work, cost = min(axes.sizes[at], REDUCE_CHUNK), cost_of(roots)
     count = 1 if last else builder.slot(chunks)
     if is_row:

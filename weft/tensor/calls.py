@@ -63,7 +63,7 @@ class GraphCall:
         """When the graph only looks at its one input in another way: (spec of the result, byte offset)."""
         if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
             return None
-        layout = Layout(specs[0].shape, 0, specs[0].strides)
+        layout = Layout(specs[0].static_shape, 0, specs[0].strides)
         for node in self.graph.nodes:
             if not isinstance(node.op.lower, View) or 0 in node.output.shape:
                 return None

@@ -82,7 +82,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
     if wanted is not None and result.dtype is not wanted:
         from ..ops.elementwise import astype
 
-        return astype(result, wanted)  # type: ignore[no-any-return]
+        return astype(result, wanted)
     return result
 
 
@@ -93,7 +93,7 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
         from ..ops.shape import stack
 
         stacked = stack([asarray(o, dtype=wanted) for o in obj])
-        return stacked  # type: ignore[no-any-return]
+        return stacked
     try:
         array = np.asarray(obj)
     except ValueError as error:

@@ -12,8 +12,10 @@ from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
 from ..ops.op import Composite, state
 from ..runtime import storage as storages
+from ..runtime.program import KernelStatus
 from . import tape
-from .dispatch import SCALARS, KernelStatus, epoch, is_array, run_single, scalar_dtype, scalar_like
+from .calls import epoch
+from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like
 from .spec import spec_of
 from .tensor import Tensor, make
 
@@ -114,11 +116,11 @@ def _install_operators() -> None:
     for short, name in {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
                         "ge": "greater_equal"}.items():
         setattr(Tensor, f"__{short}__", _binary(getattr(e, name)))
-    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
     from ..ops.contraction import matmul
 
-    setattr(Tensor, "__matmul__", _binary(matmul))
-    setattr(Tensor, "__rmatmul__", _reflected(matmul))
+    product: Any = matmul
+    setattr(Tensor, "__matmul__", _binary(product))
+    setattr(Tensor, "__rmatmul__", _reflected(product))
     for short, name in {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}.items():
         setattr(Tensor, f"__{short}__", _method(getattr(e, name)))
 
@@ -223,7 +225,7 @@ def getitem(self: Tensor, key: Any) -> Any:
             if row is None:
                 row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])
             offset = at * spec.strides[0] * spec.dtype.itemsize
-            return make(view(self._storage, offset, self._storage.nbytes - offset), row, None, 0)
+            return make(storages.view(self._storage, offset, self._storage.nbytes - offset), row, None, 0)
     return subscript(self, key)
 
 
@@ -234,13 +236,6 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     self._rebind(function(self, key, value))
 
 
-def view(storage: Any, offset: int, nbytes: int) -> Any:
-    """A window on a Storage; replaced by the native function when it is first needed."""
-    global view
-    view = storages.view
-    return view(storage, offset, nbytes)
-
-
 def iterate(self: Tensor) -> Any:
     """The slices along the first axis."""
     if self.ndim == 0:
@@ -248,31 +243,43 @@ def iterate(self: Tensor) -> Any:
     return (self[i] for i in range(len(self)))
 
 
+def _cast(name: str) -> Callable[[Tensor], Tensor]:
+    dtype = as_dtype(name)
+
+    def method(self: Tensor) -> Tensor:
+        return e.astype(self, dtype)
+
+    method.__doc__ = f"The tensor as {name}."
+    return method
+
+
+def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
+    """``value`` where ``mask`` is True, else the element."""
+    return e.where(mask, value, self)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor with the dtype of another."""
+    return e.astype(self, other.dtype)
+
+
 def _install_special() -> None:
     from ..ops.shape import matrix_transpose
 
-    Tensor.reshape = Tensor.view = reshape  # type: ignore[attr-defined]
-    Tensor.permute = permute  # type: ignore[attr-defined]
-    Tensor.transpose = transpose  # type: ignore[attr-defined]
-    Tensor.expand = expand  # type: ignore[attr-defined]
-    Tensor.to = to  # type: ignore[attr-defined]
-    Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
-    Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
-    Tensor.__iter__ = iterate  # type: ignore[attr-defined]
-    Tensor.mT = property(matrix_transpose)  # type: ignore[attr-defined]
-    Tensor.T = property(lambda self: self.permute(*range(self.ndim)[::-1]))  # type: ignore[attr-defined]
-    Tensor.numel = lambda self: self.size  # type: ignore[attr-defined]
-    Tensor.dim = lambda self: self.ndim  # type: ignore[attr-defined]
-    Tensor.clone = lambda self: e.positive(self)  # type: ignore[attr-defined]
-    Tensor.contiguous = lambda self: self  # type: ignore[attr-defined]
-    Tensor.float = lambda self: e.astype(self, as_dtype("float32"))  # type: ignore[attr-defined]
-    Tensor.double = lambda self: e.astype(self, as_dtype("float64"))  # type: ignore[attr-defined]
-    Tensor.half = lambda self: e.astype(self, as_dtype("float16"))  # type: ignore[attr-defined]
-    Tensor.bfloat16 = lambda self: e.astype(self, as_dtype("bfloat16"))  # type: ignore[attr-defined]
-    Tensor.long = lambda self: e.astype(self, as_dtype("int64"))  # type: ignore[attr-defined]
-    Tensor.int = lambda self: e.astype(self, as_dtype("int32"))  # type: ignore[attr-defined]
-    Tensor.bool = lambda self: e.astype(self, as_dtype("bool"))  # type: ignore[attr-defined]
-    Tensor.zero_ = _in_place_fill(0)  # type: ignore[attr-defined]
+    special: dict[str, Any] = {
+        "__getitem__": getitem, "__setitem__": setitem, "__iter__": iterate, "__hash__": object.__hash__,
+        "reshape": reshape, "view": reshape, "permute": permute, "transpose": transpose, "expand": expand, "to": to,
+        "masked_fill": masked_fill, "type_as": type_as,
+        "mT": property(matrix_transpose), "T": property(lambda self: self.permute(*range(self.ndim)[::-1])),
+        "t": lambda self: self.permute(*range(self.ndim)[::-1]),
+        "numel": lambda self: int(self.size), "dim": lambda self: self.ndim,
+        "clone": lambda self: e.positive(self), "contiguous": lambda self: self, "cpu": lambda self: self,
+        "float": _cast("float32"), "double": _cast("float64"), "half": _cast("float16"), "bfloat16": _cast("bfloat16"),
+        "long": _cast("int64"), "int": _cast("int32"), "bool": _cast("bool"),
+        "zero_": _in_place_fill(0),
+    }
+    for name, value in special.items():
+        setattr(Tensor, name, value)
 
 
 def _in_place_fill(value: float) -> Callable[[Tensor], Tensor]:

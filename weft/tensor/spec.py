@@ -27,6 +27,11 @@ class Spec:
         return repr(self.type)
 
     @property
+    def static_shape(self) -> tuple[int, ...]:
+        """The shape, known to be all numbers (a tensor that has a buffer has no symbolic sizes)."""
+        return self.shape  # type: ignore[return-value]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the elements (not of the span that strides cover)."""
         return int(size_of(self.shape)) * self.dtype.itemsize

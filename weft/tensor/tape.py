@@ -212,7 +212,7 @@ def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retai
 def _zeros(spec: Any) -> Tensor:
     from ..ops.creation import zeros
 
-    return zeros(spec.shape, dtype=spec.dtype)  # type: ignore[no-any-return]
+    return zeros(spec.shape, dtype=spec.dtype)
 
 
 def read_grad(leaf: Leaf) -> Any:

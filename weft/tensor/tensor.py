@@ -15,11 +15,29 @@ from . import tape
 from .spec import Spec, spec_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from ..core.dtypes import DType
 
 __all__ = ["Tensor", "make"]
+
+
+class Size(int):
+    """A number of elements that can be called for the shape: both NumPy's ``x.size`` and PyTorch's ``x.size(0)``."""
+
+    shape: Any
+
+    @staticmethod
+    def of(count: int, shape: Any) -> Size:
+        """The number of elements of ``shape``."""
+        made = Size(count)
+        made.shape = shape
+        return made
+
+    def __call__(self, axis: int | None = None) -> Any:
+        return self.shape if axis is None else self.shape[axis]
 
 
 class Tensor:
@@ -31,6 +49,42 @@ class Tensor:
     _spec: Spec
     _node: Any  # tape.Leaf, tape.Record or None
     _index: int  # which output of the Record
+
+    if TYPE_CHECKING:  # installed by weft.tensor.methods
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __floordiv__(self, other: Any) -> Tensor: ...
+        def __mod__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __xor__(self, other: Any) -> Tensor: ...
+        def __lshift__(self, other: Any) -> Tensor: ...
+        def __rshift__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
@@ -54,8 +108,10 @@ class Tensor:
 
     @property
     def size(self) -> Any:
-        """Number of elements (an attribute as in NumPy; ``numel()`` is PyTorch's name)."""
-        return size_of(self._spec.shape)
+        """Number of elements, as in NumPy and the Array API. Called as in PyTorch, ``size()`` is the shape and
+        ``size(axis)`` one of its sizes."""
+        count = size_of(self._spec.shape)
+        return Size.of(count, self._spec.shape) if isinstance(count, int) else count
 
     @property
     def nbytes(self) -> int:
@@ -201,7 +257,7 @@ class Tensor:
         if isinstance(self._storage, Value):
             raise CaptureError("the value of a tensor is asked for while a function is captured: numpy(), item(), "
                                "float() and printing have to wait until it is run")
-        return to_numpy(self._storage, self._spec.shape, self._spec.dtype, self._spec.strides)
+        return to_numpy(self._storage, self._spec.static_shape, self._spec.dtype, self._spec.strides)
 
     def item(self) -> Any:
         """The one element as a Python number.
@@ -231,7 +287,7 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any:
         from ..runtime.dlpack import to_dlpack
 
-        return to_dlpack(self._storage, self._spec.shape, self._spec.dtype, self._spec.strides, **options)
+        return to_dlpack(self._storage, self._spec.static_shape, self._spec.strides, self._spec.dtype, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

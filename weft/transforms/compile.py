@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from ..compiler.kernels import Kernel
 from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Value
@@ -91,7 +92,7 @@ class Entry:
         captured, exe = self.captured, self.exe
         recorded = self._recorded(tensors) if self.differentiable and tape.recording.enabled else None
         given = [t._storage for t in tensors]
-        given += [r.get()._storage for r in self.refs] if self.has_grads else [t._storage for t in self.tensors]
+        given += [t._storage for t in (captured.state if self.has_grads else self.tensors)]
         offset = len(tensors)
         for at in self._owned:
             # References: the tensor's, the list's, and getrefcount's own argument.
@@ -163,7 +164,7 @@ class Compiled(Generic[P, R]):
         form = entry.captured.outputs_form
         if form == ("leaf",):
             return results[0]  # type: ignore[return-value]
-        return unflatten(form, results)  # type: ignore[no-any-return]
+        return unflatten(form, results)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """A method: compiled once for each instance."""
@@ -201,6 +202,11 @@ class Compiled(Generic[P, R]):
         """The graph for these arguments, simplified; ``print`` it. Nothing is run."""
         entry, _ = self._entry(args, kwargs)
         return simplify(entry.captured.graph)
+
+    def kernels(self, *args: P.args, **kwargs: P.kwargs) -> list[Kernel]:
+        """The kernels for these arguments, in order: ``print(k)``, ``k.llvm()``, ``k.asm()``. Nothing is run."""
+        entry, _ = self._entry(args, kwargs)
+        return [launch.kernel for launch in entry.exe.launches]
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """A table of the kernels for these arguments: what they do, whose lines, bytes, flops, time, share of the

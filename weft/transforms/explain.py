@@ -103,6 +103,6 @@ def _peaks() -> tuple[float, float]:
 def _count(n: int) -> str:
     for unit in ("", "K", "M", "G", "T"):
         if n < 10_000:
-            return f"{n}{unit}" if unit == "" or n >= 100 else f"{n}{unit}"
+            return f"{n}{unit}"
         n //= 1000
     return f"{n}P"

@@ -37,6 +37,7 @@ from .floats import (
     two_product,
     two_sum,
 )
+from .integer import integer_pow
 from .logarithm import log1p, split
 
 __all__ = ["cbrt", "hypot", "logaddexp", "pow_", "rsqrt"]
@@ -46,7 +47,9 @@ INFINITY, NAN = float("inf"), float("nan")
 
 def pow_(x: Expr, y: Expr) -> Expr:
     """x^y with the special values of C's pow (IEEE 754-2008, 9.2.1): x^0 = 1^y = 1 even for NaN; a negative base has
-    a power for integer y alone; (-1)^inf = 1."""
+    a power for integer y alone; (-1)^inf = 1. Integers: see integer.py."""
+    if x.dtype.is_integer:
+        return integer_pow(x, y)
     fmt = format_of(x)
     magnitude = _pow_single(x, y) if fmt.dtype is dt.float32 else _pow_double(abs_(x), y)
     half = y * 0.5
