@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import weft as wf
 from hypothesis import given
 from hypothesis import strategies as st
+
+import weft as wf
 from weft.nn import functional as F
 
 Case = tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...]]

@@ -27,7 +27,7 @@ from .core.dtypes import (
     uint32,
     uint64,
 )
-from .core.dtypes import bool_ as bool  # noqa: A004 - the Array API's name
+from .core.dtypes import bool_ as bool
 from .core.errors import (
     AutogradError,
     AxisError,
@@ -58,7 +58,7 @@ from .ops.creation import (
 )
 from .ops.cumulative import cumulative_prod, cumulative_sum
 from .ops.einsum import einsum
-from .ops.elementwise import (  # noqa: A004
+from .ops.elementwise import (
     abs,
     acos,
     acosh,
@@ -132,7 +132,7 @@ from .ops.elementwise import (  # noqa: A004
     where,
 )
 from .ops.indexing import index_add, nonzero, scatter_add, take, take_along_axis
-from .ops.reduction import all, any, argmax, argmin, count_nonzero, logsumexp, max, mean, min, prod, std, sum, var  # noqa: A004
+from .ops.reduction import all, any, argmax, argmin, count_nonzero, logsumexp, max, mean, min, prod, std, sum, var
 from .ops.shape import (
     broadcast_arrays,
     broadcast_to,
@@ -159,13 +159,13 @@ from .ops.shape import (
 )
 from .runtime import memory
 from .runtime.pool import get_num_threads
-from .tensor import methods as _methods  # noqa: F401 - installs the methods
-from .tensor.dispatch import configure, set_num_threads
+from .tensor import methods as _methods
 from .tensor.create import asarray, from_dlpack, from_numpy, tensor
+from .tensor.dispatch import configure, set_num_threads
 from .tensor.tape import enable_grad, no_grad, set_grad_enabled
 from .tensor.tensor import Tensor
 from .transforms.autograd import grad, value_and_grad
-from .transforms.compile import compile  # noqa: A004
+from .transforms.compile import compile
 from .transforms.eval_shape import eval_shape, spec
 
 if TYPE_CHECKING:
@@ -180,8 +180,14 @@ inf = float("inf")
 nan = float("nan")
 
 _MODULES = {"nn": ".nn", "optim": ".optim", "random": ".ops.random", "data": ".train.data", "linalg": ".ops.linalg"}
-_LATE = {"save": ".interop", "load": ".interop", "verify": ".interop", "save_weights": ".interop",
-         "load_weights": ".interop", "export": ".deploy"}
+_LATE = {
+    "save": ".interop",
+    "load": ".interop",
+    "verify": ".interop",
+    "save_weights": ".interop",
+    "load_weights": ".interop",
+    "export": ".deploy",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 import weft as wf
 from weft.graph.executable import Executable
 from weft.nn import functional as F
@@ -36,8 +37,12 @@ FUSED: list[tuple[str, Callable[..., Any], tuple[Any, ...], list[str]]] = [
     ("linear with bias and relu", lambda x, w: F.relu(F.linear(x, w, wf.ones(64))), (X, W), ["Contraction"]),
     ("softmax's gradient", lambda x: wf.grad(lambda z: (F.softmax(z, -1) * x).sum())(x), (X,), ["Nest"]),
     ("cross entropy", lambda x, i: F.cross_entropy(x, i), (X, LABELS), ["Nest", "Nest"]),
-    ("attention", lambda q: F.softmax(q @ q.mT * 0.1, -1) @ q, (wf.ones((4, 8, 16, 32)),),
-     ["Contraction", "Nest", "Contraction"]),
+    (
+        "attention",
+        lambda q: F.softmax(q @ q.mT * 0.1, -1) @ q,
+        (wf.ones((4, 8, 16, 32)),),
+        ["Contraction", "Nest", "Contraction"],
+    ),
     ("concat writes each part once", lambda x: wf.concat([x, x * 2.0], axis=1), (X,), ["Nest", "Nest"]),
     ("views cost nothing", lambda x: wf.flip(x.T[1:, ::2], axis=0) * 2.0, (X,), ["Nest"]),
     ("rows of an embedding", lambda w, i: F.embedding(i, w) + 1.0, (W, LABELS), ["Nest"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 import weft as wf
 from weft.graph.ir import Graph, Value, inline, verify
 from weft.graph.simplify import simplify

@@ -24,12 +24,24 @@ TABLE = [
     ("uniform", lambda t, **k: init.uniform_(t, -2.0, 2.0, **k), 2 / math.sqrt(3), 2.0),
     ("normal", lambda t, **k: init.normal_(t, 0.0, 3.0, **k), 3.0, None),
     ("trunc_normal", lambda t, **k: init.trunc_normal_(t, 0.0, 1.0, -1.0, 1.0, **k), 0.5396, 1.0),
-    ("kaiming_uniform", lambda t, **k: init.kaiming_uniform_(t, nonlinearity="relu", **k), math.sqrt(2 / FAN_IN),
-     math.sqrt(6 / FAN_IN)),
-    ("kaiming_normal", lambda t, **k: init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu", **k),
-     math.sqrt(2 / FAN_OUT), None),
-    ("xavier_uniform", lambda t, **k: init.xavier_uniform_(t, 2.0, **k), 2 * math.sqrt(2 / (FAN_IN + FAN_OUT)),
-     2 * math.sqrt(6 / (FAN_IN + FAN_OUT))),
+    (
+        "kaiming_uniform",
+        lambda t, **k: init.kaiming_uniform_(t, nonlinearity="relu", **k),
+        math.sqrt(2 / FAN_IN),
+        math.sqrt(6 / FAN_IN),
+    ),
+    (
+        "kaiming_normal",
+        lambda t, **k: init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu", **k),
+        math.sqrt(2 / FAN_OUT),
+        None,
+    ),
+    (
+        "xavier_uniform",
+        lambda t, **k: init.xavier_uniform_(t, 2.0, **k),
+        2 * math.sqrt(2 / (FAN_IN + FAN_OUT)),
+        2 * math.sqrt(6 / (FAN_IN + FAN_OUT)),
+    ),
     ("xavier_normal", lambda t, **k: init.xavier_normal_(t, **k), math.sqrt(2 / (FAN_IN + FAN_OUT)), None),
 ]
 

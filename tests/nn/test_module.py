@@ -48,8 +48,15 @@ def test_names_are_paths_and_shared_ones_come_once() -> None:
     assert [n for n, _ in net.named_parameters(remove_duplicate=False)] == [*NAMES, "head.weight", "head_again.weight"]
     assert [n for n, _ in net.named_buffers()] == [f"encoder.{i}.{b}" for i in (0, 1) for b in ("scale", "scratch")]
     assert [n for n, _ in net.named_children()] == ["encoder", "head"]
-    assert [n for n, _ in net.named_modules()] == ["", "encoder", "encoder.0", "encoder.0.fc", "encoder.1",
-                                                   "encoder.1.fc", "head"]
+    assert [n for n, _ in net.named_modules()] == [
+        "",
+        "encoder",
+        "encoder.0",
+        "encoder.0.fc",
+        "encoder.1",
+        "encoder.1.fc",
+        "head",
+    ]
     assert [n for n, _ in net.named_parameters("net", recurse=False)] == ["net.tied"]
     assert len(list(net.parameters())) == 5 and len(list(net.modules())) == 7 and len(list(net.buffers())) == 4
     assert net.get_submodule("encoder.1.fc") is net.encoder[1].fc and net.get_submodule("") is net
@@ -63,9 +70,17 @@ def test_names_are_paths_and_shared_ones_come_once() -> None:
 def test_state_dict_loads_into_another_and_makes_it_equal() -> None:
     a, b = Net(), Net()
     state = a.state_dict()
-    assert list(state) == ["tied", "encoder.0.scale", "encoder.0.fc.weight", "encoder.0.fc.bias",
-                           "encoder.1.scale", "encoder.1.fc.weight", "encoder.1.fc.bias", "head.weight",
-                           "head_again.weight"]
+    assert list(state) == [
+        "tied",
+        "encoder.0.scale",
+        "encoder.0.fc.weight",
+        "encoder.0.fc.bias",
+        "encoder.1.scale",
+        "encoder.1.fc.weight",
+        "encoder.1.fc.bias",
+        "head.weight",
+        "head_again.weight",
+    ]
     assert not any(v.requires_grad for v in state.values())
     kept = b.encoder[0].fc.weight
     assert b.load_state_dict(state) == ([], [])
@@ -141,8 +156,10 @@ def test_to_casts_floats_in_place() -> None:
     layer(wf.ones((1, 2), dtype="float64")).sum().backward()
     assert weight.grad.dtype is wf.float64
     assert layer.half().weight.dtype is wf.float16 and layer.bfloat16().weight.dtype is wf.bfloat16
-    assert layer.double().float().weight.dtype is wf.float32 and layer.to("cpu").to("cpu", "float64").weight.dtype \
-        is wf.float64
+    assert (
+        layer.double().float().weight.dtype is wf.float32
+        and layer.to("cpu").to("cpu", "float64").weight.dtype is wf.float64
+    )
     with pytest.raises(wf.DeviceError, match="cuda"):
         layer.to("cuda:0")
     with pytest.raises(wf.DTypeError, match="int32 is not a floating dtype"):
@@ -243,13 +260,15 @@ def test_copies_are_independent() -> None:
 
 def test_repr_is_a_tree() -> None:
     net = nn.Sequential(nn.Linear(2, 8), nn.ModuleList([nn.Tanh()]), nn.Dropout(0.1))
-    assert repr(net) == ("Sequential(\n"
-                         "  (0): Linear(in_features=2, out_features=8, bias=True)\n"
-                         "  (1): ModuleList(\n"
-                         "    (0): Tanh()\n"
-                         "  )\n"
-                         "  (2): Dropout(p=0.1)\n"
-                         ")")
+    assert repr(net) == (
+        "Sequential(\n"
+        "  (0): Linear(in_features=2, out_features=8, bias=True)\n"
+        "  (1): ModuleList(\n"
+        "    (0): Tanh()\n"
+        "  )\n"
+        "  (2): Dropout(p=0.1)\n"
+        ")"
+    )
 
 
 def test_a_parameter_is_a_leaf_of_its_own() -> None:

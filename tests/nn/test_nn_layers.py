@@ -42,8 +42,11 @@ ELEMENTWISE = [
     (nn.Flatten(), lambda x: x, "Flatten(start_dim=1, end_dim=-1)"),
     (nn.Unflatten(1, (2, 2)), lambda x: wf.reshape(x, (3, 2, 2)), "Unflatten(dim=1, unflattened_size=(2, 2))"),
     (nn.LayerNorm(4), lambda x: F.layer_norm(x, 4), "LayerNorm((4,), eps=1e-05, elementwise_affine=True)"),
-    (nn.RMSNorm((3, 4), 1e-3), lambda x: F.rms_norm(x, (3, 4), None, 1e-3),
-     "RMSNorm((3, 4), eps=0.001, elementwise_affine=True)"),
+    (
+        nn.RMSNorm((3, 4), 1e-3),
+        lambda x: F.rms_norm(x, (3, 4), None, 1e-3),
+        "RMSNorm((3, 4), eps=0.001, elementwise_affine=True)",
+    ),
 ]
 
 
@@ -123,8 +126,11 @@ Y, P = wf.asarray([1, 0, 2]), F.softmax(X)
 W = wf.asarray([1.0, 2.0, 0.5, 3.0])
 LOSSES = [
     (nn.CrossEntropyLoss(), lambda r: F.cross_entropy(X, Y, reduction=r), (X, Y)),
-    (nn.CrossEntropyLoss(W, ignore_index=0, label_smoothing=0.1),
-     lambda r: F.cross_entropy(X, Y, W, ignore_index=0, label_smoothing=0.1, reduction=r), (X, Y)),
+    (
+        nn.CrossEntropyLoss(W, ignore_index=0, label_smoothing=0.1),
+        lambda r: F.cross_entropy(X, Y, W, ignore_index=0, label_smoothing=0.1, reduction=r),
+        (X, Y),
+    ),
     (nn.NLLLoss(W, ignore_index=2), lambda r: F.nll_loss(X, Y, W, ignore_index=2, reduction=r), (X, Y)),
     (nn.MSELoss(), lambda r: F.mse_loss(X, P, reduction=r), (X, P)),
     (nn.L1Loss(), lambda r: F.l1_loss(X, P, reduction=r), (X, P)),
@@ -132,8 +138,11 @@ LOSSES = [
     (nn.HuberLoss(delta=0.5), lambda r: F.huber_loss(X, P, delta=0.5, reduction=r), (X, P)),
     (nn.KLDivLoss(), lambda r: F.kl_div(X, P, reduction=r), (X, P)),
     (nn.BCELoss(W), lambda r: F.binary_cross_entropy(P, P, W, reduction=r), (P, P)),
-    (nn.BCEWithLogitsLoss(W, pos_weight=W),
-     lambda r: F.binary_cross_entropy_with_logits(X, P, W, pos_weight=W, reduction=r), (X, P)),
+    (
+        nn.BCEWithLogitsLoss(W, pos_weight=W),
+        lambda r: F.binary_cross_entropy_with_logits(X, P, W, pos_weight=W, reduction=r),
+        (X, P),
+    ),
 ]
 
 

@@ -13,8 +13,10 @@ from weft.optim import lr_scheduler
 
 
 def optimizer() -> optim.Optimizer:
-    groups: list[Any] = [{"params": [nn.Parameter(wf.zeros((1,)))]}, {"params": [nn.Parameter(wf.zeros((1,)))],
-                                                                     "lr": 0.4}]
+    groups: list[Any] = [
+        {"params": [nn.Parameter(wf.zeros((1,)))]},
+        {"params": [nn.Parameter(wf.zeros((1,)))], "lr": 0.4},
+    ]
     return optim.SGD(groups, lr=0.8)
 
 
@@ -22,8 +24,10 @@ SCHEDULES: list[tuple[Any, Any]] = [
     (lambda o: lr_scheduler.StepLR(o, 2, 0.5), lambda base, e: base * 0.5 ** (e // 2)),
     (lambda o: lr_scheduler.LambdaLR(o, lambda e: 1 / (e + 1)), lambda base, e: base / (e + 1)),
     (lambda o: lr_scheduler.LambdaLR(o, [lambda e: 0.9**e, lambda e: 0.9**e]), lambda base, e: base * 0.9**e),
-    (lambda o: lr_scheduler.CosineAnnealingLR(o, 4, 0.1),
-     lambda base, e: 0.1 + (base - 0.1) * (1 + math.cos(math.pi * e / 4)) / 2),
+    (
+        lambda o: lr_scheduler.CosineAnnealingLR(o, 4, 0.1),
+        lambda base, e: 0.1 + (base - 0.1) * (1 + math.cos(math.pi * e / 4)) / 2,
+    ),
 ]
 
 

@@ -16,8 +16,16 @@ from weft import nn, optim
 RNG = np.random.default_rng(0)
 
 
-def np_sgd(p: Any, grads: Any, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-           weight_decay: float = 0.0, nesterov: bool = False, maximize: bool = False) -> Any:
+def np_sgd(
+    p: Any,
+    grads: Any,
+    lr: float = 1e-3,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    maximize: bool = False,
+) -> Any:
     buffer = None
     for g in grads:
         g = (-g if maximize else g) + weight_decay * p
@@ -28,8 +36,17 @@ def np_sgd(p: Any, grads: Any, lr: float = 1e-3, momentum: float = 0.0, dampenin
     return p
 
 
-def np_adam(p: Any, grads: Any, lr: float = 1e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8,
-            weight_decay: float = 0.0, amsgrad: bool = False, maximize: bool = False, decoupled: bool = False) -> Any:
+def np_adam(
+    p: Any,
+    grads: Any,
+    lr: float = 1e-3,
+    betas: Any = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    amsgrad: bool = False,
+    maximize: bool = False,
+    decoupled: bool = False,
+) -> Any:
     m = v = top = np.zeros_like(p)
     for t, g in enumerate(grads, 1):
         g = -g if maximize else g

@@ -143,7 +143,8 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(where: str) -> None:
 
 
 def test_a_failing_write_costs_one_warning_and_reading_goes_on(
-        cache: DiskCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.put("a", b"one")
 
     def full(*_: object) -> int:
@@ -190,8 +191,14 @@ for _ in range(400):
 
 def test_processes_that_write_read_and_evict_at_once_see_whole_entries(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    started = [subprocess.Popen([sys.executable, "-W", "error", "-c", PROCESS, str(tmp_path / "c"), str(seed)],
-                                env=environment, stderr=subprocess.PIPE) for seed in range(4)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROCESS, str(tmp_path / "c"), str(seed)],
+            env=environment,
+            stderr=subprocess.PIPE,
+        )
+        for seed in range(4)
+    ]
     for process in started:
         assert process.communicate()[1] == b"" and process.returncode == 0
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix == ".tmp"]

@@ -28,8 +28,15 @@ class Producer:
         if self.old and options:
             raise TypeError("__dlpack__() got an unexpected keyword argument")
         s = self.strided
-        return to_dlpack(s.storage, s.shape, s.strides, s.dtype, s.offset, read_only=self.read_only,
-                         max_version=options.get("max_version"))
+        return to_dlpack(
+            s.storage,
+            s.shape,
+            s.strides,
+            s.dtype,
+            s.offset,
+            read_only=self.read_only,
+            max_version=options.get("max_version"),
+        )
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (self.device, 0)
@@ -159,7 +166,8 @@ def test_what_is_not_dlpack_raises() -> None:
     with pytest.raises(BufferError, match="got list"):
         from_dlpack([1, 2])
     new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
-        ("PyCapsule_New", ctypes.pythonapi))
+        ("PyCapsule_New", ctypes.pythonapi)
+    )
     with pytest.raises(BufferError, match="expected a capsule named dltensor"):
         from_dlpack(new(4096, b"other", None))
 
@@ -179,7 +187,8 @@ def test_versions_from_the_future_raise_and_release() -> None:
     watch = weakref.ref(block)
     capsule = to_dlpack(block, (1,), None, dtypes.float64, max_version=(1, 0))
     pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_GetPointer", ctypes.pythonapi))(capsule, b"dltensor_versioned")
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )(capsule, b"dltensor_versioned")
     ctypes.c_uint32.from_address(pointer).value = 2
     with pytest.raises(BufferError, match=r"DLPack 2.0 is newer"):
         from_dlpack(capsule)
@@ -200,9 +209,9 @@ def test_a_deleter_may_run_without_the_gil_in_another_thread() -> None:
     watch = weakref.ref(block)
     capsule = to_dlpack(block, (8,), None, dtypes.float64)
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_GetPointer", ctypes.pythonapi))
-    rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_SetName", ctypes.pythonapi))
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", ctypes.pythonapi))
     managed = get(capsule, b"dltensor")
     name = ctypes.create_string_buffer(b"used_dltensor")
     rename(capsule, ctypes.addressof(name) and name.value)
@@ -215,6 +224,7 @@ def test_a_deleter_may_run_without_the_gil_in_another_thread() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- PyTorch
+
 
 @pytest.mark.parametrize("dtype", dtypes.ALL, ids=lambda d: d.name)
 def test_torch_there_and_back(dtype: dtypes.DType) -> None:

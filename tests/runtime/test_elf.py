@@ -120,12 +120,16 @@ def test_an_unknown_symbol_is_named() -> None:
     assert process_symbol("pthread_create") and process_symbol("PyLong_FromLong") and process_symbol("expf")
 
 
-@pytest.mark.parametrize("text", [
-    "@t = thread_local global i64 1\ndefine ptr @f() { ret ptr @t }",
-    "@llvm.global_ctors = appending global [1 x { i32, ptr, ptr }] [{ i32, ptr, ptr } { i32 1, ptr @f, ptr null }]\n"
-    "define void @f() { ret void }",
-    "@c = common global i64 0\ndefine ptr @f() { ret ptr @c }",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@t = thread_local global i64 1\ndefine ptr @f() { ret ptr @t }",
+        "@llvm.global_ctors = appending global [1 x { i32, ptr, ptr }] "
+        "[{ i32, ptr, ptr } { i32 1, ptr @f, ptr null }]\n"
+        "define void @f() { ret void }",
+        "@c = common global i64 0\ndefine ptr @f() { ret ptr @c }",
+    ],
+)
 def test_what_the_loader_cannot_do_is_refused(text: str) -> None:
     with pytest.raises(CompileError, match=r"cannot be loaded|not known to the loader"):
         load_objects([assemble(text, host_target())])

@@ -23,8 +23,17 @@ from weft.runtime.llvm import (
     load_many,
 )
 
-CROSS = ["aarch64-linux-gnu", "x86_64-linux-gnu", "riscv64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m4", "cortex-m7",
-         "wasm32", "nvptx64", "nvptx64-sm_80"]
+CROSS = [
+    "aarch64-linux-gnu",
+    "x86_64-linux-gnu",
+    "riscv64-linux-gnu",
+    "riscv64-linux-gnu-v",
+    "cortex-m4",
+    "cortex-m7",
+    "wasm32",
+    "nvptx64",
+    "nvptx64-sm_80",
+]
 
 MULTIPLY_ADD = """
 define void @k(ptr %a, ptr %b, ptr %c) nounwind {
@@ -110,8 +119,16 @@ def test_a_product_and_a_sum_are_never_contracted(name: str, level: int) -> None
     assert any("mul" in opcode or "vmla" in opcode for opcode in opcodes)
 
 
-@pytest.mark.parametrize(("name", "fused"), [("avx512", "vfmadd"), ("avx2", "vfmadd"), ("aarch64-linux-gnu", "fmla"),
-                                             ("nvptx64", "fma.rn.f32"), ("riscv64-linux-gnu-v", "vfmadd|vfmacc")])
+@pytest.mark.parametrize(
+    ("name", "fused"),
+    [
+        ("avx512", "vfmadd"),
+        ("avx2", "vfmadd"),
+        ("aarch64-linux-gnu", "fmla"),
+        ("nvptx64", "fma.rn.f32"),
+        ("riscv64-linux-gnu-v", "vfmadd|vfmacc"),
+    ],
+)
 def test_fma_is_one_instruction_where_it_is_asked_for(name: str, fused: str) -> None:
     if name not in CROSS and name not in host_isas():
         pytest.skip(f"this machine has no {name}")
@@ -120,7 +137,9 @@ def test_fma_is_one_instruction_where_it_is_asked_for(name: str, fused: str) -> 
     text = assembly(
         "define <4 x float> @k(<4 x float> %a, <4 x float> %b, <4 x float> %c) {\n"
         "  %r = call <4 x float> @llvm.fma.v4f32(<4 x float> %a, <4 x float> %b, <4 x float> %c)\n"
-        "  ret <4 x float> %r\n}\ndeclare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)\n", target)
+        "  ret <4 x float> %r\n}\ndeclare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)\n",
+        target,
+    )
     assert re.search(fused, text)
 
 
@@ -246,6 +265,10 @@ def test_a_process_that_finds_its_code_in_the_cache_does_not_load_llvm(tmp_path:
         "print('llvmlite.binding' in sys.modules)\n"
     )
     environment = {"WEFT_CACHE_DIR": str(tmp_path) + "/cache", "PYTHONPATH": ":".join(filter(None, sys.path))}
-    answers = [subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True,
-                              check=True).stdout.strip() for _ in range(2)]
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
     assert answers == ["True", "False"]

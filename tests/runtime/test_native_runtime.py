@@ -26,11 +26,15 @@ def text_for(monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> str:
         return native.text()
 
 
-@pytest.mark.parametrize(("system", "machine", "target"), [
-    ("linux", "x86_64", cross_target("x86_64-linux-gnu")),
-    ("linux", "aarch64", cross_target("aarch64-linux-gnu")),
-    ("darwin", "arm64", MACOS),
-], ids=["linux-x86_64", "linux-aarch64", "macos-arm64"])
+@pytest.mark.parametrize(
+    ("system", "machine", "target"),
+    [
+        ("linux", "x86_64", cross_target("x86_64-linux-gnu")),
+        ("linux", "aarch64", cross_target("aarch64-linux-gnu")),
+        ("darwin", "arm64", MACOS),
+    ],
+    ids=["linux-x86_64", "linux-aarch64", "macos-arm64"],
+)
 def test_the_module_compiles_for(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, target: Target) -> None:
     code = assemble(text_for(monkeypatch, system, machine), target, level=0)
     assert len(code) > 10_000

@@ -53,8 +53,12 @@ def test_an_object_is_built_once() -> None:
 
 def test_the_key_the_target_and_the_level_tell_entries_apart() -> None:
     build, aarch64 = Builder(), cross_target("aarch64-linux-gnu")
-    objects = [cached_object("k", host_target(), build(1)), cached_object("k", aarch64, build(1)),
-               cached_object("l", aarch64, build(2)), cached_object("k", aarch64, build(1), level=0)]
+    objects = [
+        cached_object("k", host_target(), build(1)),
+        cached_object("k", aarch64, build(1)),
+        cached_object("l", aarch64, build(2)),
+        cached_object("k", aarch64, build(1), level=0),
+    ]
     assert build.built == [1, 1, 2, 1] and len(set(objects[:3])) == 3
 
 
@@ -136,8 +140,10 @@ def test_processes_compile_into_one_cache(folder: Path) -> None:
         "print(hashlib.sha256(b''.join(found)).hexdigest())\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "WEFT_CACHE_DIR": str(folder)}
-    started = [subprocess.Popen([sys.executable, "-W", "error", "-c", program], env=environment, stdout=subprocess.PIPE)
-               for _ in range(4)]
+    started = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", program], env=environment, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
     answers = {process.communicate()[0] for process in started}
     assert len(answers) == 1 and not any(process.returncode for process in started)
     assert len(list(folder.iterdir())) == 30

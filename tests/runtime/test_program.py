@@ -31,8 +31,14 @@ def values_of(block: Any) -> list[int]:
     return np.frombuffer(block, np.int64).tolist()
 
 
-def add(kernels: CodeModule, amount: int, source: tuple[int, int], target: tuple[int, int], units: int = UNITS,
-        grain: int = 1 << 40) -> Step:
+def add(
+    kernels: CodeModule,
+    amount: int,
+    source: tuple[int, int],
+    target: tuple[int, int],
+    units: int = UNITS,
+    grain: int = 1 << 40,
+) -> Step:
     """Step: target[u] = source[u] + amount."""
     return Step(kernels.address("add"), (amount,), (source, target), units, grain)
 
@@ -56,7 +62,11 @@ def test_slots_are_inputs_outputs_constants_arena(kernels: CodeModule) -> None:
             add(kernels, 2, (5, 64), (2, 0)),  # arena -> first output
             add(kernels, 3, (1, 16), (3, 0), units=8),  # second input from its third element -> second output
         ],
-        2, (80, 64), (constant,), 64 + 80)
+        2,
+        (80, 64),
+        (constant,),
+        64 + 80,
+    )
     first, second = program.call(integers(0), integers(*range(10)))
     assert values_of(first) == list(range(103, 113))
     assert values_of(second) == list(range(5, 13))
@@ -72,15 +82,22 @@ def test_numbers_of_outputs_decide_what_is_returned(kernels: CodeModule) -> None
     assert Program([], 0, ()).call() is None
 
 
-@given(st.lists(st.integers(-50, 50), min_size=1, max_size=30), st.integers(0, 300), st.integers(1, 40),
-       st.integers(1, 3), st.booleans())
-def test_a_chain_of_steps_runs_in_order(kernels: CodeModule, amounts: list[int], units: int, grain: int,
-                                        threads: int, release_gil: bool) -> None:
+@given(
+    st.lists(st.integers(-50, 50), min_size=1, max_size=30),
+    st.integers(0, 300),
+    st.integers(1, 40),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_a_chain_of_steps_runs_in_order(
+    kernels: CodeModule, amounts: list[int], units: int, grain: int, threads: int, release_gil: bool
+) -> None:
     before = pool.get_num_threads()
     pool.set_num_threads(threads)
     try:
-        steps = [add(kernels, amount, (0 if i == 0 else 1, 0), (1, 0), units, grain)
-                 for i, amount in enumerate(amounts)]
+        steps = [
+            add(kernels, amount, (0 if i == 0 else 1, 0), (1, 0), units, grain) for i, amount in enumerate(amounts)
+        ]
         program = Program(steps, 1, (8 * units,), release_gil=release_gil)
         source = storage.copy_of(np.arange(units))
         assert values_of(program.call(source)) == [i + sum(amounts) for i in range(units)]
@@ -118,8 +135,9 @@ def test_wrong_steps_raise(kernels: CodeModule) -> None:
 
 @pytest.mark.parametrize("release_gil", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_status_bits_of_all_steps_raise(kernels: CodeModule, restored_pool: None, threads: int,
-                                        release_gil: bool) -> None:
+def test_status_bits_of_all_steps_raise(
+    kernels: CodeModule, restored_pool: None, threads: int, release_gil: bool
+) -> None:
     pool.set_num_threads(threads)
     report = kernels.address("report")
     steps = [Step(report, (0, 0, 0), (), 3, 1), Step(report, (0, 1, 4), (), 3, 1), Step(report, (8,), (), 1, 1)]
@@ -145,8 +163,9 @@ def test_outputs_and_arena_come_from_the_allocator(kernels: CodeModule, fresh_me
 
 
 @pytest.mark.parametrize(("outputs", "arena"), [((1 << 16, 1 << 20), 0), ((64,), 1 << 20), ((), 1 << 20)])
-def test_without_memory_nothing_runs_and_nothing_stays(kernels: CodeModule, fresh_memory: None,
-                                                       outputs: tuple[int, ...], arena: int) -> None:
+def test_without_memory_nothing_runs_and_nothing_stays(
+    kernels: CodeModule, fresh_memory: None, outputs: tuple[int, ...], arena: int
+) -> None:
     source = integers(*range(10))
     program = Program([add(kernels, 1, (0, 0), (0, 0))], 1, outputs, arena_nbytes=arena)
     before = memory.stats().current
@@ -243,9 +262,17 @@ def test_other_python_threads_run_meanwhile(kernels: CodeModule, release_gil: bo
 def test_overlapping_calls_do_not_mix(kernels: CodeModule, restored_pool: None, threads: int) -> None:
     pool.set_num_threads(threads)
     units = 3000
-    program = Program([add(kernels, 1, (0, 0), (2, 0), units, 16), *[add(kernels, 1, (2, 0), (2, 0), units, 16)] * 5,
-                       add(kernels, 1, (2, 0), (1, 0), units, 16)], 1, (8 * units,), arena_nbytes=8 * units,
-                      release_gil=True)
+    program = Program(
+        [
+            add(kernels, 1, (0, 0), (2, 0), units, 16),
+            *[add(kernels, 1, (2, 0), (2, 0), units, 16)] * 5,
+            add(kernels, 1, (2, 0), (1, 0), units, 16),
+        ],
+        1,
+        (8 * units,),
+        arena_nbytes=8 * units,
+        release_gil=True,
+    )
     failures = []
 
     def work(start: int) -> None:

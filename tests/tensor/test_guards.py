@@ -19,9 +19,20 @@ class Owner:
 
 @pytest.mark.parametrize(
     ("before", "after", "holds"),
-    [(True, True, True), (True, False, False), (1, 1, True), (1, 1.0, False), (1, True, False), ("a", "a", True),
-     (None, None, True), ((1, 2.0), (1, 2.0), True), ((1, 2), (1, 3), False), ((1,), (1, 1), False),
-     (float("nan"), float("nan"), True), ([1], [1], False)],
+    [
+        (True, True, True),
+        (True, False, False),
+        (1, 1, True),
+        (1, 1.0, False),
+        (1, True, False),
+        ("a", "a", True),
+        (None, None, True),
+        ((1, 2.0), (1, 2.0), True),
+        ((1, 2), (1, 3), False),
+        ((1,), (1, 1), False),
+        (float("nan"), float("nan"), True),
+        ([1], [1], False),
+    ],
 )
 def test_plain_values_compare_by_value_and_type(before: Any, after: Any, holds: bool) -> None:
     owner = Owner(before)

@@ -8,13 +8,26 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import weft as wf
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-NUMPY_DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
-                "float64"]
+import weft as wf
+
+NUMPY_DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
 
 
 @given(st.sampled_from(NUMPY_DTYPES).flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, min_side=0))))
@@ -106,7 +119,9 @@ def test_python_numbers_take_the_tensors_dtype() -> None:
     assert (wf.ones(3, dtype=wf.int8) * 1.5).dtype is wf.float32
     assert (wf.ones(3, dtype=wf.bool) + 1).dtype is wf.int64
     assert (1.0 / wf.asarray([0.0, -0.0])).tolist() == [float("inf"), float("-inf")]
-    assert np.signbit((wf.asarray([1.0]) * -0.0).numpy()).all() and not np.signbit((wf.asarray([1.0]) * 0.0).numpy()).any()
+    assert (
+        np.signbit((wf.asarray([1.0]) * -0.0).numpy()).all() and not np.signbit((wf.asarray([1.0]) * 0.0).numpy()).any()
+    )
 
 
 def test_operators_refuse_what_they_do_not_know() -> None:

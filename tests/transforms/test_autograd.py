@@ -7,9 +7,10 @@ import weakref
 
 import numpy as np
 import pytest
-import weft as wf
 from hypothesis import given
 from hypothesis import strategies as st
+
+import weft as wf
 
 
 def test_gradients_accumulate_in_leaves() -> None:
@@ -41,7 +42,7 @@ def test_a_second_backward_needs_retain_graph() -> None:
     p = wf.tensor([1.0, 2.0], requires_grad=True)
     loss = wf.exp(p).sum()
     loss.backward()
-    with pytest.raises(wf.AutogradError, match="second time through .*retain_graph=True"):
+    with pytest.raises(wf.AutogradError, match=r"second time through .*retain_graph=True"):
         loss.backward()
     loss = wf.exp(p).sum()
     loss.backward(retain_graph=True)
@@ -71,7 +72,7 @@ def test_backward_without_history_says_why() -> None:
 
 def test_changing_a_leaf_in_place_while_recording_is_an_error() -> None:
     p = wf.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(wf.AutogradError, match="leaf .* in place .*no_grad"):
+    with pytest.raises(wf.AutogradError, match=r"leaf .* in place .*no_grad"):
         p += 1.0
     with pytest.raises(wf.AutogradError, match="no_grad"):
         p[0] = 5.0

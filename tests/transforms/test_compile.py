@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import weft as wf
 from weft import nn, optim
 from weft.compiler import build
@@ -228,9 +229,18 @@ def test_methods_are_compiled_for_each_instance() -> None:
     assert a.forward(wf.asarray(1.0)).item() == 2.0 and b.forward(wf.asarray(1.0)).item() == 3.0
 
 
-@pytest.mark.parametrize("body", ["if x.sum() > 0: x = x * 2.0", "while (x < 3.0).all(): x = x + 1.0",
-                                  "x = x * x.sum().item()", "x = x * float(x.sum())", "print(x.numpy())",
-                                  "assert x.any()", "x = x[x > 0]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if x.sum() > 0: x = x * 2.0",
+        "while (x < 3.0).all(): x = x + 1.0",
+        "x = x * x.sum().item()",
+        "x = x * float(x.sum())",
+        "print(x.numpy())",
+        "assert x.any()",
+        "x = x[x > 0]",
+    ],
+)
 def test_needing_a_value_inside_a_capture_is_an_error_at_the_line(body: str) -> None:
     names: dict[str, Any] = {"wf": wf}
     exec(compile(f"def f(x):\n    y = x\n    {body}\n    return x\n", "user_code.py", "exec"), names)
@@ -269,7 +279,7 @@ def test_a_traced_tensor_that_escapes_says_so() -> None:
 
 
 def test_results_must_be_tensors() -> None:
-    with pytest.raises(wf.CaptureError, match="must return tensors.*str"):
+    with pytest.raises(wf.CaptureError, match=r"must return tensors.*str"):
         wf.compile(lambda x: "no")(wf.ones(2))
 
 

@@ -38,11 +38,14 @@ def render_column(kernel: ColumnReduce, name: str, target: MemoryTarget) -> str:
     module = Module()
     w = Writer(module)
     extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
-    frame = begin_kernel(w, len(kernel.buffers), slots_of(kernel.stages, [x for x in extents if isinstance(x, Slot)]),
-                         target)
+    frame = begin_kernel(
+        w, len(kernel.buffers), slots_of(kernel.stages, [x for x in extents if isinstance(x, Slot)]), target
+    )
     reduces = [s for s in kernel.stages if isinstance(s, Reduce)]
-    cells = [[w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes")
-              for d in state_dtypes(stage)] for stage in reduces]
+    cells = [
+        [w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes") for d in state_dtypes(stage)]
+        for stage in reduces
+    ]
     loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, reduces, cells, unit))
     end_kernel(frame, name)
     return module.text() + ATTRIBUTES
@@ -87,8 +90,16 @@ def _piece(frame: Frame, number: str, size: Int, extent: Int) -> tuple[str, str]
     return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {frame.int_(extent)})")
 
 
-def _row(frame: Frame, reduces: list[Reduce], cells: list[list[str]], outer: list[str], first: str, row: str, lo: str,
-         hi: str) -> None:
+def _row(
+    frame: Frame,
+    reduces: list[Reduce],
+    cells: list[list[str]],
+    outer: list[str],
+    first: str,
+    row: str,
+    lo: str,
+    hi: str,
+) -> None:
     w = frame.w
     roots: list[Expr] = []
     for stage in reduces:
@@ -126,8 +137,12 @@ def _trees(frame: Frame, reduces: list[Reduce], cells: list[list[str]], used: st
         def columns(a: str, b: str, c: str, lanes: int) -> None:
             for stage, stage_cells in zip(reduces, cells, strict=True):
                 low, high = (
-                    [load_cell(w, _at(w, cell, d, base, c), d, lanes)
-                     for cell, d in zip(stage_cells, state_dtypes(stage), strict=True)] for base in (a, b))
+                    [
+                        load_cell(w, _at(w, cell, d, base, c), d, lanes)
+                        for cell, d in zip(stage_cells, state_dtypes(stage), strict=True)
+                    ]
+                    for base in (a, b)
+                )
                 merged = combine_registers(w, stage, low, high, lanes)
                 for cell, dtype, register in zip(stage_cells, state_dtypes(stage), merged, strict=True):
                     store_cell(w, _at(w, cell, dtype, a, c), dtype, register, lanes)
@@ -142,8 +157,15 @@ def _at(w: Writer, cell: str, dtype: object, base: str, column: str) -> str:
     return w.op(f"getelementptr {element}, ptr {cell}, i64 {w.op(f'add nsw i64 {base}, {column}')}", "p")
 
 
-def _finish(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list[list[str]], outer: list[str],
-            lo: str, hi: str) -> None:
+def _finish(
+    kernel: ColumnReduce,
+    frame: Frame,
+    reduces: list[Reduce],
+    cells: list[list[str]],
+    outer: list[str],
+    lo: str,
+    hi: str,
+) -> None:
     w = frame.w
     stores = [s for s in kernel.stages if isinstance(s, Store)]
     roots = [root for s in stores for root in (s.value, *s.indices)]
@@ -153,8 +175,9 @@ def _finish(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: li
         refs = []
         for stage, stage_cells in zip(reduces, cells, strict=True):
             dtype = state_dtypes(stage)[-1]
-            refs.append((load_cell(w, _at(w, stage_cells[-1], dtype, w.op(f"sub nsw i64 0, {lo}"), c), dtype, lanes),
-                         lanes))
+            refs.append(
+                (load_cell(w, _at(w, stage_cells[-1], dtype, w.op(f"sub nsw i64 0, {lo}"), c), dtype, lanes), lanes)
+            )
         if lanes == 1:
             refs = [(r, 1) for r, _ in refs]
         point = LanePoint(frame, [*outer, "0", c], lanes, mask, refs)

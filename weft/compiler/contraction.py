@@ -20,6 +20,7 @@ on what is packed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..core import dtypes as dt
 from .contraction_pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
@@ -186,7 +187,7 @@ class _Unit:
         w, mode = self.w, self.part["mode"]
         self._when(w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
         for number, function in vectors.items():
-            self._when(w.op(f"icmp eq i64 {mode}, {number}"), lambda n=number, f=function: self._vector(n, f))
+            self._when(w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
 
     # --- products with a vector -----------------------------------------------------------------------------------
 
@@ -330,8 +331,8 @@ class _Unit:
         w, tile = self.w, self.tile
         row, column = w.op(f"udiv i64 {i}, {tile.rows}"), w.op(f"udiv i64 {j}, {tile.columns}")
         if self.form.in_place:
-            partial = w.op(f"icmp slt i64 {height}, {tile.rows}")
-            place = w.op(f"select i1 {partial}, i64 {column}, i64 {w.op(f'add i64 {self.tiles_n}, {row}')}")
+            lowest = w.op(f"icmp slt i64 {height}, {tile.rows}")
+            place = w.op(f"select i1 {lowest}, i64 {column}, i64 {w.op(f'add i64 {self.tiles_n}, {row}')}")
         else:
             place = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
         place = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {K_BLOCK}')}, i64 {place}, i64 0")

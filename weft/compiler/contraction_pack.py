@@ -17,7 +17,7 @@ from .lanes import loop
 __all__ = ["PACK_ARGUMENTS", "gathered", "render_pack_panels", "render_pack_rows", "render_pack_strided",
            "render_pack_transposed", "transpose_quarters"]
 
-CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
+_CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 
 PACK_ARGUMENTS = "ptr %src, i64 %outer, i64 %inner, i64 %count, i64 %kc, ptr %dst"
 """Arguments of every pack function, which packs for one tile: element (i, k) of ``count`` x ``kc`` lies
@@ -115,8 +115,8 @@ def render_pack_panels(module: Module, name: str, tile: Tile, source: DType, of_
     _end(w, name)
 
 
-def _store_zero(w: Writer, tile: Tile, at: str) -> None:
-    w.do(f"store {memory_type(tile.dtype)} {'0.0' if tile.dtype.is_floating else '0'}, ptr {at}")
+def _store_zero(w: Writer, tile: Tile, pointer: str) -> None:
+    w.do(f"store {memory_type(tile.dtype)} {'0.0' if tile.dtype.is_floating else '0'}, ptr {pointer}")
 
 
 def render_pack_strided(module: Module, name: str, tile: Tile, source: DType, rows_form: bool) -> None:
@@ -129,21 +129,23 @@ def render_pack_strided(module: Module, name: str, tile: Tile, source: DType, ro
         value = convert(w, w.op(f"load {element}, ptr {src}, align {source.itemsize}"), source, tile.dtype, 1)
         w.do(f"store {memory_type(tile.dtype)} {value}, ptr {dst}, align {size}")
 
+    def row(r: str) -> None:
+        src = at(w, "%src", (w.op(f"call i64 @llvm.smin.i64(i64 {r}, i64 {last})"), "%outer"))
+        dst = at(w, "%dst", (r, packed_row(tile)))
+        loop(w, "0", "%kc", 1, lambda k: copy(at(w, src, (k, "%inner")), at(w, dst, (k, size))))
+
+    def vector(src: str, dst: str, last: str, pitch: str) -> None:
+        def element_of(k: str, i: str) -> None:
+            column = w.op(f"call i64 @llvm.smin.i64(i64 {i}, i64 {last})")
+            copy(at(w, src, (column, "%outer"), (k, "%inner")), at(w, dst, (k, pitch), (i, size)))
+
+        loop(w, "0", "%kc", 1, lambda k: loop(w, "0", str(tile.lanes), 1, lambda i: element_of(k, i)))
+
     if rows_form:
-        padded = _padded_rows(w, tile)
         last = w.op("sub nsw i64 %count, 1")
-
-        def row(r: str) -> None:
-            src = at(w, "%src", (w.op(f"call i64 @llvm.smin.i64(i64 {r}, i64 {last})"), "%outer"))
-            dst = at(w, "%dst", (r, packed_row(tile)))
-            loop(w, "0", "%kc", 1, lambda k: copy(at(w, src, (k, "%inner")), at(w, dst, (k, size))))
-
-        loop(w, "0", padded, 1, row)
+        loop(w, "0", _padded_rows(w, tile), 1, row)
     else:
-        _vectors_of_panel(w, tile, lambda src, dst, last, pitch: loop(w, "0", "%kc", 1, lambda k: loop(
-            w, "0", str(tile.lanes), 1, lambda i: copy(
-                at(w, src, (w.op(f"call i64 @llvm.smin.i64(i64 {i}, i64 {last})"), "%outer"), (k, "%inner")),
-                at(w, dst, (k, pitch), (i, size))))))
+        _vectors_of_panel(w, tile, vector)
     _end(w, name)
 
 
@@ -175,7 +177,7 @@ def render_pack_transposed(module: Module, name: str, tile: Tile, source: DType)
     w.label("entry")
     # Kept in memory on purpose: as 16 registers they compile ten times as long and are spilled all the same.
     columns = w.op(f"alloca [{lanes} x ptr], align 64")
-    step = quarter * CHUNKS
+    step = quarter * _CHUNKS
     whole = w.op(f"and i64 %kc, {-step}")
 
     def cell(i: str) -> str:
@@ -189,7 +191,7 @@ def render_pack_transposed(module: Module, name: str, tile: Tile, source: DType)
         def piece(k: str) -> None:
             here = [at(w, w.op(f"load ptr, ptr {cell(str(i))}"), (k, source.itemsize)) for i in range(lanes)]
             to = at(w, dst, (k, pitch))
-            for c in range(CHUNKS):
+            for c in range(_CHUNKS):
                 vectors = [gathered(w, tile, source, here[i::quarter], c * quarter, quarter) for i in range(quarter)]
                 for out in transpose_quarters(w, tile, vectors, quarter):
                     w.do(f"store {register_type(tile.dtype, lanes)} {out}, ptr {to}, align {size}")
@@ -211,11 +213,9 @@ def render_pack_transposed(module: Module, name: str, tile: Tile, source: DType)
 
 def gathered(w: Writer, tile: Tile, source: DType, rows: list[str], k: int, quarter: int) -> str:
     """One vector of the ``quarter`` elements from k on of each of the rows."""
-    element = memory_type(source)
-    parts = []
-    for row in rows:
-        parts.append(w.op(f"load {vector_of(element, quarter)}, ptr {at(w, row, (str(k), source.itemsize))}, "
-                          f"align {source.itemsize}"))
+    element, size = memory_type(source), source.itemsize
+    parts = [w.op(f"load {vector_of(element, quarter)}, ptr {at(w, row, (str(k), size))}, align {size}")
+             for row in rows]
     count = quarter
     while len(parts) > 1:
         both = ", ".join(f"i32 {i}" for i in range(2 * count))
@@ -246,4 +246,4 @@ def transpose_quarters(w: Writer, tile: Tile, columns: list[str], quarter: int) 
         return [interleave(columns[0], columns[1], 1, high) for high in (False, True)]
     low = [interleave(columns[i], columns[i + 1], 1, False) for i in (0, 2)]
     high = [interleave(columns[i], columns[i + 1], 1, True) for i in (0, 2)]
-    return [interleave(*pair, 2, upper) for pair in (low, high) for upper in (False, True)]
+    return [interleave(pair[0], pair[1], 2, upper) for pair in (low, high) for upper in (False, True)]

@@ -113,9 +113,12 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     group, steps, starts = _row_pointers(w, height, rows_form, target)
     w.do("br i1 %add, label %early, label %start")
     w.label("early")  # the sums are wanted at the end: ask for them
-    width = vectors * tile.lanes * size
-    loop(w, "0", str(height), 1, lambda r: [_prefetch(w, at(w, "%t", (r, "%st"), (str(line), 1)))
-                                            for line in range(0, width, 64)] and None)
+
+    def early(r: str) -> None:
+        for line in range(0, vectors * tile.lanes * size, 64):
+            _prefetch(w, at(w, "%t", (r, "%st"), (str(line), 1)))
+
+    loop(w, "0", str(height), 1, early)
     w.do("br label %start")
     w.label("start")
     w.do("br label %head")

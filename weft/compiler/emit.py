@@ -16,8 +16,18 @@ from ..core.dtypes import DType
 from .expr import Expr, topological
 from .kernels import Access, Int, Slot
 
-__all__ = ["Module", "Point", "Writer", "constant", "emit_exprs", "memory_type", "offset_of", "register_type", "splat",
-           "vector_of"]
+__all__ = [
+    "Module",
+    "Point",
+    "Writer",
+    "constant",
+    "emit_exprs",
+    "memory_type",
+    "offset_of",
+    "register_type",
+    "splat",
+    "vector_of",
+]
 
 _REGISTER = {"bool": "i1", "float16": "half", "bfloat16": "i16", "float32": "float", "float64": "double"}
 
@@ -301,8 +311,10 @@ def _table(w: Writer, node: Expr, index: str, lanes: int) -> str:
     if lanes == 1:
         return w.op(f"load {element}, ptr {pointer}")
     everywhere = "splat (i1 true)"
-    return w.op(f"call {kind} @llvm.masked.gather.{mangle(element, lanes)}.v{lanes}p0(<{lanes} x ptr> align "
-                f"{node.dtype.itemsize} {pointer}, <{lanes} x i1> {everywhere}, {kind} poison)")
+    return w.op(
+        f"call {kind} @llvm.masked.gather.{mangle(element, lanes)}.v{lanes}p0(<{lanes} x ptr> align "
+        f"{node.dtype.itemsize} {pointer}, <{lanes} x i1> {everywhere}, {kind} poison)"
+    )
 
 
 # --- casts ------------------------------------------------------------------------------------------------------

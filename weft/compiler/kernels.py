@@ -20,8 +20,24 @@ from typing import Any
 from ..core.dtypes import DType
 from .expr import Expr, topological
 
-__all__ = ["LANES", "REDUCE_LANES", "REDUCE_CHUNK", "K_BLOCK", "SCRATCH_BYTES", "Access", "ColumnReduce", "Contraction",
-           "Kernel", "Nest", "Reduce", "Sequential", "Slot", "Store", "describe", "stages_of"]
+__all__ = [
+    "LANES",
+    "REDUCE_LANES",
+    "REDUCE_CHUNK",
+    "K_BLOCK",
+    "SCRATCH_BYTES",
+    "Access",
+    "ColumnReduce",
+    "Contraction",
+    "Kernel",
+    "Nest",
+    "Reduce",
+    "Sequential",
+    "Slot",
+    "Store",
+    "describe",
+    "stages_of",
+]
 
 LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
 REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)

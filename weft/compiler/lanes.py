@@ -129,8 +129,10 @@ class LanePoint:
         if stride == 1 and self.mask is None:
             value = w.op(f"load {vector}, ptr {pointer}, align {dtype.itemsize}")
         elif stride == 1:
-            value = w.op(f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
-                         f"{pointer}, <{self.lanes} x i1> {self.mask}, {vector} zeroinitializer)")
+            value = w.op(
+                f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
+                f"{pointer}, <{self.lanes} x i1> {self.mask}, {vector} zeroinitializer)"
+            )
         else:
             value = self._gather_from(element, dtype.itemsize, self._lane_pointers(pointer, element, stride), self.mask)
         return self._from_memory(value, dtype, self.lanes)
@@ -141,7 +143,7 @@ class LanePoint:
         dtype, element, stride = access.dtype, memory_type(access.dtype), access.strides[-1]
         pointer, mask = self._pointer(access), self.mask
         if store.indices:
-            moved, inside = self._indexed(store.steps, [a for a in arguments], 1)
+            moved, inside = self._indexed(store.steps, arguments, 1)
             pointer = w.op(f"getelementptr {element}, ptr {pointer}, i64 {moved}", "p")
             mask = self._and_mask(inside)
         if dtype is dt.bool_:
@@ -160,13 +162,17 @@ class LanePoint:
         elif stride == 1 and mask is None:
             w.do(f"store {vector} {value}, ptr {pointer}, align {dtype.itemsize}")
         elif stride == 1:
-            w.do(f"call void @llvm.masked.store.{mangle(element, self.lanes)}.p0({vector} {value}, ptr align "
-                 f"{dtype.itemsize} {pointer}, <{self.lanes} x i1> {mask})")
+            w.do(
+                f"call void @llvm.masked.store.{mangle(element, self.lanes)}.p0({vector} {value}, ptr align "
+                f"{dtype.itemsize} {pointer}, <{self.lanes} x i1> {mask})"
+            )
         else:
             pointers = self._lane_pointers(pointer, element, stride)
-            w.do(f"call void @llvm.masked.scatter.{mangle(element, self.lanes)}.v{self.lanes}p0({vector} {value}, "
-                 f"<{self.lanes} x ptr> align {dtype.itemsize} {pointers}, <{self.lanes} x i1> "
-                 f"{mask or 'splat (i1 true)'})")
+            w.do(
+                f"call void @llvm.masked.scatter.{mangle(element, self.lanes)}.v{self.lanes}p0({vector} {value}, "
+                f"<{self.lanes} x ptr> align {dtype.itemsize} {pointers}, <{self.lanes} x i1> "
+                f"{mask or 'splat (i1 true)'})"
+            )
 
     # --- addresses ----------------------------------------------------------------------------------------------
 
@@ -186,8 +192,10 @@ class LanePoint:
     def _gather_from(self, element: str, align: int, pointers: str, mask: str | None) -> str:
         vector = vector_of(element, self.lanes)
         return self.frame.w.op(
-            f"call {vector} @llvm.masked.gather.{mangle(element, self.lanes)}.v{self.lanes}p0(<{self.lanes} x ptr> align "
-            f"{align} {pointers}, <{self.lanes} x i1> {mask or 'splat (i1 true)'}, {vector} zeroinitializer)")
+            f"call {vector} @llvm.masked.gather.{mangle(element, self.lanes)}.v{self.lanes}p0("
+            f"<{self.lanes} x ptr> align "
+            f"{align} {pointers}, <{self.lanes} x i1> {mask or 'splat (i1 true)'}, {vector} zeroinitializer)"
+        )
 
     def _from_memory(self, value: str, dtype: dt.DType, lanes: int) -> str:
         if dtype is not dt.bool_:
@@ -259,15 +267,16 @@ class LanePoint:
         mask = inside if self.mask is None else w.op(f"and <{self.lanes} x i1> {inside}, {self.mask}")
         return self._from_memory(self._gather_from(element, dtype.itemsize, pointers, mask), dtype, self.lanes)
 
-
     def _gather_row(self, access: Access, steps: Sequence[tuple[Int, Int]], indices: list[str]) -> str:
         """One index for all lanes, elements side by side (the row of an embedding): a plain load."""
         w, dtype, element = self.frame.w, access.dtype, memory_type(access.dtype)
         moved, inside = self._indexed(steps, indices, 1)
         pointer = w.op(f"getelementptr {element}, ptr {self._pointer(access)}, i64 {moved}", "p")
         vector = vector_of(element, self.lanes)
-        value = w.op(f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
-                     f"{pointer}, <{self.lanes} x i1> {self._and_mask(inside)}, {vector} zeroinitializer)")
+        value = w.op(
+            f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
+            f"{pointer}, <{self.lanes} x i1> {self._and_mask(inside)}, {vector} zeroinitializer)"
+        )
         return self._from_memory(value, dtype, self.lanes)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from ..core import dtypes as dt
 from .emit import Module, Writer, constant, emit_exprs, memory_type, register_type, scalar_type, vector_of
 from .expr import Expr, leaf, topological
-from .kernels import LANES, REDUCE_LANES, Access, Int, Nest, Reduce, Slot, Store
+from .kernels import REDUCE_LANES, Access, Int, Nest, Reduce, Slot, Store
 from .lanes import (
     Frame,
     LanePoint,
@@ -151,8 +151,14 @@ def _scalar_stores(frame: Frame, axes: list[str], refs: list[tuple[str, int]], s
         point.store(store, value, indices)
 
 
-def _walk(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str, int]],
-          members: list[tuple[Reduce | Store, list[str]]]) -> None:
+def _walk(
+    frame: Frame,
+    outer: list[str],
+    lo: str,
+    hi: str,
+    refs: list[tuple[str, int]],
+    members: list[tuple[Reduce | Store, list[str]]],
+) -> None:
     """One loop over the inner axis that carries out every member stage."""
     w = frame.w
     roots: list[Expr] = []
@@ -183,8 +189,16 @@ def _walk(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str
     vector_loop(frame, lo, hi, body)
 
 
-def _walk_lanes(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tuple[str, int]],
-                members: list[tuple[Reduce | Store, list[str]]], roots: list[Expr], uniform: dict[int, str]) -> str:
+def _walk_lanes(
+    frame: Frame,
+    outer: list[str],
+    lo: str,
+    hi: str,
+    refs: list[tuple[str, int]],
+    members: list[tuple[Reduce | Store, list[str]]],
+    roots: list[Expr],
+    uniform: dict[int, str],
+) -> str:
     """Reduce as many whole groups of 64 elements as there are, with the lanes in registers; returns where the rest
     begins (a multiple of 64 after ``lo``, so that elements keep their lanes)."""
     w = frame.w
@@ -216,8 +230,11 @@ def _walk_lanes(frame: Frame, outer: list[str], lo: str, hi: str, refs: list[tup
 
 def _allocate(w: Writer, stage: Reduce) -> list[str]:
     """For each part of the state its lanes in memory, then for each a vector that becomes registers."""
-    return [w.op(f"alloca {kind}, align 64", "lanes") for form in ("[{} x {}]", "<{} x {}>")
-            for kind in (form.format(REDUCE_LANES, memory_type(d)) for d in state_dtypes(stage))]
+    return [
+        w.op(f"alloca {kind}, align 64", "lanes")
+        for form in ("[{} x {}]", "<{} x {}>")
+        for kind in (form.format(REDUCE_LANES, memory_type(d)) for d in state_dtypes(stage))
+    ]
 
 
 def _clear(w: Writer, stage: Reduce, cells: list[str]) -> None:
@@ -246,8 +263,9 @@ def combine_registers(w: Writer, stage: Reduce, a: list[str], b: list[str], lane
     return emit_exprs(w, combine(stage.op, first, second), _Bound(lanes, registers))
 
 
-def accumulate(w: Writer, stage: Reduce, cells: list[str], lane: str, values: list[str], lanes: int,
-               mask: str | None) -> None:
+def accumulate(
+    w: Writer, stage: Reduce, cells: list[str], lane: str, values: list[str], lanes: int, mask: str | None
+) -> None:
     """Combine ``values`` into the partial results that start at element ``lane`` of ``cells``."""
     pointers, old = [], []
     for cell, dtype in zip(cells, state_dtypes(stage), strict=False):

@@ -51,8 +51,11 @@ def combine(op: str, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> tuple[Expr, ..
         return ((add if op == "sum" else mul)(x, y),)
     if op in ("any", "all"):
         return ((or_ if op == "any" else and_)(x, y),)
-    better = (gt if op.endswith("max") else lt)(y, x) if x.dtype is not dt.bool_ else (
-        and_(y, ~x) if op.endswith("max") else and_(~y, x))
+    better = (
+        (gt if op.endswith("max") else lt)(y, x)
+        if x.dtype is not dt.bool_
+        else (and_(y, ~x) if op.endswith("max") else and_(~y, x))
+    )
     if x.dtype.is_floating:
         y_nan, x_nan = ne(y, y), ne(x, x)
         better = or_(better, and_(y_nan, ~x_nan))

@@ -22,8 +22,9 @@ def render_sequential(kernel: Sequential, name: str, target: MemoryTarget) -> st
     module = Module()
     w = Writer(module)
     extents = (*kernel.grid, kernel.steps, kernel.inner, kernel.block, kernel.blocks)
-    frame = begin_kernel(w, len(kernel.buffers), slots_of(kernel.stores, [x for x in extents if isinstance(x, Slot)]),
-                         target)
+    frame = begin_kernel(
+        w, len(kernel.buffers), slots_of(kernel.stores, [x for x in extents if isinstance(x, Slot)]), target
+    )
     loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, unit))
     end_kernel(frame, name)
     return module.text() + ATTRIBUTES

@@ -10,8 +10,21 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["AutogradError", "AxisError", "CaptureError", "CompileError", "DTypeError", "DeviceError", "FormatError",
-           "IndexError_", "OutOfMemoryError", "ShapeError", "StateError", "WeftError", "user_line"]
+__all__ = [
+    "AutogradError",
+    "AxisError",
+    "CaptureError",
+    "CompileError",
+    "DTypeError",
+    "DeviceError",
+    "FormatError",
+    "IndexError_",
+    "OutOfMemoryError",
+    "ShapeError",
+    "StateError",
+    "WeftError",
+    "user_line",
+]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 

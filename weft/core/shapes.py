@@ -11,8 +11,18 @@ from typing import Any
 
 from .errors import AxisError, CaptureError, ShapeError
 
-__all__ = ["Dim", "Shape", "SymDim", "broadcast_shapes", "is_static", "normalize_axes", "normalize_axis", "size_of",
-           "strides_of", "substitute"]
+__all__ = [
+    "Dim",
+    "Shape",
+    "SymDim",
+    "broadcast_shapes",
+    "is_static",
+    "normalize_axes",
+    "normalize_axis",
+    "size_of",
+    "strides_of",
+    "substitute",
+]
 
 
 class SymDim:
@@ -71,7 +81,7 @@ class SymDim:
         if isinstance(other, SymDim):
             if other == self:
                 return 1
-            quotient = {k: v for k, v in self.terms.items()}
+            quotient = dict(self.terms)
             if len(other.terms) == 1:
                 ((names, coefficient),) = other.terms.items()
                 divided = {}
@@ -199,8 +209,9 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
                 size = shape[at]
             elif shape[at] != size:
                 listed = " and ".join(map(str, shapes))
-                raise ShapeError(f"{op}: shapes {listed} do not broadcast: axis {axis - rank} has sizes {size} and "
-                                 f"{shape[at]}")
+                raise ShapeError(
+                    f"{op}: shapes {listed} do not broadcast: axis {axis - rank} has sizes {size} and {shape[at]}"
+                )
         result.append(size)
     return tuple(result)
 

@@ -56,8 +56,9 @@ class Executable:
     updates: list[tuple[str, int] | None]
 
 
-def launches_of(graph: Graph, layouts: Mapping[Value, Layout], updates: Sequence[Value], target: Target,
-                threads: int) -> list[Launch]:
+def launches_of(
+    graph: Graph, layouts: Mapping[Value, Layout], updates: Sequence[Value], target: Target, threads: int
+) -> list[Launch]:
     """The kernels of a simplified graph, in order."""
     graph, roots = lower_roots(graph, dict(layouts), set(updates))
     clusters = cluster(roots)
@@ -82,8 +83,9 @@ def _lower(item: Cluster, needed: set[Value], target: Target, threads: int) -> l
     return [lower_column(item, needed) if item.kind == "column" else lower_nest(item, needed)]
 
 
-def plan_graph(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target,
-               threads: int) -> Planned:
+def plan_graph(
+    graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target, threads: int
+) -> Planned:
     """The launches of ``graph`` for a target, and their memory.
 
     Args:
@@ -95,33 +97,47 @@ def plan_graph(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequen
     """
     for value in graph.inputs:
         if not is_static(value.shape):
-            raise CompileError(f"graph {graph.name}: an input has the symbolic shape {value.shape}; specialise it first")
+            raise CompileError(
+                f"graph {graph.name}: an input has the symbolic shape {value.shape}; specialise it first"
+            )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]))
     results, replaced = graph.outputs[:wanted], graph.outputs[wanted:]
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}  # type: ignore[arg-type]
     launches = launches_of(graph, layouts, replaced, target, threads)
-    over = {new: graph.inputs[at] for new, (at, _) in zip(replaced, updates, strict=True)
-            if new not in results and layouts[graph.inputs[at]].is_contiguous}
+    over = {
+        new: graph.inputs[at]
+        for new, (at, _) in zip(replaced, updates, strict=True)
+        if new not in results and layouts[graph.inputs[at]].is_contiguous
+    }
     outputs = [*results, *(v for v in replaced if v not in over)]
     plan = plan_memory(launches, graph.inputs, outputs, over)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
     where = {v: ("output", i) for i, v in enumerate(plan.outputs)}
     where |= {v: ("input", i) for i, v in enumerate(graph.inputs)}
-    return Planned(launches, plan, [where[v] for v in results],
-                   [None if v in plan.overwritten and plan.overwritten[v] is graph.inputs[at] else where[v]
-                    for v, (at, _) in zip(replaced, updates, strict=True)])
+    return Planned(
+        launches,
+        plan,
+        [where[v] for v in results],
+        [
+            None if v in plan.overwritten and plan.overwritten[v] is graph.inputs[at] else where[v]
+            for v, (at, _) in zip(replaced, updates, strict=True)
+        ],
+    )
 
 
-def build(graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target,
-          threads: int) -> Executable:
+def build(
+    graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target, threads: int
+) -> Executable:
     """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
     planned = plan_graph(graph, strides, updates, target, threads)
     launches, plan = planned.launches, planned.plan
     code = addresses([x.kernel for x in launches], target)
-    steps = [Step(address, x.ints, planned.buffers(x), x.units, x.grain)
-             for address, x in zip(code, launches, strict=True)]
+    steps = [
+        Step(address, x.ints, planned.buffers(x), x.units, x.grain) for address, x in zip(code, launches, strict=True)
+    ]
     work = sum(x.units * (x.flops or 1) / max(x.units, 1) for x in launches)
-    program = Program(steps, len(graph.inputs), [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes,
-                      work > GIL_WORK)
+    program = Program(
+        steps, len(graph.inputs), [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes, work > GIL_WORK
+    )
     return Executable(program, launches, plan, planned.results, planned.updates)

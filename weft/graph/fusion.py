@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ..compiler.expr import Expr, const, leaf, topological
@@ -305,15 +306,17 @@ def _require_two_axes(root: Root) -> None:
     for at, expr in enumerate(root.exprs[1:], 1):
         sizes = (*indices, *rest) if at == len(root.exprs) - 1 else indices
         for layout in leaf_layouts([expr]):
-            if not (mergeable(sizes[: len(indices)], layout.strides[: len(indices)])
-                    and mergeable(sizes[len(indices) :], layout.strides[len(indices) :])):
+            if not (
+                mergeable(sizes[: len(indices)], layout.strides[: len(indices)])
+                and mergeable(sizes[len(indices) :], layout.strides[len(indices) :])
+            ):
                 raise _Unfusable(root.node.inputs[at])
 
 
 def mergeable(sizes: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether axes of these sizes and strides are one axis."""
     kept = [(n, s) for n, s in zip(sizes, strides, strict=True) if n != 1]
-    return all(a[1] == b[1] * b[0] for a, b in zip(kept, kept[1:], strict=False)) or 0 in sizes
+    return all(a[1] == b[1] * b[0] for a, b in pairwise(kept)) or 0 in sizes
 
 
 # --- clusters ---------------------------------------------------------------------------------------------------

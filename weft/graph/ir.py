@@ -70,25 +70,40 @@ class Graph:
 
     def copy(self, nodes: Iterable[Node] | None = None, outputs: Sequence[Value] | None = None) -> Graph:
         """The same graph with other nodes or outputs."""
-        return Graph(self.name, list(self.inputs), list(self.nodes if nodes is None else nodes),
-                     list(self.outputs if outputs is None else outputs))
+        return Graph(
+            self.name,
+            list(self.inputs),
+            list(self.nodes if nodes is None else nodes),
+            list(self.outputs if outputs is None else outputs),
+        )
 
 
-def make_node(op: Primitive, inputs: Sequence[Value], params: dict[str, Any], where: tuple[str, int] | None = None,
-              scope: tuple[str, ...] = ()) -> Node:
+def make_node(
+    op: Primitive,
+    inputs: Sequence[Value],
+    params: dict[str, Any],
+    where: tuple[str, int] | None = None,
+    scope: tuple[str, ...] = (),
+) -> Node:
     """A node with its inferred output; raises what the op's rule raises."""
     node = Node(op, tuple(inputs), params, where, scope)
     node.output = Value(op.infer(params, *(v.type for v in inputs)), node)
     return node
 
 
-def inline(graph: Graph, arguments: Sequence[Value], nodes: list[Node], scope: tuple[str, ...] = (),
-           where: tuple[str, int] | None = None) -> list[Value]:
+def inline(
+    graph: Graph,
+    arguments: Sequence[Value],
+    nodes: list[Node],
+    scope: tuple[str, ...] = (),
+    where: tuple[str, int] | None = None,
+) -> list[Value]:
     """Append a copy of ``graph``'s nodes over ``arguments`` to ``nodes``; returns the values of its outputs."""
     values = dict(zip(graph.inputs, arguments, strict=True))
     for node in graph.nodes:
-        copied = Node(node.op, tuple(values[v] for v in node.inputs), node.params, where or node.where,
-                      scope + node.scope)
+        copied = Node(
+            node.op, tuple(values[v] for v in node.inputs), node.params, where or node.where, scope + node.scope
+        )
         copied.output = Value(node.output.type, copied)
         nodes.append(copied)
         values[node.output] = copied.output

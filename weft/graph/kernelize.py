@@ -17,7 +17,9 @@ from .protocol import Layout
 __all__ = ["Members", "over_space", "own_layout", "reduction_op"]
 
 MAP_BLOCK = 4096  # elements of one unit of an elementwise kernel
-STRIDED_BLOCK = 128  # the same where something is read with a stride: the lines it touches stay in the first-level cache
+STRIDED_BLOCK = (
+    128  # the same where something is read with a stride: the lines it touches stay in the first-level cache
+)
 SHORT = 8  # an inner axis shorter than this fills too little of a vector: a longer axis is walked instead
 
 
@@ -31,8 +33,10 @@ class Members:
         self.level: dict[Value, int] = {}  # number of reductions that must be finished before
         self.stored = {r.value for r in cluster.roots if r.value in needed}
         for root in cluster.roots:
-            self.level[root.value] = max((self.level[v] + (self.by_value[v].kind == "reduce")
-                                          for v, _ in root.reads if v in self.level), default=0)
+            self.level[root.value] = max(
+                (self.level[v] + (self.by_value[v].kind == "reduce") for v, _ in root.reads if v in self.level),
+                default=0,
+            )
         for root in cluster.roots:
             self.stored.update(v for v, _ in root.reads if v in self.by_value and self.from_memory(v, root))
 
@@ -44,8 +48,9 @@ class Members:
 
     def order(self) -> list[Root]:
         """Roots by level; within a level, values of one row before loops over rows."""
-        return sorted(self.cluster.roots, key=lambda r: (
-            self.level[r.value], self.cluster.full[r.value] or r.kind == "reduce"))
+        return sorted(
+            self.cluster.roots, key=lambda r: (self.level[r.value], self.cluster.full[r.value] or r.kind == "reduce")
+        )
 
     def computed(self, root: Root) -> Callable[[Value], Expr | None]:
         """For each value, the expression that ``root`` sees instead of reading memory, if there is one."""
@@ -95,8 +100,9 @@ def _prepare(cluster: Cluster, needed: set[Value]) -> tuple[Members, list[tuple[
     return members, prepared
 
 
-def _in_place(prepared: Sequence[tuple[Root, Expr]], cluster: Cluster, members: Members) -> frozenset[
-        tuple[Value, Value]]:
+def _in_place(
+    prepared: Sequence[tuple[Root, Expr]], cluster: Cluster, members: Members
+) -> frozenset[tuple[Value, Value]]:
     """Pairs (written, read) where every read of the second is at the very element that is written to the first, and
     no later loop reads it again."""
     reads: dict[Value, set[tuple[int, tuple[int, ...]]]] = {}
@@ -108,10 +114,15 @@ def _in_place(prepared: Sequence[tuple[Root, Expr]], cluster: Cluster, members: 
                 reads.setdefault(value, set()).add((layout.offset, layout.strides) if node.op == "read" else (-1, ()))
                 last[value] = max(last.get(value, 0), members.level[root.value])
     own = Layout.contiguous(cluster.space).strides
-    return frozenset((root.value, value) for root, _ in prepared if root.value in members.stored
-                     and cluster.full[root.value] for value, layouts in reads.items()
-                     if layouts == {(0, own)} and value.dtype.itemsize == root.value.dtype.itemsize
-                     and last[value] <= members.level[root.value])
+    return frozenset(
+        (root.value, value)
+        for root, _ in prepared
+        if root.value in members.stored and cluster.full[root.value]
+        for value, layouts in reads.items()
+        if layouts == {(0, own)}
+        and value.dtype.itemsize == root.value.dtype.itemsize
+        and last[value] <= members.level[root.value]
+    )
 
 
 def _nodes(cluster: Cluster) -> list[Node]:
@@ -157,11 +168,23 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     strided = len(sizes) > 1 and any(axes.strides(layout)[-1] not in (0, 1) for layout in layouts)
     block = STRIDED_BLOCK if strided else MAP_BLOCK
     blocks = 1 if is_row else -(-inner // block)
-    kernel = Nest(grid, extent, 0 if is_row else block, 1 if is_row else builder.slot(blocks),
-                  (*stages, *results), tuple(builder.dtypes))
+    kernel = Nest(
+        grid,
+        extent,
+        0 if is_row else block,
+        1 if is_row else builder.slot(blocks),
+        (*stages, *results),
+        tuple(builder.dtypes),
+    )
     cost, width = cost_of(rewritten), inner if is_row else min(inner, block)
-    return builder.launch(kernel, outer * blocks, cost * width, _in_place(prepared, cluster, members), _nodes(cluster),
-                          cost * outer * inner)
+    return builder.launch(
+        kernel,
+        outer * blocks,
+        cost * width,
+        _in_place(prepared, cluster, members),
+        _nodes(cluster),
+        cost * outer * inner,
+    )
 
 
 def column_axes(cluster_space: tuple[int, ...], reduced: tuple[int, int], layouts: Sequence[Layout]) -> Axes:
@@ -200,11 +223,26 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
         units *= n
     grid = tuple(builder.slot(n) for n in outer)
     extent = builder.slot(reduced)
-    kernel = ColumnReduce(grid, extent, extent, 1, builder.slot(inner), COLUMNS, builder.slot(blocks),
-                          (*stages, *stores), tuple(builder.dtypes))
+    kernel = ColumnReduce(
+        grid,
+        extent,
+        extent,
+        1,
+        builder.slot(inner),
+        COLUMNS,
+        builder.slot(blocks),
+        (*stages, *stores),
+        tuple(builder.dtypes),
+    )
     cost = cost_of(rewritten) + 2
-    return builder.launch(kernel, units, cost * reduced * min(inner, COLUMNS), frozenset(), _nodes(cluster),
-                          cost * reduced * inner * (units // max(blocks, 1)))
+    return builder.launch(
+        kernel,
+        units,
+        cost * reduced * min(inner, COLUMNS),
+        frozenset(),
+        _nodes(cluster),
+        cost * reduced * inner * (units // max(blocks, 1)),
+    )
 
 
 def is_long(cluster: Cluster) -> bool:

@@ -22,6 +22,7 @@ __all__ = ["Axes", "Launch", "LaunchBuilder", "cost_of", "map_layouts"]
 
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
 
+
 @dataclass(slots=True, eq=False)
 class Launch:
     """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
@@ -133,19 +134,36 @@ class LaunchBuilder:
             if node.op == "gather":
                 value, layout, steps = node.value
                 access = self.access(value, layout.offset, strides(layout))
-                return Expr("gather", node.dtype, args,
-                            (access, tuple((self.slot(n), self.slot(s)) for n, s in steps)))
+                return Expr("gather", node.dtype, args, (access, tuple((self.slot(n), self.slot(s)) for n, s in steps)))
             return None
 
         return rebuild(roots, change)
 
-    def launch(self, kernel: Kernel, units: int, work: float, in_place: frozenset[tuple[Value, Value]] = frozenset(),
-               nodes: Sequence[Node] = (), flops: int = 0, grain: int | None = None) -> Launch:
+    def launch(
+        self,
+        kernel: Kernel,
+        units: int,
+        work: float,
+        in_place: frozenset[tuple[Value, Value]] = frozenset(),
+        nodes: Sequence[Node] = (),
+        flops: int = 0,
+        grain: int | None = None,
+    ) -> Launch:
         """The finished launch; ``work`` is the cost of one unit."""
         if grain is None:
             grain = max(1, int(TASK_WORK / max(work, 1.0)))
-        return Launch(kernel, tuple(self.ints), tuple(self.buffers), units, grain, tuple(self.reads),
-                      tuple(self.writes), in_place, tuple(nodes), flops)
+        return Launch(
+            kernel,
+            tuple(self.ints),
+            tuple(self.buffers),
+            units,
+            grain,
+            tuple(self.reads),
+            tuple(self.writes),
+            in_place,
+            tuple(nodes),
+            flops,
+        )
 
 
 def bits_of(value: Any, dtype: DType) -> int:
@@ -161,8 +179,11 @@ def cost_of(exprs: Sequence[Expr]) -> int:
     return sum(1 for n in topological(exprs) if n.op not in ("const", "param", "ref"))
 
 
-def map_layouts(roots: Sequence[Expr], move: Callable[[Layout], Layout],
-                computed: Callable[[Value], Expr | None] = lambda value: None) -> list[Expr]:
+def map_layouts(
+    roots: Sequence[Expr],
+    move: Callable[[Layout], Layout],
+    computed: Callable[[Value], Expr | None] = lambda value: None,
+) -> list[Expr]:
     """The expressions with every layout moved; reads of values that ``computed`` knows become its expressions, which
     are in place already."""
 

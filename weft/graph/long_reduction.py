@@ -59,8 +59,9 @@ def lower_long_reduction(cluster: Cluster) -> list[Launch]:
         space, stop = kept, start + 1
 
 
-def _launch(cluster: Cluster, parts: Sequence[_Part], space: tuple[int, ...], reduced: tuple[int, int],
-            chunks: int) -> Launch:
+def _launch(
+    cluster: Cluster, parts: Sequence[_Part], space: tuple[int, ...], reduced: tuple[int, int], chunks: int
+) -> Launch:
     (start, stop), last = reduced, chunks == 1
     is_row = stop == len(space)
     builder = LaunchBuilder()
@@ -105,11 +106,23 @@ def _launch(cluster: Cluster, parts: Sequence[_Part], space: tuple[int, ...], re
     work, cost = min(axes.sizes[at], REDUCE_CHUNK), cost_of(roots)
     count = 1 if last else builder.slot(chunks)
     if is_row:
-        kernel: Kernel = Nest(grid, length, 0 if last else REDUCE_CHUNK, count, stages_, tuple(builder.dtypes), not last)
+        kernel: Kernel = Nest(
+            grid, length, 0 if last else REDUCE_CHUNK, count, stages_, tuple(builder.dtypes), not last
+        )
     else:
         inner = axes.sizes[-1]
         blocks = -(-inner // COLUMNS)
-        kernel = ColumnReduce(grid, length, length if last else REDUCE_CHUNK, count, builder.slot(inner), COLUMNS,
-                              builder.slot(blocks), stages_, tuple(builder.dtypes), not last)
+        kernel = ColumnReduce(
+            grid,
+            length,
+            length if last else REDUCE_CHUNK,
+            count,
+            builder.slot(inner),
+            COLUMNS,
+            builder.slot(blocks),
+            stages_,
+            tuple(builder.dtypes),
+            not last,
+        )
         units, work = units * blocks, work * min(inner, COLUMNS)
     return builder.launch(kernel, units, cost * work, nodes=[r.node for r in cluster.roots], flops=cost * prod(space))

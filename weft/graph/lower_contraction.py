@@ -49,11 +49,13 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
     a, b = operand(a_value, a_layout, (m, k)), operand(b_value, b_layout, (k, n))
     rewritten = builder.rewrite(roots, strides)
     place = [*outer(own), 0 if m == 1 else n, 1]
-    stores = tuple(Store(builder.access(v, 0, place, write=True), e)
-                   for (v, _), e in zip(epilogue, rewritten, strict=True))
+    stores = tuple(
+        Store(builder.access(v, 0, place, write=True), e) for (v, _), e in zip(epilogue, rewritten, strict=True)
+    )
     sizes = tuple(builder.slot(x) for x in merged.sizes)
-    kernel = Contraction(sizes, builder.slot(m), builder.slot(n), builder.slot(k), a, b, accumulate, stores,
-                         tuple(builder.dtypes))
+    kernel = Contraction(
+        sizes, builder.slot(m), builder.slot(n), builder.slot(k), a, b, accumulate, stores, tuple(builder.dtypes)
+    )
     partition = contraction_units(kernel, tuple(builder.ints), threads, target)
     builder.ints[first_partition_slot(kernel) :] = partition.ints
     flops = 2 * m * n * k * prod(batch)

@@ -33,8 +33,9 @@ def nbytes_of(value: Value) -> int:
     return int(size_of(value.shape)) * value.dtype.itemsize
 
 
-def plan_memory(launches: Sequence[Launch], inputs: Sequence[Value], outputs: Sequence[Value],
-                updates: Mapping[Value, Value]) -> Plan:
+def plan_memory(
+    launches: Sequence[Launch], inputs: Sequence[Value], outputs: Sequence[Value], updates: Mapping[Value, Value]
+) -> Plan:
     """Places for all values. ``updates`` maps a new value to the input (contiguous, owned by the caller alone) that it
     replaces; where it cannot be written in place it becomes a further output."""
     birth: dict[Value, int] = {}
@@ -71,7 +72,7 @@ def plan_memory(launches: Sequence[Launch], inputs: Sequence[Value], outputs: Se
     for value, (start, stop) in sorted(temporaries.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
         size = max(-(-nbytes_of(value) // ALIGNMENT), 1) * ALIGNMENT  # an empty value has a place too
         offset = 0
-        for low, high, first, last in sorted(p for p in placed if p[2] <= stop and start <= p[3]):
+        for low, high, _, _ in sorted(p for p in placed if p[2] <= stop and start <= p[3]):
             if offset + size <= low:
                 break
             offset = max(offset, high)
@@ -84,8 +85,9 @@ def plan_memory(launches: Sequence[Launch], inputs: Sequence[Value], outputs: Se
     return Plan(place, wanted, overwritten, arena)
 
 
-def _safe_in_place(new: Value, old: Value, launches: Sequence[Launch], birth: Mapping[Value, int],
-                   death: Mapping[Value, int]) -> bool:
+def _safe_in_place(
+    new: Value, old: Value, launches: Sequence[Launch], birth: Mapping[Value, int], death: Mapping[Value, int]
+) -> bool:
     """Whether nothing reads ``old`` once ``new`` begins to be written."""
     if new not in birth or nbytes_of(new) != nbytes_of(old):
         return False
@@ -99,8 +101,13 @@ def _find(owner: dict[Value, Value], value: Value) -> Value:
     return value
 
 
-def _share(launches: Sequence[Launch], place: Mapping[Value, tuple[int, int]], overwritten: Mapping[Value, Value],
-           birth: Mapping[Value, int], death: Mapping[Value, int]) -> dict[Value, Value]:
+def _share(
+    launches: Sequence[Launch],
+    place: Mapping[Value, tuple[int, int]],
+    overwritten: Mapping[Value, Value],
+    birth: Mapping[Value, int],
+    death: Mapping[Value, int],
+) -> dict[Value, Value]:
     """operand -> result that takes over its memory."""
     owner: dict[Value, Value] = {}
     taken: set[Value] = set()

@@ -51,10 +51,14 @@ def copy_launch(root: Root, target: Value, expr: Expr, shape: tuple[int, ...], p
     kernel = Nest(grid, inner, MAP_BLOCK, builder.slot(blocks), (store,), tuple(builder.dtypes))
     cost = cost_of([expr]) + 1
     own = Layout.contiguous(shape)
-    same = frozenset((target, v) for v, layout in _plain_reads(expr) if layout == own == place
-                     and v.dtype.itemsize == target.dtype.itemsize)
-    launch = builder.launch(kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [root.node],
-                            cost * prod(sizes))
+    same = frozenset(
+        (target, v)
+        for v, layout in _plain_reads(expr)
+        if layout == own == place and v.dtype.itemsize == target.dtype.itemsize
+    )
+    launch = builder.launch(
+        kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [root.node], cost * prod(sizes)
+    )
     for pair in same:
         if pair[1].dtype is target.dtype:
             launch.copies = pair
@@ -71,8 +75,9 @@ def _concat(root: Root) -> list[Launch]:
     for value, expr in zip(root.node.inputs, root.exprs, strict=True):
         shape: tuple[int, ...] = tuple(value.shape)  # type: ignore[arg-type]
         if prod(shape):
-            launches.append(copy_launch(root, root.value, expr, shape,
-                                        Layout(shape, start * own.strides[axis], own.strides)))
+            launches.append(
+                copy_launch(root, root.value, expr, shape, Layout(shape, start * own.strides[axis], own.strides))
+            )
         start += shape[axis]
     return launches
 
@@ -145,10 +150,12 @@ def _in_order(root: Root, builder: LaunchBuilder, axes: Axes, stores: Sequence[S
     count, inner = (axes.sizes[0] if steps else 1), (axes.sizes[-1] if rest else 1)
     blocks = -(-inner // MAP_BLOCK)
     width = builder.slot(inner) if rest else 1
-    kernel = Sequential((), builder.slot(count), width, MAP_BLOCK, builder.slot(blocks), tuple(stores),
-                        tuple(builder.dtypes))
-    return builder.launch(kernel, blocks, cost * count * min(inner, MAP_BLOCK), nodes=[root.node],
-                          flops=cost * count * inner)
+    kernel = Sequential(
+        (), builder.slot(count), width, MAP_BLOCK, builder.slot(blocks), tuple(stores), tuple(builder.dtypes)
+    )
+    return builder.launch(
+        kernel, blocks, cost * count * min(inner, MAP_BLOCK), nodes=[root.node], flops=cost * count * inner
+    )
 
 
 def _scan(root: Root, rule: Scan) -> list[Launch]:
@@ -187,12 +194,20 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
     count, width = (sizes[len(grid_axes)] if steps else 1), (sizes[-1] if inner else 1)
     blocks = -(-width // MAP_BLOCK)
     grid = tuple(builder.slot(n) for n in sizes[: len(grid_axes)])
-    kernel = Sequential(grid, builder.slot(count), builder.slot(width) if inner else 1, MAP_BLOCK,
-                        builder.slot(blocks), (store,), tuple(builder.dtypes))
+    kernel = Sequential(
+        grid,
+        builder.slot(count),
+        builder.slot(width) if inner else 1,
+        MAP_BLOCK,
+        builder.slot(blocks),
+        (store,),
+        tuple(builder.dtypes),
+    )
     cost = cost_of(roots)
     units = prod(sizes[: len(grid_axes)]) * blocks
-    launches.append(builder.launch(kernel, units, cost * count * min(width, MAP_BLOCK), nodes=[root.node],
-                                   flops=cost * prod(later)))
+    launches.append(
+        builder.launch(kernel, units, cost * count * min(width, MAP_BLOCK), nodes=[root.node], flops=cost * prod(later))
+    )
     return launches
 
 
@@ -204,8 +219,9 @@ def _shuffle(root: Root) -> list[Launch]:
         return launches
     builder = LaunchBuilder()
     # Step t is i = n - 1 - t: swap element i with element swaps[i].
-    (reversed_swaps,) = map_layouts([swaps], lambda x: Layout((n - 1,), x.offset + (n - 1) * x.strides[0],
-                                                              (-x.strides[0],)))
+    (reversed_swaps,) = map_layouts(
+        [swaps], lambda x: Layout((n - 1,), x.offset + (n - 1) * x.strides[0], (-x.strides[0],))
+    )
     (partner,) = builder.rewrite([reversed_swaps], lambda layout: [layout.strides[0], 0])
     here = builder.access(root.value, n - 1, [-1, 0], write=True)
     anywhere = builder.access(root.value, 0, [0, 0], write=True)
@@ -214,8 +230,6 @@ def _shuffle(root: Root) -> list[Launch]:
     mine = leaf("load", root.value.dtype, here)
     # A swap with itself writes the same value twice: the order of the two stores does not matter.
     stores = (Store(here, other), Store(anywhere, mine, indices=(partner,), steps=steps))
-    kernel = Sequential((), builder.slot(n - 1), 1, MAP_BLOCK, 1, stores,
-                        tuple(builder.dtypes))
+    kernel = Sequential((), builder.slot(n - 1), 1, MAP_BLOCK, 1, stores, tuple(builder.dtypes))
     launches.append(builder.launch(kernel, 1, 8.0 * n, nodes=[root.node], flops=n))
     return launches
-

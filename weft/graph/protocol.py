@@ -17,8 +17,23 @@ from ..compiler.expr import Expr
 from ..core.dtypes import DType
 from ..core.shapes import Shape, strides_of
 
-__all__ = ["Concat", "Contract", "Gather", "Layout", "Map", "Position", "Primitive", "Reduction", "Rule", "Scan", "Scatter",
-           "Shuffle", "SliceUpdate", "TensorType", "View"]
+__all__ = [
+    "Concat",
+    "Contract",
+    "Gather",
+    "Layout",
+    "Map",
+    "Position",
+    "Primitive",
+    "Reduction",
+    "Rule",
+    "Scan",
+    "Scatter",
+    "Shuffle",
+    "SliceUpdate",
+    "TensorType",
+    "View",
+]
 
 
 class TensorType(NamedTuple):

@@ -59,8 +59,11 @@ def eliminate_dead(graph: Graph) -> Graph:
 
 def identity_view(node: Node) -> Value | None:
     """A reshape or broadcast to the shape that the operand has."""
-    if isinstance(node.op.lower, View) and node.op.name in ("reshape", "broadcast_to") and (
-            node.inputs[0].shape == node.output.shape):
+    if (
+        isinstance(node.op.lower, View)
+        and node.op.name in ("reshape", "broadcast_to")
+        and (node.inputs[0].shape == node.output.shape)
+    ):
         return node.inputs[0]
     return None
 
@@ -97,5 +100,9 @@ def permuted_twice(node: Node) -> Value | Node | None:
     return merged
 
 
-RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant,
-                                                           permuted_twice)
+RULES: tuple[Callable[[Node], Value | Node | None], ...] = (
+    identity_view,
+    identity_map,
+    view_of_constant,
+    permuted_twice,
+)

@@ -274,19 +274,29 @@ def _slice(c: Call) -> Any:
     if starts is None or ends is None:
         raise c.error("starts or ends are missing")
     axes, steps = c.integers(3, "axes") or range(len(starts)), c.integers(4) or (1,) * len(starts)
-    key: list[Any] = [slice(None)] * len(x.shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        at = normalize_axis(axis, len(x.shape), "Slice")
-        key[at] = _slice_of(start, end, step, x.shape[at])
-    return getitem(x, tuple(key))
+        x = _sliced(x, _slice_of(start, end, step), normalize_axis(axis, len(x.shape), "Slice"))
+    return x
 
 
-def _slice_of(start: Any, end: Any, step: int, size: Any) -> slice:
+def _sliced(x: Any, part: slice, axis: int) -> Any:
+    """``x`` cut on one axis; symbolic bounds are taken to lie within it."""
+    size, step = x.shape[axis], part.step
+    if not any(isinstance(v, SymDim) for v in (part.start, part.stop)):
+        return getitem(x, (*(slice(None),) * axis, part))
+    start = part.start if part.start is not None else 0 if step > 0 else size - 1
+    start = start + size if not isinstance(start, SymDim) and start < 0 else start
+    stop = part.stop if part.stop is not None else size if step > 0 else -1
+    count = stop - start if step == 1 else start - stop if step == -1 else -((start - stop) // step)
+    ends = ([start if a == axis else 0 for a in range(len(x.shape))],
+            [count if a == axis else n for a, n in enumerate(x.shape)],
+            [step if a == axis else 1 for a in range(len(x.shape))])
+    return slice_(x, *map(tuple, ends))
+
+
+def _slice_of(start: Any, end: Any, step: int) -> slice:
     """An end beyond the axis, which ONNX allows, is no end."""
-    if isinstance(end, SymDim):
-        open_end = bool(end == size) and step > 0
-    else:
-        open_end = end >= _BEYOND if step > 0 else end <= -_BEYOND
+    open_end = not isinstance(end, SymDim) and (end >= _BEYOND if step > 0 else end <= -_BEYOND)
     open_start = not isinstance(start, SymDim) and (start == 0 if step > 0 else start >= _BEYOND)
     return slice(None if open_start else start, None if open_end else end, step)
 
@@ -481,7 +491,7 @@ def _host_slice(c: Call) -> Known:
     axes, steps = c.integers(3, "axes") or range(len(starts)), c.integers(4) or (1,) * len(starts)
     key: list[Any] = [slice(None)] * array.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        key[axis] = _slice_of(start, end, step, array.shape[axis])
+        key[axis] = _slice_of(start, end, step)
     return Known(array[tuple(key)], c.known(0).dtype)
 
 

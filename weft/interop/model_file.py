@@ -72,10 +72,10 @@ def save(model: Callable[..., Any], path: str | os.PathLike[str], *, example: An
     types = _dynamic_types([t._spec.type for t in tensors], dynamic or {})
     with _evaluation(model), no_grad():
         captured = capture(model, unflatten(form, types))
+        if captured.updates or captured.cleared:
+            raise CaptureError("save: the function changes tensors that it does not return (random generators, buffers "
+                               "or gradients), which a saved model cannot do")
         expected, _ = flatten(model(*unflatten(form, tensors)))
-    if captured.updates or captured.cleared:
-        raise CaptureError("save: the function changes tensors that it does not return (random generators, buffers or "
-                           "gradients), which a saved model cannot do")
     data = _encode(captured, form, _input_names(model, form), _state_names(model), tensors, digest_of(expected))
     _verify(data, f"{os.fspath(path)!r}")
     write_atomically(path, data)

@@ -248,5 +248,6 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         """The parameters' dtypes and shapes."""
-        return ", ".join(f"({name}): {p.dtype.name}{tuple(p.shape)}" for name, p in self._parameters.items()
-                         if p is not None)
+        return ", ".join(
+            f"({name}): {p.dtype.name}{tuple(p.shape)}" for name, p in self._parameters.items() if p is not None
+        )

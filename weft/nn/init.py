@@ -18,8 +18,20 @@ from ..ops.shape import reshape
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 
-__all__ = ["calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
-           "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_"]
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
 
 
 def _set(tensor: Tensor, value: Tensor) -> Tensor:
@@ -39,8 +51,15 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: G
     return _set(tensor, stream.normal(tensor.shape, mean, std, dtype=tensor.dtype))
 
 
-def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, *,
-                  generator: Generator | None = None) -> Tensor:
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
     """Normally distributed numbers, those outside ``[a, b]`` drawn again (a value, not a number of deviations).
 
     Raises:
@@ -100,8 +119,9 @@ def _zero_row(x: Array, row: int) -> Array:
 def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
     """``(fan_in, fan_out)`` of a weight ``(out, in, *kernel)``: numbers that meet in one output, or in one input."""
     if tensor.ndim < 2:
-        raise ShapeError(f"{op}: a tensor of shape {tensor.shape} has no fan in and fan out; it must have rank 2 or "
-                         "more")
+        raise ShapeError(
+            f"{op}: a tensor of shape {tensor.shape} has no fan in and fan out; it must have rank 2 or more"
+        )
     kernel = math.prod(tensor.shape[2:])
     return tensor.shape[1] * kernel, tensor.shape[0] * kernel
 
@@ -129,8 +149,14 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *,
-                     generator: Generator | None = None) -> Tensor:
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
     """Uniform in ``[-bound, bound)`` with ``bound = gain * sqrt(3 / fan)``.
 
     ``a`` is the slope of the leaky_relu that follows. A tensor without elements stays.
@@ -145,8 +171,14 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonli
     return uniform_(tensor, -bound, bound, generator=generator)
 
 
-def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *,
-                    generator: Generator | None = None) -> Tensor:
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
     """Normal with standard deviation ``gain / sqrt(fan)``; see :func:`kaiming_uniform_`."""
     fan, gain = _chosen_fan("kaiming_normal_", tensor, mode), calculate_gain(nonlinearity, a)
     if not tensor.size:

@@ -6,8 +6,17 @@ from ..ops import loss as ops
 from ..tensor.tensor import Tensor
 from .module import Module
 
-__all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss",
-           "NLLLoss", "SmoothL1Loss"]
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "MSELoss",
+    "NLLLoss",
+    "SmoothL1Loss",
+]
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -20,8 +29,9 @@ class _Loss(Module):
     def __init__(self, reduction: str, reductions: tuple[str, ...] = _REDUCTIONS) -> None:
         super().__init__()
         if reduction not in reductions:
-            raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}; it must be one of "
-                             f"{', '.join(reductions)}")
+            raise ValueError(
+                f"{type(self).__name__}: reduction is {reduction!r}; it must be one of {', '.join(reductions)}"
+            )
         self.reduction = reduction
 
 
@@ -31,16 +41,28 @@ class CrossEntropyLoss(_Loss):
     See :func:`weft.nn.functional.cross_entropy`; ``weight`` ``(C,)`` is a factor for each class.
     """
 
-    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
-                 label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss."""
-        return ops.cross_entropy(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
-                                 label_smoothing=self.label_smoothing)
+        return ops.cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 class NLLLoss(_Loss):
@@ -74,16 +96,18 @@ class BCEWithLogitsLoss(_Loss):
 
     pos_weight: Tensor | None
 
-    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean",
-                 pos_weight: Tensor | None = None) -> None:
+    def __init__(
+        self, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None
+    ) -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss."""
-        return ops.binary_cross_entropy_with_logits(input, target, self.weight, reduction=self.reduction,
-                                                    pos_weight=self.pos_weight)
+        return ops.binary_cross_entropy_with_logits(
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )
 
 
 class MSELoss(_Loss):

@@ -72,8 +72,15 @@ class Module:
     _hooks: dict[int, Callable[..., Any]]
 
     def __init__(self) -> None:
-        values = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_non_persistent": set(), "_training": True,
-                  "_pre_hooks": {}, "_hooks": {}}
+        values = {
+            "_parameters": {},
+            "_buffers": {},
+            "_modules": {},
+            "_non_persistent": set(),
+            "_training": True,
+            "_pre_hooks": {},
+            "_hooks": {},
+        }
         self.__dict__.update(values)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -143,8 +150,9 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_parameters" not in self.__dict__:
             if isinstance(value, (Parameter, Module)):
-                raise AttributeError(f"{type(self).__name__}.__init__: call super().__init__() before assigning "
-                                     f"{name!r}")
+                raise AttributeError(
+                    f"{type(self).__name__}.__init__: call super().__init__() before assigning {name!r}"
+                )
             object.__setattr__(self, name, value)
             return
         if isinstance(value, Parameter):
@@ -155,13 +163,17 @@ class Module:
             self.add_module(name, value)
         elif name in self._parameters:
             if value is not None:
-                raise TypeError(f"{type(self).__name__}.{name} is a parameter: assign a Parameter or None to it, not "
-                                f"a {type(value).__name__}; to change its value use {name}.assign(value)")
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a parameter: assign a Parameter or None to it, not "
+                    f"a {type(value).__name__}; to change its value use {name}.assign(value)"
+                )
             self._parameters[name] = None
         elif name in self._modules:
             if value is not None:
-                raise TypeError(f"{type(self).__name__}.{name} is a module: assign a Module or None to it, not a "
-                                f"{type(value).__name__}")
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a module: assign a Module or None to it, not a "
+                    f"{type(value).__name__}"
+                )
             self._modules[name] = None
         elif name in self._buffers:
             self._set_buffer(name, value)
@@ -172,8 +184,9 @@ class Module:
     def _set_buffer(self, name: str, value: Any) -> None:
         old = self._buffers[name]
         if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"{type(self).__name__}.{name} is a buffer: assign a Tensor or None to it, not a "
-                            f"{type(value).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a buffer: assign a Tensor or None to it, not a {type(value).__name__}"
+            )
         if old is not None and value is not None:
             old.assign(value.detach())  # the tensor stays the same object: captured functions hold it by reference
         else:
@@ -200,16 +213,19 @@ class Module:
     def _check_name(self, name: str, kind: str, table: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"{type(self).__name__}: {kind} name {name!r} must be a string, not empty, without dots")
-        if name not in table and (name in self.__dict__ or hasattr(type(self), name)
-                                  or any(name in self.__dict__[t] for t in _TABLES)):
+        if name not in table and (
+            name in self.__dict__ or hasattr(type(self), name) or any(name in self.__dict__[t] for t in _TABLES)
+        ):
             raise KeyError(f"{type(self).__name__}: attribute {name!r} exists already")
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Add a parameter; None reserves the name (a layer without bias)."""
         self._check_name(name, "parameter", self._parameters)
         if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"{type(self).__name__}: parameter {name!r} must be a Parameter or None, not a "
-                            f"{type(parameter).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: parameter {name!r} must be a Parameter or None, not a "
+                f"{type(parameter).__name__}"
+            )
         self._parameters[name] = parameter
         guards.bump()
 
@@ -217,8 +233,9 @@ class Module:
         """Add a tensor that is state but not trained; ``persistent=False`` keeps it out of the state dict."""
         self._check_name(name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"{type(self).__name__}: buffer {name!r} must be a Tensor or None, not a "
-                            f"{type(tensor).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: buffer {name!r} must be a Tensor or None, not a {type(tensor).__name__}"
+            )
         self._buffers[name] = tensor
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
         guards.bump()
@@ -265,8 +282,9 @@ class Module:
         """The direct submodules."""
         return (module for _, module in self.named_children())
 
-    def _named_members(self, table: str, prefix: str, recurse: bool,
-                       remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(
+        self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
             for name, value in module.__dict__[table].items():
@@ -275,8 +293,9 @@ class Module:
                 seen.add(id(value))
                 yield f"{path}.{name}" if path else name, value
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True,
-                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """``(path, parameter)``; one that is shared comes once, under its first path."""
         return self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
@@ -284,8 +303,9 @@ class Module:
         """The parameters of this module and, with ``recurse``, of those below."""
         return (parameter for _, parameter in self.named_parameters("", recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True,
-                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """``(path, buffer)``; one that is shared comes once, under its first path."""
         return self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
@@ -303,8 +323,9 @@ class Module:
         for name in target.split(".") if target else ():
             below = module._modules.get(name)
             if below is None:
-                raise AttributeError(f"{type(self).__name__} has no submodule {target!r}: {type(module).__name__} has "
-                                     f"no module {name!r}")
+                raise AttributeError(
+                    f"{type(self).__name__} has no submodule {target!r}: {type(module).__name__} has no module {name!r}"
+                )
             module = below
         return module
 
@@ -350,8 +371,9 @@ class Module:
         if strict:
             problems = [*_listed("missing keys", missing), *_listed("unexpected keys", unexpected), *problems]
         if problems:
-            raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit\n    "
-                             + "\n    ".join(problems))
+            raise StateError(
+                f"{type(self).__name__}.load_state_dict: the state does not fit\n    " + "\n    ".join(problems)
+            )
         with no_grad():
             for name, value in fit.items():
                 own[name].assign(value)

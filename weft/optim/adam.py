@@ -43,11 +43,28 @@ class Adam(Optimizer):
 
     _decoupled = False
 
-    def __init__(self, params: Parameters, lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0.0, amsgrad: bool = False, *,
-                 maximize: bool = False) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
-                                  "amsgrad": amsgrad, "maximize": maximize})
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": tuple(betas),
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         for name in ("lr", "eps", "weight_decay"):
@@ -62,8 +79,15 @@ class Adam(Optimizer):
 
     def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
         beta1, beta2 = group["betas"]
-        return (group.tensor("lr"), beta1, beta2, group["eps"], group["weight_decay"], self._decoupled,
-                group["maximize"])
+        return (
+            group.tensor("lr"),
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            self._decoupled,
+            group["maximize"],
+        )
 
     def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
         value, *new = adam(p, grad, list(state.values()), *settings)
@@ -79,9 +103,17 @@ class AdamW(Adam):
 
     _decoupled = True
 
-    def __init__(self, params: Parameters, lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, *,
-                 maximize: bool = False) -> None:
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
 
@@ -91,8 +123,18 @@ def _correction(beta: float, t: Array) -> Array:
 
 
 @composite
-def adam(p: Array, grad: Array, state: list[Array], lr: Array, beta1: float, beta2: float, eps: float,
-         weight_decay: float, decoupled: bool, maximize: bool) -> tuple[Array, ...]:
+def adam(
+    p: Array,
+    grad: Array,
+    state: list[Array],
+    lr: Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[Array, ...]:
     """The new parameter, and the new ``[step, exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad]``."""
     step, *averages = state
     dtype = wide(p.dtype)

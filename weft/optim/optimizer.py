@@ -62,8 +62,10 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{type(self).__name__}: parameters are tensors, not {type(p).__name__}")
             if not p.is_leaf:
-                raise TypeError(f"{type(self).__name__}: a parameter of shape {p.shape} is the result of recorded "
-                                "calls; only leaves can be optimized")
+                raise TypeError(
+                    f"{type(self).__name__}: a parameter of shape {p.shape} is the result of recorded "
+                    "calls; only leaves can be optimized"
+                )
             if id(p) in known:
                 raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is listed twice")
             known.add(id(p))
@@ -134,8 +136,13 @@ class Optimizer:
         Parameters are numbered in the order of the groups, as in PyTorch. The tensors are the values of now.
         """
         numbers = {id(p): k for k, p in enumerate(self._parameters())}
-        groups = [{name: [numbers[id(p)] for p in value] if name == "params" else _plain(value)
-                   for name, value in group.items()} for group in self.param_groups]
+        groups = [
+            {
+                name: [numbers[id(p)] for p in value] if name == "params" else _plain(value)
+                for name, value in group.items()
+            }
+            for group in self.param_groups
+        ]
         state = {numbers[id(p)]: {name: t.detach() for name, t in held.items()} for p, held in self.state.items()}
         return {"state": state, "param_groups": groups}
 
@@ -170,8 +177,9 @@ class Optimizer:
             group.update({k: tuple(v) if isinstance(v, list) else v for k, v in loaded.items() if k != "params"})
         self._take_over(fit)
 
-    def _fit_state(self, number: Any, tensors: Mapping[str, Any], p: Tensor, group: ParamGroup,
-                   problems: list[str]) -> State:
+    def _fit_state(
+        self, number: Any, tensors: Mapping[str, Any], p: Tensor, group: ParamGroup, problems: list[str]
+    ) -> State:
         """The saved tensors of one parameter, checked against those that it would begin with."""
         fresh = self.state.get(p) or self._initial_state(p, group)
         made: State = {}
@@ -186,11 +194,16 @@ class Optimizer:
                 problems.append(f"{name!r} of parameter {number} is a {type(value).__name__}, not a tensor")
                 continue
             if tensor.shape != held.shape:
-                problems.append(f"{name!r} of parameter {number} has shape {tuple(tensor.shape)} in the state and "
-                                f"{tuple(held.shape)} here")
+                problems.append(
+                    f"{name!r} of parameter {number} has shape {tuple(tensor.shape)} in the state and "
+                    f"{tuple(held.shape)} here"
+                )
             made[name] = astype(tensor.detach(), held.dtype)
-        problems.extend(f"{k!r} of parameter {number} is not known to {type(self).__name__}"
-                        for k, v in tensors.items() if k not in fresh and v is not None)
+        problems.extend(
+            f"{k!r} of parameter {number} is not known to {type(self).__name__}"
+            for k, v in tensors.items()
+            if k not in fresh and v is not None
+        )
         return made
 
     def _missing_state(self, name: str, fresh: Tensor) -> Tensor:

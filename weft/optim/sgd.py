@@ -47,10 +47,28 @@ class SGD(Optimizer):
         [0.5]
     """
 
-    def __init__(self, params: Parameters, lr: float | Tensor = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-                 weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening,
-                                  "weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize})
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         for name in ("lr", "momentum", "weight_decay"):
@@ -102,8 +120,9 @@ def sgd(p: Array, grad: Array, lr: Array, weight_decay: float, maximize: bool) -
 
 
 @composite
-def sgd_momentum(p: Array, grad: Array, held: Array, lr: Array, momentum: float, weight_decay: float, nesterov: bool,
-                 maximize: bool) -> tuple[Array, Array]:
+def sgd_momentum(
+    p: Array, grad: Array, held: Array, lr: Array, momentum: float, weight_decay: float, nesterov: bool, maximize: bool
+) -> tuple[Array, Array]:
     """The new parameter and momentum buffer."""
     value, g = _descent(p, grad, weight_decay, maximize)
     v = momentum * cast(held, value.dtype) + g
@@ -112,8 +131,17 @@ def sgd_momentum(p: Array, grad: Array, held: Array, lr: Array, momentum: float,
 
 
 @composite
-def sgd_dampened(p: Array, grad: Array, held: Array, step: Array, lr: Array, momentum: float, dampening: float,
-                 weight_decay: float, maximize: bool) -> tuple[Array, Array, Array]:
+def sgd_dampened(
+    p: Array,
+    grad: Array,
+    held: Array,
+    step: Array,
+    lr: Array,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    maximize: bool,
+) -> tuple[Array, Array, Array]:
     """The new parameter, momentum buffer and number of steps."""
     value, g = _descent(p, grad, weight_decay, maximize)
     v = where(step == 0, g, momentum * cast(held, value.dtype) + (1.0 - dampening) * g)

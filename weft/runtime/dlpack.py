@@ -44,8 +44,16 @@ _DTYPES = {(_BFLOAT if d is dtypes.bfloat16 else _CODES[d.kind], d.bits): d for 
 _CODE_OF = {d: code for (code, _), d in _DTYPES.items()}
 
 
-def to_dlpack(storage: Storage, shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: DType,
-              offset: int = 0, *, max_version: tuple[int, int] | None = None, read_only: bool = False) -> Any:
+def to_dlpack(
+    storage: Storage,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    dtype: DType,
+    offset: int = 0,
+    *,
+    max_version: tuple[int, int] | None = None,
+    read_only: bool = False,
+) -> Any:
     """A DLPack capsule over elements of ``storage``, which lives until the consumer lets go.
 
     Args:
@@ -66,8 +74,19 @@ def to_dlpack(storage: Storage, shape: tuple[int, ...], strides: tuple[int, ...]
     view = memoryview(block)
     if versioned:
         _VERSIONED.pack_into(view, 0, *VERSION, 0, 0, _READ_ONLY if read_only else 0)
-    _TENSOR.pack_into(view, 32 if versioned else 0, storage.address + offset * dtype.itemsize, *DEVICE, ndim,
-                      _CODE_OF[dtype], dtype.bits, 1, shape_at, strides_at, 0)
+    _TENSOR.pack_into(
+        view,
+        32 if versioned else 0,
+        storage.address + offset * dtype.itemsize,
+        *DEVICE,
+        ndim,
+        _CODE_OF[dtype],
+        dtype.bits,
+        1,
+        shape_at,
+        strides_at,
+        0,
+    )
     struct.pack_into(f"<{2 * ndim}q", view, head, *shape, *(contiguous_strides(shape) if strides is None else strides))
     managed = storages.wrap(block.address, block.nbytes, (block, storage))
     return native()["dlpack_capsule"](managed, versioned)
@@ -105,8 +124,19 @@ def from_dlpack(source: Any) -> Strided:
     return _strided(owner, *_TENSOR.unpack(ctypes.string_at(at, _TENSOR.size)))
 
 
-def _strided(owner: Any, data: int, device: int, _device_id: int, ndim: int, code: int, bits: int, lanes: int,
-             shape_at: int, strides_at: int, byte_offset: int) -> Strided:
+def _strided(
+    owner: Any,
+    data: int,
+    device: int,
+    _device_id: int,
+    ndim: int,
+    code: int,
+    bits: int,
+    lanes: int,
+    shape_at: int,
+    strides_at: int,
+    byte_offset: int,
+) -> Strided:
     _check_device(device)
     dtype = _DTYPES.get((code, bits)) if lanes == 1 else None
     if dtype is None:
@@ -135,8 +165,10 @@ def _integers(address: int, count: int) -> tuple[int, ...]:
 @cache
 def _capsule_api() -> tuple[Any, Any]:
     api = ctypes.pythonapi
-    return (ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api)),
-            ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api)))
+    return (
+        ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api)),
+        ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api)),
+    )
 
 
 def _contents(capsule: Any) -> tuple[bytes, int]:

@@ -163,8 +163,9 @@ class _Object:
 def _host_machine() -> int:
     machine = os.uname().machine if sys.platform == "linux" else "?"
     if machine not in _MACHINES:
-        raise CompileError(f"weft cannot load machine code on {sys.platform} {machine} yet: "
-                           "Linux on x86_64 and aarch64 are supported")
+        raise CompileError(
+            f"weft cannot load machine code on {sys.platform} {machine} yet: Linux on x86_64 and aarch64 are supported"
+        )
     return _MACHINES[machine]
 
 
@@ -192,8 +193,9 @@ def load_objects(objects: Sequence[bytes], symbols: Mapping[str, int] | None = N
     return [CodeModule(addresses, memory) for addresses in exported]
 
 
-def link_objects(objects: Sequence[bytes], machine: int, symbols: Mapping[str, int],
-                 reserve: Callable[[int], tuple[Any, int]]) -> tuple[Any, int, int, list[dict[str, int]]]:
+def link_objects(
+    objects: Sequence[bytes], machine: int, symbols: Mapping[str, int], reserve: Callable[[int], tuple[Any, int]]
+) -> tuple[Any, int, int, list[dict[str, int]]]:
     """Copy the objects into memory and relocate them.
 
     Args:
@@ -242,8 +244,7 @@ def _lay_out(parsed: Sequence[_Object]) -> _Layout:
     return _Layout(code_end, imports_at, _round_up(at, _PAGE))
 
 
-def _place(item: _Object, memory: Any, base: int, linker: _Patch,
-           symbols: Mapping[str, int]) -> dict[str, int]:
+def _place(item: _Object, memory: Any, base: int, linker: _Patch, symbols: Mapping[str, int]) -> dict[str, int]:
     """Copy and relocate one object; returns the addresses of its global symbols."""
     for number, offset in item.places.items():
         section = item.sections[number]
@@ -297,7 +298,8 @@ class _Patch:
         if target not in self.entries:
             self.entries[target] = self.next
             self.memory[self.next - self.base : self.next - self.base + 8 + _STUB] = (
-                target.to_bytes(8, "little") + self.stub())
+                target.to_bytes(8, "little") + self.stub()
+            )
             self.next += 8 + _STUB
         return self.entries[target]
 

@@ -24,8 +24,19 @@ from ..core.errors import CompileError
 from .disk_cache import disk_cache
 from .elf import CodeModule, load_objects
 
-__all__ = ["CodeModule", "Target", "assemble", "assemble_linked", "assemble_many", "assembly", "cross_target",
-           "host_target", "llvm_version", "load", "load_many"]
+__all__ = [
+    "CodeModule",
+    "Target",
+    "assemble",
+    "assemble_linked",
+    "assemble_many",
+    "assembly",
+    "cross_target",
+    "host_target",
+    "llvm_version",
+    "load",
+    "load_many",
+]
 
 # Measured on elementwise, reduction and GEMM kernels for AVX-512 and AVX2: the whole O2 pipeline takes 6 to 12 ms more
 # a kernel and its code is no quicker; without loop rotation long elementwise bodies are 14 % slower.
@@ -76,11 +87,21 @@ class Target:
         return self.isa not in ("sse2", "wasm")
 
 
-_VECTORS = {"rv64": (0, 0), "sse2": (128, 16), "avx2": (256, 16), "avx512": (512, 32), "neon": (128, 32),
-            "rvv": (128, 32), "ptx": (0, 0), "thumb": (0, 0), "wasm": (128, 16)}
+_VECTORS = {
+    "rv64": (0, 0),
+    "sse2": (128, 16),
+    "avx2": (256, 16),
+    "avx512": (512, 32),
+    "neon": (128, 32),
+    "rvv": (128, 32),
+    "ptx": (0, 0),
+    "thumb": (0, 0),
+    "wasm": (128, 16),
+}
 
 
 # ---------------------------------------------------------------------------------------------------- the host
+
 
 @cache
 def llvm_version() -> str:
@@ -270,6 +291,7 @@ def _library() -> _Library:
 
 # ---------------------------------------------------------------------------------------------------- compilation
 
+
 class _Machine:
     """A target machine and its data layout; used by one thread at a time."""
 
@@ -280,8 +302,17 @@ class _Machine:
         if not found:
             raise CompileError(f"LLVM does not know the target {target.triple}: {call.take_string(out)}")
         self.ref = call.CreateTargetMachine(
-            found, target.triple.encode(), target.cpu.encode(), target.features.encode(), level,
-            b"static" if target.isa in ("thumb", "wasm") else b"pic", b"default", 0, 0, target.abi.encode())
+            found,
+            target.triple.encode(),
+            target.cpu.encode(),
+            target.features.encode(),
+            level,
+            b"static" if target.isa in ("thumb", "wasm") else b"pic",
+            b"default",
+            0,
+            0,
+            target.abi.encode(),
+        )
         if not self.ref:
             raise CompileError(f"LLVM makes no target machine for {target.triple} {target.cpu}")
         data = call.CreateTargetMachineData(self.ref)
@@ -323,8 +354,9 @@ def assemble_linked(texts: Sequence[str], hidden: Sequence[str], target: Target,
     return _emit(texts, hidden, target, level, as_object=target.isa != "ptx")
 
 
-def assemble_many(sources: Sequence[str | Callable[[], str]], target: Target, *, level: int = 2,
-                  threads: int | None = None) -> list[bytes]:
+def assemble_many(
+    sources: Sequence[str | Callable[[], str]], target: Target, *, level: int = 2, threads: int | None = None
+) -> list[bytes]:
     """Object files of several modules, compiled by up to ``threads`` threads (default: the settings').
 
     A source is the module's text, or a function that returns it; such functions are called one at a time, in order,
@@ -454,6 +486,7 @@ def _generate(module: int, machine: _Machine, as_object: bool) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------------- loading
+
 
 def load(code: bytes, symbols: Mapping[str, int] | None = None) -> CodeModule:
     """Load one object file made for the host; see :func:`weft.runtime.elf.load_objects`."""

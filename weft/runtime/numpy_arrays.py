@@ -44,8 +44,9 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def to_numpy(storage: Storage, shape: tuple[int, ...], dtype: DType, strides: tuple[int, ...] | None = None,
-             offset: int = 0) -> np.ndarray[Any, Any]:
+def to_numpy(
+    storage: Storage, shape: tuple[int, ...], dtype: DType, strides: tuple[int, ...] | None = None, offset: int = 0
+) -> np.ndarray[Any, Any]:
     """A NumPy array over elements of ``storage``, which it keeps alive. Read-only, and cannot be made writable.
 
     Args:
@@ -59,8 +60,9 @@ def to_numpy(storage: Storage, shape: tuple[int, ...], dtype: DType, strides: tu
 
     size = dtype.itemsize
     steps = contiguous_strides(shape) if strides is None else strides
-    return np.ndarray(shape, dtype.numpy, memoryview(storages.read_only(storage)), offset * size,
-                      tuple(step * size for step in steps))
+    return np.ndarray(
+        shape, dtype.numpy, memoryview(storages.read_only(storage)), offset * size, tuple(step * size for step in steps)
+    )
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Strided:

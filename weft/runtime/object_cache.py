@@ -16,6 +16,7 @@ from .llvm import Target, assemble_many
 
 __all__ = ["cached_object", "cached_objects", "codegen_version"]
 
+
 @cache
 def codegen_version() -> str:
     """Digest of the sources of weft/compiler and weft/runtime: code made by other sources is never reused."""

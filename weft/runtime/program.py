@@ -69,17 +69,33 @@ class Program:
         ValueError: a step that names a slot which is not there, or negative sizes.
     """
 
-    __slots__ = ("arena_nbytes", "call", "constants", "keep", "num_inputs", "output_nbytes", "profile", "release_gil",
-                 "steps")
+    __slots__ = (
+        "arena_nbytes",
+        "call",
+        "constants",
+        "keep",
+        "num_inputs",
+        "output_nbytes",
+        "profile",
+        "release_gil",
+        "steps",
+    )
 
     call: Callable[..., Any]
     """``call(*inputs) -> Storage | tuple[Storage, ...] | None``; TypeError for wrong arguments, KernelStatus."""
     profile: Callable[..., list[float]]
     """``profile(*inputs)``: run, drop the outputs; seconds of each step."""
 
-    def __init__(self, steps: Sequence[Step], num_inputs: int, output_nbytes: Sequence[int],
-                 constants: Sequence[Storage] = (), arena_nbytes: int = 0, release_gil: bool = False,
-                 keep: tuple[object, ...] = ()):
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        num_inputs: int,
+        output_nbytes: Sequence[int],
+        constants: Sequence[Storage] = (),
+        arena_nbytes: int = 0,
+        release_gil: bool = False,
+        keep: tuple[object, ...] = (),
+    ):
         self.steps, self.num_inputs, self.output_nbytes = tuple(steps), num_inputs, tuple(output_nbytes)
         self.constants, self.keep = tuple(constants), keep
         self.arena_nbytes, self.release_gil = arena_nbytes, release_gil
@@ -113,22 +129,36 @@ class Program:
         length = at + sum(len(step.ints) + 2 * len(step.buffers) for step in steps)
         words = array("q", bytes(8 * length))
         base = words.buffer_info()[0]
-        words[:_HEADER_WORDS] = array("q", (
-            self.num_inputs, len(outputs), len(constants), self.arena_nbytes, len(steps),
-            max((len(step.buffers) for step in steps), default=0), self.release_gil,
-            any(step.units > step.grain for step in steps),
-            base + 8 * outputs_at, base + 8 * constants_at, base + 8 * steps_at))
+        words[:_HEADER_WORDS] = array(
+            "q",
+            (
+                self.num_inputs,
+                len(outputs),
+                len(constants),
+                self.arena_nbytes,
+                len(steps),
+                max((len(step.buffers) for step in steps), default=0),
+                self.release_gil,
+                any(step.units > step.grain for step in steps),
+                base + 8 * outputs_at,
+                base + 8 * constants_at,
+                base + 8 * steps_at,
+            ),
+        )
         words[outputs_at:steps_at] = array("q", (*outputs, *(constant.address for constant in constants)))
         for number, step in enumerate(steps):
             buffers_at = at + len(step.ints)
             first = steps_at + _STEP_WORDS * number
-            words[first : first + _STEP_WORDS] = array("q", (
-                step.address, base + 8 * at, base + 8 * buffers_at, len(step.buffers), step.units, step.grain))
+            words[first : first + _STEP_WORDS] = array(
+                "q", (step.address, base + 8 * at, base + 8 * buffers_at, len(step.buffers), step.units, step.grain)
+            )
             words[at:buffers_at] = array("q", step.ints)
             at = buffers_at + 2 * len(step.buffers)
             words[buffers_at:at] = array("q", [number for buffer in step.buffers for number in buffer])
         return words
 
     def __repr__(self) -> str:
-        return (f"<Program of {len(self.steps)} steps: {self.num_inputs} inputs, {len(self.output_nbytes)} outputs, "
-                f"{len(self.constants)} constants, arena of {self.arena_nbytes} bytes>")
+        return (
+            f"<Program of {len(self.steps)} steps: {self.num_inputs} inputs, {len(self.output_nbytes)} outputs, "
+            f"{len(self.constants)} constants, arena of {self.arena_nbytes} bytes>"
+        )

@@ -220,8 +220,14 @@ class Backward:
         self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)))
 
 
-def _reverse(graph: Graph, trace: Trace, inputs: list[Value], outputs: list[Value], cotangents: list[Value],
-             wanted: tuple[bool, ...]) -> list[Value]:
+def _reverse(
+    graph: Graph,
+    trace: Trace,
+    inputs: list[Value],
+    outputs: list[Value],
+    cotangents: list[Value],
+    wanted: tuple[bool, ...],
+) -> list[Value]:
     """Record the forward pass again, then the vjp rules from the end to the beginning."""
     values = dict(zip(graph.inputs, inputs, strict=True))
     saved = dict(zip(graph.outputs, outputs, strict=True))
@@ -264,4 +270,3 @@ def _zeros(trace: Trace, value: Value) -> Value:
     from ..ops.creation import zeros
 
     return value_of(zeros(value.shape, dtype=value.dtype), trace)
-

@@ -98,7 +98,7 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
         array = np.asarray(obj)
     except ValueError as error:
         raise ShapeError(f"asarray: the nested sequence is ragged: {error}") from None
-    if array.dtype.kind not in "bifuV" and array.size or array.dtype.kind in "OUSc":
+    if (array.dtype.kind not in "bifuV" and array.size) or array.dtype.kind in "OUSc":
         raise DTypeError(f"asarray: elements of type {array.dtype} are not real numbers")
     if wanted is None:
         wanted = {"b": dt.bool_, "f": dt.default_float}.get(array.dtype.kind)
@@ -116,7 +116,7 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
 
 
 def _holds_tensors(obj: Any) -> bool:
-    return any(isinstance(o, Tensor) or isinstance(o, (list, tuple)) and _holds_tensors(o) for o in obj)
+    return any(isinstance(o, Tensor) or (isinstance(o, (list, tuple)) and _holds_tensors(o)) for o in obj)
 
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -168,8 +168,9 @@ def plan_of(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         plan = function.plans.get(key)
     except TypeError:
         bad = next((a for a in (*args, *kwargs.values()) if not _hashable(a)), None)
-        raise DTypeError(f"{function.name}: an argument of type {type(bad).__name__} is neither a tensor nor a "
-                         f"setting") from None
+        raise DTypeError(
+            f"{function.name}: an argument of type {type(bad).__name__} is neither a tensor nor a setting"
+        ) from None
     if plan is None:
         if len(function.plans) >= MAX_PLANS:
             function.plans.clear()

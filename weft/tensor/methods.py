@@ -95,8 +95,9 @@ def _in_place(function: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, Any],
         if result._spec.shape != self._spec.shape:
             from ..core.errors import ShapeError
 
-            raise ShapeError(f"in-place {function.__name__}: the result has shape {result.shape}, the tensor "
-                             f"{self.shape}")
+            raise ShapeError(
+                f"in-place {function.__name__}: the result has shape {result.shape}, the tensor {self.shape}"
+            )
         self._rebind(result)
         return self
 
@@ -104,23 +105,40 @@ def _in_place(function: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, Any],
 
 
 def _install_operators() -> None:
-    binary = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
-              "mod": "remainder", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-              "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}
+    binary = {
+        "add": "add",
+        "sub": "subtract",
+        "mul": "multiply",
+        "truediv": "divide",
+        "floordiv": "floor_divide",
+        "mod": "remainder",
+        "pow": "pow",
+        "and": "bitwise_and",
+        "or": "bitwise_or",
+        "xor": "bitwise_xor",
+        "lshift": "bitwise_left_shift",
+        "rshift": "bitwise_right_shift",
+    }
     for short, name in binary.items():
         function = getattr(e, name)
         forward = _binary(function)
         setattr(Tensor, f"__{short}__", forward)
         setattr(Tensor, f"__r{short}__", _reflected(function))
         setattr(Tensor, f"__i{short}__", _in_place(forward))
-    for short, name in {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
-                        "ge": "greater_equal"}.items():
+    for short, name in {
+        "eq": "equal",
+        "ne": "not_equal",
+        "lt": "less",
+        "le": "less_equal",
+        "gt": "greater",
+        "ge": "greater_equal",
+    }.items():
         setattr(Tensor, f"__{short}__", _binary(getattr(e, name)))
     from ..ops.contraction import matmul
 
     product: Any = matmul
-    setattr(Tensor, "__matmul__", _binary(product))
-    setattr(Tensor, "__rmatmul__", _reflected(product))
+    Tensor.__matmul__ = _binary(product)
+    Tensor.__rmatmul__ = _reflected(product)
     for short, name in {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}.items():
         setattr(Tensor, f"__{short}__", _method(getattr(e, name)))
 
@@ -136,19 +154,99 @@ def _method(function: Any) -> Callable[..., Any]:
 
 # method name -> (module of weft.ops, function); where the name is the function's own, "" stands for it
 _METHODS: dict[str, tuple[str, ...]] = {
-    "elementwise": ("abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh",
-                    "erf", "exp", "expm1", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2",
-                    "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "pow",
-                    "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square",
-                    "tan", "tanh", "trunc", "astype", "clamp=clip", "add", "sub=subtract", "mul=multiply",
-                    "div=divide", "eq=equal", "ne=not_equal", "lt=less", "le=less_equal", "gt=greater",
-                    "ge=greater_equal", "neg=negative"),
-    "reduction": ("all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
-                  "amax=max", "amin=min"),
+    "elementwise": (
+        "abs",
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "ceil",
+        "clip",
+        "cos",
+        "cosh",
+        "erf",
+        "exp",
+        "expm1",
+        "floor",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "logical_and",
+        "logical_not",
+        "logical_or",
+        "logical_xor",
+        "maximum",
+        "minimum",
+        "pow",
+        "reciprocal",
+        "remainder",
+        "round",
+        "rsqrt",
+        "sigmoid",
+        "sign",
+        "sin",
+        "sinh",
+        "sqrt",
+        "square",
+        "tan",
+        "tanh",
+        "trunc",
+        "astype",
+        "clamp=clip",
+        "add",
+        "sub=subtract",
+        "mul=multiply",
+        "div=divide",
+        "eq=equal",
+        "ne=not_equal",
+        "lt=less",
+        "le=less_equal",
+        "gt=greater",
+        "ge=greater_equal",
+        "neg=negative",
+    ),
+    "reduction": (
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "logsumexp",
+        "max",
+        "mean",
+        "min",
+        "prod",
+        "std",
+        "sum",
+        "var",
+        "amax=max",
+        "amin=min",
+    ),
     "cumulative": ("cumsum=cumulative_sum", "cumprod=cumulative_prod"),
     "contraction": ("matmul", "dot=vecdot"),
-    "shape": ("flip", "flatten", "squeeze", "swapaxes", "moveaxis", "tile", "roll", "tril", "triu", "split", "chunk",
-              "unstack", "unbind=unstack", "unsqueeze=expand_dims", "broadcast_to"),
+    "shape": (
+        "flip",
+        "flatten",
+        "squeeze",
+        "swapaxes",
+        "moveaxis",
+        "tile",
+        "roll",
+        "tril",
+        "triu",
+        "split",
+        "chunk",
+        "unstack",
+        "unbind=unstack",
+        "unsqueeze=expand_dims",
+        "broadcast_to",
+    ),
     "indexing": ("take", "take_along_axis"),
     "activation": ("relu", "softmax", "log_softmax", "gelu"),
 }
@@ -267,15 +365,33 @@ def _install_special() -> None:
     from ..ops.shape import matrix_transpose
 
     special: dict[str, Any] = {
-        "__getitem__": getitem, "__setitem__": setitem, "__iter__": iterate, "__hash__": object.__hash__,
-        "reshape": reshape, "view": reshape, "permute": permute, "transpose": transpose, "expand": expand, "to": to,
-        "masked_fill": masked_fill, "type_as": type_as,
-        "mT": property(matrix_transpose), "T": property(lambda self: self.permute(*range(self.ndim)[::-1])),
+        "__getitem__": getitem,
+        "__setitem__": setitem,
+        "__iter__": iterate,
+        "__hash__": object.__hash__,
+        "reshape": reshape,
+        "view": reshape,
+        "permute": permute,
+        "transpose": transpose,
+        "expand": expand,
+        "to": to,
+        "masked_fill": masked_fill,
+        "type_as": type_as,
+        "mT": property(matrix_transpose),
+        "T": property(lambda self: self.permute(*range(self.ndim)[::-1])),
         "t": lambda self: self.permute(*range(self.ndim)[::-1]),
-        "numel": lambda self: int(self.size), "dim": lambda self: self.ndim,
-        "clone": lambda self: e.positive(self), "contiguous": lambda self: self, "cpu": lambda self: self,
-        "float": _cast("float32"), "double": _cast("float64"), "half": _cast("float16"), "bfloat16": _cast("bfloat16"),
-        "long": _cast("int64"), "int": _cast("int32"), "bool": _cast("bool"),
+        "numel": lambda self: int(self.size),
+        "dim": lambda self: self.ndim,
+        "clone": lambda self: e.positive(self),
+        "contiguous": lambda self: self,
+        "cpu": lambda self: self,
+        "float": _cast("float32"),
+        "double": _cast("float64"),
+        "half": _cast("float16"),
+        "bfloat16": _cast("bfloat16"),
+        "long": _cast("int64"),
+        "int": _cast("int32"),
+        "bool": _cast("bool"),
         "zero_": _in_place_fill(0),
     }
     for name, value in special.items():

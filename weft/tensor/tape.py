@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from .calls import Backward, GraphCall
     from .tensor import Tensor
 
-__all__ = ["Leaf", "Record", "backward", "clear_grad", "enable_grad", "no_grad", "record", "recording", "set_grad_enabled"]
+__all__ = [
+    "Leaf",
+    "Record",
+    "backward",
+    "clear_grad",
+    "enable_grad",
+    "no_grad",
+    "record",
+    "recording",
+    "set_grad_enabled",
+]
 
 
 class _Recording(threading.local):
@@ -32,7 +42,7 @@ recording = _Recording()
 _sequence = count()
 
 
-class set_grad_enabled:  # noqa: N801 - PyTorch's name
+class set_grad_enabled:
     """Context manager and decorator: record calls on the tape, or not."""
 
     def __init__(self, mode: bool = True):
@@ -57,14 +67,14 @@ class set_grad_enabled:  # noqa: N801 - PyTorch's name
         return inside
 
 
-class no_grad(set_grad_enabled):  # noqa: N801 - PyTorch's name
+class no_grad(set_grad_enabled):
     """Context manager and decorator: calls are not recorded."""
 
     def __init__(self) -> None:
         super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):  # noqa: N801 - PyTorch's name
+class enable_grad(set_grad_enabled):
     """Context manager and decorator: calls are recorded, also inside :class:`no_grad`."""
 
     def __init__(self) -> None:
@@ -123,8 +133,9 @@ def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
     if trace is None:
         saved = [(t._storage, t._spec, t._node, t._index) for t in [tensors[i] for i in gradient.needs_inputs]]
     else:
-        saved = [(hooks.value_of(t, trace), t._spec, t._node, t._index)
-                 for t in [tensors[i] for i in gradient.needs_inputs]]
+        saved = [
+            (hooks.value_of(t, trace), t._spec, t._node, t._index) for t in [tensors[i] for i in gradient.needs_inputs]
+        ]
     for i in gradient.needs_outputs:
         saved.append((outputs[i]._storage, outputs[i]._spec, _OWN, i))
     made.saved = saved
@@ -162,8 +173,12 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
     output._node = made
 
 
-def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retain_graph: bool,
-             targets: dict[Any, Tensor | None] | None = None) -> None:
+def backward(
+    roots: Sequence[tuple[Any, int, Tensor]],
+    create_graph: bool,
+    retain_graph: bool,
+    targets: dict[Any, Tensor | None] | None = None,
+) -> None:
     """Run the tape backwards from ``(node, output index, cotangent)``.
 
     Gradients are accumulated in the leaves' ``grad``; with ``targets`` (node or (node, index) -> gradient) they are
@@ -197,8 +212,10 @@ def backward(roots: Sequence[tuple[Any, int, Tensor]], create_graph: bool, retai
             _, node = heapq.heappop(heap)
             cotangents = pending.pop(node)
             if node.saved is None:
-                raise AutogradError(f"backward a second time through {node.call.name}: the values it needs were freed by "
-                                    f"the first; use backward(retain_graph=True) there")
+                raise AutogradError(
+                    f"backward a second time through {node.call.name}: the values it needs were freed by "
+                    f"the first; use backward(retain_graph=True) there"
+                )
             operands = [make(s, spec, node if n is _OWN else n, i) for s, spec, n, i in node.saved]
             specs = node.call.out_specs
             operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]

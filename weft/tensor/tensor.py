@@ -175,8 +175,9 @@ class Tensor:
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
         tape.set_grad(self._node, value)
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
-                 create_graph: bool = False) -> None:
+    def backward(
+        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
         """Accumulate the gradients of this tensor in the leaves that it was computed from.
 
         Args:
@@ -189,19 +190,24 @@ class Tensor:
                 an earlier backward freed the tape.
         """
         if self._node is None:
-            raise AutogradError("backward on a tensor that does not require grad: nothing that it was computed from "
-                                "asks for gradients (or it was made under no_grad)")
+            raise AutogradError(
+                "backward on a tensor that does not require grad: nothing that it was computed from "
+                "asks for gradients (or it was made under no_grad)"
+            )
         if gradient is None:
             if self.size != 1:
-                raise AutogradError(f"backward without a gradient needs a tensor of one element; this one has shape "
-                                    f"{self.shape}: reduce it (sum, mean) or pass gradient=")
+                raise AutogradError(
+                    f"backward without a gradient needs a tensor of one element; this one has shape "
+                    f"{self.shape}: reduce it (sum, mean) or pass gradient="
+                )
             from ..ops.creation import ones
 
             gradient = ones(self.shape, dtype=self.dtype)
         elif gradient._spec.type != self._spec.type:
             raise AutogradError(f"backward: the gradient must be {self._spec}, not {gradient._spec}")
-        tape.backward([(self._node, self._index, gradient)], create_graph,
-                      create_graph if retain_graph is None else retain_graph)
+        tape.backward(
+            [(self._node, self._index, gradient)], create_graph, create_graph if retain_graph is None else retain_graph
+        )
 
     def detach(self) -> Tensor:
         """The same value without history."""
@@ -231,8 +237,9 @@ class Tensor:
 
         leaf = isinstance(self._node, tape.Leaf)
         if leaf and tape.recording.enabled:
-            raise AutogradError("a leaf that requires grad is changed in place while calls are recorded; do it under "
-                                "wf.no_grad()")
+            raise AutogradError(
+                "a leaf that requires grad is changed in place while calls are recorded; do it under wf.no_grad()"
+            )
         trace = state.trace
         if trace is not None and trace.capture is not None:
             trace.capture.before_rebind(self)
@@ -255,8 +262,10 @@ class Tensor:
         from ..runtime.numpy_arrays import to_numpy
 
         if isinstance(self._storage, Value):
-            raise CaptureError("the value of a tensor is asked for while a function is captured: numpy(), item(), "
-                               "float() and printing have to wait until it is run")
+            raise CaptureError(
+                "the value of a tensor is asked for while a function is captured: numpy(), item(), "
+                "float() and printing have to wait until it is run"
+            )
         return to_numpy(self._storage, self._spec.static_shape, self._spec.dtype, self._spec.strides)
 
     def item(self) -> Any:
@@ -294,8 +303,10 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if isinstance(self._storage, Value):
-            raise CaptureError("Python control flow (if, while, and, or, not) on a tensor's value inside a captured "
-                               "function is not supported yet; use wf.where, or leave the function uncompiled")
+            raise CaptureError(
+                "Python control flow (if, while, and, or, not) on a tensor's value inside a captured "
+                "function is not supported yet; use wf.where, or leave the function uncompiled"
+            )
         return bool(self.item())
 
     def __int__(self) -> int:
@@ -325,7 +336,6 @@ class Tensor:
         if isinstance(self._node, tape.Leaf):
             copied._node = tape.Leaf(copied._spec)
         return copied
-
 
     def __reduce__(self) -> tuple[Any, ...]:
         if isinstance(self._node, tape.Record):
@@ -368,4 +378,3 @@ def format_tensor(tensor: Tensor) -> str:
     text = np.array2string(array, separator=", ", prefix=f"{name}(", threshold=1000)
     grad = ", requires_grad=True" if tensor.requires_grad else ""
     return f"{name}({text}, dtype={tensor.dtype.name}{grad})"
-

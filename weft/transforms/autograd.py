@@ -16,8 +16,9 @@ from .tree import flatten, unflatten
 __all__ = ["grad", "value_and_grad"]
 
 
-def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0,
-                   has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that returns ``(value, gradients)``.
 
     Args:

@@ -221,8 +221,10 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         outputs, differentiable = [], []
         for item in results:
             if not isinstance(item, Tensor):
-                raise CaptureError(f"a captured function must return tensors (in any nesting of dict, list and tuple), "
-                                   f"not {type(item).__name__}")
+                raise CaptureError(
+                    f"a captured function must return tensors (in any nesting of dict, list and tuple), "
+                    f"not {type(item).__name__}"
+                )
             outputs.append(value_of(item, trace))
             node = item._node
             differentiable.append(node is not None and not (isinstance(node, tape.Record) and node.saved is None))
@@ -234,11 +236,28 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
             going.abandon()
     used = {v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates))
     kept = [i for i, v in enumerate(going.inputs) if v in used]
-    going.inputs, going.refs, going.specs = ([items[i] for i in kept] for items in (  # type: ignore[assignment]
-        going.inputs, going.refs, going.specs))
+    going.inputs, going.refs, going.specs = (
+        [items[i] for i in kept]
+        for items in (  # type: ignore[assignment]
+            going.inputs,
+            going.refs,
+            going.specs,
+        )
+    )
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*inputs, *going.inputs], trace.nodes, [*outputs, *(v for _, v in updates)])
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
-    return Captured(graph, len(inputs), going.refs, going.specs, updates, cleared, result_form, differentiable,
-                    going.conditions, list(seen), plain if len(plain) == len(going.refs) else [], version)
-
+    return Captured(
+        graph,
+        len(inputs),
+        going.refs,
+        going.specs,
+        updates,
+        cleared,
+        result_form,
+        differentiable,
+        going.conditions,
+        list(seen),
+        plain if len(plain) == len(going.refs) else [],
+        version,
+    )

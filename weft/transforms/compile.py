@@ -47,14 +47,26 @@ def _number(where: tuple[str, int]) -> int:
 class Entry:
     """One signature's graph, executable, and where its state lives."""
 
-    __slots__ = ("_owned", "call", "captured", "differentiable", "exe", "has_grads", "refs", "result_specs", "single",
-                 "tensors", "update_specs")
+    __slots__ = (
+        "_owned",
+        "call",
+        "captured",
+        "differentiable",
+        "exe",
+        "has_grads",
+        "refs",
+        "result_specs",
+        "single",
+        "tensors",
+        "update_specs",
+    )
 
     def __init__(self, captured: Captured, strides: list[tuple[int, ...]]):
         self.captured = captured
         graph, wanted = captured.graph, len(captured.graph.outputs) - len(captured.updates)
-        position = {id(r.tensor): captured.arguments + i for i, r in enumerate(captured.refs)
-                    if isinstance(r, TensorRef)}
+        position = {
+            id(r.tensor): captured.arguments + i for i, r in enumerate(captured.refs) if isinstance(r, TensorRef)
+        }
         replaced: list[tuple[int, Value]] = []
         extra: list[Value] = []
         order: list[tuple[Any, bool]] = []
@@ -66,8 +78,9 @@ class Entry:
             else:
                 replaced.append((at, value))
         results = graph.outputs[:wanted]
-        self.exe: Executable = build(graph.copy(outputs=[*results, *extra]), strides, replaced, host_target(),
-                                     get_num_threads())
+        self.exe: Executable = build(
+            graph.copy(outputs=[*results, *extra]), strides, replaced, host_target(), get_num_threads()
+        )
         plain, written = iter(self.exe.results[wanted:]), iter(self.exe.updates)
         # What to do after a run: (reference, where its new value is, its spec); None: written in place.
         self.update_specs = []
@@ -76,10 +89,12 @@ class Entry:
             if where is not None:
                 self.update_specs.append((ref, _number(where), spec_of(value.dtype, value.shape)))
         # Inputs that are overwritten: their memory must belong to the tensor alone.
-        self._owned = [at - captured.arguments for (at, _), where in zip(replaced, self.exe.updates, strict=True)
-                       if where is None]
-        self.result_specs = [(_number(where), spec_of(v.dtype, v.shape))
-                             for where, v in zip(self.exe.results, results, strict=False)]
+        self._owned = [
+            at - captured.arguments for (at, _), where in zip(replaced, self.exe.updates, strict=True) if where is None
+        ]
+        self.result_specs = [
+            (_number(where), spec_of(v.dtype, v.shape)) for where, v in zip(self.exe.results, results, strict=False)
+        ]
         self.call: GraphCall | None = None
         self.single = len(self.exe.plan.outputs) == 1
         self.refs = captured.refs
@@ -215,7 +230,7 @@ class Compiled(Generic[P, R]):
         return explain(entry.exe, entry.program_inputs(tensors))
 
 
-def compile(function: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001 - the name users know
+def compile(function: Callable[P, R]) -> Compiled[P, R]:
     """Decorator: the function becomes one graph and one native call, with the same bits.
 
     Tensors that it closes over (parameters, optimizer state) are read by reference and updated in place, so a whole

@@ -40,13 +40,27 @@ class Explanation:
 
     def __repr__(self) -> str:
         head = ("kernel", "line", "bytes", "flops", "time us", "% of peak")
-        table = [head] + [(r.kernel, r.where, _count(r.nbytes), _count(r.flops), f"{r.seconds * 1e6:.1f}",
-                           f"{r.peak * 100:.0f}") for r in self.rows]
-        table.append(("total", "", _count(sum(r.nbytes for r in self.rows)), _count(sum(r.flops for r in self.rows)),
-                      f"{sum(r.seconds for r in self.rows) * 1e6:.1f}", ""))
+        table = [head] + [
+            (r.kernel, r.where, _count(r.nbytes), _count(r.flops), f"{r.seconds * 1e6:.1f}", f"{r.peak * 100:.0f}")
+            for r in self.rows
+        ]
+        table.append(
+            (
+                "total",
+                "",
+                _count(sum(r.nbytes for r in self.rows)),
+                _count(sum(r.flops for r in self.rows)),
+                f"{sum(r.seconds for r in self.rows) * 1e6:.1f}",
+                "",
+            )
+        )
         widths = [max(len(row[c]) for row in table) for c in range(len(head))]
-        lines = ["  ".join(cell.ljust(w) if c < 2 else cell.rjust(w)
-                           for c, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in table]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if c < 2 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in table
+        ]
         lines.insert(1, "  ".join("-" * w for w in widths))
         return "\n".join([*lines, f"arena: {_count(self.arena_nbytes)}B"])
 

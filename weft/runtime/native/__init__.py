@@ -52,8 +52,12 @@ _CONSTANTS = {
 
 # <sys/mman.h>, <time.h>, <signal.h>: MAP_PRIVATE | MAP_ANONYMOUS, CLOCK_MONOTONIC, SIG_SETMASK
 _SYSTEMS: dict[str, dict[str, Any]] = {
-    "linux": {"MAP_FLAGS": 0x22, "CLOCK_MONOTONIC": 1, "SIG_SETMASK": 2,
-              "ADVISE_HUGE_PAGES": "%advised = call i32 @madvise(ptr %block, i64 %nbytes, i32 14)"},
+    "linux": {
+        "MAP_FLAGS": 0x22,
+        "CLOCK_MONOTONIC": 1,
+        "SIG_SETMASK": 2,
+        "ADVISE_HUGE_PAGES": "%advised = call i32 @madvise(ptr %block, i64 %nbytes, i32 14)",
+    },
     "darwin": {"MAP_FLAGS": 0x1002, "CLOCK_MONOTONIC": 6, "SIG_SETMASK": 3, "ADVISE_HUGE_PAGES": ""},
 }
 
@@ -111,18 +115,28 @@ def _method(name: str, kind: str) -> str:
 
 def _tables() -> str:
     """Method definitions of all builtins, and the init function."""
-    builtins = {name: entry for section in (allocator, storage, pool, runner, dlpack)
-                for name, entry in section.BUILTINS.items()}
+    builtins = {
+        name: entry
+        for section in (allocator, storage, pool, runner, dlpack)
+        for name, entry in section.BUILTINS.items()
+    }
     names = {**builtins, **runner.METHODS}
-    lines = [cpython.strings(text_storage_name="Storage",
-                             **{f"name_{name}": name for name in names},
-                             **{f"doc_{name}": doc for name, (_, doc) in names.items()})]
+    lines = [
+        cpython.strings(
+            text_storage_name="Storage",
+            **{f"name_{name}": name for name in names},
+            **{f"doc_{name}": doc for name, (_, doc) in names.items()},
+        )
+    ]
     rows = ",\n  ".join(_method(name, kind) for name, (kind, _) in builtins.items())
     lines.append(f"@builtins = internal global [{len(builtins)} x %MethodDef] [\n  {rows} ]")
     lines += [f"@method_{name} = internal global {_method(name, kind)}" for name, (kind, _) in runner.METHODS.items()]
-    hooks = [f"  %hook_{i} = call ptr @PyTuple_GetItem(ptr %hooks, i64 {i})\n"
-             f"  call void @Py_IncRef(ptr %hook_{i})\n"
-             f"  store ptr %hook_{i}, ptr @py_{name}" for i, name in enumerate(cpython.HOOKS)]
+    hooks = [
+        f"  %hook_{i} = call ptr @PyTuple_GetItem(ptr %hooks, i64 {i})\n"
+        f"  call void @Py_IncRef(ptr %hook_{i})\n"
+        f"  store ptr %hook_{i}, ptr @py_{name}"
+        for i, name in enumerate(cpython.HOOKS)
+    ]
     init = string.Template(_INIT).substitute(KEEP_HOOKS="\n".join(hooks), COUNT=len(builtins))
     return "\n".join([*lines, init])
 
@@ -135,12 +149,15 @@ def text() -> str:
     """
     system, machine = sys.platform, os.uname().machine if hasattr(os, "uname") else ""
     if system not in _SYSTEMS or machine not in _PAUSES:
-        raise CompileError(f"weft's runtime does not know {system} on {machine}; it knows "
-                           f"{', '.join(_SYSTEMS)} on {', '.join(_PAUSES)}")
+        raise CompileError(
+            f"weft's runtime does not know {system} on {machine}; it knows "
+            f"{', '.join(_SYSTEMS)} on {', '.join(_PAUSES)}"
+        )
     declare, pause = _PAUSES[machine]
     sections = [*(section.TEXT for section in _SECTIONS), _tables()]
     return string.Template("\n".join(sections)).substitute(
-        _CONSTANTS, DECLARE_PAUSE=declare, PAUSE=pause, **_SYSTEMS[system])
+        _CONSTANTS, DECLARE_PAUSE=declare, PAUSE=pause, **_SYSTEMS[system]
+    )
 
 
 def _raise_out_of_memory(nbytes: int) -> None:

@@ -19,13 +19,16 @@ def strings(**texts: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-
 # The tuple that weft_native_init receives, in this order; see native/__init__.py for the hooks.
 HOOKS = ("none", "type_error", "value_error", "buffer_error", "raise_out_of_memory", "raise_status")
 
 _GLOBALS = "\n".join(f"@py_{name} = internal global ptr null" for name in HOOKS)
 
-TEXT = _GLOBALS + "\n" + strings(text_argument_count="%s() takes %zd arguments, got %zd") + r"""
+TEXT = (
+    _GLOBALS
+    + "\n"
+    + strings(text_argument_count="%s() takes %zd arguments, got %zd")
+    + r"""
 ; ---- CPython ----
 %Object = type { i64, ptr }                                  ; refcount, type
 %MethodDef = type { ptr, ptr, i32, ptr }                     ; name, function, flags, doc
@@ -148,3 +151,4 @@ define internal i64 @now() {
   ret i64 %time
 }
 """
+)

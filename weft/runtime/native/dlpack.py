@@ -22,12 +22,18 @@ BUILTINS = {
 }
 
 _STRINGS = strings(
-    text_plain="dltensor", text_versioned="dltensor_versioned",
-    text_used_plain="used_dltensor", text_used_versioned="used_dltensor_versioned",
-    text_owned_plain="weft.dltensor", text_owned_versioned="weft.dltensor_versioned",
-    text_not_dlpack="expected a capsule named dltensor or dltensor_versioned that nobody has taken yet")
+    text_plain="dltensor",
+    text_versioned="dltensor_versioned",
+    text_used_plain="used_dltensor",
+    text_used_versioned="used_dltensor_versioned",
+    text_owned_plain="weft.dltensor",
+    text_owned_versioned="weft.dltensor_versioned",
+    text_not_dlpack="expected a capsule named dltensor or dltensor_versioned that nobody has taken yet",
+)
 
-TEXT = _STRINGS + r"""
+TEXT = (
+    _STRINGS
+    + r"""
 define internal void @delete_managed(ptr %context) {
   %alive = call i32 @Py_IsInitialized()
   %gone = icmp eq i32 %alive, 0
@@ -148,3 +154,4 @@ refuse:
   ret ptr null
 }
 """
+)

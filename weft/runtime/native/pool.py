@@ -34,7 +34,9 @@ BUILTINS = {
     "pool_after_fork": ("none", "In a forked child: forget the workers, which only the parent has."),
 }
 
-TEXT = strings(text_threads="the number of threads must lie in 1..%lld, got %lld") + r"""
+TEXT = (
+    strings(text_threads="the number of threads must lie in 1..%lld, got %lld")
+    + r"""
 @word = internal global i64 0, align 128
 @next = internal global i64 0, align 128
 @status = internal global i64 0, align 128
@@ -524,3 +526,4 @@ define internal ptr @pool_after_fork(ptr %self, ptr %ignored) {
   ret ptr %none
 }
 """
+)

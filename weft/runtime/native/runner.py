@@ -34,7 +34,9 @@ METHODS = {
     "program_profile": ("fast", "Run the program, drop its outputs; the seconds of each step."),
 }
 
-TEXT = strings(text_program="program") + r"""
+TEXT = (
+    strings(text_program="program")
+    + r"""
 %Program = type { i64, i64, i64, i64, i64, i64, i64, i64, ptr, ptr, ptr }
 %Step = type { ptr, ptr, ptr, i64, i64, i64 }
 %Buffer = type { i64, i64 }
@@ -583,3 +585,4 @@ failed:
   ret ptr null
 }
 """
+)

@@ -35,9 +35,15 @@ _STRINGS = strings(
     text_repr="<Storage of %zd bytes at %p>",
     text_type="weft.runtime.storage.Storage",
     text_type_doc="A piece of memory: a block of its own, or a window on the memory of its owner.",
-    text_address="address", text_nbytes="nbytes", text_owner="owner", text_weaklist="__weaklistoffset__")
+    text_address="address",
+    text_nbytes="nbytes",
+    text_owner="owner",
+    text_weaklist="__weaklistoffset__",
+)
 
-TEXT = _STRINGS + r"""
+TEXT = (
+    _STRINGS
+    + r"""
 %Storage = type { i64, ptr, ptr, i64, ptr, i64, ptr }
 @storage_type = internal global ptr null
 
@@ -330,3 +336,4 @@ define internal ptr @make_storage_type() {
   ret ptr %type
 }
 """
+)
