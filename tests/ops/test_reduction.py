@@ -12,7 +12,7 @@ from op_cases import ALL, FLOATS, INTEGERS, check_gradient, close, is_float, sam
 
 import weft as wf
 from weft.core import dtypes as dt
-from weft.core.errors import AxisError, ShapeError, WeftError
+from weft.core.errors import AxisError, DTypeError, ShapeError, WeftError
 
 AXES = [None, 0, 1, 2, -1, (0, 1), (1, 2), (0, 2), (0, 1, 2), (2, 0), ()]
 
@@ -232,6 +232,13 @@ def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: st
     with pytest.raises(error, match=message) as caught:
         (wf.compile(call) if compiled else call)(wf.asarray(np.ones((2, 3), np.float32)))
     assert __file__ in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin", "mean", "var", "std",
+                                  "count_nonzero", "logsumexp", "cumulative_sum", "stop_gradient"])
+def test_lists_are_not_tensors(name: str) -> None:
+    with pytest.raises(DTypeError, match=f"{name}: an operand of type list is not a tensor; make one with asarray"):
+        op(name)([1.0, 2.0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])

@@ -45,6 +45,14 @@ def test_asarray_shares_memory_and_tensor_does_not() -> None:
     assert shared.tolist() == [7.0, 1.0, 2.0, 3.0] and owned.tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_dlpack_shares_memory_with_numpy() -> None:
+    x = wf.asarray(np.arange(6.0).reshape(2, 3))
+    back = np.from_dlpack(x)
+    assert back.tolist() == x.tolist() and back.ctypes.data == x.numpy().ctypes.data
+    array = np.arange(4, dtype=np.int32)
+    assert wf.from_dlpack(array).numpy().ctypes.data == array.ctypes.data
+
+
 def test_strided_arrays_keep_their_strides() -> None:
     array = np.arange(24.0).reshape(4, 6)
     for view in (array.T, array[::2, 1::3], array[:, ::-1], array[1], np.broadcast_to(array[0], (3, 6))):
@@ -160,6 +168,20 @@ def test_copies_are_independent() -> None:
     assert q.requires_grad and p.tolist() == [1.0, 2.0] and q.tolist() == [2.0, 3.0]
     r = p.clone()
     assert r.requires_grad and not r.is_leaf
+
+
+def test_methods_take_pytorchs_and_numpys_names() -> None:
+    x = wf.asarray([[1.0, 5.0, 2.0], [7.0, 0.0, 3.0]])
+    assert x.sum(1).tolist() == x.sum(dim=1).tolist() == x.sum(axis=1).tolist() == [8.0, 10.0]
+    assert x.mean(0, True).shape == x.mean(dim=0, keepdim=True).shape == (1, 3)
+    assert x.max(1).indices.tolist() == [1, 0] and x.max(dim=1)[0].tolist() == [5.0, 7.0]
+    assert x.max(axis=1).tolist() == [5.0, 7.0] and x.max().item() == 7.0
+    assert x.max(wf.full((2, 3), 4.0)).tolist() == [[4.0, 5.0, 4.0], [7.0, 4.0, 4.0]]
+    assert x.argmax(1).tolist() == [1, 0] and x.cumsum(0).tolist() == [[1, 5, 2], [8, 5, 5]]
+    assert x.std().item() == pytest.approx(np.std(x.numpy(), ddof=1)), "PyTorch's default"
+    assert wf.std(x).item() == pytest.approx(np.std(x.numpy())), "the Array API's default"
+    assert x.flip(0)[0, 0].item() == 7.0 and x.flip(0, 1)[0, 0].item() == 3.0
+    assert x.unsqueeze(0).squeeze(0).shape == (2, 3)
 
 
 def test_size_is_a_number_and_can_be_called() -> None:

@@ -11,8 +11,8 @@ Naive meaning::
 How it runs: a unit (contraction_plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions
 (contraction_tile.py) compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie
 or packed into the thread's scratch (contraction_pack.py), where that pays; later blocks are added to the sums of the
-earlier ones. After the last block the epilogue reads the sums; when it is one plain store of ``acc`` along contiguous
-rows, whole tiles keep their sums in the output itself. Products with a vector go another way (contraction_vector.py).
+earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain store of
+``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go another way (contraction_vector.py).
 Every element goes through the same operations wherever it lies, so the bits depend neither on tiles nor on units nor
 on what is packed.
 """
@@ -156,7 +156,7 @@ class _Unit:
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {part['packed_b_at']}", "packed")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
-        if form.in_place:
+        if form.direct_store:
             self.c, self.c_pitch, _ = self._operand(kernel.epilogue[0].access, (self.m0, self.n0), (-2, -1))
 
     def _piece(self, block: str, sub: str, extent: str) -> tuple[str, str]:
@@ -255,11 +255,10 @@ class _Unit:
             src = at(w, self.a, (k0, self.a_inner), (i, self.a_outer))
             a, sa = self._a_panel(src, i, height, kc, leftmost)
             fetch = self._fetch(ahead, src, i, leftmost)
-            sums, pitch, stays = self._sums(i, j, height, width)
+            sums, into, pitch, finish = self._sums(i, j, height, width, last)
             later = w.op(f"icmp ne i64 {k0}, 0")
-            self._call_tile(height, width, f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {sums}, i64 {pitch}, "
-                                           f"i1 {later}, {fetch}")
-            finish = w.op(f"and i1 {last}, {w.op(f'xor i1 {stays}, true')}") if self.form.in_place else last
+            self._call_tile(height, width, f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
+                                           f"i1 {later}, ptr {sums}, {fetch}")
             m, n = w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}")
             self._when(finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
 
@@ -321,29 +320,26 @@ class _Unit:
         return ", ".join(f"{kind} {w.op(f'select i1 {leftmost}, {kind} {x}, {kind} {y}')}"
                          for kind, x, y in zip(kinds, a, b, strict=True))
 
-    def _sums(self, i: str, j: str, height: str, width: str) -> tuple[str, str, str]:
-        """``(pointer, pitch, i1: it is the output itself)`` of where the tile's sums are kept between K blocks.
+    def _sums(self, i: str, j: str, height: str, width: str, last: str) -> tuple[str, str, str, str]:
+        """``(sums, into, pitch, i1: the epilogue has to follow)``: where the tile's sums are kept between K blocks, and
+        where this block's go.
 
-        In scratch, partial tiles of the last row and of the last column have places of their own, and whole ones
-        where they cannot stay in the output. With one K block nothing needs keeping: all tiles share the first
-        place, which stays in the L1 cache.
+        With one K block nothing needs keeping: all tiles share the first place, which stays in the L1 cache.
         """
         w, tile = self.w, self.tile
         row, column = w.op(f"udiv i64 {i}, {tile.rows}"), w.op(f"udiv i64 {j}, {tile.columns}")
-        if self.form.in_place:
-            lowest = w.op(f"icmp slt i64 {height}, {tile.rows}")
-            place = w.op(f"select i1 {lowest}, i64 {column}, i64 {w.op(f'add i64 {self.tiles_n}, {row}')}")
-        else:
-            place = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
+        place = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
         place = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {K_BLOCK}')}, i64 {place}, i64 0")
         sums = at(w, self.sums, (place, tile.rows * tile.columns * self.size))
-        if not self.form.in_place:
-            return sums, self.pitch, "false"
+        if not self.form.direct_store:
+            return sums, sums, self.pitch, last
         whole = w.op(f"and i1 {w.op(f'icmp eq i64 {height}, {tile.rows}')}, "
                      f"{w.op(f'icmp eq i64 {width}, {tile.columns}')}")
+        stored = w.op(f"and i1 {last}, {whole}")
         output = at(w, self.c, (i, self.c_pitch), (j, self.size))
-        return (w.op(f"select i1 {whole}, ptr {output}, ptr {sums}"),
-                w.op(f"select i1 {whole}, i64 {self.c_pitch}, i64 {self.pitch}"), whole)
+        return (sums, w.op(f"select i1 {stored}, ptr {output}, ptr {sums}"),
+                w.op(f"select i1 {stored}, i64 {self.c_pitch}, i64 {self.pitch}"),
+                w.op(f"xor i1 {last}, {stored}"))
 
     def _call_tile(self, height: str, width: str, arguments: str) -> None:
         """Call the smallest tile function that covers the tile."""

@@ -46,13 +46,13 @@ class Form:
     b: str  # panels, rows (packed by transposition) or strided
     a_direct: bool  # A may be read where it lies
     b_direct: bool
-    in_place: bool  # whole tiles keep their sums in the output
+    direct_store: bool  # tile functions write whole tiles to the output
 
 
 def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     """The forms of the kernel's operands on a target.
 
-    Sums stay in the output when the epilogue is one plain store of ``acc`` along contiguous rows.
+    Tile functions store themselves when the epilogue is one plain store of ``acc`` along contiguous rows.
     """
     tile = tile_of(kernel.accumulate, target)
     a_outer, a_inner = kernel.a.strides[-2:]
@@ -64,10 +64,9 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
         return memory_type(access.dtype) == memory_type(tile.dtype)
 
     store = kernel.epilogue[0]
-    in_place = (len(kernel.epilogue) == 1 and store.value.op == "acc" and not store.indices and same(store.access)
-                and kernel.accumulate.bits == tile.dtype.bits
-                and store.access.strides[-1] == 1 and store.access.strides[-2] != 0)
-    return Form(tile, a, b, a != "strided" and same(kernel.a), b == "panels" and same(kernel.b), in_place)
+    direct_store = (len(kernel.epilogue) == 1 and store.value.op == "acc" and not store.indices and same(store.access)
+                    and kernel.accumulate.bits == tile.dtype.bits and store.access.strides[-1] == 1)
+    return Form(tile, a, b, a != "strided" and same(kernel.a), b == "panels" and same(kernel.b), direct_store)
 
 
 def contraction_slots(kernel: Contraction) -> list[int]:
@@ -151,34 +150,31 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[
     tile = form.tile
     most_m, most_n = _largest(form, k)
     least_m, least_n = -(-m // most_m), -(-n // most_n)
-    best: tuple[float, int, int] | None = None
-    # Pieces as large as they may be first: ties go to them.
-    for more_m in _factors(threads):
-        for more_n in _factors(threads):
-            if more_m * more_n > 1 and batch * least_m * least_n >= 4 * threads:
-                continue
+    best = (float("inf"), 0, 0)
+    # As large as they may be first: ties go to them.
+    for more_m in _FACTORS:
+        for more_n in _FACTORS:
+            cut = more_m * more_n
+            if cut > 1 and (cut > 2 * threads or batch * least_m * least_n * cut > 4 * threads):
+                break
             sub_m = _up(-(-m // (least_m * more_m)), tile.rows)
             sub_n = _up(-(-n // (least_n * more_n)), tile.columns)
-            units = batch * -(-m // sub_m) * -(-n // sub_n)
             each = _cycles(form, min(sub_m, m), min(sub_n, n), k)
-            if more_m * more_n > 1 and each < _SMALL / 2:
-                continue
-            time = -(-units // threads) * each
-            if best is None or time < best[0]:
-                best = (time, sub_m, sub_n)
-    assert best is not None
+            if cut > 1 and each < _SMALL / 2:
+                break
+            units = batch * -(-m // sub_m) * -(-n // sub_n)
+            best = min(best, (-(-units // threads) * each, sub_m, sub_n), key=lambda found: found[0])
     return best[1], best[2]
 
 
-def _factors(threads: int) -> list[int]:
-    return [f for f in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if f < 2 * threads]
+_FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 def _largest(form: Form, k: int) -> tuple[int, int]:
-    """The largest piece that the scratch holds: packed A, a panel of B, and the sums unless the output keeps them."""
+    """The largest piece that the scratch holds: packed A, a panel of B, and the sums that later K blocks add to."""
     tile, size = form.tile, form.tile.dtype.itemsize
     most_m = _up(1536 // size, tile.rows)
-    if form.in_place or k <= K_BLOCK:
+    if k <= K_BLOCK:
         return most_m, _up(4096 // size, tile.columns)
     room = SCRATCH_BYTES - most_m * packed_row(tile) - K_BLOCK * tile.columns * size - 4096
     return most_m, room // (most_m * size) // tile.columns * tile.columns

@@ -6,7 +6,7 @@ Naive meaning of a tile function::
         for j in range(vectors * lanes):
             chain = 0
             for k in range(kc): chain = fma(a[i, k], b[k, j], chain)
-            t[i, j] = t[i, j] + chain if add else chain
+            t[i, j] = sums[i, j] + chain if add else chain
 
 The operands come in two forms, as they lie in the tensors or as packed copies; strides are runtime bytes:
 
@@ -95,11 +95,12 @@ def packed_row(tile: Tile) -> int:
 # --- register tiles ---------------------------------------------------------------------------------------------
 
 
-TILE_ARGUMENTS = ("ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, "
+TILE_ARGUMENTS = ("ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %sums, "
                   "ptr %f, i64 %fs, i64 %fr, i64 %fg")
-"""Arguments of a tile function: operands and their byte strides, length of the chain, the sums, their byte stride, and
-whether to add to them; then what to prefetch for later tiles: at each k one line of memory, in the course of a K block
-``fr`` lines of it ``fs`` bytes apart, and in each of them from 0 to 128 * ``fg`` bytes."""
+"""Arguments of a tile function: operands and their byte strides, length of the chain, the result and its byte stride,
+whether to add the chains to earlier ``sums`` (rows of a full tile, one after the other); then what to prefetch for
+later tiles: at each k one line of memory, in the course of a K block ``fr`` lines of it ``fs`` bytes apart, and in each
+of them from 0 to 128 * ``fg`` bytes."""
 
 
 def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool,
@@ -114,11 +115,7 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     w.do("br i1 %add, label %early, label %start")
     w.label("early")  # the sums are wanted at the end: ask for them
 
-    def early(r: str) -> None:
-        for line in range(0, vectors * tile.lanes * size, 64):
-            _prefetch(w, at(w, "%t", (r, "%st"), (str(line), 1)))
-
-    loop(w, "0", str(height), 1, early)
+    loop(w, "0", str(height * tile.columns * size), 64, lambda c: _prefetch(w, at(w, "%sums", (c, 1))))
     w.do("br label %start")
     w.label("start")
     w.do("br label %head")
@@ -147,17 +144,20 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
-    sums = _tile_pointers(w, tile, height, vectors)
+    results, row = [], "%t"
+    for r in range(height):
+        row = w.op(f"getelementptr i8, ptr {row}, i64 %st") if r else row
+        results += [at(w, row, (str(v), tile.lanes * size)) for v in range(vectors)]
     w.do("br i1 %add, label %more, label %plain")
     w.label("plain")
-    for (r, v), pointer in zip(cells, sums, strict=True):
-        w.do(f"store {vector} %c{r}.{v}, ptr {pointer}, align {size}")
+    for (r, v), result in zip(cells, results, strict=True):
+        w.do(f"store {vector} %c{r}.{v}, ptr {result}, align {size}")
     w.do("ret void")
     w.label("more")
-    for (r, v), pointer in zip(cells, sums, strict=True):
-        total = w.op(f"load {vector}, ptr {pointer}, align {size}")
+    for (r, v), result in zip(cells, results, strict=True):
+        total = w.op(f"load {vector}, ptr {at(w, '%sums', (str((r * tile.vectors + v) * tile.lanes), size))}, align {size}")
         total = w.op(f"{'fadd' if tile.dtype.is_floating else 'add'} {vector} {total}, %c{r}.{v}")
-        w.do(f"store {vector} {total}, ptr {pointer}, align {size}")
+        w.do(f"store {vector} {total}, ptr {result}, align {size}")
     w.do("ret void")
     w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
 
@@ -174,15 +174,6 @@ def _row_pointers(w: Writer, height: int, rows_form: bool,
     steps = ["0"] + [_opaque(w, w.op(f"mul i64 %sa, {j}"), target) for j in range(1, group)]
     offsets = [_opaque(w, w.op(f"mul i64 %sa, {q * group}"), target) for q in range(1, height // group)]
     return group, steps, ["%a", *(w.op(f"getelementptr i8, ptr %a, i64 {offset}") for offset in offsets)]
-
-
-def _tile_pointers(w: Writer, tile: Tile, height: int, vectors: int) -> list[str]:
-    """Pointers to the tile's vectors in the memory of its sums."""
-    pointers, row = [], "%t"
-    for r in range(height):
-        row = w.op(f"getelementptr i8, ptr {row}, i64 %st") if r else row
-        pointers += [at(w, row, (str(v), tile.lanes * tile.dtype.itemsize)) for v in range(vectors)]
-    return pointers
 
 
 def _prefetch(w: Writer, pointer: str) -> None:

@@ -10,6 +10,7 @@ from ..core.errors import CompileError
 from ..core.shapes import is_static
 from ..runtime.llvm import Target
 from ..runtime.program import Program, Step
+from .fold import fold_constants
 from .fusion import Cluster, cluster, lower_roots
 from .ir import Graph, Value
 from .kernelize import is_long, lower_column, lower_nest
@@ -130,14 +131,31 @@ def build(
     graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target, threads: int
 ) -> Executable:
     """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
+    wanted = len(graph.outputs)
+    graph = fold_constants(
+        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, target, threads)
+    )
+    updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
+    graph = graph.copy(outputs=graph.outputs[:wanted])
     planned = plan_graph(graph, strides, updates, target, threads)
+    program = assemble(planned, len(graph.inputs), target)
+    return Executable(program, planned.launches, planned.plan, planned.results, planned.updates)
+
+
+def assemble(planned: Planned, inputs: int, target: Target) -> Program:
+    """Compile the kernels and write the program's table."""
     launches, plan = planned.launches, planned.plan
     code = addresses([x.kernel for x in launches], target)
     steps = [
         Step(address, x.ints, planned.buffers(x), x.units, x.grain) for address, x in zip(code, launches, strict=True)
     ]
-    work = sum(x.units * (x.flops or 1) / max(x.units, 1) for x in launches)
-    program = Program(
-        steps, len(graph.inputs), [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes, work > GIL_WORK
-    )
-    return Executable(program, launches, plan, planned.results, planned.updates)
+    releases_gil = sum(x.flops for x in launches) > GIL_WORK
+    return Program(steps, inputs, [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes, releases_gil)
+
+
+def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:
+    """Execute a graph without inputs."""
+    planned = plan_graph(graph, (), (), target, threads)
+    made = assemble(planned, 0, target).call()
+    storages = made if isinstance(made, tuple) else (made,)
+    return [bytes(storages[number]) for _, number in planned.results]

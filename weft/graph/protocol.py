@@ -80,9 +80,14 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """No operands: ``expr(params, index)`` where ``index(axis)`` is the int64 position on an axis of the result."""
+    """No operands: ``expr(params, index)`` where ``index(axis)`` is the int64 position on an axis of the result.
+
+    ``constant``: every element is ``params["value"]`` (a Python number, or its text for -0.0 and NaN, which compare
+    badly), of ``params["dtype"]``, in ``params["shape"]``.
+    """
 
     expr: Callable[..., Expr]
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..compiler.expr import leaf
+from ..core.shapes import is_static
 from .ir import Graph, Node, Value
-from .protocol import Map, Position, View
+from .protocol import Layout, Map, Position, View
 
-__all__ = ["eliminate_dead", "simplify"]
+__all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 
 
 def simplify(graph: Graph) -> Graph:
@@ -58,51 +60,57 @@ def eliminate_dead(graph: Graph) -> Graph:
 
 
 def identity_view(node: Node) -> Value | None:
-    """A reshape or broadcast to the shape that the operand has."""
-    if (
-        isinstance(node.op.lower, View)
-        and node.op.name in ("reshape", "broadcast_to")
-        and (node.inputs[0].shape == node.output.shape)
-    ):
-        return node.inputs[0]
-    return None
+    """A view (or a view of a view) that leaves every element where it is; not one that stops gradients."""
+    if not isinstance(node.op.lower, View) or node.op.vjp is None:
+        return None
+    source, steps = node.inputs[0], [node]
+    while True:
+        if source.shape == node.output.shape and is_static(source.shape):
+            start = layout = Layout.contiguous(source.shape)  # type: ignore[arg-type]
+            for step in reversed(steps):
+                moved = step.op.lower.layout(step.params, layout)  # type: ignore[union-attr]
+                if moved is None:
+                    return None
+                layout = moved
+            if layout == start:
+                return source
+        made = source.node
+        if made is None or not isinstance(made.op.lower, View) or made.op.vjp is None or len(steps) == 2:
+            return None
+        steps.append(made)
+        source = made.inputs[0]
 
 
 def identity_map(node: Node) -> Value | None:
-    """A cast to the dtype that the operand has."""
-    if isinstance(node.op.lower, Map) and node.op.name == "cast" and node.inputs[0].dtype is node.output.dtype:
-        return node.inputs[0]
-    return None
+    """An elementwise op that is its operand (a cast to the dtype that it has); not one that stops gradients."""
+    rule = node.op.lower
+    if not isinstance(rule, Map) or len(node.inputs) != 1 or node.op.vjp is None:
+        return None
+    if node.inputs[0].type != node.output.type:
+        return None
+    operand = leaf("read", node.output.dtype, None)
+    return node.inputs[0] if rule.expr(node.params, operand) is operand else None
 
 
 def view_of_constant(node: Node) -> Node | None:
     """Every view of a tensor filled with one value is such a tensor."""
-    if not isinstance(node.op.lower, View):
+    source = node.inputs[0].node if isinstance(node.op.lower, View) else None
+    if source is None or not is_constant(source):
         return None
-    source = node.inputs[0].node
-    if source is None or source.op.name != "full" or not isinstance(source.op.lower, Position):
-        return None
-    filled = Node(source.op, (), {**source.params, "shape": node.output.shape}, node.where, node.scope)
-    filled.output = Value(node.output.type, filled)
-    return filled
+    return filled(source, node, source.params["value"])
 
 
-def permuted_twice(node: Node) -> Value | Node | None:
-    """Two permutations are one, or none."""
-    source = node.inputs[0].node if node.inputs else None
-    if node.op.name != "permute" or source is None or source.op.name != "permute":
-        return None
-    axes = tuple(source.params["axes"][a] for a in node.params["axes"])
-    if axes == tuple(range(len(axes))):
-        return source.inputs[0]
-    merged = Node(node.op, source.inputs, {"axes": axes}, node.where, node.scope)
-    merged.output = Value(node.output.type, merged)
-    return merged
+def is_constant(node: Node) -> bool:
+    """Whether the node fills a tensor with one value."""
+    return isinstance(node.op.lower, Position) and node.op.lower.constant
 
 
-RULES: tuple[Callable[[Node], Value | Node | None], ...] = (
-    identity_view,
-    identity_map,
-    view_of_constant,
-    permuted_twice,
-)
+def filled(constant: Node, like: Node, value: object) -> Node:
+    """A node with the type of ``like`` that holds ``value`` everywhere."""
+    params = {**constant.params, "shape": like.output.shape, "dtype": like.output.dtype, "value": value}
+    made = Node(constant.op, (), params, like.where, like.scope)
+    made.output = Value(like.output.type, made)
+    return made
+
+
+RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)

@@ -87,7 +87,9 @@ def _value_names(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[st
 
 
 def _path(node: Node) -> str:
-    return "/".join((*node.scope, node.op.name))
+    """The composites and the op; a composite that is called like its op is named once."""
+    scope = node.scope[:-1] if node.scope and node.scope[-1] == node.op.name else node.scope
+    return "/".join((*scope, node.op.name))
 
 
 def _sizes(graph: Graph, inputs: Mapping[Value, str]) -> dict[str, tuple[str, int]]:

@@ -18,7 +18,7 @@ from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axi
 from ..graph.protocol import Contract, Primitive, TensorType
 from .elementwise import cast, multiply
 from .op import Array, apply, composite
-from .operands import REAL, common_dtype
+from .operands import REAL, common_dtype, require_tensors
 from .reduction import sum
 from .shape import broadcast_to, matrix_transpose, permute_dims, reshape
 from .views import PERMUTE
@@ -64,9 +64,7 @@ def _dtype_of(name: str, a: Array, b: Array) -> DType:
     Raises:
         DTypeError: an operand is not a tensor, is bool, or there is no common dtype.
     """
-    for x in (a, b):
-        if not hasattr(x, "shape"):
-            raise DTypeError(f"{name}: an operand of type {type(x).__name__} is not a tensor")
+    require_tensors(name, a, b)
     return common_dtype(name, (a, b), REAL)
 
 

@@ -60,7 +60,7 @@ def constant_value(params: dict[str, Any]) -> Scalar:
 
 
 FULL = Primitive("full", _filled_type,
-                 Position(lambda params, index: ex.leaf("param", params["dtype"], constant_value(params))))
+                 Position(lambda params, index: ex.leaf("param", params["dtype"], constant_value(params)), constant=True))
 
 
 def _representable(value: Scalar, dtype: DType, op: str) -> Scalar | str:

@@ -16,7 +16,7 @@ from ..graph.protocol import Primitive, Scan, TensorType
 from .creation import full
 from .elementwise import cast, equal, logical_and, where
 from .op import Array, apply, composite
-from .operands import accumulator
+from .operands import accumulator, require_tensors
 from .shape import concat, flip, slice_
 
 __all__ = ["cumulative_prod", "cumulative_sum", "exclusive_prod"]
@@ -67,6 +67,7 @@ def exclusive_prod(x: Array, axis: int) -> Array:
 
 
 def _cumulate(op: Primitive, initial: int, x: Array, axis: int | None, dtype: Any, include_initial: bool) -> Array:
+    require_tensors(op.name, x)
     if axis is None:
         if x.ndim != 1:
             raise AxisError(f"{op.name}: a tensor of shape {x.shape} needs an axis; only vectors go without")

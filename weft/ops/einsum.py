@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.dtypes import float32
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import ShapeError
 from ..core.shapes import Dim, size_of
 from .contraction import CONTRACT
 from .creation import iota
 from .elementwise import cast, equal, multiply, where
 from .op import Array, apply, composite
-from .operands import REAL, common_dtype
+from .operands import REAL, common_dtype, require_tensors
 from .reduction import sum
 from .shape import permute_dims, reshape
 
@@ -55,9 +55,7 @@ def einsum(subscripts: str, /, *operands: Array) -> Array:
         >>> wf.einsum("ij,jk->ik", wf.asarray([[1.0, 2.0]]), wf.asarray([[3.0], [4.0]])).tolist()
         [[11.0]]
     """
-    for x in operands:
-        if not hasattr(x, "shape"):
-            raise DTypeError(f"einsum: an operand of type {type(x).__name__} is not a tensor")
+    require_tensors("einsum", *operands)
     inputs, output = _parse(subscripts, operands)
     dtype = common_dtype("einsum", operands, REAL)
     wide = float32 if dtype.is_floating and dtype.itemsize == 2 else dtype

@@ -33,18 +33,19 @@ from .operands import (
     binary_operands,
     broadcast_operands,
     common_dtype,
+    require_tensors,
     unary_operand,
 )
 from .pointwise import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
 
 __all__ = ["abs", "acos", "acosh", "add", "asin", "asinh", "astype", "atan", "atan2", "atanh", "binary_operands",
            "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
-           "broadcast_operands", "cast", "ceil", "clip", "copysign", "cos", "cosh", "divide", "equal", "erf", "exp",
-           "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "in_float32", "isfinite",
-           "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
-           "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter",
-           "not_equal", "positive", "pow", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "signbit",
-           "sin", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh", "trunc", "where"]
+           "broadcast_operands", "cast", "cbrt", "ceil", "clip", "copysign", "cos", "cosh", "divide", "equal", "erf",
+           "erfc", "exp", "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "in_float32",
+           "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp",
+           "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative",
+           "nextafter", "not_equal", "positive", "pow", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign",
+           "signbit", "sin", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh", "trunc", "where"]
 
 
 # dtypes
@@ -83,6 +84,7 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
         >>> wf.astype(wf.asarray([1.7, -1.7]), wf.int32)
         Tensor([ 1, -1], dtype=int32)
     """
+    require_tensors("astype", x)
     return cast(x, dt.as_dtype(dtype))
 
 
@@ -101,6 +103,7 @@ def stop_gradient(x: Array, /) -> Array:
         >>> wf.grad(lambda x: wf.sum(x * wf.stop_gradient(x)))(wf.asarray([3.0]))
         Tensor([3.], dtype=float32)
     """
+    require_tensors("stop_gradient", x)
     return apply(STOP_GRADIENT, x)
 
 
@@ -114,22 +117,6 @@ def _zero(x: Array, y: Array, g: Array) -> None:
 
 def _abs_expr(x: Expr) -> Expr:
     return x if x.dtype.kind == "uint" else ex.abs_(x)
-
-
-def _sign_expr(x: Expr) -> Expr:
-    zero, one = ex.const(0, x.dtype), ex.const(1, x.dtype)
-    below = x if x.dtype.kind == "uint" else ex.where(x < 0, ex.const(-1, x.dtype), x)
-    return ex.where(x > 0, one, ex.where(ex.eq(x, zero), zero, below))  # what is left is NaN
-
-
-def _maximum_expr(x: Expr, y: Expr) -> Expr:
-    left = x > y
-    return ex.where(left | ex.ne(x, x) if x.dtype.is_floating else left, x, y)
-
-
-def _minimum_expr(x: Expr, y: Expr) -> Expr:
-    left = x < y
-    return ex.where(left | ex.ne(x, x) if x.dtype.is_floating else left, x, y)
 
 
 def _maximum_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
@@ -184,9 +171,11 @@ floor_divide = binary("floor_divide", REAL, vector_math("floor_divide"), lambda 
 remainder = binary("remainder", REAL, vector_math("remainder"), lambda x, y, z, g: (g, -g * floor_divide(x, y)),
                    "``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0.",
                    ("wf.remainder(wf.asarray([7, -7]), 3)", "Tensor([1, 2], dtype=int64)"), cost=10)
-maximum = binary("maximum", REAL, _maximum_expr, _maximum_vjp, "The greater of two values; NaN if one is.",
+maximum = binary("maximum", REAL, vector_math("maximum"), _maximum_vjp,
+                 "The greater of two values; NaN if one is, 0.0 of 0.0 and -0.0.",
                  ("wf.maximum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([0., 2.], dtype=float32)"))
-minimum = binary("minimum", REAL, _minimum_expr, _minimum_vjp, "The smaller of two values; NaN if one is.",
+minimum = binary("minimum", REAL, vector_math("minimum"), _minimum_vjp,
+                 "The smaller of two values; NaN if one is, -0.0 of 0.0 and -0.0.",
                  ("wf.minimum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([-1.,  0.], dtype=float32)"))
 hypot = binary("hypot", FLOAT, vector_math("hypot"), _hypot_vjp, "``sqrt(x1**2 + x2**2)`` without overflow.",
                ("wf.hypot(wf.asarray([3.0]), 4.0)", "Tensor([5.], dtype=float32)"), cost=10)
@@ -209,10 +198,9 @@ reciprocal = unary("reciprocal", FLOAT, lambda x: ex.const(1.0, x.dtype) / x, la
                    ("wf.reciprocal(wf.asarray([2.0, 4.0]))", "Tensor([0.5 , 0.25], dtype=float32)"), cost=4)
 sqrt = unary("sqrt", FLOAT, ex.sqrt, lambda x, y, g: 0.5 * g / y, "The square root, correctly rounded.",
              ("wf.sqrt(wf.asarray([4.0, 2.0]))", "Tensor([2.       , 1.4142135], dtype=float32)"), cost=4)
-rsqrt = unary("rsqrt", FLOAT, lambda x: ex.const(1.0, x.dtype) / ex.sqrt(x), lambda x, y, g: -0.5 * g * (y * y * y),
-              "``1 / sqrt(x)``.",
+rsqrt = unary("rsqrt", FLOAT, vector_math("rsqrt"), lambda x, y, g: -0.5 * g * (y * y * y), "``1 / sqrt(x)``.",
               ("wf.rsqrt(wf.asarray([4.0, 0.25]))", "Tensor([0.5, 2. ], dtype=float32)"), cost=8)
-sign: Composite = unary("sign", REAL, _sign_expr, _zero, "-1, 0 or 1; NaN of NaN.",
+sign: Composite = unary("sign", REAL, vector_math("sign"), _zero, "-1, 0 or 1; NaN of NaN.",
                         ("wf.sign(wf.asarray([-1.5, 0.0, 2.0]))", "Tensor([-1.,  0.,  1.], dtype=float32)"))
 floor = unary("floor", REAL, ex.floor, _zero, "The greatest whole number not above x.",
               ("wf.floor(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -2.], dtype=float32)"), integers_stay=True)
@@ -323,6 +311,10 @@ atanh = _function("atanh", lambda x, y, g: g / ((1.0 - x) * (1.0 + x)), "The inv
                   "[0.0, 0.5]", "[0.        , 0.54930615]", 20)
 erf = _function("erf", lambda x, y, g: g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "The error function.",
                 "[0.0, 0.5]", "[0.       , 0.5204999]", 20)
+erfc = _function("erfc", lambda x, y, g: -g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "``1 - erf(x)``, also far out.",
+                 "[0.0, 0.5]", "[1.        , 0.47950011]", 20)
+cbrt = _function("cbrt", lambda x, y, g: g / (3.0 * y * y), "The cube root.",
+                 "[8.0, -27.0]", "[ 2., -3.]", 15)
 sigmoid = _function("sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.",
                     "[0.0, 100.0]", "[0.5, 1. ]", 15)
 
@@ -353,32 +345,6 @@ def _float_test(test: Callable[[Expr], Expr], otherwise: bool) -> Callable[[Expr
     return lambda x: test(x) if x.dtype.is_floating else ex.const(otherwise, dt.bool_)
 
 
-def _signbit_expr(x: Expr) -> Expr:
-    if x.dtype.is_floating:
-        x = ex.bitcast(x, _SIGNED[x.dtype.itemsize])
-    return x < 0 if x.dtype.is_signed else ex.const(False, dt.bool_)
-
-
-def _nextafter_expr(x: Expr, y: Expr) -> Expr:
-    """Steps the bits: the representations of one sign are ordered like their magnitudes."""
-    integer = _SIGNED[x.dtype.itemsize]
-    narrow = x.dtype.itemsize == 2
-    a, b = (ex.cast(v, dt.float32) if narrow else v for v in (x, y))
-    bits = ex.bitcast(x, integer)
-    smallest = ex.where(ex.bitcast(y, integer) < 0, ex.const(-(1 << integer.bits - 1) + 1, integer),
-                        ex.const(1, integer))
-    away = ex.eq(_as_int(a < b), _as_int(a > 0.0))  # from zero
-    stepped = ex.where(away, bits + 1, bits - 1)
-    moved = ex.bitcast(ex.where(ex.eq(a, ex.const(0.0, a.dtype)), smallest, stepped), x.dtype)
-    result = ex.where(ex.eq(a, b), y, moved)
-    return ex.where(ex.ne(a, a), x, ex.where(ex.ne(b, b), y, result))
-
-
-def _as_int(x: Expr) -> Expr:
-    return ex.cast(x, dt.uint8)
-
-
-_SIGNED = {2: dt.int16, 4: dt.int32, 8: dt.int64}
 _INFINITY = math.inf
 
 isnan = unary("isnan", ANY, _float_test(lambda x: ex.ne(x, x), False), None, "True for NaN.",
@@ -390,29 +356,15 @@ isfinite = unary("isfinite", ANY, _float_test(lambda x: ex.abs_(x) < _INFINITY, 
                  "True for what is neither infinite nor NaN.",
                  ("wf.isfinite(wf.asarray([1.0, float('inf')]))", "Tensor([ True, False], dtype=bool)"),
                  result=dt.bool_)
-signbit = unary("signbit", REAL, _signbit_expr, None, "True where the sign bit is set: below zero, -0.0, -NaN.",
+signbit = unary("signbit", REAL, vector_math("signbit"), None,
+                "True where the sign bit is set: below zero, -0.0, -NaN.",
                 ("wf.signbit(wf.asarray([-0.0, 0.0]))", "Tensor([ True, False], dtype=bool)"), result=dt.bool_,
                 widen=False)
-nextafter = binary("nextafter", FLOAT, _nextafter_expr, None, "The value next to x1 in the direction of x2.",
+nextafter = binary("nextafter", FLOAT, vector_math("nextafter"), None, "The value next to x1 in the direction of x2.",
                    ("wf.nextafter(wf.asarray([0.0]), 1.0)", "Tensor([1.e-45], dtype=float32)"), cost=10, widen=False)
 
 
 # Bits and truth
-
-
-def _shift(expr: Callable[[Expr, Expr], Expr], left: bool) -> Callable[[Expr, Expr], Expr]:
-    """A shift by less than 0 or by the width or more shifts everything out, as it does for integers of any width."""
-
-    def shifted(x: Expr, n: Expr) -> Expr:
-        inside = n < x.dtype.bits
-        if n.dtype.is_signed:
-            inside = (n >= 0) & inside
-        by = ex.where(inside, n, ex.const(0, n.dtype))
-        zero = ex.const(0, x.dtype)
-        rest = ex.where(x < 0, ex.const(-1, x.dtype), zero) if x.dtype.is_signed and not left else zero
-        return ex.where(inside, expr(x, by), rest)
-
-    return shifted
 
 
 bitwise_and = binary("bitwise_and", BITS, ex.and_, None, "``x1 & x2``.",
@@ -423,10 +375,10 @@ bitwise_xor = binary("bitwise_xor", BITS, ex.xor, None, "``x1 ^ x2``.",
                      ("wf.bitwise_xor(wf.asarray([6, 3]), 2)", "Tensor([4, 1], dtype=int64)"))
 bitwise_invert = unary("bitwise_invert", BITS, ex.not_, None, "``~x``.",
                        ("wf.bitwise_invert(wf.asarray([0, 5]))", "Tensor([-1, -6], dtype=int64)"))
-bitwise_left_shift = binary("bitwise_left_shift", INTEGER, _shift(ex.shl, True), None,
+bitwise_left_shift = binary("bitwise_left_shift", INTEGER, vector_math("bitwise_left_shift"), None,
                             "``x1 << x2``; 0 where x2 is negative or not below the width.",
                             ("wf.bitwise_left_shift(wf.asarray([1, 3]), 2)", "Tensor([ 4, 12], dtype=int64)"))
-bitwise_right_shift = binary("bitwise_right_shift", INTEGER, _shift(ex.shr, False), None,
+bitwise_right_shift = binary("bitwise_right_shift", INTEGER, vector_math("bitwise_right_shift"), None,
                              "``x1 >> x2``, keeping the sign; 0 or -1 where x2 is negative or not below the width.",
                              ("wf.bitwise_right_shift(wf.asarray([8, -8]), 2)", "Tensor([ 2, -2], dtype=int64)"))
 logical_and = binary("logical_and", BOOL, ex.and_, None, "True where both are.",
@@ -493,8 +445,8 @@ def where(condition: Array, x1: Array | float, x2: Array | float, /) -> Array:
 def _clip_expr(params: dict[str, Any], x: Expr, *bounds: Expr) -> Expr:
     rest = list(bounds)
     if params["below"]:
-        x = _maximum_expr(x, rest.pop(0))
-    return _minimum_expr(x, rest.pop(0)) if params["above"] else x
+        x = vector_math("maximum")(x, rest.pop(0))
+    return vector_math("minimum")(x, rest.pop(0)) if params["above"] else x
 
 
 def _clip_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:

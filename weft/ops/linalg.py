@@ -12,6 +12,7 @@ from .contraction import matmul, outer, tensordot, vecdot
 from .creation import iota
 from .elementwise import abs, cast, equal, not_equal, pow, square, where
 from .op import Array, composite
+from .operands import require_tensors
 from .reduction import max, min, root, sum
 from .shape import matrix_transpose
 
@@ -46,6 +47,7 @@ def vector_norm(x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepd
         >>> wf.linalg.vector_norm(wf.asarray([3.0, 4.0])).tolist()
         5.0
     """
+    require_tensors("vector_norm", x)
     wide = _wide(x)
     if ord == 2:
         value = root(sum(square(wide), axis=axis, keepdims=keepdims))
@@ -78,6 +80,7 @@ def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Arr
         >>> wf.linalg.matrix_norm(wf.asarray([[3.0, 0.0], [0.0, 4.0]])).tolist()
         5.0
     """
+    require_tensors("matrix_norm", x)
     if x.ndim < 2:
         raise ShapeError(f"matrix_norm: {x.shape} has fewer than two axes")
     if ord == "fro":
@@ -115,6 +118,7 @@ def diagonal(x: Array, /, *, offset: int = 0) -> Array:
         >>> wf.linalg.diagonal(wf.asarray([[1, 2], [3, 4]])).tolist()
         [1, 4]
     """
+    require_tensors("diagonal", x)
     if x.ndim < 2:
         raise ShapeError(f"diagonal: {x.shape} has fewer than two axes")
     rows, columns = int(x.shape[-2]), int(x.shape[-1])
@@ -145,6 +149,7 @@ def trace(x: Array, /, *, offset: int = 0, dtype: Any = None) -> Array:
         >>> wf.linalg.trace(wf.asarray([[1, 2], [3, 4]])).tolist()
         5
     """
+    require_tensors("trace", x)
     return sum(where(_on_diagonal(x, offset, "trace"), x, False), axis=(-2, -1), dtype=dtype)
 
 
@@ -167,6 +172,7 @@ def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """
     from .shape import roll
 
+    require_tensors("cross", x1, x2)
     for x in (x1, x2):
         if x.shape[normalize_axis(axis, x.ndim, "cross")] != 3:
             raise ShapeError(f"cross: {x1.shape} and {x2.shape}: the size along axis {axis} is not 3")

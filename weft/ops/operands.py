@@ -15,7 +15,7 @@ from ..core.shapes import Dim, SymDim, broadcast_shapes
 from .op import Array, apply
 
 __all__ = ["ANY", "BITS", "BOOL", "FLOAT", "INTEGER", "REAL", "Domain", "accumulator", "as_operand", "binary_operands",
-           "broadcast_operands", "common_dtype", "extent", "is_number", "unary_operand"]
+           "broadcast_operands", "common_dtype", "extent", "is_number", "require_tensors", "unary_operand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,10 @@ def _constant(name: str, number: Any, dtype: DType) -> Array:
         if not low <= number < low + (1 << dtype.bits):
             raise DTypeError(f"{name}: {number} does not fit in {dtype.name}")
         return full((), int(number), dtype=dtype)
-    return full((), float(number) if dtype.is_floating else bool(number), dtype=dtype)
+    try:
+        return full((), float(number) if dtype.is_floating else bool(number), dtype=dtype)
+    except OverflowError:
+        raise DTypeError(f"{name}: an integer of {number.bit_length()} bits does not fit in {dtype.name}") from None
 
 
 def as_operand(name: str, x: Any, dtype: DType) -> Array:
@@ -116,6 +119,17 @@ def as_operand(name: str, x: Any, dtype: DType) -> Array:
     from .elementwise import cast
 
     return _constant(name, x, dtype) if is_number(x) else cast(x, dtype)
+
+
+def require_tensors(name: str, *operands: Any) -> None:
+    """Raise unless every operand is a tensor.
+
+    Raises:
+        DTypeError: naming the type of the one that is not.
+    """
+    for x in operands:
+        if not hasattr(x, "dtype"):
+            raise DTypeError(f"{name}: an operand of type {type(x).__name__} is not a tensor; make one with asarray")
 
 
 def unary_operand(name: str, x: Any, domain: Domain = ANY) -> Array:

@@ -12,12 +12,12 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import ShapeError
 from ..core.shapes import Shape, normalize_axes, normalize_axis, size_of
 from ..graph.protocol import Primitive, Reduction, TensorType
 from .elementwise import cast, equal, exp, isfinite, isnan, log, logical_or, maximum, sqrt, square, stop_gradient, where
 from .op import Array, apply, composite
-from .operands import accumulator, extent
+from .operands import accumulator, extent, require_tensors
 from .shape import broadcast_to, flip, reshape
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min", "prod", "root", "std",
@@ -107,6 +107,7 @@ def _reduce(op: Primitive, x: Array, axis: Axes, keepdims: bool) -> Array:
 
 
 def _check_elements(name: str, x: Array, axis: Axes) -> None:
+    require_tensors(name, x)
     if builtins.any(x.shape[a] == 0 for a in normalize_axes(axis, x.ndim, name)):
         raise ShapeError(f"{name}: shape {x.shape}, axis {axis}: there is no {name} of zero elements")
 
@@ -129,6 +130,7 @@ def sum(x: Array, /, *, axis: Axes = None, dtype: Any = None, keepdims: bool = F
         >>> wf.sum(wf.asarray([[1.0, 2.0], [3.0, 4.0]]), axis=0)
         Tensor([4., 6.], dtype=float32)
     """
+    require_tensors("sum", x)
     return _reduce(SUM, cast(x, accumulator(x.dtype) if dtype is None else dt.as_dtype(dtype)), axis, keepdims)
 
 
@@ -144,6 +146,7 @@ def prod(x: Array, /, *, axis: Axes = None, dtype: Any = None, keepdims: bool = 
         >>> wf.prod(wf.asarray([2.0, 3.0, 4.0]))
         Tensor(24., dtype=float32)
     """
+    require_tensors("prod", x)
     return _reduce(PROD, cast(x, accumulator(x.dtype) if dtype is None else dt.as_dtype(dtype)), axis, keepdims)
 
 
@@ -203,6 +206,7 @@ def any(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         >>> wf.any(wf.asarray([[False, True], [False, False]]), axis=1)
         Tensor([ True, False], dtype=bool)
     """
+    require_tensors("any", x)
     return _reduce(ANY, cast(x, dt.bool_), axis, keepdims)
 
 
@@ -218,6 +222,7 @@ def all(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
         >>> wf.all(wf.asarray([[True, True], [False, True]]), axis=1)
         Tensor([ True, False], dtype=bool)
     """
+    require_tensors("all", x)
     return _reduce(ALL, cast(x, dt.bool_), axis, keepdims)
 
 
@@ -292,6 +297,7 @@ def count_nonzero(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> 
         >>> wf.count_nonzero(wf.asarray([0.0, 2.0, 3.0]))
         Tensor(2, dtype=int64)
     """
+    require_tensors("count_nonzero", x)
     return sum(cast(x, dt.bool_), axis=axis, keepdims=keepdims)
 
 
@@ -302,8 +308,7 @@ def _count(x: Array, axis: Axes, name: str) -> Array:
 
 def _wide(name: str, x: Array) -> Array:
     """``x`` in the dtype in which means are computed."""
-    if not hasattr(x, "dtype"):
-        raise DTypeError(f"{name}: an operand of type {type(x).__name__} is not a tensor")
+    require_tensors(name, x)
     return x if x.dtype is dt.float64 else cast(x, dt.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.dtypes import as_dtype
 from ..core.shapes import SymDim
@@ -137,8 +137,8 @@ def _install_operators() -> None:
     from ..ops.contraction import matmul
 
     product: Any = matmul
-    Tensor.__matmul__ = _binary(product)
-    Tensor.__rmatmul__ = _reflected(product)
+    for name, form in (("__matmul__", _binary), ("__rmatmul__", _reflected)):
+        setattr(Tensor, name, form(product))
     for short, name in {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}.items():
         setattr(Tensor, f"__{short}__", _method(getattr(e, name)))
 
@@ -152,112 +152,93 @@ def _method(function: Any) -> Callable[..., Any]:
     return method
 
 
-# method name -> (module of weft.ops, function); where the name is the function's own, "" stands for it
-_METHODS: dict[str, tuple[str, ...]] = {
-    "elementwise": (
-        "abs",
-        "acos",
-        "acosh",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "ceil",
-        "clip",
-        "cos",
-        "cosh",
-        "erf",
-        "exp",
-        "expm1",
-        "floor",
-        "isfinite",
-        "isinf",
-        "isnan",
-        "log",
-        "log10",
-        "log1p",
-        "log2",
-        "logical_and",
-        "logical_not",
-        "logical_or",
-        "logical_xor",
-        "maximum",
-        "minimum",
-        "pow",
-        "reciprocal",
-        "remainder",
-        "round",
-        "rsqrt",
-        "sigmoid",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "tan",
-        "tanh",
-        "trunc",
-        "astype",
-        "clamp=clip",
-        "add",
-        "sub=subtract",
-        "mul=multiply",
-        "div=divide",
-        "eq=equal",
-        "ne=not_equal",
-        "lt=less",
-        "le=less_equal",
-        "gt=greater",
-        "ge=greater_equal",
-        "neg=negative",
-    ),
-    "reduction": (
-        "all",
-        "any",
-        "argmax",
-        "argmin",
-        "logsumexp",
-        "max",
-        "mean",
-        "min",
-        "prod",
-        "std",
-        "sum",
-        "var",
-        "amax=max",
-        "amin=min",
-    ),
-    "cumulative": ("cumsum=cumulative_sum", "cumprod=cumulative_prod"),
-    "contraction": ("matmul", "dot=vecdot"),
-    "shape": (
-        "flip",
-        "flatten",
-        "squeeze",
-        "swapaxes",
-        "moveaxis",
-        "tile",
-        "roll",
-        "tril",
-        "triu",
-        "split",
-        "chunk",
-        "unstack",
-        "unbind=unstack",
-        "unsqueeze=expand_dims",
-        "broadcast_to",
-    ),
-    "indexing": ("take", "take_along_axis"),
-    "activation": ("relu", "softmax", "log_softmax", "gelu"),
+# Methods that are public functions with the tensor as first argument, by module of weft.ops; "name=function" renames.
+_METHODS = {
+    "elementwise": "abs acos acosh asin asinh atan atan2 atanh ceil clip cos cosh erf exp expm1 floor isfinite isinf "
+    "isnan log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum pow reciprocal "
+    "remainder round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc astype clamp=clip add sub=subtract mul=multiply "
+    "div=divide eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal neg=negative",
+    "contraction": "matmul dot=vecdot mm=matmul bmm=matmul",
+    "shape": "flatten swapaxes moveaxis tile tril triu split chunk unstack unbind=unstack broadcast_to",
+    "indexing": "take take_along_axis",
+    "activation": "relu softmax log_softmax gelu",
 }
+
+# Methods that work along axes: PyTorch calls the axis ``dim``, NumPy ``axis``; it may be given by position.
+_ALONG_AXES = {
+    "reduction": "all any argmax argmin logsumexp mean prod sum max min amax=max amin=min std var",
+    "cumulative": "cumsum=cumulative_sum cumprod=cumulative_prod",
+    "shape": "flip squeeze unsqueeze=expand_dims",
+}
+_RENAMED = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
+
+
+def _along_axes(function: Any) -> Callable[..., Any]:
+    """A method that takes ``axis`` (or ``dim``) and ``keepdims`` (or ``keepdim``) by position or by name."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs:
+            return function(self)
+        named = {_RENAMED.get(k, k): v for k, v in kwargs.items()}
+        if function.name in ("flip",) and len(args) > 1:
+            args = (args,)
+        named.update(zip(("axis", "keepdims"), args, strict=False))
+        return function(self, **named)
+
+    method.__name__, method.__doc__ = function.name, function.__doc__
+    return method
+
+
+class Extreme(NamedTuple):
+    """What PyTorch's ``x.max(dim)`` and ``x.min(dim)`` return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _extreme(values: Any, positions: Any) -> Callable[..., Any]:
+    """``max`` and ``min``: with ``dim``, or an axis by position, PyTorch's pair; with ``axis`` the values alone; with a
+    tensor the greater (lesser) of two."""
+    plain, where = _along_axes(values), _along_axes(positions)
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], Tensor):
+            return (e.maximum if values.name == "max" else e.minimum)(self, args[0])
+        if args or "dim" in kwargs:
+            return Extreme(plain(self, *args, **kwargs), where(self, *args, **kwargs))
+        return plain(self, **kwargs)
+
+    method.__name__, method.__doc__ = values.name, values.__doc__
+    return method
+
+
+def _spread(function: Any) -> Callable[..., Any]:
+    """``std`` and ``var`` with PyTorch's default: divided by n - 1 (``correction=1``, or ``unbiased=True``)."""
+    plain = _along_axes(function)
+
+    def method(self: Tensor, *args: Any, unbiased: bool = True, correction: float | None = None, **kwargs: Any) -> Any:
+        return plain(self, *args, correction=float(unbiased) if correction is None else correction, **kwargs)
+
+    method.__name__, method.__doc__ = function.name, function.__doc__
+    return method
 
 
 def _install_methods() -> None:
-    for module_name, names in _METHODS.items():
-        module = importlib.import_module(f"weft.ops.{module_name}")
-        for entry in names:
-            name, _, source = entry.partition("=")
-            setattr(Tensor, name, _method(getattr(module, source or name)))
+    for table, form in ((_METHODS, _method), (_ALONG_AXES, _along_axes)):
+        for module_name, names in table.items():
+            module = importlib.import_module(f"weft.ops.{module_name}")
+            for entry in names.split():
+                name, _, source = entry.partition("=")
+                setattr(Tensor, name, form(getattr(module, source or name)))
+    reduction: Any = importlib.import_module("weft.ops.reduction")
+    own = {
+        "max": _extreme(reduction.max, reduction.argmax),
+        "min": _extreme(reduction.min, reduction.argmin),
+        "std": _spread(reduction.std),
+        "var": _spread(reduction.var),
+    }
+    for name, method in own.items():
+        setattr(Tensor, name, method)
 
 
 # --- methods that are more than a function --------------------------------------------------------------------------

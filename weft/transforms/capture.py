@@ -236,14 +236,9 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
             going.abandon()
     used = {v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates))
     kept = [i for i, v in enumerate(going.inputs) if v in used]
-    going.inputs, going.refs, going.specs = (
-        [items[i] for i in kept]
-        for items in (  # type: ignore[assignment]
-            going.inputs,
-            going.refs,
-            going.specs,
-        )
-    )
+    going.inputs = [going.inputs[i] for i in kept]
+    going.refs = [going.refs[i] for i in kept]
+    going.specs = [going.specs[i] for i in kept]
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*inputs, *going.inputs], trace.nodes, [*outputs, *(v for _, v in updates)])
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]

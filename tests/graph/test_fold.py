@@ -1,0 +1,40 @@
+"""Constant folding keeps bits and leaves fewer nodes to run."""
+
+from __future__ import annotations
+
+import pytest
+
+import weft as wf
+from weft.graph.executable import _run
+from weft.graph.fold import fold_constants
+from weft.graph.ir import Graph
+from weft.runtime.llvm import host_target
+
+
+def folded(function: object, *args: wf.Tensor) -> Graph:
+    graph = wf.compile(function).graph(*args)  # type: ignore[arg-type]
+    return fold_constants(graph, lambda part: _run(part, host_target(), 1))
+
+
+@pytest.mark.parametrize("dtype", [wf.float16, wf.bfloat16, wf.float32, wf.float64, wf.int32], ids=str)
+def test_what_constants_alone_decide_is_computed_once(dtype: object) -> None:
+    def f(x: wf.Tensor) -> wf.Tensor:
+        scale = wf.full((3, 4), 3, dtype=dtype) * 7 + 2
+        return x * (scale if dtype is wf.int32 else wf.exp(scale / 11.0))
+
+    x = wf.ones((3, 4), dtype=dtype)
+    graph = folded(f, x)
+    assert [n.op.name for n in graph.nodes] == ["full", "multiply"]
+    assert wf.compile(f)(x).numpy().tobytes() == f(x).numpy().tobytes()
+
+
+def test_negative_zero_and_nan_stay_what_they_are() -> None:
+    x = wf.ones(3)
+    for value in (-0.0, float("nan"), float("inf")):
+        f = wf.compile(lambda x, v=value: x * wf.abs(wf.full((3,), 1.0)) * (wf.zeros(3) + v if v else wf.zeros(3) * v))
+        expected = x * (wf.zeros(3) + value if value else wf.zeros(3) * value)
+        assert f(x).numpy().tobytes() == expected.numpy().tobytes()
+
+
+def test_a_graph_of_constants_alone() -> None:
+    assert wf.compile(lambda: wf.sqrt(wf.full((2, 2), 16.0)))().tolist() == [[4.0, 4.0], [4.0, 4.0]]

@@ -1,0 +1,268 @@
+"""Models of other tools: what weft computes from them is what ONNX Runtime computes, or the op is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_peer
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import weft as wf
+from weft.core.errors import FormatError
+from weft.interop.foreign_ops import OPS
+
+RNG = np.random.default_rng(0)
+M = RNG.normal(size=(3, 4)).astype(np.float32)
+N = RNG.normal(size=(3, 4)).astype(np.float32)
+V = RNG.normal(size=(4,)).astype(np.float32)
+C = RNG.normal(size=(2, 3, 4)).astype(np.float32)
+P = np.abs(M) + 1.5
+U = np.clip(M, -0.9, 0.9)
+B, D = M > 0, N > 0
+Z, J = RNG.integers(-9, 9, (3, 4)), RNG.integers(1, 9, (3, 4))
+K = np.asarray([[0, 2, -1, 1]])
+
+
+class Init(np.ndarray):
+    """An input that the model holds as an initializer."""
+
+
+def init(values: Any, dtype: Any = np.int64) -> Any:
+    return np.asarray(values, dtype).view(Init)
+
+
+Case = tuple[str, list[Any], dict[str, Any]]
+
+
+def cases() -> list[Case]:
+    """``(op, inputs, attributes)``; None is an input that is left out."""
+    found: list[Case] = []
+
+    def add(op: str, *inputs: Any, **attributes: Any) -> None:
+        found.append((op, list(inputs), attributes))
+
+    for op in ("Abs", "Asinh", "Atan", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "HardSwish", "Identity", "Mish",
+               "Neg", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Tan", "Tanh",
+               "Elu", "HardSigmoid", "LeakyRelu", "Selu", "IsNaN", "Dropout", "Gelu"):
+        add(op, M)
+    for op in ("Acosh", "Log", "Reciprocal", "Sqrt"):
+        add(op, P)
+    for op in ("Acos", "Asin", "Atanh"):
+        add(op, U)
+    for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Greater", "GreaterOrEqual", "Less",
+               "LessOrEqual", "PRelu"):
+        add(op, M, V)
+    for op in ("Add", "Sub", "Mul", "Div", "Mod", "Equal", "Less", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Max"):
+        add(op, Z, J)
+    for op in ("And", "Or", "Xor"):
+        add(op, B, D)
+    add("Swish", M)
+    add("Not", B)
+    add("BitwiseNot", Z)
+    add("Sum", M, N, V)
+    add("Mod", M, N, fmod=1)
+    add("Mod", Z, J, fmod=1)
+    add("Pow", P, V)
+    add("Pow", P, init([2, 3, 1, 0]))
+    add("BitShift", np.abs(Z).astype(np.uint64), J.astype(np.uint64), direction="LEFT")
+    add("BitShift", (np.abs(Z) * 999).astype(np.uint64), J.astype(np.uint64), direction="RIGHT")
+    add("IsInf", np.float32([1, np.inf, -np.inf, np.nan]))
+    add("IsInf", np.float32([1, np.inf, -np.inf, np.nan]), detect_negative=0)
+    add("Gelu", M, approximate="tanh")
+    add("Clip", M, init(-0.5, np.float32), init(0.5, np.float32))
+    add("Clip", M, None, init(0.5, np.float32))
+    add("Cast", M, to=TensorProto.INT32)
+    add("Cast", Z, to=TensorProto.DOUBLE)
+    add("CastLike", Z, V)
+    add("Where", B, M, N)
+    for op in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceLogSumExp",
+               "ReduceSumSquare", "ReduceL1", "ReduceL2"):
+        add(op, C, init([0, -1]))
+        add(op, C, init([1]), keepdims=0)
+        add(op, C)
+    add("ReduceLogSum", P, init([1]))
+    add("ReduceSum", C, init([]), noop_with_empty_axes=1)
+    for op in ("ArgMax", "ArgMin"):
+        add(op, C, axis=1)
+        add(op, C, axis=-1, keepdims=0)
+    for op in ("Softmax", "LogSoftmax"):
+        add(op, C)
+        add(op, C, axis=1)
+    add("CumSum", M, init(1))
+    add("CumSum", M, init(0), reverse=1, exclusive=1)
+    add("MatMul", C, V)
+    add("MatMul", C, M.T)
+    add("Gemm", M, N, V[:3], transB=1, alpha=0.5, beta=2.0)
+    add("Gemm", M, N, transA=1)
+    add("LayerNormalization", C, V, V, axis=-1, epsilon=1e-3)
+    add("LayerNormalization", C, np.ones((3, 4), np.float32), axis=1)
+    add("RMSNormalization", C, V)
+    add("BatchNormalization", C, V[:3], V[:3], V[1:], np.abs(V[:3]))
+    add("Reshape", C, init([0, -1]))
+    add("Reshape", C, init([4, 1, 6]))
+    for axis in (0, 1, 2, 3, -1):
+        add("Flatten", C, axis=axis)
+    add("Transpose", C)
+    add("Transpose", C, perm=[1, 0, 2])
+    add("Expand", V, init([2, 1, 4]))
+    add("Squeeze", C[:1], init([0]))
+    add("Squeeze", C[:1])
+    add("Unsqueeze", C, init([0, -1]))
+    add("Concat", M, N, axis=-1)
+    add("Split", C, init([1, 3]), axis=-1)
+    add("Split", C, axis=0, num_outputs=2)
+    add("Slice", C, init([1, -3]), init([2**62, -1]), init([0, 2]))
+    add("Slice", C, init([-1]), init([-(2**63)]), init([2]), init([-2]))
+    add("Slice", C, init([0, 1]), init([1, 3]))
+    add("Pad", M, init([1, 0, 2, 3]), init(7, np.float32))
+    add("Pad", M, init([1, 2]), None, init([1]))
+    add("Tile", M, init([2, 3]))
+    for k in (-1, 0, 1):
+        add("Trilu", C, init(k), upper=0)
+        add("Trilu", C, init(k), upper=1)
+    add("Gather", C, K, axis=1)
+    add("Gather", C, init(1), axis=-1)
+    add("GatherElements", M, K, axis=0)
+    add("GatherND", C, init([[0, 1], [1, -1]]))
+    for reduction in ("none", "add"):
+        add("ScatterND", M, init([[1], [0]]), N[:2], reduction=reduction)
+        add("ScatterND", M, init([[1, 2], [0, -1]]), V[:2], reduction=reduction)
+        add("ScatterElements", M, init([[0, 2, 1, 1]]), N[:1], axis=0, reduction=reduction)
+    add("Constant", value=numpy_helper.from_array(M))
+    add("Constant", value_floats=[1.0, 2.0])
+    add("Constant", value_ints=[1, 2])
+    add("Constant", value_float=1.5)
+    add("ConstantOfShape", init([2, 3]))
+    add("ConstantOfShape", init([2]), value=numpy_helper.from_array(np.asarray([7], np.int32)))
+    add("Range", init(1), init(9), init(3))
+    add("Range", init(1.0, np.float32), init(2.0, np.float32), init(0.25, np.float32))
+    add("Shape", C)
+    add("Shape", C, start=1)
+    add("Size", C)
+    return found
+
+
+def build(nodes: list[onnx.NodeProto], inputs: dict[str, Any], constants: dict[str, Any], outputs: list[str],
+          path: Path, opset: int = 21, symbolic: dict[str, list[Any]] | None = None) -> None:
+    """Write a model without any note of weft's."""
+    given = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype),
+                                           (symbolic or {}).get(k, list(v.shape))) for k, v in inputs.items()]
+    made = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "model", given, [onnx.ValueInfoProto(name=o) for o in outputs], made)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    path.write_bytes(inferred.SerializeToString())
+
+
+@pytest.mark.parametrize(("op", "inputs", "attributes"), cases(), ids=lambda v: v if isinstance(v, str) else "")
+def test_op(op: str, inputs: list[Any], attributes: dict[str, Any], tmp_path: Path) -> None:
+    names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
+    fed = {n: v for n, v in zip(names, inputs, strict=True) if v is not None and not isinstance(v, Init)}
+    held = {n: v for n, v in zip(names, inputs, strict=True) if isinstance(v, Init)}
+    outputs = ["y0", "y1"] if op == "Split" else ["y0"]
+    opset = {"RMSNormalization": 23, "Swish": 24}.get(op, 21)
+    path = tmp_path / "f.onnx"
+    build([helper.make_node(op, names, outputs, **attributes)], fed, held, outputs, path, opset)
+    found = wf.load(path)(*fed.values())
+    expected = onnx_peer.run(path, *fed.values())
+    for a, b in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
+        assert a.numpy().dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-5, atol=1e-6)
+
+
+def test_every_op_has_a_case() -> None:
+    assert {op for op, _, _ in cases()} == set(OPS)
+
+
+def test_older_opsets_give_axes_as_attributes(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceMean", ["x"], ["m"], axes=[1], keepdims=1),
+             helper.make_node("Unsqueeze", ["m"], ["u"], axes=[0]), helper.make_node("Squeeze", ["u"], ["s"], axes=[0]),
+             helper.make_node("Softmax", ["x"], ["p"], axis=1), helper.make_node("Sub", ["p", "s"], ["y"]),
+             helper.make_node("Split", ["y"], ["a", "b"], axis=1, split=[1, 3])]
+    path, x = tmp_path / "f.onnx", RNG.normal(size=(2, 4, 3)).astype(np.float32)
+    build(nodes, {"x": x}, {}, ["a", "b"], path, opset=11)
+    for a, b in zip(wf.load(path)(x), onnx_peer.run(path, x), strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-5, atol=1e-6)
+
+
+def test_shapes_computed_in_the_graph(tmp_path: Path) -> None:
+    """What exporters write for ``x.view(x.size(0), -1, 2)``, with a batch that is not known."""
+    one = init([1])
+    nodes = [helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Gather", ["shape", "zero"], ["n"], axis=0),
+             helper.make_node("Unsqueeze", ["n", "at"], ["n1"]),
+             helper.make_node("Concat", ["n1", "minus", "two"], ["target"], axis=0),
+             helper.make_node("Reshape", ["x", "target"], ["r"]),
+             helper.make_node("Slice", ["shape", "at", "one", "at"], ["front"]),
+             helper.make_node("Mul", ["front", "two"], ["twice"]), helper.make_node("Div", ["twice", "two"], ["half"]),
+             helper.make_node("ConstantOfShape", ["half"], ["zeros"]),
+             helper.make_node("Cast", ["n"], ["count"], to=TensorProto.FLOAT),
+             helper.make_node("Add", ["zeros", "count"], ["z"])]
+    path = tmp_path / "f.onnx"
+    constants = {"zero": init(0), "at": init([0]), "one": one, "minus": init([-1]), "two": init([2])}
+    x = RNG.normal(size=(3, 8)).astype(np.float32)
+    build(nodes, {"x": x}, constants, ["r", "z"], path, symbolic={"x": ["batch", 8]})
+    loaded = wf.load(path)
+    assert str(loaded.inputs) == "{'x': float32[batch, 8]}" and str(loaded.outputs["r"]) == "float32[batch, 4, 2]"
+    for size in (1, 3, 6):
+        x = RNG.normal(size=(size, 8)).astype(np.float32)
+        for a, b in zip(loaded(x), onnx_peer.run(path, x), strict=True):
+            assert np.array_equal(a.numpy(), b)
+
+
+def test_weights_are_parameters_and_can_be_saved_again(tmp_path: Path) -> None:
+    path, again = tmp_path / "f.onnx", tmp_path / "g.onnx"
+    build([helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])], {"x": M},
+          {"w": N.T}, ["y"], path, symbolic={"x": ["n", 4]})
+    loaded = wf.load(path)
+    assert list(loaded.parameters) == ["w"]
+    wf.save(loaded, again, example=wf.asarray(M), dynamic={"n": (0, 0)})
+    assert wf.verify(again).parameters == 12
+    assert np.array_equal(wf.load(again)(M[:1]).numpy(), loaded(M[:1]).numpy())
+
+
+def test_verify_needs_a_file_of_wefts(tmp_path: Path) -> None:
+    build([helper.make_node("Relu", ["x"], ["y"])], {"x": M}, {}, ["y"], tmp_path / "f.onnx")
+    with pytest.raises(FormatError, match="not written by weft"):
+        wf.verify(tmp_path / "f.onnx")
+
+
+def change_domain(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+    model.graph.node[0].op_type = "Magic"
+
+
+def external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
+    "an op that weft does not have": (lambda m: setattr(m.graph.node[0], "op_type", "Einsum"), "has the op Einsum"),
+    "an op of another domain": (change_domain, r"has the op com\.example\.Magic"),
+    "weights in another file": (external, "lies in another file"),
+    "an element type": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 14), "element type 14"),
+    "a value that is not there": (lambda m: m.graph.node[0].input.__setitem__(0, "nowhere"), "'nowhere' before"),
+    "shapes that do not fit": (lambda m: m.graph.initializer[0].dims.__setitem__(slice(0, 2), [3, 4]),
+                               "of type MatMul: matmul"),
+    "data that is too short": (lambda m: setattr(m.graph.initializer[0], "raw_data", b"abc"), "has 3 bytes, not 48"),
+    "an output of nowhere": (lambda m: setattr(m.graph.output[0], "name", "z"), "no node computes the output z"),
+    "no shape": (lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"), "not a tensor of known rank"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what: str, tmp_path: Path) -> None:
+    change, message = REFUSED[what]
+    path = tmp_path / "f.onnx"
+    build([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": M}, {"w": N.T.copy()}, ["y"], path)
+    model = onnx.load(str(path))
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match=message):
+        wf.load(path)
