@@ -191,10 +191,10 @@ def turns() -> list[str]:
 
 
 def reciprocals() -> list[str]:
-    """Lines of RECIPROCALS: columns (r, first and second part of -log2 r), r close to 1/m in 128 intervals; see power.py.
+    """Lines of RECIPROCALS: columns r, and -log2 r in two parts, with r close to 1/m in 128 intervals; see power.py.
 
-    m lies in [11/16, 11/8), in 40 intervals of 2^-8 and, from 1 on, 48 twice as long after the first; r is a multiple
-    of 2^-7 or 2^-8, so that ``m r - 1`` is exact, and 1 beside m = 1.
+    m lies in [11/16, 11/8): in 80 intervals of length 2^-8 and, from 1 on, 48 of length 2^-7. r is a multiple of 2^-7
+    or 2^-8, so that ``m r - 1`` is exact, and 1 on both sides of m = 1.
     """
     rows = []
     for k in range(128):
@@ -231,11 +231,11 @@ def exponentials() -> Iterable[Fit]:
 
 
 def logarithms() -> Iterable[Fit]:
-    """log(1 + f) between sqrt(1/2) and sqrt(2)."""
-    low, high = mp.sqrt(mpf("0.5")) - 1 - mpf("1e-6"), mp.sqrt(2) - 1 + mpf("1e-6")
-    yield Fit("LOG_F32", "log(1 + x) = x - x^2/2 + x^3 P(x)", lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3, (low, high),
-              9, "f32", lambda x: x**3 / mp.log1p(x))
-    s_max = high / (2 + high)
+    """log(1 + f) for 1 + f between 11/16 and 11/8."""
+    low, high = mpf("-0.3125"), mpf("0.375")
+    yield Fit("LOG_F32", "log(1 + x) = x - x^2/2 + x^3 P(x)", lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
+              (low, high), 9, "f32", lambda x: x**3 / mp.log1p(x))
+    s_max = -low / (2 + low)
     yield Fit("LOG_F64", "with s = f/(2 + f), x = s^2: log(1 + f) = 2 s + s x P(x)",
               lambda x: (2 * mp.atanh(mp.sqrt(x)) / mp.sqrt(x) - 2) / x, (mpf("1e-12"), s_max**2), 8, "f64",
               lambda x: x * mp.sqrt(x) / (2 * mp.atanh(mp.sqrt(x))))
@@ -246,15 +246,15 @@ def trigonometrics() -> Iterable[Fit]:
     """sin and cos of quarter turns (for float32, in float64), and of radians."""
     quarter = mp.pi / 2
     wide = (mpf("1e-9"), mpf("0.626") ** 2)
-    yield Fit("SIN_QUARTER", "sin(pi/2 r) = r P(r^2), x = r^2", lambda x: mp.sin(quarter * mp.sqrt(x)) / mp.sqrt(x), wide,
-              5, "f64")
+    yield Fit("SIN_QUARTER", "sin(pi/2 r) = r P(r^2), x = r^2", lambda x: mp.sin(quarter * mp.sqrt(x)) / mp.sqrt(x),
+              wide, 5, "f64")
     yield Fit("COS_QUARTER", "cos(pi/2 r) = P(r^2), x = r^2", lambda x: mp.cos(quarter * mp.sqrt(x)), wide, 6, "f64",
               None, (1.0,))
     near = (mpf("1e-9"), (mp.pi / 4 * mpf("1.001")) ** 2)
-    yield Fit("SIN_F64", "sin(r) = r + r x P(x), x = r^2", lambda x: (mp.sin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, near, 7,
-              "f64", lambda x: x * mp.sqrt(x) / mp.sin(mp.sqrt(x)))
-    yield Fit("COS_F64", "cos(r) = 1 - x/2 + x^2 P(x), x = r^2", lambda x: (mp.cos(mp.sqrt(x)) - 1 + x / 2) / x**2, near,
-              7, "f64", lambda x: x**2 / mp.cos(mp.sqrt(x)))
+    yield Fit("SIN_F64", "sin(r) = r + r x P(x), x = r^2", lambda x: (mp.sin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, near,
+              7, "f64", lambda x: x * mp.sqrt(x) / mp.sin(mp.sqrt(x)))
+    yield Fit("COS_F64", "cos(r) = 1 - x/2 + x^2 P(x), x = r^2", lambda x: (mp.cos(mp.sqrt(x)) - 1 + x / 2) / x**2,
+              near, 7, "f64", lambda x: x**2 / mp.cos(mp.sqrt(x)))
 
 
 def inverse_trigonometrics() -> Iterable[Fit]:
@@ -273,8 +273,8 @@ def hyperbolics() -> Iterable[Fit]:
     yield Fit("COSH", "cosh(r) = 1 + x P(x), x = r^2", lambda x: (mp.cosh(mp.sqrt(x)) - 1) / x, near, 6, "f64",
               lambda x: x / mp.cosh(mp.sqrt(x)), (0.5,))
     for dtype, terms in (("f32", 7), ("f64", 15)):
-        yield Fit(f"TANH_{dtype}", "tanh(a) = a + a x P(x), x = a^2", lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
-                  (mpf("1e-9"), mpf("0.81")), terms, dtype, lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)))
+        yield Fit(f"TANH_{dtype}", "tanh(a) = a + a x P(x), x = a^2",
+                  lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, (mpf("1e-9"), mpf("0.81")), terms, dtype, lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)))
 
 
 def powers() -> Iterable[Fit]:
@@ -282,7 +282,8 @@ def powers() -> Iterable[Fit]:
     yield Fit("LOG_POWER", "log(1 + x) = x - x^2/2 + x^3 P(x)", lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
               (mpf("-0.00785"), mpf("0.00785")), 7, "f64", lambda x: x**3 / mp.log1p(x))
     yield Fit("CBRT", "1 / cbrt(x) = P(x)", lambda x: 1 / mp.cbrt(x), (mpf(1), mpf(2)), 7, "f64")
-    yield Fit("EXP2_POWER", "2^x = P(x)", lambda x: mpf(2) ** x, (mpf("-0.5003"), mpf("0.5003")), 8, "f64", None, (1.0,))
+    yield Fit("EXP2_POWER", "2^x = P(x)", lambda x: mpf(2) ** x, (mpf("-0.5003"), mpf("0.5003")), 8, "f64", None,
+              (1.0,))
 
 
 def errors() -> Iterable[Fit]:
@@ -338,7 +339,7 @@ def wrapped(items: Sequence[str], width: int = 116) -> str:
 
 def main(names: Sequence[str]) -> None:
     """Print the tables of the named families (default: all)."""
-    out = ['"""Polynomial coefficients and constants of the vector math: made by tools/minimax.py, do not edit.', "",
+    out = ["# fmt: off", '"""Polynomial coefficients and constants of the vector math: made by tools/minimax.py, do not edit.', "",
            "``P`` is a polynomial, lowest power first. The number after a formula is log2 of the largest error of the",
            'whole formula (of the bracket, where there is one), relative unless it says otherwise.', '"""', ""]
     out += ["# --- constants: (float32 parts, float64 parts), each first + rest ---", ""]

@@ -41,6 +41,7 @@ from .core.errors import (
     StateError,
     WeftError,
 )
+from .core.version import VERSION as __version__
 from .ops.contraction import matmul, outer, tensordot, vecdot
 from .ops.creation import (
     arange,
@@ -172,8 +173,6 @@ from .transforms.eval_shape import eval_shape, spec
 
 if TYPE_CHECKING:
     from . import nn, optim
-
-__version__ = "0.1.0"
 
 newaxis = None
 e = 2.718281828459045

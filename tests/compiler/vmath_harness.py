@@ -37,11 +37,12 @@ def kernel_of(function: Callable[..., Expr], dtypes: Sequence[DType]) -> Nest:
 def num_nodes(function: Callable[..., Expr], dtypes: Sequence[DType]) -> int:
     """How many operations (no constants, no loads) a function's expression has, equal ones counted once."""
     value = function(*(argument(k, d) for k, d in enumerate(dtypes)))
-    seen: dict[int, tuple[Any, ...]] = {}
+    numbers: dict[tuple[Any, ...], int] = {}
+    number_of: dict[int, int] = {}
     for node in topological([value]):
-        seen[id(node)] = (node.op, node.dtype.name, repr(node.value), *(seen[id(a)] for a in node.args))
-    distinct = {v for v in seen.values() if v[0] not in ("const", "load")}
-    return len(distinct)
+        key = (node.op, node.dtype.name, repr(node.value), *(number_of[id(a)] for a in node.args))
+        number_of[id(node)] = numbers.setdefault(key, len(numbers))
+    return sum(key[0] not in ("const", "load") for key in numbers)
 
 
 @cache

@@ -50,10 +50,10 @@ int main(void) {
 
 
 def run_main(folder: Path, compiler: str, emulator: Sequence[str], x: Any) -> bytes:
-    """Standard output of MAIN, linked with the archive."""
+    """Standard output of MAIN, linked with the archive (and libm, for machines without FMA)."""
     (folder / "main.c").write_text(MAIN)
     subprocess.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-static", "-o", folder / "main",
-                    folder / "main.c", folder / "libdigits.a"], check=True)
+                    folder / "main.c", folder / "libdigits.a", "-lm"], check=True)
     done = subprocess.run([*emulator, folder / "main"], input=x.tobytes(), stdout=subprocess.PIPE, check=True)
     return done.stdout
 

@@ -46,16 +46,58 @@ def cases() -> list[Case]:
     def add(op: str, *inputs: Any, **attributes: Any) -> None:
         found.append((op, list(inputs), attributes))
 
-    for op in ("Abs", "Asinh", "Atan", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "HardSwish", "Identity", "Mish",
-               "Neg", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Tan", "Tanh",
-               "Elu", "HardSigmoid", "LeakyRelu", "Selu", "IsNaN", "Dropout", "Gelu"):
+    for op in (
+        "Abs",
+        "Asinh",
+        "Atan",
+        "Ceil",
+        "Cos",
+        "Cosh",
+        "Erf",
+        "Exp",
+        "Floor",
+        "HardSwish",
+        "Identity",
+        "Mish",
+        "Neg",
+        "Relu",
+        "Round",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "Softplus",
+        "Softsign",
+        "Tan",
+        "Tanh",
+        "Elu",
+        "HardSigmoid",
+        "LeakyRelu",
+        "Selu",
+        "IsNaN",
+        "Dropout",
+        "Gelu",
+    ):
         add(op, M)
     for op in ("Acosh", "Log", "Reciprocal", "Sqrt"):
         add(op, P)
     for op in ("Acos", "Asin", "Atanh"):
         add(op, U)
-    for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Greater", "GreaterOrEqual", "Less",
-               "LessOrEqual", "PRelu"):
+    for op in (
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Max",
+        "Min",
+        "Sum",
+        "Mean",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "PRelu",
+    ):
         add(op, M, V)
     for op in ("Add", "Sub", "Mul", "Div", "Mod", "Equal", "Less", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Max"):
         add(op, Z, J)
@@ -80,8 +122,17 @@ def cases() -> list[Case]:
     add("Cast", Z, to=TensorProto.DOUBLE)
     add("CastLike", Z, V)
     add("Where", B, M, N)
-    for op in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceLogSumExp",
-               "ReduceSumSquare", "ReduceL1", "ReduceL2"):
+    for op in (
+        "ReduceSum",
+        "ReduceProd",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceMean",
+        "ReduceLogSumExp",
+        "ReduceSumSquare",
+        "ReduceL1",
+        "ReduceL2",
+    ):
         add(op, C, init([0, -1]))
         add(op, C, init([1]), keepdims=0)
         add(op, C)
@@ -147,11 +198,22 @@ def cases() -> list[Case]:
     return found
 
 
-def build(nodes: list[onnx.NodeProto], inputs: dict[str, Any], constants: dict[str, Any], outputs: list[str],
-          path: Path, opset: int = 21, symbolic: dict[str, list[Any]] | None = None) -> None:
+def build(
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, Any],
+    constants: dict[str, Any],
+    outputs: list[str],
+    path: Path,
+    opset: int = 21,
+    symbolic: dict[str, list[Any]] | None = None,
+) -> None:
     """Write a model without any note of weft's."""
-    given = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype),
-                                           (symbolic or {}).get(k, list(v.shape))) for k, v in inputs.items()]
+    given = [
+        helper.make_tensor_value_info(
+            k, helper.np_dtype_to_tensor_dtype(v.dtype), (symbolic or {}).get(k, list(v.shape))
+        )
+        for k, v in inputs.items()
+    ]
     made = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
     graph = helper.make_graph(nodes, "model", given, [onnx.ValueInfoProto(name=o) for o in outputs], made)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
@@ -180,10 +242,14 @@ def test_every_op_has_a_case() -> None:
 
 
 def test_older_opsets_give_axes_as_attributes(tmp_path: Path) -> None:
-    nodes = [helper.make_node("ReduceMean", ["x"], ["m"], axes=[1], keepdims=1),
-             helper.make_node("Unsqueeze", ["m"], ["u"], axes=[0]), helper.make_node("Squeeze", ["u"], ["s"], axes=[0]),
-             helper.make_node("Softmax", ["x"], ["p"], axis=1), helper.make_node("Sub", ["p", "s"], ["y"]),
-             helper.make_node("Split", ["y"], ["a", "b"], axis=1, split=[1, 3])]
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[1], keepdims=1),
+        helper.make_node("Unsqueeze", ["m"], ["u"], axes=[0]),
+        helper.make_node("Squeeze", ["u"], ["s"], axes=[0]),
+        helper.make_node("Softmax", ["x"], ["p"], axis=1),
+        helper.make_node("Sub", ["p", "s"], ["y"]),
+        helper.make_node("Split", ["y"], ["a", "b"], axis=1, split=[1, 3]),
+    ]
     path, x = tmp_path / "f.onnx", RNG.normal(size=(2, 4, 3)).astype(np.float32)
     build(nodes, {"x": x}, {}, ["a", "b"], path, opset=11)
     for a, b in zip(wf.load(path)(x), onnx_peer.run(path, x), strict=True):
@@ -193,15 +259,19 @@ def test_older_opsets_give_axes_as_attributes(tmp_path: Path) -> None:
 def test_shapes_computed_in_the_graph(tmp_path: Path) -> None:
     """What exporters write for ``x.view(x.size(0), -1, 2)``, with a batch that is not known."""
     one = init([1])
-    nodes = [helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Gather", ["shape", "zero"], ["n"], axis=0),
-             helper.make_node("Unsqueeze", ["n", "at"], ["n1"]),
-             helper.make_node("Concat", ["n1", "minus", "two"], ["target"], axis=0),
-             helper.make_node("Reshape", ["x", "target"], ["r"]),
-             helper.make_node("Slice", ["shape", "at", "one", "at"], ["front"]),
-             helper.make_node("Mul", ["front", "two"], ["twice"]), helper.make_node("Div", ["twice", "two"], ["half"]),
-             helper.make_node("ConstantOfShape", ["half"], ["zeros"]),
-             helper.make_node("Cast", ["n"], ["count"], to=TensorProto.FLOAT),
-             helper.make_node("Add", ["zeros", "count"], ["z"])]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["n"], axis=0),
+        helper.make_node("Unsqueeze", ["n", "at"], ["n1"]),
+        helper.make_node("Concat", ["n1", "minus", "two"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["r"]),
+        helper.make_node("Slice", ["shape", "at", "one", "at"], ["front"]),
+        helper.make_node("Mul", ["front", "two"], ["twice"]),
+        helper.make_node("Div", ["twice", "two"], ["half"]),
+        helper.make_node("ConstantOfShape", ["half"], ["zeros"]),
+        helper.make_node("Cast", ["n"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["zeros", "count"], ["z"]),
+    ]
     path = tmp_path / "f.onnx"
     constants = {"zero": init(0), "at": init([0]), "one": one, "minus": init([-1]), "two": init([2])}
     x = RNG.normal(size=(3, 8)).astype(np.float32)
@@ -216,8 +286,14 @@ def test_shapes_computed_in_the_graph(tmp_path: Path) -> None:
 
 def test_weights_are_parameters_and_can_be_saved_again(tmp_path: Path) -> None:
     path, again = tmp_path / "f.onnx", tmp_path / "g.onnx"
-    build([helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])], {"x": M},
-          {"w": N.T}, ["y"], path, symbolic={"x": ["n", 4]})
+    build(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])],
+        {"x": M},
+        {"w": N.T},
+        ["y"],
+        path,
+        symbolic={"x": ["n", 4]},
+    )
     loaded = wf.load(path)
     assert list(loaded.parameters) == ["w"]
     wf.save(loaded, again, example=wf.asarray(M), dynamic={"n": (0, 0)})
@@ -248,8 +324,10 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
     "weights in another file": (external, "lies in another file"),
     "an element type": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 14), "element type 14"),
     "a value that is not there": (lambda m: m.graph.node[0].input.__setitem__(0, "nowhere"), "'nowhere' before"),
-    "shapes that do not fit": (lambda m: m.graph.initializer[0].dims.__setitem__(slice(0, 2), [3, 4]),
-                               "of type MatMul: matmul"),
+    "shapes that do not fit": (
+        lambda m: m.graph.initializer[0].dims.__setitem__(slice(0, 2), [3, 4]),
+        "of type MatMul: matmul",
+    ),
     "data that is too short": (lambda m: setattr(m.graph.initializer[0], "raw_data", b"abc"), "has 3 bytes, not 48"),
     "an output of nowhere": (lambda m: setattr(m.graph.output[0], "name", "z"), "no node computes the output z"),
     "no shape": (lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"), "not a tensor of known rank"),

@@ -45,13 +45,22 @@ def mlp() -> nn.Module:
 
 
 def normalizing() -> nn.Module:
-    return nn.Sequential(nn.Linear(12, 16), nn.LayerNorm(16), nn.GELU(), nn.RMSNorm(16), nn.SiLU(), nn.Linear(16, 5),
-                         nn.Softmax(dim=-1))
+    return nn.Sequential(
+        nn.Linear(12, 16), nn.LayerNorm(16), nn.GELU(), nn.RMSNorm(16), nn.SiLU(), nn.Linear(16, 5), nn.Softmax(dim=-1)
+    )
 
 
 def activations() -> nn.Module:
-    return nn.Sequential(nn.Linear(12, 12), nn.Tanh(), nn.LeakyReLU(), nn.ELU(), nn.Softplus(), nn.Sigmoid(),
-                         nn.Linear(12, 5), nn.LogSoftmax(dim=-1))
+    return nn.Sequential(
+        nn.Linear(12, 12),
+        nn.Tanh(),
+        nn.LeakyReLU(),
+        nn.ELU(),
+        nn.Softplus(),
+        nn.Sigmoid(),
+        nn.Linear(12, 5),
+        nn.LogSoftmax(dim=-1),
+    )
 
 
 def flattening() -> nn.Module:
@@ -138,7 +147,8 @@ def test_the_graph_is_the_same_primitives(tmp_path: Path) -> None:
         graph = simplify(capture(net, [wf.spec(("batch", 12))]).graph)
     found = wf.load(path).graph
     assert [(n.op, n.params, n.scope, n.output.type) for n in found.nodes] == [
-        (n.op, n.params, n.scope, n.output.type) for n in graph.nodes]
+        (n.op, n.params, n.scope, n.output.type) for n in graph.nodes
+    ]
     assert {os.path.basename(n.where[0]) for n in found.nodes if n.where} == {"test_model_file.py"}
 
 
@@ -165,7 +175,11 @@ def test_a_result_that_is_an_argument_or_constant(tmp_path: Path) -> None:
     found = wf.load(path)(wf.asarray([1.0, 2.0]), wf.zeros(4))
     assert [t.tolist() for t in found] == [[1, 2], [1, 2], [1, 1, 1], [3, 3]]
     assert [a.tolist() for a in onnx_peer.run(path, np.float32([1, 2]), np.zeros(4, np.float32))] == [
-        [1, 2], [1, 2], [1, 1, 1], [3, 3]]
+        [1, 2],
+        [1, 2],
+        [1, 1, 1],
+        [3, 3],
+    ]
 
 
 def test_gradients_flow_through_a_loaded_model(tmp_path: Path) -> None:
@@ -267,8 +281,22 @@ def test_saving_imports_no_more_than_it_needs() -> None:
 
 UNARY = ["exp", "tanh", "sin", "abs", "negative", "square", "sigmoid", "floor", "sign", "erf", "expm1"]
 BINARY = ["add", "subtract", "multiply", "maximum", "minimum", "atan2", "hypot", "copysign", "less", "where"]
-SHAPED = ["sum0", "sum1", "max1", "mean", "softmax", "transpose", "flip", "matmul", "concat", "reshape", "cumulative",
-          "step", "pad", "take"]
+SHAPED = [
+    "sum0",
+    "sum1",
+    "max1",
+    "mean",
+    "softmax",
+    "transpose",
+    "flip",
+    "matmul",
+    "concat",
+    "reshape",
+    "cumulative",
+    "step",
+    "pad",
+    "take",
+]
 
 
 def program(steps: list[tuple[str, int, int]]) -> Callable[[wf.Tensor], Any]:
@@ -293,22 +321,36 @@ def _step(name: str, a: wf.Tensor, b: wf.Tensor) -> Any:
         return wf.where(a > b, a, b * 2.0)
     if name in BINARY:
         return getattr(wf, name)(a, b)
-    return {"sum0": lambda: a + wf.sum(b, axis=0) * 0.1, "sum1": lambda: a - wf.sum(b, axis=1, keepdims=True) * 0.1,
-            "max1": lambda: a - wf.max(b, axis=1, keepdims=True), "mean": lambda: a * wf.mean(b),
-            "softmax": lambda: F.softmax(a, -1), "transpose": lambda: (a.T + b.T).T, "flip": lambda: wf.flip(a, axis=0),
-            "matmul": lambda: a @ (b.T @ a) * 0.01, "concat": lambda: wf.concat([a[:, :2], b[:, 1:3]], axis=1),
-            "reshape": lambda: wf.reshape(wf.reshape(a, (-1,)), tuple(b.shape)),
-            "cumulative": lambda: wf.cumulative_sum(a, axis=1),
-            "step": lambda: wf.concat([a[:, ::2], b[:, 1::2]], axis=1),
-            "pad": lambda: wf.pad(a[:, 1:3], ((0, 0), (1, 1)), value=0.5),
-            "take": lambda: wf.take(a, wf.asarray([3, 0, -3, 1]), axis=1)}[name]()
+    return {
+        "sum0": lambda: a + wf.sum(b, axis=0) * 0.1,
+        "sum1": lambda: a - wf.sum(b, axis=1, keepdims=True) * 0.1,
+        "max1": lambda: a - wf.max(b, axis=1, keepdims=True),
+        "mean": lambda: a * wf.mean(b),
+        "softmax": lambda: F.softmax(a, -1),
+        "transpose": lambda: (a.T + b.T).T,
+        "flip": lambda: wf.flip(a, axis=0),
+        "matmul": lambda: a @ (b.T @ a) * 0.01,
+        "concat": lambda: wf.concat([a[:, :2], b[:, 1:3]], axis=1),
+        "reshape": lambda: wf.reshape(wf.reshape(a, (-1,)), tuple(b.shape)),
+        "cumulative": lambda: wf.cumulative_sum(a, axis=1),
+        "step": lambda: wf.concat([a[:, ::2], b[:, 1::2]], axis=1),
+        "pad": lambda: wf.pad(a[:, 1:3], ((0, 0), (1, 1)), value=0.5),
+        "take": lambda: wf.take(a, wf.asarray([3, 0, -3, 1]), axis=1),
+    }[name]()
 
 
 @settings(max_examples=25)
-@given(steps=st.lists(st.tuples(st.sampled_from(UNARY + BINARY + SHAPED), st.integers(0, 9), st.integers(0, 9)),
-                      min_size=1, max_size=6), size=st.integers(1, 9))
-def test_random_functions(steps: list[tuple[str, int, int]], size: int,
-                          tmp_path_factory: pytest.TempPathFactory) -> None:
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(UNARY + BINARY + SHAPED), st.integers(0, 9), st.integers(0, 9)),
+        min_size=1,
+        max_size=6,
+    ),
+    size=st.integers(1, 9),
+)
+def test_random_functions(
+    steps: list[tuple[str, int, int]], size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     function, path = program(steps), tmp_path_factory.mktemp("program") / "f.onnx"
     x = wf.asarray(np.random.default_rng(size).normal(size=(size, 4)).astype(np.float32))
     wf.save(function, path, example=wf.ones((3, 4)) * 0.3, dynamic={"n": (0, 0)})

@@ -38,8 +38,12 @@ def test_a_module_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [d.name for d in dt.ALL])
 def test_every_dtype_and_shape(dtype: str, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    values = {"matrix": wf.arange(6).reshape(2, 3).astype(dtype), "scalar": wf.asarray(1).astype(dtype),
-              "none": wf.zeros((0, 3), dtype=dtype), "turned": wf.arange(6).reshape(2, 3).astype(dtype).T}
+    values = {
+        "matrix": wf.arange(6).reshape(2, 3).astype(dtype),
+        "scalar": wf.asarray(1).astype(dtype),
+        "none": wf.zeros((0, 3), dtype=dtype),
+        "turned": wf.arange(6).reshape(2, 3).astype(dtype).T,
+    }
     wf.save_weights(values, path)
     found = read_weights(path)
     assert set(found) == set(values)
@@ -121,8 +125,11 @@ def test_changed_files(saved: tuple[Path, bytes], data: st.DataObject) -> None:
 def test_truncated_files(saved: tuple[Path, bytes], data: st.DataObject) -> None:
     path, original = saved
     other = path.with_name("changed.safetensors")
-    for changed in (original[: data.draw(st.integers(0, len(original) - 1))],
-                    original + data.draw(st.binary(min_size=1, max_size=9)), data.draw(st.binary(max_size=99))):
+    for changed in (
+        original[: data.draw(st.integers(0, len(original) - 1))],
+        original + data.draw(st.binary(min_size=1, max_size=9)),
+        data.draw(st.binary(max_size=99)),
+    ):
         other.write_bytes(changed)
         with pytest.raises(FormatError):
             read_weights(other)

@@ -11,11 +11,7 @@ from typing import Any
 
 from ..runtime.llvm import Target, load_many
 from ..runtime.object_cache import cached_objects
-from .column import render_column
-from .contraction import render_contraction
 from .kernels import ColumnReduce, Contraction, Kernel, Nest, describe
-from .nest import render_nest
-from .sequential import render_sequential
 
 __all__ = ["addresses", "render"]
 
@@ -27,6 +23,12 @@ _lock = threading.Lock()
 
 def render(kernel: Kernel, name: str, target: Target) -> str:
     """LLVM IR of the module that defines ``name``."""
+    # Imported here: with a warm cache nothing is rendered.
+    from .column import render_column
+    from .contraction import render_contraction
+    from .nest import render_nest
+    from .sequential import render_sequential
+
     if target.isa == "ptx":
         from .gpu import render_gpu
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from .emit import Module, Writer, emit_exprs, memory_type
 from .expr import Expr
-from .kernels import REDUCE_LANES, ColumnReduce, Int, Reduce, Slot, Store
+from .kernels import COLUMNS, REDUCE_LANES, ColumnReduce, Int, Reduce, Slot, Store
 from .lanes import (
     Frame,
     LanePoint,
@@ -28,9 +28,7 @@ from .lanes import (
 from .nest import ATTRIBUTES, accumulate, combine_registers, grid_indices, load_cell, slots_of, store_cell
 from .reduction import identities, state_dtypes
 
-__all__ = ["COLUMNS", "render_column"]
-
-COLUMNS = 64  # widest block of columns: four vectors
+__all__ = ["render_column"]
 
 
 def render_column(kernel: ColumnReduce, name: str, target: MemoryTarget) -> str:

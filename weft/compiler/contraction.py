@@ -12,9 +12,9 @@ How it runs: a unit (contraction_plan.py) is a piece of C with all of K. For eac
 (contraction_tile.py) compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie
 or packed into the thread's scratch (contraction_pack.py), where that pays; later blocks are added to the sums of the
 earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain store of
-``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go another way (contraction_vector.py).
-Every element goes through the same operations wherever it lies, so the bits depend neither on tiles nor on units nor
-on what is packed.
+``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go another way
+(contraction_vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
+tiles nor on units nor on what is packed.
 """
 
 from __future__ import annotations

@@ -94,7 +94,6 @@ def packed_row(tile: Tile) -> int:
 
 # --- register tiles ---------------------------------------------------------------------------------------------
 
-
 TILE_ARGUMENTS = ("ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %sums, "
                   "ptr %f, i64 %fs, i64 %fr, i64 %fg")
 """Arguments of a tile function: operands and their byte strides, length of the chain, the result and its byte stride,
@@ -114,7 +113,6 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     group, steps, starts = _row_pointers(w, height, rows_form, target)
     w.do("br i1 %add, label %early, label %start")
     w.label("early")  # the sums are wanted at the end: ask for them
-
     loop(w, "0", str(height * tile.columns * size), 64, lambda c: _prefetch(w, at(w, "%sums", (c, 1))))
     w.do("br label %start")
     w.label("start")
@@ -144,22 +142,29 @@ def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
+    _write_tile(w, tile, height, vectors)
+    w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
+
+
+def _write_tile(w: Writer, tile: Tile, height: int, vectors: int) -> None:
+    """Store the chains, added to the sums or not, and return."""
+    size, kind = tile.dtype.itemsize, vector_of(memory_type(tile.dtype), tile.lanes)
     results, row = [], "%t"
     for r in range(height):
         row = w.op(f"getelementptr i8, ptr {row}, i64 %st") if r else row
-        results += [at(w, row, (str(v), tile.lanes * size)) for v in range(vectors)]
+        results += [(r, v, at(w, row, (str(v), tile.lanes * size))) for v in range(vectors)]
     w.do("br i1 %add, label %more, label %plain")
     w.label("plain")
-    for (r, v), result in zip(cells, results, strict=True):
-        w.do(f"store {vector} %c{r}.{v}, ptr {result}, align {size}")
+    for r, v, result in results:
+        w.do(f"store {kind} %c{r}.{v}, ptr {result}, align {size}")
     w.do("ret void")
     w.label("more")
-    for (r, v), result in zip(cells, results, strict=True):
-        total = w.op(f"load {vector}, ptr {at(w, '%sums', (str((r * tile.vectors + v) * tile.lanes), size))}, align {size}")
-        total = w.op(f"{'fadd' if tile.dtype.is_floating else 'add'} {vector} {total}, %c{r}.{v}")
-        w.do(f"store {vector} {total}, ptr {result}, align {size}")
+    for r, v, result in results:
+        kept = at(w, "%sums", (str((r * tile.vectors + v) * tile.lanes), size))
+        total = w.op(f"load {kind}, ptr {kept}, align {size}")
+        total = w.op(f"{'fadd' if tile.dtype.is_floating else 'add'} {kind} {total}, %c{r}.{v}")
+        w.do(f"store {kind} {total}, ptr {result}, align {size}")
     w.do("ret void")
-    w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
 
 
 def _row_pointers(w: Writer, height: int, rows_form: bool,

@@ -24,6 +24,7 @@ __all__ = [
     "LANES",
     "REDUCE_LANES",
     "REDUCE_CHUNK",
+    "COLUMNS",
     "K_BLOCK",
     "SCRATCH_BYTES",
     "Access",
@@ -42,6 +43,7 @@ __all__ = [
 LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
 REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
 REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics contract, 2)
+COLUMNS = 64  # widest block of a ColumnReduce: four vectors
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
 SCRATCH_BYTES = 2 << 20
 STATUS_INDEX = 1  # an index was out of range

@@ -51,6 +51,8 @@ class SymDim:
         return made
 
     def __add__(self, other: Any) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         total = dict(self.terms)
         for k, v in self._terms(other).items():
             total[k] = total.get(k, 0) + v
@@ -62,12 +64,18 @@ class SymDim:
         return self * -1
 
     def __sub__(self, other: Any) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         return self + -1 * other
 
     def __rsub__(self, other: Any) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         return -1 * self + other
 
     def __mul__(self, other: Any) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         total: dict[tuple[str, ...], int] = {}
         for a, x in self.terms.items():
             for b, y in self._terms(other).items():

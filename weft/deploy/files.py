@@ -43,7 +43,7 @@ def write_library(library: Library, folder: str | os.PathLike[str], target: Targ
     if linker is None:
         return list(contents)
     command = [linker, "-shared", "-nostdlib", "-Wl,-z,noexecstack", f"-Wl,-soname,{shared.name}", "-o", str(shared),
-               str(object_path)]
+               str(object_path), *(() if target.has_fma else ("-lm",))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise CompileError(f"{linker} cannot link {shared.name} for {target.triple}:\n{done.stderr.strip()}")

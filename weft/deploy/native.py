@@ -159,7 +159,8 @@ def _round_up(nbytes: int) -> int:
 # ---------------------------------------------------------------------------------------------------- LLVM IR
 
 def _bytes_constant(name: str, data: bytes) -> str:
-    text = "\\" + data.hex("\\") if data else ""
+    data = data or b"\0"  # empty sections have no place in a loaded object, and so no address
+    text = "\\" + data.hex("\\")
     return f'@{name} = private unnamed_addr constant [{len(data)} x i8] c"{text}", align {ALIGN}'
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..compiler.column import COLUMNS
 from ..compiler.expr import Expr, leaf, topological
-from ..compiler.kernels import REDUCE_CHUNK, Access, ColumnReduce, Nest, Reduce, Store
+from ..compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Nest, Reduce, Store
 from ..core import dtypes as dt
 from .fusion import DEAR, Cluster, Root, leaf_layouts, squeeze
 from .ir import Node, Value

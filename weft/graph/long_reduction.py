@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from ..compiler.column import COLUMNS
 from ..compiler.expr import Expr, leaf
-from ..compiler.kernels import REDUCE_CHUNK, Access, ColumnReduce, Kernel, Nest, Reduce, Store
+from ..compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Kernel, Nest, Reduce, Store
 from ..core import dtypes as dt
 from .fusion import Cluster, leaf_layouts
 from .ir import Value

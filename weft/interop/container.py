@@ -43,8 +43,13 @@ def pack(graph: Any, notes: Mapping[str, str]) -> bytes:
 
     from ..core.version import VERSION
 
-    model = helper.make_model(graph, producer_name=TAG, producer_version=VERSION, ir_version=IR_VERSION,
-                              opset_imports=[helper.make_opsetid("", OPSET)])
+    model = helper.make_model(
+        graph,
+        producer_name=TAG,
+        producer_version=VERSION,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
     entries = {"weft_format": str(FORMAT), "weft_version": VERSION, **notes, _SEAL: "0" * 64}
     for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)
@@ -88,8 +93,11 @@ def _holds(data: bytes, place: re.Match[bytes]) -> bool:
 
 
 def _is_ours(model: Any) -> bool:
-    return (model.producer_name == TAG or any(p.key.startswith(TAG) for p in model.metadata_props)
-            or any(p.key == TAG for node in model.graph.node for p in node.metadata_props))
+    return (
+        model.producer_name == TAG
+        or any(p.key.startswith(TAG) for p in model.metadata_props)
+        or any(p.key == TAG for node in model.graph.node for p in node.metadata_props)
+    )
 
 
 def notes_of(model: Any, what: str) -> dict[str, str]:
@@ -101,8 +109,10 @@ def notes_of(model: Any, what: str) -> dict[str, str]:
     notes = {p.key: p.value for p in model.metadata_props}
     version = notes.get("weft_format", "")
     if version != str(FORMAT):
-        raise FormatError(f"{what} is in format {version or 'unknown'} of weft {notes.get('weft_version', '?')}; this "
-                          f"weft reads format {FORMAT}")
+        raise FormatError(
+            f"{what} is in format {version or 'unknown'} of weft {notes.get('weft_version', '?')}; this "
+            f"weft reads format {FORMAT}"
+        )
     missing = [k for k in ("weft_graph", "weft_example", "weft_example_sha256") if k not in notes]
     if missing:
         raise FormatError(f"{what} lacks {', '.join(missing)}")

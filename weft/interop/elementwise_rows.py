@@ -29,7 +29,9 @@ class Formula:
 
     def __call__(self, op: str, *inputs: str | float, **attributes: Any) -> str:
         """An ONNX op; Python numbers are constants of the dtype."""
-        names = (self.emit.scalar(x, self.dtype) if isinstance(x, (int, float)) else x for x in inputs)
+        names = [self.emit.scalar(x, self.dtype) if isinstance(x, (int, float)) else x for x in inputs]
+        if op == "Where":
+            return _select(self.emit, names[0], names[1], names[2], self.dtype)
         return self.emit(op, *names, **attributes)
 
 
@@ -92,6 +94,16 @@ def _log1p(f: Formula, x: str) -> str:
     ratio = f("Div", x, f("Where", tiny, 1.0, f("Sub", u, 1.0)))
     corrected = f("Where", tiny, x, f("Mul", logarithm, ratio))
     return f("Where", huge, logarithm, corrected)
+
+
+def _cbrt(f: Formula, x: str) -> str:
+    root = f("Pow", f("Abs", x), 1 / 3)
+    return f("Where", f("Less", x, 0), f("Neg", root), root)
+
+
+def _erfc(f: Formula, x: str) -> str:
+    """ONNX has no op that keeps the digits far out: the error is that of 1, not of the result."""
+    return f("Sub", 1.0, f("Erf", x))
 
 
 def _is_finite(f: Formula, x: str) -> str:
@@ -277,8 +289,12 @@ def _random_bits(emit: Emitter, node: Node, names: Sequence[str]) -> str:
             k0, k1 = (f("BitwiseAnd", f("Add", k, weyl), _LOW) for k, weyl in zip((k0, k1), _WEYL, strict=True))
         low0, high0 = _halves(f, f("Mul", c0, _MULTIPLIERS[0]))
         low1, high1 = _halves(f, f("Mul", c2, _MULTIPLIERS[1]))
-        c0, c1, c2, c3 = (f("BitwiseXor", f("BitwiseXor", high1, c1), k0), low1,
-                          f("BitwiseXor", f("BitwiseXor", high0, c3), k1), low0)
+        c0, c1, c2, c3 = (
+            f("BitwiseXor", f("BitwiseXor", high1, c1), k0),
+            low1,
+            f("BitwiseXor", f("BitwiseXor", high0, c3), k1),
+            low0,
+        )
     return emit.cast((c0, c1, c2, c3)[node.params["word"]], dt.uint64, dt.uint32)
 
 
@@ -294,39 +310,77 @@ def _multiply_high(f: Formula, x: str, y: str) -> str:
 # --- the table --------------------------------------------------------------------------------------------------
 
 _UNARY: dict[str, Lower] = {
-    "abs": _computed(_abs), "negative": _op("Neg", carrier), "sign": _computed(_sign, _for_choice),
-    "square": _computed(lambda f, x: f("Mul", x, x), carrier), "reciprocal": _op("Reciprocal"), "sqrt": _op("Sqrt"),
-    "rsqrt": _computed(lambda f, x: f("Reciprocal", f("Sqrt", x))), "floor": _op("Floor"), "ceil": _op("Ceil"),
-    "trunc": _computed(_trunc), "round": _op("Round"), "exp": _op("Exp"),
-    "exp2": _computed(lambda f, x: f("Pow", 2.0, x)), "expm1": _computed(_expm1), "log": _op("Log"),
+    "abs": _computed(_abs),
+    "negative": _op("Neg", carrier),
+    "sign": _computed(_sign, _for_choice),
+    "square": _computed(lambda f, x: f("Mul", x, x), carrier),
+    "reciprocal": _op("Reciprocal"),
+    "sqrt": _op("Sqrt"),
+    "rsqrt": _computed(lambda f, x: f("Reciprocal", f("Sqrt", x))),
+    "floor": _op("Floor"),
+    "ceil": _op("Ceil"),
+    "trunc": _computed(_trunc),
+    "round": _op("Round"),
+    "exp": _op("Exp"),
+    "exp2": _computed(lambda f, x: f("Pow", 2.0, x)),
+    "expm1": _computed(_expm1),
+    "log": _op("Log"),
     "log2": _computed(lambda f, x: f("Mul", f("Log", x), 1 / math.log(2))),
-    "log10": _computed(lambda f, x: f("Mul", f("Log", x), 1 / math.log(10))), "log1p": _computed(_log1p),
-    "sin": _op("Sin"), "cos": _op("Cos"), "tan": _op("Tan"), "asin": _op("Asin"), "acos": _op("Acos"),
-    "atan": _op("Atan"), "sinh": _op("Sinh"), "cosh": _op("Cosh"), "tanh": _op("Tanh"), "asinh": _op("Asinh"),
-    "acosh": _op("Acosh"), "atanh": _op("Atanh"), "erf": _op("Erf"), "sigmoid": _op("Sigmoid"),
+    "log10": _computed(lambda f, x: f("Mul", f("Log", x), 1 / math.log(10))),
+    "log1p": _computed(_log1p),
+    "sin": _op("Sin"),
+    "cos": _op("Cos"),
+    "tan": _op("Tan"),
+    "asin": _op("Asin"),
+    "acos": _op("Acos"),
+    "atan": _op("Atan"),
+    "sinh": _op("Sinh"),
+    "cosh": _op("Cosh"),
+    "tanh": _op("Tanh"),
+    "asinh": _op("Asinh"),
+    "acosh": _op("Acosh"),
+    "atanh": _op("Atanh"),
+    "erf": _op("Erf"),
+    "erfc": _computed(_erfc),
+    "cbrt": _computed(_cbrt),
+    "sigmoid": _op("Sigmoid"),
     "isnan": _by_kind(_computed(_never, _for_order), _op("IsNaN")),
     "isinf": _by_kind(_computed(_never, _for_order), _op("IsInf")),
-    "isfinite": _by_kind(_computed(_always, _for_order), _computed(_is_finite)), "signbit": _computed(_signbit),
-    "bitwise_invert": _by_kind(_op("BitwiseNot"), _op("BitwiseNot"), _op("Not")), "logical_not": _op("Not"),
+    "isfinite": _by_kind(_computed(_always, _for_order), _computed(_is_finite)),
+    "signbit": _computed(_signbit),
+    "bitwise_invert": _by_kind(_op("BitwiseNot"), _op("BitwiseNot"), _op("Not")),
+    "logical_not": _op("Not"),
     "stop_gradient": _identity,
 }
 
 _BINARY: dict[str, Lower] = {
-    "add": _op("Add", carrier), "subtract": _op("Sub", carrier), "multiply": _op("Mul", carrier),
-    "divide": _op("Div"), "maximum": _op("Max", _for_choice), "minimum": _op("Min", _for_choice),
-    "floor_divide": _by_kind(_computed(_floor_divide_integers),
-                             _computed(lambda f, x, y: f("Floor", f("Div", x, y)))),
+    "add": _op("Add", carrier),
+    "subtract": _op("Sub", carrier),
+    "multiply": _op("Mul", carrier),
+    "divide": _op("Div"),
+    "maximum": _op("Max", _for_choice),
+    "minimum": _op("Min", _for_choice),
+    "floor_divide": _by_kind(_computed(_floor_divide_integers), _computed(lambda f, x, y: f("Floor", f("Div", x, y)))),
     "remainder": _by_kind(_computed(_remainder_integers), _computed(_remainder_floats)),
-    "hypot": _computed(_hypot), "atan2": _computed(_atan2), "logaddexp": _computed(_logaddexp),
-    "copysign": _computed(_copysign), "pow": _by_kind(_computed(_pow_integers, carrier), _op("Pow")),
-    "equal": _op("Equal"), "not_equal": _computed(_not_equal), "less": _op("Less", _for_order),
-    "less_equal": _op("LessOrEqual", _for_order), "greater": _op("Greater", _for_order),
+    "hypot": _computed(_hypot),
+    "atan2": _computed(_atan2),
+    "logaddexp": _computed(_logaddexp),
+    "copysign": _computed(_copysign),
+    "pow": _by_kind(_computed(_pow_integers, carrier), _op("Pow")),
+    "equal": _op("Equal"),
+    "not_equal": _computed(_not_equal),
+    "less": _op("Less", _for_order),
+    "less_equal": _op("LessOrEqual", _for_order),
+    "greater": _op("Greater", _for_order),
     "greater_equal": _op("GreaterOrEqual", _for_order),
     "bitwise_and": _by_kind(_op("BitwiseAnd"), _op("BitwiseAnd"), _op("And")),
     "bitwise_or": _by_kind(_op("BitwiseOr"), _op("BitwiseOr"), _op("Or")),
     "bitwise_xor": _by_kind(_op("BitwiseXor"), _op("BitwiseXor"), _op("Xor")),
-    "bitwise_left_shift": _shift(left=True), "bitwise_right_shift": _shift(left=False),
-    "logical_and": _op("And"), "logical_or": _op("Or"), "logical_xor": _op("Xor"),
+    "bitwise_left_shift": _shift(left=True),
+    "bitwise_right_shift": _shift(left=False),
+    "logical_and": _op("And"),
+    "logical_or": _op("Or"),
+    "logical_xor": _op("Xor"),
     "multiply_high": _computed(_multiply_high),
 }
 
@@ -334,8 +388,13 @@ ELEMENTWISE: dict[str, Row] = {
     **{name: Row(lower, (1, 1)) for name, lower in _UNARY.items()},
     **{name: Row(lower, (2, 2), broadcasts=True) for name, lower in _BINARY.items()},
     "where": Row(_where, (3, 3), broadcasts=True),
-    "clip": Row(_clip, (1, 3), {"below": is_flag, "above": is_flag}, broadcasts=True,
-                accepts=lambda params, inputs: len(inputs) == 1 + params["below"] + params["above"]),
+    "clip": Row(
+        _clip,
+        (1, 3),
+        {"below": is_flag, "above": is_flag},
+        broadcasts=True,
+        accepts=lambda params, inputs: len(inputs) == 1 + params["below"] + params["above"],
+    ),
     "cast": Row(_cast, (1, 1), {"dtype": is_dtype}),
     "random_bits": Row(_random_bits, (3, 3), {"word": lambda value, inputs: value in (0, 1, 2, 3)}, broadcasts=True),
 }

@@ -21,8 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["ELEMENT_TYPES", "Emitter", "carrier", "dtype_of_element", "wide"]
 
 # TensorProto.DataType of the ONNX standard, of each dtype.
-ELEMENT_TYPES = {dt.float32: 1, dt.uint8: 2, dt.int8: 3, dt.uint16: 4, dt.int16: 5, dt.int32: 6, dt.int64: 7,
-                 dt.bool_: 9, dt.float16: 10, dt.float64: 11, dt.uint32: 12, dt.uint64: 13, dt.bfloat16: 16}
+ELEMENT_TYPES = {
+    dt.float32: 1,
+    dt.uint8: 2,
+    dt.int8: 3,
+    dt.uint16: 4,
+    dt.int16: 5,
+    dt.int32: 6,
+    dt.int64: 7,
+    dt.bool_: 9,
+    dt.float16: 10,
+    dt.float64: 11,
+    dt.uint32: 12,
+    dt.uint64: 13,
+    dt.bfloat16: 16,
+}
 _DTYPES = {number: dtype for dtype, number in ELEMENT_TYPES.items()}
 
 
@@ -39,8 +52,15 @@ def dtype_of_element(number: int, what: str) -> DType:
 
 # ONNX Runtime has kernels for few dtypes of each op. Arithmetic on the others goes through the next wider one that is
 # always there: exact, since integers wrap alike, and 16-bit floats are computed in float32 by definition.
-_WIDE = {dt.int8: dt.int32, dt.int16: dt.int32, dt.uint8: dt.int32, dt.uint16: dt.int32, dt.uint32: dt.int64,
-         dt.float16: dt.float32, dt.bfloat16: dt.float32}
+_WIDE = {
+    dt.int8: dt.int32,
+    dt.int16: dt.int32,
+    dt.uint8: dt.int32,
+    dt.uint16: dt.int32,
+    dt.uint32: dt.int64,
+    dt.float16: dt.float32,
+    dt.bfloat16: dt.float32,
+}
 
 
 def wide(dtype: DType) -> DType:

@@ -17,7 +17,8 @@ from ..tensor.create import asarray
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from .foreign_call import Call, Item, Known
-from .foreign_ops import HOST, OPS, Op
+from .foreign_host import HOST, Op
+from .foreign_ops import OPS
 from .loaded import Loaded
 from .read import input_types, tensor_of_proto
 
@@ -96,7 +97,7 @@ class Reader:
         results = result if isinstance(result, (tuple, list)) else (result,)
         for name, made in zip(node.output, results, strict=False):
             self.values[name] = made
-        for name in node.output[len(results):]:
+        for name in node.output[len(results) :]:
             self.values[name] = None
 
     def _value(self, name: str, node: Any) -> Item | None:
@@ -136,7 +137,9 @@ def import_model(model: Any, what: str) -> Loaded:
     finally:
         state.trace = outer
     leaf: tuple[Any, ...] = ("leaf",)
-    forms = (("tuple", tuple, (leaf,) * len(types)),
-             leaf if len(outputs) == 1 else ("tuple", tuple, (leaf,) * len(outputs)))
+    forms = (
+        ("tuple", tuple, (leaf,) * len(types)),
+        leaf if len(outputs) == 1 else ("tuple", tuple, (leaf,) * len(outputs)),
+    )
     whole = Graph(graph.name or "model", [*arguments, *reader.inputs], reader.trace.nodes, outputs)
     return Loaded(whole, list(types), [o.name for o in graph.output], reader.parameters, forms)

@@ -1,7 +1,6 @@
 """The ONNX ops that weft reads from other tools' files: op -> what it is in weft.
 
 Opsets from 11 on are understood: where a list of integers moved from an attribute to an input, both are looked for.
-``HOST`` are the ops on known integers (see :mod:`weft.interop.foreign`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.dtypes import DType
 from ..core.shapes import SymDim, broadcast_shapes, normalize_axis, size_of
 from ..ops import activation as act
 from ..ops import elementwise as ew
@@ -35,12 +33,10 @@ from ..ops.shape import (
 )
 from .emitter import dtype_of_element
 from .foreign_call import Call, Known
+from .foreign_host import BEYOND, Op, slice_of
 from .read import tensor_of_proto
 
-__all__ = ["HOST", "OPS", "Op"]
-
-Op = Callable[[Call], Any]
-_BEYOND = (1 << 31) - 1  # no axis is so long: exporters write the greatest int32 or int64 for "to the end"
+__all__ = ["OPS"]
 
 
 # --- elementwise ------------------------------------------------------------------------------------------------
@@ -275,7 +271,7 @@ def _slice(c: Call) -> Any:
         raise c.error("starts or ends are missing")
     axes, steps = c.integers(3, "axes") or range(len(starts)), c.integers(4) or (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        x = _sliced(x, _slice_of(start, end, step), normalize_axis(axis, len(x.shape), "Slice"))
+        x = _sliced(x, slice_of(start, end, step), normalize_axis(axis, len(x.shape), "Slice"))
     return x
 
 
@@ -288,17 +284,12 @@ def _sliced(x: Any, part: slice, axis: int) -> Any:
     start = start + size if not isinstance(start, SymDim) and start < 0 else start
     stop = part.stop if part.stop is not None else size if step > 0 else -1
     count = stop - start if step == 1 else start - stop if step == -1 else -((start - stop) // step)
-    ends = ([start if a == axis else 0 for a in range(len(x.shape))],
-            [count if a == axis else n for a, n in enumerate(x.shape)],
-            [step if a == axis else 1 for a in range(len(x.shape))])
+    ends = (
+        [start if a == axis else 0 for a in range(len(x.shape))],
+        [count if a == axis else n for a, n in enumerate(x.shape)],
+        [step if a == axis else 1 for a in range(len(x.shape))],
+    )
     return slice_(x, *map(tuple, ends))
-
-
-def _slice_of(start: Any, end: Any, step: int) -> slice:
-    """An end beyond the axis, which ONNX allows, is no end."""
-    open_end = not isinstance(end, SymDim) and (end >= _BEYOND if step > 0 else end <= -_BEYOND)
-    open_start = not isinstance(start, SymDim) and (start == 0 if step > 0 else start >= _BEYOND)
-    return slice(None if open_start else start, None if open_end else end, step)
 
 
 def _pad(c: Call) -> Any:
@@ -343,9 +334,9 @@ def _gather_elements(c: Call) -> Any:
 
 def _tuples(c: Call, index: Any) -> tuple[Any, ...]:
     """The columns of an array of index tuples."""
-    count = index.shape[-1]
-    if isinstance(count, SymDim):
-        raise c.error("the length of its index tuples is not known")
+    count, rank = index.shape[-1], len(c.tensor(0).shape)
+    if isinstance(count, SymDim) or count > rank:
+        raise c.error(f"index tuples of length {count} into a tensor of rank {rank}")
     lead = tuple(index.shape[:-1])
     start = (0,) * len(lead)
     return tuple(reshape(slice_(index, (*start, i), (*lead, 1)), lead) for i in range(count))
@@ -390,8 +381,12 @@ def _constant(c: Call) -> Any:
     tensor = c.attribute("value")
     if tensor is not None:
         return c.reader.constant(c.proto.output[0], tensor_of_proto(tensor))
-    for name, dtype in (("value_float", dt.float32), ("value_floats", dt.float32), ("value_int", dt.int64),
-                        ("value_ints", dt.int64)):
+    for name, dtype in (
+        ("value_float", dt.float32),
+        ("value_floats", dt.float32),
+        ("value_int", dt.int64),
+        ("value_ints", dt.int64),
+    ):
         value = c.attribute(name)
         if value is not None and dtype is dt.int64:
             return Known(value)
@@ -424,140 +419,117 @@ def _cast_like(c: Call) -> Any:
     return ew.cast(c.tensor(0), c.tensor(1).dtype)
 
 
-# --- on known integers ------------------------------------------------------------------------------------------
-
-
-def _host(function: Callable[..., Any], dtype: DType | None = None) -> Op:
-    """Elementwise over arrays of Python integers and sizes."""
-
-    def run(c: Call) -> Known:
-        import numpy as np
-
-        arrays = [c.known(i).array for i in range(len(c.items))]
-        return Known(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype or c.known(0).dtype)
-
-    return run
-
-
-def _host_shape(c: Call) -> Known:
-    shape = c.known(0).array.shape
-    return Known(list(shape[c.attribute("start", 0) : c.attribute("end", len(shape))]))
-
-
-def _host_cast(c: Call) -> Known | None:
-    target = dtype_of_element(c.attribute("to"), "a Cast")
-    values = c.known(0)
-    symbolic = any(isinstance(v, SymDim) for v in values.integers)
-    return Known(values.array, target) if target.is_integer and (target is dt.int64 or not symbolic) else None
-
-
-def _host_gather(c: Call) -> Known:
-    import numpy as np
-
-    index = c.known(1).array.astype(np.int64)
-    return Known(np.take(c.known(0).array, index, axis=c.attribute("axis", 0)), c.known(0).dtype)
-
-
-def _host_concat(c: Call) -> Known:
-    import numpy as np
-
-    return Known(np.concatenate([c.known(i).array for i in range(len(c.items))], axis=c.attribute("axis")),
-                 c.known(0).dtype)
-
-
-def _host_reshaped(function: Callable[[Any, tuple[int, ...]], Any]) -> Op:
-    def run(c: Call) -> Known:
-        axes = c.integers(1, "axes")
-        return Known(function(c.known(0).array, tuple(axes) if axes is not None else ()), c.known(0).dtype)
-
-    return run
-
-
-def _host_squeeze(array: Any, axes: tuple[int, ...]) -> Any:
-    import numpy as np
-
-    return np.squeeze(array, axis=axes or None)
-
-
-def _host_unsqueeze(array: Any, axes: tuple[int, ...]) -> Any:
-    import numpy as np
-
-    return np.expand_dims(array, axes)
-
-
-def _host_slice(c: Call) -> Known:
-    array = c.known(0).array
-    starts, ends = c.integers(1, "starts") or (), c.integers(2, "ends") or ()
-    axes, steps = c.integers(3, "axes") or range(len(starts)), c.integers(4) or (1,) * len(starts)
-    key: list[Any] = [slice(None)] * array.ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        key[axis] = _slice_of(start, end, step)
-    return Known(array[tuple(key)], c.known(0).dtype)
-
-
-def _host_reshape(c: Call) -> Known:
-    return Known(c.known(0).array.reshape(c.known(1).integers), c.known(0).dtype)
-
-
-def _host_product(c: Call) -> Known:
-    values = c.known(0)
-    total = size_of(values.integers)
-    return Known([total] if c.attribute("keepdims", 1) else total, values.dtype)
-
-
-def _host_where(condition: Any, x: Any, y: Any) -> Any:
-    return x if condition else y
-
-
-HOST: dict[str, Op] = {
-    "Add": _host(lambda x, y: x + y), "Sub": _host(lambda x, y: x - y), "Mul": _host(lambda x, y: x * y),
-    "Div": _host(lambda x, y: x // y if isinstance(x, SymDim) else int(x / y) if y else 0), "Cast": _host_cast,
-    "Equal": _host(lambda x, y: x == y, dt.bool_), "Less": _host(lambda x, y: x < y, dt.bool_),
-    "Where": lambda c: Known(_host(_host_where)(c).array, c.known(1).dtype),
-    "Gather": _host_gather, "Concat": _host_concat, "Squeeze": _host_reshaped(_host_squeeze),
-    "Unsqueeze": _host_reshaped(_host_unsqueeze), "Slice": _host_slice, "Reshape": _host_reshape,
-    "ReduceProd": _host_product, "Identity": lambda c: c.known(0), "Shape": _host_shape,
-    "Size": lambda c: Known(c.known(0).array.size),
-}
-
-
 # --- the table --------------------------------------------------------------------------------------------------
 
 OPS: dict[str, Op] = {
-    "Abs": _unary(ew.abs), "Acos": _unary(ew.acos), "Acosh": _unary(ew.acosh), "Asin": _unary(ew.asin),
-    "Asinh": _unary(ew.asinh), "Atan": _unary(ew.atan), "Atanh": _unary(ew.atanh),
-    "BitwiseNot": _unary(ew.bitwise_invert), "Ceil": _unary(ew.ceil), "Cos": _unary(ew.cos), "Cosh": _unary(ew.cosh),
-    "Erf": _unary(ew.erf), "Exp": _unary(ew.exp), "Floor": _unary(ew.floor), "HardSwish": _unary(act.hardswish),
-    "Dropout": _unary(lambda x: x), "Identity": _unary(lambda x: x), "IsInf": _is_inf, "IsNaN": _unary(ew.isnan),
-    "Log": _unary(ew.log), "Mish": _unary(act.mish), "Neg": _unary(ew.negative), "Not": _unary(ew.logical_not),
-    "Reciprocal": _unary(ew.reciprocal), "Relu": _unary(act.relu), "Round": _unary(ew.round),
-    "Sigmoid": _unary(ew.sigmoid), "Sign": _unary(ew.sign), "Sin": _unary(ew.sin), "Sinh": _unary(ew.sinh),
-    "Softplus": _unary(lambda x: ew.logaddexp(x, 0.0)), "Softsign": _unary(act.softsign), "Sqrt": _unary(ew.sqrt),
-    "Swish": _unary(act.silu), "Tan": _unary(ew.tan), "Tanh": _unary(ew.tanh),
-    "Elu": lambda c: act.elu(c.tensor(0), c.attribute("alpha", 1.0)), "Gelu": _gelu,
+    "Abs": _unary(ew.abs),
+    "Acos": _unary(ew.acos),
+    "Acosh": _unary(ew.acosh),
+    "Asin": _unary(ew.asin),
+    "Asinh": _unary(ew.asinh),
+    "Atan": _unary(ew.atan),
+    "Atanh": _unary(ew.atanh),
+    "BitwiseNot": _unary(ew.bitwise_invert),
+    "Ceil": _unary(ew.ceil),
+    "Cos": _unary(ew.cos),
+    "Cosh": _unary(ew.cosh),
+    "Erf": _unary(ew.erf),
+    "Exp": _unary(ew.exp),
+    "Floor": _unary(ew.floor),
+    "HardSwish": _unary(act.hardswish),
+    "Dropout": _unary(lambda x: x),
+    "Identity": _unary(lambda x: x),
+    "IsInf": _is_inf,
+    "IsNaN": _unary(ew.isnan),
+    "Log": _unary(ew.log),
+    "Mish": _unary(act.mish),
+    "Neg": _unary(ew.negative),
+    "Not": _unary(ew.logical_not),
+    "Reciprocal": _unary(ew.reciprocal),
+    "Relu": _unary(act.relu),
+    "Round": _unary(ew.round),
+    "Sigmoid": _unary(ew.sigmoid),
+    "Sign": _unary(ew.sign),
+    "Sin": _unary(ew.sin),
+    "Sinh": _unary(ew.sinh),
+    "Softplus": _unary(lambda x: ew.logaddexp(x, 0.0)),
+    "Softsign": _unary(act.softsign),
+    "Sqrt": _unary(ew.sqrt),
+    "Swish": _unary(act.silu),
+    "Tan": _unary(ew.tan),
+    "Tanh": _unary(ew.tanh),
+    "Elu": lambda c: act.elu(c.tensor(0), c.attribute("alpha", 1.0)),
+    "Gelu": _gelu,
     "HardSigmoid": lambda c: ew.clip(c.tensor(0) * c.attribute("alpha", 0.2) + c.attribute("beta", 0.5), 0.0, 1.0),
-    "LeakyRelu": lambda c: act.leaky_relu(c.tensor(0), c.attribute("alpha", 0.01)), "Selu": _unary(act.selu),
+    "LeakyRelu": lambda c: act.leaky_relu(c.tensor(0), c.attribute("alpha", 0.01)),
+    "Selu": _unary(act.selu),
     "PRelu": lambda c: ew.where(c.tensor(0) > 0.0, c.tensor(0), c.tensor(0) * c.tensor(1)),
-    "Add": _binary(ew.add), "Sub": _binary(ew.subtract), "Mul": _binary(ew.multiply), "Div": _divide, "Mod": _modulo,
-    "Pow": _power, "And": _binary(ew.logical_and), "Or": _binary(ew.logical_or), "Xor": _binary(ew.logical_xor),
-    "BitwiseAnd": _binary(ew.bitwise_and), "BitwiseOr": _binary(ew.bitwise_or),
-    "BitwiseXor": _binary(ew.bitwise_xor), "BitShift": _shift, "Equal": _binary(ew.equal),
-    "Less": _binary(ew.less), "LessOrEqual": _binary(ew.less_equal), "Greater": _binary(ew.greater),
-    "GreaterOrEqual": _binary(ew.greater_equal), "Max": _folded(ew.maximum), "Min": _folded(ew.minimum),
-    "Sum": _folded(ew.add), "Mean": _mean, "Clip": _clip, "Cast": _cast, "CastLike": _cast_like,
+    "Add": _binary(ew.add),
+    "Sub": _binary(ew.subtract),
+    "Mul": _binary(ew.multiply),
+    "Div": _divide,
+    "Mod": _modulo,
+    "Pow": _power,
+    "And": _binary(ew.logical_and),
+    "Or": _binary(ew.logical_or),
+    "Xor": _binary(ew.logical_xor),
+    "BitwiseAnd": _binary(ew.bitwise_and),
+    "BitwiseOr": _binary(ew.bitwise_or),
+    "BitwiseXor": _binary(ew.bitwise_xor),
+    "BitShift": _shift,
+    "Equal": _binary(ew.equal),
+    "Less": _binary(ew.less),
+    "LessOrEqual": _binary(ew.less_equal),
+    "Greater": _binary(ew.greater),
+    "GreaterOrEqual": _binary(ew.greater_equal),
+    "Max": _folded(ew.maximum),
+    "Min": _folded(ew.minimum),
+    "Sum": _folded(ew.add),
+    "Mean": _mean,
+    "Clip": _clip,
+    "Cast": _cast,
+    "CastLike": _cast_like,
     "Where": lambda c: ew.where(*c.tensors()),
-    "ReduceSum": _reduce(red.sum), "ReduceProd": _reduce(red.prod), "ReduceMax": _reduce(red.max),
-    "ReduceMin": _reduce(red.min), "ReduceMean": _reduce(red.mean), "ReduceLogSumExp": _reduce(red.logsumexp),
-    "ReduceSumSquare": _reduce(lambda x, **o: red.sum(x * x, **o)), "ReduceL1": _reduce(_norm1),
-    "ReduceL2": _reduce(_norm2), "ReduceLogSum": _reduce(lambda x, **o: ew.log(red.sum(x, **o))),
-    "ArgMax": _arg(red.argmax), "ArgMin": _arg(red.argmin), "Softmax": _softmax(act.softmax),
-    "LogSoftmax": _softmax(act.log_softmax), "CumSum": _cumulative, "MatMul": _binary(matmul), "Gemm": _gemm,
-    "LayerNormalization": _layer_norm, "RMSNormalization": _rms_norm, "BatchNormalization": _batch_norm,
-    "Reshape": _reshape, "Flatten": _flatten, "Transpose": _transpose, "Expand": _expand, "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze, "Concat": _concat, "Split": _split, "Slice": _slice, "Pad": _pad, "Tile": _tile,
-    "Trilu": _trilu, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd,
-    "ScatterND": _scatter_nd, "ScatterElements": _scatter_elements, "Constant": _constant,
-    "ConstantOfShape": _constant_of_shape, "Range": _range,
-    "Shape": lambda c: Known(list(c.tensor(0).shape[c.attribute("start", 0) : c.attribute("end", _BEYOND)])),
+    "ReduceSum": _reduce(red.sum),
+    "ReduceProd": _reduce(red.prod),
+    "ReduceMax": _reduce(red.max),
+    "ReduceMin": _reduce(red.min),
+    "ReduceMean": _reduce(red.mean),
+    "ReduceLogSumExp": _reduce(red.logsumexp),
+    "ReduceSumSquare": _reduce(lambda x, **o: red.sum(x * x, **o)),
+    "ReduceL1": _reduce(_norm1),
+    "ReduceL2": _reduce(_norm2),
+    "ReduceLogSum": _reduce(lambda x, **o: ew.log(red.sum(x, **o))),
+    "ArgMax": _arg(red.argmax),
+    "ArgMin": _arg(red.argmin),
+    "Softmax": _softmax(act.softmax),
+    "LogSoftmax": _softmax(act.log_softmax),
+    "CumSum": _cumulative,
+    "MatMul": _binary(matmul),
+    "Gemm": _gemm,
+    "LayerNormalization": _layer_norm,
+    "RMSNormalization": _rms_norm,
+    "BatchNormalization": _batch_norm,
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
+    "Expand": _expand,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Concat": _concat,
+    "Split": _split,
+    "Slice": _slice,
+    "Pad": _pad,
+    "Tile": _tile,
+    "Trilu": _trilu,
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    "ScatterND": _scatter_nd,
+    "ScatterElements": _scatter_elements,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Range": _range,
+    "Shape": lambda c: Known(list(c.tensor(0).shape[c.attribute("start", 0) : c.attribute("end", BEYOND)])),
     "Size": lambda c: Known(size_of(c.tensor(0).shape)),
 }

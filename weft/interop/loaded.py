@@ -51,16 +51,28 @@ class Loaded:
         forms: of the tuple of arguments and of the result.
     """
 
-    def __init__(self, graph: Graph, inputs: Sequence[str], outputs: Sequence[str], parameters: Mapping[str, Tensor],
-                 forms: tuple[Form, Form]):
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        parameters: Mapping[str, Tensor],
+        forms: tuple[Form, Form],
+    ):
         self.graph = graph
         self.inputs = {name: v.type for name, v in zip(inputs, graph.inputs, strict=False)}
         self.outputs = {name: v.type for name, v in zip(outputs, graph.outputs, strict=True)}
         self.parameters = dict(parameters)
         self._arguments, self._result = forms
         self._calls: OrderedDict[tuple[int, ...], GraphCall] = OrderedDict()
-        names = {name for type_ in self.inputs.values() for n in type_.shape if isinstance(n, SymDim)
-                 for term in n.terms for name in term}
+        names = {
+            name
+            for type_ in self.inputs.values()
+            for n in type_.shape
+            if isinstance(n, SymDim)
+            for term in n.terms
+            for name in term
+        }
         self._names = tuple(sorted(names))
 
     def __call__(self, *args: Any) -> Any:

@@ -15,7 +15,6 @@ from ..core.shapes import Dim, SymDim
 from ..graph.ir import Value
 from ..graph.protocol import TensorType
 from ..graph.simplify import simplify
-from ..nn.module import Module
 from ..tensor.create import asarray
 from ..tensor.dispatch import is_array
 from ..tensor.tape import no_grad
@@ -37,8 +36,13 @@ Place = tuple[int, int]
 # --- save -------------------------------------------------------------------------------------------------------
 
 
-def save(model: Callable[..., Any], path: str | os.PathLike[str], *, example: Any,
-         dynamic: Mapping[str, Place | Sequence[Place]] | None = None) -> None:
+def save(
+    model: Callable[..., Any],
+    path: str | os.PathLike[str],
+    *,
+    example: Any,
+    dynamic: Mapping[str, Place | Sequence[Place]] | None = None,
+) -> None:
     """Write a module or function, with its parameters, as one ONNX file that also runs in ONNX Runtime.
 
     A module is saved as it computes in evaluation mode. The file is tried before it takes its place: what is loaded
@@ -73,16 +77,24 @@ def save(model: Callable[..., Any], path: str | os.PathLike[str], *, example: An
     with _evaluation(model), no_grad():
         captured = capture(model, unflatten(form, types))
         if captured.updates or captured.cleared:
-            raise CaptureError("save: the function changes tensors that it does not return (random generators, buffers "
-                               "or gradients), which a saved model cannot do")
+            raise CaptureError(
+                "save: the function changes tensors that it does not return (random generators, buffers "
+                "or gradients), which a saved model cannot do"
+            )
         expected, _ = flatten(model(*unflatten(form, tensors)))
     data = _encode(captured, form, _input_names(model, form), _state_names(model), tensors, digest_of(expected))
     _verify(data, f"{os.fspath(path)!r}")
     write_atomically(path, data)
 
 
-def _encode(captured: Captured, form: Form, inputs: Sequence[str], state_names: Mapping[int, str],
-            example: Sequence[Tensor], digest: str) -> bytes:
+def _encode(
+    captured: Captured,
+    form: Form,
+    inputs: Sequence[str],
+    state_names: Mapping[int, str],
+    example: Sequence[Tensor],
+    digest: str,
+) -> bytes:
     graph = simplify(captured.graph)
     used = {v for n in graph.nodes for v in n.inputs} | set(graph.outputs)
     taken = set(inputs)
@@ -93,16 +105,28 @@ def _encode(captured: Captured, form: Form, inputs: Sequence[str], state_names: 
             state[value] = (_unique(state_names.get(id(tensor), f"state_{len(state)}"), taken), tensor)
     given = dict(zip(graph.inputs[: captured.arguments], inputs, strict=True))
     proto, values = write_graph(graph, given, outputs, state)
-    about = {"inputs": encode_form(form), "outputs": encode_form(captured.outputs_form), "values": values,
-             "state": [name for name, _ in state.values()]}
-    return pack(proto, {"weft_graph": dumps(about), "weft_example": dumps([encode_tensor(t) for t in example]),
-                        "weft_example_sha256": digest})
+    about = {
+        "inputs": encode_form(form),
+        "outputs": encode_form(captured.outputs_form),
+        "values": values,
+        "state": [name for name, _ in state.values()],
+    }
+    return pack(
+        proto,
+        {
+            "weft_graph": dumps(about),
+            "weft_example": dumps([encode_tensor(t) for t in example]),
+            "weft_example_sha256": digest,
+        },
+    )
 
 
 def _example_tensor(leaf: Any) -> Tensor:
     if not isinstance(leaf, Tensor) and not is_array(leaf):
-        raise FormatError(f"save: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
-                          f"fix settings with functools.partial")
+        raise FormatError(
+            f"save: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
+            f"fix settings with functools.partial"
+        )
     return asarray(leaf).detach()
 
 
@@ -113,8 +137,10 @@ def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> l
             raise ShapeError(f"save: dynamic: {name!r} is no name for a size")
         for argument, axis in [places] if isinstance(places[0], int) else places:
             if not 0 <= argument < len(types) or not -len(shapes[argument]) <= axis < len(shapes[argument]):
-                raise ShapeError(f"save: dynamic: {name!r} is axis {axis} of argument {argument}, which the example "
-                                 f"{tuple(types)} does not have")
+                raise ShapeError(
+                    f"save: dynamic: {name!r} is axis {axis} of argument {argument}, which the example "
+                    f"{tuple(types)} does not have"
+                )
             if isinstance(shapes[argument][axis], SymDim):
                 raise ShapeError(f"save: dynamic: axis {axis} of argument {argument} is named twice")
             shapes[argument][axis] = SymDim.named(name)
@@ -124,7 +150,7 @@ def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> l
 @contextmanager
 def _evaluation(model: Any) -> Iterator[None]:
     """A module's evaluation mode, and afterwards each submodule's own again."""
-    modules = [m for m in model.modules() if m.training] if isinstance(model, Module) else []
+    modules = [m for m in model.modules() if m.training] if _has_state(model) else []
     try:
         for m in modules:
             m.training = False
@@ -144,9 +170,14 @@ def _unique(name: str, taken: set[str]) -> str:
     return name
 
 
+def _has_state(model: Any) -> bool:
+    """A module, or what passes its walks on."""
+    return all(hasattr(model, name) for name in ("modules", "named_parameters", "named_buffers"))
+
+
 def _state_names(model: Any) -> dict[int, str]:
     """Names of parameters and buffers by identity: those of the state dict."""
-    if not isinstance(model, Module):
+    if not _has_state(model):
         return {}
     found = {id(t): name for name, t in model.named_buffers()}
     return found | {id(t): name for name, t in model.named_parameters()}
@@ -154,7 +185,7 @@ def _state_names(model: Any) -> dict[int, str]:
 
 def _input_names(model: Any, form: Form) -> list[str]:
     """A name for each tensor among the arguments: the parameter's, and the place in it."""
-    function = model.forward if isinstance(model, Module) else model
+    function = getattr(model, "forward", model)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -232,9 +263,11 @@ class Report:
         def listed(types: dict[str, TensorType]) -> str:
             return ", ".join(f"{name}: {type_}" for name, type_ in types.items())
 
-        return (f"{self.path}: verified\n  inputs      {listed(self.inputs)}\n  outputs     {listed(self.outputs)}\n"
-                f"  parameters  {self.parameters:,} numbers; the file has {self.nbytes:,} bytes\n"
-                f"  written by  weft {self.version}\n  sha256 of the outputs for the example\n    {self.sha256}")
+        return (
+            f"{self.path}: verified\n  inputs      {listed(self.inputs)}\n  outputs     {listed(self.outputs)}\n"
+            f"  parameters  {self.parameters:,} numbers; the file has {self.nbytes:,} bytes\n"
+            f"  written by  weft {self.version}\n  sha256 of the outputs for the example\n    {self.sha256}"
+        )
 
 
 def verify(path: str | os.PathLike[str]) -> Report:
@@ -260,8 +293,11 @@ def _verify(data: bytes, what: str) -> Report:
     except Exception as error:  # as in _decode
         raise FormatError(f"{what}: its example cannot be run: {type(error).__name__}: {error}") from None
     if found != notes["weft_example_sha256"]:
-        raise FormatError(f"{what}: the outputs for its example are not those from when it was saved: their sha256 is "
-                          f"{found}, not {notes['weft_example_sha256']}")
+        raise FormatError(
+            f"{what}: the outputs for its example are not those from when it was saved: their sha256 is "
+            f"{found}, not {notes['weft_example_sha256']}"
+        )
     count = sum(t.size for t in loaded.parameters.values())
-    return Report(what.strip("'"), notes.get("weft_version", "?"), loaded.inputs, loaded.outputs, count, len(data),
-                  found)
+    return Report(
+        what.strip("'"), notes.get("weft_version", "?"), loaded.inputs, loaded.outputs, count, len(data), found
+    )

@@ -106,8 +106,14 @@ def _slice(emit: Emitter, node: Node, names: Sequence[str]) -> str:
             last = emit.integers([-_END - 1 if n < 0 else n for n in ends])
         else:
             last = emit("Where", emit("Less", last, emit.scalar(0, dt.int64)), emit.scalar(-_END - 1, dt.int64), last)
-    return emit("Slice", names[0], emit.vector(tuple(starts[a] for a in axes)), last, emit.integers(axes),
-                emit.integers([steps[a] for a in axes]))
+    return emit(
+        "Slice",
+        names[0],
+        emit.vector(tuple(starts[a] for a in axes)),
+        last,
+        emit.integers(axes),
+        emit.integers([steps[a] for a in axes]),
+    )
 
 
 # --- slice_update and concat -------------------------------------------------------------------------------------
@@ -138,8 +144,9 @@ def _pad(emit: Emitter, x: str, dtype: DType, widths: Shape, value: str) -> str:
     return emit.cast(padded, middle, dtype)
 
 
-def _updated(emit: Emitter, x: str, y: str, shape: Shape, part: Shape, starts: Shape, steps: tuple[int, ...],
-             axes: Sequence[int]) -> str:
+def _updated(
+    emit: Emitter, x: str, y: str, shape: Shape, part: Shape, starts: Shape, steps: tuple[int, ...], axes: Sequence[int]
+) -> str:
     """``x`` (``shape``) with ``y`` (``part``) in it, one axis after the other: the strip of ``x`` that the first axis
     picks is updated on the other axes and put back."""
     if not axes:
@@ -151,7 +158,7 @@ def _updated(emit: Emitter, x: str, y: str, shape: Shape, part: Shape, starts: S
     def cut(begin: Dim, stop: Dim, by: int = 1) -> str:
         return emit("Slice", x, emit.vector((begin,)), emit.vector((stop,)), emit.integers([axis]), emit.integers([by]))
 
-    strip_shape = (*shape[:axis], count, *shape[axis + 1:])
+    strip_shape = (*shape[:axis], count, *shape[axis + 1 :])
     inner = _updated(emit, cut(start, end, step) if rest else x, y, strip_shape, part, starts, steps, rest)
     if step == 1:
         before = [] if _static(start) and start == 0 else [cut(0, start)]
@@ -201,7 +208,7 @@ def _arg(op: str) -> Lower:
         middle = _ordered(dtype)
         x = _turned(emit, emit.cast(names[0], dtype, middle), dtype)
         if len(axes) > 1:
-            merged = (*shape[: axes[0]], size_of(shape[a] for a in axes), *shape[axes[-1] + 1:])
+            merged = (*shape[: axes[0]], size_of(shape[a] for a in axes), *shape[axes[-1] + 1 :])
             x = emit("Reshape", x, emit.vector(merged), allowzero=1)
         return emit(op, x, axis=axes[0], keepdims=0)
 
@@ -226,18 +233,30 @@ def _cumulative_prod(emit: Emitter, node: Node, names: Sequence[str]) -> str:
 
     axis, dtype, shape = node.params["axis"], node.output.dtype, node.output.shape
     middle = carrier(dtype)
-    line = (*shape[:axis], *shape[axis + 1:])
+    line = (*shape[:axis], *shape[axis + 1 :])
     before, element, after, out = (emit.fresh(f"{emit.scope}/{n}") for n in ("before", "element", "after", "product"))
     kind = ELEMENT_TYPES[middle]
     typed = {n: helper.make_tensor_value_info(n, kind, [None] * len(line)) for n in (before, element, after, out)}
-    body = helper.make_graph([helper.make_node("Mul", [before, element], [after]),
-                              helper.make_node("Identity", [after], [out])], emit.fresh("product_so_far"),
-                             [typed[before], typed[element]], [typed[after], typed[out]])
+    body = helper.make_graph(
+        [helper.make_node("Mul", [before, element], [after]), helper.make_node("Identity", [after], [out])],
+        emit.fresh("product_so_far"),
+        [typed[before], typed[element]],
+        [typed[after], typed[out]],
+    )
     start = emit("Expand", emit.scalar(1, middle), emit.vector(line)) if line else emit.scalar(1, middle)
     name = emit.fresh(f"{emit.scope}/Scan")
-    emit.nodes.append(helper.make_node("Scan", [start, emit.cast(names[0], dtype, middle)], [emit.fresh("last"), name],
-                                       name=name, body=body, num_scan_inputs=1, scan_input_axes=[axis],
-                                       scan_output_axes=[axis]))
+    emit.nodes.append(
+        helper.make_node(
+            "Scan",
+            [start, emit.cast(names[0], dtype, middle)],
+            [emit.fresh("last"), name],
+            name=name,
+            body=body,
+            num_scan_inputs=1,
+            scan_input_axes=[axis],
+            scan_output_axes=[axis],
+        )
+    )
     return emit.cast(name, middle, dtype) if middle is not dtype else emit("Identity", name)
 
 
@@ -270,8 +289,13 @@ def _scatter(reduction: str) -> Lower:
         x, *indices, updates = names
         dtype = node.output.dtype
         middle = carrier(dtype) if reduction == "add" else dtype
-        result = emit("ScatterND", emit.cast(x, dtype, middle), _positions(emit, indices),
-                      emit.cast(updates, dtype, middle), reduction=reduction)
+        result = emit(
+            "ScatterND",
+            emit.cast(x, dtype, middle),
+            _positions(emit, indices),
+            emit.cast(updates, dtype, middle),
+            reduction=reduction,
+        )
         return emit.cast(result, middle, dtype)
 
     return lower
@@ -285,26 +309,34 @@ def _shuffle(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     count = emit("Sub", emit.number(node.output.shape[0], dt.int64), emit.scalar(1, dt.int64))
     turn, go_on, before, still, after, i, j, both, values, pair = (
         emit.fresh(f"{emit.scope}/{n}")
-        for n in ("turn", "go_on", "before", "still", "after", "i", "j", "both", "values", "pair"))
+        for n in ("turn", "go_on", "before", "still", "after", "i", "j", "both", "values", "pair")
+    )
     last, column = emit.integers([0]), emit.integers([-1])
     position = emit.fresh(f"{emit.scope}/position")
     swapped = emit.fresh(f"{emit.scope}/swapped")
     body = helper.make_graph(
-        [helper.make_node("Sub", [count, turn], [position]),
-         helper.make_node("Unsqueeze", [position, last], [i]),
-         helper.make_node("Gather", [swaps, i], [j]),
-         helper.make_node("Concat", [i, j], [both], axis=0),
-         helper.make_node("Concat", [j, i], [swapped], axis=0),
-         helper.make_node("Gather", [before, swapped], [values]),
-         helper.make_node("Unsqueeze", [both, column], [pair]),
-         helper.make_node("ScatterND", [before, pair, values], [after]),
-         helper.make_node("Identity", [go_on], [still])],
+        [
+            helper.make_node("Sub", [count, turn], [position]),
+            helper.make_node("Unsqueeze", [position, last], [i]),
+            helper.make_node("Gather", [swaps, i], [j]),
+            helper.make_node("Concat", [i, j], [both], axis=0),
+            helper.make_node("Concat", [j, i], [swapped], axis=0),
+            helper.make_node("Gather", [before, swapped], [values]),
+            helper.make_node("Unsqueeze", [both, column], [pair]),
+            helper.make_node("ScatterND", [before, pair, values], [after]),
+            helper.make_node("Identity", [go_on], [still]),
+        ],
         emit.fresh("exchange"),
-        [helper.make_tensor_value_info(turn, TensorProto.INT64, []),
-         helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
-         helper.make_tensor_value_info(before, ELEMENT_TYPES[node.output.dtype], [None])],
-        [helper.make_tensor_value_info(still, TensorProto.BOOL, []),
-         helper.make_tensor_value_info(after, ELEMENT_TYPES[node.output.dtype], [None])])
+        [
+            helper.make_tensor_value_info(turn, TensorProto.INT64, []),
+            helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
+            helper.make_tensor_value_info(before, ELEMENT_TYPES[node.output.dtype], [None]),
+        ],
+        [
+            helper.make_tensor_value_info(still, TensorProto.BOOL, []),
+            helper.make_tensor_value_info(after, ELEMENT_TYPES[node.output.dtype], [None]),
+        ],
+    )
     return emit("Loop", count, "", x, body=body)
 
 
@@ -332,8 +364,11 @@ def _fits_value(params: dict[str, Any], inputs: Sequence[Any]) -> bool:
     if isinstance(value, SymDim) or dtype.is_floating:
         return True
     low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
-    return (isinstance(value, (int, float)) and math.isfinite(value)
-            and (dtype.kind == "bool" or low <= value < low + (1 << dtype.bits)))
+    return (
+        isinstance(value, (int, float))
+        and math.isfinite(value)
+        and (dtype.kind == "bool" or low <= value < low + (1 << dtype.bits))
+    )
 
 
 _AXES = {"axes": is_axes}
@@ -360,9 +395,13 @@ STRUCTURE: dict[str, Row] = {
     "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN),
     "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN),
     "gather": Row(_gather, (2, _MANY)),
-    "pick": Row(_pick, (2, _MANY), {"axis": is_axis},
-                needs=lambda node: (node.inputs[0], node.inputs[1 + node.params["axis"]]),
-                accepts=lambda params, inputs: len(inputs) == 1 + len(inputs[0].shape)),
+    "pick": Row(
+        _pick,
+        (2, _MANY),
+        {"axis": is_axis},
+        needs=lambda node: (node.inputs[0], node.inputs[1 + node.params["axis"]]),
+        accepts=lambda params, inputs: len(inputs) == 1 + len(inputs[0].shape),
+    ),
     "scatter_add": Row(_scatter("add"), (3, _MANY)),
     "scatter_set": Row(_scatter("none"), (3, _MANY)),
     "shuffle": Row(_shuffle, (2, 2)),

@@ -26,8 +26,20 @@ from ..tensor.create import from_numpy
 from ..tensor.tensor import Tensor
 from ..transforms.tree import Form
 
-__all__ = ["bytes_of", "decode", "decode_form", "decode_tensor", "digest_of", "dumps", "encode", "encode_form",
-           "encode_node", "encode_tensor", "loads", "tensor_of"]
+__all__ = [
+    "bytes_of",
+    "decode",
+    "decode_form",
+    "decode_tensor",
+    "digest_of",
+    "dumps",
+    "encode",
+    "encode_form",
+    "encode_node",
+    "encode_tensor",
+    "loads",
+    "tensor_of",
+]
 
 
 def dumps(value: Any) -> str:

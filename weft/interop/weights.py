@@ -24,9 +24,21 @@ from .tags import bytes_of, tensor_of
 __all__ = ["load_weights", "read_weights", "save_weights"]
 
 _FORMAT = "1"
-_DTYPES = {"BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "U8": "uint8",
-           "U16": "uint16", "U32": "uint32", "U64": "uint64", "F16": "float16", "BF16": "bfloat16", "F32": "float32",
-           "F64": "float64"}
+_DTYPES = {
+    "BOOL": "bool",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "U8": "uint8",
+    "U16": "uint16",
+    "U32": "uint32",
+    "U64": "uint64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+}
 
 
 def save_weights(module: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> None:

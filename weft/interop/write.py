@@ -28,8 +28,9 @@ OPSET = 21  # of the same release, ONNX 1.16
 TAG = "weft"
 
 
-def write_graph(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str],
-                state: Mapping[Value, tuple[str, Tensor]]) -> tuple[Any, list[str]]:
+def write_graph(
+    graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str], state: Mapping[Value, tuple[str, Tensor]]
+) -> tuple[Any, list[str]]:
     """The GraphProto of a simplified graph, and the names of the values that are its outputs.
 
     Args:
@@ -62,16 +63,25 @@ def write_graph(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str
             copied = helper.make_node("Identity", [values[value]], [name], name=emit.fresh(f"{name}/Identity"))
             emit.nodes.append(copied)
     constants = [tensor_proto(name, t.dtype, t.shape, bytes_of(t)) for name, t in state.values()]
-    notes = [_value_info(values[n.output], n.output.type) for n in graph.nodes
-             if n.output in needed and values[n.output] not in outputs]
-    made = helper.make_graph(emit.nodes, graph.name, [_value_info(name, v.type) for v, name in inputs.items()],
-                             [_value_info(n, v.type) for n, v in zip(outputs, graph.outputs, strict=True)],
-                             constants + emit.constants, value_info=notes)
+    notes = [
+        _value_info(values[n.output], n.output.type)
+        for n in graph.nodes
+        if n.output in needed and values[n.output] not in outputs
+    ]
+    made = helper.make_graph(
+        emit.nodes,
+        graph.name,
+        [_value_info(name, v.type) for v, name in inputs.items()],
+        [_value_info(n, v.type) for n, v in zip(outputs, graph.outputs, strict=True)],
+        constants + emit.constants,
+        value_info=notes,
+    )
     return made, [values[v] for v in graph.outputs]
 
 
-def _value_names(graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str],
-                 state: Mapping[Value, tuple[str, Tensor]]) -> dict[Value, str]:
+def _value_names(
+    graph: Graph, inputs: Mapping[Value, str], outputs: Sequence[str], state: Mapping[Value, tuple[str, Tensor]]
+) -> dict[Value, str]:
     """A name for each value: that of the input, initializer or output, else its composite, op and number."""
     names = {**inputs, **{v: name for v, (name, _) in state.items()}}
     taken = {*names.values(), *outputs}
@@ -109,8 +119,9 @@ def _write_node(emit: Emitter, node: Node) -> None:
     row = ROWS[node.op.name]
     emit.scope = _path(node)
     count = len(emit.nodes)
-    result = row.lower(emit, node, [_thin_name(emit, v) if v in _thin(node, row) else emit.values[v]
-                                    for v in node.inputs])
+    result = row.lower(
+        emit, node, [_thin_name(emit, v) if v in _thin(node, row) else emit.values[v] for v in node.inputs]
+    )
     wanted = emit.values[node.output]
     last = emit.nodes[-1] if len(emit.nodes) > count else None
     if last is None or last.output[-1] != result:  # a view that does nothing, or a size that was there already
@@ -146,8 +157,9 @@ def _thin(node: Node, row: Row) -> set[Value]:
 
 def _reaches(shape: Shape, operands: Sequence[Shape]) -> bool:
     """Whether operands of these shapes broadcast to ``shape``; they are known to fit it."""
-    return all(any(len(o) >= back and (o[-back] == n) for o in operands)
-               for back, n in enumerate(reversed(shape), 1)) and any(len(o) == len(shape) for o in operands)
+    return all(
+        any(len(o) >= back and (o[-back] == n) for o in operands) for back, n in enumerate(reversed(shape), 1)
+    ) and any(len(o) == len(shape) for o in operands)
 
 
 def _thin_name(emit: Emitter, value: Value) -> str:

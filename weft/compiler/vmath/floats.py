@@ -58,7 +58,7 @@ class Format:
         return int.from_bytes(struct.pack("<f" if single else "<d", value), "little")
 
 
-_FORMATS = {dt.float32: Format(dt.float32, dt.int32, dt.uint32, 23, 127), 
+_FORMATS = {dt.float32: Format(dt.float32, dt.int32, dt.uint32, 23, 127),
             dt.float64: Format(dt.float64, dt.int64, dt.uint64, 52, 1023)}
 
 

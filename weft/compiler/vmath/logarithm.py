@@ -1,6 +1,6 @@
 """log, log2, log10 and log1p.
 
-``x = 2^e m`` with an integer e and m in [sqrt(1/2), sqrt(2)); ``f = m - 1`` is exact. ``log m = f + c`` with a small
+``x = 2^e m`` with an integer e and m in [11/16, 11/8); ``f = m - 1`` is exact. ``log m = f + c`` with a small
 ``c``: for float32 ``c = f (f^2 P(f) - f/2)``; for float64, with ``s = f / (2 + f)``, ``c = s (f^2/2 + s^2 P(s^2)) -
 f^2/2`` (log m = 2 atanh(s)). Then ``log_b x = e log_b 2 + (f + c) log_b e``, where the constants are pairs of floats
 (the first part of ``log_b 2`` so short that its product with e is exact) and the largest parts are summed with their
@@ -39,19 +39,19 @@ def split(x: Expr, denormal: bool = True) -> tuple[Expr, Expr, Expr]:
     fmt = format_of(x)
     up = fmt.mantissa + 1
     small = x < fmt.tiny
-    root = fmt.bits_of(0.5**0.5)
-    shift = (fmt.bias << fmt.mantissa) - root  # moves m's interval to [1, 2)
+    start = fmt.bits_of(11 / 16)
+    shift = (fmt.bias << fmt.mantissa) - start  # moves m's interval to [1, 2)
     bits = bitcast(where(small, x * 2.0**up, x) if denormal else x, fmt.unsigned) + shift
     biased = shr(bits, fmt.natural(fmt.mantissa))
     joined = bitcast(or_(biased, fmt.natural(fmt.bits_of(2.0**fmt.mantissa))), fmt.dtype)  # 2^mantissa + biased
     base = 2.0**fmt.mantissa + fmt.bias
     e = joined - (where(small, fmt.const(base + up), fmt.const(base)) if denormal else fmt.const(base))
-    m = bitcast(and_(bits, fmt.natural((1 << fmt.mantissa) - 1)) + root, fmt.dtype)
+    m = bitcast(and_(bits, fmt.natural((1 << fmt.mantissa) - 1)) + start, fmt.dtype)
     return e, m - 1.0, biased
 
 
 def curvature(f: Expr) -> Expr:
-    """``c`` with log(1 + f) = f + c for f between sqrt(1/2) - 1 and sqrt(2) - 1."""
+    """``c`` with log(1 + f) = f + c for -5/16 <= f <= 3/8."""
     fmt = format_of(f)
     if fmt.dtype is dt.float32:
         return f * fma(f, f * horner(f, c.LOG_F32), f * -0.5)

@@ -108,7 +108,8 @@ def _log2_pair(a: Expr) -> tuple[Expr, Expr]:
     total, error = two_sum(e + first, linear)
     total, error1 = quick_two_sum(total, half)
     low = fma(square * d, horner(d, c.LOG_POWER) * log2_e, rest + error)
-    low = low + (error1 + (fma(d, fmt.const(log2_e_rest), linear_low) + fma(square_low, fmt.const(-0.5 * log2_e), half_low)))
+    products = fma(d, fmt.const(log2_e_rest), linear_low) + fma(square_low, fmt.const(-0.5 * log2_e), half_low)
+    low = low + (error1 + products)
     return quick_two_sum(total, fma(square, fmt.const(-0.5 * log2_e_rest), low))
 
 
