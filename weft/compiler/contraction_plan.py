@@ -163,7 +163,9 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[
             if cut > 1 and each < _SMALL / 2:
                 break
             units = batch * -(-m // sub_m) * -(-n // sub_n)
-            best = min(best, (-(-units // threads) * each, sub_m, sub_n), key=lambda found: found[0])
+            # The last pieces are smaller: a thread with several units has about the average of all.
+            average = each * (m / (-(-m // sub_m) * min(sub_m, m))) * (n / (-(-n // sub_n) * min(sub_n, n)))
+            best = min(best, (max(each, -(-units // threads) * average), sub_m, sub_n), key=lambda found: found[0])
     return best[1], best[2]
 
 
