@@ -21,8 +21,16 @@ from weft.compiler.kernels import Kernel, describe
 from weft.runtime.llvm import CodeModule, assemble, cross_target, host_target, load
 
 _BARRIER = ctypes.CFUNCTYPE(None)
-_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
-                          *[ctypes.c_int32] * 5, _BARRIER)
+_ENTRY = ctypes.CFUNCTYPE(
+    None,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+    *[ctypes.c_int32] * 5,
+    _BARRIER,
+)
 _REGISTERS = ("tid.x", "tid.y", "ntid.x", "ctaid.x", "nctaid.x")
 _loaded: dict[str, tuple[CodeModule, bool]] = {}
 
@@ -32,8 +40,11 @@ def host_text(kernel: Kernel) -> str:
     text = render_gpu(kernel, "kernel", cross_target("nvptx64"))
     text = re.sub(r"call i32 @llvm\.nvvm\.read\.ptx\.sreg\.([a-z.]+)\(\)", r"add i32 %sreg.\1, 0", text)
     text = text.replace("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)", "call void %barrier()")
-    text = re.sub(r"addrspacecast ptr( addrspace\(\d\))? (\S+) to ptr( addrspace\(\d\))?",
-                  r"getelementptr i8, ptr \2, i64 0", text)
+    text = re.sub(
+        r"addrspacecast ptr( addrspace\(\d\))? (\S+) to ptr( addrspace\(\d\))?",
+        r"getelementptr i8, ptr \2, i64 0",
+        text,
+    )
     text = re.sub(r"internal addrspace\(3\) global (\[.*\]) poison", r"global \1 zeroinitializer", text)
     parameters = ", ".join(f"i32 %sreg.{name}" for name in _REGISTERS)
     text = re.sub(r"ptx_kernel void @kernel\((.*)\) #0", rf"void @kernel(\1, {parameters}, ptr %barrier) #0", text)
@@ -94,8 +105,16 @@ class _Block:
         assert not stray, "some threads ended while others waited at a barrier"
 
 
-def run_on_emulated_gpu(kernel: Kernel, ints: Sequence[int], pointers: Sequence[int], units: int, *,
-                        most_blocks: int = 3, descending: bool = False, given: tuple[int, int] | None = None) -> int:
+def run_on_emulated_gpu(
+    kernel: Kernel,
+    ints: Sequence[int],
+    pointers: Sequence[int],
+    units: int,
+    *,
+    most_blocks: int = 3,
+    descending: bool = False,
+    given: tuple[int, int] | None = None,
+) -> int:
     """Launch the kernel over all units, or those ``given``; returns the status bits.
 
     With few blocks each block has several units.

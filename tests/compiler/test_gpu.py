@@ -29,8 +29,9 @@ from weft.nn import functional as F
 from weft.runtime.llvm import assemble, cross_target, host_target
 from weft.transforms.capture import capture
 
-_KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
-                           ctypes.c_void_p)
+_KERNEL = ctypes.CFUNCTYPE(
+    ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+)
 Array = Any
 rng = np.random.default_rng(7)
 
@@ -53,23 +54,37 @@ LONG = 70_000  # three chunks of a long reduction
 # What is computed, on what: together these make every kind of kernel and every kind of stage.
 CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
     "gelu": (lambda a, b, c: F.gelu(a * b + c), (floats(9, 700), floats(700), floats(9, 1))),
-    "math": (lambda x: (wf.exp(x), wf.log(wf.abs(x)), wf.sin(x), wf.tanh(x), wf.pow(wf.abs(x), x), wf.sqrt(wf.abs(x))),
-             (floats(5000),)),
+    "math": (
+        lambda x: (wf.exp(x), wf.log(wf.abs(x)), wf.sin(x), wf.tanh(x), wf.pow(wf.abs(x), x), wf.sqrt(wf.abs(x))),
+        (floats(5000),),
+    ),
     "math64": (lambda x: (wf.exp(x), wf.log(x), wf.cos(x), wf.tanh(x)), (floats(300, dtype=np.float64),)),
-    "special": (lambda x, y: (x + y, x * y, x / y, wf.round(x), wf.floor(x), wf.maximum(x, y), x < y),
-                (PAIRS[0].astype(np.float32), PAIRS[1].astype(np.float32))),
-    "remainder": (lambda x, y: (wf.remainder(x, y), wf.floor_divide(x, y)),
-                  (PAIRS[0].astype(np.float32), PAIRS[1].astype(np.float32))),
+    "special": (
+        lambda x, y: (x + y, x * y, x / y, wf.round(x), wf.floor(x), wf.maximum(x, y), x < y),
+        (PAIRS[0].astype(np.float32), PAIRS[1].astype(np.float32)),
+    ),
+    "remainder": (
+        lambda x, y: (wf.remainder(x, y), wf.floor_divide(x, y)),
+        (PAIRS[0].astype(np.float32), PAIRS[1].astype(np.float32)),
+    ),
     "remainder64": (wf.remainder, (PAIRS[0], PAIRS[1])),
-    "half": (lambda x, y: (x * y, wf.astype(x, wf.bfloat16), wf.astype(x, wf.int8)), (floats(99, dtype=HALF),
-                                                                                     floats(99, dtype=HALF))),
+    "half": (
+        lambda x, y: (x * y, wf.astype(x, wf.bfloat16), wf.astype(x, wf.int8)),
+        (floats(99, dtype=HALF), floats(99, dtype=HALF)),
+    ),
     "brain": (lambda x: (wf.exp(x), wf.astype(x, wf.float64)), (floats(99, dtype=BRAIN),)),
-    "casts": (lambda x: (wf.astype(x, wf.uint8), wf.astype(x, wf.int64), wf.astype(x, wf.float16), x != 0),
-              (PAIRS[0],)),
-    "integers": (lambda x, y: (x * y, x // wf.maximum(y, 1), x % wf.maximum(y, 1), x >> (y & 7), x ^ y),
-                 (integers(130), integers(130, low=1))),
-    "bytes": (lambda x, y: (x * y, x < y, wf.bitwise_left_shift(x, y & 7)),
-              (integers(77, dtype=np.uint8, low=0, high=256), integers(77, dtype=np.uint8, low=0, high=256))),
+    "casts": (
+        lambda x: (wf.astype(x, wf.uint8), wf.astype(x, wf.int64), wf.astype(x, wf.float16), x != 0),
+        (PAIRS[0],),
+    ),
+    "integers": (
+        lambda x, y: (x * y, x // wf.maximum(y, 1), x % wf.maximum(y, 1), x >> (y & 7), x ^ y),
+        (integers(130), integers(130, low=1)),
+    ),
+    "bytes": (
+        lambda x, y: (x * y, x < y, wf.bitwise_left_shift(x, y & 7)),
+        (integers(77, dtype=np.uint8, low=0, high=256), integers(77, dtype=np.uint8, low=0, high=256)),
+    ),
     "strided": (lambda x: x[::2, ::-1] + 1, (floats(20, 33),)),
     "transposed": (lambda x, y: x.T * y, (floats(40, 50), floats(50, 40))),
     "random": (lambda x: x + wf.arange(64, dtype=wf.float32), (floats(64),)),
@@ -146,12 +161,19 @@ def both(name: str, descending: bool = False) -> tuple[int, int]:
         pointers = [memory[slot].ctypes.data + offset for slot, offset in places]
         bufs = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
         seen[0] |= _KERNEL(address)(ctypes.addressof(bufs), ctypes.addressof(ints), 0, launch.units, at)
-        seen[1] |= run_on_emulated_gpu(launch.kernel, launch.ints, [other[s].ctypes.data + o for s, o in places],
-                                       launch.units, descending=descending)
+        seen[1] |= run_on_emulated_gpu(
+            launch.kernel,
+            launch.ints,
+            [other[s].ctypes.data + o for s, o in places],
+            launch.units,
+            descending=descending,
+        )
         for number, (a, b) in enumerate(zip(memory, other, strict=True)):
             different = np.flatnonzero(differs(a, b, kinds.get(number)))
-            assert not different.size, (f"{type(launch.kernel).__name__}: slot {number} differs in {different.size} "
-                                        f"places, first at {different[0]}")
+            assert not different.size, (
+                f"{type(launch.kernel).__name__}: slot {number} differs in {different.size} "
+                f"places, first at {different[0]}"
+            )
     return seen[0], seen[1]
 
 
@@ -183,7 +205,7 @@ def remainder_kernel(dtype: dt.DType) -> Kernel:
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=str)
 def test_fmod_is_exact(dtype: dt.DType) -> None:
     bits = rng.integers(0, 1 << 63, 4000, dtype=np.uint64)  # every exponent: the quotients have up to 2000 bits
-    wild = (bits.view(np.float64) if dtype is dt.float64 else (bits & 0xFFFFFFFF).astype(np.uint32).view(np.float32))
+    wild = bits.view(np.float64) if dtype is dt.float64 else (bits & 0xFFFFFFFF).astype(np.uint32).view(np.float32)
     x, y = (np.concatenate([a.astype(dtype.numpy), b]) for a, b in ((PAIRS[0], wild[:2000]), (PAIRS[1], wild[2000:])))
     out = np.empty_like(x)
     run_on_emulated_gpu(remainder_kernel(dtype), (x.size,), [x.ctypes.data, y.ctypes.data, out.ctypes.data], 1)
@@ -202,8 +224,9 @@ def test_a_range_of_units_leaves_the_others_alone() -> None:
     assert (shape.units, shape.grid, shape.block) == (7, (7, 1), (64, 1)) and shape.shared_nbytes == 2 * 64 * 4
     out = np.zeros_like(x)
     pointers = {0: x.ctypes.data, 1: out.ctypes.data}
-    run_on_emulated_gpu(launch.kernel, launch.ints, [pointers[exe.plan.place[v][0]] + o for v, o in launch.buffers],
-                        7, given=(2, 4))
+    run_on_emulated_gpu(
+        launch.kernel, launch.ints, [pointers[exe.plan.place[v][0]] + o for v, o in launch.buffers], 7, given=(2, 4)
+    )
     written = np.flatnonzero(out.any(axis=1))
     assert written.tolist() == [2, 3]
 
@@ -258,15 +281,38 @@ def ptxas() -> str:
 def assembled(ptxas: str, ptx: str, folder: Path, target: str) -> str:
     """What ptxas says of the PTX, which it must accept."""
     (folder / "kernel.ptx").write_text(ptx)
-    done = subprocess.run([ptxas, "-v", f"-arch={target}", "-o", folder / "kernel.cubin", folder / "kernel.ptx"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [ptxas, "-v", f"-arch={target}", "-o", folder / "kernel.cubin", folder / "kernel.ptx"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
-@pytest.mark.parametrize("name", ["gelu", "math64", "special", "casts", "half", "softmax", "layer_norm", "rows",
-                                  "long_row", "columns", "columns_arg", "matmul", "matmul_brain", "matmul_int8",
-                                  "cumulative", "scatter", "take", "cross_entropy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gelu",
+        "math64",
+        "special",
+        "casts",
+        "half",
+        "softmax",
+        "layer_norm",
+        "rows",
+        "long_row",
+        "columns",
+        "columns_arg",
+        "matmul",
+        "matmul_brain",
+        "matmul_int8",
+        "cumulative",
+        "scatter",
+        "take",
+        "cross_entropy",
+    ],
+)
 def test_ptxas_accepts_every_kind_of_kernel(name: str, ptxas: str, tmp_path: Path) -> None:
     exe, _ = executable(name)
     for launch in exe.launches:

@@ -52,15 +52,30 @@ int main(void) {
 def run_main(folder: Path, compiler: str, emulator: Sequence[str], x: Any) -> bytes:
     """Standard output of MAIN, linked with the archive (and libm, for machines without FMA)."""
     (folder / "main.c").write_text(MAIN)
-    subprocess.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-static", "-o", folder / "main",
-                    folder / "main.c", folder / "libdigits.a", "-lm"], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+            "-o",
+            folder / "main",
+            folder / "main.c",
+            folder / "libdigits.a",
+            "-lm",
+        ],
+        check=True,
+    )
     done = subprocess.run([*emulator, folder / "main"], input=x.tobytes(), stdout=subprocess.PIPE, check=True)
     return done.stdout
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_an_mlp_on_aarch64_has_the_bits_of_this_process(batch: int, tmp_path: Path,
-                                                        require_tool: Callable[[str], str]) -> None:
+def test_an_mlp_on_aarch64_has_the_bits_of_this_process(
+    batch: int, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
     net, x = mlp(), floats(3 * batch, 784)
     made = wf.export(net, tmp_path, example=x[:batch], target="aarch64-linux-gnu", name="digits")
     assert {"digits.o", "digits.h", "libdigits.a"} <= {path.name for path in made.files}
@@ -70,8 +85,9 @@ def test_an_mlp_on_aarch64_has_the_bits_of_this_process(batch: int, tmp_path: Pa
     assert run_main(tmp_path, compiler, [emulator], x) == compiled(wf.asarray(x)).numpy().tobytes()
 
 
-def test_an_mlp_on_this_machine_has_the_bits_of_this_process(tmp_path: Path,
-                                                             require_tool: Callable[[str], str]) -> None:
+def test_an_mlp_on_this_machine_has_the_bits_of_this_process(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
     net, x = mlp(), floats(6, 784)
     wf.export(net, tmp_path, example=x[:2], name="digits")
     assert run_main(tmp_path, require_tool("cc"), [], x) == net.eval()(wf.asarray(x)).numpy().tobytes()
@@ -96,7 +112,8 @@ class Loaded:
         outputs = [ctypes.create_string_buffer(max(port.nbytes, 1)) for port in self.made.outputs]
         given = [np.ascontiguousarray(a) for a in inputs]
         entry = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * (len(given) + len(outputs) + 1))(
-            self.module.address(f"{self.made.name}_run"))
+            self.module.address(f"{self.made.name}_run")
+        )
         status = entry(*(a.ctypes.data for a in given), *(ctypes.addressof(b) for b in outputs), self.workspace)
         return status, [b.raw[: port.nbytes] for b, port in zip(outputs, self.made.outputs, strict=True)]
 
@@ -125,8 +142,11 @@ def test_a_library_computes_what_the_function_does(name: str, tmp_path: Path) ->
     assert loaded.verify() == 0
     other = [a if a.dtype == np.int64 else (a * 3).astype(a.dtype) for a in map(np.asarray, arrays)]
     expected = function(*(wf.asarray(a) for a in other))
-    leaves = [expected] if isinstance(expected, wf.Tensor) else [
-        t for part in expected for t in (part.values() if isinstance(part, dict) else [part])]
+    leaves = (
+        [expected]
+        if isinstance(expected, wf.Tensor)
+        else [t for part in expected for t in (part.values() if isinstance(part, dict) else [part])]
+    )
     assert loaded.run(*other) == (0, [t.numpy().tobytes() for t in leaves])
 
 
@@ -153,8 +173,13 @@ def test_names_in_the_header_are_those_of_the_parameters(tmp_path: Path) -> None
     def forward(float: Any, b: Any, OUTPUT_left: Any) -> Any:  # noqa: A002
         return {"left": float + b["x"], "right-most": b["y"][0] - OUTPUT_left}
 
-    made = wf.export(forward, tmp_path, example=(floats(2), {"x": floats(2), "y": [floats(3)]}, floats(3)),
-                     target="cortex-m4", name="net")
+    made = wf.export(
+        forward,
+        tmp_path,
+        example=(floats(2), {"x": floats(2), "y": [floats(3)]}, floats(3)),
+        target="cortex-m4",
+        name="net",
+    )
     assert [p.name for p in made.inputs] == ["float_", "b_x", "b_y_0", "OUTPUT_left"]
     assert [p.name for p in made.outputs] == ["output_left_", "output_right_most"]
     header = (tmp_path / "net.h").read_text()
@@ -168,23 +193,29 @@ def test_one_row_needs_no_scratch(tmp_path: Path) -> None:
     assert made.workspace_nbytes < 1024
 
 
-@pytest.mark.parametrize("target", ["riscv64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m7", "wasm32",
-                                    "x86_64-linux-gnu"])
+@pytest.mark.parametrize(
+    "target", ["riscv64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m7", "wasm32", "x86_64-linux-gnu"]
+)
 def test_other_targets_generate_an_object(target: str, tmp_path: Path) -> None:
     made = wf.export(mlp(), tmp_path, example=floats(1, 784), target=target, name="digits")
     assert made.files[0].stat().st_size > 784 * 33 * 4
 
 
-@pytest.mark.parametrize(("function", "example", "target", "error", "message"), [
-    (3, floats(2), None, FormatError, "int is not a function"),
-    (lambda x: x, floats(2), "pdp11", CompileError, "no target 'pdp11'"),
-    (lambda x: x, floats(2), "nvptx64", CompileError, "no libraries for GPUs"),
-    (lambda x: x, (floats(2), "abc"), None, FormatError, "holds a str where a tensor"),
-    (lambda x: x + wf.random.normal(shape=(2,)), floats(2), None, CaptureError, "changes tensors"),
-    (lambda x: x if x.sum() > 0 else -x, floats(2), None, CaptureError, "control flow"),
-], ids=["no function", "no target", "gpu", "no tensor", "random", "value"])
-def test_what_cannot_be_exported_is_refused(function: Any, example: Any, target: str | None, error: type[Exception],
-                                            message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("function", "example", "target", "error", "message"),
+    [
+        (3, floats(2), None, FormatError, "int is not a function"),
+        (lambda x: x, floats(2), "pdp11", CompileError, "no target 'pdp11'"),
+        (lambda x: x, floats(2), "nvptx64", CompileError, "no libraries for GPUs"),
+        (lambda x: x, (floats(2), "abc"), None, FormatError, "holds a str where a tensor"),
+        (lambda x: x + wf.random.normal(shape=(2,)), floats(2), None, CaptureError, "changes tensors"),
+        (lambda x: x if x.sum() > 0 else -x, floats(2), None, CaptureError, "control flow"),
+    ],
+    ids=["no function", "no target", "gpu", "no tensor", "random", "value"],
+)
+def test_what_cannot_be_exported_is_refused(
+    function: Any, example: Any, target: str | None, error: type[Exception], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(error, match=message):
         wf.export(function, tmp_path / "new", example=example, target=target)
     assert not (tmp_path / "new").exists()

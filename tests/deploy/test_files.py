@@ -42,8 +42,17 @@ int main(void) {
 
 def library(target: Target, name: str = "twofold") -> Library:
     """A library that doubles four floats."""
-    return emit_library(name, [("double", DOUBLE)], [Launch("double", (), ((0, 0), (1, 0)), 1)],
-                        [Port("x", dt.float32, (4,))], [Port("y", dt.float32, (4,))], [], 0, target, scratch_nbytes=0)
+    return emit_library(
+        name,
+        [("double", DOUBLE)],
+        [Launch("double", (), ((0, 0), (1, 0)), 1)],
+        [Port("x", dt.float32, (4,))],
+        [Port("y", dt.float32, (4,))],
+        [],
+        0,
+        target,
+        scratch_nbytes=0,
+    )
 
 
 def compile_main(compiler: str, folder: Path, name: str, *link: str) -> Path:
@@ -57,7 +66,8 @@ def compile_main(compiler: str, folder: Path, name: str, *link: str) -> Path:
 @pytest.mark.parametrize("name", ["twofold", "a_name_that_is_rather_long_for_ar"])
 @pytest.mark.parametrize("kind", ["o", "a"])
 def test_object_and_archive_link_on_aarch64(
-        kind: str, name: str, tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    kind: str, name: str, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
     target = cross_target("aarch64-linux-gnu")
     compiler, emulator = require_tool("aarch64-linux-gnu-gcc"), require_tool("qemu-aarch64")
     paths = write_library(library(target, name), tmp_path / "new" / "folder", target)
@@ -88,8 +98,9 @@ def test_the_shared_library_of_this_machine_is_loaded_by_the_system(tmp_path: Pa
 
 def test_a_failing_linker_is_an_error_with_its_words(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     with pytest.raises(CompileError, match=r"cannot link libtwofold\.so for aarch64[^\n]*\n."):
-        write_library(library(host_target()), tmp_path, cross_target("aarch64-linux-gnu"),
-                      require_tool("aarch64-linux-gnu-gcc"))
+        write_library(
+            library(host_target()), tmp_path, cross_target("aarch64-linux-gnu"), require_tool("aarch64-linux-gnu-gcc")
+        )
 
 
 def test_there_is_no_linker_for_machines_without_shared_libraries() -> None:

@@ -90,8 +90,10 @@ done:
 """
 X, INDEX, Y = Port("x", dt.float32, (N,)), Port("index", dt.int64, (N,)), Port("y", dt.float32, (1, N))
 TABLE = struct.pack("<5f", 0.1, -0.7, 1.9, 3.3, 1e-20)
-INPUTS = (struct.pack(f"<{N}f", *(0.37 * k - 5 for k in range(N))),
-          struct.pack(f"<{N}q", *(k * 7 % N for k in range(N))))
+INPUTS = (
+    struct.pack(f"<{N}f", *(0.37 * k - 5 for k in range(N))),
+    struct.pack(f"<{N}q", *(k * 7 % N for k in range(N))),
+)
 STEPS = (
     Launch("scale", (5,), ((0, 0), (3, 0), (4, 64)), N),  # x, table -> arena
     Launch("scale", (5,), ((4, 64), (3, 0), (4, 256)), N),  # again
@@ -103,8 +105,16 @@ STEPS = (
 def library(target: Target, **changes: Any) -> Library:
     """The library of the example program."""
     arguments: dict[str, Any] = {
-        "name": "tiny", "kernels": [("scale", SCALE), ("gather", GATHER)], "steps": STEPS, "inputs": (X, INDEX),
-        "outputs": (Y,), "constants": [TABLE], "arena_nbytes": 448, "target": target, "scratch_nbytes": 100}
+        "name": "tiny",
+        "kernels": [("scale", SCALE), ("gather", GATHER)],
+        "steps": STEPS,
+        "inputs": (X, INDEX),
+        "outputs": (Y,),
+        "constants": [TABLE],
+        "arena_nbytes": 448,
+        "target": target,
+        "scratch_nbytes": 100,
+    }
     return emit_library(**{**arguments, **changes})
 
 
@@ -188,21 +198,32 @@ def test_verify_recomputes_the_example() -> None:
 
 def test_empty_outputs_inputs_and_programs_are_fine() -> None:
     empty = Port("x", dt.float32, (0, 3))
-    made = library(host_target(), steps=(), inputs=(), outputs=(empty,), constants=[b""], arena_nbytes=0,
-                   scratch_nbytes=0, example=((), [b""]))
+    made = library(
+        host_target(),
+        steps=(),
+        inputs=(),
+        outputs=(empty,),
+        constants=[b""],
+        arena_nbytes=0,
+        scratch_nbytes=0,
+        example=((), [b""]),
+    )
     assert InProcess(made).verify() == 0 and "TINY_X_COUNT 0" in made.header
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"name": "9lives"}, "'9lives' cannot be a name in C"),
-    ({"inputs": (Port("in put", dt.float32, (N,)), INDEX)}, "'in put' cannot be a name in C"),
-    ({"inputs": (Port("for", dt.float32, (N,)), INDEX)}, "'for' cannot be a name in C"),
-    ({"inputs": (X, Port("Y", dt.int64, (N,)))}, "same name: x, Y, y"),
-    ({"kernels": [("scale", SCALE), ("scale", SCALE)]}, "not distinct"),
-    ({"steps": (Launch("other", (), (), 1),)}, "step 0 names a kernel"),
-    ({"steps": (*STEPS, Launch("scale", (5,), ((5, 0),), 1))}, "step 4 names a kernel or a buffer"),
-    ({"example": (INPUTS, [b"1"])}, "the example's y has 1 bytes, not 148"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "9lives"}, "'9lives' cannot be a name in C"),
+        ({"inputs": (Port("in put", dt.float32, (N,)), INDEX)}, "'in put' cannot be a name in C"),
+        ({"inputs": (Port("for", dt.float32, (N,)), INDEX)}, "'for' cannot be a name in C"),
+        ({"inputs": (X, Port("Y", dt.int64, (N,)))}, "same name: x, Y, y"),
+        ({"kernels": [("scale", SCALE), ("scale", SCALE)]}, "not distinct"),
+        ({"steps": (Launch("other", (), (), 1),)}, "step 0 names a kernel"),
+        ({"steps": (*STEPS, Launch("scale", (5,), ((5, 0),), 1))}, "step 4 names a kernel or a buffer"),
+        ({"example": (INPUTS, [b"1"])}, "the example's y has 1 bytes, not 148"),
+    ],
+)
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(FormatError, match=message):
         library(host_target(), **changes)
@@ -233,8 +254,22 @@ def build_and_run(made: Library, folder: Path, compiler: str, emulator: Sequence
     """Standard output of MAIN linked with the library."""
     for name, content in (("tiny.o", made.object), ("tiny.h", made.header.encode()), ("main.c", MAIN.encode())):
         (folder / name).write_bytes(content)
-    subprocess.run([compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-static", "-o", folder / "main",
-                    folder / "main.c", folder / "tiny.o"], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+            "-o",
+            folder / "main",
+            folder / "main.c",
+            folder / "tiny.o",
+            "-lm",
+        ],
+        check=True,
+    )
     done = subprocess.run([*emulator, folder / "main"], input=b"".join(INPUTS), stdout=subprocess.PIPE, check=True)
     return done.stdout
 
@@ -260,7 +295,9 @@ def test_other_targets_generate_an_object(name: str) -> None:
 
 
 def test_the_header_is_stable() -> None:
-    assert library(cross_target("aarch64-linux-gnu")).header == """\
+    assert (
+        library(cross_target("aarch64-linux-gnu")).header
+        == """\
 /* tiny: made by weft for aarch64-unknown-linux-gnu. */
 #ifndef TINY_H
 #define TINY_H
@@ -290,3 +327,4 @@ int32_t tiny_run(const float *x, const int64_t *index, float *y, void *workspace
 #endif
 #endif /* TINY_H */
 """
+    )

@@ -159,14 +159,27 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[
                 break
             sub_m = _up(-(-m // (least_m * more_m)), tile.rows)
             sub_n = _up(-(-n // (least_n * more_n)), tile.columns)
-            each = _cycles(form, min(sub_m, m), min(sub_n, n), k)
-            if cut > 1 and each < _SMALL / 2:
+            if cut > 1 and _cycles(form, min(sub_m, m), min(sub_n, n), k) < _SMALL / 2:
                 break
-            units = batch * -(-m // sub_m) * -(-n // sub_n)
-            # The last pieces are smaller: a thread with several units has about the average of all.
-            average = each * (m / (-(-m // sub_m) * min(sub_m, m))) * (n / (-(-n // sub_n) * min(sub_n, n)))
-            best = min(best, (max(each, -(-units // threads) * average), sub_m, sub_n), key=lambda found: found[0])
+            best = min(best, (_busiest(form, batch, (m, n, k), (sub_m, sub_n), threads), sub_m, sub_n),
+                       key=lambda found: found[0])
     return best[1], best[2]
+
+
+def _busiest(form: Form, batch: int, shape: tuple[int, int, int], cut: tuple[int, int], threads: int) -> float:
+    """Cycles of the thread with most work when each takes an equal number of consecutive units."""
+    (m, n, k), (sub_m, sub_n) = shape, cut
+    blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
+    units = batch * blocks_m * blocks_n
+    rest_m, rest_n = m - (blocks_m - 1) * sub_m, n - (blocks_n - 1) * sub_n
+    if units > 4 * threads:  # small pieces are spread evenly enough
+        full = _cycles(form, min(sub_m, m), min(sub_n, n), k)
+        return -(-units // threads) * full * (m / blocks_m / min(sub_m, m)) * (n / blocks_n / min(sub_n, n))
+    column = [[_cycles(form, height, width, k) for height in (min(sub_m, m), rest_m)]
+              for width in (min(sub_n, n), rest_n)]
+    each = [column[j == blocks_n - 1][i == blocks_m - 1] for _ in range(batch) for j in range(blocks_n)
+            for i in range(blocks_m)]
+    return max(sum(each[units * t // threads : units * (t + 1) // threads]) for t in range(threads))
 
 
 _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)

@@ -134,8 +134,9 @@ class _Partials:
 
     def clear(self, point: LanePoint) -> None:
         """Begin: the identity."""
-        for cell, dtype, value in zip(self.own, self.dtypes, emit_exprs(self.w, identities(self.stage), point),
-                                      strict=True):
+        for cell, dtype, value in zip(
+            self.own, self.dtypes, emit_exprs(self.w, identities(self.stage), point), strict=True
+        ):
             store_cell(self.w, cell, dtype, value, 1)
 
     def add(self, values: list[str]) -> None:
@@ -150,8 +151,10 @@ class _Partials:
     def halve(self, at: str, half: int) -> None:
         """Combine partial result ``at`` with the one ``half`` lanes on."""
         above = self.w.op(f"add nsw i64 {at}, {half * self.columns}")
-        low, high = ([shared_cell(self.w, array, d, place) for array, d in zip(self.shared, self.dtypes, strict=True)]
-                     for place in (at, above))
+        low, high = (
+            [shared_cell(self.w, array, d, place) for array, d in zip(self.shared, self.dtypes, strict=True)]
+            for place in (at, above)
+        )
         merged = combine_registers(self.w, self.stage, low, high, 1)
         for array, dtype, value in zip(self.shared, self.dtypes, merged, strict=True):
             shared_cell(self.w, array, dtype, at, value)
@@ -198,8 +201,11 @@ def _write(point: LanePoint, stores: Sequence[Store]) -> None:
 
 
 def _render_nest(kernel: Nest, name: str, target: MemoryTarget) -> str:
-    t = begin_gpu(len(kernel.buffers), slots_of(kernel.stages, _extents(*kernel.grid, kernel.inner, kernel.block,
-                                                                        kernel.blocks)), target)
+    t = begin_gpu(
+        len(kernel.buffers),
+        slots_of(kernel.stages, _extents(*kernel.grid, kernel.inner, kernel.block, kernel.blocks)),
+        target,
+    )
     partials = {s: _Partials(t, stage) for s, stage in enumerate(kernel.stages) if isinstance(stage, Reduce)}
     t.units(lambda unit: _nest_unit(kernel, t, partials, unit))
     return end_gpu(t, name, REDUCE_LANES if partials else THREADS)
@@ -230,8 +236,15 @@ def _nest_unit(kernel: Nest, t: Threads, partials: dict[int, _Partials], unit: s
             barrier(t.w)
 
 
-def _nest_walk(t: Threads, outer: list[str], lo: str, hi: str, refs: list[tuple[str, int]],
-               stages: Sequence[Reduce | Store], made: Sequence[_Partials]) -> None:
+def _nest_walk(
+    t: Threads,
+    outer: list[str],
+    lo: str,
+    hi: str,
+    refs: list[tuple[str, int]],
+    stages: Sequence[Reduce | Store],
+    made: Sequence[_Partials],
+) -> None:
     roots = _reduce_roots(stages)
     start = LanePoint(t.frame, [*outer, lo], 1, None, refs)
     for each in made:
@@ -283,8 +296,9 @@ def _columns(kernel: ColumnReduce) -> int:
 
 
 def _render_column(kernel: ColumnReduce, name: str, target: MemoryTarget) -> str:
-    extents = _extents(*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block,
-                       kernel.blocks)
+    extents = _extents(
+        *kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks
+    )
     t = begin_gpu(len(kernel.buffers), slots_of(kernel.stages, extents), target)
     columns = _columns(kernel)
     made = [_Partials(t, stage, columns) for stage in _reduces(kernel)]
@@ -311,8 +325,11 @@ def _column_unit(kernel: ColumnReduce, t: Threads, made: Sequence[_Partials], co
                 barrier(w)
             loop(w, t.y, str(half), JOBS, lambda lane, half=half: _halve(made, at(lane), half))  # type: ignore[misc]
         finish = w.op(f"and i1 {inside}, {w.op(f'icmp eq i64 {t.y}, 0')}")
-        when(w, finish, lambda: _write(LanePoint(t.frame, [*outer, "0", column], 1, None,
-                                                 [p.result(t.x) for p in made]), stores))
+        when(
+            w,
+            finish,
+            lambda: _write(LanePoint(t.frame, [*outer, "0", column], 1, None, [p.result(t.x) for p in made]), stores),
+        )
         barrier(w)  # the next strip's partial results go where these are read
 
     def at(lane: str) -> str:
@@ -353,8 +370,10 @@ def _render_contraction(kernel: Contraction, name: str, target: MemoryTarget) ->
         column, rest = w.op(f"urem i64 {number}, {across}"), w.op(f"udiv i64 {number}, {across}")
         row, rest = w.op(f"urem i64 {rest}, {down}"), w.op(f"udiv i64 {rest}, {down}")
         batch = grid_indices(t.frame, kernel.batch, rest)
-        i, j = (w.op(f"add nsw i64 {w.op(f'mul nsw i64 {tile}, {TILE}')}, {thread}")
-                for tile, thread in ((row, t.y), (column, t.x)))
+        i, j = (
+            w.op(f"add nsw i64 {w.op(f'mul nsw i64 {tile}, {TILE}')}, {thread}")
+            for tile, thread in ((row, t.y), (column, t.x))
+        )
         inside = w.op(f"and i1 {w.op(f'icmp slt i64 {i}, {m}')}, {w.op(f'icmp slt i64 {j}, {n}')}")
         when(w, inside, lambda: element(batch, i, j))
 
@@ -375,8 +394,10 @@ def _render_contraction(kernel: Contraction, name: str, target: MemoryTarget) ->
         w.do(f"store {scalar} {sums}, ptr {total}")
 
     def term(batch: list[str], i: str, j: str, x: str) -> None:
-        a, b = (convert(w, LanePoint(t.frame, [*batch, *at], 1).load(access), access.dtype, kernel.accumulate, 1)
-                for access, at in ((kernel.a, (i, x)), (kernel.b, (x, j))))
+        a, b = (
+            convert(w, LanePoint(t.frame, [*batch, *at], 1).load(access), access.dtype, kernel.accumulate, 1)
+            for access, at in ((kernel.a, (i, x)), (kernel.b, (x, j)))
+        )
         before = w.op(f"load {scalar}, ptr {chain}")
         if kernel.accumulate.is_floating:
             after = w.op(f"call {scalar} @llvm.fma.{mangle(scalar, 1)}({scalar} {a}, {scalar} {b}, {scalar} {before})")
@@ -399,8 +420,17 @@ def _render_sequential(kernel: Sequential, name: str, target: MemoryTarget) -> s
         *outer, block = grid_indices(t.frame, (*kernel.grid, kernel.blocks), number)
         lo, hi = piece(t.frame, block, kernel.block, kernel.inner)
         # Inner elements do not depend on each other (a CPU's units cut them anywhere), so each walks on its own.
-        t.along_x(lo, hi, lambda i: loop(t.w, "0", t.frame.int_(kernel.steps), 1, lambda step: _write(
-            LanePoint(t.frame, [*outer, step, i], 1), kernel.stores)))
+        t.along_x(
+            lo,
+            hi,
+            lambda i: loop(
+                t.w,
+                "0",
+                t.frame.int_(kernel.steps),
+                1,
+                lambda step: _write(LanePoint(t.frame, [*outer, step, i], 1), kernel.stores),
+            ),
+        )
 
     t.units(unit)
     return end_gpu(t, name, THREADS)

@@ -16,8 +16,17 @@ from .kernels import Int
 from .lanes import Frame, MemoryTarget, begin_kernel, loop
 from .nest import load_cell, store_cell
 
-__all__ = ["GPU_PARAMETERS", "Threads", "barrier", "begin_gpu", "end_gpu", "piece", "shared_array", "shared_cell",
-           "when"]
+__all__ = [
+    "GPU_PARAMETERS",
+    "Threads",
+    "barrier",
+    "begin_gpu",
+    "end_gpu",
+    "piece",
+    "shared_array",
+    "shared_cell",
+    "when",
+]
 
 GPU_PARAMETERS = "ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %status"
 _SPECIAL = "llvm.nvvm.read.ptx.sreg"
@@ -76,8 +85,11 @@ def end_gpu(threads: Threads, name: str, most_threads: int) -> str:
     """Report the status, close the function; the module's text."""
     w = threads.w
     status = w.op(f"load i64, ptr {threads.frame.status}")
-    when(w, w.op(f"icmp ne i64 {status}, 0"),
-         lambda: w.do(f"{'%' + w.fresh('old')} = atomicrmw or ptr %status, i64 {status} monotonic"))
+    when(
+        w,
+        w.op(f"icmp ne i64 {status}, 0"),
+        lambda: w.do(f"{'%' + w.fresh('old')} = atomicrmw or ptr %status, i64 {status} monotonic"),
+    )
     w.do("ret void")
     w.define(f"ptx_kernel void @{name}({GPU_PARAMETERS}) #0")
     # Without a layout LLVM takes i64 in memory to be aligned to 4 bytes, and loads it in halves.
@@ -209,9 +221,20 @@ def _add_fmod(module: Module, kind: str) -> str:
     if width == 64:
         wide = {"WIDE_X": "or i64 %xb, 0", "WIDE_Y": "or i64 %yb, 0", "NARROW": "or i64 %result, 0"}
     infinity = ((1 << (width - 1 - p)) - 1) << p
-    text = _FMOD.format(T=kind, name=f"fmod_f{width}", W=width, P=p, LEAD=1 << p, FRACTION=(1 << p) - 1,
-                        MAGNITUDE=(1 << (width - 1)) - 1, INFINITY=infinity, NAN="0x7FF8000000000000", STEP=63 - p,
-                        ROOM=63 - p, **wide)
+    text = _FMOD.format(
+        T=kind,
+        name=f"fmod_f{width}",
+        W=width,
+        P=p,
+        LEAD=1 << p,
+        FRACTION=(1 << p) - 1,
+        MAGNITUDE=(1 << (width - 1)) - 1,
+        INFINITY=infinity,
+        NAN="0x7FF8000000000000",
+        STEP=63 - p,
+        ROOM=63 - p,
+        **wide,
+    )
     if text not in module.parts:
         module.parts.append(text)
     return f"fmod_f{width}"

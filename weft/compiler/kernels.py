@@ -198,6 +198,9 @@ class Sequential(Printed):
     A unit is one point of ``(*grid, blocks)`` (blocks of ``block`` inner elements); within it the steps run in
     increasing order and, at each, the values of all stores are computed before the first is written. Scatter indices
     must not vary along ``inner``. Cumulative sums, scatter-add and the Fisher-Yates shuffle are of this kind.
+
+    ``carry`` names the buffer of a load that reads, at every step, what the only store wrote in the step before: a
+    renderer may keep that value in a register.
     """
 
     grid: tuple[Slot, ...]
@@ -207,6 +210,7 @@ class Sequential(Printed):
     blocks: Int
     stores: tuple[Store, ...]
     buffers: tuple[DType, ...]
+    carry: int | None = None
 
 
 Kernel = Nest | ColumnReduce | Contraction | Sequential

@@ -9,7 +9,8 @@ Naive meaning::
 
 from __future__ import annotations
 
-from .emit import Module, Writer, emit_exprs
+from .emit import Module, Writer, emit_exprs, register_type
+from .expr import Expr, topological
 from .kernels import Sequential, Slot
 from .lanes import Frame, LanePoint, MemoryTarget, begin_kernel, end_kernel, loop, vector_loop
 from .nest import ATTRIBUTES, grid_indices, slots_of
@@ -25,12 +26,22 @@ def render_sequential(kernel: Sequential, name: str, target: MemoryTarget) -> st
     frame = begin_kernel(
         w, len(kernel.buffers), slots_of(kernel.stores, [x for x in extents if isinstance(x, Slot)]), target
     )
-    loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, unit))
+    carried = _carried(kernel) if kernel.inner == 1 else None
+    cell = w.op(f"alloca {register_type(carried.dtype, 1)}", "carry") if carried else ""
+    loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, unit, carried, cell))
     end_kernel(frame, name)
     return module.text() + ATTRIBUTES
 
 
-def _unit(kernel: Sequential, frame: Frame, unit: str) -> None:
+def _carried(kernel: Sequential) -> Expr | None:
+    """The load whose value the step before computed, if the kernel has one."""
+    for node in topological([s.value for s in kernel.stores]):
+        if node.op == "load" and node.value.buf == kernel.carry:
+            return node
+    return None
+
+
+def _unit(kernel: Sequential, frame: Frame, unit: str, carried: Expr | None, cell: str) -> None:
     w = frame.w
     *outer, block = grid_indices(frame, (*kernel.grid, kernel.blocks), unit)
     lo = w.arithmetic("mul", frame.int_(kernel.block), block)
@@ -43,7 +54,10 @@ def _unit(kernel: Sequential, frame: Frame, unit: str) -> None:
             first = LanePoint(frame, [*outer, number, lo], 1)
             # Scatter indices do not vary along the lanes: computed once, as scalars.
             indices = [emit_exprs(w, s.indices, first) for s in kernel.stores]
-            values = emit_exprs(w, [s.value for s in kernel.stores], point)
+            known = {id(carried): w.op(f"load {register_type(carried.dtype, 1)}, ptr {cell}")} if carried else None
+            values = emit_exprs(w, [s.value for s in kernel.stores], point, known)
+            if carried:
+                w.do(f"store {register_type(carried.dtype, 1)} {values[0]}, ptr {cell}")
             for store, value, at in zip(kernel.stores, values, indices, strict=True):
                 point.store(store, value, at)
 
@@ -52,4 +66,7 @@ def _unit(kernel: Sequential, frame: Frame, unit: str) -> None:
         else:
             vector_loop(frame, lo, hi, body)
 
+    if carried:  # in a register once LLVM has promoted the cell: a sum then costs one addition's latency a step
+        start = LanePoint(frame, [*outer, "0", lo], 1).load(carried.value)
+        w.do(f"store {register_type(carried.dtype, 1)} {start}, ptr {cell}")
     loop(w, "0", frame.int_(kernel.steps), 1, step)

@@ -52,8 +52,14 @@ class Exported:
     workspace_nbytes: int
 
 
-def export(function: Callable[..., Any], folder: str | os.PathLike[str], *, example: Any, target: str | None = None,
-           name: str | None = None) -> Exported:
+def export(
+    function: Callable[..., Any],
+    folder: str | os.PathLike[str],
+    *,
+    example: Any,
+    target: str | None = None,
+    name: str | None = None,
+) -> Exported:
     """Write ``<name>.o``, ``<name>.h``, ``lib<name>.a`` and, where there is a C compiler for the target that can link
     it, ``lib<name>.so``. They need no interpreter and no runtime.
 
@@ -97,14 +103,26 @@ def export(function: Callable[..., Any], folder: str | os.PathLike[str], *, exam
     taken: set[str] = set()
     inputs = _ports(_input_names(function, form), tensors, taken)
     outputs = _ports(_leaf_names("output", captured.outputs_form), results, taken)
-    library = _emit(captured, machine, name or _name_of(function), inputs, outputs,
-                    ([_bytes(t) for t in tensors], [_bytes(t) for t in results]))
+    library = _emit(
+        captured,
+        machine,
+        name or _name_of(function),
+        inputs,
+        outputs,
+        ([_bytes(t) for t in tensors], [_bytes(t) for t in results]),
+    )
     files = write_library(library, folder, machine, find_linker(machine))
     return Exported(library.name, machine.triple, tuple(files), inputs, outputs, library.workspace_nbytes)
 
 
-def _emit(captured: Captured, target: Target, name: str, inputs: Sequence[Port], outputs: Sequence[Port],
-          example: tuple[Sequence[bytes], Sequence[bytes]]) -> Library:
+def _emit(
+    captured: Captured,
+    target: Target,
+    name: str,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    example: tuple[Sequence[bytes], Sequence[bytes]],
+) -> Library:
     """The library of a captured function: plan, render, link."""
     graph = captured.graph
     # The library's parameters and constants are contiguous, whatever the tensors are.
@@ -116,16 +134,29 @@ def _emit(captured: Captured, target: Target, name: str, inputs: Sequence[Port],
         kernels.setdefault(text, (f"{name}_kernel_{len(kernels)}", launch.kernel))
     texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
     slots = _Slots(captured, planned, len(outputs))
-    steps = [Launch(kernels[describe(x.kernel)][0], x.ints, slots.of(planned.buffers(x)), x.units)
-             for x in planned.launches]
-    copies = [Launch(f"{name}_copy", (port.nbytes,), ((slot, 0), (slots.output(k), 0)), 1)
-              for k, (port, slot) in enumerate(zip(outputs, slots.results, strict=True))
-              if slot != slots.output(k) and port.nbytes]
+    steps = [
+        Launch(kernels[describe(x.kernel)][0], x.ints, slots.of(planned.buffers(x)), x.units) for x in planned.launches
+    ]
+    copies = [
+        Launch(f"{name}_copy", (port.nbytes,), ((slot, 0), (slots.output(k), 0)), 1)
+        for k, (port, slot) in enumerate(zip(outputs, slots.results, strict=True))
+        if slot != slots.output(k) and port.nbytes
+    ]
     if copies:
         texts.append((f"{name}_copy", _COPY.format(symbol=f"{name}_copy")))
     scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
-    return emit_library(name, texts, [*steps, *copies], inputs, outputs, [_bytes(t) for t in captured.state],
-                        planned.plan.arena_nbytes, target, scratch_nbytes=scratch, example=example)
+    return emit_library(
+        name,
+        texts,
+        [*steps, *copies],
+        inputs,
+        outputs,
+        [_bytes(t) for t in captured.state],
+        planned.plan.arena_nbytes,
+        target,
+        scratch_nbytes=scratch,
+        example=example,
+    )
 
 
 def _scratch_nbytes(launch: Planning) -> int:
@@ -164,8 +195,9 @@ class _Slots:
         where += [arguments + written[k] for k in range(len(planned.plan.outputs))]
         self._where = [*where, arguments + outputs + state]
         first_output = arguments + state
-        self.results = [self._where[number + (first_output if kind == "output" else 0)]
-                        for kind, number in planned.results]
+        self.results = [
+            self._where[number + (first_output if kind == "output" else 0)] for kind, number in planned.results
+        ]
 
     def of(self, buffers: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         """The library's slots of a launch's buffers."""
@@ -181,15 +213,19 @@ class _Slots:
 
 def _example_tensor(leaf: Any) -> Tensor:
     if not isinstance(leaf, Tensor) and not is_array(leaf):
-        raise FormatError(f"export: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
-                          f"fix settings with functools.partial")
+        raise FormatError(
+            f"export: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
+            f"fix settings with functools.partial"
+        )
     return asarray(leaf).detach()
 
 
 def _refuse_updates(captured: Captured) -> None:
     if captured.updates or captured.cleared:
-        raise CaptureError("export: the function changes tensors that it does not return (random generators, buffers "
-                           "or gradients), which a library cannot do")
+        raise CaptureError(
+            "export: the function changes tensors that it does not return (random generators, buffers "
+            "or gradients), which a library cannot do"
+        )
 
 
 def _bytes(tensor: Tensor) -> bytes:
@@ -239,8 +275,11 @@ def _input_names(function: Any, form: Form) -> list[str]:
     except (TypeError, ValueError):
         parameters = None
     plain = [p.name for p in (parameters or {}).values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [name for number, part in enumerate(form[2])
-            for name in _leaf_names(plain[number] if number < len(plain) else f"input_{number}", part)]
+    return [
+        name
+        for number, part in enumerate(form[2])
+        for name in _leaf_names(plain[number] if number < len(plain) else f"input_{number}", part)
+    ]
 
 
 def _leaf_names(base: str, form: Form) -> list[str]:

@@ -16,8 +16,9 @@ from .native import Library
 __all__ = ["archive", "find_linker", "write_library"]
 
 
-def write_library(library: Library, folder: str | os.PathLike[str], target: Target,
-                  linker: str | None = None) -> list[Path]:
+def write_library(
+    library: Library, folder: str | os.PathLike[str], target: Target, linker: str | None = None
+) -> list[Path]:
     """Write ``<name>.o``, ``<name>.h``, ``lib<name>.a`` and, given a ``linker``, ``lib<name>.so``; returns the paths.
 
     Args:
@@ -42,8 +43,17 @@ def write_library(library: Library, folder: str | os.PathLike[str], target: Targ
         path.write_bytes(content)
     if linker is None:
         return list(contents)
-    command = [linker, "-shared", "-nostdlib", "-Wl,-z,noexecstack", f"-Wl,-soname,{shared.name}", "-o", str(shared),
-               str(object_path), *(() if target.has_fma else ("-lm",))]
+    command = [
+        linker,
+        "-shared",
+        "-nostdlib",
+        "-Wl,-z,noexecstack",
+        f"-Wl,-soname,{shared.name}",
+        "-o",
+        str(shared),
+        str(object_path),
+        *(() if target.has_fma else ("-lm",)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise CompileError(f"{linker} cannot link {shared.name} for {target.triple}:\n{done.stderr.strip()}")

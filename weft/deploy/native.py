@@ -4,7 +4,8 @@ The object holds the kernels, the constants and one entry, ``int32_t <name>_run(
 which runs the steps in order on the calling thread. All memory that is written belongs to the caller: the outputs,
 and a workspace of ``<NAME>_WORKSPACE_BYTES`` for intermediate values and scratch. So the entry is re-entrant, and on
 a small machine the caller decides where the workspace lies and what shares it. (memcpy or memset may be called:
-compilers count them as part of the language.)
+compilers count them as part of the language. A machine without fused multiply-add also needs libm's fma and fmaf; the
+header says so.)
 
 With an example (inputs, and the bytes that the outputs must have) the object also proves itself:
 ``int32_t <name>_verify(workspace)`` recomputes it and compares bits.
@@ -29,11 +30,16 @@ ALIGN = 64  # bytes, of the workspace and of everything in it
 MISALIGNED = -1  # result of an entry whose workspace is null or not aligned
 DIFFERS = -2  # result of verify when the outputs have other bits
 _C_TYPES = {"bool": "uint8_t", "float32": "float", "float64": "double", "float16": "uint16_t", "bfloat16": "uint16_t"}
-_RESERVED = frozenset(re.findall(r"\w+", """
+_RESERVED = frozenset(
+    re.findall(
+        r"\w+",
+        """
     auto break case char const continue default do double else enum extern float for goto if inline int long register
     restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
     class delete new namespace operator private protected public template this throw try catch virtual bool true false
-    workspace"""))  # C's keywords, C++'s most likely ones, and the entry's last parameter
+    workspace""",
+    )
+)  # C's keywords, C++'s most likely ones, and the entry's last parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +88,19 @@ class Library:
     workspace_nbytes: int
 
 
-def emit_library(name: str, kernels: Sequence[tuple[str, str]], steps: Sequence[Launch], inputs: Sequence[Port],
-                 outputs: Sequence[Port], constants: Sequence[bytes], arena_nbytes: int, target: Target, *,
-                 scratch_nbytes: int, example: tuple[Sequence[bytes], Sequence[bytes]] | None = None) -> Library:
+def emit_library(
+    name: str,
+    kernels: Sequence[tuple[str, str]],
+    steps: Sequence[Launch],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    constants: Sequence[bytes],
+    arena_nbytes: int,
+    target: Target,
+    *,
+    scratch_nbytes: int,
+    example: tuple[Sequence[bytes], Sequence[bytes]] | None = None,
+) -> Library:
     """The library ``name``.
 
     Args:
@@ -122,8 +138,14 @@ def is_c_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and name not in _RESERVED
 
 
-def _check(name: str, kernels: Sequence[tuple[str, str]], steps: Sequence[Launch], inputs: Sequence[Port],
-           outputs: Sequence[Port], other_slots: int) -> None:
+def _check(
+    name: str,
+    kernels: Sequence[tuple[str, str]],
+    steps: Sequence[Launch],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    other_slots: int,
+) -> None:
     names = [name, *(port.name for port in (*inputs, *outputs))]
     for each in names:
         if not is_c_name(each):
@@ -158,6 +180,7 @@ def _round_up(nbytes: int) -> int:
 
 # ---------------------------------------------------------------------------------------------------- LLVM IR
 
+
 def _bytes_constant(name: str, data: bytes) -> str:
     data = data or b"\0"  # empty sections have no place in a loaded object, and so no address
     text = "\\" + data.hex("\\")
@@ -166,8 +189,11 @@ def _bytes_constant(name: str, data: bytes) -> str:
 
 def _ints_constants(steps: Sequence[Launch]) -> list[str]:
     """The integers of each kind of step, equal ones once."""
-    return [f"@{label} = private unnamed_addr constant [{len(ints)} x i64] "
-            f"[{', '.join(f'i64 {value}' for value in ints)}], align 8" for ints, label in _ints_labels(steps).items()]
+    return [
+        f"@{label} = private unnamed_addr constant [{len(ints)} x i64] "
+        f"[{', '.join(f'i64 {value}' for value in ints)}], align 8"
+        for ints, label in _ints_labels(steps).items()
+    ]
 
 
 def _ints_labels(steps: Sequence[Launch]) -> dict[tuple[int, ...], str]:
@@ -177,47 +203,66 @@ def _ints_labels(steps: Sequence[Launch]) -> dict[tuple[int, ...], str]:
 
 def _guard() -> list[str]:
     """Return MISALIGNED unless the workspace is there and aligned."""
-    return ["entry:",
-            "  %address = ptrtoint ptr %workspace to i64",
-            f"  %low = and i64 %address, {ALIGN - 1}",
-            "  %crooked = icmp ne i64 %low, 0",
-            "  %null = icmp eq ptr %workspace, null",
-            "  %refused = or i1 %crooked, %null",
-            "  br i1 %refused, label %refuse, label %begin",
-            "refuse:",
-            f"  ret i32 {MISALIGNED}",
-            "begin:"]
+    return [
+        "entry:",
+        "  %address = ptrtoint ptr %workspace to i64",
+        f"  %low = and i64 %address, {ALIGN - 1}",
+        "  %crooked = icmp ne i64 %low, 0",
+        "  %null = icmp eq ptr %workspace, null",
+        "  %refused = or i1 %crooked, %null",
+        "  br i1 %refused, label %refuse, label %begin",
+        "refuse:",
+        f"  ret i32 {MISALIGNED}",
+        "begin:",
+    ]
 
 
-def _run(name: str, steps: Sequence[Launch], inputs: Sequence[Port], outputs: Sequence[Port],
-         constants: Sequence[bytes], workspace: _Workspace) -> list[str]:
+def _run(
+    name: str,
+    steps: Sequence[Launch],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    constants: Sequence[bytes],
+    workspace: _Workspace,
+) -> list[str]:
     """The entry: straight-line code, one call for each step."""
     parameters = [f"%in.{k}" for k in range(len(inputs))] + [f"%out.{k}" for k in range(len(outputs))]
     slots = [*parameters, *(f"@constant.{k}" for k in range(len(constants))), "%workspace"]
     declared = ", ".join(f"ptr {p}" for p in (*parameters, "%workspace"))
-    lines = [f"define signext i32 @{name}_run({declared}) nounwind {{",
-             *_guard(),
-             f"  %bufs = alloca [{max((len(s.buffers) for s in steps), default=1)} x ptr], align 16",
-             f"  %scratch = getelementptr i8, ptr %workspace, i64 {workspace.scratch_at}"]
+    lines = [
+        f"define signext i32 @{name}_run({declared}) nounwind {{",
+        *_guard(),
+        f"  %bufs = alloca [{max((len(s.buffers) for s in steps), default=1)} x ptr], align 16",
+        f"  %scratch = getelementptr i8, ptr %workspace, i64 {workspace.scratch_at}",
+    ]
     labels = _ints_labels(steps)
     status = "0"
     for number, step in enumerate(steps):
         if step.units == 0:
             continue
         for k, (slot, offset) in enumerate(step.buffers):
-            lines += [f"  %p.{number}.{k} = getelementptr i8, ptr {slots[slot]}, i64 {offset}",
-                      f"  %b.{number}.{k} = getelementptr ptr, ptr %bufs, i64 {k}",
-                      f"  store ptr %p.{number}.{k}, ptr %b.{number}.{k}"]
+            lines += [
+                f"  %p.{number}.{k} = getelementptr i8, ptr {slots[slot]}, i64 {offset}",
+                f"  %b.{number}.{k} = getelementptr ptr, ptr %bufs, i64 {k}",
+                f"  store ptr %p.{number}.{k}, ptr %b.{number}.{k}",
+            ]
         ints = f"@{labels[step.ints]}" if step.ints else "null"
         arguments = f"ptr %bufs, ptr {ints}, i64 0, i64 {step.units}, ptr %scratch"
-        lines += [f"  %r.{number} = call i64 @{step.symbol}({arguments})",
-                  f"  %status.{number} = or i64 {status}, %r.{number}"]
+        lines += [
+            f"  %r.{number} = call i64 @{step.symbol}({arguments})",
+            f"  %status.{number} = or i64 {status}, %r.{number}",
+        ]
         status = f"%status.{number}"
     return [*lines, f"  %result = trunc i64 {status} to i32", "  ret i32 %result", "}"]
 
 
-def _verify(name: str, inputs: Sequence[Port], outputs: Sequence[Port],
-            example: tuple[Sequence[bytes], Sequence[bytes]], workspace: _Workspace) -> list[str]:
+def _verify(
+    name: str,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    example: tuple[Sequence[bytes], Sequence[bytes]],
+    workspace: _Workspace,
+) -> list[str]:
     """``verify``: run the example, compare byte by byte."""
     given, expected = example
     for port, data in zip((*inputs, *outputs), (*given, *expected), strict=True):
@@ -229,13 +274,15 @@ def _verify(name: str, inputs: Sequence[Port], outputs: Sequence[Port],
     for k, at in enumerate(workspace.outputs_at):
         lines.append(f"  %out.{k} = getelementptr i8, ptr %workspace, i64 {at}")
         arguments.append(f"ptr %out.{k}")
-    lines += [f"  %status = call i32 @{name}_run({', '.join((*arguments, 'ptr %workspace'))})",
-              "  %failed = icmp ne i32 %status, 0",
-              "  br i1 %failed, label %fail, label %compare.0",
-              "fail:",
-              "  ret i32 %status",
-              "differ:",
-              f"  ret i32 {DIFFERS}"]
+    lines += [
+        f"  %status = call i32 @{name}_run({', '.join((*arguments, 'ptr %workspace'))})",
+        "  %failed = icmp ne i32 %status, 0",
+        "  br i1 %failed, label %fail, label %compare.0",
+        "fail:",
+        "  ret i32 %status",
+        "differ:",
+        f"  ret i32 {DIFFERS}",
+    ]
     for k, port in enumerate(outputs):
         lines += _compare(k, port.nbytes, f"@example.{len(given) + k}")
     return [*lines, f"compare.{len(outputs)}:", "  ret i32 0", "}"]
@@ -245,54 +292,67 @@ def _compare(k: int, nbytes: int, expected: str) -> list[str]:
     """Go on to the next output if output ``k`` has the bytes ``expected``."""
     if not nbytes:
         return [f"compare.{k}:", f"  br label %compare.{k + 1}"]
-    return [f"compare.{k}:",
-            f"  br label %head.{k}",
-            f"head.{k}:",
-            f"  %i.{k} = phi i64 [ 0, %compare.{k} ], [ %next.{k}, %same.{k} ]",
-            f"  %pa.{k} = getelementptr i8, ptr %out.{k}, i64 %i.{k}",
-            f"  %pb.{k} = getelementptr i8, ptr {expected}, i64 %i.{k}",
-            f"  %a.{k} = load i8, ptr %pa.{k}",
-            f"  %b.{k} = load i8, ptr %pb.{k}",
-            f"  %equal.{k} = icmp eq i8 %a.{k}, %b.{k}",
-            f"  br i1 %equal.{k}, label %same.{k}, label %differ",
-            f"same.{k}:",
-            f"  %next.{k} = add i64 %i.{k}, 1",
-            f"  %more.{k} = icmp ult i64 %next.{k}, {nbytes}",
-            f"  br i1 %more.{k}, label %head.{k}, label %end.{k}",
-            f"end.{k}:",
-            f"  br label %compare.{k + 1}"]
+    return [
+        f"compare.{k}:",
+        f"  br label %head.{k}",
+        f"head.{k}:",
+        f"  %i.{k} = phi i64 [ 0, %compare.{k} ], [ %next.{k}, %same.{k} ]",
+        f"  %pa.{k} = getelementptr i8, ptr %out.{k}, i64 %i.{k}",
+        f"  %pb.{k} = getelementptr i8, ptr {expected}, i64 %i.{k}",
+        f"  %a.{k} = load i8, ptr %pa.{k}",
+        f"  %b.{k} = load i8, ptr %pb.{k}",
+        f"  %equal.{k} = icmp eq i8 %a.{k}, %b.{k}",
+        f"  br i1 %equal.{k}, label %same.{k}, label %differ",
+        f"same.{k}:",
+        f"  %next.{k} = add i64 %i.{k}, 1",
+        f"  %more.{k} = icmp ult i64 %next.{k}, {nbytes}",
+        f"  br i1 %more.{k}, label %head.{k}, label %end.{k}",
+        f"end.{k}:",
+        f"  br label %compare.{k + 1}",
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- C
 
-def _header(name: str, inputs: Sequence[Port], outputs: Sequence[Port], workspace_nbytes: int, verifies: bool,
-            target: Target) -> str:
+
+def _header(
+    name: str, inputs: Sequence[Port], outputs: Sequence[Port], workspace_nbytes: int, verifies: bool, target: Target
+) -> str:
     upper = name.upper()
     ports = [*((port, "input") for port in inputs), *((port, "output") for port in outputs)]
     parameters = [f"{'const ' if role == 'input' else ''}{port.c_type} *{port.name}" for port, role in ports]
-    lines = [f"/* {name}: made by weft for {target.triple}. */",
-             f"#ifndef {upper}_H",
-             f"#define {upper}_H",
-             "#include <stdint.h>",
-             "",
-             "#ifdef __cplusplus",
-             'extern "C" {',
-             "#endif",
-             "",
-             "/* Every call needs a workspace of its own, of this size and alignment; its contents do not matter. */",
-             f"#define {upper}_WORKSPACE_BYTES {workspace_nbytes}",
-             f"#define {upper}_WORKSPACE_ALIGN {ALIGN}",
-             ""]
+    lines = [
+        f"/* {name}: made by weft for {target.triple}. */",
+        *(() if target.has_fma else ("/* Link with -lm: this machine has no fused multiply-add of its own. */",)),
+        f"#ifndef {upper}_H",
+        f"#define {upper}_H",
+        "#include <stdint.h>",
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+        "/* Every call needs a workspace of its own, of this size and alignment; its contents do not matter. */",
+        f"#define {upper}_WORKSPACE_BYTES {workspace_nbytes}",
+        f"#define {upper}_WORKSPACE_ALIGN {ALIGN}",
+        "",
+    ]
     for port, role in ports:
-        lines += [f"/* {role} {port.name}: {port.dtype.name}, shape ({', '.join(map(str, port.shape))}), C order */",
-                  f"#define {upper}_{port.name.upper()}_COUNT {port.count}"]
-    lines += ["",
-              "/* 0: done. Positive: status bits of the kernels (1: an index was out of range).",
-              f"   {MISALIGNED}: the workspace is null or not aligned. Outputs must not overlap inputs. */",
-              f"int32_t {name}_run({', '.join((*parameters, 'void *workspace'))});"]
+        lines += [
+            f"/* {role} {port.name}: {port.dtype.name}, shape ({', '.join(map(str, port.shape))}), C order */",
+            f"#define {upper}_{port.name.upper()}_COUNT {port.count}",
+        ]
+    lines += [
+        "",
+        "/* 0: done. Positive: status bits of the kernels (1: an index was out of range).",
+        f"   {MISALIGNED}: the workspace is null or not aligned. Outputs must not overlap inputs. */",
+        f"int32_t {name}_run({', '.join((*parameters, 'void *workspace'))});",
+    ]
     if verifies:
-        lines += ["",
-                  "/* Recomputes the example that was saved with the model: 0 if every bit of the outputs is the same,",
-                  f"   {DIFFERS} if not, else the result of {name}_run. */",
-                  f"int32_t {name}_verify(void *workspace);"]
+        lines += [
+            "",
+            "/* Recomputes the example that was saved with the model: 0 if every bit of the outputs is the same,",
+            f"   {DIFFERS} if not, else the result of {name}_run. */",
+            f"int32_t {name}_verify(void *workspace);",
+        ]
     return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", f"#endif /* {upper}_H */", ""])

@@ -202,6 +202,7 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
         builder.slot(blocks),
         (store,),
         tuple(builder.dtypes),
+        builder.access(root.value, 0, strides(before.value[1])).buf,
     )
     cost = cost_of(roots)
     units = prod(sizes[: len(grid_axes)]) * blocks
