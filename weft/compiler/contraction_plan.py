@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from .contraction_tile import ContractionTarget, Tile, packed_row, tile_of
@@ -142,6 +143,7 @@ def _up(x: int, step: int) -> int:
     return -(-x // step) * step
 
 
+@lru_cache(maxsize=1024)
 def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[int, int]:
     """``(sub_m, sub_n)``: the cut with the least estimated time of the busiest thread.
 
@@ -150,6 +152,8 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[
     tile = form.tile
     most_m, most_n = _largest(form, k)
     least_m, least_n = -(-m // most_m), -(-n // most_n)
+    if threads == 1:
+        return _up(-(-m // least_m), tile.rows), _up(-(-n // least_n), tile.columns)
     best = (float("inf"), 0, 0)
     # As large as they may be first: ties go to them.
     for more_m in _FACTORS:

@@ -23,6 +23,9 @@ from .protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate
 __all__ = ["copy_launch", "lower_ordered"]
 
 
+STEP_BLOCK = 256  # elements side by side that one unit carries through all steps; blocks run on different threads
+
+
 def lower_ordered(root: Root) -> list[Launch]:
     """The launches of one ordered op."""
     rule = root.node.op.lower
@@ -148,13 +151,13 @@ def _stepped(axes: Axes) -> Any:
 def _in_order(root: Root, builder: LaunchBuilder, axes: Axes, stores: Sequence[Store], cost: int) -> Launch:
     steps, rest = axes.counts
     count, inner = (axes.sizes[0] if steps else 1), (axes.sizes[-1] if rest else 1)
-    blocks = -(-inner // MAP_BLOCK)
+    blocks = -(-inner // STEP_BLOCK)
     width = builder.slot(inner) if rest else 1
     kernel = Sequential(
-        (), builder.slot(count), width, MAP_BLOCK, builder.slot(blocks), tuple(stores), tuple(builder.dtypes)
+        (), builder.slot(count), width, STEP_BLOCK, builder.slot(blocks), tuple(stores), tuple(builder.dtypes)
     )
     return builder.launch(
-        kernel, blocks, cost * count * min(inner, MAP_BLOCK), nodes=[root.node], flops=cost * count * inner
+        kernel, blocks, cost * count * min(inner, STEP_BLOCK), nodes=[root.node], flops=cost * count * inner
     )
 
 
@@ -192,13 +195,13 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
     store = Store(builder.access(root.value, place.offset, strides(place), write=True), value)
     sizes = axes.sizes
     count, width = (sizes[len(grid_axes)] if steps else 1), (sizes[-1] if inner else 1)
-    blocks = -(-width // MAP_BLOCK)
+    blocks = -(-width // STEP_BLOCK)
     grid = tuple(builder.slot(n) for n in sizes[: len(grid_axes)])
     kernel = Sequential(
         grid,
         builder.slot(count),
         builder.slot(width) if inner else 1,
-        MAP_BLOCK,
+        STEP_BLOCK,
         builder.slot(blocks),
         (store,),
         tuple(builder.dtypes),
@@ -207,7 +210,7 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
     cost = cost_of(roots)
     units = prod(sizes[: len(grid_axes)]) * blocks
     launches.append(
-        builder.launch(kernel, units, cost * count * min(width, MAP_BLOCK), nodes=[root.node], flops=cost * prod(later))
+        builder.launch(kernel, units, cost * count * min(width, STEP_BLOCK), nodes=[root.node], flops=cost * prod(later))
     )
     return launches
 
@@ -231,6 +234,6 @@ def _shuffle(root: Root) -> list[Launch]:
     mine = leaf("load", root.value.dtype, here)
     # A swap with itself writes the same value twice: the order of the two stores does not matter.
     stores = (Store(here, other), Store(anywhere, mine, indices=(partner,), steps=steps))
-    kernel = Sequential((), builder.slot(n - 1), 1, MAP_BLOCK, 1, stores, tuple(builder.dtypes))
+    kernel = Sequential((), builder.slot(n - 1), 1, STEP_BLOCK, 1, stores, tuple(builder.dtypes))
     launches.append(builder.launch(kernel, 1, 8.0 * n, nodes=[root.node], flops=n))
     return launches
