@@ -211,7 +211,7 @@ def emit_exprs(w: Writer, roots: Iterable[Expr], point: Point, known: dict[int, 
     roots = list(roots)
     names: dict[int, str] = {} if known is None else known
     shared: dict[tuple[object, ...], str] = {}
-    for node in topological_until(roots, names):
+    for node in topological(roots, names):
         arguments = [names[id(a)] for a in node.args]
         key = (node.op, node.dtype.name, repr(node.value), *arguments)
         if key not in shared:
@@ -221,24 +221,6 @@ def emit_exprs(w: Writer, roots: Iterable[Expr], point: Point, known: dict[int, 
                 shared[key] = _instruction(w, node, arguments, point.lanes)
         names[id(node)] = shared[key]
     return [names[id(root)] for root in roots]
-
-
-def topological_until(roots: list[Expr], known: dict[int, str]) -> list[Expr]:
-    """The nodes still to be computed, arguments first: below a known node nothing is visited."""
-    if not known:
-        return topological(roots)
-    order: list[Expr] = []
-    seen = set(known)
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args) if id(a) not in seen)
-    return order
 
 
 def _instruction(w: Writer, node: Expr, args: list[str], lanes: int) -> str:

@@ -24,7 +24,7 @@ selected and cast: an op on them is computed in float32 and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,8 +222,9 @@ def gather(access: Any, indices: tuple[Expr, ...], steps: tuple[tuple[Any, Any],
     return Expr("gather", dtype, indices, (access, steps))
 
 
-def topological(roots: Iterable[Expr]) -> list[Expr]:
-    """Every node that the roots reach, arguments before their users, structurally equal nodes once per identity."""
+def topological(roots: Iterable[Expr], known: Container[int] = ()) -> list[Expr]:
+    """Every node that the roots reach, arguments before their users, each once. Nodes whose ``id`` is ``known`` are
+    left out, and what only they reach."""
     order: list[Expr] = []
     seen: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(list(roots))]
@@ -231,7 +232,7 @@ def topological(roots: Iterable[Expr]) -> list[Expr]:
         node, done = stack.pop()
         if done:
             order.append(node)
-        elif id(node) not in seen:
+        elif id(node) not in seen and id(node) not in known:
             seen.add(id(node))
             stack.append((node, True))
             stack.extend((arg, False) for arg in reversed(node.args) if id(arg) not in seen)

@@ -6,11 +6,9 @@ buffers become constants of the object. What it computes has the bits that it ha
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,12 @@ from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import Planned, plan_graph
 from ..graph.launch import Launch as Planning
-from ..nn.module import Module
 from ..runtime.llvm import Target, cross_target, host_target
-from ..tensor.create import asarray
-from ..tensor.dispatch import is_array
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
+from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_names
 from ..transforms.capture import Captured, capture
-from ..transforms.tree import Form, flatten, unflatten
+from ..transforms.tree import flatten, unflatten
 from .files import find_linker, write_library
 from .native import Launch, Library, Port, emit_library, is_c_name
 
@@ -95,14 +91,14 @@ def export(
         raise CompileError("export: there are no libraries for GPUs yet")
     args = tuple(example) if type(example) is tuple else (example,)
     leaves, form = flatten(args)
-    tensors = [_example_tensor(leaf) for leaf in leaves]
-    with _evaluation(function), no_grad():
+    tensors = [example_tensor(leaf, "export") for leaf in leaves]
+    with evaluation(function), no_grad():
         captured = capture(function, unflatten(form, tensors))
         _refuse_updates(captured)
         results, _ = flatten(function(*unflatten(form, tensors)))
     taken: set[str] = set()
-    inputs = _ports(_input_names(function, form), tensors, taken)
-    outputs = _ports(_leaf_names("output", captured.outputs_form), results, taken)
+    inputs = _ports(input_names(function, form), tensors, taken)
+    outputs = _ports(leaf_names("output", captured.outputs_form), results, taken)
     library = _emit(
         captured,
         machine,
@@ -211,15 +207,6 @@ class _Slots:
 # --- what is exported -------------------------------------------------------------------------------------------
 
 
-def _example_tensor(leaf: Any) -> Tensor:
-    if not isinstance(leaf, Tensor) and not is_array(leaf):
-        raise FormatError(
-            f"export: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
-            f"fix settings with functools.partial"
-        )
-    return asarray(leaf).detach()
-
-
 def _refuse_updates(captured: Captured) -> None:
     if captured.updates or captured.cleared:
         raise CaptureError(
@@ -231,20 +218,6 @@ def _refuse_updates(captured: Captured) -> None:
 def _bytes(tensor: Tensor) -> bytes:
     """The elements in C order."""
     return tensor.detach().numpy().tobytes()
-
-
-@contextmanager
-def _evaluation(function: Any) -> Iterator[None]:
-    """A module's evaluation mode, and afterwards each submodule's own again."""
-    modules = list(function.modules()) if isinstance(function, Module) else []
-    before = [m.training for m in modules]
-    try:
-        for m in modules:
-            m.training = False
-        yield
-    finally:
-        for m, mode in zip(modules, before, strict=True):
-            m.training = mode
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -266,26 +239,3 @@ def _ports(names: Sequence[str], tensors: Sequence[Tensor], taken: set[str]) -> 
         taken.add(name.upper())
         ports.append(Port(name, tensor.dtype, tuple(tensor.shape)))
     return tuple(ports)
-
-
-def _input_names(function: Any, form: Form) -> list[str]:
-    """A name for each tensor among the arguments: the parameter's, and the place in it."""
-    try:
-        parameters = inspect.signature(function.forward if isinstance(function, Module) else function).parameters
-    except (TypeError, ValueError):
-        parameters = None
-    plain = [p.name for p in (parameters or {}).values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [
-        name
-        for number, part in enumerate(form[2])
-        for name in _leaf_names(plain[number] if number < len(plain) else f"input_{number}", part)
-    ]
-
-
-def _leaf_names(base: str, form: Form) -> list[str]:
-    """``base`` for a leaf, ``base_key`` or ``base_number`` for what is nested in it."""
-    kind = form[0]
-    if kind in ("leaf", "none"):
-        return [base] if kind == "leaf" else []
-    keys = form[1] if kind == "dict" else range(len(form[-1]))
-    return [name for key, part in zip(keys, form[-1], strict=True) for name in _leaf_names(f"{base}_{key}", part)]

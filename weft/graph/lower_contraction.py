@@ -39,7 +39,7 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         s_m, s_n = layout.strides[-2:]
         if n == 1 and s_n == 0 and s_m != 0:
             s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
-        return [*outer(layout), 0 if m == 1 else s_m, s_n]
+        return [*outer(layout), s_m, s_n]
 
     def operand(value: Value, layout: Layout, sizes: tuple[int, int]) -> Access:
         whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
@@ -48,7 +48,7 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
     k = a_layout.shape[-1]
     a, b = operand(a_value, a_layout, (m, k)), operand(b_value, b_layout, (k, n))
     rewritten = builder.rewrite(roots, strides)
-    place = [*outer(own), 0 if m == 1 else n, 1]
+    place = [*outer(own), n, 1]
     stores = tuple(
         Store(builder.access(v, 0, place, write=True), e) for (v, _), e in zip(epilogue, rewritten, strict=True)
     )
@@ -72,6 +72,8 @@ def _epilogue(cluster: Cluster, members: Members, shape: tuple[int, ...], acc: E
     for member in cluster.roots[1:]:
 
         def reshaped(layout: Layout, own: tuple[int, ...] = member.shape) -> Layout:
+            if own == shape:  # strides of axes of size 1 too: one row then has the structure of many
+                return layout
             strides = iter(squeeze(own, layout.strides)[1])
             return Layout(shape, layout.offset, tuple(0 if n == 1 else next(strides) for n in shape))
 

@@ -210,7 +210,9 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
     cost = cost_of(roots)
     units = prod(sizes[: len(grid_axes)]) * blocks
     launches.append(
-        builder.launch(kernel, units, cost * count * min(width, STEP_BLOCK), nodes=[root.node], flops=cost * prod(later))
+        builder.launch(
+            kernel, units, cost * count * min(width, STEP_BLOCK), nodes=[root.node], flops=cost * prod(later)
+        )
     )
     return launches
 

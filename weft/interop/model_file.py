@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +13,9 @@ from ..core.shapes import Dim, SymDim
 from ..graph.ir import Value
 from ..graph.protocol import TensorType
 from ..graph.simplify import simplify
-from ..tensor.create import asarray
-from ..tensor.dispatch import is_array
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
+from ..transforms.artefact import evaluation, example_tensor, has_state, input_names, leaf_names
 from ..transforms.capture import Captured, capture
 from ..transforms.tree import Form, flatten, unflatten
 from .container import notes_of, pack, read_bytes, unpack
@@ -72,9 +69,9 @@ def save(
         raise FormatError(f"save: {type(model).__name__} is not a function; save_weights writes parameters alone")
     args = tuple(example) if type(example) is tuple else (example,)
     leaves, form = flatten(args)
-    tensors = [_example_tensor(leaf) for leaf in leaves]
+    tensors = [example_tensor(leaf, "save") for leaf in leaves]
     types = _dynamic_types([t._spec.type for t in tensors], dynamic or {})
-    with _evaluation(model), no_grad():
+    with evaluation(model), no_grad():
         captured = capture(model, unflatten(form, types))
         if captured.updates or captured.cleared:
             raise CaptureError(
@@ -98,7 +95,7 @@ def _encode(
     graph = simplify(captured.graph)
     used = {v for n in graph.nodes for v in n.inputs} | set(graph.outputs)
     taken = set(inputs)
-    outputs = [_unique(name, taken) for name in _leaf_names("output", captured.outputs_form)]
+    outputs = [_unique(name, taken) for name in leaf_names("output", captured.outputs_form)]
     state: dict[Value, tuple[str, Tensor]] = {}
     for value, tensor in zip(graph.inputs[captured.arguments :], captured.state, strict=True):
         if value in used:
@@ -121,15 +118,6 @@ def _encode(
     )
 
 
-def _example_tensor(leaf: Any) -> Tensor:
-    if not isinstance(leaf, Tensor) and not is_array(leaf):
-        raise FormatError(
-            f"save: the example holds a {type(leaf).__name__} where a tensor or an array is expected; "
-            f"fix settings with functools.partial"
-        )
-    return asarray(leaf).detach()
-
-
 def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> list[TensorType]:
     shapes: list[list[Dim]] = [list(t.shape) for t in types]
     for name, places in dynamic.items():
@@ -147,19 +135,6 @@ def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> l
     return [TensorType(t.dtype, tuple(s)) for t, s in zip(types, shapes, strict=True)]
 
 
-@contextmanager
-def _evaluation(model: Any) -> Iterator[None]:
-    """A module's evaluation mode, and afterwards each submodule's own again."""
-    modules = [m for m in model.modules() if m.training] if _has_state(model) else []
-    try:
-        for m in modules:
-            m.training = False
-        yield
-    finally:
-        for m in modules:
-            m.training = True
-
-
 # --- names ------------------------------------------------------------------------------------------------------
 
 
@@ -170,42 +145,17 @@ def _unique(name: str, taken: set[str]) -> str:
     return name
 
 
-def _has_state(model: Any) -> bool:
-    """A module, or what passes its walks on."""
-    return all(hasattr(model, name) for name in ("modules", "named_parameters", "named_buffers"))
-
-
 def _state_names(model: Any) -> dict[int, str]:
     """Names of parameters and buffers by identity: those of the state dict."""
-    if not _has_state(model):
+    if not has_state(model):
         return {}
     found = {id(t): name for name, t in model.named_buffers()}
     return found | {id(t): name for name, t in model.named_parameters()}
 
 
 def _input_names(model: Any, form: Form) -> list[str]:
-    """A name for each tensor among the arguments: the parameter's, and the place in it."""
-    function = getattr(model, "forward", model)
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     taken: set[str] = set()
-    names: list[str] = []
-    for number, part in enumerate(form[2]):
-        base = plain[number] if number < len(plain) else f"input_{number}"
-        names += [_unique(name, taken) for name in _leaf_names(base, part)]
-    return names
-
-
-def _leaf_names(base: str, form: Form) -> list[str]:
-    """``base`` for a leaf, ``base_key`` or ``base_number`` for what is nested in it."""
-    kind = form[0]
-    if kind in ("leaf", "none"):
-        return [base] if kind == "leaf" else []
-    keys = form[1] if kind == "dict" else range(len(form[-1]))
-    return [name for key, part in zip(keys, form[-1], strict=True) for name in _leaf_names(f"{base}_{key}", part)]
+    return [_unique(name, taken) for name in input_names(model, form)]
 
 
 # --- load -------------------------------------------------------------------------------------------------------

@@ -38,4 +38,4 @@ def as_tensor(value: Any) -> Tensor:
         return value.detach()
     if isinstance(value, (str, bytes, dict)):
         raise TypeError(f"{type(value).__name__} is not a tensor")
-    return asarray(value)
+    return asarray(value, copy=True)  # weights are not the caller's array, which may change

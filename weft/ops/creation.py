@@ -59,8 +59,11 @@ def constant_value(params: dict[str, Any]) -> Scalar:
     return float(value) if isinstance(value, str) else value
 
 
-FULL = Primitive("full", _filled_type,
-                 Position(lambda params, index: ex.leaf("param", params["dtype"], constant_value(params)), constant=True))
+FULL = Primitive(
+    "full",
+    _filled_type,
+    Position(lambda params, index: ex.leaf("param", params["dtype"], constant_value(params)), constant=True),
+)
 
 
 def _representable(value: Scalar, dtype: DType, op: str) -> Scalar | str:

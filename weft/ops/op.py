@@ -157,7 +157,7 @@ def trace_function(function: Callable[..., Any], types: Sequence[TensorType], na
     return Graph(name, inputs, trace.nodes, outputs), several
 
 
-class suspended:  # noqa: N801 - used like contextlib's
+class suspended:
     """Context manager: ops run eagerly although a capture is going on. For state that is made on first use, which
     must exist outside of the graph that is being captured."""
 

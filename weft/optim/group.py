@@ -75,4 +75,4 @@ class ParamGroup(dict[str, Any]):
 
     def tensor(self, name: str) -> Tensor:
         """The tensor behind ``lr``."""
-        return self._tensors[name]
+        return guards.read(self._tensors, name, self._tensors[name])

@@ -117,7 +117,7 @@ class Optimizer:
 
     def _step_one(self, p: Tensor, grad: Tensor, group: ParamGroup, settings: tuple[Any, ...]) -> None:
         state = self.state.get(p)
-        if state is None:
+        if not state:  # none yet, or of options that needed none
             with suspended():  # it must outlive a capture that is going on
                 state = self.state[p] = self._initial_state(p, group)
         value, new = self._update(p, grad, state, settings)
@@ -189,7 +189,7 @@ class Optimizer:
                 made[name] = self._missing_state(name, held)
                 continue
             try:
-                tensor = asarray(value)
+                tensor = value if isinstance(value, Tensor) else asarray(value, copy=True)
             except (WeftError, TypeError, ValueError):
                 problems.append(f"{name!r} of parameter {number} is a {type(value).__name__}, not a tensor")
                 continue

@@ -207,7 +207,9 @@ def backward(
 
     with set_grad_enabled(create_graph):
         for node, index, cotangent in roots:
-            send(node, index, cotangent)
+            # A leaf keeps what it is sent: not the caller's own object, whose in-place forms would change the gradient.
+            storage = cotangent._storage if state.trace is None else hooks.value_of(cotangent, state.trace)
+            send(node, index, make(storage, cotangent._spec, cotangent._node, cotangent._index))
         while heap:
             _, node = heapq.heappop(heap)
             cotangents = pending.pop(node)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import AutogradError, CaptureError
 from ..core.shapes import size_of
 from ..graph.ir import Value
+from ..ops.op import hooks, state
 from . import tape
 from .spec import Spec, spec_of
 
@@ -211,7 +212,9 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same value without history."""
-        return make(self._storage, self._spec, None, 0)
+        # In a capture by reference, as any read: the storage of a tensor from outside would be today's value for ever.
+        storage = self._storage if state.trace is None else hooks.value_of(self, state.trace)
+        return make(storage, self._spec, None, 0)
 
     # --- rebinding ----------------------------------------------------------------------------------------------
 
@@ -233,8 +236,6 @@ class Tensor:
 
     def _rebind(self, value: Tensor) -> None:
         """Take over another tensor's value (of any type) and history."""
-        from ..ops.op import hooks, state
-
         leaf = isinstance(self._node, tape.Leaf)
         if leaf and tape.recording.enabled:
             raise AutogradError(
@@ -257,15 +258,21 @@ class Tensor:
         in it: it rebinds the tensor and leaves the array's memory alone.
 
         Raises:
-            CaptureError: inside a captured function, where there is no value yet.
+            CaptureError: inside a captured function, where there is no value yet; a tensor from outside has one, but
+                the graph would keep that of now for ever.
         """
-        from ..runtime.numpy_arrays import to_numpy
-
-        if isinstance(self._storage, Value):
+        trace = state.trace
+        if isinstance(self._storage, Value) or (trace is not None and trace.capture is not None):
             raise CaptureError(
                 "the value of a tensor is asked for while a function is captured: numpy(), item(), "
                 "float() and printing have to wait until it is run"
             )
+        return self._array()
+
+    def _array(self) -> np.ndarray[Any, Any]:
+        """:meth:`numpy` for a tensor that is known to have a value."""
+        from ..runtime.numpy_arrays import to_numpy
+
         return to_numpy(self._storage, self._spec.static_shape, self._spec.dtype, self._spec.strides)
 
     def item(self) -> Any:
@@ -323,6 +330,10 @@ class Tensor:
     def __repr__(self) -> str:
         return format_tensor(self)
 
+    def __format__(self, spec: str) -> str:
+        number = spec or (not self._spec.shape and state.trace is None)  # f"{loss:.3f}" and f"{loss}" are the number's
+        return format(self.item(), spec) if number else repr(self)
+
     def __deepcopy__(self, memo: Any) -> Tensor:
         from ..runtime.storage import copy_of
 
@@ -372,7 +383,7 @@ def format_tensor(tensor: Tensor) -> str:
         return f"{name}(traced {tensor._spec})"
     import numpy as np
 
-    array = tensor.numpy()
+    array = tensor._array()
     if tensor.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     text = np.array2string(array, separator=", ", prefix=f"{name}(", threshold=1000)

@@ -77,6 +77,7 @@ class Captured:
     conditions: list[Callable[[], bool]] = field(default_factory=list)
     guards: list[guards.Guard] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)  # the refs' tensors, when none is a gradient
+    places: list[tuple[Tensor, Any]] = field(default_factory=list)  # a tensor, and its leaf or None or the type Record
     version: int = -1  # of the guarded state, when the guards were last checked
 
     @property
@@ -98,6 +99,9 @@ class Captured:
                 now = ref.get()
                 if now is None or now._spec is not spec:
                     return False
+        for tensor, place in self.places:  # requires_grad_ gives and takes the leaf that gradients go to
+            if tensor._node is not place and type(tensor._node) is not place:
+                return False
         if self.version != guards.version():
             if not all(guard.holds() for guard in self.guards):
                 return False
@@ -254,5 +258,6 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         going.conditions,
         list(seen),
         plain if len(plain) == len(going.refs) else [],
+        [(t, tape.Record if isinstance(t._node, tape.Record) else t._node) for t in plain],
         version,
     )

@@ -34,11 +34,22 @@ BINARY = Base(((1.0, 0.0), (1.0, 0.0)), c.LOG2_E)
 DECIMAL = Base(c.LOG10_2, c.LOG10_E)
 
 
-def split(x: Expr, denormal: bool = True) -> tuple[Expr, Expr, Expr]:
-    """``(e, m - 1, biased exponent as an unsigned integer)`` of a positive finite x; ``denormal``: it may be one."""
+@dataclass(frozen=True, slots=True)
+class Split:
+    """``x = 2^e m`` with m in [11/16, 11/8). ``biased`` is e + bias and ``fraction`` the bits of m less those of 11/16,
+    both unsigned integers."""
+
+    e: Expr
+    m: Expr
+    biased: Expr
+    fraction: Expr
+
+
+def split(x: Expr, denormal: bool = True) -> Split:
+    """Exponent and significand of a positive finite x; ``denormal``: it may be one."""
     fmt = format_of(x)
     up = fmt.mantissa + 1
-    small = x < fmt.tiny
+    small = lt(x, fmt.const(fmt.tiny))
     start = fmt.bits_of(11 / 16)
     shift = (fmt.bias << fmt.mantissa) - start  # moves m's interval to [1, 2)
     bits = bitcast(where(small, x * 2.0**up, x) if denormal else x, fmt.unsigned) + shift
@@ -46,8 +57,8 @@ def split(x: Expr, denormal: bool = True) -> tuple[Expr, Expr, Expr]:
     joined = bitcast(or_(biased, fmt.natural(fmt.bits_of(2.0**fmt.mantissa))), fmt.dtype)  # 2^mantissa + biased
     base = 2.0**fmt.mantissa + fmt.bias
     e = joined - (where(small, fmt.const(base + up), fmt.const(base)) if denormal else fmt.const(base))
-    m = bitcast(and_(bits, fmt.natural((1 << fmt.mantissa) - 1)) + start, fmt.dtype)
-    return e, m - 1.0, biased
+    fraction = and_(bits, fmt.natural((1 << fmt.mantissa) - 1))
+    return Split(e, bitcast(fraction + start, fmt.dtype), biased, fraction)
 
 
 def curvature(f: Expr) -> Expr:
@@ -78,8 +89,9 @@ def assemble(e: Expr, f: Expr, small: Expr, base: Base) -> Expr:
 
 def _general(x: Expr, base: Base) -> Expr:
     fmt = format_of(x)
-    e, f, _ = split(x)
-    value = assemble(e, f, curvature(f), base)
+    parts = split(x)
+    f = parts.m - 1.0
+    value = assemble(parts.e, f, curvature(f), base)
     return _special(x, value, fmt)
 
 
@@ -110,11 +122,12 @@ def log_of_sum(u: Expr, lost: Expr, doublings: Expr | None = None) -> Expr:
     ``doublings``: how often 2 is to be multiplied with u + lost. No special values.
     """
     fmt = format_of(u)
-    e, f, biased = split(u, denormal=False)
+    parts = split(u, denormal=False)
     largest = fmt.natural(2 * fmt.bias)
-    scale = bitcast(shl(largest - where(largest < biased, largest, biased), fmt.natural(fmt.mantissa)), fmt.dtype)
-    f, rest = quick_two_sum(f, lost * scale)
-    return assemble(e if doublings is None else e + doublings, f, add(curvature(f), rest), NATURAL)
+    negated = largest - where(largest < parts.biased, largest, parts.biased)
+    scale = bitcast(shl(negated, fmt.natural(fmt.mantissa)), fmt.dtype)  # 2^-e, or 0 for the largest e
+    f, rest = quick_two_sum(parts.m - 1.0, lost * scale)
+    return assemble(parts.e if doublings is None else parts.e + doublings, f, add(curvature(f), rest), NATURAL)
 
 
 def log1p(x: Expr) -> Expr:

@@ -71,8 +71,9 @@ def _pow_single(x: Expr, y: Expr) -> Expr:
     """|x|^y = 2^(y log2 |x|) in float64: log2 to 38 bits, the power of two to 34, then one rounding to float32."""
     fmt = format_of(cast(x, dt.float64))
     base, exponent = abs_(cast(x, dt.float64)), cast(y, dt.float64)
-    e, f, _ = split(base, denormal=False)
-    logarithm = _unbounded(base, fma(f, horner(f, c.LOG2_POWER), e), fmt)
+    parts = split(base, denormal=False)
+    f = parts.m - 1.0
+    logarithm = _unbounded(base, fma(f, horner(f, c.LOG2_POWER), parts.e), fmt)
     zero = fmt.const(0.0)
     product = where(or_(eq(exponent, zero), eq(logarithm, zero)), zero, exponent * logarithm)
     product = clamp(product, -160.0, 140.0)
@@ -85,27 +86,19 @@ def _pow_single(x: Expr, y: Expr) -> Expr:
 def _log2_pair(a: Expr) -> tuple[Expr, Expr]:
     """log2 of a positive finite float64 as a pair of floats, to about 2^-66 of its value.
 
-    ``a = 2^e m`` with m in [11/16, 11/8). A table gives r close to 1/m, so short that ``d = m r - 1`` is exact; then
+    For ``a = 2^e m`` a table gives r close to 1/m, so short that ``d = m r - 1`` is exact; then
     ``log2 a = (e - log2 r) + log2(1 + d)``, where d and d^2/2 are multiplied with log2(e) as pairs.
     """
     fmt = format_of(a)
-    small = lt(a, fmt.const(fmt.tiny))
-    start = fmt.bits_of(11 / 16)
-    bits = bitcast(where(small, a * 2.0**54, a), fmt.unsigned) + ((fmt.bias << fmt.mantissa) - start)
-    biased = shr(bits, fmt.natural(fmt.mantissa))
-    joined = bitcast(or_(biased, fmt.natural(fmt.bits_of(2.0**fmt.mantissa))), fmt.dtype)
-    base = 2.0**fmt.mantissa + fmt.bias
-    e = joined - where(small, fmt.const(base + 54), fmt.const(base))
-    fraction = and_(bits, fmt.natural((1 << fmt.mantissa) - 1))
-    m = bitcast(fraction + start, fmt.dtype)
-    row = bitcast(shr(fraction, fmt.natural(fmt.mantissa - 7)), fmt.integer)
+    parts = split(a)
+    row = bitcast(shr(parts.fraction, fmt.natural(fmt.mantissa - 7)), fmt.integer)
     reciprocal, first, rest = (table(column, row, fmt.dtype) for column in c.RECIPROCALS)
-    d = fma(m, reciprocal, fmt.const(-1.0))
+    d = fma(parts.m, reciprocal, fmt.const(-1.0))
     log2_e, log2_e_rest = c.LOG2_E[1]
     linear, linear_low = two_product(d, log2_e)
     square, square_low = two_product(d, d)
     half, half_low = two_product(square, -0.5 * log2_e)
-    total, error = two_sum(e + first, linear)
+    total, error = two_sum(parts.e + first, linear)
     total, error1 = quick_two_sum(total, half)
     low = fma(square * d, horner(d, c.LOG_POWER) * log2_e, rest + error)
     products = fma(d, fmt.const(log2_e_rest), linear_low) + fma(square_low, fmt.const(-0.5 * log2_e), half_low)
