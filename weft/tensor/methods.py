@@ -157,7 +157,8 @@ _METHODS = {
     "elementwise": "abs acos acosh asin asinh atan atan2 atanh ceil clip cos cosh erf exp expm1 floor isfinite isinf "
     "isnan log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum pow reciprocal "
     "remainder round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc astype clamp=clip add "
-    "sub=subtract mul=multiply div=divide eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal neg=negative",
+    "sub=subtract mul=multiply "
+    "div=divide eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal neg=negative",
     "contraction": "matmul dot=vecdot mm=matmul bmm=matmul",
     "shape": "flatten swapaxes moveaxis tile tril triu split chunk unstack unbind=unstack broadcast_to",
     "indexing": "take take_along_axis",
