@@ -30,7 +30,7 @@ class Fit:
     """``function(x) ~ sum(c_k x^k, k < terms)`` on ``interval``; ``weight`` multiplies the error (default: relative).
 
     ``form`` says what the polynomial is used for; ``x`` in it is the polynomial's variable. ``leading`` are its lowest
-    coefficients where they are given and not fitted.
+    coefficients where they are given and not fitted. ``rest``: the first coefficient has a second part.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Fit:
     dtype: str = "f32"
     weight: Function | None = None
     leading: tuple[float, ...] = ()
+    rest: bool = False
 
 
 def rounded(value: mpf, dtype: str) -> mpf:
@@ -127,7 +128,8 @@ def fit(task: Fit) -> tuple[list[mpf], mpf]:
         if reference:
             reference.remove(min(reference, key=abs))
         coefficients, reference = remez(points, rest, weighted, task.terms - k, reference)
-        fixed.append(rounded(coefficients[0], task.dtype))
+        first = rounded(coefficients[0], task.dtype)
+        fixed.append(first + rounded(coefficients[0] - first, task.dtype) if task.rest and k == 0 else first)
     finer = grid(task.interval, 50 * task.terms + 3)
     return fixed, max(abs((task.function(x) - evaluate(fixed, x)) * weigh(x)) for x in finer if abs(x) > mpf("1e-12"))
 
@@ -274,7 +276,8 @@ def hyperbolics() -> Iterable[Fit]:
               lambda x: x / mp.cosh(mp.sqrt(x)), (0.5,))
     for dtype, terms in (("f32", 7), ("f64", 15)):
         yield Fit(f"TANH_{dtype}", "tanh(a) = a + a x P(x), x = a^2",
-                  lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, (mpf("1e-9"), mpf("0.81")), terms, dtype, lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)))
+                  lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, (mpf("1e-9"), mpf("0.81")), terms, dtype,
+                  lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)))
 
 
 def powers() -> Iterable[Fit]:
@@ -296,7 +299,7 @@ def errors() -> Iterable[Fit]:
         return (1 + 2 * a) * (mp.exp(a**2) * mp.erfc(a))
 
     yield Fit("ERFC", "with x = (a - 4)/(a + 4): (1 + 2a) e^(a^2) erfc(a) = P(x)", scaled,
-              (mpf(-1), mpf("0.7485")), 24, "f64")
+              (mpf(-1), mpf("0.7485")), 24, "f64", rest=True)
     yield Fit("ERF_F32", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
               (mpf("1e-9"), mpf("0.9") ** 2), 7, "f32", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
     yield Fit("ERFC_LOG_F32", "erfc(57/64 + x) = 2^P(x), error times erfc",
@@ -337,12 +340,18 @@ def wrapped(items: Sequence[str], width: int = 116) -> str:
     return "\n".join([*lines, line])
 
 
+HEADER = '''# fmt: off
+"""Polynomial coefficients and constants of the vector math: made by tools/minimax.py, do not edit.
+
+``P`` is a polynomial, lowest power first. The number after a formula is log2 of the largest error of the whole
+formula, relative unless it says otherwise.
+"""
+'''
+
+
 def main(names: Sequence[str]) -> None:
     """Print the tables of the named families (default: all)."""
-    out = ["# fmt: off", '"""Polynomial coefficients and constants of the vector math: made by tools/minimax.py, do not edit.', "",
-           "``P`` is a polynomial, lowest power first. The number after a formula is log2 of the largest error of the",
-           'whole formula (of the bracket, where there is one), relative unless it says otherwise.', '"""', ""]
-    out += ["# --- constants: (float32 parts, float64 parts), each first + rest ---", ""]
+    out = [HEADER, "# --- constants: (float32 parts, float64 parts), each first + rest ---", ""]
     for name, value in (("HALF_PI", mp.pi / 2), ("THREE_QUARTER_PI", mp.pi * 3 / 4), ("TWO_PI", mp.pi * 2)):
         out.append(f"{name} = ({', '.join(literal(p, 'f64') for p in pieces(value, 'f64', 0, 2))})  # float64")
     for name, (value, *first) in CONSTANTS.items():
@@ -361,6 +370,8 @@ def main(names: Sequence[str]) -> None:
             a, b = (mp.nstr(x, 6) for x in task.interval)
             out += ["", f"# {task.form}, {a} <= x <= {b}: {mp.nstr(mp.log(error, 2), 4)}",
                     f"{task.name.upper()} = (", wrapped([literal(c, task.dtype) for c in coefficients]), ")"]
+            if task.rest:
+                out.append(f"{task.name}_REST = {literal(coefficients[0] - rounded(coefficients[0], task.dtype), 'f64')}")
         out.append("")
     print("\n".join(out).rstrip())
 

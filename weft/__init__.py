@@ -173,6 +173,9 @@ from .transforms.eval_shape import eval_shape, spec
 
 if TYPE_CHECKING:
     from . import nn, optim
+    from .deploy import export
+    from .interop import load, load_weights, save, save_weights, verify
+    from .ops import linalg, random
 
 newaxis = None
 e = 2.718281828459045
@@ -180,7 +183,7 @@ pi = 3.141592653589793
 inf = float("inf")
 nan = float("nan")
 
-_MODULES = {"nn": ".nn", "optim": ".optim", "random": ".ops.random", "data": ".train.data", "linalg": ".ops.linalg"}
+_MODULES = {"nn": ".nn", "optim": ".optim", "random": ".ops.random", "linalg": ".ops.linalg"}
 _LATE = {
     "save": ".interop",
     "load": ".interop",
@@ -188,6 +191,32 @@ _LATE = {
     "save_weights": ".interop",
     "load_weights": ".interop",
     "export": ".deploy",
+}
+# What people look for here and do not find: what to do instead.
+_INSTEAD = dict.fromkeys(("cond", "while_loop", "scan"), "control flow on values is not captured yet; wf.where selects")
+_INSTEAD |= dict.fromkeys(("jvp", "vjp", "vmap", "checkpoint"), "not there yet; wf.grad and wf.value_and_grad are")
+_INSTEAD |= dict.fromkeys(("Model", "callbacks", "data"), "not there yet; write the loop and wf.compile its step")
+_INSTEAD |= dict.fromkeys(("complex64", "complex128", "fft"), "complex numbers are not there yet")
+_INSTEAD |= dict.fromkeys(("cuda", "device"), "weft runs on the CPU; the GPU is not there yet")
+_INSTEAD |= {
+    "bmm": "wf.matmul",
+    "cat": "wf.concat(tensors, axis=...)",
+    "clamp": "wf.clip",
+    "cumsum": "wf.cumulative_sum",
+    "dot": "wf.matmul or wf.vecdot",
+    "float": "wf.float32",
+    "gather": "wf.take_along_axis",
+    "long": "wf.int64",
+    "mm": "wf.matmul",
+    "permute": "wf.permute_dims",
+    "rand": "wf.random.uniform",
+    "randint": "wf.random.integers",
+    "randn": "wf.random.normal",
+    "randperm": "wf.random.permutation",
+    "relu": "weft.nn.functional.relu",
+    "softmax": "weft.nn.functional.softmax",
+    "transpose": "wf.swapaxes or wf.permute_dims",
+    "unsqueeze": "wf.expand_dims",
 }
 
 
@@ -198,7 +227,8 @@ def __getattr__(name: str) -> Any:
     elif name in _LATE:
         found = getattr(importlib.import_module(_LATE[name], __name__), name)
     else:
-        raise AttributeError(f"module 'weft' has no attribute {name!r}")
+        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module 'weft' has no attribute {name!r}{hint}", name=name)
     globals()[name] = found
     return found
 
@@ -210,4 +240,28 @@ def manual_seed(seed: int) -> None:
     generator.seed(seed)
 
 
-__all__ = [name for name in dir() if not name.startswith("_")] + [*_MODULES, *_LATE]
+# A literal, so that type checkers see what is public.
+# fmt: off
+__all__ = [
+    "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin", "asarray", "asin", "asinh", "astype",
+    "atan", "atan2", "atanh", "AutogradError", "AxisError", "bfloat16", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays",
+    "broadcast_to", "CaptureError", "cbrt", "ceil", "chunk", "clip", "compile", "CompileError", "concat", "configure",
+    "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod", "cumulative_sum", "DeviceError", "divide", "DType",
+    "DTypeError", "e", "einsum", "empty", "empty_like", "enable_grad", "equal", "erf", "erfc", "eval_shape", "exp",
+    "exp2", "expand_dims", "expm1", "export", "eye", "flatten", "flip", "float16", "float32", "float64", "floor",
+    "floor_divide", "FormatError", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad",
+    "greater", "greater_equal", "hypot", "index_add", "inf", "int16", "int32", "int64", "int8", "isfinite", "isinf",
+    "isnan", "less", "less_equal", "linalg", "linspace", "load", "load_weights", "log", "log10", "log1p", "log2",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "manual_seed", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "memory", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan", "negative", "newaxis", "nextafter", "nn", "no_grad", "nonzero", "not_equal", "ones", "ones_like", "optim",
+    "outer", "OutOfMemoryError", "pad", "permute_dims", "pi", "positive", "pow", "prod", "promote", "random",
+    "reciprocal", "remainder", "repeat", "reshape", "roll", "round", "rsqrt", "save", "save_weights", "scatter_add",
+    "set_grad_enabled", "set_num_threads", "ShapeError", "sigmoid", "sign", "signbit", "sin", "sinh", "spec", "split",
+    "sqrt", "square", "squeeze", "stack", "StateError", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take",
+    "take_along_axis", "tan", "tanh", "Tensor", "tensor", "tensordot", "tile", "tril", "triu", "trunc", "uint16",
+    "uint32", "uint64", "uint8", "unstack", "value_and_grad", "var", "vecdot", "verify", "WeftError", "where",
+    "zeros", "zeros_like",
+]
+# fmt: on

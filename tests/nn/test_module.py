@@ -279,3 +279,11 @@ def test_a_parameter_is_a_leaf_of_its_own() -> None:
     assert repr(nn.Parameter([1.0])) == "Parameter([1.], dtype=float32, requires_grad=True)"
     with pytest.raises(wf.AutogradError, match="only floating tensors"):
         nn.Parameter([1])
+
+
+def test_loaded_weights_are_not_the_callers_array() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    array = np.array([[3.0]], np.float32)
+    layer.load_state_dict({"weight": array})
+    array[0, 0] = 7.0
+    assert layer.weight.item() == 3.0

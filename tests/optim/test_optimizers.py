@@ -341,3 +341,74 @@ def test_what_does_not_fit_is_listed_and_nothing_changes() -> None:
 def test_misuse(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(nn.Parameter(wf.ones((1,))))
+
+
+def compiled_step(opt: Any, *parameters: wf.Tensor) -> Any:
+    """A compiled step of gradient 1 for each parameter."""
+
+    @wf.compile
+    def step() -> wf.Tensor:
+        loss = wf.stack([p.sum() for p in parameters]).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return step
+
+
+def test_a_compiled_step_follows_a_learning_rate_that_becomes_a_tensor() -> None:
+    p = nn.Parameter(wf.zeros(()))
+    opt = optim.SGD([p], lr=1.0)
+    step = compiled_step(opt, p)
+    values = []
+    for rate in (1.0, wf.asarray(10.0), wf.asarray(100.0), 1000.0):
+        opt.param_groups[0]["lr"] = rate
+        step()
+        values.append(p.item())
+    assert values == [-1.0, -11.0, -111.0, -1111.0]
+
+
+def test_a_compiled_step_follows_new_groups() -> None:
+    a, b = nn.Parameter(wf.zeros(())), nn.Parameter(wf.zeros(()))
+    opt = optim.SGD([a], lr=1.0)
+    step = compiled_step(opt, a, b)
+    step()
+    opt.add_param_group({"params": [b]})
+    step()
+    assert (a.item(), b.item()) == (-2.0, -1.0)
+
+
+def test_a_compiled_step_begins_again_from_an_empty_state() -> None:
+    p = nn.Parameter(wf.zeros(()))
+    opt = optim.SGD([p], lr=1.0, momentum=0.5)
+    fresh = opt.state_dict()
+    step = compiled_step(opt, p)
+    step()
+    step()
+    assert p.item() == -2.5
+    opt.load_state_dict(fresh)
+    with wf.no_grad():
+        p.assign(wf.zeros(()))
+    step()
+    step()
+    assert p.item() == -2.5
+
+
+def test_momentum_may_be_turned_on_later() -> None:
+    p = nn.Parameter(wf.zeros(()))
+    opt = optim.SGD([p], lr=1.0)
+    for momentum, expected in ((0.0, -1.0), (0.5, -2.0), (0.5, -3.5)):
+        opt.param_groups[0]["momentum"] = momentum
+        p.grad = wf.ones(())
+        opt.step()
+        assert p.item() == expected
+
+
+def test_loaded_state_is_not_the_callers_array() -> None:
+    p = nn.Parameter(wf.zeros((1,)))
+    opt = optim.SGD([p], lr=1.0, momentum=0.5)
+    array = np.ones(1, np.float32)
+    opt.load_state_dict({"state": {0: {"momentum_buffer": array}}, "param_groups": opt.state_dict()["param_groups"]})
+    array[0] = 9.0
+    assert opt.state[p]["momentum_buffer"].tolist() == [1.0]

@@ -135,18 +135,21 @@ def test_wrong_steps_raise(kernels: CodeModule) -> None:
 
 @pytest.mark.parametrize("release_gil", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_status_bits_of_all_steps_raise(
+def test_the_first_step_with_status_bits_ends_the_run(
     kernels: CodeModule, restored_pool: None, threads: int, release_gil: bool
 ) -> None:
     pool.set_num_threads(threads)
     report = kernels.address("report")
     steps = [Step(report, (0, 0, 0), (), 3, 1), Step(report, (0, 1, 4), (), 3, 1), Step(report, (8,), (), 1, 1)]
-    program = Program(steps, 0, (64, 64), arena_nbytes=1000, release_gil=release_gil)
+    steps.append(add(kernels, 7, (0, 0), (0, 0)))  # in place, after the failure: must not run
+    state = integers(*range(10))
+    program = Program(steps, 1, (64, 64), arena_nbytes=1000, release_gil=release_gil)
     before = memory.stats().current
-    with pytest.raises(KernelStatus, match="status 0xd: an index is out of range") as caught:
-        program.call()
-    assert caught.value.bits == 13 and isinstance(caught.value, WeftError)
+    with pytest.raises(KernelStatus, match="status 0x5: an index is out of range") as caught:
+        program.call(state)
+    assert caught.value.bits == 5 and isinstance(caught.value, WeftError)
     assert memory.stats().current == before
+    assert bytes(state) == bytes(integers(*range(10)))
     assert Program(steps[:1], 0, ()).call() is None
 
 

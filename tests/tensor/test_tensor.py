@@ -240,3 +240,15 @@ def test_small_and_empty_shapes_work_everywhere(shape: tuple[int, ...]) -> None:
     assert wf.concat([wf.reshape(x, (x.size,)), wf.ones(2)]).size == x.size + 2
     if shape and shape[-1]:
         assert wf.matmul(x, wf.ones((shape[-1], 2))).shape == (*shape[:-1], 2)
+
+
+def test_a_gradient_is_not_the_callers_object() -> None:
+    x, given = wf.tensor([1.0, 1.0], requires_grad=True), wf.ones((2,))
+    x.backward(given)
+    x.grad.zero_()
+    assert given.tolist() == [1.0, 1.0]
+
+
+def test_numbers_are_formatted_like_numbers() -> None:
+    assert f"{wf.asarray(1.25):.1f} {wf.asarray(3)}" == "1.2 3"
+    assert f"{wf.asarray([1.0])}" == repr(wf.asarray([1.0]))

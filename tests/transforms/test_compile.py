@@ -354,3 +354,81 @@ def test_other_threads_run_eagerly_while_one_captures() -> None:
     go.set()
     worker.join()
     assert out == [[2.0, 2.0]]
+
+
+def test_detach_reads_state_by_reference() -> None:
+    w = wf.asarray([1.0, 2.0])
+    x = wf.asarray([1.0, 1.0])
+
+    @wf.compile
+    def f() -> wf.Tensor:
+        return x * w.detach()
+
+    assert f().tolist() == [1.0, 2.0]
+    w.assign(wf.asarray([5.0, 6.0]))
+    assert f().tolist() == [5.0, 6.0]
+
+
+def test_an_old_value_that_is_handed_on_outlives_the_update() -> None:
+    a, b = wf.asarray([1.0]), wf.asarray([10.0])
+
+    @wf.compile
+    def f() -> wf.Tensor:
+        old = a.detach()
+        a.assign(b + 1.0)
+        b.assign(old)
+        return old
+
+    for expected, left, right in ((1.0, 11.0, 1.0), (11.0, 2.0, 11.0), (2.0, 12.0, 2.0)):
+        assert (f().item(), a.item(), b.item()) == (expected, left, right)
+
+
+def test_the_value_of_a_tensor_from_outside_is_not_frozen_into_the_graph() -> None:
+    w = wf.asarray(2.0)
+    with pytest.raises(wf.CaptureError, match="the value of a tensor is asked for"):
+        wf.compile(lambda x: x * w.item())(wf.ones((2,)))
+
+
+def test_freezing_and_freeing_parameters_is_noticed() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    opt = optim.SGD(net.parameters(), lr=0.1)
+
+    @wf.compile
+    def step(x: wf.Tensor) -> wf.Tensor:
+        loss = net(x).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    x = wf.ones((3, 2))
+    step(x)
+    net[0].weight.requires_grad_(False)
+    before = net[0].weight.numpy().tobytes()
+    step(x)
+    assert net[0].weight.numpy().tobytes() == before and net[0].weight.grad is None
+    net[0].weight.requires_grad_()
+    step(x)
+    assert net[0].weight.numpy().tobytes() != before and net[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
+def test_an_index_out_of_range_leaves_all_state_as_it_was(optimizer: Any) -> None:
+    table, linear = nn.Embedding(4, 2), nn.Linear(2, 1)
+    parameters = [*table.parameters(), *linear.parameters()]
+    opt = optimizer(parameters, lr=0.1)
+
+    @wf.compile
+    def step(i: wf.Tensor) -> wf.Tensor:
+        loss = linear(table(i)).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    step(wf.asarray([1, 2]))
+    tensors = [*parameters, *(t for held in opt.state.values() for t in held.values())]
+    before = [t.numpy().tobytes() for t in tensors]
+    with pytest.raises(IndexError, match="index 9 is out of range"):
+        step(wf.asarray([1, 9]))
+    assert [t.numpy().tobytes() for t in tensors] == before

@@ -138,8 +138,16 @@ def from_numpy(dtype: Any) -> DType:
     except TypeError:
         name = str(dtype)
     if name not in _BY_NAME:
-        raise DTypeError(f"dtype {dtype!r} is not one of {', '.join(_BY_NAME)}")
+        why = next((text for part, text in _NO_DTYPE.items() if name.startswith(part)), "")
+        raise DTypeError(f"dtype {name} is not one of {', '.join(_BY_NAME)}{why}")
     return _BY_NAME[name]
+
+
+_NO_DTYPE = {
+    "object": "; an array of Python objects often comes from rows of different lengths, or from None among numbers",
+    "complex": "; take the real and the imaginary part",
+    "str": "; turn text into numbers first",
+}
 
 
 def _integer(signed: bool, itemsize: int) -> DType:

@@ -230,8 +230,10 @@ def normalize_axis(axis: int, rank: int, op: str) -> int:
     Raises:
         AxisError: it is outside ``[-rank, rank)``.
     """
-    index = axis.__index__() if hasattr(axis, "__index__") else None
-    if index is None or not -rank <= index < rank:
+    if not hasattr(axis, "__index__"):
+        raise AxisError(f"{op}: {axis!r} is not an axis; axes are integers")
+    index = axis.__index__()
+    if not -rank <= index < rank:
         raise AxisError(f"{op}: axis {axis} is out of range for a tensor of rank {rank}")
     return index % rank if rank else 0
 

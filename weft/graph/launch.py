@@ -37,6 +37,7 @@ class Launch:
     in_place: frozenset[tuple[Value, Value]]  # (written, read): the write may take the read's memory
     nodes: tuple[Node, ...] = ()
     flops: int = 0
+    checks: bool = False  # whether an index may be out of range: the program then ends with this launch
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
 
 
@@ -88,6 +89,7 @@ class LaunchBuilder:
         self.dtypes: list[DType] = []
         self.reads: dict[Value, None] = {}
         self.writes: dict[Value, None] = {}
+        self.checks = False  # set where the kernel looks at indices that it is given
         self._accesses: dict[tuple[object, ...], Access] = {}
 
     def slot(self, value: int) -> Slot:
@@ -132,6 +134,7 @@ class LaunchBuilder:
             if node.op == "param":
                 return self.param(node.value, node.dtype)
             if node.op == "gather":
+                self.checks = True
                 value, layout, steps = node.value
                 access = self.access(value, layout.offset, strides(layout))
                 return Expr("gather", node.dtype, args, (access, tuple((self.slot(n), self.slot(s)) for n, s in steps)))
@@ -163,6 +166,7 @@ class LaunchBuilder:
             in_place,
             tuple(nodes),
             flops,
+            self.checks,
         )
 
 

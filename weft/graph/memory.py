@@ -46,10 +46,12 @@ def plan_memory(
             death[value] = at
     wanted = [v for v in dict.fromkeys(outputs) if v not in inputs]
     overwritten: dict[Value, Value] = {}
+    # A launch that finds an index out of range ends the program, and then no state may have been written.
+    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
     for new, old in updates.items():
         if new in inputs or new in wanted or new in overwritten:
             continue
-        if _safe_in_place(new, old, launches, birth, death):
+        if birth.get(new, -1) > last_check and _safe_in_place(new, old, launches, birth, death):
             overwritten[new] = old
         else:
             wanted.append(new)

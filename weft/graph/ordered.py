@@ -114,6 +114,7 @@ def _scatter(root: Root, rule: Scatter) -> list[Launch]:
     split = len(where)
     axes = Axes(shape, [*leaf_layouts(roots), place], [(0, split), (split, len(shape))])
     builder = LaunchBuilder()
+    builder.checks = True
     strides = _stepped(axes)
     *at, value = builder.rewrite(roots, strides)
     steps = tuple((builder.slot(n), builder.slot(s)) for n, s in zip(root.shape, own[:indexed], strict=False))

@@ -10,7 +10,7 @@ from ..ops.normalization import embedding
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
-from .parameter import Parameter, blank
+from .parameter import Parameter, blank, check_sizes
 
 __all__ = ["Embedding", "Identity", "Linear"]
 
@@ -44,6 +44,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = blank((out_features, in_features), dtype, device)
         self.register_parameter("bias", blank((out_features,), dtype, device) if bias else None)
@@ -91,6 +92,7 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

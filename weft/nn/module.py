@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, StateError, WeftError
+from ..graph.ir import Value
 from ..ops.elementwise import astype
 from ..tensor import guards
 from ..tensor.tape import clear_grad, no_grad
@@ -136,7 +137,7 @@ class Module:
 
     def guarded(self) -> tuple[Any, ...]:
         """What a captured call of this module is specialised on: its plain attributes and whom it holds."""
-        plain = tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, _PLAIN))
+        plain = tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, _PLAIN) or _is_held(v))
         hooks = (*self._pre_hooks.values(), *self._hooks.values())
         return plain + hooks + tuple(item for table in _TABLES for item in self.__dict__[table].items())
 
@@ -472,6 +473,11 @@ def _convert(tensor: Tensor, dtype: DType) -> None:
     tensor.requires_grad_(False)
     tensor._rebind(astype(tensor, dtype))
     tensor.requires_grad_(requires_grad)
+
+
+def _is_held(value: Any) -> bool:
+    """A function, or a tensor that is neither parameter nor buffer; not one that a capture has left behind."""
+    return callable(value) or (isinstance(value, Tensor) and not isinstance(value._storage, Value))
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.dtypes import as_dtype, default_float
-from ..core.errors import DeviceError, DTypeError
+from ..core.errors import DeviceError, DTypeError, ShapeError
 from ..ops.creation import zeros
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
@@ -48,6 +48,17 @@ def blank(shape: Sequence[int], dtype: Any = None, device: Any = None) -> Parame
         raise DTypeError(f"a parameter must be floating, not {wanted.name}")
     check_device(device)
     return Parameter(zeros(tuple(shape), dtype=wanted))
+
+
+def check_sizes(layer: str, **sizes: int) -> None:
+    """Raise unless each size is a whole number, 0 or more.
+
+    Raises:
+        ShapeError: naming the layer and its argument.
+    """
+    for name, size in sizes.items():
+        if not hasattr(size, "__index__") or size.__index__() < 0:
+            raise ShapeError(f"{layer}: {name} is {size!r}; it must be a whole number, 0 or more")
 
 
 def check_device(device: Any) -> None:

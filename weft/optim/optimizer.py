@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import StateError, WeftError
 from ..ops.elementwise import astype
 from ..ops.op import suspended
+from ..tensor import guards
 from ..tensor.create import asarray
 from ..tensor.tape import clear_grad, enable_grad, no_grad
 from ..tensor.tensor import Tensor
@@ -43,6 +44,8 @@ class Optimizer:
     def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: params is a single tensor; it must be an iterable of tensors")
+        if hasattr(params, "named_parameters"):
+            raise TypeError(f"{type(self).__name__}: params is a module; give it module.parameters()")
         self.defaults = dict(defaults)
         self.param_groups: list[ParamGroup] = []
         self.state: dict[Tensor, State] = {}
@@ -72,6 +75,7 @@ class Optimizer:
         options = {**self.defaults, **param_group, "params": params}
         self._check_options(options)
         self.param_groups.append(ParamGroup(options))
+        guards.bump()
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError for options that make no sense."""
@@ -113,7 +117,14 @@ class Optimizer:
                     grad = p.grad
                     if grad is not None:
                         self._step_one(p, grad, group, settings)
+        if guards.is_recording():
+            guards.read(self, "", self.guarded())
         return loss
+
+    def guarded(self) -> tuple[Any, ...]:
+        """What a captured step is specialised on besides options: the parameters and the tensors of their state."""
+        state = [tensor for p in self._parameters() for tensor in self.state.get(p, {}).values()]
+        return (*self._parameters(), None, *state)
 
     def _step_one(self, p: Tensor, grad: Tensor, group: ParamGroup, settings: tuple[Any, ...]) -> None:
         state = self.state.get(p)
@@ -221,6 +232,7 @@ class Optimizer:
                 continue
             for name, tensor in tensors.items():
                 held[name].assign(tensor)  # the same objects: captured steps hold them by reference
+        guards.bump()
 
     def _groups(self) -> Iterator[ParamGroup]:
         return (group for group in self.param_groups for _ in group["params"])

@@ -9,8 +9,8 @@ The table is written once, when the Program is made, as 64-bit words in one arra
 points to: the array, the constants, and ``keep`` (code modules). So ``call`` may outlive the Program. The cycle
 collector does not look into it: nothing in ``keep`` may refer back to the program.
 
-Steps run in order; units of one step may run on many threads. A kernel's status bits are OR-ed over all steps; when
-any is set the outputs are dropped and :class:`KernelStatus` is raised. Steps may write to inputs (updates in place).
+Steps run in order; units of one step may run on many threads. Steps may write to inputs (updates in place). The first
+step that reports status bits is the last one that runs: the outputs are dropped and :class:`KernelStatus` is raised.
 """
 
 from __future__ import annotations

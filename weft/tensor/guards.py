@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Guard", "bump", "is_recording", "read", "recording", "version"]
+__all__ = ["Guard", "bump", "is_recording", "read", "recording", "same", "version"]
 
 T = TypeVar("T")
 _PLAIN = (bool, int, float, str, tuple, type(None))
@@ -48,17 +48,18 @@ class Guard:
     value: Any
 
     def holds(self) -> bool:
-        """True while reading it again gives the same: numbers, strings and tuples by value, objects by identity."""
+        """True while reading it again gives the :func:`same`."""
         if not self.name:
-            return _same(self.owner.guarded(), self.value)
+            return same(self.owner.guarded(), self.value)
         if isinstance(self.owner, dict):
-            return self.name in self.owner and _same(self.owner[self.name], self.value)
-        return hasattr(self.owner, self.name) and _same(getattr(self.owner, self.name), self.value)
+            return self.name in self.owner and same(self.owner[self.name], self.value)
+        return hasattr(self.owner, self.name) and same(getattr(self.owner, self.name), self.value)
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
+    """Numbers, strings and tuples by value, objects by identity."""
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
+        return len(a) == len(b) and all(map(same, a, b))
     return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and (a == b or (a != a and b != b)))
 
 

@@ -12,7 +12,7 @@ from ..core.errors import AutogradError, CaptureError
 from ..core.shapes import size_of
 from ..graph.ir import Value
 from ..ops.op import hooks, state
-from . import tape
+from . import guards, tape
 from .spec import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ class Tensor:
             raise AutogradError(f"only floating tensors have gradients; this one is {self._spec.dtype.name}")
         if requires_grad != (self._node is not None):
             self._node = tape.Leaf(self._spec) if requires_grad else None
+            guards.bump()
         return self
 
     @property
@@ -300,10 +301,30 @@ class Tensor:
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A DLPack capsule over the memory, or with ``copy=True`` over a copy; the consumer must not write to the
+        memory itself.
+
+        Raises:
+            BufferError: another device, or a stream, is asked for: this is CPU memory.
+            CaptureError: inside a captured function.
+        """
         from ..runtime.dlpack import to_dlpack
 
-        return to_dlpack(self._storage, self._spec.static_shape, self._spec.strides, self._spec.dtype, **options)
+        if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError(f"a tensor in CPU memory has no stream {stream} and is not on device {dl_device}")
+        if isinstance(self._storage, Value):
+            raise CaptureError("the memory of a tensor is asked for while a function is captured")
+        source = copy_of(self) if copy else self
+        spec = source._spec
+        return to_dlpack(source._storage, spec.static_shape, spec.strides, spec.dtype, max_version=max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

@@ -10,6 +10,8 @@ from ..core.errors import AutogradError
 from ..ops.op import state
 from ..tensor import tape
 from ..tensor.calls import value_of
+from ..tensor.create import asarray
+from ..tensor.dispatch import is_array
 from ..tensor.tensor import Tensor, make
 from .tree import flatten, unflatten
 
@@ -24,7 +26,8 @@ def value_and_grad(
     Args:
         function: returns a tensor of one element (with ``has_aux``: a pair of it and anything).
         argnums: the positional arguments to differentiate; a number gives one gradient, a sequence a tuple. Each may
-            be any nesting of dict, list and tuple of floating tensors; its gradient has the same form.
+            be any nesting of dict, list and tuple of floating tensors (Python floats and NumPy arrays become such);
+            its gradient has the same form.
 
     >>> import weft as wf
     >>> wf.value_and_grad(lambda x: (x * x).sum())(wf.asarray([1.0, 2.0]))
@@ -80,9 +83,13 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
 
 
 def _marked(value: Any) -> Tensor:
+    if isinstance(value, float) or is_array(value):
+        value = asarray(value)
     if not isinstance(value, Tensor) or not value.dtype.is_floating:
         what = value.dtype.name if isinstance(value, Tensor) else type(value).__name__
-        raise AutogradError(f"grad: the arguments to differentiate must be floating tensors, not {what}")
+        raise AutogradError(
+            f"grad: the arguments to differentiate must be floating tensors, not {what}; choose others with argnums"
+        )
     if value._node is None:
         storage = value._storage if state.trace is None else value_of(value, state.trace)
         return make(storage, value._spec, tape.Leaf(value._spec), 0)

@@ -77,7 +77,6 @@ class Captured:
     conditions: list[Callable[[], bool]] = field(default_factory=list)
     guards: list[guards.Guard] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)  # the refs' tensors, when none is a gradient
-    places: list[tuple[Tensor, Any]] = field(default_factory=list)  # a tensor, and its leaf or None or the type Record
     version: int = -1  # of the guarded state, when the guards were last checked
 
     @property
@@ -99,14 +98,14 @@ class Captured:
                 now = ref.get()
                 if now is None or now._spec is not spec:
                     return False
-        for tensor, place in self.places:  # requires_grad_ gives and takes the leaf that gradients go to
-            if tensor._node is not place and type(tensor._node) is not place:
-                return False
         if self.version != guards.version():
             if not all(guard.holds() for guard in self.guards):
                 return False
             self.version = guards.version()
-        return all(condition() for condition in self.conditions)
+        for condition in self.conditions:  # noqa: SIM110 - called each time: a generator would cost more
+            if not condition():
+                return False
+        return True
 
 
 class Capture:
@@ -238,6 +237,7 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         state.trace = None
         if not done:
             going.abandon()
+    _check_own(trace, [*inputs, *going.inputs], [*outputs, *(v for _, v in updates)])
     used = {v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates))
     kept = [i for i, v in enumerate(going.inputs) if v in used]
     going.inputs = [going.inputs[i] for i in kept]
@@ -256,8 +256,32 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         result_form,
         differentiable,
         going.conditions,
-        list(seen),
+        # requires_grad_ gives and takes the leaf that gradients go to.
+        seen + [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)],
         plain if len(plain) == len(going.refs) else [],
-        [(t, tape.Record if isinstance(t._node, tape.Record) else t._node) for t in plain],
         version,
     )
+
+
+def _check_own(trace: Trace, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+    """Every value that is used must be of this capture; one that an earlier capture left behind was never computed.
+
+    Raises:
+        CaptureError: at the line that uses such a value.
+    """
+    known = set(inputs)
+    for node in trace.nodes:
+        if not known.issuperset(node.inputs):
+            raise _foreign(node.where)
+        known.add(node.output)
+    if not known.issuperset(outputs):
+        raise _foreign(None)
+
+
+def _foreign(where: tuple[str, int] | None) -> CaptureError:
+    error = CaptureError(
+        "a tensor that was made while a function was captured is used in another capture: it has no value; return it, "
+        "or keep a tensor outside and change its value with assign()"
+    )
+    error.where = where or error.where
+    return error

@@ -29,6 +29,7 @@ from ..tensor.spec import spec_of
 from ..tensor.tensor import Tensor, make
 from .capture import Captured, GradRef, TensorRef, capture
 from .explain import Explanation, explain
+from .names import Names
 from .tree import flatten, unflatten
 
 __all__ = ["Compiled", "compile"]
@@ -36,6 +37,8 @@ __all__ = ["Compiled", "compile"]
 P = ParamSpec("P")
 R = TypeVar("R")
 _SIMPLE = (bool, int, float, str, type(None))
+_MAX_ENTRIES = 16  # graphs kept for one signature, and signatures: code whose state never comes again must not leak
+_MAX_SIGNATURES = 4096
 
 
 def _number(where: tuple[str, int]) -> int:
@@ -208,9 +211,14 @@ class Compiled(Generic[P, R]):
             if entry.captured.valid():
                 return entry, tensors
         captured = capture(self.function, args, kwargs)
+        captured.conditions.append(Names(self.function).same)
         strides = [t._spec.strides for t in (*tensors, *captured.state)]
         made = Entry(captured, strides)
-        self._entries.setdefault(signature, []).insert(0, made)
+        entries = self._entries.setdefault(signature, [])
+        entries.insert(0, made)
+        del entries[_MAX_ENTRIES:]
+        if len(self._entries) > _MAX_SIGNATURES:
+            del self._entries[next(iter(self._entries))]  # the oldest
         return made, tensors
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:

@@ -41,31 +41,34 @@ def _one_less_erfc_single(a: Expr) -> Expr:
 
 @through_double
 def erfc(x: Expr) -> Expr:
-    """1 - erf x, with all its bits for large x, down to denormal results; for |x| < 1/2 by the polynomial of erf."""
+    """1 - erf x, with all its bits for large x, down to denormal results; for |x| < 3/4 by the polynomial of erf."""
     fmt = format_of(x)
     a, one = abs_(x), fmt.const(1.0)
     main = one - x
     near = main + fma(-x, horner(x * x, c.ERF_F64), (one - main) - x)
     far = _erfc_of_magnitude(clamp(a, high=27.5))
     far = where(lt(x, fmt.const(0.0)), fmt.const(2.0) - far, far)
-    return where(lt(a, fmt.const(0.5)), near, far)
+    return where(lt(a, fmt.const(0.75)), near, far)
 
 
 def _erfc_of_magnitude(a: Expr) -> Expr:
     """e^(-a^2) P((a - 4)/(a + 4)) / (1 + 2a) for 0 <= a <= 27.5.
 
-    The form is that of M. Shepherd and J. Laframboise, Math. Comp. 36, 1981. One division serves both quotients; the
-    second, q, is corrected by its residual, and the square is kept with its rounding error.
+    The form is that of M. Shepherd and J. Laframboise, Math. Comp. 36, 1981. One division serves both quotients, t
+    and q, which are corrected by their residuals, and the square is kept with its rounding error.
     """
     fmt = format_of(a)
     shifted = a + 4.0
     under, under_low = two_sum(fmt.const(1.0), a + a)
     inverse = fmt.const(1.0) / (shifted * under)
-    t = (a - 4.0) * under * inverse
+    offset, to_t = a - 4.0, under * inverse
+    t = offset * to_t
+    t = fma(fma(-t, shifted, offset), to_t, t)
     over, over_low = quick_two_sum(fmt.const(c.ERFC[0]), t * horner(t, c.ERFC[1:]))
     inverse = inverse * shifted
     q = over * inverse
-    q_low = (fma(-q, under, over) + fma(-q, under_low, over_low)) * inverse
+    q_low = (fma(-q, under, over) + fma(-q, under_low, over_low + c.ERFC_REST)) * inverse
+    q, q_low = quick_two_sum(q, q_low)
     square, square_low = two_product(a, a)
     reduced = reduce_by_ln2(-square, 2 * fmt.bias)
     reduced = replace(reduced, low=reduced.low - square_low)

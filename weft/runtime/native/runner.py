@@ -287,7 +287,7 @@ nothing:
   ret i64 0
 }
 
-; All steps; returns their status bits. Where `times` is not null it gets steps + 1 clock readings.
+; All steps, or up to the first that has status bits, which are the result. Where `times` is not null it gets steps + 1 clock readings.
 define internal i64 @run_steps(ptr %program, ptr %frame, ptr %times) {
 entry:
   %slots = load ptr, ptr %frame
@@ -305,17 +305,17 @@ entry:
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %step ]
-  %bits = phi i64 [ 0, %entry ], [ %bits_after, %step ]
   call void @read_clock(ptr %times, i64 %i)
   %more = icmp slt i64 %i, %steps
   br i1 %more, label %step, label %done
 step:
   %step_at = getelementptr %Step, ptr %table, i64 %i
   %result = call i64 @run_step(ptr %step_at, ptr %slots, ptr %bufs, ptr %scratch, i1 %has_pool)
-  %bits_after = or i64 %bits, %result
   %next = add i64 %i, 1
-  br label %loop
+  %fine = icmp eq i64 %result, 0
+  br i1 %fine, label %loop, label %done
 done:
+  %bits = phi i64 [ 0, %loop ], [ %result, %step ]
   ret i64 %bits
 }
 

@@ -1,0 +1,1 @@
+"""Ops: every function on tensors, each in one place: what it takes, what it computes, its gradient."""
