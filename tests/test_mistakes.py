@@ -22,8 +22,8 @@ WEIGHTS = NET.state_dict()
 # What is done, the error, and its text. Each is one line, and the message names that line.
 CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: X @ X, wf.ShapeError, "matmul: (3, 4) @ (3, 4): inner dimensions 4 and 3 differ"),
-    (lambda: X @ wf.asarray(2.0), wf.ShapeError, "matmul: (3, 4) @ (): an operand has rank 0; multiply by numbers with *"),
-    (lambda: X + wf.ones((5,)), wf.ShapeError, "add: shapes (3, 4) and (5,) do not broadcast: axis -1 has sizes 4 and 5"),
+    (lambda: X @ wf.asarray(2.0), wf.ShapeError, "matmul: (3, 4) @ (): an operand has rank 0; multiply by numbers"),
+    (lambda: X + wf.ones((5,)), wf.ShapeError, "add: shapes (3, 4) and (5,) do not broadcast: axis -1 has sizes 4"),
     (lambda: X.sum(axis=2), wf.AxisError, "sum: axis 2 is out of range for a tensor of rank 2"),
     (lambda: X.sum(axis="x"), wf.AxisError, "sum: 'x' is not an axis; axes are integers"),
     (lambda: X.sum(axis=(0, -2)), wf.AxisError, "sum: an axis is named twice in (0, -2)"),
@@ -40,18 +40,18 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: X[0, 0, 0], IndexError, "3 indices for a tensor of shape (3, 4), which has 2 axes"),
     (lambda: X[1.0], wf.DTypeError, "1.0 is not an index; indices are integers, slices, None, Ellipsis"),
     (lambda: ~X, wf.DTypeError, "bitwise_invert: float32 operands: wants an integer dtype or bool"),
-    (lambda: (X > 0) - (X > 0), wf.DTypeError, "subtract: bool operands: wants an integer or floating-point dtype; cast"),
-    (lambda: LABELS + LABELS.astype(wf.uint64), wf.DTypeError, "add: int64 and uint64 have no common integer dtype; cast"),
+    (lambda: (X > 0) - (X > 0), wf.DTypeError, "subtract: bool operands: wants an integer or floating-point dtype;"),
+    (lambda: LABELS + LABELS.astype(wf.uint64), wf.DTypeError, "add: int64 and uint64 have no common integer dtype;"),
     (lambda: wf.add(X, [1, 2]), wf.DTypeError, "add: an operand of type list is neither a tensor nor a number"),
     (lambda: wf.sum([1, 2]), wf.DTypeError, "sum: an operand of type list is not a tensor; make one with asarray"),
     (lambda: wf.where(X, X, X), wf.DTypeError, "where: the condition is float32, not bool; compare it, as in x != 0"),
     (lambda: X.to("cuda"), wf.DeviceError, "to: device 'cuda' is not available; this build of weft runs on 'cpu'"),
-    (lambda: F.cross_entropy(X, LABELS), wf.ShapeError, "cross_entropy: target (4,) does not fit input (3, 4): labels must"),
-    (lambda: F.mse_loss(wf.ones((3, 1)), V), wf.ShapeError, "mse_loss: input (3, 1) and target (3,) differ; broadcast one"),
-    (lambda: V.backward(), wf.AutogradError, "backward on a tensor that does not require grad: nothing that it was compu"),
-    (lambda: wf.grad(lambda x: x)(V), wf.AutogradError, "grad: the function must return a tensor of one element; it ret"),
-    (lambda: wf.grad(lambda x: x)(3), wf.AutogradError, "grad: the arguments to differentiate must be floating tensors, "),
-    (lambda: NET(wf.ones((5, 3))), wf.ShapeError, "linear: x (5, 3) has 3 features, weight (8, 4) takes 4: wants x (..., "),
+    (lambda: F.cross_entropy(X, LABELS), wf.ShapeError, "cross_entropy: target (4,) does not fit input (3, 4):"),
+    (lambda: F.mse_loss(wf.ones((3, 1)), V), wf.ShapeError, "mse_loss: input (3, 1) and target (3,) differ;"),
+    (lambda: V.backward(), wf.AutogradError, "backward on a tensor that does not require grad: nothing that it was"),
+    (lambda: wf.grad(lambda x: x)(V), wf.AutogradError, "grad: the function must return a tensor of one element; it"),
+    (lambda: wf.grad(lambda x: x)(3), wf.AutogradError, "grad: the arguments to differentiate must be floating"),
+    (lambda: NET(wf.ones((5, 3))), wf.ShapeError, "linear: x (5, 3), weight (8, 4): 3 is not 4; wants x (..., in)"),
     (lambda: NET([[1.0]]), wf.DTypeError, "linear: an operand of type list is not a tensor; make one with asarray"),
 ]  # fmt: skip
 
@@ -94,11 +94,10 @@ def test_what_needs_a_value_is_refused_in_a_capture_and_runs_eagerly(case: tuple
 DATA: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.tensor([[1, 2], [3]]), wf.ShapeError, "the nested sequence is ragged"),
     (lambda: wf.tensor(["a"]), wf.DTypeError, "elements of type <U1 are not real numbers"),
-    (lambda: wf.tensor(np.array([1, None])), wf.DTypeError, "an array of Python objects often comes from rows of different"),
-    (lambda: wf.asarray(np.zeros(2, np.complex64)), wf.DTypeError, "dtype complex64 is not one of bool, int8.*real and the im"),
+    (lambda: wf.tensor(np.array([1, None])), wf.DTypeError, "an array of Python objects often comes from rows of"),
+    (lambda: wf.asarray(np.zeros(2, np.complex64)), wf.DTypeError, "dtype complex64 is not one of bool, int8.*real"),
     (lambda: wf.tensor([300], dtype=wf.uint8), wf.DTypeError, "300 does not fit uint8"),
     (lambda: wf.zeros(3, dtype="float31"), wf.DTypeError, "dtype float31 is not one of bool, int8"),
-    (lambda: wf.zeros((1 << 20, 1 << 20)), wf.OutOfMemoryError, "4 TiB .* requested, 0 bytes|4 TiB .* requested, .* in use"),
 ]  # fmt: skip
 
 
@@ -116,7 +115,7 @@ def test_backward_with_several_elements_and_backward_twice() -> None:
         (x * 2).backward()
     loss = (x * x).sum()
     loss.backward()
-    with pytest.raises(wf.AutogradError, match="a second time through sum: .* use backward\\(retain_graph=True\\)"):
+    with pytest.raises(wf.AutogradError, match=r"a second time through sum: .* use backward\(retain_graph=True\)"):
         loss.backward()
     with pytest.raises(wf.AutogradError, match=r"a leaf that requires grad is changed in place.*wf\.no_grad"):
         x += 1
@@ -173,14 +172,14 @@ def test_damaged_files_are_one_kind_of_error(tmp_path: Path, damage: str) -> Non
         whole = path.read_bytes()
         path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello"}[damage])
     before = [p.numpy().tobytes() for p in NET.parameters()]
-    with pytest.raises(wf.FormatError, match="weights.safetensors' is not a safetensors file, or it is truncated"):
+    with pytest.raises(wf.FormatError, match=r"weights\.safetensors' is not a safetensors file, or it is truncated"):
         wf.load_weights(NET, weights)
     for read in (wf.load, wf.verify):
-        with pytest.raises(wf.FormatError, match="model.onnx' is not an ONNX model, or it is truncated"):
+        with pytest.raises(wf.FormatError, match=r"model\.onnx' is not an ONNX model, or it is truncated"):
             read(model)
     assert [p.numpy().tobytes() for p in NET.parameters()] == before
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such folder to write to: .*nowhere'"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder to write to: .*nowhere'"):
         wf.save_weights(NET, tmp_path / "nowhere" / "net.safetensors")

@@ -247,7 +247,7 @@ def logarithms() -> Iterable[Fit]:
 def trigonometrics() -> Iterable[Fit]:
     """sin and cos of quarter turns (for float32, in float64), and of radians."""
     quarter = mp.pi / 2
-    wide = (mpf("1e-9"), mpf("0.626") ** 2)
+    wide = (mpf("1e-9"), mpf("0.67") ** 2)
     yield Fit("SIN_QUARTER", "sin(pi/2 r) = r P(r^2), x = r^2", lambda x: mp.sin(quarter * mp.sqrt(x)) / mp.sqrt(x),
               wide, 5, "f64")
     yield Fit("COS_QUARTER", "cos(pi/2 r) = P(r^2), x = r^2", lambda x: mp.cos(quarter * mp.sqrt(x)), wide, 6, "f64",
@@ -354,6 +354,8 @@ def main(names: Sequence[str]) -> None:
     out = [HEADER, "# --- constants: (float32 parts, float64 parts), each first + rest ---", ""]
     for name, value in (("HALF_PI", mp.pi / 2), ("THREE_QUARTER_PI", mp.pi * 3 / 4), ("TWO_PI", mp.pi * 2)):
         out.append(f"{name} = ({', '.join(literal(p, 'f64') for p in pieces(value, 'f64', 0, 2))})  # float64")
+    factors = (literal(rounded(mp.mpf(m) ** (-mpf(1) / 3), "f64"), "f64") for m in (2, 4))
+    out.append(f"CBRT_FACTORS = ({', '.join(factors)})  # 2^(-1/3) and 4^(-1/3), float64")
     for name, (value, *first) in CONSTANTS.items():
         parts = [[literal(p, d) for p in pieces(value, d, b, 2)] for d, b in zip(("f32", "f64"), first)]
         out.append(f"{name} = ({', '.join(f'({a}, {b})' for a, b in parts)})")
@@ -371,7 +373,8 @@ def main(names: Sequence[str]) -> None:
             out += ["", f"# {task.form}, {a} <= x <= {b}: {mp.nstr(mp.log(error, 2), 4)}",
                     f"{task.name.upper()} = (", wrapped([literal(c, task.dtype) for c in coefficients]), ")"]
             if task.rest:
-                out.append(f"{task.name}_REST = {literal(coefficients[0] - rounded(coefficients[0], task.dtype), 'f64')}")
+                rest = coefficients[0] - rounded(coefficients[0], task.dtype)
+                out.append(f"{task.name}_REST = {literal(rest, task.dtype)}")
         out.append("")
     print("\n".join(out).rstrip())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from mpmath import mp, mpf
 from vmath_harness import bits_of, compile_for, compiled, num_nodes, spacing, stratified, ulp_error
 
 from weft.compiler.expr import Expr
-from weft.compiler.vmath import BINARY, ULP, UNARY
+from weft.compiler.vmath import BINARY, ULP, UNARY, coefficients
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
@@ -219,8 +220,11 @@ def test_odd_functions_are_odd(name: str, dtype: DType) -> None:
     assert np.array_equal(bits_of(run(values)), bits_of(-run(-values)))
 
 
+NEARLY_LINEAR = ["asin", "asinh", "atan", "atanh", "erf", "expm1", "log1p", "sin", "sinh", "tan", "tanh"]
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.name)
-@pytest.mark.parametrize("name", ["asin", "asinh", "atan", "erf", "expm1", "log1p", "sin", "sinh", "tan", "tanh", "cbrt"])
+@pytest.mark.parametrize("name", NEARLY_LINEAR)
 def test_denormals_keep_their_bits(name: str, dtype: DType) -> None:
     """f(x) = c x for tiny x: a flushed or truncated denormal would show."""
     low = np.arange(1, 2000, dtype=f"u{dtype.itemsize}").view(dtype.numpy)
@@ -292,8 +296,8 @@ def test_binary_error(name: str, dtype: DType) -> None:
 @pytest.mark.parametrize(("name", "reference"), [("pow", np.power), ("atan2", np.arctan2), ("hypot", np.hypot)])
 def test_binary_special_values(name: str, reference: Callable[..., Any], dtype: DType) -> None:
     """C's tables of special values, as NumPy follows them."""
-    edges = np.array([0.0, -0.0, 1, -1, INF, -INF, NAN, 2, -2, 3, -3, 0.5, -0.5, 2.0**24, 2.0**53 - 1, 1.5], dtype.numpy)
-    x, y = (np.ascontiguousarray(v.ravel()) for v in np.meshgrid(edges, edges))
+    edges = [0.0, -0.0, 1, -1, INF, -INF, NAN, 2, -2, 3, -3, 0.5, -0.5, 2.0**24, 2.0**53 - 1, 1.5]
+    x, y = (np.ascontiguousarray(v.ravel()) for v in np.meshgrid(*2 * (np.array(edges, dtype.numpy),)))
     results = compiled(BINARY[name], (dtype, dtype))(x, y)
     with np.errstate(all="ignore"):
         expected = reference(x, y)
@@ -309,10 +313,11 @@ def test_exact_powers_are_exact(dtype: DType) -> None:
     exact = [int(b) ** int(e) for b, e in zip(bases, exponents, strict=True)]
     fits = np.array([float(dtype.numpy.type(float(v))) == v for v in exact])
     x, y = bases[fits].astype(dtype.numpy), exponents[fits].astype(dtype.numpy)
-    assert np.array_equal(compiled(BINARY["pow"], (dtype, dtype))(x, y), np.array(exact, float)[fits].astype(dtype.numpy))
+    run = compiled(BINARY["pow"], (dtype, dtype))
+    assert np.array_equal(run(x, y), np.array(exact, float)[fits].astype(dtype.numpy))
     roots = np.arange(0.0, 2000.0).astype(dtype.numpy)
     half = np.full_like(roots, 0.5)
-    assert np.array_equal(compiled(BINARY["pow"], (dtype, dtype))(roots * roots, half), roots)
+    assert np.array_equal(run(roots * roots, half), roots)
 
 
 def test_infinities_of_logaddexp() -> None:
@@ -370,34 +375,32 @@ def test_a_number_alone_gives_what_it_gives_among_others(name: str, dtype: DType
 def test_documented_errors() -> None:
     text = (ROOT / "docs" / "vector_math.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", text, re.MULTILINE)
-    documented = {(name, d): float(v) for name, *both in rows for d, v in zip(("float32", "float64"), both, strict=True)}
+    names = ("float32", "float64")
+    documented = {(name, d): float(v) for name, *both in rows for d, v in zip(names, both, strict=True)}
     assert documented == ULP
 
 
 def test_hot_functions_stay_small() -> None:
-    """What activations are made of: operations for one number, as the table in docs/vector_math.md says."""
+    """What activations are made of: at most so many operations for one float32 (casts of bits included)."""
     most = {"exp": 26, "tanh": 36, "erf": 37, "sigmoid": 42, "log": 39}
-    assert {name: num_nodes(UNARY[name], (dt.float32,)) for name in most} == most
+    assert all(num_nodes(UNARY[name], (dt.float32,)) <= limit for name, limit in most.items())
 
 
-def load_tool() -> ModuleType:
+def load_tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """tools/minimax.py, which is not part of the package."""
     spec = importlib.util.spec_from_file_location("minimax", ROOT / "tools" / "minimax.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "minimax", module)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.long
-def test_coefficients_are_what_the_tool_makes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from weft.compiler.vmath import coefficients
-
-    tool = load_tool()
-    monkeypatch.setitem(sys.modules, "minimax", tool)
-    tool.main([])
+def test_coefficients_are_what_the_tool_makes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_tool(monkeypatch).main([])
     made: dict[str, Any] = {}
     exec(capsys.readouterr().out, made)
     committed = {k: v for k, v in vars(coefficients).items() if k.isupper()}

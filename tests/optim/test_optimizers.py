@@ -412,3 +412,14 @@ def test_loaded_state_is_not_the_callers_array() -> None:
     opt.load_state_dict({"state": {0: {"momentum_buffer": array}}, "param_groups": opt.state_dict()["param_groups"]})
     array[0] = 9.0
     assert opt.state[p]["momentum_buffer"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("wrong", [{"lr": "fast"}, {"betas": (2.0, 0.9)}, {"eps": None}])
+def test_options_that_make_no_sense_change_nothing(wrong: dict[str, Any]) -> None:
+    opt = optim.Adam([nn.Parameter(wf.zeros(()))], lr=1.0)
+    state = opt.state_dict()
+    before = str(opt)
+    state["param_groups"][0].update(weight_decay=0.5, **wrong)
+    with pytest.raises(wf.StateError, match="options that make no sense"):
+        opt.load_state_dict(state)
+    assert str(opt) == before

@@ -111,6 +111,9 @@ def test_in_place_forms_keep_the_type() -> None:
     x = wf.asarray([1, 2, 3])
     x += 1
     assert x.dtype is wf.int64 and x.tolist() == [2, 3, 4]
+    with pytest.raises(wf.DTypeError, match="the result is float32, which a tensor of int64 cannot hold"):
+        x += 1.5
+    assert x.tolist() == [2, 3, 4]
     y = wf.ones(3)
     with pytest.raises(wf.ShapeError, match=r"result has shape \(2, 3\)"):
         y += wf.ones((2, 3))
@@ -184,6 +187,21 @@ def test_methods_take_pytorchs_and_numpys_names() -> None:
     assert x.unsqueeze(0).squeeze(0).shape == (2, 3)
 
 
+def test_pytorchs_in_place_methods_rebind() -> None:
+    x = wf.ones(3)
+    before = x.detach()
+    x.add_(2.0).mul_(2.0).sub_(wf.ones(3), alpha=2).div_(4)
+    assert x.tolist() == [1.0] * 3 and before.tolist() == [1.0] * 3
+    x.copy_(np.arange(3)), x.clamp_(max=1.5)
+    assert x.tolist() == [0.0, 1.0, 1.5] and x.fill_(7).tolist() == [7.0] * 3
+    p = wf.tensor([1.0, 2.0], requires_grad=True)
+    p.data = p.data * 3.0
+    assert p.tolist() == [3.0, 6.0] and p.requires_grad and p.norm().item() == pytest.approx(45**0.5)
+    assert p.new_zeros(2, 2).tolist() == [[0.0, 0.0]] * 2 and p.repeat(2).tolist() == [3.0, 6.0, 3.0, 6.0]
+    assert wf.asarray([[1, 2], [3, 4]]).gather(1, wf.asarray([[1], [0]])).tolist() == [[2], [3]]
+    assert p.detach().allclose(wf.asarray([3.0, 6.0])) and p.view_as(wf.ones((2, 1))).shape == (2, 1)
+
+
 def test_size_is_a_number_and_can_be_called() -> None:
     x = wf.ones((2, 3))
     assert x.size == 6 and x.size() == (2, 3) and x.size(-1) == 3 and x.numel() == 6
@@ -252,3 +270,29 @@ def test_a_gradient_is_not_the_callers_object() -> None:
 def test_numbers_are_formatted_like_numbers() -> None:
     assert f"{wf.asarray(1.25):.1f} {wf.asarray(3)}" == "1.2 3"
     assert f"{wf.asarray([1.0])}" == repr(wf.asarray([1.0]))
+
+
+def test_dlpack_takes_the_standards_keywords() -> None:
+    x = wf.ones((2,))
+    assert np.shares_memory(np.from_dlpack(x), x.numpy())
+    assert not np.shares_memory(np.from_dlpack(x, copy=True), x.numpy())
+    assert np.from_dlpack(x, device="cpu").tolist() == [1.0, 1.0]
+    assert x.__dlpack__(stream=None) is not None
+    with pytest.raises(BufferError, match="no stream"):
+        x.__dlpack__(dl_device=(2, 0))
+
+
+def test_numpys_reductions_take_tensors() -> None:
+    values = np.asarray([[1.0, 4.0], [2.0, 2.0]], np.float32)
+    x = wf.asarray(values)
+    for reduce in (np.sum, np.mean, np.max, np.min, np.std, np.var, np.prod, np.any, np.all):
+        assert np.allclose(reduce(x, axis=1).numpy(), reduce(values, axis=1))
+
+
+@pytest.mark.parametrize("target", [wf.float64, "float64", float, np.float64, wf.ones((), dtype=wf.float64)])
+def test_to_takes_every_spelling_of_a_dtype(target: Any) -> None:
+    wanted = wf.float32 if target is float else wf.float64
+    assert wf.ones((2,), dtype=wf.float16).to(target).dtype is wanted
+    assert wf.ones(2).to("cpu", "int8").dtype is wf.int8
+    with pytest.raises(wf.DeviceError, match="'tpu' is not available"):
+        wf.ones(2).to("tpu")

@@ -432,3 +432,18 @@ def test_an_index_out_of_range_leaves_all_state_as_it_was(optimizer: Any) -> Non
     with pytest.raises(IndexError, match="index 9 is out of range"):
         step(wf.asarray([1, 9]))
     assert [t.numpy().tobytes() for t in tensors] == before
+
+
+def test_two_tensors_that_are_bound_to_one_new_value() -> None:
+    a, b = wf.asarray([1.0]), wf.asarray([10.0])
+
+    @wf.compile
+    def f() -> wf.Tensor:
+        new = a + b
+        a.assign(new)
+        b.assign(new)
+        return new * 2.0
+
+    for expected in (11.0, 22.0, 44.0):
+        assert f().item() == 2.0 * expected
+        assert (a.item(), b.item()) == (expected, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -106,11 +107,14 @@ def plan_graph(
     results, replaced = graph.outputs[:wanted], graph.outputs[wanted:]
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}  # type: ignore[arg-type]
     launches = launches_of(graph, layouts, replaced, target, threads)
-    handed_on = {*results, *replaced}  # an old value among these must outlive the call
+    handed_on, times = {*results, *replaced}, Counter(replaced)  # an old value that is handed on must outlive the call
     over = {
         new: graph.inputs[at]
         for new, (at, _) in zip(replaced, updates, strict=True)
-        if new not in results and graph.inputs[at] not in handed_on and layouts[graph.inputs[at]].is_contiguous
+        if new not in results
+        and times[new] == 1
+        and graph.inputs[at] not in handed_on
+        and layouts[graph.inputs[at]].is_contiguous
     }
     outputs = [*results, *(v for v in replaced if v not in over)]
     plan = plan_memory(launches, graph.inputs, outputs, over)

@@ -143,11 +143,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         Tensor([11.5], dtype=float32)
     """
     dtype = _dtype_of("linear", x, weight)
-    if weight.ndim != 2 or not x.ndim:
-        raise ShapeError(f"linear: x {x.shape}, weight {weight.shape}: wants x (..., in) and weight (out, in)")
-    if x.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"linear: x {x.shape} has {x.shape[-1]} features, weight {weight.shape} takes "
-                         f"{weight.shape[1]}: wants x (..., in) and weight (out, in)")
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        why = f"{x.shape[-1]} is not {weight.shape[1]}" if weight.ndim == 2 and x.ndim else "the ranks are wrong"
+        raise ShapeError(f"linear: x {x.shape}, weight {weight.shape}: {why}; wants x (..., in) and weight (out, in)")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias {bias.shape}, weight {weight.shape}: wants bias (out,) for weight (out, in)")
     product = matmul(cast(x, dtype), matrix_transpose(cast(weight, dtype)))

@@ -172,6 +172,14 @@ class Optimizer:
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise StateError(f"{name}.load_state_dict: the groups have {sizes} parameters in the state, {own} here")
+        for group, loaded in zip(self.param_groups, groups, strict=True):
+            try:
+                options = {**group, **_options(loaded)}
+                if not isinstance(options["lr"], Tensor):
+                    float(options["lr"])
+                self._check_options(options)
+            except (TypeError, ValueError) as error:
+                raise StateError(f"{name}.load_state_dict: options that make no sense: {error}") from None
         numbers = [k for group in groups for k in group["params"]]
         by_number = dict(zip(numbers, zip(self._parameters(), self._groups(), strict=True), strict=True))
         fit: dict[Tensor, State] = {}
@@ -185,7 +193,7 @@ class Optimizer:
         if problems:
             raise StateError(f"{name}.load_state_dict: the state does not fit\n    " + "\n    ".join(problems))
         for group, loaded in zip(self.param_groups, groups, strict=True):
-            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in loaded.items() if k != "params"})
+            group.update(_options(loaded))
         self._take_over(fit)
 
     def _fit_state(
@@ -243,6 +251,11 @@ class Optimizer:
             lines.append(f"Parameter Group {k}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group in a state dict; lists were tuples before they went through JSON."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in group.items() if k != "params"}
 
 
 def _plain(value: Any) -> Any:

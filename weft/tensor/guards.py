@@ -15,6 +15,7 @@ Example (the capture's side):
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,17 +27,22 @@ T = TypeVar("T")
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
-class _State:
-    """The guards being recorded (None outside captures), and the number of writes so far."""
+class _Seen(threading.local):
+    """The guards that this thread records; None outside captures."""
 
-    __slots__ = ("seen", "version")
+    seen: list[Guard] | None = None
+
+
+class _Writes:
+    """The number of writes so far, by all threads."""
+
+    __slots__ = ("version",)
 
     def __init__(self) -> None:
-        self.seen: list[Guard] | None = None
         self.version = 0
 
 
-_state = _State()
+_state, _writes = _Seen(), _Writes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +97,9 @@ def read(owner: Any, name: str, value: T) -> T:
 
 def bump() -> None:
     """Report that guarded state was written."""
-    _state.version += 1
+    _writes.version += 1
 
 
 def version() -> int:
     """Number of writes so far: while it stays, every guard that held still holds."""
-    return _state.version
+    return _writes.version

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..core.dtypes import as_dtype
+from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import SymDim
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
@@ -15,13 +16,14 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
 from .calls import epoch
-from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like
+from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like
 from .spec import spec_of
 from .tensor import Tensor, make
 
 __all__: list[str] = []
 
 _NUMBERS = (bool, int, float, SymDim)
+_KINDS = {"bool": 0, "int": 1, "uint": 1, "float": 2}  # an in-place form may narrow a dtype, not change its kind
 
 
 def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
@@ -64,6 +66,8 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
         if state.trace is None and isinstance(other, Tensor):
             plan = function.quick.get((self._spec, other._spec))
             if plan is not None:
+                if len(plans) >= MAX_PLANS:
+                    plans.clear()
                 plans[self._spec, other._spec] = plan
         return result
 
@@ -91,10 +95,13 @@ def _in_place(function: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, Any],
         if result is NotImplemented:
             return result
         if result._spec.dtype is not self._spec.dtype:
+            if _KINDS[result._spec.dtype.kind] > _KINDS[self._spec.dtype.kind]:
+                raise DTypeError(
+                    f"in-place {function.__name__}: the result is {result._spec.dtype.name}, which a tensor of "
+                    f"{self._spec.dtype.name} cannot hold; cast the tensor first"
+                )
             result = e.astype(result, self._spec.dtype)
         if result._spec.shape != self._spec.shape:
-            from ..core.errors import ShapeError
-
             raise ShapeError(
                 f"in-place {function.__name__}: the result has shape {result.shape}, the tensor {self.shape}"
             )
@@ -180,7 +187,8 @@ def _along_axes(function: Any) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs:
             return function(self)
-        named = {_RENAMED.get(k, k): v for k, v in kwargs.items()}
+        # NumPy's functions (``np.sum(x)``) name every option, with None for those that were not given.
+        named = {_RENAMED.get(k, k): v for k, v in kwargs.items() if v is not None or k not in ("dtype", "out")}
         if function.name in ("flip",) and len(args) > 1:
             args = (args,)
         named.update(zip(("axis", "keepdims"), args, strict=False))
@@ -217,7 +225,15 @@ def _spread(function: Any) -> Callable[..., Any]:
     """``std`` and ``var`` with PyTorch's default: divided by n - 1 (``correction=1``, or ``unbiased=True``)."""
     plain = _along_axes(function)
 
-    def method(self: Tensor, *args: Any, unbiased: bool = True, correction: float | None = None, **kwargs: Any) -> Any:
+    def method(
+        self: Tensor,
+        *args: Any,
+        unbiased: bool = True,
+        correction: float | None = None,
+        ddof: float | None = None,  # NumPy's name
+        **kwargs: Any,
+    ) -> Any:
+        correction = ddof if correction is None else correction
         return plain(self, *args, correction=float(unbiased) if correction is None else correction, **kwargs)
 
     method.__name__, method.__doc__ = function.name, function.__doc__
@@ -280,14 +296,13 @@ def expand(self: Tensor, *shape: Any) -> Any:
 
 
 def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Any:
-    """The tensor with another dtype or on another device (PyTorch's ``to``)."""
-    from ..core.dtypes import DType
+    """The tensor with another dtype (an object, a name, another tensor's) or on another device (PyTorch's ``to``)."""
     from ..core.errors import DeviceError
 
     for a in args:
-        if isinstance(a, DType) or a in (float, int, bool):
-            dtype = a
-        else:
+        try:
+            dtype = a.dtype if isinstance(a, Tensor) else as_dtype(a)
+        except TypeError:  # not a dtype
             device = a
     if device is not None and str(device).split(":")[0] != "cpu":
         raise DeviceError(f"to: device {device!r} is not available; this build of weft runs on 'cpu'")
@@ -343,6 +358,91 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return e.astype(self, other.dtype)
 
 
+def _rebinding(function: Callable[[Tensor, Any], Any]) -> Callable[..., Tensor]:
+    """PyTorch's ``x.add_(y, alpha=a)`` and the like: ``x += a * y``."""
+    in_place = _in_place(function)
+
+    def method(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+        return in_place(self, other if alpha == 1 else other * alpha)
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"Rebind the tensor to its {function.__name__} with another; returns it."
+    return method
+
+
+def copy_(self: Tensor, source: Any) -> Tensor:
+    """Rebind the tensor to the values of another, broadcast and cast to its own type; returns it."""
+    from ..ops.shape import broadcast_to
+    from .create import asarray
+
+    self._rebind(broadcast_to(e.astype(asarray(source), self.dtype), self.shape))
+    return self
+
+
+def fill_(self: Tensor, value: float) -> Tensor:
+    """Rebind the tensor to ``value`` everywhere; returns it."""
+    from ..ops.creation import full_like
+
+    self._rebind(full_like(self, value))
+    return self
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Rebind the tensor to itself cut to ``[min, max]``; returns it."""
+    self._rebind(e.clip(self, min, max))
+    return self
+
+
+def _like(name: str) -> Callable[..., Tensor]:
+    def method(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+        from ..ops import creation
+
+        made: Tensor = getattr(creation, name)(tuple(_shape_argument(shape)), dtype=dtype or self.dtype)
+        return made
+
+    method.__name__, method.__doc__ = f"new_{name}", f"``wf.{name}`` with this tensor's dtype."
+    return method
+
+
+def gather(self: Tensor, dim: int, index: Tensor) -> Any:
+    """PyTorch's gather: the elements that ``index`` names along ``dim``."""
+    from ..ops.indexing import take_along_axis
+
+    return take_along_axis(self, index, axis=dim)
+
+
+def where(self: Tensor, condition: Tensor, other: Any) -> Any:
+    """The element where ``condition`` is True, else ``other``."""
+    return e.where(condition, self, other)
+
+
+def norm(self: Tensor, p: float = 2, dim: Any = None, keepdim: bool = False) -> Any:
+    """The vector norm of order ``p`` over axes (all of them by default)."""
+    from ..ops.linalg import vector_norm
+
+    return vector_norm(self, ord=p, axis=dim, keepdims=keepdim)
+
+
+def repeat(self: Tensor, *repeats: Any) -> Any:
+    """PyTorch's repeat: the tensor as a whole, so many times along each axis (NumPy's ``tile``)."""
+    from ..ops.shape import tile
+
+    return tile(self, tuple(_shape_argument(repeats)))
+
+
+def allclose(self: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all elements are equal within ``atol + rtol * |other|``."""
+    import numpy as np
+
+    return bool(np.allclose(self.numpy(), other.numpy(), rtol, atol, equal_nan))
+
+
+def set_data(self: Tensor, value: Tensor) -> None:
+    """``x.data = value``: rebind without recording."""
+    with tape.no_grad():
+        self._rebind(value)
+
+
 def _install_special() -> None:
     from ..ops.shape import matrix_transpose
 
@@ -374,20 +474,28 @@ def _install_special() -> None:
         "long": _cast("int64"),
         "int": _cast("int32"),
         "bool": _cast("bool"),
-        "zero_": _in_place_fill(0),
+        "zero_": lambda self: fill_(self, 0),
+        "fill_": fill_,
+        "copy_": copy_,
+        "clamp_": clamp_,
+        "add_": _rebinding(Tensor.__add__),
+        "sub_": _rebinding(Tensor.__sub__),
+        "mul_": _rebinding(Tensor.__mul__),
+        "div_": _rebinding(Tensor.__truediv__),
+        "data": property(lambda self: self.detach(), set_data),
+        "new_zeros": _like("zeros"),
+        "new_ones": _like("ones"),
+        "gather": gather,
+        "where": where,
+        "norm": norm,
+        "repeat": repeat,
+        "allclose": allclose,
+        "view_as": lambda self, other: self.reshape(*other.shape),
+        "reshape_as": lambda self, other: self.reshape(*other.shape),
+        "expand_as": lambda self, other: self.expand(*other.shape),
     }
     for name, value in special.items():
         setattr(Tensor, name, value)
-
-
-def _in_place_fill(value: float) -> Callable[[Tensor], Tensor]:
-    def method(self: Tensor) -> Tensor:
-        from ..ops.creation import full_like
-
-        self._rebind(full_like(self, value))
-        return self
-
-    return method
 
 
 _install_operators()

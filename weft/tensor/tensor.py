@@ -322,7 +322,7 @@ class Tensor:
             raise BufferError(f"a tensor in CPU memory has no stream {stream} and is not on device {dl_device}")
         if isinstance(self._storage, Value):
             raise CaptureError("the memory of a tensor is asked for while a function is captured")
-        source = copy_of(self) if copy else self
+        source = self.__deepcopy__({}) if copy else self
         spec = source._spec
         return to_dlpack(source._storage, spec.static_shape, spec.strides, spec.dtype, max_version=max_version)
 

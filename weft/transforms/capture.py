@@ -175,6 +175,13 @@ class Capture:
                 updates.append((GradRef(leaf), value_of(after, trace)))
         return updates, cleared
 
+    def keep_only(self, used: set[Value]) -> None:
+        """Drop the inputs that nothing reads."""
+        kept = [i for i, v in enumerate(self.inputs) if v in used]
+        self.inputs = [self.inputs[i] for i in kept]
+        self.refs = [self.refs[i] for i in kept]
+        self.specs = [self.specs[i] for i in kept]
+
     def abandon(self) -> None:
         """After an error: everything gets its own value back."""
         for tensor, storage, spec, node, index in self._touched.values():
@@ -221,16 +228,7 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         with guards.recording() as seen:
             result = function(*new_args, **new_kwargs)
         results, result_form = flatten(result)
-        outputs, differentiable = [], []
-        for item in results:
-            if not isinstance(item, Tensor):
-                raise CaptureError(
-                    f"a captured function must return tensors (in any nesting of dict, list and tuple), "
-                    f"not {type(item).__name__}"
-                )
-            outputs.append(value_of(item, trace))
-            node = item._node
-            differentiable.append(node is not None and not (isinstance(node, tape.Record) and node.saved is None))
+        outputs, differentiable = _outputs(results, trace)
         updates, cleared = going.finish(trace)
         done = True
     finally:
@@ -238,11 +236,7 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         if not done:
             going.abandon()
     _check_own(trace, [*inputs, *going.inputs], [*outputs, *(v for _, v in updates)])
-    used = {v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates))
-    kept = [i for i, v in enumerate(going.inputs) if v in used]
-    going.inputs = [going.inputs[i] for i in kept]
-    going.refs = [going.refs[i] for i in kept]
-    going.specs = [going.specs[i] for i in kept]
+    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates)))
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*inputs, *going.inputs], trace.nodes, [*outputs, *(v for _, v in updates)])
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
@@ -261,6 +255,21 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
         plain if len(plain) == len(going.refs) else [],
         version,
     )
+
+
+def _outputs(results: Sequence[Any], trace: Trace) -> tuple[list[Value], list[bool]]:
+    """The values of what the function returned, and whether gradients can flow back from them."""
+    outputs, differentiable = [], []
+    for item in results:
+        if not isinstance(item, Tensor):
+            raise CaptureError(
+                f"a captured function must return tensors (in any nesting of dict, list and tuple), "
+                f"not {type(item).__name__}"
+            )
+        outputs.append(value_of(item, trace))
+        node = item._node
+        differentiable.append(node is not None and not (isinstance(node, tape.Record) and node.saved is None))
+    return outputs, differentiable
 
 
 def _check_own(trace: Trace, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:

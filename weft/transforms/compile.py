@@ -172,6 +172,7 @@ class Compiled(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function = function
         self._entries: dict[Any, list[Entry]] = {}
+        self._epoch = epoch.number
         self._globals = _simple_globals(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -214,6 +215,9 @@ class Compiled(Generic[P, R]):
         captured.conditions.append(Names(self.function).same)
         strides = [t._spec.strides for t in (*tensors, *captured.state)]
         made = Entry(captured, strides)
+        if self._epoch != epoch.number:  # other threads or another target: the old graphs are never used again
+            self._entries.clear()
+            self._epoch = epoch.number
         entries = self._entries.setdefault(signature, [])
         entries.insert(0, made)
         del entries[_MAX_ENTRIES:]

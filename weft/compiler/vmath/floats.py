@@ -9,10 +9,10 @@ from functools import wraps
 
 from ...core import dtypes as dt
 from ...core.dtypes import DType
-from ..expr import Expr, abs_, bitcast, cast, const, eq, fma, le, lift, mul, ne, shl, where
+from ..expr import Expr, bitcast, cast, const, fma, lift, mul, shl, where
 
-__all__ = ["Format", "clamp", "either", "format_of", "horner", "is_nan", "pick", "power_of_two", "quick_two_sum",
-           "two_product", "two_sum"]
+__all__ = ["Format", "clamp", "either", "format_of", "horner", "pick", "power_of_two", "quick_two_sum",
+           "through_double", "two_product", "two_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +98,9 @@ def clamp(x: Expr, low: float | None = None, high: float | None = None) -> Expr:
 
 
 def power_of_two(biased: Expr, fmt: Format) -> Expr:
-    """2^(n - bias) for an integer n in (0, 2 bias]; higher bits than the exponent's and the sign's are shifted out."""
+    """2^(biased - bias) for 0 < biased <= 2 bias, and 0 for biased = 0. Only as many low bits count as the exponent
+    and the sign have; those above are shifted out."""
     return bitcast(shl(biased, fmt.bits(fmt.mantissa)), fmt.dtype)
-
-
-def is_nan(x: Expr) -> Expr:
-    """True for NaN."""
-    return ne(x, x)
-
-
-def is_infinite(x: Expr) -> Expr:
-    """True for +inf and -inf."""
-    return eq(abs_(x), const(float("inf"), x.dtype))
-
-
-def is_finite(x: Expr) -> Expr:
-    """True for all but NaN and the infinities."""
-    return le(abs_(x), const(float.fromhex("0x1.fffffep127") if x.dtype is dt.float32 else 1.7976931348623157e308,
-                             x.dtype))
 
 
 def through_double(function: Callable[..., Expr]) -> Callable[..., Expr]:

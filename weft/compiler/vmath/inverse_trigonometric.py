@@ -86,7 +86,7 @@ def _angle(across: Expr, along: Expr, negative: Expr) -> Expr:
     def turned(straight: float, diagonal: float, upright: float) -> Expr:
         return where(low, fmt.const(straight), where(high, fmt.const(upright), fmt.const(diagonal)))
 
-    base = where(negative, turned(2 * _HALF_PI, 1.5 * _HALF_PI, _HALF_PI), turned(0.0, 0.5 * _HALF_PI, _HALF_PI))
+    base = where(negative, turned(2 * _HALF_PI, c.THREE_QUARTER_PI[0], _HALF_PI), turned(0.0, 0.5 * _HALF_PI, _HALF_PI))
     rest = where(negative, turned(2 * _HALF_PI_REST, c.THREE_QUARTER_PI[1], _HALF_PI_REST),
                  turned(0.0, 0.5 * _HALF_PI_REST, _HALF_PI_REST))
     t, tail = where(negative, -t, t), where(negative, -tail, tail)

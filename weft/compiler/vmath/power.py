@@ -76,11 +76,7 @@ def _pow_single(x: Expr, y: Expr) -> Expr:
     logarithm = _unbounded(base, fma(f, horner(f, c.LOG2_POWER), parts.e), fmt)
     zero = fmt.const(0.0)
     product = where(or_(eq(exponent, zero), eq(logarithm, zero)), zero, exponent * logarithm)
-    product = clamp(product, -160.0, 140.0)
-    shifted = product + (fmt.magic + fmt.bias)
-    r = product - (shifted - (fmt.magic + fmt.bias))
-    power = horner(r, c.EXP2_POWER) * power_of_two(bitcast(shifted, fmt.integer), fmt)
-    return cast(power, dt.float32)
+    return cast(_exp2_single(product), dt.float32)
 
 
 def _log2_pair(a: Expr) -> tuple[Expr, Expr]:
@@ -138,7 +134,7 @@ def cbrt(x: Expr) -> Expr:
     a = abs_(x)
     small = lt(a, fmt.const(fmt.tiny))
     bits = bitcast(where(small, a * 2.0**54, a), fmt.integer)
-    # biased + 3072 - 1023 - 54 = 3 (k + 683) + j for a denormal number: all summands positive, all divisible by 3.
+    # 3 (k + 1024) + j: positive, so that the quotient by 3 is a product and a shift; 54 and 3072 are multiples of 3.
     biased = shr(bits, fmt.bits(fmt.mantissa)) + where(small, fmt.bits(3072 - 1023 - 54), fmt.bits(3072 - 1023))
     third = shr(biased * 43691, fmt.bits(17))
     j = biased - third * 3
@@ -146,7 +142,7 @@ def cbrt(x: Expr) -> Expr:
     y = horner(one, c.CBRT)
     two, four = eq(j, fmt.bits(1)), eq(j, fmt.bits(2))
     m = one * where(four, fmt.const(4.0), where(two, fmt.const(2.0), fmt.const(1.0)))
-    y = y * where(four, fmt.const(4 ** (-1 / 3)), where(two, fmt.const(2 ** (-1 / 3)), fmt.const(1.0)))
+    y = y * where(four, fmt.const(c.CBRT_FACTORS[1]), where(two, fmt.const(c.CBRT_FACTORS[0]), fmt.const(1.0)))
     h = fma(-(m * y), y * y, fmt.const(1.0))
     y = fma(y, h * fma(h, fmt.const(2 / 9), fmt.const(1 / 3)), y)
     root = m * y * y
@@ -197,13 +193,24 @@ def logaddexp(x: Expr, y: Expr) -> Expr:
 
     Its error is measured against max(|x|, |y|, result): where the two terms nearly cancel, the result is small.
     """
-    if x.dtype is dt.float32:
-        return cast(_logaddexp(cast(x, dt.float64), cast(y, dt.float64)), dt.float32)
-    return _logaddexp(x, y)
+    wide = cast(x, dt.float64), cast(y, dt.float64)
+    larger = where(lt(wide[0], wide[1]), wide[1], wide[0])
+    fmt = format_of(larger)
+    zero = fmt.const(0.0)
+    distance = where(eq(*wide), zero, abs_(wide[0] - wide[1]))  # equal infinities have no difference
+    if x.dtype is dt.float64:
+        return larger + log1p(exp(-distance))
+    small = _exp2_single(distance * -c.LOG2_E[1][0])
+    big = lt(fmt.const(0.375), small)  # 1 + small is f + 1, or 2 (f + 1)
+    f = where(big, fma(small, fmt.const(0.5), fmt.const(-0.5)), small)
+    binary = fma(f, horner(f, c.LOG2_POWER), where(big, fmt.const(1.0), zero))
+    return cast(fma(binary, fmt.const(sum(c.LN2[1])), larger), dt.float32)
 
 
-def _logaddexp(x: Expr, y: Expr) -> Expr:
+def _exp2_single(x: Expr) -> Expr:
+    """2^x to 34 bits for a float64 x, whatever rounds to float32's 0 or infinity cut off."""
     fmt = format_of(x)
-    larger = where(lt(x, y), y, x)
-    distance = where(eq(x, y), fmt.const(0.0), abs_(x - y))  # equal infinities have no difference
-    return larger + log1p(exp(-distance))
+    x = clamp(x, -160.0, 140.0)
+    shifted = x + (fmt.magic + fmt.bias)
+    r = x - (shifted - (fmt.magic + fmt.bias))
+    return horner(r, c.EXP2_POWER) * power_of_two(bitcast(shifted, fmt.integer), fmt)

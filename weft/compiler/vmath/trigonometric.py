@@ -1,6 +1,6 @@
 """sin, cos and tan of float32, computed in float64.
 
-The argument is measured in quarter turns: ``|x| 2/pi = n + r`` with |r| <= 0.63. 2/pi is taken in two float64 parts,
+The argument is measured in quarter turns: ``|x| 2/pi = n + r`` with |r| <= 0.67. 2/pi is taken in two float64 parts,
 106 bits; that is enough for |x| < 2^50. A larger x is an integer y times 2^s, and ``2^s 2/pi`` may be replaced by its
 remainder mod 4, because multiples of 4 quarter turns change nothing (M. H. Payne and R. N. Hanek, SIGNUM Newsletter
 18, 1983, keep the same bits of the product). Four rows ``(limit, 2^-s, remainder)`` hold for all float32 numbers, so

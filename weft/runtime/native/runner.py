@@ -287,7 +287,8 @@ nothing:
   ret i64 0
 }
 
-; All steps, or up to the first that has status bits, which are the result. Where `times` is not null it gets steps + 1 clock readings.
+; All steps, or up to the first that has status bits, which are the result.
+; Where `times` is not null it gets steps + 1 clock readings.
 define internal i64 @run_steps(ptr %program, ptr %frame, ptr %times) {
 entry:
   %slots = load ptr, ptr %frame
