@@ -447,3 +447,28 @@ def test_two_tensors_that_are_bound_to_one_new_value() -> None:
     for expected in (11.0, 22.0, 44.0):
         assert f().item() == 2.0 * expected
         assert (a.item(), b.item()) == (expected, expected)
+
+
+def test_backward_through_a_tape_from_outside_is_an_error() -> None:
+    p = wf.tensor([1.0, 2.0], requires_grad=True)
+    loss = (p * p).sum()
+    with pytest.raises(wf.CaptureError, match="recorded before the capture"):
+        wf.compile(lambda: loss.backward())()
+    loss.backward()
+    assert p.grad is not None and p.grad.tolist() == [2.0, 4.0]
+
+
+def test_state_that_changes_at_each_call_is_reported() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            self.calls += 1
+            return x * self.calls
+
+    net = Counting()
+    f = wf.compile(lambda x: net(x))
+    with pytest.warns(UserWarning, match=r"captured 9 times .*Counting"):
+        assert [f(wf.asarray(1.0)).item() for _ in range(12)] == list(range(1, 13))

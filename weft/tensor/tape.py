@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import AutogradError
+from ..core.errors import AutogradError, CaptureError
 from ..ops.op import hooks, state
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ def backward(
     """
     from .tensor import make
 
+    trace = state.trace
     pending: dict[Record, list[Tensor | None]] = {}
     heap: list[tuple[int, Record]] = []
 
@@ -213,6 +214,11 @@ def backward(
         while heap:
             _, node = heapq.heappop(heap)
             cotangents = pending.pop(node)
+            if trace is not None and trace.capture is not None and node.sequence < trace.capture.start:
+                raise CaptureError(
+                    f"backward inside a captured function through {node.call.name}, which was recorded before the "
+                    f"capture: compute the loss inside the function too"
+                )
             if node.saved is None:
                 raise AutogradError(
                     f"backward a second time through {node.call.name}: the values it needs were freed by "

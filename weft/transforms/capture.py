@@ -107,6 +107,17 @@ class Captured:
                 return False
         return True
 
+    def changed(self) -> str:
+        """What makes the graph invalid, in words."""
+        for guard in self.guards:
+            if not guard.holds():
+                return f"{type(guard.owner).__name__}{'.' if guard.name else ''}{guard.name}"
+        for ref, spec in zip(self.refs, self.specs, strict=True):
+            now = ref.get()
+            if now is None or now._spec is not spec:
+                return f"a tensor or gradient that was {spec}"
+        return "a variable that its code names"
+
 
 class Capture:
     """A capture that is going on: the inputs found so far, and what to put back at the end."""

@@ -8,6 +8,7 @@ that the function read keeps its type from call to call; when it does not (or a 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -173,7 +174,6 @@ class Compiled(Generic[P, R]):
         self.function = function
         self._entries: dict[Any, list[Entry]] = {}
         self._epoch = epoch.number
-        self._globals = _simple_globals(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if state.trace is not None:  # inside another capture: part of its graph
@@ -206,7 +206,6 @@ class Compiled(Generic[P, R]):
                 _key_of(a, key, tensors)
         if kwargs:
             _key_of(kwargs, key, tensors)
-        key += [cell() for cell in self._globals]
         signature = tuple(key)
         for entry in self._entries.get(signature, ()):
             if entry.captured.valid():
@@ -219,6 +218,13 @@ class Compiled(Generic[P, R]):
             self._entries.clear()
             self._epoch = epoch.number
         entries = self._entries.setdefault(signature, [])
+        if len(entries) == _MAX_ENTRIES // 2:
+            warnings.warn(
+                f"{getattr(self.function, '__name__', 'a function')} has been captured {len(entries) + 1} times "
+                f"for one signature, because state that it reads is different at each call: {entries[0].captured.changed()}. "
+                f"Keep what changes in a tensor, or pass it as an argument",
+                stacklevel=3,
+            )
         entries.insert(0, made)
         del entries[_MAX_ENTRIES:]
         if len(self._entries) > _MAX_SIGNATURES:
@@ -284,35 +290,3 @@ def _key_of(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
             key.append((type(leaf), leaf))
         else:
             key.append((type(leaf), id(leaf), leaf))  # objects by identity; the key keeps them alive
-
-
-def _simple_globals(function: Any) -> list[Callable[[], Any]]:
-    """Readers of the Python numbers, strings and booleans that the function's code names: it is specialised on them,
-    so they belong to the signature."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    readers: list[Callable[[], Any]] = []
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        readers.append(functools.partial(_cell_value, cell, name))
-    names = function.__globals__
-    for name in code.co_names:
-        if name in names and isinstance(names[name], _SIMPLE):
-            readers.append(functools.partial(_global_value, names, name))
-    return [r for r in readers if r() is not _OTHER]
-
-
-_OTHER = object()
-
-
-def _cell_value(cell: Any, name: str) -> Any:
-    try:
-        value = cell.cell_contents
-    except ValueError:
-        return _OTHER
-    return (name, type(value), repr(value)) if isinstance(value, _SIMPLE) else _OTHER
-
-
-def _global_value(names: dict[str, Any], name: str) -> Any:
-    value = names.get(name)
-    return (name, type(value), repr(value)) if isinstance(value, _SIMPLE) else _OTHER
