@@ -219,10 +219,11 @@ class Compiled(Generic[P, R]):
             self._epoch = epoch.number
         entries = self._entries.setdefault(signature, [])
         if len(entries) == _MAX_ENTRIES // 2:
+            name = getattr(self.function, "__name__", "a function")
             warnings.warn(
-                f"{getattr(self.function, '__name__', 'a function')} has been captured {len(entries) + 1} times "
-                f"for one signature, because state that it reads is different at each call: {entries[0].captured.changed()}. "
-                f"Keep what changes in a tensor, or pass it as an argument",
+                f"{name} has been captured {len(entries) + 1} times for one signature, because state that it reads is "
+                f"different at each call: {entries[0].captured.changed()}. Keep what changes in a tensor, or pass it as "
+                f"an argument",
                 stacklevel=3,
             )
         entries.insert(0, made)
