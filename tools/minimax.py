@@ -79,8 +79,9 @@ def exchange(errors: Sequence[mpf], count: int) -> list[int] | None:
     return peaks if len(peaks) == count else None
 
 
-def remez(points: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf], n: int,
-          start: Sequence[mpf] = ()) -> tuple[list[mpf], list[mpf]]:
+def remez(
+    points: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf], n: int, start: Sequence[mpf] = ()
+) -> tuple[list[mpf], list[mpf]]:
     """The ``n`` coefficients with the least largest weighted error on the points, and the n + 1 points where it is
     reached. ``start``: where it may be reached."""
     basis = [[x**p for p in range(n)] for x in points]
@@ -222,25 +223,54 @@ def exponentials() -> Iterable[Fit]:
     """e^r and 2^r near 0."""
     around = (-HALF_LN2, HALF_LN2)
     for dtype, terms in (("f32", 5), ("f64", 10)):
-        yield Fit(f"EXP_{dtype}", "e^x = 1 + x + x^2 P(x)", lambda x: (mp.expm1(x) - x) / x**2, around, terms, dtype,
-                  lambda x: x**2 / mp.exp(x))
-        yield Fit(f"EXPM1_{dtype}", "e^x - 1 = x + x^2 P(x)", lambda x: (mp.expm1(x) - x) / x**2, around, terms + 1,
-                  dtype, lambda x: x**2 / mp.expm1(x), (0.5,))
+        yield Fit(
+            f"EXP_{dtype}",
+            "e^x = 1 + x + x^2 P(x)",
+            lambda x: (mp.expm1(x) - x) / x**2,
+            around,
+            terms,
+            dtype,
+            lambda x: x**2 / mp.exp(x),
+        )
+        yield Fit(
+            f"EXPM1_{dtype}",
+            "e^x - 1 = x + x^2 P(x)",
+            lambda x: (mp.expm1(x) - x) / x**2,
+            around,
+            terms + 1,
+            dtype,
+            lambda x: x**2 / mp.expm1(x),
+            (0.5,),
+        )
     half = (mpf("-0.5003"), mpf("0.5003"))
     for dtype, terms in (("f32", 6), ("f64", 12)):
-        yield Fit(f"EXP2_{dtype}", "2^x = 1 + x P(x)", lambda x: mp.expm1(x * LN2) / x, half, terms, dtype,
-                  lambda x: x / 2**x)
+        yield Fit(
+            f"EXP2_{dtype}", "2^x = 1 + x P(x)", lambda x: mp.expm1(x * LN2) / x, half, terms, dtype, lambda x: x / 2**x
+        )
 
 
 def logarithms() -> Iterable[Fit]:
     """log(1 + f) for 1 + f between 11/16 and 11/8."""
     low, high = mpf("-0.3125"), mpf("0.375")
-    yield Fit("LOG_F32", "log(1 + x) = x - x^2/2 + x^3 P(x)", lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
-              (low, high), 9, "f32", lambda x: x**3 / mp.log1p(x))
+    yield Fit(
+        "LOG_F32",
+        "log(1 + x) = x - x^2/2 + x^3 P(x)",
+        lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
+        (low, high),
+        9,
+        "f32",
+        lambda x: x**3 / mp.log1p(x),
+    )
     s_max = -low / (2 + low)
-    yield Fit("LOG_F64", "with s = f/(2 + f), x = s^2: log(1 + f) = 2 s + s x P(x)",
-              lambda x: (2 * mp.atanh(mp.sqrt(x)) / mp.sqrt(x) - 2) / x, (mpf("1e-12"), s_max**2), 8, "f64",
-              lambda x: x * mp.sqrt(x) / (2 * mp.atanh(mp.sqrt(x))))
+    yield Fit(
+        "LOG_F64",
+        "with s = f/(2 + f), x = s^2: log(1 + f) = 2 s + s x P(x)",
+        lambda x: (2 * mp.atanh(mp.sqrt(x)) / mp.sqrt(x) - 2) / x,
+        (mpf("1e-12"), s_max**2),
+        8,
+        "f64",
+        lambda x: x * mp.sqrt(x) / (2 * mp.atanh(mp.sqrt(x))),
+    )
     yield Fit("LOG2_POWER", "log2(1 + x) = x P(x)", lambda x: mp.log1p(x) / LN2 / x, (low, high), 14, "f64")
 
 
@@ -248,63 +278,161 @@ def trigonometrics() -> Iterable[Fit]:
     """sin and cos of quarter turns (for float32, in float64), and of radians."""
     quarter = mp.pi / 2
     wide = (mpf("1e-9"), mpf("0.67") ** 2)
-    yield Fit("SIN_QUARTER", "sin(pi/2 r) = r P(r^2), x = r^2", lambda x: mp.sin(quarter * mp.sqrt(x)) / mp.sqrt(x),
-              wide, 5, "f64")
-    yield Fit("COS_QUARTER", "cos(pi/2 r) = P(r^2), x = r^2", lambda x: mp.cos(quarter * mp.sqrt(x)), wide, 6, "f64",
-              None, (1.0,))
+    yield Fit(
+        "SIN_QUARTER",
+        "sin(pi/2 r) = r P(r^2), x = r^2",
+        lambda x: mp.sin(quarter * mp.sqrt(x)) / mp.sqrt(x),
+        wide,
+        5,
+        "f64",
+    )
+    yield Fit(
+        "COS_QUARTER",
+        "cos(pi/2 r) = P(r^2), x = r^2",
+        lambda x: mp.cos(quarter * mp.sqrt(x)),
+        wide,
+        6,
+        "f64",
+        None,
+        (1.0,),
+    )
     near = (mpf("1e-9"), (mp.pi / 4 * mpf("1.001")) ** 2)
-    yield Fit("SIN_F64", "sin(r) = r + r x P(x), x = r^2", lambda x: (mp.sin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, near,
-              7, "f64", lambda x: x * mp.sqrt(x) / mp.sin(mp.sqrt(x)))
-    yield Fit("COS_F64", "cos(r) = 1 - x/2 + x^2 P(x), x = r^2", lambda x: (mp.cos(mp.sqrt(x)) - 1 + x / 2) / x**2,
-              near, 7, "f64", lambda x: x**2 / mp.cos(mp.sqrt(x)))
+    yield Fit(
+        "SIN_F64",
+        "sin(r) = r + r x P(x), x = r^2",
+        lambda x: (mp.sin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+        near,
+        7,
+        "f64",
+        lambda x: x * mp.sqrt(x) / mp.sin(mp.sqrt(x)),
+    )
+    yield Fit(
+        "COS_F64",
+        "cos(r) = 1 - x/2 + x^2 P(x), x = r^2",
+        lambda x: (mp.cos(mp.sqrt(x)) - 1 + x / 2) / x**2,
+        near,
+        7,
+        "f64",
+        lambda x: x**2 / mp.cos(mp.sqrt(x)),
+    )
 
 
 def inverse_trigonometrics() -> Iterable[Fit]:
     """asin and atan near 0."""
-    yield Fit("ASIN_F64", "asin(s) = s + s x P(x), x = s^2", lambda x: (mp.asin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
-              (mpf("1e-9"), mpf("0.2501")), 14, "f64", lambda x: x * mp.sqrt(x) / mp.asin(mp.sqrt(x)))
-    yield Fit("ATAN_F64", "atan(t) = t + t x P(x), x = t^2", lambda x: (mp.atan(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
-              (mpf("1e-9"), mpf("0.2501")), 13, "f64", lambda x: x * mp.sqrt(x) / mp.atan(mp.sqrt(x)))
+    yield Fit(
+        "ASIN_F64",
+        "asin(s) = s + s x P(x), x = s^2",
+        lambda x: (mp.asin(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+        (mpf("1e-9"), mpf("0.2501")),
+        14,
+        "f64",
+        lambda x: x * mp.sqrt(x) / mp.asin(mp.sqrt(x)),
+    )
+    yield Fit(
+        "ATAN_F64",
+        "atan(t) = t + t x P(x), x = t^2",
+        lambda x: (mp.atan(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+        (mpf("1e-9"), mpf("0.2501")),
+        13,
+        "f64",
+        lambda x: x * mp.sqrt(x) / mp.atan(mp.sqrt(x)),
+    )
 
 
 def hyperbolics() -> Iterable[Fit]:
     """tanh near 0, and cosh and sinh where e^x is 2^n e^r."""
     near = (mpf("1e-9"), HALF_LN2**2)
-    yield Fit("SINH", "sinh(r) = r + r x P(x), x = r^2", lambda x: (mp.sinh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, near, 6,
-              "f64", lambda x: x * mp.sqrt(x) / mp.sinh(mp.sqrt(x)))
-    yield Fit("COSH", "cosh(r) = 1 + x P(x), x = r^2", lambda x: (mp.cosh(mp.sqrt(x)) - 1) / x, near, 6, "f64",
-              lambda x: x / mp.cosh(mp.sqrt(x)), (0.5,))
+    yield Fit(
+        "SINH",
+        "sinh(r) = r + r x P(x), x = r^2",
+        lambda x: (mp.sinh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+        near,
+        6,
+        "f64",
+        lambda x: x * mp.sqrt(x) / mp.sinh(mp.sqrt(x)),
+    )
+    yield Fit(
+        "COSH",
+        "cosh(r) = 1 + x P(x), x = r^2",
+        lambda x: (mp.cosh(mp.sqrt(x)) - 1) / x,
+        near,
+        6,
+        "f64",
+        lambda x: x / mp.cosh(mp.sqrt(x)),
+        (0.5,),
+    )
     for dtype, terms in (("f32", 7), ("f64", 15)):
-        yield Fit(f"TANH_{dtype}", "tanh(a) = a + a x P(x), x = a^2",
-                  lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x, (mpf("1e-9"), mpf("0.81")), terms, dtype,
-                  lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)))
+        yield Fit(
+            f"TANH_{dtype}",
+            "tanh(a) = a + a x P(x), x = a^2",
+            lambda x: (mp.tanh(mp.sqrt(x)) / mp.sqrt(x) - 1) / x,
+            (mpf("1e-9"), mpf("0.81")),
+            terms,
+            dtype,
+            lambda x: x * mp.sqrt(x) / mp.tanh(mp.sqrt(x)),
+        )
 
 
 def powers() -> Iterable[Fit]:
     """2^r for the float32 power, in float64; log(1 + r) for the float64 power; the cube root."""
-    yield Fit("LOG_POWER", "log(1 + x) = x - x^2/2 + x^3 P(x)", lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
-              (mpf("-0.00785"), mpf("0.00785")), 7, "f64", lambda x: x**3 / mp.log1p(x))
+    yield Fit(
+        "LOG_POWER",
+        "log(1 + x) = x - x^2/2 + x^3 P(x)",
+        lambda x: (mp.log1p(x) - x + x**2 / 2) / x**3,
+        (mpf("-0.00785"), mpf("0.00785")),
+        7,
+        "f64",
+        lambda x: x**3 / mp.log1p(x),
+    )
     yield Fit("CBRT", "1 / cbrt(x) = P(x)", lambda x: 1 / mp.cbrt(x), (mpf(1), mpf(2)), 7, "f64")
-    yield Fit("EXP2_POWER", "2^x = P(x)", lambda x: mpf(2) ** x, (mpf("-0.5003"), mpf("0.5003")), 8, "f64", None,
-              (1.0,))
+    yield Fit(
+        "EXP2_POWER", "2^x = P(x)", lambda x: mpf(2) ** x, (mpf("-0.5003"), mpf("0.5003")), 8, "f64", None, (1.0,)
+    )
 
 
 def errors() -> Iterable[Fit]:
     """erf near 0 and away from it; erfc everywhere."""
-    yield Fit("ERF_F64", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
-              (mpf("1e-9"), mpf("0.9") ** 2), 14, "f64", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
+    yield Fit(
+        "ERF_F64",
+        "erf(a) = a + a P(x), x = a^2",
+        lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
+        (mpf("1e-9"), mpf("0.9") ** 2),
+        14,
+        "f64",
+        lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)),
+    )
 
     def scaled(t: mpf) -> mpf:
         a = 4 * (1 + t) / (1 - t)
         return (1 + 2 * a) * (mp.exp(a**2) * mp.erfc(a))
 
-    yield Fit("ERFC", "with x = (a - 4)/(a + 4): (1 + 2a) e^(a^2) erfc(a) = P(x)", scaled,
-              (mpf(-1), mpf("0.7485")), 24, "f64", rest=True)
-    yield Fit("ERF_F32", "erf(a) = a + a P(x), x = a^2", lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
-              (mpf("1e-9"), mpf("0.9") ** 2), 7, "f32", lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)))
-    yield Fit("ERFC_LOG_F32", "erfc(57/64 + x) = 2^P(x), error times erfc",
-              lambda x: mp.log(mp.erfc(mpf(57) / 64 + x), 2), (mpf(0), mpf("3.06")), 8, "f32",
-              lambda x: mp.erfc(mpf(57) / 64 + x) * LN2)
+    yield Fit(
+        "ERFC",
+        "with x = (a - 4)/(a + 4): (1 + 2a) e^(a^2) erfc(a) = P(x)",
+        scaled,
+        (mpf(-1), mpf("0.7485")),
+        24,
+        "f64",
+        rest=True,
+    )
+    yield Fit(
+        "ERF_F32",
+        "erf(a) = a + a P(x), x = a^2",
+        lambda x: mp.erf(mp.sqrt(x)) / mp.sqrt(x) - 1,
+        (mpf("1e-9"), mpf("0.9") ** 2),
+        7,
+        "f32",
+        lambda x: mp.sqrt(x) / mp.erf(mp.sqrt(x)),
+    )
+    yield Fit(
+        "ERFC_LOG_F32",
+        "erfc(57/64 + x) = 2^P(x), error times erfc",
+        lambda x: mp.log(mp.erfc(mpf(57) / 64 + x), 2),
+        (mpf(0), mpf("3.06")),
+        8,
+        "f32",
+        lambda x: mp.erfc(mpf(57) / 64 + x) * LN2,
+    )
 
 
 FAMILIES: dict[str, Callable[[], Iterable[Fit]]] = {
@@ -370,8 +498,13 @@ def main(names: Sequence[str]) -> None:
         for task in FAMILIES[family]():
             coefficients, error = fit(task)
             a, b = (mp.nstr(x, 6) for x in task.interval)
-            out += ["", f"# {task.form}, {a} <= x <= {b}: {mp.nstr(mp.log(error, 2), 4)}",
-                    f"{task.name.upper()} = (", wrapped([literal(c, task.dtype) for c in coefficients]), ")"]
+            out += [
+                "",
+                f"# {task.form}, {a} <= x <= {b}: {mp.nstr(mp.log(error, 2), 4)}",
+                f"{task.name.upper()} = (",
+                wrapped([literal(c, task.dtype) for c in coefficients]),
+                ")",
+            ]
             if task.rest:
                 rest = coefficients[0] - rounded(coefficients[0], task.dtype)
                 out.append(f"{task.name}_REST = {literal(rest, task.dtype)}")

@@ -28,8 +28,9 @@ from weft.core.dtypes import DType
 from weft.core.errors import CompileError
 from weft.runtime.llvm import CodeModule, Target, assemble, cross_target, host_target, load
 
-_KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
-                           ctypes.c_void_p)
+_KERNEL = ctypes.CFUNCTYPE(
+    ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+)
 # Slots: m n k, then the strides of a (batch m k), b (batch k n), c (batch m n), d (batch m n), the batch size.
 M, N, K, BATCH = Slot(0), Slot(1), Slot(2), Slot(15)
 BIAS, FULL, COLUMN, SCALE, PICK = range(3, 8)  # buffers of epilogues
@@ -123,8 +124,9 @@ def reference(a: np.ndarray, b: np.ndarray, accumulate: DType) -> np.ndarray:
     (m, k), n = a.shape, b.shape[1]
     out = np.zeros((m, n), accumulate.numpy)
     longs = [ctypes.c_int64] * 2
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *longs, ctypes.c_void_p, *longs, ctypes.c_void_p, *longs,
-                                ctypes.c_int64)(_reference_code(accumulate).address("reference"))
+    function = ctypes.CFUNCTYPE(
+        None, ctypes.c_void_p, *longs, ctypes.c_void_p, *longs, ctypes.c_void_p, *longs, ctypes.c_int64
+    )(_reference_code(accumulate).address("reference"))
     function(a.ctypes.data, k, 1, b.ctypes.data, n, 1, out.ctypes.data, max(n, 1), k, m * n)
     return out
 
@@ -135,8 +137,11 @@ Epilogue = Callable[[Any, DType, bool], tuple[Store, ...]]
 
 
 def _strides(first: int, form: str, batched: bool) -> tuple[Any, ...]:
-    inner: tuple[Any, ...] = {"rows": (Slot(first + 1), 1), "columns": (1, Slot(first + 2)),
-                              "strided": (Slot(first + 1), Slot(first + 2))}[form]
+    inner: tuple[Any, ...] = {
+        "rows": (Slot(first + 1), 1),
+        "columns": (1, Slot(first + 2)),
+        "strided": (Slot(first + 1), Slot(first + 2)),
+    }[form]
     return (Slot(first), *inner) if batched else inner
 
 
@@ -149,13 +154,29 @@ def _plain(acc: Any, dtype: DType, batched: bool) -> tuple[Store, ...]:
 
 
 @cache
-def build(form_a: str, form_b: str, dtype: DType, isa: str, epilogue: Epilogue = _plain, batched: bool = False,
-          accumulate: DType | None = None) -> tuple[Contraction, Target, CodeModule]:
+def build(
+    form_a: str,
+    form_b: str,
+    dtype: DType,
+    isa: str,
+    epilogue: Epilogue = _plain,
+    batched: bool = False,
+    accumulate: DType | None = None,
+) -> tuple[Contraction, Target, CodeModule]:
     """Kernel, target and code of one structure."""
     total = accumulate or (dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype)
     stores = epilogue(leaf("acc", total, None), dtype, batched)
-    kernel = Contraction((BATCH,) if batched else (), M, N, K, Access(0, dtype, 0, _strides(3, form_a, batched)),
-                         Access(1, dtype, 0, _strides(6, form_b, batched)), total, stores, (dtype,) * 8)
+    kernel = Contraction(
+        (BATCH,) if batched else (),
+        M,
+        N,
+        K,
+        Access(0, dtype, 0, _strides(3, form_a, batched)),
+        Access(1, dtype, 0, _strides(6, form_b, batched)),
+        total,
+        stores,
+        (dtype,) * 8,
+    )
     target = host_target(isa)
     return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
 
@@ -177,9 +198,15 @@ class Guarded:
         self.array[...] = array
 
 
-def run(built: tuple[Contraction, Target, CodeModule], arrays: Sequence[np.ndarray], sizes: dict[int, int],
-        threads: int = 1, order: Callable[[int], list[tuple[int, int]]] | None = None,
-        cut: tuple[int, int] | None = None, **changes: int) -> tuple[list[np.ndarray], int]:
+def run(
+    built: tuple[Contraction, Target, CodeModule],
+    arrays: Sequence[np.ndarray],
+    sizes: dict[int, int],
+    threads: int = 1,
+    order: Callable[[int], list[tuple[int, int]]] | None = None,
+    cut: tuple[int, int] | None = None,
+    **changes: int,
+) -> tuple[list[np.ndarray], int]:
     """Run over guarded copies of the arrays; returns the copies and the status.
 
     ``order``: unit ranges to run, for a number of units; ``cut``: (sub_m, sub_n) no larger than those that
@@ -230,8 +257,17 @@ def _laid_out(array: np.ndarray, form: str) -> tuple[np.ndarray, tuple[int, int]
     return flat.copy(), (3 * columns, 3)
 
 
-def matmul(a: np.ndarray, b: np.ndarray, dtype: DType, isa: str, form_a: str = "rows", form_b: str = "rows",
-           epilogue: Epilogue = _plain, extra: Sequence[np.ndarray] = (), **options: Any) -> np.ndarray:
+def matmul(
+    a: np.ndarray,
+    b: np.ndarray,
+    dtype: DType,
+    isa: str,
+    form_a: str = "rows",
+    form_b: str = "rows",
+    epilogue: Epilogue = _plain,
+    extra: Sequence[np.ndarray] = (),
+    **options: Any,
+) -> np.ndarray:
     """The kernel's ``a @ b``: first output of a 2-D contraction."""
     (m, k), n = a.shape, b.shape[1]
     memory_a, stride_a = _laid_out(a, form_a)
@@ -249,8 +285,19 @@ def same_bits(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 FORMS = ("rows", "columns", "strided")
-DTYPES = (dt.float32, dt.float64, dt.float16, dt.bfloat16, dt.int8, dt.uint8, dt.int16, dt.int32, dt.uint32, dt.int64,
-          dt.uint64)
+DTYPES = (
+    dt.float32,
+    dt.float64,
+    dt.float16,
+    dt.bfloat16,
+    dt.int8,
+    dt.uint8,
+    dt.int16,
+    dt.int32,
+    dt.uint32,
+    dt.int64,
+    dt.uint64,
+)
 extents = st.one_of(st.integers(0, 4), st.integers(1, 70), st.sampled_from([12, 16, 24, 32, 64, 96, 100]))
 depths = st.one_of(st.integers(0, 3), st.integers(1, 40), st.sampled_from([255, 256, 257, 300, 512, 513, 800]))
 
@@ -320,8 +367,9 @@ def test_more_than_one_unit(shape: tuple[int, int, int], threads: int) -> None:
 @pytest.mark.parametrize("form_a", FORMS)
 @given(count=extents, k=depths, left=st.booleans(), seed=st.integers(0, 2**32 - 1), threads=st.integers(1, 3))
 @settings(max_examples=15, deadline=None)
-def test_products_with_a_vector(form_a: str, form_b: str, count: int, k: int, left: bool, seed: int,
-                                threads: int) -> None:
+def test_products_with_a_vector(
+    form_a: str, form_b: str, count: int, k: int, left: bool, seed: int, threads: int
+) -> None:
     """A matrix with one row or one column takes another way; nothing shows in the bits."""
     rng = np.random.default_rng(seed)
     m, n = (1, count) if left else (count, 1)
@@ -361,8 +409,14 @@ def test_zeros_and_specials() -> None:
 # --- batches ----------------------------------------------------------------------------------------------------
 
 
-@given(size=st.integers(0, 5), m=st.integers(0, 40), n=st.integers(0, 70), k=depths, shared=st.integers(0, 2),
-       seed=st.integers(0, 2**32 - 1))
+@given(
+    size=st.integers(0, 5),
+    m=st.integers(0, 40),
+    n=st.integers(0, 70),
+    k=depths,
+    shared=st.integers(0, 2),
+    seed=st.integers(0, 2**32 - 1),
+)
 @settings(max_examples=25, deadline=None)
 def test_batches_and_broadcast(size: int, m: int, n: int, k: int, shared: int, seed: int) -> None:
     """Batch elements are contractions of their own; a batch stride of 0 shares an operand."""
@@ -371,8 +425,18 @@ def test_batches_and_broadcast(size: int, m: int, n: int, k: int, shared: int, s
     if shared and size:
         (a if shared == 1 else b)[:] = (a if shared == 1 else b)[0]
     wanted = reference(a, b, dt.float32) if size else np.zeros((0, m, n), np.float32)
-    sizes = {0: m, 1: n, 2: k, 3: 0 if shared == 1 else m * k, 4: k, 6: 0 if shared == 2 else k * n, 7: n,
-             9: m * n, 10: n, 15: size}
+    sizes = {
+        0: m,
+        1: n,
+        2: k,
+        3: 0 if shared == 1 else m * k,
+        4: k,
+        6: 0 if shared == 2 else k * n,
+        7: n,
+        9: m * n,
+        10: n,
+        15: size,
+    }
     memory_a, memory_b = (a[:1] if shared == 1 else a), (b[:1] if shared == 2 else b)
     for isa in ISAS:
         built = build("rows", "rows", dt.float32, isa, batched=True)
@@ -416,8 +480,9 @@ def test_epilogues(isa: str, m: int, n: int, k: int, seed: int) -> None:
     acc = reference(a, b, dt.float32)
     total = acc + bias
     extra = [bias, full, column, scale]
-    assert same_bits(matmul(a, b, dt.float32, isa, epilogue=_bias_relu, extra=extra),
-                     np.where(total < 0, np.float32(0), total))
+    assert same_bits(
+        matmul(a, b, dt.float32, isa, epilogue=_bias_relu, extra=extra), np.where(total < 0, np.float32(0), total)
+    )
     sizes = {0: m, 1: n, 2: k, 4: k, 7: n, 10: n, 13: m}
     arrays = [a, b, np.zeros((m, n), np.float32), *extra, np.zeros((n, m), np.float32)]
     results, _ = run(build("rows", "rows", dt.float32, isa, _everything), arrays, sizes, threads=2)

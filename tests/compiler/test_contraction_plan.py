@@ -26,19 +26,38 @@ def kernel_of(a: int, b: int, dtype: dt.DType, plain: bool) -> Contraction:
     acc = leaf("acc", total, None)
     value = acc if plain else mul(acc, const(2, total))
     store = Store(Access(2, total, 0, (ROW, ROW, 1)), value)
-    return Contraction((BATCH,), M, N, K, Access(0, dtype, 0, (ROW, *FORMS[a])), Access(1, dtype, 0, (ROW, *FORMS[b])),
-                       total, (store,), (dtype, dtype, total))
+    return Contraction(
+        (BATCH,),
+        M,
+        N,
+        K,
+        Access(0, dtype, 0, (ROW, *FORMS[a])),
+        Access(1, dtype, 0, (ROW, *FORMS[b])),
+        total,
+        (store,),
+        (dtype, dtype, total),
+    )
 
 
 sizes = st.one_of(st.integers(0, 40), st.integers(1, 5000), st.sampled_from([64, 256, 1024, 4096, 100_000]))
 
 
-@given(a=st.integers(0, 2), b=st.integers(0, 2), plain=st.booleans(), target=st.sampled_from(TARGETS),
-       dtype=st.sampled_from([dt.float32, dt.float64, dt.float16, dt.int8, dt.int64]), batch=st.integers(0, 70),
-       m=sizes, n=sizes, k=sizes, threads=st.integers(1, 70))
+@given(
+    a=st.integers(0, 2),
+    b=st.integers(0, 2),
+    plain=st.booleans(),
+    target=st.sampled_from(TARGETS),
+    dtype=st.sampled_from([dt.float32, dt.float64, dt.float16, dt.int8, dt.int64]),
+    batch=st.integers(0, 70),
+    m=sizes,
+    n=sizes,
+    k=sizes,
+    threads=st.integers(1, 70),
+)
 @settings(max_examples=400, deadline=None)
-def test_every_cut_is_complete_and_fits(a: int, b: int, plain: bool, target: Target, dtype: dt.DType, batch: int,
-                                        m: int, n: int, k: int, threads: int) -> None:
+def test_every_cut_is_complete_and_fits(
+    a: int, b: int, plain: bool, target: Target, dtype: dt.DType, batch: int, m: int, n: int, k: int, threads: int
+) -> None:
     """Pieces cover C once; what a unit keeps in its scratch lies apart and ends before the scratch does."""
     kernel = kernel_of(a, b, dtype, plain)
     part = contraction_units(kernel, (batch, m, n, k, 4096), threads, target)
@@ -62,8 +81,17 @@ def test_every_cut_is_complete_and_fits(a: int, b: int, plain: bool, target: Tar
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8, 16, 64])
-@pytest.mark.parametrize("shape", [(1, 2048, 2048, 2048), (1, 128, 4096, 4096), (1, 4096, 128, 4096),
-                                   (64, 128, 64, 128), (1, 1, 65536, 4096), (1, 65536, 1, 4096)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 2048, 2048, 2048),
+        (1, 128, 4096, 4096),
+        (1, 4096, 128, 4096),
+        (64, 128, 64, 128),
+        (1, 1, 65536, 4096),
+        (1, 65536, 1, 4096),
+    ],
+)
 def test_large_work_is_shared(shape: tuple[int, ...], threads: int) -> None:
     """No thread gets more than twice its share of a large contraction."""
     batch, m, n, _ = shape

@@ -18,8 +18,27 @@ from weft.core.dtypes import DType
 FLOATS = (dt.float32, dt.float64)
 HALVES = (dt.float16, dt.bfloat16)
 INTEGERS = (dt.int8, dt.int16, dt.int32, dt.int64, dt.uint8, dt.uint16, dt.uint32, dt.uint64)
-EDGES = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 2.0, -2.0, 3.0, -3.0, 0.5, 7.5, -7.5, 0.1, 1e-45, -1e-45,
-         3e38, -3e38]
+EDGES = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    math.inf,
+    -math.inf,
+    math.nan,
+    2.0,
+    -2.0,
+    3.0,
+    -3.0,
+    0.5,
+    7.5,
+    -7.5,
+    0.1,
+    1e-45,
+    -1e-45,
+    3e38,
+    -3e38,
+]
 
 
 def by_name(d: Any) -> str:
@@ -31,8 +50,10 @@ def edge_pairs(dtype: DType) -> tuple[np.ndarray, np.ndarray]:
     """Every pair of special values, and ordinary ones."""
     edges, random = np.array(EDGES).astype(dtype.numpy), np.random.default_rng(0)
     x, y = (v.ravel() for v in np.meshgrid(edges, edges))
-    return (np.concatenate([x, random.normal(size=4000) * 100]).astype(dtype.numpy),
-            np.concatenate([y, random.normal(size=4000)]).astype(dtype.numpy))
+    return (
+        np.concatenate([x, random.normal(size=4000) * 100]).astype(dtype.numpy),
+        np.concatenate([y, random.normal(size=4000)]).astype(dtype.numpy),
+    )
 
 
 def edge_integers(dtype: DType) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +62,10 @@ def edge_integers(dtype: DType) -> tuple[np.ndarray, np.ndarray]:
     edges = [info.min, info.min + 1, info.max, info.max - 1, *range(9), 31, 63, 64]
     edges += [-1, -2, -3, -7] if info.min else []
     x, y = (v.ravel() for v in np.meshgrid(*2 * (np.array([wrapped(e, dtype) for e in edges], dtype.numpy),)))
-    return (np.concatenate([x, random.integers(info.min, info.max, 2000, dtype=dtype.numpy, endpoint=True)]),
-            np.concatenate([y, random.integers(max(info.min, -40), 40, 2000).astype(dtype.numpy)]))
+    return (
+        np.concatenate([x, random.integers(info.min, info.max, 2000, dtype=dtype.numpy, endpoint=True)]),
+        np.concatenate([y, random.integers(max(info.min, -40), 40, 2000).astype(dtype.numpy)]),
+    )
 
 
 def wrapped(value: int, dtype: DType) -> int:
@@ -116,8 +139,9 @@ def test_nextafter_of_every_16_bit_float(dtype: DType, towards: float) -> None:
     assert np.array_equal(np.signbit(after[still]), np.full(still.sum(), np.signbit(np.float32(towards))))
     assert np.all((after[moved] > wide[moved]) == (np.float32(towards) > wide[moved]))
     order = np.where(x.view(np.int16) < 0, -(x.view(np.int16) & 0x7FFF).astype(int), x.view(np.int16).astype(int))
-    after_order = np.where(results.view(np.int16) < 0, -(results.view(np.int16) & 0x7FFF).astype(int),
-                           results.view(np.int16).astype(int))
+    after_order = np.where(
+        results.view(np.int16) < 0, -(results.view(np.int16) & 0x7FFF).astype(int), results.view(np.int16).astype(int)
+    )
     assert np.all(np.abs(order - after_order)[moved] == 1)
 
 
@@ -137,8 +161,10 @@ def test_integer_power(dtype: DType) -> None:
     """Modulo 2^bits; a negative exponent gives the truncated quotient, and 0 for base 0."""
     x, y = edge_integers(dtype)
     modulus = 1 << dtype.bits
-    expected = [wrapped(pow(a, b, modulus), dtype) if b >= 0 else int(a in (1, -1)) * (a if b & 1 else 1)
-                for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    expected = [
+        wrapped(pow(a, b, modulus), dtype) if b >= 0 else int(a in (1, -1)) * (a if b & 1 else 1)
+        for a, b in zip(x.tolist(), y.tolist(), strict=True)
+    ]
     assert compiled(BINARY["pow"], (dtype, dtype))(x, y).tolist() == expected
 
 

@@ -104,6 +104,7 @@ def check_gradient(function: Callable[..., Any], *arrays: Any, step: float = 1e-
         return wf.sum(function(*inputs) * wf.asarray(weight))
 
     for position, array in enumerate(arrays):
+
         def of_one(x: Any, position: int = position) -> Any:
             return objective(*(x if p == position else wf.asarray(a) for p, a in enumerate(arrays)))
 

@@ -37,8 +37,11 @@ TABLE: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = [
     ("elu(0.5)", lambda x: F.elu(x, alpha=0.5), lambda x: np_elu(x, 0.5)),
     ("selu", F.selu, lambda x: 1.0507009873554805 * np_elu(x, 1.6732632423543772)),
     ("gelu", F.gelu, lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2)))),
-    ("gelu(tanh)", lambda x: F.gelu(x, approximate="tanh"),
-     lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+    (
+        "gelu(tanh)",
+        lambda x: F.gelu(x, approximate="tanh"),
+        lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
     ("silu", F.silu, lambda x: x * np_sigmoid(x)),
     ("mish", F.mish, lambda x: x * np.tanh(np_softplus(x))),
     ("softplus", F.softplus, np_softplus),
@@ -63,8 +66,12 @@ def test_value(function: Any, reference: Any, dtype: str) -> None:
     got = function(wf.asarray(x)).numpy()
     assert got.dtype == x.dtype
     # Relative to the largest value near by: gelu and the like cancel in their negative tails.
-    np.testing.assert_allclose(got, reference(x.astype(np.float64)), rtol=1e-6 if dtype == "float32" else 1e-9,
-                               atol=1e-6 if dtype == "float32" else 1e-9)
+    np.testing.assert_allclose(
+        got,
+        reference(x.astype(np.float64)),
+        rtol=1e-6 if dtype == "float32" else 1e-9,
+        atol=1e-6 if dtype == "float32" else 1e-9,
+    )
 
 
 @pytest.mark.parametrize(("function", "reference"), CASES)
@@ -155,8 +162,7 @@ def test_softmax_and_log_softmax_on_every_axis(shape: tuple[int, ...]) -> None:
         wanted = np_softmax(x.astype(np.float64), axis)
         np.testing.assert_allclose(F.softmax(wf.asarray(x), axis).numpy(), wanted, rtol=2e-6)
         np.testing.assert_allclose(F.softmax(wf.asarray(x), axis=axis).numpy(), wanted, rtol=2e-6)
-        np.testing.assert_allclose(F.log_softmax(wf.asarray(x), dim=axis).numpy(), np.log(wanted), rtol=2e-6,
-                                   atol=1e-6)
+        np.testing.assert_allclose(F.log_softmax(wf.asarray(x), dim=axis).numpy(), np.log(wanted), rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax])

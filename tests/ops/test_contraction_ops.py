@@ -15,9 +15,23 @@ from weft.core import dtypes as dt
 from weft.core.errors import AxisError, DTypeError, ShapeError, WeftError
 
 SHAPES = [
-    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (3,)),
-    ((5, 2, 3), (5, 3, 4)), ((2, 3), (5, 3, 4)), ((3,), (5, 3, 4)), ((6, 1, 2, 3), (5, 3, 4)), ((0, 3), (3, 4)),
-    ((2, 0), (0, 4)), ((2, 3), (3, 0)), ((0, 2, 3), (0, 3, 4)), ((0,), (0,)), ((1, 1), (1, 1)), ((1, 300), (300, 1)),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 4)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((5, 2, 3), (3,)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((3,), (5, 3, 4)),
+    ((6, 1, 2, 3), (5, 3, 4)),
+    ((0, 3), (3, 4)),
+    ((2, 0), (0, 4)),
+    ((2, 3), (3, 0)),
+    ((0, 2, 3), (0, 3, 4)),
+    ((0,), (0,)),
+    ((1, 1), (1, 1)),
+    ((1, 300), (300, 1)),
 ]
 
 
@@ -130,19 +144,29 @@ def test_integers_wrap(dtype: str) -> None:
     same_bits(wf.asarray(x) @ wf.asarray(y), x @ y)
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda z: wf.matmul(z((32, 784)), z((785, 128))), ShapeError,
-     r"matmul: \(32, 784\) @ \(785, 128\): inner dimensions 784 and 785 differ"),
-    (lambda z: wf.matmul(z((2, 3, 4)), z((3, 4, 5))), ShapeError, r"matmul: \(2, 3, 4\) @ \(3, 4, 5\): batches"),
-    (lambda z: z((3,)) @ z((4,)), ShapeError, "inner dimensions 3 and 4 differ"),
-    (lambda z: wf.matmul(z(()), z((4,))), ShapeError, "an operand has rank 0"),
-    (lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 4))), ShapeError, r"linear: x \(5, 3\), weight \(2, 4\)"),
-    (lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 3)), z((3,))), ShapeError, r"linear: bias \(3,\)"),
-    (lambda z: wf.tensordot(z((2, 3)), z((4, 5)), axes=1), ShapeError, r"sizes \(3,\) and \(4,\) differ"),
-    (lambda z: wf.tensordot(z((2, 3)), z((3, 5)), axes=((2,), (0,))), AxisError, "tensordot: axis 2 is out of range"),
-    (lambda z: wf.vecdot(z((2, 3)), z((2, 4))), ShapeError, "sizes 3 and 4 along axis -1 differ"),
-    (lambda z: wf.outer(z((2, 3)), z((4,))), ShapeError, r"outer: \(2, 3\) and \(4,\): wants two vectors"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda z: wf.matmul(z((32, 784)), z((785, 128))),
+            ShapeError,
+            r"matmul: \(32, 784\) @ \(785, 128\): inner dimensions 784 and 785 differ",
+        ),
+        (lambda z: wf.matmul(z((2, 3, 4)), z((3, 4, 5))), ShapeError, r"matmul: \(2, 3, 4\) @ \(3, 4, 5\): batches"),
+        (lambda z: z((3,)) @ z((4,)), ShapeError, "inner dimensions 3 and 4 differ"),
+        (lambda z: wf.matmul(z(()), z((4,))), ShapeError, "an operand has rank 0"),
+        (lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 4))), ShapeError, r"linear: x \(5, 3\), weight \(2, 4\)"),
+        (lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 3)), z((3,))), ShapeError, r"linear: bias \(3,\)"),
+        (lambda z: wf.tensordot(z((2, 3)), z((4, 5)), axes=1), ShapeError, r"sizes \(3,\) and \(4,\) differ"),
+        (
+            lambda z: wf.tensordot(z((2, 3)), z((3, 5)), axes=((2,), (0,))),
+            AxisError,
+            "tensordot: axis 2 is out of range",
+        ),
+        (lambda z: wf.vecdot(z((2, 3)), z((2, 4))), ShapeError, "sizes 3 and 4 along axis -1 differ"),
+        (lambda z: wf.outer(z((2, 3)), z((4,))), ShapeError, r"outer: \(2, 3\) and \(4,\): wants two vectors"),
+    ],
+)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: str, compiled: bool) -> None:
     def zeros(shape: Any) -> Any:

@@ -82,8 +82,12 @@ def test_zeros_of_both_signs_stay_apart_in_one_graph() -> None:
 
 
 @few
-@given(start=st.integers(-50, 50), stop=st.integers(-50, 50), step=st.integers(-7, 7).filter(bool),
-       dtype=st.sampled_from(("int8", "int16", "int32", "int64", "float32", "float64")))
+@given(
+    start=st.integers(-50, 50),
+    stop=st.integers(-50, 50),
+    step=st.integers(-7, 7).filter(bool),
+    dtype=st.sampled_from(("int8", "int16", "int32", "int64", "float32", "float64")),
+)
 def test_arange_of_integers(start: int, stop: int, step: int, dtype: str) -> None:
     same_bits(wf.arange(start, stop, step, dtype=dtype), np.arange(start, stop, step).astype(dtype))
     same_bits(wf.arange(stop), np.arange(stop))
@@ -98,21 +102,31 @@ def test_arange_of_floats(start: float, stop: float, step: float, dtype: str) ->
 
 
 @few
-@given(start=st.floats(-9, 9), stop=st.floats(-9, 9), count=st.sampled_from((0, 1, 2, 3, 50)), endpoint=st.booleans(),
-       dtype=st.sampled_from(FLOATS))
+@given(
+    start=st.floats(-9, 9),
+    stop=st.floats(-9, 9),
+    count=st.sampled_from((0, 1, 2, 3, 50)),
+    endpoint=st.booleans(),
+    dtype=st.sampled_from(FLOATS),
+)
 def test_linspace(start: float, stop: float, count: int, endpoint: bool, dtype: str) -> None:
     expected = np.linspace(start, stop, count, endpoint=endpoint)
     actual = wf.linspace(start, stop, count, endpoint=endpoint, dtype=dtype).numpy()
     assert actual.dtype == numpy_dtype(dtype) and actual.shape == (count,)
-    np.testing.assert_allclose(actual.astype(np.float64), expected.astype(actual.dtype).astype(np.float64),
-                               rtol=1e-15, atol=1e-15)
+    np.testing.assert_allclose(
+        actual.astype(np.float64), expected.astype(actual.dtype).astype(np.float64), rtol=1e-15, atol=1e-15
+    )
     if endpoint and count > 1:
         same_bits(actual[-1], expected[-1:].astype(actual.dtype)[0])
 
 
 @few
-@given(rows=st.integers(0, 20), columns=st.one_of(st.none(), st.integers(0, 20)), k=st.integers(-9, 9),
-       dtype=st.sampled_from(ALL))
+@given(
+    rows=st.integers(0, 20),
+    columns=st.one_of(st.none(), st.integers(0, 20)),
+    k=st.integers(-9, 9),
+    dtype=st.sampled_from(ALL),
+)
 def test_eye_and_mask(rows: int, columns: int | None, k: int, dtype: str) -> None:
     same_bits(wf.eye(rows, columns, k=k, dtype=dtype), np.eye(rows, columns, k).astype(numpy_dtype(dtype)))
     wide = rows if columns is None else columns
@@ -146,8 +160,12 @@ def test_symbolic_sizes() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
 def test_compiled_equals_eager_in_bits(dtype: str) -> None:
     def made(x: Any) -> Any:
-        return (x + wf.arange(7, dtype=dtype), x * wf.full((7,), 3, dtype=dtype), wf.linspace(0, 1, 7) + 1,
-                wf.eye(7, dtype=dtype) + x)
+        return (
+            x + wf.arange(7, dtype=dtype),
+            x * wf.full((7,), 3, dtype=dtype),
+            wf.linspace(0, 1, 7) + 1,
+            wf.eye(7, dtype=dtype) + x,
+        )
 
     x = wf.asarray(np.arange(7).astype(dtype))
     for actual, expected in zip(wf.compile(made)(x), made(x)):

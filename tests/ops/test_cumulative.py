@@ -32,8 +32,9 @@ def test_values(name: str, data: Any, dtype: str, shape: Any, seed: int, initial
     else:
         expected = NUMPY[name](x, axis=axis, dtype=np.uint64 if x.dtype.kind == "u" else np.int64)
     if initial:
-        first = np.full_like(np.take(expected, [], axis), 0, shape=[1 if a == axis % len(shape) else n
-                                                                    for a, n in enumerate(shape)])
+        first = np.full_like(
+            np.take(expected, [], axis), 0, shape=[1 if a == axis % len(shape) else n for a, n in enumerate(shape)]
+        )
         expected = np.concatenate([first + first.dtype.type(name == "cumulative_prod"), expected], axis)
     same_bits(op(name)(wf.asarray(x), axis=axis, include_initial=initial), expected)
 

@@ -13,13 +13,31 @@ from weft.core.errors import DTypeError, ShapeError
 from weft.ops.einsum import einsum
 
 CASES = [
-    ("ij,jk->ik", (2, 3), (3, 4)), ("ij,jk", (2, 3), (3, 4)), ("bij,bjk->bik", (5, 2, 3), (5, 3, 4)),
-    ("i,i->", (3,), (3,)), ("i,j->ij", (3,), (4,)), ("ij->ji", (2, 3)), ("ij->", (2, 3)), ("ij->j", (2, 3)),
-    ("ii->i", (3, 3)), ("ii", (3, 3)), ("iij->j", (3, 3, 2)), ("ij,ij->ij", (2, 3), (2, 3)),
-    ("...ij,...jk->...ik", (5, 2, 3), (3, 4)), ("...i,...i->...", (4, 3), (5, 4, 3)), ("i...->...", (3, 2)),
-    ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
-    ("ij,ik,il->jkl", (2, 3), (2, 4), (2, 5)), ("ij,j->i", (2, 3), (1,)), ("ba", (2, 3)), (",", (), ()),
-    ("ij,jk->k", (2, 3), (3, 4)), ("ij,jk->ik", (0, 3), (3, 4)), ("ij,jk->ik", (2, 0), (0, 4)), (" i j -> j i", (2, 3)),
+    ("ij,jk->ik", (2, 3), (3, 4)),
+    ("ij,jk", (2, 3), (3, 4)),
+    ("bij,bjk->bik", (5, 2, 3), (5, 3, 4)),
+    ("i,i->", (3,), (3,)),
+    ("i,j->ij", (3,), (4,)),
+    ("ij->ji", (2, 3)),
+    ("ij->", (2, 3)),
+    ("ij->j", (2, 3)),
+    ("ii->i", (3, 3)),
+    ("ii", (3, 3)),
+    ("iij->j", (3, 3, 2)),
+    ("ij,ij->ij", (2, 3), (2, 3)),
+    ("...ij,...jk->...ik", (5, 2, 3), (3, 4)),
+    ("...i,...i->...", (4, 3), (5, 4, 3)),
+    ("i...->...", (3, 2)),
+    ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)),
+    ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
+    ("ij,ik,il->jkl", (2, 3), (2, 4), (2, 5)),
+    ("ij,j->i", (2, 3), (1,)),
+    ("ba", (2, 3)),
+    (",", (), ()),
+    ("ij,jk->k", (2, 3), (3, 4)),
+    ("ij,jk->ik", (0, 3), (3, 4)),
+    ("ij,jk->ik", (2, 0), (0, 4)),
+    (" i j -> j i", (2, 3)),
 ]
 
 
@@ -43,15 +61,18 @@ def test_dtypes(dtype: str) -> None:
         same_bits(actual, np.einsum("ij,jk->ik", x, y))
 
 
-@pytest.mark.parametrize(("subscripts", "shapes", "message"), [
-    ("ij,jk->ik", [(2, 3), (4, 5)], "sizes 3 and 4 of label 'j' differ"),
-    ("ij,jk->ik", [(2, 3)], "2 terms for 1 operands"),
-    ("ijk->i", [(2, 3)], r"term 'ijk' does not fit operand 0 of shape \(2, 3\)"),
-    ("i->i", [(2, 3)], r"term 'i' does not fit"),
-    ("i1->i", [(2, 3)], "term 'i1' does not fit"),
-    ("ij->ii", [(2, 3)], "the result must name each label once"),
-    ("ij->ik", [(2, 3)], "no operand has the label 'k'"),
-])
+@pytest.mark.parametrize(
+    ("subscripts", "shapes", "message"),
+    [
+        ("ij,jk->ik", [(2, 3), (4, 5)], "sizes 3 and 4 of label 'j' differ"),
+        ("ij,jk->ik", [(2, 3)], "2 terms for 1 operands"),
+        ("ijk->i", [(2, 3)], r"term 'ijk' does not fit operand 0 of shape \(2, 3\)"),
+        ("i->i", [(2, 3)], r"term 'i' does not fit"),
+        ("i1->i", [(2, 3)], "term 'i1' does not fit"),
+        ("ij->ii", [(2, 3)], "the result must name each label once"),
+        ("ij->ik", [(2, 3)], "no operand has the label 'k'"),
+    ],
+)
 def test_errors(subscripts: str, shapes: Any, message: str) -> None:
     with pytest.raises(ShapeError, match=message) as caught:
         einsum(subscripts, *(wf.zeros(shape) for shape in shapes))

@@ -33,35 +33,90 @@ from weft.core.errors import DTypeError, ShapeError, WeftError
 
 # name: (reference, lowest and highest argument)
 SMOOTH: dict[str, tuple[Callable[..., Any], float, float]] = {
-    "exp": (np.exp, -8, 8), "exp2": (np.exp2, -8, 8), "expm1": (np.expm1, -4, 4), "log": (np.log, 1e-3, 60),
-    "log2": (np.log2, 1e-3, 60), "log10": (np.log10, 1e-3, 60), "log1p": (np.log1p, -0.9, 60),
-    "sin": (np.sin, -30, 30), "cos": (np.cos, -30, 30), "tan": (np.tan, -1.5, 1.5), "asin": (np.arcsin, -1, 1),
-    "acos": (np.arccos, -1, 1), "atan": (np.arctan, -20, 20), "sinh": (np.sinh, -6, 6), "cosh": (np.cosh, -6, 6),
-    "tanh": (np.tanh, -5, 5), "asinh": (np.arcsinh, -20, 20), "acosh": (np.arccosh, 1, 40),
-    "atanh": (np.arctanh, -0.99, 0.99), "erf": (np.vectorize(math.erf, otypes=[np.float64]), -3, 3),
-    "erfc": (np.vectorize(math.erfc, otypes=[np.float64]), -3, 3), "cbrt": (np.cbrt, -30, 30),
-    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -8, 8), "sqrt": (np.sqrt, 0, 60),
-    "rsqrt": (lambda x: 1 / np.sqrt(x), 1e-2, 60), "reciprocal": (lambda x: 1 / x, 0.1, 9),
+    "exp": (np.exp, -8, 8),
+    "exp2": (np.exp2, -8, 8),
+    "expm1": (np.expm1, -4, 4),
+    "log": (np.log, 1e-3, 60),
+    "log2": (np.log2, 1e-3, 60),
+    "log10": (np.log10, 1e-3, 60),
+    "log1p": (np.log1p, -0.9, 60),
+    "sin": (np.sin, -30, 30),
+    "cos": (np.cos, -30, 30),
+    "tan": (np.tan, -1.5, 1.5),
+    "asin": (np.arcsin, -1, 1),
+    "acos": (np.arccos, -1, 1),
+    "atan": (np.arctan, -20, 20),
+    "sinh": (np.sinh, -6, 6),
+    "cosh": (np.cosh, -6, 6),
+    "tanh": (np.tanh, -5, 5),
+    "asinh": (np.arcsinh, -20, 20),
+    "acosh": (np.arccosh, 1, 40),
+    "atanh": (np.arctanh, -0.99, 0.99),
+    "erf": (np.vectorize(math.erf, otypes=[np.float64]), -3, 3),
+    "erfc": (np.vectorize(math.erfc, otypes=[np.float64]), -3, 3),
+    "cbrt": (np.cbrt, -30, 30),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -8, 8),
+    "sqrt": (np.sqrt, 0, 60),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), 1e-2, 60),
+    "reciprocal": (lambda x: 1 / x, 0.1, 9),
     "square": (np.square, -9, 9),
 }
 EXACT: dict[str, Callable[..., Any]] = {
-    "abs": np.abs, "negative": np.negative, "positive": np.positive, "floor": np.floor, "ceil": np.ceil,
-    "trunc": np.trunc, "round": np.round, "sign": np.sign, "square": np.square, "sqrt": np.sqrt,
-    "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "signbit": np.signbit,
+    "abs": np.abs,
+    "negative": np.negative,
+    "positive": np.positive,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.round,
+    "sign": np.sign,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "isnan": np.isnan,
+    "isinf": np.isinf,
+    "isfinite": np.isfinite,
+    "signbit": np.signbit,
 }
 FLOAT_PAIRS: dict[str, Callable[..., Any]] = {
-    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "copysign": np.copysign,
-    "maximum": np.maximum, "minimum": np.minimum, "equal": np.equal, "not_equal": np.not_equal, "less": np.less,
-    "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,
-    "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "copysign": np.copysign,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
 }
 INTEGER_PAIRS: dict[str, Callable[..., Any]] = {
-    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "floor_divide": np.floor_divide,
-    "remainder": np.remainder, "maximum": np.maximum, "minimum": np.minimum, "equal": np.equal,
-    "not_equal": np.not_equal, "less": np.less, "less_equal": np.less_equal, "greater": np.greater,
-    "greater_equal": np.greater_equal, "bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or,
-    "bitwise_xor": np.bitwise_xor, "bitwise_left_shift": np.left_shift, "bitwise_right_shift": np.right_shift,
-    "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "floor_divide": np.floor_divide,
+    "remainder": np.remainder,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "bitwise_left_shift": np.left_shift,
+    "bitwise_right_shift": np.right_shift,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
 }
 
 
@@ -172,8 +227,9 @@ def test_floor_divide_and_remainder_of_floats(dtype: str, pair: Any, seed: int) 
         same_bits(wf.floor_divide(wf.asarray(x), wf.asarray(y)) + 0.0, np.asarray(np.floor_divide(x, y) + 0.0))
 
 
-@pytest.mark.parametrize(("name", "reference"), [("pow", np.power), ("hypot", np.hypot), ("atan2", np.arctan2),
-                                                 ("logaddexp", np.logaddexp)])
+@pytest.mark.parametrize(
+    ("name", "reference"), [("pow", np.power), ("hypot", np.hypot), ("atan2", np.arctan2), ("logaddexp", np.logaddexp)]
+)
 @settings(max_examples=20)
 @given(dtype=st.sampled_from(FLOATS), pair=broadcast_pairs(), seed=seeds)
 def test_transcendental_pairs(name: str, reference: Any, dtype: str, pair: Any, seed: int) -> None:
@@ -277,11 +333,21 @@ def test_promotion_is_the_table(a: str, b: str) -> None:
     assert quotient is (expected if is_float(expected.name) else dt.float32)
 
 
-@pytest.mark.parametrize(("dtype", "number", "expected"), [
-    ("float16", 2, "float16"), ("float16", 2.5, "float16"), ("float64", 2.5, "float64"), ("float32", True, "float32"),
-    ("int8", 2, "int8"), ("int8", True, "int8"), ("int8", 2.5, "float32"), ("uint64", 3, "uint64"),
-    ("bool", 2, "int64"), ("bool", 2.5, "float32"),
-])
+@pytest.mark.parametrize(
+    ("dtype", "number", "expected"),
+    [
+        ("float16", 2, "float16"),
+        ("float16", 2.5, "float16"),
+        ("float64", 2.5, "float64"),
+        ("float32", True, "float32"),
+        ("int8", 2, "int8"),
+        ("int8", True, "int8"),
+        ("int8", 2.5, "float32"),
+        ("uint64", 3, "uint64"),
+        ("bool", 2, "int64"),
+        ("bool", 2.5, "float32"),
+    ],
+)
 def test_python_numbers_are_weak(dtype: str, number: float, expected: str) -> None:
     x = wf.asarray(np.ones(2, dtype))
     for result in (wf.add(x, number), wf.add(number, x)):
@@ -294,22 +360,38 @@ def test_float_functions_of_integers_are_float32(name: str) -> None:
     assert (op(name)(x, x) if name in ("atan2", "divide") else op(name)(x)).dtype is dt.float32
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda: wf.add(wf.asarray([1.0, 2.0]), wf.asarray([1.0, 2.0, 3.0])), ShapeError,
-     r"add: shapes \(2,\) and \(3,\) do not broadcast: axis -1 has sizes 2 and 3"),
-    (lambda: wf.where(wf.asarray([True, False]), wf.asarray([1.0]), wf.asarray([[1.0, 2.0, 3.0]])), ShapeError,
-     "where: shapes"),
-    (lambda: wf.add(wf.asarray(np.ones(2, np.int8)), 300), DTypeError, "add: 300 does not fit in int8"),
-    (lambda: wf.multiply(wf.asarray(np.ones(2, np.uint8)), -1), DTypeError, "multiply: -1 does not fit in uint8"),
-    (lambda: wf.add(wf.asarray([1.0]), 10**400), DTypeError, "add: an integer of 1329 bits does not fit in float32"),
-    (lambda: wf.add([1.0], wf.asarray([1.0])), DTypeError, "add: an operand of type list is neither a tensor nor"),
-    (lambda: wf.bitwise_and(wf.asarray([1.0]), 1), DTypeError, "bitwise_and: float32 operands: wants an integer"),
-    (lambda: wf.bitwise_left_shift(wf.asarray([True]), wf.asarray([True])), DTypeError,
-     "bitwise_left_shift: bool operands"),
-    (lambda: wf.where(wf.asarray([1.0]), 1, 2), DTypeError, "where: the condition is float32, not bool"),
-    (lambda: wf.astype(wf.asarray([1.0]), "float7"), DTypeError, "float7"),
-    (lambda: wf.negative(wf.asarray([True])), DTypeError, "negative: bool operands"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: wf.add(wf.asarray([1.0, 2.0]), wf.asarray([1.0, 2.0, 3.0])),
+            ShapeError,
+            r"add: shapes \(2,\) and \(3,\) do not broadcast: axis -1 has sizes 2 and 3",
+        ),
+        (
+            lambda: wf.where(wf.asarray([True, False]), wf.asarray([1.0]), wf.asarray([[1.0, 2.0, 3.0]])),
+            ShapeError,
+            "where: shapes",
+        ),
+        (lambda: wf.add(wf.asarray(np.ones(2, np.int8)), 300), DTypeError, "add: 300 does not fit in int8"),
+        (lambda: wf.multiply(wf.asarray(np.ones(2, np.uint8)), -1), DTypeError, "multiply: -1 does not fit in uint8"),
+        (
+            lambda: wf.add(wf.asarray([1.0]), 10**400),
+            DTypeError,
+            "add: an integer of 1329 bits does not fit in float32",
+        ),
+        (lambda: wf.add([1.0], wf.asarray([1.0])), DTypeError, "add: an operand of type list is neither a tensor nor"),
+        (lambda: wf.bitwise_and(wf.asarray([1.0]), 1), DTypeError, "bitwise_and: float32 operands: wants an integer"),
+        (
+            lambda: wf.bitwise_left_shift(wf.asarray([True]), wf.asarray([True])),
+            DTypeError,
+            "bitwise_left_shift: bool operands",
+        ),
+        (lambda: wf.where(wf.asarray([1.0]), 1, 2), DTypeError, "where: the condition is float32, not bool"),
+        (lambda: wf.astype(wf.asarray([1.0]), "float7"), DTypeError, "float7"),
+        (lambda: wf.negative(wf.asarray([True])), DTypeError, "negative: bool operands"),
+    ],
+)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: str, compiled: bool) -> None:
     with pytest.raises(error, match=message) as caught:
@@ -332,10 +414,26 @@ def test_compiled_equals_eager_in_bits(name: str) -> None:
 
 # Where the functions are smooth and central differences are good.
 DIFFERENTIABLE = {name: SMOOTH[name][1:] for name in SMOOTH} | {
-    "abs": (0.2, 3.0), "negative": (-3.0, 3.0), "positive": (-3.0, 3.0), "reciprocal": (0.5, 3.0), "sqrt": (0.5, 9.0),
-    "rsqrt": (0.5, 4.0), "cbrt": (0.5, 9.0), "exp": (-2.0, 2.0), "exp2": (-2.0, 2.0), "log": (0.5, 9.0),
-    "log2": (0.5, 9.0), "log10": (0.5, 9.0), "log1p": (-0.5, 4.0), "tan": (-1.0, 1.0), "asin": (-0.9, 0.9),
-    "acos": (-0.9, 0.9), "sinh": (-2.0, 2.0), "cosh": (-2.0, 2.0), "acosh": (1.3, 5.0), "atanh": (-0.9, 0.9),
+    "abs": (0.2, 3.0),
+    "negative": (-3.0, 3.0),
+    "positive": (-3.0, 3.0),
+    "reciprocal": (0.5, 3.0),
+    "sqrt": (0.5, 9.0),
+    "rsqrt": (0.5, 4.0),
+    "cbrt": (0.5, 9.0),
+    "exp": (-2.0, 2.0),
+    "exp2": (-2.0, 2.0),
+    "log": (0.5, 9.0),
+    "log2": (0.5, 9.0),
+    "log10": (0.5, 9.0),
+    "log1p": (-0.5, 4.0),
+    "tan": (-1.0, 1.0),
+    "asin": (-0.9, 0.9),
+    "acos": (-0.9, 0.9),
+    "sinh": (-2.0, 2.0),
+    "cosh": (-2.0, 2.0),
+    "acosh": (1.3, 5.0),
+    "atanh": (-0.9, 0.9),
 }
 
 
@@ -347,8 +445,23 @@ def test_gradients(name: str) -> None:
     check_gradient(lambda x: wf.grad(lambda y: wf.sum(op(name)(y)))(x), x, tolerance=2e-5)  # the second derivative
 
 
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum", "hypot", "atan2",
-                                  "logaddexp", "copysign", "pow", "remainder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "hypot",
+        "atan2",
+        "logaddexp",
+        "copysign",
+        "pow",
+        "remainder",
+    ],
+)
 @pytest.mark.parametrize("pair", [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (3,))])
 def test_gradients_of_pairs(name: str, pair: Any) -> None:
     x, y = values("float64", pair[0], 5, 0.5, 3.0), values("float64", pair[1], 6, 0.6, 2.9)

@@ -121,9 +121,15 @@ def test_compiled_equals_eager_in_bits(data: Any, shape: Any, seed: int) -> None
 
 
 def test_values_take_the_tensors_dtype() -> None:
-    for dtype, value in (("float32", np.arange(3)), ("float32", np.ones(3)), ("int8", np.arange(3)),
-                         ("int64", np.arange(3, dtype=np.uint64)), ("float16", [0.1, 2, 3]), ("int32", [True] * 3),
-                         ("bfloat16", np.ones(3, np.float32))):
+    for dtype, value in (
+        ("float32", np.arange(3)),
+        ("float32", np.ones(3)),
+        ("int8", np.arange(3)),
+        ("int64", np.arange(3, dtype=np.uint64)),
+        ("float16", [0.1, 2, 3]),
+        ("int32", [True] * 3),
+        ("bfloat16", np.ones(3, np.float32)),
+    ):
         x = wf.zeros((2, 3), dtype=dtype)
         x[1] = value
         same_bits(x[1], np.asarray(value).astype(x.dtype.numpy))
@@ -217,8 +223,9 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "one of each column": lambda x: wf.take_along_axis(x, index([1, 0, 2, -1]), axis=0),
     "several of each row": lambda x: wf.take_along_axis(x, index([1, 1], [-1, 3], [0, 2]), axis=1),
     "write a slice of x": lambda x: written(x, (slice(None), 1), 2.0),
-    "write x into a slice": lambda x: written(wf.zeros((3, 8), dtype=wf.float64), (slice(None, None, -1),
-                                                                                slice(None, None, 2)), x),
+    "write x into a slice": lambda x: written(
+        wf.zeros((3, 8), dtype=wf.float64), (slice(None, None, -1), slice(None, None, 2)), x
+    ),
     "write rows of x": lambda x: written(x, [0, 0], 5.0),
     "write x, one row over another": lambda x: written(wf.zeros((5, 4), dtype=wf.float64), [1, 3, 1], x),
     "write under a mask": lambda x: written(x, X > 0, x[0, 0]),
@@ -279,8 +286,11 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.take_along_axis(A, wf.asarray([0]), axis=0), wf.ShapeError, "take_along_axis: .* the ranks differ"),
     (lambda: wf.take_along_axis(A, wf.asarray([[0]] * 3), axis=1), wf.ShapeError, "take_along_axis: "),
     (lambda: wf.scatter_add(A, wf.asarray([0]), wf.zeros((2, 2), dtype=wf.int64)), wf.ShapeError, "broadcast_to: "),
-    (lambda: wf.scatter_add(A, wf.asarray([0]), wf.zeros(3)), wf.DTypeError,
-     "scatter_add: float32 values into a tensor of int64; cast them first"),
+    (
+        lambda: wf.scatter_add(A, wf.asarray([0]), wf.zeros(3)),
+        wf.DTypeError,
+        "scatter_add: float32 values into a tensor of int64; cast them first",
+    ),
     (lambda: assign(0, wf.zeros(3)), wf.DTypeError, "setitem: float32 values into a tensor of int64"),
     (lambda: assign(0, 1.5), wf.DTypeError, "setitem: 1.5 into a tensor of int64; cast the tensor first"),
     (lambda: assign(0, 2**63), wf.DTypeError, "setitem: 9223372036854775808 does not fit in int64"),

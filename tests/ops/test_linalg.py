@@ -35,8 +35,12 @@ def test_matrix_norm(order: Any) -> None:
 def test_diagonals(offset: int, dtype: str) -> None:
     x = values(dtype, (2, 3, 4), 1)
     same_bits(wf.linalg.diagonal(wf.asarray(x), offset=offset), np.diagonal(x, offset, -2, -1))
-    close(wf.linalg.trace(wf.asarray(x), offset=offset, dtype="float64"),
-          np.trace(x, offset, -2, -1, dtype=np.float64), "float64", 10.0)
+    close(
+        wf.linalg.trace(wf.asarray(x), offset=offset, dtype="float64"),
+        np.trace(x, offset, -2, -1, dtype=np.float64),
+        "float64",
+        10.0,
+    )
 
 
 def test_cross() -> None:

@@ -24,8 +24,9 @@ def reduced(loss: Any, reduction: str, weight: Any = None) -> Any:
     return loss.sum() / (loss.size if weight is None else weight.sum()) if reduction == "mean" else loss.sum()
 
 
-def np_cross_entropy(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
-                     smoothing: float = 0.0) -> Any:
+def np_cross_entropy(
+    x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", smoothing: float = 0.0
+) -> Any:
     """The definition, label by label."""
     axis = 0 if x.ndim == 1 else 1
     classes = x.shape[axis]
@@ -54,8 +55,13 @@ def test_cross_entropy_of_labels(shape: tuple[int, ...], reduction: str, smoothi
     x = RNG.normal(size=shape).astype(np.float32) * 3
     target = RNG.integers(0, shape[axis], shape[:axis] + shape[axis + 1 :])
     weight = RNG.uniform(0.5, 2.0, shape[axis]).astype(np.float32) if weighted else None
-    got = F.cross_entropy(wf.asarray(x), wf.asarray(target), None if weight is None else wf.asarray(weight),
-                          reduction=reduction, label_smoothing=smoothing)
+    got = F.cross_entropy(
+        wf.asarray(x),
+        wf.asarray(target),
+        None if weight is None else wf.asarray(weight),
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
     wanted = np_cross_entropy(x.astype(np.float64), target, weight, -100, reduction, smoothing)
     assert got.shape == wanted.shape and got.dtype is wf.float32
     np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-5, atol=1e-6)
@@ -69,11 +75,13 @@ def test_ignored_labels_neither_count_nor_get_a_gradient(weighted: bool, smoothi
     weight = np.array([1.0, 2.0, 0.5, 3.0]) if weighted else None
 
     def loss(t: Any) -> Any:
-        return F.cross_entropy(t, wf.asarray(target), None if weight is None else wf.asarray(weight),
-                               label_smoothing=smoothing)
+        return F.cross_entropy(
+            t, wf.asarray(target), None if weight is None else wf.asarray(weight), label_smoothing=smoothing
+        )
 
-    np.testing.assert_allclose(loss(wf.asarray(x)).numpy(),
-                               np_cross_entropy(x, target, weight, smoothing=smoothing), rtol=1e-12)
+    np.testing.assert_allclose(
+        loss(wf.asarray(x)).numpy(), np_cross_entropy(x, target, weight, smoothing=smoothing), rtol=1e-12
+    )
     gradient = wf.grad(loss)(wf.asarray(x)).numpy()
     assert (gradient[[1, 4]] == 0).all() and (gradient[[0, 2, 3, 5]] != 0).all()
     assert np.isnan(F.cross_entropy(wf.asarray(x[:1]), wf.asarray([7]), ignore_index=7).item())
@@ -109,8 +117,9 @@ def test_cross_entropy_of_probabilities(shape: tuple[int, ...], reduction: str, 
     w = weight.reshape([-1] + [1] * (len(shape) - axis - 1))
     soft = p * (1 - smoothing) + smoothing / shape[axis]
     wanted = reduced(-(soft * w * log_softmax(x, axis)).sum(axis), reduction)
-    got = F.cross_entropy(wf.asarray(x), wf.asarray(p), wf.asarray(weight), reduction=reduction,
-                          label_smoothing=smoothing)
+    got = F.cross_entropy(
+        wf.asarray(x), wf.asarray(p), wf.asarray(weight), reduction=reduction, label_smoothing=smoothing
+    )
     np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-12)
 
 
@@ -174,13 +183,28 @@ def np_bce(x: Any, t: Any) -> Any:
 PAIRS = [
     ("mse", F.mse_loss, X, T, lambda x, t: (x - t) ** 2),
     ("l1", F.l1_loss, X, T, lambda x, t: np.abs(x - t)),
-    ("smooth_l1", F.smooth_l1_loss, X, T,
-     lambda x, t: np.where(np.abs(x - t) < 1, 0.5 * (x - t) ** 2, np.abs(x - t) - 0.5)),
-    ("smooth_l1(0.3)", lambda x, t, **k: F.smooth_l1_loss(x, t, beta=0.3, **k), X, T,
-     lambda x, t: np.where(np.abs(x - t) < 0.3, 0.5 * (x - t) ** 2 / 0.3, np.abs(x - t) - 0.15)),
+    (
+        "smooth_l1",
+        F.smooth_l1_loss,
+        X,
+        T,
+        lambda x, t: np.where(np.abs(x - t) < 1, 0.5 * (x - t) ** 2, np.abs(x - t) - 0.5),
+    ),
+    (
+        "smooth_l1(0.3)",
+        lambda x, t, **k: F.smooth_l1_loss(x, t, beta=0.3, **k),
+        X,
+        T,
+        lambda x, t: np.where(np.abs(x - t) < 0.3, 0.5 * (x - t) ** 2 / 0.3, np.abs(x - t) - 0.15),
+    ),
     ("smooth_l1(0)", lambda x, t, **k: F.smooth_l1_loss(x, t, beta=0.0, **k), X, T, lambda x, t: np.abs(x - t)),
-    ("huber(0.7)", lambda x, t, **k: F.huber_loss(x, t, delta=0.7, **k), X, T,
-     lambda x, t: np.where(np.abs(x - t) < 0.7, 0.5 * (x - t) ** 2, 0.7 * (np.abs(x - t) - 0.35))),
+    (
+        "huber(0.7)",
+        lambda x, t, **k: F.huber_loss(x, t, delta=0.7, **k),
+        X,
+        T,
+        lambda x, t: np.where(np.abs(x - t) < 0.7, 0.5 * (x - t) ** 2, 0.7 * (np.abs(x - t) - 0.35)),
+    ),
     ("bce", F.binary_cross_entropy, P, Q, np_bce),
     ("bce_with_logits", F.binary_cross_entropy_with_logits, X, Q, lambda x, t: np_bce(sigmoid(x), t)),
     ("kl_div", F.kl_div, X, Q, lambda x, t: t * (np.log(t) - x)),
@@ -194,8 +218,9 @@ def test_value_and_gradient(function: Any, x: Any, t: Any, reference: Any, reduc
     got = function(wf.asarray(x), wf.asarray(t), reduction=reduction).numpy()
     np.testing.assert_allclose(got, reduced(reference(x, t), reduction), rtol=1e-10)
     for which in (0, 1):
-        gradient = wf.grad(lambda a, b: wf.sum(function(a, b, reduction=reduction)),
-                           argnums=which)(wf.asarray(x), wf.asarray(t)).numpy()
+        gradient = wf.grad(lambda a, b: wf.sum(function(a, b, reduction=reduction)), argnums=which)(
+            wf.asarray(x), wf.asarray(t)
+        ).numpy()
         h = 1e-6 * np.ones_like(x)
         up, down = ((x + h, t), (x - h, t)) if which == 0 else ((x, t + h), (x, t - h))
         slope = (reference(*up) - reference(*down)) / 2e-6
@@ -223,8 +248,9 @@ def test_weights_of_binary_losses() -> None:
     w, pos = RNG.uniform(0.5, 2.0, (4, 3)), RNG.uniform(0.5, 2.0, 3)
     got = F.binary_cross_entropy(wf.asarray(P), wf.asarray(Q), wf.asarray(w)).item()
     assert got == pytest.approx((w * np_bce(P, Q)).mean(), rel=1e-12)
-    got = F.binary_cross_entropy_with_logits(wf.asarray(X), wf.asarray(Q), wf.asarray(w),
-                                             pos_weight=wf.asarray(pos)).item()
+    got = F.binary_cross_entropy_with_logits(
+        wf.asarray(X), wf.asarray(Q), wf.asarray(w), pos_weight=wf.asarray(pos)
+    ).item()
     s = sigmoid(X)
     assert got == pytest.approx((w * -(pos * Q * np.log(s) + (1 - Q) * np.log1p(-s))).mean(), rel=1e-12)
 
@@ -253,8 +279,11 @@ def test_16_bit_losses_are_computed_in_float32(dtype: str) -> None:
         (lambda: F.cross_entropy(wf.zeros((2, 3)), wf.asarray([0])), wf.ShapeError, r"labels must be \(2,\)"),
         (lambda: F.cross_entropy(wf.zeros((2, 3)), wf.zeros((2,))), wf.ShapeError, "must have its shape"),
         (lambda: F.cross_entropy(wf.zeros((2, 3)), wf.asarray([True, False])), wf.DTypeError, "target is bool"),
-        (lambda: F.cross_entropy(wf.zeros((2, 3)), wf.asarray([0, 1]), wf.zeros((2,))), wf.ShapeError,
-         r"weight \(2,\) for 3 classes"),
+        (
+            lambda: F.cross_entropy(wf.zeros((2, 3)), wf.asarray([0, 1]), wf.zeros((2,))),
+            wf.ShapeError,
+            r"weight \(2,\) for 3 classes",
+        ),
         (lambda: F.cross_entropy(wf.zeros(()), wf.asarray(0)), wf.ShapeError, "no class axis"),
         (lambda: F.cross_entropy(wf.zeros((2, 3)), wf.asarray([0, 1]), label_smoothing=2.0), ValueError, "smoothing"),
     ],

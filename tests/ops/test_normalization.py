@@ -34,20 +34,24 @@ def slope(f: Any, x: Any) -> Any:
     return result
 
 
-@pytest.mark.parametrize(("shape", "rank"), [((4, 7), 1), ((2, 3, 4), 2), ((5,), 1), ((3, 1), 1), ((0, 4), 1),
-                                             ((6, 300), 1)])
+@pytest.mark.parametrize(
+    ("shape", "rank"), [((4, 7), 1), ((2, 3, 4), 2), ((5,), 1), ((3, 1), 1), ((0, 4), 1), ((6, 300), 1)]
+)
 @pytest.mark.parametrize("affine", [False, True])
 def test_layer_norm_and_rms_norm(shape: tuple[int, ...], rank: int, affine: bool) -> None:
     x = (RNG.normal(size=shape) * 3 + 1).astype(np.float32)
     last = shape[-rank:]
-    w, b = ((RNG.normal(size=last).astype(np.float32), RNG.normal(size=last).astype(np.float32)) if affine
-            else (None, None))
+    w, b = (
+        (RNG.normal(size=last).astype(np.float32), RNG.normal(size=last).astype(np.float32)) if affine else (None, None)
+    )
     tensors = [None if v is None else wf.asarray(v) for v in (w, b)]
     wide = x.astype(np.float64)
-    np.testing.assert_allclose(F.layer_norm(wf.asarray(x), last, *tensors).numpy(), np_layer_norm(wide, rank, w, b),
-                               rtol=2e-5, atol=2e-5)
-    np.testing.assert_allclose(F.rms_norm(wf.asarray(x), last, tensors[0], 1e-5).numpy(), np_rms_norm(wide, rank, w),
-                               rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(
+        F.layer_norm(wf.asarray(x), last, *tensors).numpy(), np_layer_norm(wide, rank, w, b), rtol=2e-5, atol=2e-5
+    )
+    np.testing.assert_allclose(
+        F.rms_norm(wf.asarray(x), last, tensors[0], 1e-5).numpy(), np_rms_norm(wide, rank, w), rtol=2e-5, atol=2e-5
+    )
 
 
 def test_gradients_are_slopes() -> None:
@@ -58,15 +62,18 @@ def test_gradients_are_slopes() -> None:
         return wf.sum(F.layer_norm(t[0], 5, t[1], t[2]) * wf.asarray(v))
 
     for k in range(3):
+
         def at(a: Any, k: int = k) -> Any:
             given = [a if i == k else o for i, o in enumerate((x, w, b))]
             return (np_layer_norm(given[0], 1, given[1], given[2]) * v).sum()
 
-        np.testing.assert_allclose(wf.grad(loss, argnums=k)(*args).numpy(), slope(at, (x, w, b)[k]), rtol=1e-5,
-                                   atol=1e-7)
+        np.testing.assert_allclose(
+            wf.grad(loss, argnums=k)(*args).numpy(), slope(at, (x, w, b)[k]), rtol=1e-5, atol=1e-7
+        )
     got = wf.grad(lambda t: wf.sum(F.rms_norm(t, (5,), args[1]) * wf.asarray(v)))(args[0]).numpy()
-    np.testing.assert_allclose(got, slope(lambda a: (np_rms_norm(a, 1, w, 2.0**-52) * v).sum(), x), rtol=1e-5,
-                               atol=1e-7)
+    np.testing.assert_allclose(
+        got, slope(lambda a: (np_rms_norm(a, 1, w, 2.0**-52) * v).sum(), x), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_rows_do_not_depend_on_the_batch() -> None:

@@ -93,12 +93,22 @@ def test_seeds_repeat_and_draws_differ(name: str) -> None:
 
 def test_default_generator() -> None:
     wf.random.seed(3)
-    first = [wf.random.uniform(4), wf.random.normal(4), wf.random.integers(9, shape=4), wf.random.bernoulli(0.5, 4),
-             wf.random.permutation(4)]
+    first = [
+        wf.random.uniform(4),
+        wf.random.normal(4),
+        wf.random.integers(9, shape=4),
+        wf.random.bernoulli(0.5, 4),
+        wf.random.permutation(4),
+    ]
     wf.manual_seed(3)
     assert wf.random.default_generator().state.tolist() == [3, 0]
-    again = [wf.random.uniform(4), wf.random.normal(4), wf.random.integers(9, shape=4), wf.random.bernoulli(0.5, 4),
-             wf.random.permutation(4)]
+    again = [
+        wf.random.uniform(4),
+        wf.random.normal(4),
+        wf.random.integers(9, shape=4),
+        wf.random.bernoulli(0.5, 4),
+        wf.random.permutation(4),
+    ]
     for a, b in zip(first, again):
         same_bits(a, b.numpy())
     assert wf.random.Generator(-1).state.tolist() == [2**64 - 1, 0]

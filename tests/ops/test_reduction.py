@@ -45,8 +45,12 @@ def test_float_reductions(name: str, data: Any, dtype: str, shape: Any, seed: in
         return
     expected = getattr(np, name)(wide, axis=axis, keepdims=keepdims)
     # A variance near zero is known to the rounding of what it is made of.
-    close(op(name)(wf.asarray(x), axis=axis, keepdims=keepdims), expected, dtype,
-          2000.0 if name in ("var", "std") and dtype != "float64" else 40.0)
+    close(
+        op(name)(wf.asarray(x), axis=axis, keepdims=keepdims),
+        expected,
+        dtype,
+        2000.0 if name in ("var", "std") and dtype != "float64" else 40.0,
+    )
 
 
 @pytest.mark.parametrize("name", ["sum", "prod"])
@@ -103,8 +107,10 @@ def test_truth(name: str, data: Any, dtype: str, shape: Any, seed: int, keepdims
     x = np.asarray(x).astype(values(dtype, (), 0).dtype)
     truth = x.astype(bool)
     expected = getattr(np, name)(truth, axis=axis, keepdims=keepdims)
-    same_bits(op(name)(wf.asarray(x), axis=axis, keepdims=keepdims),
-              np.asarray(expected, np.int64 if name == "count_nonzero" else bool))
+    same_bits(
+        op(name)(wf.asarray(x), axis=axis, keepdims=keepdims),
+        np.asarray(expected, np.int64 if name == "count_nonzero" else bool),
+    )
 
 
 @pytest.mark.parametrize("correction", [0, 1, 0.5, 3, 10])
@@ -166,8 +172,12 @@ def test_long_reductions(shape: tuple[int, ...], dtype: str) -> None:
         same_bits(wf.any(wf.asarray(x == x.min()), axis=axis), np.asarray((x == x.min()).any(axis=axis)))
         same_bits(wf.all(wf.asarray(x != x.min()), axis=axis), np.asarray((x != x.min()).all(axis=axis)))
         total = wf.sum(wf.asarray(x), axis=axis).numpy()
-        np.testing.assert_allclose(total.astype(np.float64), wide.sum(axis=axis, dtype=wide.dtype if is_float(dtype)
-                                                                      else np.int64), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            total.astype(np.float64),
+            wide.sum(axis=axis, dtype=wide.dtype if is_float(dtype) else np.int64),
+            rtol=1e-3,
+            atol=1e-3,
+        )
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -213,20 +223,29 @@ def test_ties_share_the_gradient() -> None:
     np.testing.assert_array_equal(gradient, np.array([[0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]], np.float32))
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ([2.0, 3.0, 4.0], [12, 8, 6]), ([0.0, 3.0, 4.0], [12, 0, 0]), ([0.0, 0.0, 4.0], [0, 0, 0]), ([5.0], [1]),
-])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ([2.0, 3.0, 4.0], [12, 8, 6]),
+        ([0.0, 3.0, 4.0], [12, 0, 0]),
+        ([0.0, 0.0, 4.0], [0, 0, 0]),
+        ([5.0], [1]),
+    ],
+)
 def test_gradient_of_a_product_with_zeros(line: list[float], expected: list[float]) -> None:
     assert wf.grad(lambda x: wf.prod(x))(wf.asarray(line)).tolist() == expected
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda x: wf.sum(x, axis=2), AxisError, "sum: axis 2 is out of range for a tensor of rank 2"),
-    (lambda x: wf.mean(x, axis=(0, -2)), AxisError, "mean: an axis is named twice"),
-    (lambda x: wf.argmax(x, axis=-3), AxisError, "argmax: axis -3 is out of range"),
-    (lambda x: wf.argmax(x, axis=(0, 1)), ShapeError, "argmax: axis .*one axis"),
-    (lambda x: wf.max(x[:0], axis=0), ShapeError, r"max: shape \(0, 3\), axis 0: there is no max of zero elements"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: wf.sum(x, axis=2), AxisError, "sum: axis 2 is out of range for a tensor of rank 2"),
+        (lambda x: wf.mean(x, axis=(0, -2)), AxisError, "mean: an axis is named twice"),
+        (lambda x: wf.argmax(x, axis=-3), AxisError, "argmax: axis -3 is out of range"),
+        (lambda x: wf.argmax(x, axis=(0, 1)), ShapeError, "argmax: axis .*one axis"),
+        (lambda x: wf.max(x[:0], axis=0), ShapeError, r"max: shape \(0, 3\), axis 0: there is no max of zero elements"),
+    ],
+)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: str, compiled: bool) -> None:
     with pytest.raises(error, match=message) as caught:
@@ -234,8 +253,26 @@ def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: st
     assert __file__ in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin", "mean", "var", "std",
-                                  "count_nonzero", "logsumexp", "cumulative_sum", "stop_gradient"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sum",
+        "prod",
+        "max",
+        "min",
+        "any",
+        "all",
+        "argmax",
+        "argmin",
+        "mean",
+        "var",
+        "std",
+        "count_nonzero",
+        "logsumexp",
+        "cumulative_sum",
+        "stop_gradient",
+    ],
+)
 def test_lists_are_not_tensors(name: str) -> None:
     with pytest.raises(DTypeError, match=f"{name}: an operand of type list is not a tensor; make one with asarray"):
         op(name)([1.0, 2.0])
@@ -247,5 +284,3 @@ def test_compiled_equals_eager_in_bits(dtype: str, axis: Any) -> None:
     x = wf.asarray(values(dtype, (5, 70, 9), 3))
     for name in ("sum", "max", "mean", "var", "any"):
         same_bits(wf.compile(lambda x, name=name: op(name)(x, axis=axis))(x), op(name)(x, axis=axis).numpy())
-
-

@@ -107,8 +107,9 @@ def test_pad(data: Any, dtype: str, shape: Any, seed: int) -> None:
 
 def test_pad_takes_away() -> None:
     x = np.arange(12).reshape(3, 4)
-    same_bits(wf.pad(wf.asarray(x), ((-1, 2), (1, -2)), value=7),
-              np.pad(x[1:, :2], ((0, 2), (1, 0)), constant_values=7))
+    same_bits(
+        wf.pad(wf.asarray(x), ((-1, 2), (1, -2)), value=7), np.pad(x[1:, :2], ((0, 2), (1, 0)), constant_values=7)
+    )
 
 
 @few
@@ -136,8 +137,9 @@ def test_cutting(data: Any, dtype: str, shape: Any, seed: int) -> None:
     for part, expected in zip(wf.split(wf.asarray(x), step, axis=axis), np.split(x, cuts, axis), strict=True):
         same_bits(part, expected)
     sizes = (size // 2, 0, size - size // 2)
-    for part, expected in zip(wf.split(wf.asarray(x), sizes, axis=axis),
-                              np.split(x, np.cumsum(sizes)[:-1], axis), strict=True):
+    for part, expected in zip(
+        wf.split(wf.asarray(x), sizes, axis=axis), np.split(x, np.cumsum(sizes)[:-1], axis), strict=True
+    ):
         same_bits(part, expected)
     parts = wf.chunk(wf.asarray(x), step, axis=axis)
     assert len(parts) <= step
@@ -145,8 +147,13 @@ def test_cutting(data: Any, dtype: str, shape: Any, seed: int) -> None:
 
 
 @few
-@given(data=st.data(), dtype=dtypes, shape=st.lists(st.sampled_from((0, 1, 3, 18)), min_size=2, max_size=3),
-       k=st.integers(-4, 4), seed=seeds)
+@given(
+    data=st.data(),
+    dtype=dtypes,
+    shape=st.lists(st.sampled_from((0, 1, 3, 18)), min_size=2, max_size=3),
+    k=st.integers(-4, 4),
+    seed=seeds,
+)
 def test_triangles(data: Any, dtype: str, shape: Any, k: int, seed: int) -> None:
     x = values(dtype, shape, seed)
     same_bits(wf.tril(wf.asarray(x), k=k), np.tril(x, k))
@@ -263,8 +270,11 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.concat([A, wf.zeros((2, 4))]), wf.ShapeError, r"concat: \(2, 3\) and \(2, 4\) differ on other axes"),
     (lambda: wf.concat([A, A], axis=2), AxisError, "concat: axis 2 is out of range"),
     (lambda: wf.concat([wf.asarray(1.0)]), wf.ShapeError, "concat: arrays of rank 0"),
-    (lambda: wf.concat([wf.zeros(1, dtype=wf.uint64), wf.zeros(1, dtype=wf.int8)]), wf.DTypeError,
-     "concat: uint64 and int8 have no common integer dtype"),
+    (
+        lambda: wf.concat([wf.zeros(1, dtype=wf.uint64), wf.zeros(1, dtype=wf.int8)]),
+        wf.DTypeError,
+        "concat: uint64 and int8 have no common integer dtype",
+    ),
     (lambda: wf.stack([A, wf.zeros(3)]), wf.ShapeError, r"stack: shapes \(2, 3\) and \(3,\) differ"),
     (lambda: wf.pad(A, ((1, 1),) * 3), wf.ShapeError, r"pad: 3 pairs of widths for the 2 axes of \(2, 3\)"),
     (lambda: wf.pad(A, ((-3, 0), (0, 0))), wf.ShapeError, "pad: widths .* take away more than the 2 elements"),

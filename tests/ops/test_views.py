@@ -23,8 +23,9 @@ def layout_of(x: Any) -> Layout:
 def elements(layout: Layout) -> Any:
     """The buffer positions that a layout visits."""
     grid = np.indices(layout.shape).reshape(len(layout.shape), -1) if layout.shape else np.zeros((0, 1), int)
-    return layout.offset + np.asarray(layout.strides, dtype=int) @ grid if layout.strides else np.asarray(
-        [layout.offset])
+    return (
+        layout.offset + np.asarray(layout.strides, dtype=int) @ grid if layout.strides else np.asarray([layout.offset])
+    )
 
 
 def same(actual: Layout, x: Any) -> None:

@@ -56,8 +56,9 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     vectors_by_mode = _render_vectors(module, name, kernel, form, target)
     _render_epilogue(module, name, kernel, form, target)
     w, first = Writer(module), first_partition_slot(kernel)
-    frame = begin_kernel(w, len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))],
-                         target)
+    frame = begin_kernel(
+        w, len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
+    )
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
     loop(w, "%begin", "%end", 1, lambda unit: _Unit(kernel, form, frame, name, slots, unit).emit(vectors_by_mode))
     end_kernel(frame, name)
@@ -80,13 +81,16 @@ def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, 
         render_pack_strided(module, f"{name}.pack_b", tile, b, False)
 
 
-def _render_vectors(module: Module, name: str, kernel: Contraction, form: Form,
-                    target: ContractionTarget) -> dict[int, str]:
+def _render_vectors(
+    module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget
+) -> dict[int, str]:
     """The functions for products with a vector, by mode; modes whose matrix is strided have none."""
     names: dict[tuple[str, dt.DType, dt.DType], str] = {}
     modes: dict[int, str] = {}
-    for mode, kind, matrix, vector in ((MATRIX_VECTOR, form.a, kernel.a.dtype, kernel.b.dtype),
-                                       (VECTOR_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype)):
+    for mode, kind, matrix, vector in (
+        (MATRIX_VECTOR, form.a, kernel.a.dtype, kernel.b.dtype),
+        (VECTOR_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
+    ):
         if kind == "strided":
             continue
         key = (kind, matrix, vector)
@@ -134,8 +138,10 @@ def _render_epilogue(module: Module, name: str, kernel: Contraction, form: Form,
     loop(w, "0", "%height", 1, row)
     w.do(f"ret i64 {w.op(f'load i64, ptr {frame.status}')}")
     arguments = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
-    w.define(f"internal i64 @{name}.epilogue(ptr %bufs, ptr %ints, {arguments}, ptr %sums, i64 %pitch, i64 %height, "
-             "i64 %width) #1")
+    w.define(
+        f"internal i64 @{name}.epilogue(ptr %bufs, ptr %ints, {arguments}, ptr %sums, i64 %pitch, i64 %height, "
+        "i64 %width) #1"
+    )
 
 
 class _Unit:
@@ -146,8 +152,7 @@ class _Unit:
         self.tile, self.size = form.tile, form.tile.dtype.itemsize
         w, part = self.w, {field: frame.int_(slot) for field, slot in slots.items()}
         self.part, self.k = part, frame.int_(kernel.k)
-        *self.batch, block_n, block_m = grid_indices(
-            frame, (*kernel.batch, slots["blocks_n"], slots["blocks_m"]), unit)
+        *self.batch, block_n, block_m = grid_indices(frame, (*kernel.batch, slots["blocks_n"], slots["blocks_m"]), unit)
         self.m0, self.rows = self._piece(block_m, part["sub_m"], frame.int_(kernel.m))
         self.n0, self.columns = self._piece(block_n, part["sub_n"], frame.int_(kernel.n))
         self.a, self.a_outer, self.a_inner = self._operand(kernel.a, (self.m0, "0"), (-2, -1))
@@ -167,8 +172,7 @@ class _Unit:
     def _operand(self, access: Access, start: tuple[str, str], axes: tuple[int, int]) -> tuple[str, str, str]:
         """Pointer to the unit's first element, and the strides of two axes in bytes."""
         w, size = self.w, access.dtype.itemsize
-        offset = offset_of(w, self.frame.ints, access.offset,
-                           zip(access.strides, (*self.batch, *start), strict=True))
+        offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, (*self.batch, *start), strict=True))
         pointer = at(w, self.frame.buffers[access.buf], (offset, size))
         outer, inner = (w.arithmetic("mul", self.frame.int_(access.strides[x]), size) for x in axes)
         return pointer, outer, inner
@@ -201,8 +205,10 @@ class _Unit:
             matrix, x, xs = self.b, self.a, self.a_inner
         chains = at(w, self.sums, (w.op(f"add nsw i64 {count}, {lanes}"), self.size))
         stride = outer if rows_form else inner
-        w.do(f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xs}, i64 {count}, i64 {self.k}, "
-             f"ptr {self.sums}, ptr {chains})")
+        w.do(
+            f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xs}, i64 {count}, i64 {self.k}, "
+            f"ptr {self.sums}, ptr {chains})"
+        )
         if mode == MATRIX_VECTOR:
             self._epilogue(self.m0, self.n0, self.sums, str(self.size), count, "1")
         else:
@@ -211,8 +217,10 @@ class _Unit:
     def _epilogue(self, m: str, n: str, sums: str, pitch: str, height: str, width: str) -> None:
         w = self.w
         indices = ", ".join(f"i64 {x}" for x in (*self.batch, m, n))
-        status = w.op(f"call i64 @{self.name}.epilogue(ptr %bufs, ptr %ints, {indices}, ptr {sums}, i64 {pitch}, "
-                      f"i64 {height}, i64 {width})")
+        status = w.op(
+            f"call i64 @{self.name}.epilogue(ptr %bufs, ptr %ints, {indices}, ptr {sums}, i64 {pitch}, "
+            f"i64 {height}, i64 {width})"
+        )
         old = w.op(f"load i64, ptr {self.frame.status}")
         w.do(f"store i64 {w.op(f'or i64 {old}, {status}')}, ptr {self.frame.status}")
 
@@ -257,8 +265,12 @@ class _Unit:
             fetch = self._fetch(ahead, src, i, leftmost)
             sums, into, pitch, finish = self._sums(i, j, height, width, last)
             later = w.op(f"icmp ne i64 {k0}, 0")
-            self._call_tile(height, width, f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
-                                           f"i1 {later}, ptr {sums}, {fetch}")
+            self._call_tile(
+                height,
+                width,
+                f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
+                f"i1 {later}, ptr {sums}, {fetch}",
+            )
             m, n = w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}")
             self._when(finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
 
@@ -269,8 +281,9 @@ class _Unit:
         return self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {limit})")
 
     def _pack(self, side: str, src: str, outer: str, inner: str, count: str, kc: str, dst: str) -> None:
-        self.w.do(f"call void @{self.name}.pack_{side}(ptr {src}, i64 {outer}, i64 {inner}, i64 {count}, i64 {kc}, "
-                  f"ptr {dst})")
+        self.w.do(
+            f"call void @{self.name}.pack_{side}(ptr {src}, i64 {outer}, i64 {inner}, i64 {count}, i64 {kc}, ptr {dst})"
+        )
 
     def _a_panel(self, src: str, i: str, height: str, kc: str, leftmost: str) -> tuple[str, str]:
         """``(pointer, byte stride between rows or, of panels, lines)`` of the tile's rows of A, packed if need be."""
@@ -279,13 +292,17 @@ class _Unit:
         own = at(w, self.packed_a, (i, K_BLOCK * self.size if panels else packed_row(tile)))
         own_stride = str(tile.rows * self.size if panels else packed_row(tile))
         packed = w.op(f"icmp sge i64 {i}, {self.a_from}")
-        self._when(w.op(f"and i1 {packed}, {leftmost}"), lambda: self._pack(
-            "a", src, self.a_outer, self.a_inner, height, kc, own))
+        self._when(
+            w.op(f"and i1 {packed}, {leftmost}"),
+            lambda: self._pack("a", src, self.a_outer, self.a_inner, height, kc, own),
+        )
         if not self.form.a_direct:
             return own, own_stride
         stride = self.a_inner if panels else self.a_outer
-        return (w.op(f"select i1 {packed}, ptr {own}, ptr {src}"),
-                w.op(f"select i1 {packed}, i64 {own_stride}, i64 {stride}"))
+        return (
+            w.op(f"select i1 {packed}, ptr {own}, ptr {src}"),
+            w.op(f"select i1 {packed}, i64 {own_stride}, i64 {stride}"),
+        )
 
     def _b_panel(self, src: str, j: str, width: str, kc: str) -> tuple[str, str]:
         """``(pointer, byte stride between lines)`` of the tile's columns of B, packed if need be."""
@@ -296,16 +313,22 @@ class _Unit:
         self._when(packed, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
         if not self.form.b_direct:
             return self.packed_b, own_stride
-        return (w.op(f"select i1 {packed}, ptr {self.packed_b}, ptr {src}"),
-                w.op(f"select i1 {packed}, i64 {own_stride}, i64 {self.b_inner}"))
+        return (
+            w.op(f"select i1 {packed}, ptr {self.packed_b}, ptr {src}"),
+            w.op(f"select i1 {packed}, i64 {own_stride}, i64 {self.b_inner}"),
+        )
 
     def _next_panel(self, j: str, k0: str) -> str:
         """Where the panel of B lies that is needed after this one: to the right, or leftmost in the next K block."""
         w = self.w
         right, below = w.op(f"add i64 {j}, {self.tile.columns}"), w.op(f"add i64 {k0}, {K_BLOCK}")
         more = w.op(f"icmp slt i64 {right}, {self.columns}")
-        return at(w, self.b, (w.op(f"select i1 {more}, i64 {k0}, i64 {below}"), self.b_inner),
-                  (w.op(f"select i1 {more}, i64 {right}, i64 0"), self.b_outer))
+        return at(
+            w,
+            self.b,
+            (w.op(f"select i1 {more}, i64 {k0}, i64 {below}"), self.b_inner),
+            (w.op(f"select i1 {more}, i64 {right}, i64 0"), self.b_outer),
+        )
 
     def _fetch(self, ahead: str, src: str, i: str, leftmost: str) -> str:
         """What a tile prefetches (see TILE_ARGUMENTS): in the first column the rows of A below it, which no tile has
@@ -317,8 +340,10 @@ class _Unit:
         below = at(w, src, (str(tile.rows), self.a_outer))
         a = (below, self.a_inner, K_BLOCK, 0) if self.form.a == "panels" else (below, self.a_outer, tile.rows, 8)
         kinds = ("ptr", "i64", "i64", "i64")
-        return ", ".join(f"{kind} {w.op(f'select i1 {leftmost}, {kind} {x}, {kind} {y}')}"
-                         for kind, x, y in zip(kinds, a, b, strict=True))
+        return ", ".join(
+            f"{kind} {w.op(f'select i1 {leftmost}, {kind} {x}, {kind} {y}')}"
+            for kind, x, y in zip(kinds, a, b, strict=True)
+        )
 
     def _sums(self, i: str, j: str, height: str, width: str, last: str) -> tuple[str, str, str, str]:
         """``(sums, into, pitch, i1: the epilogue has to follow)``: where the tile's sums are kept between K blocks, and
@@ -333,13 +358,17 @@ class _Unit:
         sums = at(w, self.sums, (place, tile.rows * tile.columns * self.size))
         if not self.form.direct_store:
             return sums, sums, self.pitch, last
-        whole = w.op(f"and i1 {w.op(f'icmp eq i64 {height}, {tile.rows}')}, "
-                     f"{w.op(f'icmp eq i64 {width}, {tile.columns}')}")
+        whole = w.op(
+            f"and i1 {w.op(f'icmp eq i64 {height}, {tile.rows}')}, {w.op(f'icmp eq i64 {width}, {tile.columns}')}"
+        )
         stored = w.op(f"and i1 {last}, {whole}")
         output = at(w, self.c, (i, self.c_pitch), (j, self.size))
-        return (sums, w.op(f"select i1 {stored}, ptr {output}, ptr {sums}"),
-                w.op(f"select i1 {stored}, i64 {self.c_pitch}, i64 {self.pitch}"),
-                w.op(f"xor i1 {last}, {stored}"))
+        return (
+            sums,
+            w.op(f"select i1 {stored}, ptr {output}, ptr {sums}"),
+            w.op(f"select i1 {stored}, i64 {self.c_pitch}, i64 {self.pitch}"),
+            w.op(f"xor i1 {last}, {stored}"),
+        )
 
     def _call_tile(self, height: str, width: str, arguments: str) -> None:
         """Call the smallest tile function that covers the tile."""

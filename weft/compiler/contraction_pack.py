@@ -14,8 +14,15 @@ from .emit import Module, Writer, mangle, memory_type, register_type, vector_of
 from .kernels import LANES
 from .lanes import loop
 
-__all__ = ["PACK_ARGUMENTS", "gathered", "render_pack_panels", "render_pack_rows", "render_pack_strided",
-           "render_pack_transposed", "transpose_quarters"]
+__all__ = [
+    "PACK_ARGUMENTS",
+    "gathered",
+    "render_pack_panels",
+    "render_pack_rows",
+    "render_pack_strided",
+    "render_pack_transposed",
+    "transpose_quarters",
+]
 
 _CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 
@@ -31,8 +38,10 @@ def _copy(w: Writer, source: DType, tile: Tile, src: str, dst: str, lanes: int, 
         value = w.op(f"load {kind}, ptr {src}, align {source.itemsize}")
     else:
         mask = first_lanes(w, left, lanes)
-        value = w.op(f"call {kind} @llvm.masked.load.{mangle(memory_type(source), lanes)}.p0(ptr align "
-                     f"{source.itemsize} {src}, <{lanes} x i1> {mask}, {kind} zeroinitializer)")
+        value = w.op(
+            f"call {kind} @llvm.masked.load.{mangle(memory_type(source), lanes)}.p0(ptr align "
+            f"{source.itemsize} {src}, <{lanes} x i1> {mask}, {kind} zeroinitializer)"
+        )
     value = convert(w, value, source, tile.dtype, lanes)
     w.do(f"store {register_type(tile.dtype, lanes)} {value}, ptr {dst}, align {tile.dtype.itemsize}")
 
@@ -59,8 +68,7 @@ def render_pack_rows(module: Module, name: str, tile: Tile, source: DType, targe
 
         def piece(lanes: int, left: bool, k: str) -> None:
             rest = w.op(f"sub i64 %kc, {k}") if left else None
-            _copy(w, source, tile, at(w, src, (k, source.itemsize)), at(w, dst, (k, tile.dtype.itemsize)), lanes,
-                  rest)
+            _copy(w, source, tile, at(w, src, (k, source.itemsize)), at(w, dst, (k, tile.dtype.itemsize)), lanes, rest)
 
         loop(w, "0", whole, LANES, lambda k: piece(LANES, False, k))
         if target.masked_memory:
@@ -79,8 +87,9 @@ def _padded_rows(w: Writer, tile: Tile) -> str:
     return w.op(f"mul i64 {steps}, {step}")
 
 
-def render_pack_panels(module: Module, name: str, tile: Tile, source: DType, of_a: bool,
-                       target: ContractionTarget) -> None:
+def render_pack_panels(
+    module: Module, name: str, tile: Tile, source: DType, of_a: bool, target: ContractionTarget
+) -> None:
     """Pack the panel of what is contiguous along i.
 
     A partial one is filled up with zeros; if it is of B and fits into one vector, it is as wide as that.
@@ -91,8 +100,13 @@ def render_pack_panels(module: Module, name: str, tile: Tile, source: DType, of_
     w.label("entry")
     whole = w.op(f"icmp eq i64 %count, {width}")
     lines = w.op(f"select i1 {whole}, i64 %kc, i64 0")
-    loop(w, "0", lines, 1, lambda k: _copy(w, source, tile, at(w, "%src", (k, "%inner")),
-                                           at(w, "%dst", (k, width * size)), width))
+    loop(
+        w,
+        "0",
+        lines,
+        1,
+        lambda k: _copy(w, source, tile, at(w, "%src", (k, "%inner")), at(w, "%dst", (k, width * size)), width),
+    )
     # Lines may run over the beginning of the following one, which is written later.
     narrow = w.op(f"icmp sle i64 %count, {step}")
     fill = w.op(f"select i1 {narrow}, i64 {step}, i64 {-(-width // step) * step}")
@@ -214,14 +228,17 @@ def render_pack_transposed(module: Module, name: str, tile: Tile, source: DType)
 def gathered(w: Writer, tile: Tile, source: DType, rows: list[str], k: int, quarter: int) -> str:
     """One vector of the ``quarter`` elements from k on of each of the rows."""
     element, size = memory_type(source), source.itemsize
-    parts = [w.op(f"load {vector_of(element, quarter)}, ptr {at(w, row, (str(k), size))}, align {size}")
-             for row in rows]
+    parts = [
+        w.op(f"load {vector_of(element, quarter)}, ptr {at(w, row, (str(k), size))}, align {size}") for row in rows
+    ]
     count = quarter
     while len(parts) > 1:
         both = ", ".join(f"i32 {i}" for i in range(2 * count))
         kind = vector_of(element, count)
-        parts = [w.op(f"shufflevector {kind} {a}, {kind} {b}, <{2 * count} x i32> <{both}>")
-                 for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        parts = [
+            w.op(f"shufflevector {kind} {a}, {kind} {b}, <{2 * count} x i32> <{both}>")
+            for a, b in zip(parts[::2], parts[1::2], strict=True)
+        ]
         count *= 2
     return convert(w, parts[0], source, tile.dtype, tile.lanes)
 

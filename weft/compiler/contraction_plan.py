@@ -16,8 +16,18 @@ from .emit import memory_type
 from .kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot
 from .nest import slots_of
 
-__all__ = ["MATRIX_VECTOR", "PARTITION", "TILES", "VECTOR_MATRIX", "Form", "Partition", "contraction_slots",
-           "contraction_units", "first_partition_slot", "form_of"]
+__all__ = [
+    "MATRIX_VECTOR",
+    "PARTITION",
+    "TILES",
+    "VECTOR_MATRIX",
+    "Form",
+    "Partition",
+    "contraction_slots",
+    "contraction_units",
+    "first_partition_slot",
+    "form_of",
+]
 
 PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "mode", "pack_a", "pack_b", "packed_b_at", "sums_at", "ahead")
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
@@ -65,8 +75,14 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
         return memory_type(access.dtype) == memory_type(tile.dtype)
 
     store = kernel.epilogue[0]
-    direct_store = (len(kernel.epilogue) == 1 and store.value.op == "acc" and not store.indices and same(store.access)
-                    and kernel.accumulate.bits == tile.dtype.bits and store.access.strides[-1] == 1)
+    direct_store = (
+        len(kernel.epilogue) == 1
+        and store.value.op == "acc"
+        and not store.indices
+        and same(store.access)
+        and kernel.accumulate.bits == tile.dtype.bits
+        and store.access.strides[-1] == 1
+    )
     return Form(tile, a, b, a != "strided" and same(kernel.a), b == "panels" and same(kernel.b), direct_store)
 
 
@@ -134,9 +150,21 @@ def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub
     if large > _L2 or m * k * kernel.a.dtype.itemsize > _L2:
         ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
-    return Partition(batch * blocks_m * blocks_n,
-                     (sub_m, blocks_m, sub_n, blocks_n, TILES, int(pack_a), int(pack_b), b_at,
-                      b_at + K_BLOCK * tile.columns * tile.dtype.itemsize, ahead))
+    return Partition(
+        batch * blocks_m * blocks_n,
+        (
+            sub_m,
+            blocks_m,
+            sub_n,
+            blocks_n,
+            TILES,
+            int(pack_a),
+            int(pack_b),
+            b_at,
+            b_at + K_BLOCK * tile.columns * tile.dtype.itemsize,
+            ahead,
+        ),
+    )
 
 
 def _up(x: int, step: int) -> int:
@@ -165,8 +193,11 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[
             sub_n = _up(-(-n // (least_n * more_n)), tile.columns)
             if cut > 1 and _cycles(form, min(sub_m, m), min(sub_n, n), k) < _SMALL / 2:
                 break
-            best = min(best, (_busiest(form, batch, (m, n, k), (sub_m, sub_n), threads), sub_m, sub_n),
-                       key=lambda found: found[0])
+            best = min(
+                best,
+                (_busiest(form, batch, (m, n, k), (sub_m, sub_n), threads), sub_m, sub_n),
+                key=lambda found: found[0],
+            )
     return best[1], best[2]
 
 
@@ -179,10 +210,15 @@ def _busiest(form: Form, batch: int, shape: tuple[int, int, int], cut: tuple[int
     if units > 4 * threads:  # small pieces are spread evenly enough
         full = _cycles(form, min(sub_m, m), min(sub_n, n), k)
         return -(-units // threads) * full * (m / blocks_m / min(sub_m, m)) * (n / blocks_n / min(sub_n, n))
-    column = [[_cycles(form, height, width, k) for height in (min(sub_m, m), rest_m)]
-              for width in (min(sub_n, n), rest_n)]
-    each = [column[j == blocks_n - 1][i == blocks_m - 1] for _ in range(batch) for j in range(blocks_n)
-            for i in range(blocks_m)]
+    column = [
+        [_cycles(form, height, width, k) for height in (min(sub_m, m), rest_m)] for width in (min(sub_n, n), rest_n)
+    ]
+    each = [
+        column[j == blocks_n - 1][i == blocks_m - 1]
+        for _ in range(batch)
+        for j in range(blocks_n)
+        for i in range(blocks_m)
+    ]
     return max(sum(each[units * t // threads : units * (t + 1) // threads]) for t in range(threads))
 
 
@@ -210,8 +246,12 @@ def _cycles(form: Form, m: int, n: int, k: int) -> float:
     def step(h: int, vectors: int) -> float:
         return max(h * vectors / 2, 4.0) if h * vectors else 0.0
 
-    each_k = (full_m * full_n * step(tile.rows, tile.vectors) + full_n * step(height, tile.vectors)
-              + full_m * step(tile.rows, width) + (step(height, width) if height and width else 0.0))
+    each_k = (
+        full_m * full_n * step(tile.rows, tile.vectors)
+        + full_n * step(height, tile.vectors)
+        + full_m * step(tile.rows, width)
+        + (step(height, width) if height and width else 0.0)
+    )
     tiles = -(-m // tile.rows) * -(-n // tile.columns)
     packing = n * (0.35 if form.b == "panels" else 0.5) + m * 0.5
     return k * (each_k + packing) + tiles * 60.0 * max(1, -(-k // K_BLOCK))

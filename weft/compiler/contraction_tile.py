@@ -28,8 +28,18 @@ from .expr import Expr, cast, leaf
 from .kernels import K_BLOCK, LANES
 from .lanes import MemoryTarget, loop
 
-__all__ = ["TILE_ARGUMENTS", "ContractionTarget", "Tile", "at", "convert", "first_lanes", "multiply_add", "packed_row",
-           "render_tile", "tile_of"]
+__all__ = [
+    "TILE_ARGUMENTS",
+    "ContractionTarget",
+    "Tile",
+    "at",
+    "convert",
+    "first_lanes",
+    "multiply_add",
+    "packed_row",
+    "render_tile",
+    "tile_of",
+]
 
 
 class ContractionTarget(MemoryTarget, Protocol):
@@ -94,16 +104,18 @@ def packed_row(tile: Tile) -> int:
 
 # --- register tiles ---------------------------------------------------------------------------------------------
 
-TILE_ARGUMENTS = ("ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %sums, "
-                  "ptr %f, i64 %fs, i64 %fr, i64 %fg")
+TILE_ARGUMENTS = (
+    "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %sums, ptr %f, i64 %fs, i64 %fr, i64 %fg"
+)
 """Arguments of a tile function: operands and their byte strides, length of the chain, the result and its byte stride,
 whether to add the chains to earlier ``sums`` (rows of a full tile, one after the other); then what to prefetch for
 later tiles: at each k one line of memory, in the course of a K block ``fr`` lines of it ``fs`` bytes apart, and in each
 of them from 0 to 128 * ``fg`` bytes."""
 
 
-def render_tile(module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool,
-                target: ContractionTarget) -> None:
+def render_tile(
+    module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool, target: ContractionTarget
+) -> None:
     """Add the tile function ``name`` of ``height`` rows and ``vectors`` vectors; A is in rows form or in panels."""
     w = Writer(module)
     size = tile.dtype.itemsize
@@ -167,8 +179,9 @@ def _write_tile(w: Writer, tile: Tile, height: int, vectors: int) -> None:
     w.do("ret void")
 
 
-def _row_pointers(w: Writer, height: int, rows_form: bool,
-                  target: ContractionTarget) -> tuple[int, list[str], list[str]]:
+def _row_pointers(
+    w: Writer, height: int, rows_form: bool, target: ContractionTarget
+) -> tuple[int, list[str], list[str]]:
     """``(group, steps, starts)``: row q * group + j of A begins ``steps[j]`` bytes after ``starts[q]``.
 
     Groups of three rows fit an addressing mode each (p, p + s, p + 2 s) and leave registers free.

@@ -86,8 +86,10 @@ def render_vector_rows(module: Module, name: str, tile: Tile, matrix: DType, vec
             whole = w.op(f"add nsw i64 {k0}, {w.op(f'and i64 {length}, {-quarter}')}")
 
             def piece(k: str) -> None:
-                here = [at(w, w.op(f"load ptr, ptr {cell(rows, str(i), 'ptr')}"), (k, matrix.itemsize))
-                        for i in range(lanes)]
+                here = [
+                    at(w, w.op(f"load ptr, ptr {cell(rows, str(i), 'ptr')}"), (k, matrix.itemsize))
+                    for i in range(lanes)
+                ]
                 vectors = [gathered(w, tile, matrix, here[i::quarter], 0, quarter) for i in range(quarter)]
                 for j, values in enumerate(transpose_quarters(w, tile, vectors, quarter)):
                     term(w.op(f"add nsw i64 {k}, {j}"), values)
@@ -114,8 +116,9 @@ def render_vector_rows(module: Module, name: str, tile: Tile, matrix: DType, vec
     w.define(f"internal void @{name}({VECTOR_ARGUMENTS}) #1")
 
 
-def render_vector_columns(module: Module, name: str, tile: Tile, matrix: DType, vector: DType,
-                          target: ContractionTarget) -> None:
+def render_vector_columns(
+    module: Module, name: str, tile: Tile, matrix: DType, vector: DType, target: ContractionTarget
+) -> None:
     """Add the product with a matrix that is contiguous along i: the chains lie in the L1 cache, lines are added."""
     w = Writer(module)
     size, lanes = tile.dtype.itemsize, tile.lanes
@@ -142,16 +145,23 @@ def render_vector_columns(module: Module, name: str, tile: Tile, matrix: DType, 
                 if mask is None:
                     value = w.op(f"load {memory}, ptr {pointer}, align {matrix.itemsize}")
                 else:
-                    value = w.op(f"call {memory} @llvm.masked.load.{mangle(memory_type(matrix), here)}.p0(ptr align "
-                                 f"{matrix.itemsize} {pointer}, <{here} x i1> {mask}, {memory} zeroinitializer)")
+                    value = w.op(
+                        f"call {memory} @llvm.masked.load.{mangle(memory_type(matrix), here)}.p0(ptr align "
+                        f"{matrix.itemsize} {pointer}, <{here} x i1> {mask}, {memory} zeroinitializer)"
+                    )
                 value = convert(w, value, matrix, tile.dtype, here)
                 chain = multiply_add(w, tile, splat(w, memory_type(tile.dtype), x, here), value, chain, here)
             w.do(f"store {of} {chain}, ptr {chain_at}, align {size}")
 
         loop(w, "0", whole, lanes, lambda i: terms(i, lanes, None))
         if target.masked_memory and lanes > 1:
-            loop(w, whole, "%count", lanes,
-                 lambda i: terms(i, lanes, first_lanes(w, w.op(f"sub nsw i64 %count, {i}"), lanes)))
+            loop(
+                w,
+                whole,
+                "%count",
+                lanes,
+                lambda i: terms(i, lanes, first_lanes(w, w.op(f"sub nsw i64 %count, {i}"), lanes)),
+            )
         elif lanes > 1:
             loop(w, whole, "%count", 1, lambda i: terms(i, 1, None))
 

@@ -19,8 +19,28 @@ from .op import Array, Composite, composite
 from .reduction import max as max_
 from .reduction import sum as sum_
 
-__all__ = ["elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid", "mish",
-           "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh", "widen"]
+__all__ = [
+    "elu",
+    "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "log_softmax",
+    "logsigmoid",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+    "widen",
+]
 
 _SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, section 2
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -49,8 +69,9 @@ def widen(op: str, *arrays: Array) -> tuple[Array, ...]:
     return tuple(cast(x, dt.float32) if x.dtype.itemsize == 2 else x for x in arrays)
 
 
-def _activation(summary: str, arguments: str = "",
-                reference: str = "") -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+def _activation(
+    summary: str, arguments: str = "", reference: str = ""
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """A composite of ``function(x, ...)`` over wide floats, its result rounded to the input's dtype."""
 
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -62,9 +83,11 @@ def _activation(summary: str, arguments: str = "",
 
         outer.__name__ = outer.__qualname__ = name
         outer.__wrapped__ = function  # type: ignore[attr-defined]  # inspect.signature shows the real one
-        outer.__doc__ = _DOC.format(summary=summary, arguments="".join(f"\n        {a}" for a in arguments.split("\n")
-                                                                       if a),
-                                    reference=f"\n\n    Reference:\n        {reference}" if reference else "")
+        outer.__doc__ = _DOC.format(
+            summary=summary,
+            arguments="".join(f"\n        {a}" for a in arguments.split("\n") if a),
+            reference=f"\n\n    Reference:\n        {reference}" if reference else "",
+        )
         return Composite(outer, name)
 
     return decorate
@@ -116,21 +139,29 @@ def prelu(input: Array, weight: Array) -> Array:
     return cast(where(x > 0.0, x, x * slope), input.dtype)
 
 
-@_activation("``x`` above 0, ``alpha * (exp(x) - 1)`` below.", "alpha: minus the limit at -inf.",
-             "Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015.")
+@_activation(
+    "``x`` above 0, ``alpha * (exp(x) - 1)`` below.",
+    "alpha: minus the limit at -inf.",
+    "Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015.",
+)
 def elu(input: Array, alpha: float = 1.0) -> Array:
     return where(input > 0.0, input, expm1(where(input > 0.0, 0.0, input)) * alpha)
 
 
-@_activation("``scale * elu(x, alpha)`` with the constants that keep mean 0 and variance 1.", "",
-             "Klambauer et al., Self-Normalizing Neural Networks, 2017.")
+@_activation(
+    "``scale * elu(x, alpha)`` with the constants that keep mean 0 and variance 1.",
+    "",
+    "Klambauer et al., Self-Normalizing Neural Networks, 2017.",
+)
 def selu(input: Array) -> Array:
     return elu(input, _SELU_ALPHA) * _SELU_SCALE
 
 
-@_activation("``x * P(N(0, 1) <= x)``.",
-             "approximate: ``'none'`` (by erf) or ``'tanh'``, the usual approximation (error up to 5e-4).",
-             "Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.")
+@_activation(
+    "``x * P(N(0, 1) <= x)``.",
+    "approximate: ``'none'`` (by erf) or ``'tanh'``, the usual approximation (error up to 5e-4).",
+    "Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.",
+)
 def gelu(input: Array, approximate: str = "none") -> Array:
     if approximate == "none":
         return input * 0.5 * (erf(input * math.sqrt(0.5)) + 1.0)
@@ -140,20 +171,24 @@ def gelu(input: Array, approximate: str = "none") -> Array:
     raise ValueError(f"gelu: approximate is {approximate!r}; it must be 'none' or 'tanh'")
 
 
-@_activation("``x * sigmoid(x)``, also called swish.", "",
-             "Ramachandran et al., Searching for Activation Functions, 2017.")
+@_activation(
+    "``x * sigmoid(x)``, also called swish.", "", "Ramachandran et al., Searching for Activation Functions, 2017."
+)
 def silu(input: Array) -> Array:
     return input * sigmoid(input)
 
 
-@_activation("``x * tanh(softplus(x))``.", "",
-             "Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019.")
+@_activation(
+    "``x * tanh(softplus(x))``.", "", "Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019."
+)
 def mish(input: Array) -> Array:
     return input * tanh(softplus(input))
 
 
-@_activation("``log(1 + exp(beta * x)) / beta``.",
-             "beta: sharpness.\nthreshold: where ``beta * x`` is above it, the result is x.")
+@_activation(
+    "``log(1 + exp(beta * x)) / beta``.",
+    "beta: sharpness.\nthreshold: where ``beta * x`` is above it, the result is x.",
+)
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     scaled = input * beta
     linear = scaled > threshold
@@ -171,8 +206,7 @@ def logsigmoid(input: Array) -> Array:
     return where(below, input, 0.0) - log1p(exp(where(below, input, -input)))
 
 
-@_activation("``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds.",
-             "min_val, max_val: the bounds.")
+@_activation("``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds.", "min_val, max_val: the bounds.")
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
 

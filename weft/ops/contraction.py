@@ -176,8 +176,9 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     dtype = _dtype_of("vecdot", x1, x2)
     one, two = (_axis_last("vecdot", x, axis) for x in (x1, x2))
     if one.shape[-1] != two.shape[-1]:
-        raise ShapeError(f"vecdot: {x1.shape} and {x2.shape}: sizes {one.shape[-1]} and {two.shape[-1]} along axis "
-                         f"{axis} differ")
+        raise ShapeError(
+            f"vecdot: {x1.shape} and {x2.shape}: sizes {one.shape[-1]} and {two.shape[-1]} along axis {axis} differ"
+        )
     wide = dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
     return cast(sum(multiply(cast(one, wide), cast(two, wide)), axis=-1, dtype=wide), dtype)
 
@@ -246,8 +247,10 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
     normalize_axes(tuple(left), x1.ndim, "tensordot")
     normalize_axes(tuple(right), x2.ndim, "tensordot")
     if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
-        raise ShapeError(f"tensordot: {shown}: sizes {tuple(x1.shape[a] for a in left)} and "
-                         f"{tuple(x2.shape[a] for a in right)} differ")
+        raise ShapeError(
+            f"tensordot: {shown}: sizes {tuple(x1.shape[a] for a in left)} and "
+            f"{tuple(x2.shape[a] for a in right)} differ"
+        )
     rest1 = [a for a in range(x1.ndim) if a not in left]
     rest2 = [a for a in range(x2.ndim) if a not in right]
     rows, columns = tuple(x1.shape[a] for a in rest1), tuple(x2.shape[a] for a in rest2)

@@ -20,8 +20,25 @@ from ..graph.protocol import Position, Primitive, TensorType
 from .elementwise import cast, where
 from .op import Array, apply, composite
 
-__all__ = ["FULL", "IOTA", "arange", "as_shape", "empty", "empty_like", "eye", "full", "full_like", "iota", "linspace",
-           "meshgrid", "ones", "ones_like", "tri_mask", "zeros", "zeros_like"]
+__all__ = [
+    "FULL",
+    "IOTA",
+    "arange",
+    "as_shape",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "iota",
+    "linspace",
+    "meshgrid",
+    "ones",
+    "ones_like",
+    "tri_mask",
+    "zeros",
+    "zeros_like",
+]
 
 Scalar = bool | int | float
 

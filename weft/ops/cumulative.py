@@ -107,8 +107,7 @@ def cumulative_sum(x: Array, /, *, axis: int | None = None, dtype: Any = None, i
 
 
 @composite
-def cumulative_prod(x: Array, /, *, axis: int | None = None, dtype: Any = None,
-                    include_initial: bool = False) -> Array:
+def cumulative_prod(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
     """The running product along an axis. Arguments as for :func:`cumulative_sum`; the product of no elements is 1.
 
     Raises:

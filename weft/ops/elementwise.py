@@ -38,14 +38,85 @@ from .operands import (
 )
 from .pointwise import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
 
-__all__ = ["abs", "acos", "acosh", "add", "asin", "asinh", "astype", "atan", "atan2", "atanh", "binary_operands",
-           "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
-           "broadcast_operands", "cast", "cbrt", "ceil", "clip", "copysign", "cos", "cosh", "divide", "equal", "erf",
-           "erfc", "exp", "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "in_float32",
-           "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp",
-           "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative",
-           "nextafter", "not_equal", "positive", "pow", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign",
-           "signbit", "sin", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh", "trunc", "where"]
+__all__ = [
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "asin",
+    "asinh",
+    "astype",
+    "atan",
+    "atan2",
+    "atanh",
+    "binary_operands",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "broadcast_operands",
+    "cast",
+    "cbrt",
+    "ceil",
+    "clip",
+    "copysign",
+    "cos",
+    "cosh",
+    "divide",
+    "equal",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "in_float32",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "nextafter",
+    "not_equal",
+    "positive",
+    "pow",
+    "reciprocal",
+    "remainder",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "stop_gradient",
+    "subtract",
+    "tan",
+    "tanh",
+    "trunc",
+    "where",
+]
 
 
 # dtypes
@@ -55,8 +126,12 @@ def _cast_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, 
     return (cast(g, inputs[0].dtype) if inputs[0].dtype.is_floating else None,)
 
 
-CAST = Primitive("cast", lambda params, x: TensorType(params["dtype"], x.shape),
-                 Map(lambda params, x: ex.cast(x, params["dtype"])), _cast_vjp)
+CAST = Primitive(
+    "cast",
+    lambda params, x: TensorType(params["dtype"], x.shape),
+    Map(lambda params, x: ex.cast(x, params["dtype"])),
+    _cast_vjp,
+)
 
 
 def cast(x: Array, dtype: DType) -> Array:
@@ -157,59 +232,204 @@ def _logaddexp_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
     return g * sigmoid(difference), g * sigmoid(-difference)
 
 
-add = binary("add", REAL, ex.add, lambda x, y, z, g: (g, g), "``x1 + x2``; integers wrap.",
-             ("wf.add(wf.asarray([1.0, 2.0]), 1)", "Tensor([2., 3.], dtype=float32)"))
-subtract = binary("subtract", REAL, ex.sub, lambda x, y, z, g: (g, -g), "``x1 - x2``; integers wrap.",
-                  ("wf.subtract(wf.asarray([1.0, 2.0]), 1)", "Tensor([0., 1.], dtype=float32)"))
-multiply = binary("multiply", REAL, ex.mul, lambda x, y, z, g: (g * y, g * x), "``x1 * x2``; integers wrap.",
-                  ("wf.multiply(wf.asarray([1.0, 2.0]), 3)", "Tensor([3., 6.], dtype=float32)"))
-divide = binary("divide", FLOAT, ex.div, lambda x, y, z, g: (g / y, -g * (z / y)), "``x1 / x2``, always a float.",
-                ("wf.divide(wf.asarray([1.0, 3.0]), 2)", "Tensor([0.5, 1.5], dtype=float32)"), cost=4)
-floor_divide = binary("floor_divide", REAL, vector_math("floor_divide"), lambda x, y, z, g: (None, None),
-                      "``floor(x1 / x2)``; an integer divided by zero gives 0.",
-                      ("wf.floor_divide(wf.asarray([7, -7]), 2)", "Tensor([ 3, -4], dtype=int64)"), cost=10)
-remainder = binary("remainder", REAL, vector_math("remainder"), lambda x, y, z, g: (g, -g * floor_divide(x, y)),
-                   "``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0.",
-                   ("wf.remainder(wf.asarray([7, -7]), 3)", "Tensor([1, 2], dtype=int64)"), cost=10)
-maximum = binary("maximum", REAL, vector_math("maximum"), _maximum_vjp,
-                 "The greater of two values; NaN if one is, 0.0 of 0.0 and -0.0.",
-                 ("wf.maximum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([0., 2.], dtype=float32)"))
-minimum = binary("minimum", REAL, vector_math("minimum"), _minimum_vjp,
-                 "The smaller of two values; NaN if one is, -0.0 of 0.0 and -0.0.",
-                 ("wf.minimum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([-1.,  0.], dtype=float32)"))
-hypot = binary("hypot", FLOAT, vector_math("hypot"), _hypot_vjp, "``sqrt(x1**2 + x2**2)`` without overflow.",
-               ("wf.hypot(wf.asarray([3.0]), 4.0)", "Tensor([5.], dtype=float32)"), cost=10)
-atan2 = binary("atan2", FLOAT, vector_math("atan2"), _atan2_vjp,
-               "The angle of the point (x2, x1), in [-pi, pi], signed zeros as in IEEE 754.",
-               ("wf.atan2(wf.asarray([1.0, 0.0]), 1.0)", "Tensor([0.7853982, 0.       ], dtype=float32)"), cost=20)
-logaddexp = binary("logaddexp", FLOAT, vector_math("logaddexp"), _logaddexp_vjp, "``log(exp(x1) + exp(x2))``.",
-                   ("wf.logaddexp(wf.asarray([0.0]), 0.0)", "Tensor([0.6931472], dtype=float32)"), cost=25)
-copysign = binary("copysign", FLOAT, ex.copysign, _copysign_vjp, "The magnitude of x1 with the sign of x2.",
-                  ("wf.copysign(wf.asarray([1.0, 2.0]), -1.0)", "Tensor([-1., -2.], dtype=float32)"))
+add = binary(
+    "add",
+    REAL,
+    ex.add,
+    lambda x, y, z, g: (g, g),
+    "``x1 + x2``; integers wrap.",
+    ("wf.add(wf.asarray([1.0, 2.0]), 1)", "Tensor([2., 3.], dtype=float32)"),
+)
+subtract = binary(
+    "subtract",
+    REAL,
+    ex.sub,
+    lambda x, y, z, g: (g, -g),
+    "``x1 - x2``; integers wrap.",
+    ("wf.subtract(wf.asarray([1.0, 2.0]), 1)", "Tensor([0., 1.], dtype=float32)"),
+)
+multiply = binary(
+    "multiply",
+    REAL,
+    ex.mul,
+    lambda x, y, z, g: (g * y, g * x),
+    "``x1 * x2``; integers wrap.",
+    ("wf.multiply(wf.asarray([1.0, 2.0]), 3)", "Tensor([3., 6.], dtype=float32)"),
+)
+divide = binary(
+    "divide",
+    FLOAT,
+    ex.div,
+    lambda x, y, z, g: (g / y, -g * (z / y)),
+    "``x1 / x2``, always a float.",
+    ("wf.divide(wf.asarray([1.0, 3.0]), 2)", "Tensor([0.5, 1.5], dtype=float32)"),
+    cost=4,
+)
+floor_divide = binary(
+    "floor_divide",
+    REAL,
+    vector_math("floor_divide"),
+    lambda x, y, z, g: (None, None),
+    "``floor(x1 / x2)``; an integer divided by zero gives 0.",
+    ("wf.floor_divide(wf.asarray([7, -7]), 2)", "Tensor([ 3, -4], dtype=int64)"),
+    cost=10,
+)
+remainder = binary(
+    "remainder",
+    REAL,
+    vector_math("remainder"),
+    lambda x, y, z, g: (g, -g * floor_divide(x, y)),
+    "``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0.",
+    ("wf.remainder(wf.asarray([7, -7]), 3)", "Tensor([1, 2], dtype=int64)"),
+    cost=10,
+)
+maximum = binary(
+    "maximum",
+    REAL,
+    vector_math("maximum"),
+    _maximum_vjp,
+    "The greater of two values; NaN if one is, 0.0 of 0.0 and -0.0.",
+    ("wf.maximum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([0., 2.], dtype=float32)"),
+)
+minimum = binary(
+    "minimum",
+    REAL,
+    vector_math("minimum"),
+    _minimum_vjp,
+    "The smaller of two values; NaN if one is, -0.0 of 0.0 and -0.0.",
+    ("wf.minimum(wf.asarray([-1.0, 2.0]), 0)", "Tensor([-1.,  0.], dtype=float32)"),
+)
+hypot = binary(
+    "hypot",
+    FLOAT,
+    vector_math("hypot"),
+    _hypot_vjp,
+    "``sqrt(x1**2 + x2**2)`` without overflow.",
+    ("wf.hypot(wf.asarray([3.0]), 4.0)", "Tensor([5.], dtype=float32)"),
+    cost=10,
+)
+atan2 = binary(
+    "atan2",
+    FLOAT,
+    vector_math("atan2"),
+    _atan2_vjp,
+    "The angle of the point (x2, x1), in [-pi, pi], signed zeros as in IEEE 754.",
+    ("wf.atan2(wf.asarray([1.0, 0.0]), 1.0)", "Tensor([0.7853982, 0.       ], dtype=float32)"),
+    cost=20,
+)
+logaddexp = binary(
+    "logaddexp",
+    FLOAT,
+    vector_math("logaddexp"),
+    _logaddexp_vjp,
+    "``log(exp(x1) + exp(x2))``.",
+    ("wf.logaddexp(wf.asarray([0.0]), 0.0)", "Tensor([0.6931472], dtype=float32)"),
+    cost=25,
+)
+copysign = binary(
+    "copysign",
+    FLOAT,
+    ex.copysign,
+    _copysign_vjp,
+    "The magnitude of x1 with the sign of x2.",
+    ("wf.copysign(wf.asarray([1.0, 2.0]), -1.0)", "Tensor([-1., -2.], dtype=float32)"),
+)
 
-abs = unary("abs", REAL, _abs_expr, lambda x, y, g: g * sign(x), "The magnitude; the least integer is its own.",
-            ("wf.abs(wf.asarray([-1.5, 2.0]))", "Tensor([1.5, 2. ], dtype=float32)"))
-negative = unary("negative", REAL, ex.neg, lambda x, y, g: -g, "``-x``; unsigned integers wrap.",
-                 ("wf.negative(wf.asarray([1.0, -2.0]))", "Tensor([-1.,  2.], dtype=float32)"))
-square = unary("square", REAL, lambda x: x * x, lambda x, y, g: g * (2.0 * x), "``x * x``.",
-               ("wf.square(wf.asarray([1.0, -3.0]))", "Tensor([1., 9.], dtype=float32)"))
-reciprocal = unary("reciprocal", FLOAT, lambda x: ex.const(1.0, x.dtype) / x, lambda x, y, g: -g * (y * y),
-                   "``1 / x``.",
-                   ("wf.reciprocal(wf.asarray([2.0, 4.0]))", "Tensor([0.5 , 0.25], dtype=float32)"), cost=4)
-sqrt = unary("sqrt", FLOAT, ex.sqrt, lambda x, y, g: 0.5 * g / y, "The square root, correctly rounded.",
-             ("wf.sqrt(wf.asarray([4.0, 2.0]))", "Tensor([2.       , 1.4142135], dtype=float32)"), cost=4)
-rsqrt = unary("rsqrt", FLOAT, vector_math("rsqrt"), lambda x, y, g: -0.5 * g * (y * y * y), "``1 / sqrt(x)``.",
-              ("wf.rsqrt(wf.asarray([4.0, 0.25]))", "Tensor([0.5, 2. ], dtype=float32)"), cost=8)
-sign: Composite = unary("sign", REAL, vector_math("sign"), _zero, "-1, 0 or 1; NaN of NaN.",
-                        ("wf.sign(wf.asarray([-1.5, 0.0, 2.0]))", "Tensor([-1.,  0.,  1.], dtype=float32)"))
-floor = unary("floor", REAL, ex.floor, _zero, "The greatest whole number not above x.",
-              ("wf.floor(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -2.], dtype=float32)"), integers_stay=True)
-ceil = unary("ceil", REAL, ex.ceil, _zero, "The least whole number not below x.",
-             ("wf.ceil(wf.asarray([1.5, -1.5]))", "Tensor([ 2., -1.], dtype=float32)"), integers_stay=True)
-trunc = unary("trunc", REAL, ex.trunc, _zero, "The whole number next to x towards zero.",
-              ("wf.trunc(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -1.], dtype=float32)"), integers_stay=True)
-round = unary("round", REAL, ex.rint, _zero, "The nearest whole number, halves to the even one.",
-              ("wf.round(wf.asarray([0.5, 1.5, -1.4]))", "Tensor([ 0.,  2., -1.], dtype=float32)"), integers_stay=True)
+abs = unary(
+    "abs",
+    REAL,
+    _abs_expr,
+    lambda x, y, g: g * sign(x),
+    "The magnitude; the least integer is its own.",
+    ("wf.abs(wf.asarray([-1.5, 2.0]))", "Tensor([1.5, 2. ], dtype=float32)"),
+)
+negative = unary(
+    "negative",
+    REAL,
+    ex.neg,
+    lambda x, y, g: -g,
+    "``-x``; unsigned integers wrap.",
+    ("wf.negative(wf.asarray([1.0, -2.0]))", "Tensor([-1.,  2.], dtype=float32)"),
+)
+square = unary(
+    "square",
+    REAL,
+    lambda x: x * x,
+    lambda x, y, g: g * (2.0 * x),
+    "``x * x``.",
+    ("wf.square(wf.asarray([1.0, -3.0]))", "Tensor([1., 9.], dtype=float32)"),
+)
+reciprocal = unary(
+    "reciprocal",
+    FLOAT,
+    lambda x: ex.const(1.0, x.dtype) / x,
+    lambda x, y, g: -g * (y * y),
+    "``1 / x``.",
+    ("wf.reciprocal(wf.asarray([2.0, 4.0]))", "Tensor([0.5 , 0.25], dtype=float32)"),
+    cost=4,
+)
+sqrt = unary(
+    "sqrt",
+    FLOAT,
+    ex.sqrt,
+    lambda x, y, g: 0.5 * g / y,
+    "The square root, correctly rounded.",
+    ("wf.sqrt(wf.asarray([4.0, 2.0]))", "Tensor([2.       , 1.4142135], dtype=float32)"),
+    cost=4,
+)
+rsqrt = unary(
+    "rsqrt",
+    FLOAT,
+    vector_math("rsqrt"),
+    lambda x, y, g: -0.5 * g * (y * y * y),
+    "``1 / sqrt(x)``.",
+    ("wf.rsqrt(wf.asarray([4.0, 0.25]))", "Tensor([0.5, 2. ], dtype=float32)"),
+    cost=8,
+)
+sign: Composite = unary(
+    "sign",
+    REAL,
+    vector_math("sign"),
+    _zero,
+    "-1, 0 or 1; NaN of NaN.",
+    ("wf.sign(wf.asarray([-1.5, 0.0, 2.0]))", "Tensor([-1.,  0.,  1.], dtype=float32)"),
+)
+floor = unary(
+    "floor",
+    REAL,
+    ex.floor,
+    _zero,
+    "The greatest whole number not above x.",
+    ("wf.floor(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -2.], dtype=float32)"),
+    integers_stay=True,
+)
+ceil = unary(
+    "ceil",
+    REAL,
+    ex.ceil,
+    _zero,
+    "The least whole number not below x.",
+    ("wf.ceil(wf.asarray([1.5, -1.5]))", "Tensor([ 2., -1.], dtype=float32)"),
+    integers_stay=True,
+)
+trunc = unary(
+    "trunc",
+    REAL,
+    ex.trunc,
+    _zero,
+    "The whole number next to x towards zero.",
+    ("wf.trunc(wf.asarray([1.5, -1.5]))", "Tensor([ 1., -1.], dtype=float32)"),
+    integers_stay=True,
+)
+round = unary(
+    "round",
+    REAL,
+    ex.rint,
+    _zero,
+    "The nearest whole number, halves to the even one.",
+    ("wf.round(wf.asarray([0.5, 1.5, -1.4]))", "Tensor([ 0.,  2., -1.], dtype=float32)"),
+    integers_stay=True,
+)
 
 
 @composite
@@ -271,52 +491,122 @@ def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed
     return unary(name, FLOAT, vector_math(name), vjp, summary, example, cost=cost)
 
 
-exp = _function("exp", lambda x, y, g: g * y, "``e ** x``.",
-                "[0.0, 0.5]", "[1.       , 1.6487212]", 12)
-exp2 = _function("exp2", lambda x, y, g: g * (y * _LN2), "``2 ** x``.",
-                 "[0.0, 0.5]", "[1.       , 1.4142135]", 12)
-expm1 = _function("expm1", lambda x, y, g: g * (y + 1.0), "``e ** x - 1``, exact near 0.",
-                  "[0.0, 0.5]", "[0.       , 0.6487213]", 15)
-log = _function("log", lambda x, y, g: g / x, "The natural logarithm; -inf at 0, NaN below.",
-                "[1.0, 2.0]", "[0.       , 0.6931472]", 12)
-log2 = _function("log2", lambda x, y, g: g / (x * _LN2), "The logarithm to base 2.",
-                 "[1.0, 8.0]", "[0., 3.]", 12)
-log10 = _function("log10", lambda x, y, g: g / (x * _LN10), "The logarithm to base 10.",
-                  "[1.0, 1000.0]", "[0., 3.]", 12)
-log1p = _function("log1p", lambda x, y, g: g / (1.0 + x), "``log(1 + x)``, exact near 0.",
-                  "[0.0, 0.5]", "[0.       , 0.4054651]", 15)
-sin = _function("sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.",
-                "[0.0, 0.5]", "[0.        , 0.47942555]", 20)
-cos: Composite = _function("cos", lambda x, y, g: -g * sin(x), "The cosine of an angle in radians.",
-                           "[0.0, 0.5]", "[1.        , 0.87758255]", 20)
-tan = _function("tan", lambda x, y, g: g * (1.0 + y * y), "The tangent of an angle in radians.",
-                "[0.0, 0.5]", "[0.       , 0.5463025]", 25)
-asin = _function("asin", lambda x, y, g: g / sqrt((1.0 - x) * (1.0 + x)), "The inverse sine, in [-pi/2, pi/2].",
-                 "[0.0, 0.5]", "[0.       , 0.5235988]", 20)
-acos = _function("acos", lambda x, y, g: -g / sqrt((1.0 - x) * (1.0 + x)), "The inverse cosine, in [0, pi].",
-                 "[0.0, 0.5]", "[1.5707964, 1.0471976]", 20)
-atan = _function("atan", lambda x, y, g: g / (1.0 + x * x), "The inverse tangent, in [-pi/2, pi/2].",
-                 "[0.0, 0.5]", "[0.       , 0.4636476]", 20)
-sinh = _function("sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.",
-                 "[0.0, 0.5]", "[0.       , 0.5210953]", 20)
-cosh: Composite = _function("cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.",
-                            "[0.0, 0.5]", "[1.      , 1.127626]", 20)
-tanh = _function("tanh", lambda x, y, g: g * (1.0 - y * y), "The hyperbolic tangent.",
-                 "[0.0, 0.5]", "[0.        , 0.46211717]", 15)
-asinh = _function("asinh", lambda x, y, g: g / hypot(x, 1.0), "The inverse hyperbolic sine.",
-                  "[0.0, 0.5]", "[0.       , 0.4812118]", 25)
-acosh = _function("acosh", lambda x, y, g: g / sqrt((x - 1.0) * (x + 1.0)), "The inverse hyperbolic cosine.",
-                  "[1.0, 2.0]", "[0.      , 1.316958]", 25)
-atanh = _function("atanh", lambda x, y, g: g / ((1.0 - x) * (1.0 + x)), "The inverse hyperbolic tangent.",
-                  "[0.0, 0.5]", "[0.        , 0.54930615]", 20)
-erf = _function("erf", lambda x, y, g: g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "The error function.",
-                "[0.0, 0.5]", "[0.       , 0.5204999]", 20)
-erfc = _function("erfc", lambda x, y, g: -g * (2.0 / math.sqrt(math.pi) * exp(-x * x)), "``1 - erf(x)``, also far out.",
-                 "[0.0, 0.5]", "[1.        , 0.47950011]", 20)
-cbrt = _function("cbrt", lambda x, y, g: g / (3.0 * y * y), "The cube root.",
-                 "[8.0, -27.0]", "[ 2., -3.]", 15)
-sigmoid = _function("sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.",
-                    "[0.0, 100.0]", "[0.5, 1. ]", 15)
+exp = _function("exp", lambda x, y, g: g * y, "``e ** x``.", "[0.0, 0.5]", "[1.       , 1.6487212]", 12)
+exp2 = _function("exp2", lambda x, y, g: g * (y * _LN2), "``2 ** x``.", "[0.0, 0.5]", "[1.       , 1.4142135]", 12)
+expm1 = _function(
+    "expm1", lambda x, y, g: g * (y + 1.0), "``e ** x - 1``, exact near 0.", "[0.0, 0.5]", "[0.       , 0.6487213]", 15
+)
+log = _function(
+    "log",
+    lambda x, y, g: g / x,
+    "The natural logarithm; -inf at 0, NaN below.",
+    "[1.0, 2.0]",
+    "[0.       , 0.6931472]",
+    12,
+)
+log2 = _function("log2", lambda x, y, g: g / (x * _LN2), "The logarithm to base 2.", "[1.0, 8.0]", "[0., 3.]", 12)
+log10 = _function(
+    "log10", lambda x, y, g: g / (x * _LN10), "The logarithm to base 10.", "[1.0, 1000.0]", "[0., 3.]", 12
+)
+log1p = _function(
+    "log1p", lambda x, y, g: g / (1.0 + x), "``log(1 + x)``, exact near 0.", "[0.0, 0.5]", "[0.       , 0.4054651]", 15
+)
+sin = _function(
+    "sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.", "[0.0, 0.5]", "[0.        , 0.47942555]", 20
+)
+cos: Composite = _function(
+    "cos",
+    lambda x, y, g: -g * sin(x),
+    "The cosine of an angle in radians.",
+    "[0.0, 0.5]",
+    "[1.        , 0.87758255]",
+    20,
+)
+tan = _function(
+    "tan",
+    lambda x, y, g: g * (1.0 + y * y),
+    "The tangent of an angle in radians.",
+    "[0.0, 0.5]",
+    "[0.       , 0.5463025]",
+    25,
+)
+asin = _function(
+    "asin",
+    lambda x, y, g: g / sqrt((1.0 - x) * (1.0 + x)),
+    "The inverse sine, in [-pi/2, pi/2].",
+    "[0.0, 0.5]",
+    "[0.       , 0.5235988]",
+    20,
+)
+acos = _function(
+    "acos",
+    lambda x, y, g: -g / sqrt((1.0 - x) * (1.0 + x)),
+    "The inverse cosine, in [0, pi].",
+    "[0.0, 0.5]",
+    "[1.5707964, 1.0471976]",
+    20,
+)
+atan = _function(
+    "atan",
+    lambda x, y, g: g / (1.0 + x * x),
+    "The inverse tangent, in [-pi/2, pi/2].",
+    "[0.0, 0.5]",
+    "[0.       , 0.4636476]",
+    20,
+)
+sinh = _function(
+    "sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.", "[0.0, 0.5]", "[0.       , 0.5210953]", 20
+)
+cosh: Composite = _function(
+    "cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.", "[0.0, 0.5]", "[1.      , 1.127626]", 20
+)
+tanh = _function(
+    "tanh", lambda x, y, g: g * (1.0 - y * y), "The hyperbolic tangent.", "[0.0, 0.5]", "[0.        , 0.46211717]", 15
+)
+asinh = _function(
+    "asinh",
+    lambda x, y, g: g / hypot(x, 1.0),
+    "The inverse hyperbolic sine.",
+    "[0.0, 0.5]",
+    "[0.       , 0.4812118]",
+    25,
+)
+acosh = _function(
+    "acosh",
+    lambda x, y, g: g / sqrt((x - 1.0) * (x + 1.0)),
+    "The inverse hyperbolic cosine.",
+    "[1.0, 2.0]",
+    "[0.      , 1.316958]",
+    25,
+)
+atanh = _function(
+    "atanh",
+    lambda x, y, g: g / ((1.0 - x) * (1.0 + x)),
+    "The inverse hyperbolic tangent.",
+    "[0.0, 0.5]",
+    "[0.        , 0.54930615]",
+    20,
+)
+erf = _function(
+    "erf",
+    lambda x, y, g: g * (2.0 / math.sqrt(math.pi) * exp(-x * x)),
+    "The error function.",
+    "[0.0, 0.5]",
+    "[0.       , 0.5204999]",
+    20,
+)
+erfc = _function(
+    "erfc",
+    lambda x, y, g: -g * (2.0 / math.sqrt(math.pi) * exp(-x * x)),
+    "``1 - erf(x)``, also far out.",
+    "[0.0, 0.5]",
+    "[1.        , 0.47950011]",
+    20,
+)
+cbrt = _function("cbrt", lambda x, y, g: g / (3.0 * y * y), "The cube root.", "[8.0, -27.0]", "[ 2., -3.]", 15)
+sigmoid = _function(
+    "sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.", "[0.0, 100.0]", "[0.5, 1. ]", 15
+)
 
 
 # Comparison and classification
@@ -324,8 +614,15 @@ sigmoid = _function("sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + 
 
 def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str, printed: str) -> Composite:
     of_nan = "true" if name == "not_equal" else "false"
-    return binary(name, ANY, _on_bits(expr), None, f"``x1 {symbol} x2``; {of_nan} if one is NaN.",
-                  (f"wf.{name}(wf.asarray([1.0, 2.0]), 2)", f"Tensor({printed}, dtype=bool)"), result=dt.bool_)
+    return binary(
+        name,
+        ANY,
+        _on_bits(expr),
+        None,
+        f"``x1 {symbol} x2``; {of_nan} if one is NaN.",
+        (f"wf.{name}(wf.asarray([1.0, 2.0]), 2)", f"Tensor({printed}, dtype=bool)"),
+        result=dt.bool_,
+    )
 
 
 def _on_bits(expr: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, Expr], Expr]:
@@ -347,52 +644,142 @@ def _float_test(test: Callable[[Expr], Expr], otherwise: bool) -> Callable[[Expr
 
 _INFINITY = math.inf
 
-isnan = unary("isnan", ANY, _float_test(lambda x: ex.ne(x, x), False), None, "True for NaN.",
-              ("wf.isnan(wf.asarray([1.0, float('nan')]))", "Tensor([False,  True], dtype=bool)"), result=dt.bool_)
-isinf = unary("isinf", ANY, _float_test(lambda x: ex.eq(ex.abs_(x), ex.const(_INFINITY, x.dtype)), False), None,
-              "True for the infinities.",
-              ("wf.isinf(wf.asarray([1.0, float('-inf')]))", "Tensor([False,  True], dtype=bool)"), result=dt.bool_)
-isfinite = unary("isfinite", ANY, _float_test(lambda x: ex.abs_(x) < _INFINITY, True), None,
-                 "True for what is neither infinite nor NaN.",
-                 ("wf.isfinite(wf.asarray([1.0, float('inf')]))", "Tensor([ True, False], dtype=bool)"),
-                 result=dt.bool_)
-signbit = unary("signbit", REAL, vector_math("signbit"), None,
-                "True where the sign bit is set: below zero, -0.0, -NaN.",
-                ("wf.signbit(wf.asarray([-0.0, 0.0]))", "Tensor([ True, False], dtype=bool)"), result=dt.bool_,
-                widen=False)
-nextafter = binary("nextafter", FLOAT, vector_math("nextafter"), None, "The value next to x1 in the direction of x2.",
-                   ("wf.nextafter(wf.asarray([0.0]), 1.0)", "Tensor([1.e-45], dtype=float32)"), cost=10, widen=False)
+isnan = unary(
+    "isnan",
+    ANY,
+    _float_test(lambda x: ex.ne(x, x), False),
+    None,
+    "True for NaN.",
+    ("wf.isnan(wf.asarray([1.0, float('nan')]))", "Tensor([False,  True], dtype=bool)"),
+    result=dt.bool_,
+)
+isinf = unary(
+    "isinf",
+    ANY,
+    _float_test(lambda x: ex.eq(ex.abs_(x), ex.const(_INFINITY, x.dtype)), False),
+    None,
+    "True for the infinities.",
+    ("wf.isinf(wf.asarray([1.0, float('-inf')]))", "Tensor([False,  True], dtype=bool)"),
+    result=dt.bool_,
+)
+isfinite = unary(
+    "isfinite",
+    ANY,
+    _float_test(lambda x: ex.abs_(x) < _INFINITY, True),
+    None,
+    "True for what is neither infinite nor NaN.",
+    ("wf.isfinite(wf.asarray([1.0, float('inf')]))", "Tensor([ True, False], dtype=bool)"),
+    result=dt.bool_,
+)
+signbit = unary(
+    "signbit",
+    REAL,
+    vector_math("signbit"),
+    None,
+    "True where the sign bit is set: below zero, -0.0, -NaN.",
+    ("wf.signbit(wf.asarray([-0.0, 0.0]))", "Tensor([ True, False], dtype=bool)"),
+    result=dt.bool_,
+    widen=False,
+)
+nextafter = binary(
+    "nextafter",
+    FLOAT,
+    vector_math("nextafter"),
+    None,
+    "The value next to x1 in the direction of x2.",
+    ("wf.nextafter(wf.asarray([0.0]), 1.0)", "Tensor([1.e-45], dtype=float32)"),
+    cost=10,
+    widen=False,
+)
 
 
 # Bits and truth
 
 
-bitwise_and = binary("bitwise_and", BITS, ex.and_, None, "``x1 & x2``.",
-                     ("wf.bitwise_and(wf.asarray([6, 3]), 2)", "Tensor([2, 2], dtype=int64)"))
-bitwise_or = binary("bitwise_or", BITS, ex.or_, None, "``x1 | x2``.",
-                    ("wf.bitwise_or(wf.asarray([4, 3]), 2)", "Tensor([6, 3], dtype=int64)"))
-bitwise_xor = binary("bitwise_xor", BITS, ex.xor, None, "``x1 ^ x2``.",
-                     ("wf.bitwise_xor(wf.asarray([6, 3]), 2)", "Tensor([4, 1], dtype=int64)"))
-bitwise_invert = unary("bitwise_invert", BITS, ex.not_, None, "``~x``.",
-                       ("wf.bitwise_invert(wf.asarray([0, 5]))", "Tensor([-1, -6], dtype=int64)"))
-bitwise_left_shift = binary("bitwise_left_shift", INTEGER, vector_math("bitwise_left_shift"), None,
-                            "``x1 << x2``; 0 where x2 is negative or not below the width.",
-                            ("wf.bitwise_left_shift(wf.asarray([1, 3]), 2)", "Tensor([ 4, 12], dtype=int64)"))
-bitwise_right_shift = binary("bitwise_right_shift", INTEGER, vector_math("bitwise_right_shift"), None,
-                             "``x1 >> x2``, keeping the sign; 0 or -1 where x2 is negative or not below the width.",
-                             ("wf.bitwise_right_shift(wf.asarray([8, -8]), 2)", "Tensor([ 2, -2], dtype=int64)"))
-logical_and = binary("logical_and", BOOL, ex.and_, None, "True where both are.",
-                     ("wf.logical_and(wf.asarray([True, False]), True)", "Tensor([ True, False], dtype=bool)"),
-                     result=dt.bool_)
-logical_or = binary("logical_or", BOOL, ex.or_, None, "True where one is.",
-                    ("wf.logical_or(wf.asarray([True, False]), True)", "Tensor([ True,  True], dtype=bool)"),
-                    result=dt.bool_)
-logical_xor = binary("logical_xor", BOOL, ex.xor, None, "True where exactly one is.",
-                     ("wf.logical_xor(wf.asarray([True, False]), True)", "Tensor([False,  True], dtype=bool)"),
-                     result=dt.bool_)
-logical_not = unary("logical_not", BOOL, ex.not_, None, "True where x is not.",
-                    ("wf.logical_not(wf.asarray([True, False]))", "Tensor([False,  True], dtype=bool)"),
-                    result=dt.bool_)
+bitwise_and = binary(
+    "bitwise_and",
+    BITS,
+    ex.and_,
+    None,
+    "``x1 & x2``.",
+    ("wf.bitwise_and(wf.asarray([6, 3]), 2)", "Tensor([2, 2], dtype=int64)"),
+)
+bitwise_or = binary(
+    "bitwise_or",
+    BITS,
+    ex.or_,
+    None,
+    "``x1 | x2``.",
+    ("wf.bitwise_or(wf.asarray([4, 3]), 2)", "Tensor([6, 3], dtype=int64)"),
+)
+bitwise_xor = binary(
+    "bitwise_xor",
+    BITS,
+    ex.xor,
+    None,
+    "``x1 ^ x2``.",
+    ("wf.bitwise_xor(wf.asarray([6, 3]), 2)", "Tensor([4, 1], dtype=int64)"),
+)
+bitwise_invert = unary(
+    "bitwise_invert",
+    BITS,
+    ex.not_,
+    None,
+    "``~x``.",
+    ("wf.bitwise_invert(wf.asarray([0, 5]))", "Tensor([-1, -6], dtype=int64)"),
+)
+bitwise_left_shift = binary(
+    "bitwise_left_shift",
+    INTEGER,
+    vector_math("bitwise_left_shift"),
+    None,
+    "``x1 << x2``; 0 where x2 is negative or not below the width.",
+    ("wf.bitwise_left_shift(wf.asarray([1, 3]), 2)", "Tensor([ 4, 12], dtype=int64)"),
+)
+bitwise_right_shift = binary(
+    "bitwise_right_shift",
+    INTEGER,
+    vector_math("bitwise_right_shift"),
+    None,
+    "``x1 >> x2``, keeping the sign; 0 or -1 where x2 is negative or not below the width.",
+    ("wf.bitwise_right_shift(wf.asarray([8, -8]), 2)", "Tensor([ 2, -2], dtype=int64)"),
+)
+logical_and = binary(
+    "logical_and",
+    BOOL,
+    ex.and_,
+    None,
+    "True where both are.",
+    ("wf.logical_and(wf.asarray([True, False]), True)", "Tensor([ True, False], dtype=bool)"),
+    result=dt.bool_,
+)
+logical_or = binary(
+    "logical_or",
+    BOOL,
+    ex.or_,
+    None,
+    "True where one is.",
+    ("wf.logical_or(wf.asarray([True, False]), True)", "Tensor([ True,  True], dtype=bool)"),
+    result=dt.bool_,
+)
+logical_xor = binary(
+    "logical_xor",
+    BOOL,
+    ex.xor,
+    None,
+    "True where exactly one is.",
+    ("wf.logical_xor(wf.asarray([True, False]), True)", "Tensor([False,  True], dtype=bool)"),
+    result=dt.bool_,
+)
+logical_not = unary(
+    "logical_not",
+    BOOL,
+    ex.not_,
+    None,
+    "True where x is not.",
+    ("wf.logical_not(wf.asarray([True, False]))", "Tensor([False,  True], dtype=bool)"),
+    result=dt.bool_,
+)
 
 
 # Selection
@@ -438,8 +825,9 @@ def where(condition: Array, x1: Array | float, x2: Array | float, /) -> Array:
         kind = condition.dtype.name if hasattr(condition, "dtype") else type(condition).__name__
         raise DTypeError(f"where: the condition is {kind}, not bool; compare it, as in x != 0")
     dtype = common_dtype("where", (x1, x2))
-    return apply(WHERE, *broadcast_operands("where", condition, as_operand("where", x1, dtype),
-                                            as_operand("where", x2, dtype)))
+    return apply(
+        WHERE, *broadcast_operands("where", condition, as_operand("where", x1, dtype), as_operand("where", x2, dtype))
+    )
 
 
 def _clip_expr(params: dict[str, Any], x: Expr, *bounds: Expr) -> Expr:

@@ -23,8 +23,20 @@ from .operands import as_operand
 from .subscript import Subscript, as_entry, host_values, is_mask, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
-__all__ = ["GATHER", "PICK", "SCATTER_ADD", "SCATTER_SET", "getitem", "index_add", "nonzero", "normalize_key",
-           "scatter_add", "setitem", "take", "take_along_axis"]
+__all__ = [
+    "GATHER",
+    "PICK",
+    "SCATTER_ADD",
+    "SCATTER_SET",
+    "getitem",
+    "index_add",
+    "nonzero",
+    "normalize_key",
+    "scatter_add",
+    "setitem",
+    "take",
+    "take_along_axis",
+]
 
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
@@ -115,8 +127,12 @@ def _scatter(op: Primitive, x: Array, indices: Sequence[Array], updates: Array) 
     shape, indexed = tuple(x.shape), len(indices)
     count, rest = size_of(indices[0].shape), shape[indexed:]
     tail = (size_of(rest),) if rest else ()
-    flat = apply(op, reshaped(x, shape[:indexed] + tail), *(reshaped(i, (count,)) for i in indices),
-                 reshaped(updates, (count, *tail)))
+    flat = apply(
+        op,
+        reshaped(x, shape[:indexed] + tail),
+        *(reshaped(i, (count,)) for i in indices),
+        reshaped(updates, (count, *tail)),
+    )
     return reshaped(flat, shape)
 
 
@@ -323,8 +339,7 @@ def _write(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
         result_shape = _result_shape(key, tuple(indices[0].shape))
         values = _spread_value(value, result_shape)
         count = len(indices[0].shape)
-        order = (*range(key.place, key.place + count), *range(key.place),
-                 *range(key.place + count, len(result_shape)))
+        order = (*range(key.place, key.place + count), *range(key.place), *range(key.place + count, len(result_shape)))
         front = _indexed_first(part, key)
         written = _scatter(SCATTER_SET, front, indices, permuted(values, order))
         axes = (*key.indexed, *(a for a in range(len(key.shape)) if a not in key.indexed))

@@ -16,8 +16,18 @@ from .operands import require_tensors
 from .reduction import max, min, root, sum
 from .shape import matrix_transpose
 
-__all__ = ["cross", "diagonal", "matmul", "matrix_norm", "matrix_transpose", "outer", "tensordot", "trace", "vecdot",
-           "vector_norm"]
+__all__ = [
+    "cross",
+    "diagonal",
+    "matmul",
+    "matrix_norm",
+    "matrix_transpose",
+    "outer",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]
 
 
 def _wide(x: Array) -> Array:
@@ -29,8 +39,9 @@ def _result(value: Array, x: Array) -> Array:
 
 
 @composite
-def vector_norm(x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False,
-                ord: float = 2) -> Array:
+def vector_norm(
+    x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, ord: float = 2
+) -> Array:
     """The norm of vectors along axes: ``sum(abs(x) ** ord) ** (1 / ord)``.
 
     Args:

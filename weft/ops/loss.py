@@ -21,8 +21,17 @@ from .reduction import mean
 from .reduction import sum as sum_
 from .shape import broadcast_to, expand_dims, reshape, squeeze
 
-__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div",
-           "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
+]
 
 _NOWHERE = (1 << 63) - 1  # outside every axis, where a negative label would count from the end
 
@@ -91,8 +100,7 @@ def _class_weight(op: str, weight: Array | None, x: Array, axis: int) -> Array |
     return broadcast_to(reshape(cast(wide, x.dtype), (classes, *(1,) * (x.ndim - axis - 1))), x.shape)
 
 
-def _labelled(x: Array, label: Array, axis: int, weight: Array | None,
-              ignore_index: int) -> tuple[Array, Array, Array]:
+def _labelled(x: Array, label: Array, axis: int, weight: Array | None, ignore_index: int) -> tuple[Array, Array, Array]:
     """``(x[label], weight[label], counts)`` without the class axis; where ``counts`` is False the weight is 0."""
     counts = label != ignore_index
     safe = where(counts, label, 0)
@@ -111,8 +119,9 @@ def _reduce_weighted(op: str, loss: Array, each: Array, reduction: str, dtype: D
 
 
 @composite
-def nll_loss(input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100,
-             reduction: str = "mean") -> Array:
+def nll_loss(
+    input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Array:
     """Negative log likelihood ``-weight[t] * input[t]`` of log probabilities.
 
     Args:
@@ -139,8 +148,15 @@ def nll_loss(input: Array, target: Array, weight: Array | None = None, *, ignore
 
 
 @composite
-def cross_entropy(input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Array:
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Array:
     """Cross entropy of logits against labels or probabilities: ``-sum(p * log_softmax(x))``.
 
     Args:
@@ -174,8 +190,10 @@ def cross_entropy(input: Array, target: Array, weight: Array | None = None, *, i
     factors = _class_weight("cross_entropy", weight, x, axis)
     if target.dtype.is_floating:
         if target.shape != input.shape:
-            raise ShapeError(f"cross_entropy: target {target.shape} does not fit input {input.shape}: probabilities "
-                             "must have its shape")
+            raise ShapeError(
+                f"cross_entropy: target {target.shape} does not fit input {input.shape}: probabilities "
+                "must have its shape"
+            )
         loss = _soft_cross_entropy(x, cast(target, x.dtype), axis, factors, label_smoothing)
         return _reduce("cross_entropy", loss, reduction, input.dtype)
     label = _labels("cross_entropy", input, target)
@@ -190,8 +208,9 @@ def _shifted(x: Array, axis: int) -> tuple[Array, Array, Array]:
     return shifted, largest, log(sum_(exp(shifted), axis=axis))
 
 
-def _hard_cross_entropy(x: Array, label: Array, axis: int, weight: Array | None, ignore_index: int,
-                        smoothing: float) -> tuple[Array, Array]:
+def _hard_cross_entropy(
+    x: Array, label: Array, axis: int, weight: Array | None, ignore_index: int, smoothing: float
+) -> tuple[Array, Array]:
     """The losses, and the weights by which their mean is taken."""
     shifted, largest, total = _shifted(x, axis)
     picked, each, counts = _labelled(x, label, axis, weight, ignore_index)
@@ -220,8 +239,7 @@ def _soft_cross_entropy(x: Array, probabilities: Array, axis: int, weight: Array
 
 
 @composite
-def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, *,
-                         reduction: str = "mean") -> Array:
+def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean") -> Array:
     """``-(t * log(x) + (1 - t) * log(1 - x))`` of probabilities, each logarithm at least -100 as in PyTorch.
 
     An input outside [0, 1] gives NaN. The gradient is zero where a logarithm was cut.
@@ -247,8 +265,14 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array | None = Non
 
 
 @composite
-def binary_cross_entropy_with_logits(input: Array, target: Array, weight: Array | None = None, *,
-                                     reduction: str = "mean", pos_weight: Array | None = None) -> Array:
+def binary_cross_entropy_with_logits(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Array | None = None,
+) -> Array:
     """``binary_cross_entropy(sigmoid(x), t)`` without its overflow and loss of digits.
 
     Args:

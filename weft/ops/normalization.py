@@ -31,7 +31,7 @@ def _normalized(op: str, input: Array, normalized_shape: Dim | Sequence[Dim]) ->
         ShapeError: input does not end with that shape.
     """
     shape = as_shape(normalized_shape, op)
-    if not shape or input.shape[-len(shape):] != shape:
+    if not shape or input.shape[-len(shape) :] != shape:
         raise ShapeError(f"{op}: input {input.shape} does not end with normalized_shape {shape}")
     (x,) = widen(op, input)
     return x, shape, tuple(range(x.ndim - len(shape), x.ndim))
@@ -50,8 +50,13 @@ def _affine(op: str, y: Array, shape: Shape, weight: Array | None, bias: Array |
 
 
 @composite
-def layer_norm(input: Array, normalized_shape: Dim | Sequence[Dim], weight: Array | None = None,
-               bias: Array | None = None, eps: float = 1e-5) -> Array:
+def layer_norm(
+    input: Array,
+    normalized_shape: Dim | Sequence[Dim],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> Array:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes, with the biased variance.
 
     Args:
@@ -77,8 +82,9 @@ def layer_norm(input: Array, normalized_shape: Dim | Sequence[Dim], weight: Arra
 
 
 @composite
-def rms_norm(input: Array, normalized_shape: Dim | Sequence[Dim], weight: Array | None = None,
-             eps: float | None = None) -> Array:
+def rms_norm(
+    input: Array, normalized_shape: Dim | Sequence[Dim], weight: Array | None = None, eps: float | None = None
+) -> Array:
     """``x / sqrt(mean(x ** 2) + eps) * weight`` over the last axes.
 
     Args:

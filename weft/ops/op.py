@@ -20,8 +20,18 @@ from ..core.errors import CaptureError, WeftError, user_line
 from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import Primitive, TensorType
 
-__all__ = ["Array", "Composite", "Trace", "apply", "composite", "current_trace", "register", "state", "suspended",
-           "trace_function"]
+__all__ = [
+    "Array",
+    "Composite",
+    "Trace",
+    "apply",
+    "composite",
+    "current_trace",
+    "register",
+    "state",
+    "suspended",
+    "trace_function",
+]
 
 Array = Any  # a Tensor; the class lives one layer up
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,8 +80,11 @@ state = _State()
 hooks = _Hooks()
 
 
-def register(wrap: Callable[[Value], Array], value_of: Callable[[Array, Trace], Value],
-             call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+def register(
+    wrap: Callable[[Value], Array],
+    value_of: Callable[[Array, Trace], Value],
+    call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any],
+) -> None:
     """The tensor layer's side: wrap a Value, find an array's Value in a trace, call a composite."""
     hooks.wrap, hooks.value_of, hooks.call = wrap, value_of, call
 

@@ -14,8 +14,24 @@ from ..core.errors import DTypeError
 from ..core.shapes import Dim, SymDim, broadcast_shapes
 from .op import Array, apply
 
-__all__ = ["ANY", "BITS", "BOOL", "FLOAT", "INTEGER", "REAL", "Domain", "accumulator", "as_operand", "binary_operands",
-           "broadcast_operands", "common_dtype", "extent", "is_number", "require_tensors", "unary_operand"]
+__all__ = [
+    "ANY",
+    "BITS",
+    "BOOL",
+    "FLOAT",
+    "INTEGER",
+    "REAL",
+    "Domain",
+    "accumulator",
+    "as_operand",
+    "binary_operands",
+    "broadcast_operands",
+    "common_dtype",
+    "extent",
+    "is_number",
+    "require_tensors",
+    "unary_operand",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +57,9 @@ class Domain:
 
 
 FLOAT = Domain("a floating-point dtype; integers and bools are converted to float32", ("float",), dt.default_float)
-REAL = Domain("an integer or floating-point dtype", ("int", "uint", "float"),
-              hint="; cast them, or use the logical_ functions")
+REAL = Domain(
+    "an integer or floating-point dtype", ("int", "uint", "float"), hint="; cast them, or use the logical_ functions"
+)
 INTEGER = Domain("an integer dtype", ("int", "uint"))
 BITS = Domain("an integer dtype or bool", ("int", "uint", "bool"))
 BOOL = Domain("any dtype; what is not bool is compared with 0", ("bool",), dt.bool_)

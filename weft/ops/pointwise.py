@@ -59,8 +59,14 @@ def vector_math(name: str) -> Callable[..., Expr]:
     return expr
 
 
-def primitive_of(name: str, expr: Callable[..., Expr], vjp: Callable[..., tuple[Any, ...]] | None, cost: int,
-                 result: DType | None, widen: bool = True) -> Primitive:
+def primitive_of(
+    name: str,
+    expr: Callable[..., Expr],
+    vjp: Callable[..., tuple[Any, ...]] | None,
+    cost: int,
+    result: DType | None,
+    widen: bool = True,
+) -> Primitive:
     """The strict primitive of ``expr(*arguments)`` and ``vjp(*inputs, output, g)``; ``widen``: by way of float32."""
 
     def with_params(params: dict[str, Any], *arguments: Expr) -> Expr:
@@ -74,13 +80,26 @@ def primitive_of(name: str, expr: Callable[..., Expr], vjp: Callable[..., tuple[
     return Primitive(name, elementwise_type(name, result), lower, rule if vjp else None)
 
 
-def _public(function: Callable[..., Array], name: str, summary: str, arguments: str, domain: Domain,
-            result: DType | None, example: tuple[str, str]) -> Composite:
+def _public(
+    function: Callable[..., Array],
+    name: str,
+    summary: str,
+    arguments: str,
+    domain: Domain,
+    result: DType | None,
+    example: tuple[str, str],
+) -> Composite:
     """The composite with its name and docstring; ``example`` is a call and what it prints."""
     shape = "any shape" if arguments == "x" else "shapes that broadcast; either may be a Python number"
-    function.__doc__ = _DOC.format(summary=summary, arguments=arguments, shape=shape, domain=domain.text,
-                                   dtype=f"dtype {result.name}" if result else "that dtype", call=example[0],
-                                   printed=example[1].replace("\n", "\n        "))
+    function.__doc__ = _DOC.format(
+        summary=summary,
+        arguments=arguments,
+        shape=shape,
+        domain=domain.text,
+        dtype=f"dtype {result.name}" if result else "that dtype",
+        call=example[0],
+        printed=example[1].replace("\n", "\n        "),
+    )
     function.__name__ = function.__qualname__ = name
     function.__module__ = "weft.ops.elementwise"  # where the entry stands: for help() and doctest
     return Composite(function, name)
@@ -101,9 +120,19 @@ _DOC = """{summary}
     """
 
 
-def unary(name: str, domain: Domain, expr: Callable[[Expr], Expr], vjp: Callable[..., Any] | None, summary: str,
-          example: tuple[str, str], *, cost: int = 1, result: DType | None = None, widen: bool = True,
-          integers_stay: bool = False) -> Composite:
+def unary(
+    name: str,
+    domain: Domain,
+    expr: Callable[[Expr], Expr],
+    vjp: Callable[..., Any] | None,
+    summary: str,
+    example: tuple[str, str],
+    *,
+    cost: int = 1,
+    result: DType | None = None,
+    widen: bool = True,
+    integers_stay: bool = False,
+) -> Composite:
     """A function of one operand. ``vjp(x, output, g)`` gives the cotangent, or None for zero; ``vjp=None``: the op
     has no gradient. ``integers_stay``: it is the identity on integers."""
     wrapped = (lambda x, y, g: (vjp(x, y, g),)) if vjp else None
@@ -116,9 +145,18 @@ def unary(name: str, domain: Domain, expr: Callable[[Expr], Expr], vjp: Callable
     return _public(function, name, summary, "x", domain, result, example)
 
 
-def binary(name: str, domain: Domain, expr: Callable[[Expr, Expr], Expr], vjp: Callable[..., Any] | None,
-           summary: str, example: tuple[str, str], *, cost: int = 1, result: DType | None = None,
-           widen: bool = True) -> Composite:
+def binary(
+    name: str,
+    domain: Domain,
+    expr: Callable[[Expr, Expr], Expr],
+    vjp: Callable[..., Any] | None,
+    summary: str,
+    example: tuple[str, str],
+    *,
+    cost: int = 1,
+    result: DType | None = None,
+    widen: bool = True,
+) -> Composite:
     """A function of two operands; ``vjp(x1, x2, output, g)`` gives both cotangents."""
     primitive = primitive_of(name, expr, vjp, cost, result, widen)
 

@@ -26,8 +26,21 @@ from .indexing import take
 from .op import Array, apply, composite, suspended
 from .shape import broadcast_to, concat, reshape, slice_
 
-__all__ = ["Generator", "bernoulli", "default_generator", "draw_integers", "draw_normal", "draw_permutation",
-           "draw_uniform", "integers", "normal", "permutation", "philox", "seed", "uniform"]
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "default_generator",
+    "draw_integers",
+    "draw_normal",
+    "draw_permutation",
+    "draw_uniform",
+    "integers",
+    "normal",
+    "permutation",
+    "philox",
+    "seed",
+    "uniform",
+]
 
 # --- Philox4x32-10 ----------------------------------------------------------------------------------------------
 
@@ -51,6 +64,7 @@ def philox(counter: Sequence[Expr], key: Sequence[Expr]) -> tuple[Expr, Expr, Ex
 @lru_cache(maxsize=8)
 def _words(index: Expr, key: Expr, draw: Expr) -> tuple[Expr, Expr, Expr, Expr]:
     """Cached, so that two words of one element share their rounds."""
+
     def halves(x: Expr) -> tuple[Expr, Expr]:
         return ex.cast(x, dt.uint32), ex.cast(x >> 32, dt.uint32)
 
@@ -64,8 +78,9 @@ def _bits_type(params: dict[str, Any], index: TensorType, key: TensorType, draw:
 
 
 # Word ``word`` (0 to 3) of the element ``index`` of draw ``draw`` under ``key``.
-RANDOM_BITS = Primitive("random_bits", _bits_type,
-                        Map(lambda params, *operands: _words(*operands)[params["word"]], cost=120))
+RANDOM_BITS = Primitive(
+    "random_bits", _bits_type, Map(lambda params, *operands: _words(*operands)[params["word"]], cost=120)
+)
 
 
 def _mulhi_type(params: dict[str, Any], x: TensorType, y: TensorType) -> TensorType:
@@ -133,18 +148,21 @@ class Generator:
         self.state.assign(state)
         return state
 
-    def uniform(self, shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0, *,
-                dtype: Any = dt.float32) -> Array:
+    def uniform(
+        self, shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = dt.float32
+    ) -> Array:
         """As :func:`uniform`, from this stream."""
         return draw_uniform(self.next(), as_shape(shape, "uniform"), low, high, dtype)
 
-    def normal(self, shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0, *,
-               dtype: Any = dt.float32) -> Array:
+    def normal(
+        self, shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = dt.float32
+    ) -> Array:
         """As :func:`normal`, from this stream."""
         return draw_normal(self.next(), as_shape(shape, "normal"), mean, std, dtype)
 
-    def integers(self, low: int, high: int | None = None, shape: Dim | Sequence[Dim] = (), *,
-                 dtype: Any = dt.int64) -> Array:
+    def integers(
+        self, low: int, high: int | None = None, shape: Dim | Sequence[Dim] = (), *, dtype: Any = dt.int64
+    ) -> Array:
         """As :func:`integers`, from this stream."""
         low, high = (0, low) if high is None else (low, high)
         return draw_integers(self.next(), as_shape(shape, "integers"), low, high, dtype)
@@ -402,5 +420,3 @@ def permutation(x: Any, /) -> Array:
     [0, 1, 2, 3]
     """
     return default_generator().permutation(x)
-
-

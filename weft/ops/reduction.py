@@ -20,8 +20,22 @@ from .op import Array, apply, composite
 from .operands import accumulator, extent, require_tensors
 from .shape import broadcast_to, flip, reshape
 
-__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min", "prod", "root", "std",
-           "sum", "var"]
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "root",
+    "std",
+    "sum",
+    "var",
+]
 
 Axes = int | tuple[int, ...] | None
 

@@ -17,9 +17,31 @@ from .elementwise import cast, where
 from .op import Array, apply, composite
 from .views import CONCAT, broadcasted, flipped, permuted, reshaped, slice_, slice_update
 
-__all__ = ["broadcast_arrays", "broadcast_to", "chunk", "concat", "expand_dims", "flatten", "flip", "matrix_transpose",
-           "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "slice_", "split", "squeeze", "stack",
-           "swapaxes", "tile", "tril", "triu", "unstack"]
+__all__ = [
+    "broadcast_arrays",
+    "broadcast_to",
+    "chunk",
+    "concat",
+    "expand_dims",
+    "flatten",
+    "flip",
+    "matrix_transpose",
+    "moveaxis",
+    "pad",
+    "permute_dims",
+    "repeat",
+    "reshape",
+    "roll",
+    "slice_",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "tile",
+    "tril",
+    "triu",
+    "unstack",
+]
 
 
 # --- reshape ----------------------------------------------------------------------------------------------------
@@ -175,8 +197,10 @@ def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[
     (3, 4, 2)
     """
     rank = len(x.shape)
-    sources, places = (tuple(normalize_axis(a, rank, "moveaxis") for a in ((v,) if isinstance(v, int) else v))
-                       for v in (source, destination))
+    sources, places = (
+        tuple(normalize_axis(a, rank, "moveaxis") for a in ((v,) if isinstance(v, int) else v))
+        for v in (source, destination)
+    )
     if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
         raise AxisError(f"moveaxis: from {source} to {destination} is not one place for each axis")
     placed = dict(zip(places, sources, strict=True))

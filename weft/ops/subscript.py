@@ -27,8 +27,15 @@ class Subscript:
 
     __slots__ = ("_hash", "_parts", "indexed", "place", "shape", "sizes", "starts", "steps")
 
-    def __init__(self, starts: Shape, sizes: Shape, steps: tuple[int, ...], shape: Shape,
-                 indexed: tuple[int, ...] = (), place: int = 0):
+    def __init__(
+        self,
+        starts: Shape,
+        sizes: Shape,
+        steps: tuple[int, ...],
+        shape: Shape,
+        indexed: tuple[int, ...] = (),
+        place: int = 0,
+    ):
         self.starts, self.sizes, self.steps, self.shape = starts, sizes, steps, shape
         self.indexed, self.place = indexed, place
         self._parts = (starts, sizes, steps, shape, indexed, place)
@@ -142,8 +149,10 @@ def host_values(array: Any, what: str) -> Any:
     if isinstance(array, np.ndarray):
         return array
     if current_trace() is not None:  # even a tensor from outside: the graph would keep today's values for ever
-        raise CaptureError(f"{what}: the shape of the result depends on the values, which a captured function does not "
-                           "know; use wf.where(mask, x, other), or do this outside of the captured function")
+        raise CaptureError(
+            f"{what}: the shape of the result depends on the values, which a captured function does not "
+            "know; use wf.where(mask, x, other), or do this outside of the captured function"
+        )
     return array.numpy()
 
 
@@ -165,8 +174,14 @@ class _Parser:
         for entry in entries:
             self.places.append(len(self.made) - len(self.indexed))
             self.advanced.append(self._entry(entry))
-        return Subscript(tuple(self.starts), tuple(self.sizes), tuple(self.steps), tuple(self.made),
-                         tuple(self.indexed), self._place()), self.arrays
+        return Subscript(
+            tuple(self.starts),
+            tuple(self.sizes),
+            tuple(self.steps),
+            tuple(self.made),
+            tuple(self.indexed),
+            self._place(),
+        ), self.arrays
 
     def _place(self) -> int:
         """NumPy's rule: where the indices stand if they stand together, else in front. Integers count as indices
@@ -204,8 +219,10 @@ class _Parser:
         try:
             number = operator.index(entry)
         except TypeError:
-            raise DTypeError(f"{entry!r} is not an index; indices are integers, slices, None, Ellipsis, and tensors or "
-                             "lists of integers or bools") from None
+            raise DTypeError(
+                f"{entry!r} is not an index; indices are integers, slices, None, Ellipsis, and tensors or "
+                "lists of integers or bools"
+            ) from None
         self._take(_position(number, self.shape[axis], axis), 1, 1)
         return True
 
@@ -223,8 +240,9 @@ class _Parser:
         axis = len(self.starts)
         covered = self.shape[axis : axis + len(mask.shape)]
         if tuple(mask.shape) != tuple(covered):
-            raise IndexError_(f"a mask of shape {tuple(mask.shape)} for axes of sizes {tuple(covered)} "
-                              f"of {tuple(self.shape)}")
+            raise IndexError_(
+                f"a mask of shape {tuple(mask.shape)} for axes of sizes {tuple(covered)} of {tuple(self.shape)}"
+            )
         values = host_values(mask, "a boolean mask as an index")
         if not covered:  # a bool: a new axis of size 1, taken once or not at all
             self._add_index(_zero_indices(int(bool(values))), 1)
@@ -277,6 +295,7 @@ def slice_bounds(key: slice, size: Dim, axis: int = 0) -> tuple[Dim, Dim, int]:
 def _symbolic_bounds(start: Any, stop: Any, step: int, size: Dim) -> tuple[Dim, Dim, int]:
     """Bounds counted from the ends of a symbolic size; that they lie within it cannot be known, and is assumed of
     numbers below 1 and else asked of the size (which says that it does not know)."""
+
     def place(value: Any, default: Dim) -> Dim:
         if value is None:
             return default

@@ -16,8 +16,20 @@ from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType,
 from .creation import full
 from .op import Array, apply
 
-__all__ = ["BROADCAST_TO", "CONCAT", "PERMUTE", "RESHAPE", "SLICE", "SLICE_UPDATE", "broadcasted", "flipped",
-           "permuted", "reshaped", "slice_", "slice_update"]
+__all__ = [
+    "BROADCAST_TO",
+    "CONCAT",
+    "PERMUTE",
+    "RESHAPE",
+    "SLICE",
+    "SLICE_UPDATE",
+    "broadcasted",
+    "flipped",
+    "permuted",
+    "reshaped",
+    "slice_",
+    "slice_update",
+]
 
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
@@ -195,8 +207,10 @@ def _update_type(params: Params, x: TensorType, y: TensorType) -> TensorType:
 def _update_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
     shape = tuple(inputs[1].shape)
     hidden = full(shape, 0, dtype=g.dtype)
-    return (slice_update(g, hidden, params["starts"], params["steps"]),
-            slice_(g, params["starts"], shape, params["steps"]))
+    return (
+        slice_update(g, hidden, params["starts"], params["steps"]),
+        slice_(g, params["starts"], shape, params["steps"]),
+    )
 
 
 SLICE_UPDATE = Primitive("slice_update", _update_type, SliceUpdate(), _update_vjp)

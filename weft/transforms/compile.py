@@ -221,9 +221,9 @@ class Compiled(Generic[P, R]):
         if len(entries) == _MAX_ENTRIES // 2:
             name = getattr(self.function, "__name__", "a function")
             warnings.warn(
-                f"{name} has been captured {len(entries) + 1} times for one signature, because state that it reads is "
-                f"different at each call: {entries[0].captured.changed()}. Keep what changes in a tensor, or pass it as "
-                f"an argument",
+                f"{name} has been captured {len(entries) + 1} times for one signature, because state it reads is "
+                f"different at each call: {entries[0].captured.changed()}. Keep what changes in a "
+                f"tensor, or pass it as an argument",
                 stacklevel=3,
             )
         entries.insert(0, made)

@@ -18,6 +18,7 @@ from .floats import Format, clamp, either, format_of, horner, pick, power_of_two
 
 __all__ = ["exp", "exp2", "expm1", "sigmoid"]
 
+
 @dataclass(frozen=True, slots=True)
 class Reduced:
     """``x = n ln2 + high + low``; ``bits`` is an integer whose low bits are n + the bias asked for."""

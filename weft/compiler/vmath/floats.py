@@ -11,8 +11,19 @@ from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ..expr import Expr, bitcast, cast, const, fma, lift, mul, shl, where
 
-__all__ = ["Format", "clamp", "either", "format_of", "horner", "pick", "power_of_two", "quick_two_sum",
-           "through_double", "two_product", "two_sum"]
+__all__ = [
+    "Format",
+    "clamp",
+    "either",
+    "format_of",
+    "horner",
+    "pick",
+    "power_of_two",
+    "quick_two_sum",
+    "through_double",
+    "two_product",
+    "two_sum",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +69,10 @@ class Format:
         return int.from_bytes(struct.pack("<f" if single else "<d", value), "little")
 
 
-_FORMATS = {dt.float32: Format(dt.float32, dt.int32, dt.uint32, 23, 127),
-            dt.float64: Format(dt.float64, dt.int64, dt.uint64, 52, 1023)}
+_FORMATS = {
+    dt.float32: Format(dt.float32, dt.int32, dt.uint32, 23, 127),
+    dt.float64: Format(dt.float64, dt.int64, dt.uint64, 52, 1023),
+}
 
 
 def format_of(x: Expr) -> Format:

@@ -107,8 +107,9 @@ def asinh(x: Expr) -> Expr:
     root, root_low = _root_pair(above, above_low + square_low)
     total, error = two_sum(root, a)
     total, error = quick_two_sum(total, error + root_low)
-    value = log_of_sum(where(big, a, total), where(big, fmt.const(0.0), error),
-                       where(big, fmt.const(1.0), fmt.const(0.0)))
+    value = log_of_sum(
+        where(big, a, total), where(big, fmt.const(0.0), error), where(big, fmt.const(1.0), fmt.const(0.0))
+    )
     value = where(lt(a, fmt.const(float("inf"))), value, a)
     return where(lt(a, fmt.const(TINY)), x, copysign(value, x))
 
@@ -125,8 +126,9 @@ def acosh(x: Expr) -> Expr:
     root_low = where(gt(above, fmt.const(0.0)), (fma(-root, root, above) + above_low) / (root + root), fmt.const(0.0))
     total, error = two_sum(x, root)
     total, error = quick_two_sum(total, error + root_low)
-    value = log_of_sum(where(big, x, total), where(big, fmt.const(0.0), error),
-                       where(big, fmt.const(1.0), fmt.const(0.0)))
+    value = log_of_sum(
+        where(big, x, total), where(big, fmt.const(0.0), error), where(big, fmt.const(1.0), fmt.const(0.0))
+    )
     value = where(lt(x, fmt.const(1.0)), fmt.const(float("nan")), value)
     return where(lt(x, fmt.const(float("inf"))), value, x)
 
@@ -144,4 +146,3 @@ def atanh(x: Expr) -> Expr:
     value = log_of_sum(quotient, error) * 0.5
     edge = where(eq(a, one), fmt.const(float("inf")), fmt.const(float("nan")))
     return where(lt(a, fmt.const(TINY)), x, copysign(where(lt(a, one), value, edge), x))
-

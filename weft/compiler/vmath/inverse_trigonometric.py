@@ -87,8 +87,11 @@ def _angle(across: Expr, along: Expr, negative: Expr) -> Expr:
         return where(low, fmt.const(straight), where(high, fmt.const(upright), fmt.const(diagonal)))
 
     base = where(negative, turned(2 * _HALF_PI, c.THREE_QUARTER_PI[0], _HALF_PI), turned(0.0, 0.5 * _HALF_PI, _HALF_PI))
-    rest = where(negative, turned(2 * _HALF_PI_REST, c.THREE_QUARTER_PI[1], _HALF_PI_REST),
-                 turned(0.0, 0.5 * _HALF_PI_REST, _HALF_PI_REST))
+    rest = where(
+        negative,
+        turned(2 * _HALF_PI_REST, c.THREE_QUARTER_PI[1], _HALF_PI_REST),
+        turned(0.0, 0.5 * _HALF_PI_REST, _HALF_PI_REST),
+    )
     t, tail = where(negative, -t, t), where(negative, -tail, tail)
     main = base + t
     return main + (((base - main) + t) + (tail + rest))
@@ -111,11 +114,15 @@ def atan2(y: Expr, x: Expr) -> Expr:
     across, along = abs_(y), abs_(x)
     negative = lt(bitcast(x, fmt.integer), fmt.bits(0))
     unbounded = or_(eq(across, infinity), eq(along, infinity))
-    across, along = (where(unbounded, where(eq(v, infinity), one, where(eq(v, v), zero, v)), v)
-                     for v in (across, along))
+    across, along = (
+        where(unbounded, where(eq(v, infinity), one, where(eq(v, v), zero, v)), v) for v in (across, along)
+    )
     larger = where(lt(across, along), along, across)
-    scale = where(gt(larger, fmt.const(2.0**1000)), fmt.const(2.0**-100),
-                  where(lt(larger, fmt.const(2.0**-800)), fmt.const(2.0**200), one))
+    scale = where(
+        gt(larger, fmt.const(2.0**1000)),
+        fmt.const(2.0**-100),
+        where(lt(larger, fmt.const(2.0**-800)), fmt.const(2.0**200), one),
+    )
     across, along = across * scale, along * scale
     along = where(eq(across + along, zero), one, along)
     return copysign(_angle(across, along, negative), y)
