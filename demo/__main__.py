@@ -16,8 +16,9 @@ def main() -> None:
 
     from . import digits, iris, or_gate
 
-    for title, section in (("OR gate", or_gate), ("Iris", iris), ("Digits", digits)):
-        console.print(f"\n[bold]{title}[/bold]: {(section.__doc__ or '').splitlines()[0]}")
+    for section in (or_gate, iris, digits):
+        title, _, rest = (section.__doc__ or "").splitlines()[0].partition(": ")
+        console.print(f"\n[bold]{title}[/bold]: {rest}")
         section.run(console, timings)
     console.print()
     console.print(timings.table())

@@ -30,7 +30,8 @@ class Timings:
 
     def table(self) -> Table:
         """All rows, for rich."""
-        table = Table(title="Times", title_justify="left")
+        table = Table(title="Times", title_justify="left", caption_justify="left")
+        table.caption = "first calls included: kernels are compiled, or read from the cache on disk"
         table.add_column("what")
         table.add_column("seconds", justify="right")
         table.add_column("steps", justify="right")

@@ -401,6 +401,20 @@ def test_programs_written_for_pytorch_have_the_same_bits_compiled(program: Any) 
     assert trained(True) == trained(False)
 
 
+def test_a_compiled_module_is_still_a_module() -> None:
+    wf.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
+    compiled = wf.compile(net)
+    x = wf.ones((2, 3))
+    assert list(compiled.parameters()) == list(net.parameters())
+    compiled.eval()
+    assert not net.training
+    assert compiled(x).numpy().tobytes() == net(x).numpy().tobytes()
+    assert repr(compiled).startswith("<compiled Sequential(")
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute 'absent'"):
+        compiled.absent  # noqa: B018
+
+
 def test_gradient_descent_by_hand() -> None:
     wf.manual_seed(0)
     weight, bias = wf.tensor([0.0, 0.0], requires_grad=True), wf.tensor(0.0, requires_grad=True)

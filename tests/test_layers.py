@@ -93,6 +93,11 @@ def test_every_file_is_in_a_layer() -> None:
     assert not strays
 
 
+def test_every_folder_is_a_package() -> None:
+    """An installed copy holds packages alone: one without ``__init__.py`` works in the source tree and nowhere else."""
+    assert [str(f.parent) for f in FILES if not (f.parent / "__init__.py").exists()] == []
+
+
 @pytest.mark.parametrize("layer", HEIGHT)
 def test_imports_go_down(layer: str) -> None:
     assert [message for f in FILES if layer_of(f) == layer for message in upward_imports(f)] == []

@@ -183,3 +183,55 @@ def test_damaged_files_are_one_kind_of_error(tmp_path: Path, damage: str) -> Non
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such folder to write to: .*nowhere'"):
         wf.save_weights(NET, tmp_path / "nowhere" / "net.safetensors")
+
+
+def test_what_stops_in_a_kernel_names_the_op_and_its_line_in_a_capture_too() -> None:
+    table, labels = nn.Embedding(3, 2), wf.asarray([0, 7])
+
+    def embed(tokens: wf.Tensor) -> wf.Tensor:
+        wide = wf.exp(wf.ones(2))
+        return table(tokens) * wide  # the line
+
+    for function in (embed, wf.compile(embed)):
+        with pytest.raises(IndexError, match="embedding: index 7 is out of range for axis 0 of size 3") as caught:
+            function(labels)
+        assert str(caught.value).endswith(f":{embed.__code__.co_firstlineno + 2}")
+
+
+def test_what_has_no_single_truth_or_value() -> None:
+    with pytest.raises(wf.ShapeError, match=r"the truth of a tensor of shape \(3,\) is asked for: .*\.all\(\)"):
+        bool(V > 0)
+    kept = []
+    wf.compile(lambda x: kept.append(x * 2) or x + 1)(V)
+    with pytest.raises(wf.CaptureError, match="made while a function was captured has no value outside of it"):
+        kept[0].numpy()
+
+
+def test_numbers_that_do_not_fit_name_the_op() -> None:
+    with pytest.raises(wf.DTypeError, match="add: 300 does not fit in int8"):
+        wf.asarray([1], dtype=wf.int8) + 300
+    with pytest.raises(wf.DTypeError, match="asarray: an integer of 71 bits does not fit any dtype"):
+        wf.tensor(2**70)
+    with pytest.raises(wf.DTypeError, match="asarray: NoneType: elements of type object are not real numbers"):
+        wf.tensor(None)
+    with pytest.raises(wf.ShapeError, match=r"expand: \(3, 4\) to \(5,\): there are fewer axes than before"):
+        X.expand(5)
+
+
+def test_data_changed_in_place_changes_the_tensor() -> None:
+    layer = nn.Linear(2, 2)
+    layer.weight.data.fill_(0.5)
+    layer.weight.data[0] = 2.0
+    layer.weight.data *= 3.0
+    layer.bias.data = wf.zeros(2)
+    assert layer.weight.tolist() == [[6.0, 6.0], [1.5, 1.5]]
+    assert layer.bias.tolist() == [0.0, 0.0]
+    assert layer.weight.requires_grad and not layer.weight.data.requires_grad
+
+    @wf.compile
+    def halve() -> None:
+        layer.weight.data.mul_(0.5)
+
+    halve()
+    halve()
+    assert layer.weight.tolist() == [[1.5, 1.5], [0.375, 0.375]]

@@ -99,3 +99,9 @@ def test_unused_work_is_dropped_and_equal_work_done_once() -> None:
     graph = wf.compile(f).graph(x)
     assert [n.op.name for n in graph.nodes] == ["contract", "add"]
     assert kinds(f, x) == ["Contraction"]
+
+
+def test_what_only_an_empty_reduction_would_read_is_not_computed() -> None:
+    f = wf.compile(lambda a, b: wf.sum(a @ b, axis=(0, 1)))
+    a, b = wf.ones((0, 3)), wf.ones((3, 4))
+    assert f(a, b).item() == 0.0 and len(f.kernels(a, b)) == 1

@@ -111,9 +111,10 @@ def test_an_argument_that_is_also_state() -> None:
         state.assign(state * 2.0)
         return x + state
 
-    assert f(state).tolist() == [3.0, 6.0]
+    assert f(state).tolist() == [4.0, 8.0], "one tensor: the argument is rebound with the state"
     assert state.tolist() == [2.0, 4.0]
-    assert f(state).tolist() == [6.0, 12.0]
+    assert f(state).tolist() == [8.0, 16.0]
+    assert f(wf.asarray([1.0, 1.0])).tolist() == [9.0, 17.0]
 
 
 def test_memory_that_came_from_numpy_is_never_written() -> None:

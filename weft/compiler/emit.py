@@ -62,6 +62,7 @@ class Module:
     def constant_table(self, dtype: DType, values: Iterable[float | int]) -> tuple[str, str]:
         """``(name, array type)`` of a private constant array; equal arrays are stored once."""
         element = memory_type(dtype)
+        dtype = dt.uint8 if dtype is dt.bool_ else dtype
         items = [f"{element} {_literal(v, dtype)}" for v in values]
         array = f"[{len(items)} x {element}]"
         body = f"private unnamed_addr constant {array} [{', '.join(items)}], align 64"

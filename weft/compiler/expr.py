@@ -227,15 +227,21 @@ def topological(roots: Iterable[Expr], known: Container[int] = ()) -> list[Expr]
     left out, and what only they reach."""
     order: list[Expr] = []
     seen: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(list(roots))]
+    done: set[int] = set()
+    stack = list(roots)[::-1]
     while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen and id(node) not in known:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((arg, False) for arg in reversed(node.args) if id(arg) not in seen)
+        node = stack[-1]
+        number = id(node)
+        if number in seen or number in known:
+            stack.pop()
+            if number not in done and number not in known:
+                done.add(number)
+                order.append(node)
+            continue
+        seen.add(number)
+        for argument in node.args[::-1]:
+            if id(argument) not in seen:
+                stack.append(argument)
     return order
 
 

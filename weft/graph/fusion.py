@@ -211,17 +211,46 @@ def lower_roots(graph: Graph, layouts: dict[Value, Layout], late: set[Value]) ->
     """The roots in program order. The graph returned may have copies inserted (of strided inputs)."""
     stored = choose_stored(graph)
     while True:
-        puller = Puller(stored, layouts)
-        try:
-            roots = [_root(puller, n.output) for n in graph.nodes if n.output in stored]
-            for root in roots:
-                root.late = root.value in late
-            return graph, roots
-        except _Unfusable as need:
-            if need.value in stored:
-                graph = _with_copy(graph, need.value)
+        roots, unfusable = _roots_of(graph, set(stored), layouts)
+        if not unfusable:
+            break
+        for value in unfusable:
+            if value in stored:
+                graph = _with_copy(graph, value)
             else:
+                stored.add(value)
+    for root in roots:
+        root.late = root.value in late
+    return graph, _live(roots, graph.outputs)
+
+
+def _roots_of(graph: Graph, stored: set[Value], layouts: dict[Value, Layout]) -> tuple[list[Root], list[Value]]:
+    """The roots, and what must be stored as well (a strided input: copied) before they are all right."""
+    roots: list[Root] = []
+    unfusable: dict[Value, None] = {}
+    puller = Puller(stored, layouts)
+    for node in graph.nodes:
+        while node.output in stored:
+            try:
+                roots.append(_root(puller, node.output))
+                break
+            except _Unfusable as need:
+                unfusable[need.value] = None
+                if need.value in stored:
+                    break
                 stored.add(need.value)
+                puller = Puller(stored, layouts)  # what was pulled through the value is out of date
+    return roots, list(unfusable)
+
+
+def _live(roots: Sequence[Root], outputs: Iterable[Value]) -> list[Root]:
+    """The roots that an output needs: a reduction over no elements does not read its operand."""
+    live, kept = set(outputs), []
+    for root in reversed(roots):
+        if root.value in live:
+            kept.append(root)
+            live.update(v for v, _ in root.reads)
+    return kept[::-1]
 
 
 def _with_copy(graph: Graph, value: Value) -> Graph:
@@ -345,6 +374,7 @@ class Cluster:
     axes: tuple[int, int]
     roots: list[Root] = field(default_factory=list)
     full: dict[Value, bool] = field(default_factory=dict)
+    reading: set[Value] = field(default_factory=set)
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -363,6 +393,7 @@ class Cluster:
         """Append a root."""
         self.roots.append(root)
         self.full[root.value] = full
+        self.reading.update(v for v, _ in root.reads)
 
     def reads_in_place(self, value: Value, layout: Layout, reader_full: bool) -> bool:
         """Whether reading member ``value`` with ``layout`` takes, at each point, what that point (or row) computed."""
@@ -381,38 +412,89 @@ class Cluster:
 
 
 def cluster(roots: Sequence[Root]) -> list[Cluster]:
-    """Clusters in execution order. A root joins the latest cluster it can; otherwise it begins one.
+    """Clusters in execution order. A root joins the latest cluster that it can and with which it has something in
+    common (it reads what the cluster computes, or what it reads); otherwise it begins one.
 
     A root may join a cluster that comes before one it depends on, as long as that one does not depend on the cluster
     in turn: the order is settled at the end.
     """
     clusters: list[Cluster] = []
-    before: list[set[int]] = []  # for each cluster, all that must run before it
+    order = _Order()
     home: dict[Value, int] = {}
+    readers: dict[Value, set[int]] = {}
     for root in roots:
-        needs = {home[v] for v, _ in root.reads if v in home}
+        values = {v for v, _ in root.reads}
+        needs = {home[v] for v in values if v in home}
         place = None
-        for at in range(len(clusters) - 1, -1, -1) if root.kind not in _ALONE else ():
-            if not any(at in before[n] for n in needs) and _join(clusters[at], root, at in needs):
-                place = at
-                break
+        if root.kind not in _ALONE:
+            blocked = order.all_before(needs)
+            for at in sorted(needs.union(*(readers.get(v, ()) for v in values)), reverse=True):
+                if not blocked >> at & 1 and _join(clusters[at], root, at in needs):
+                    place = at
+                    break
         if place is None:
+            place = len(clusters)
             clusters.append(_begin(root))
-            before.append(set())
-            place = len(clusters) - 1
+            order.add()
         home[root.value] = place
-        added = {place} if place in needs else set()
-        needs -= added
-        earlier = needs.union(*(before[n] for n in needs)) - before[place]
-        if earlier:
-            for at, others in enumerate(before):
-                if at == place or place in others:
-                    others |= earlier
-    order: dict[int, None] = {}
-    for at in range(len(clusters)):
-        order.update(dict.fromkeys(sorted(before[at] - order.keys(), key=lambda n: (len(before[n]), n))))
-        order[at] = None
-    return [clusters[at] for at in order]
+        for value in values:
+            readers.setdefault(value, set()).add(place)
+        order.put_before(needs - {place}, place)
+    return [clusters[at] for at in order.settled()]
+
+
+class _Order:
+    """What must run before what, closed under transitivity. Sets of numbers are the bits of an integer: a graph of
+    thousands of kernels has millions of such pairs."""
+
+    def __init__(self) -> None:
+        self.before: list[int] = []
+        self.after: list[int] = []
+
+    def add(self) -> None:
+        """The next number, free of any order."""
+        self.before.append(0)
+        self.after.append(0)
+
+    def all_before(self, numbers: Iterable[int]) -> int:
+        """What must run before one of the numbers."""
+        found = 0
+        for number in numbers:
+            found |= self.before[number]
+        return found
+
+    def put_before(self, numbers: Iterable[int], place: int) -> None:
+        """The numbers, and all before them, run before ``place`` and all after it."""
+        earlier = self.all_before(numbers)
+        for number in numbers:
+            earlier |= 1 << number
+        earlier &= ~self.before[place]
+        later = self.after[place] | 1 << place
+        for number in _bits(earlier):
+            self.after[number] |= later
+        for number in _bits(later) if earlier else ():
+            self.before[number] |= earlier
+
+    def settled(self) -> list[int]:
+        """All numbers, each as early as its own order allows."""
+        found: list[int] = []
+        done = 0
+        for at in range(len(self.before)):
+            waiting = _bits(self.before[at] & ~done)
+            found += sorted(waiting, key=lambda n: (self.before[n].bit_count(), n))
+            found += [at] if not done >> at & 1 else []
+            done |= self.before[at] | 1 << at
+        return found
+
+
+def _bits(mask: int) -> list[int]:
+    """Numbers of the bits that are set."""
+    text = bin(mask)[:1:-1]
+    found, at = [], text.find("1")
+    while at >= 0:
+        found.append(at)
+        at = text.find("1", at + 1)
+    return found
 
 
 def _axes_of(root: Root) -> tuple[int, int]:
@@ -439,8 +521,6 @@ def _join(to: Cluster, root: Root, needed: bool) -> bool:
     """Add ``root`` to the cluster if one kernel can compute both."""
     if root.kind in _ALONE or to.kind == "ordered" or len(to.roots) >= MAX_ROOTS:
         return False
-    if len({v for r in to.roots for v, _ in r.reads} | {v for v, _ in root.reads}) > MAX_READS:
-        return False
     if to.kind == "contract" and (root.late or root.kind != "map"):
         return False
     space, kind, axes = _squeezed(root.shape), to.kind, to.axes
@@ -463,7 +543,7 @@ def _join(to: Cluster, root: Root, needed: bool) -> bool:
         return False
     if root.kind == "map" and to.kind in ("row", "column") and _long(to.space, to.axes):
         return False
-    if not _related(to, root, needed):
+    if len(to.reading | {v for v, _ in root.reads}) > MAX_READS:
         return False
     walking = [r for r in to.roots if to.full[r.value] or r.kind == "reduce"]
     walking += [root] if full or root.kind == "reduce" else []
@@ -497,11 +577,3 @@ def _long(space: tuple[int, ...], axes: tuple[int, int]) -> bool:
     for n in space[axes[0] : axes[1]]:
         size *= n
     return size > REDUCE_CHUNK
-
-
-def _related(to: Cluster, root: Root, needed: bool) -> bool:
-    """Joining pays: the root reads what the cluster computes, or what it reads."""
-    if needed:
-        return True
-    mine = {v for v, _ in root.reads}
-    return any(v in mine for r in to.roots for v, _ in r.reads)

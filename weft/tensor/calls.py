@@ -12,7 +12,7 @@ from typing import Any
 from ..core.errors import CaptureError, IndexError_, WeftError, user_line
 from ..core.shapes import strides_of
 from ..graph.executable import Executable, build
-from ..graph.ir import Graph, Value, inline
+from ..graph.ir import Graph, Node, Value, inline
 from ..graph.protocol import Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
 from ..ops.op import Trace, state
@@ -132,10 +132,15 @@ class GraphCall:
                 outputs.append(make(source._storage, source._spec, None, 0))
         return tuple(outputs)
 
-    def status_error(self, tensors: Sequence[Tensor]) -> WeftError:
-        """What to raise when a kernel says that an index was out of range: names the index and the size."""
-        detail = _offending_index(self.graph, tensors)
-        return IndexError_(f"{self.name}: {detail}")
+    def status_error(self, tensors: Sequence[Tensor], captured: bool = False) -> WeftError:
+        """What to raise when a kernel says that an index was out of range: names the op, the index and the size; of a
+        captured graph also the line that asked for the op."""
+        node, detail = _offending_index(self.graph, tensors)
+        if not captured or node is None:
+            return IndexError_(f"{self.name}: {detail}")
+        error = IndexError_(f"{node.scope[0] if node.scope else node.op.name}: {detail}")
+        error.where = node.where or error.where
+        return error
 
     def backward(self, wanted: tuple[bool, ...]) -> Backward:
         """The gradient with respect to the inputs that are wanted."""
@@ -145,8 +150,8 @@ class GraphCall:
         return found
 
 
-def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> str:
-    """The first index that is out of range, as the user gave it."""
+def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> tuple[Node | None, str]:
+    """The first index that is out of range, as the user gave it, and the node that has it."""
     import numpy as np
 
     inputs = dict(zip(graph.inputs, tensors, strict=True))
@@ -168,8 +173,8 @@ def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> str:
             if bad.size:
                 given = inputs[origin].numpy()  # before the op moved or masked it
                 shown = given if given.size == values.size and given.dtype.kind in "iu" else values
-                return f"index {shown.flat[bad[0]]} is out of range for axis {axis} of size {size}"
-    return "an index is out of range"
+                return node, f"index {shown.flat[bad[0]]} is out of range for axis {axis} of size {size}"
+    return None, "an index is out of range"
 
 
 def traced_error(tensors: Sequence[Tensor]) -> WeftError:

@@ -6,10 +6,11 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
+from ..ops.op import state
 from ..runtime.dlpack import from_dlpack as import_dlpack
 from ..runtime.numpy_arrays import Strided
 from ..runtime.numpy_arrays import from_numpy as import_numpy
-from .spec import spec_of
+from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
 __all__ = ["asarray", "from_dlpack", "from_numpy", "tensor"]
@@ -22,7 +23,15 @@ def _of(strided: Strided) -> Tensor:
 
         skipped = strided.offset * strided.dtype.itemsize
         storage = view(storage, skipped, storage.nbytes - skipped)
-    return make(storage, spec_of(strided.dtype, strided.shape, strided.strides), None, 0)
+    return _new(storage, spec_of(strided.dtype, strided.shape, strided.strides))
+
+
+def _new(storage: Any, spec: Spec) -> Tensor:
+    """A tensor of data; a capture that is going on takes it for a constant."""
+    made, trace = make(storage, spec, None, 0), state.trace
+    if trace is not None and trace.capture is not None:
+        trace.capture.add_constant(made)
+    return made
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -99,7 +108,10 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
     except ValueError as error:
         raise ShapeError(f"asarray: the nested sequence is ragged: {error}") from None
     if (array.dtype.kind not in "bifuV" and array.size) or array.dtype.kind in "OUSc":
-        raise DTypeError(f"asarray: elements of type {array.dtype} are not real numbers")
+        if isinstance(obj, int):
+            raise DTypeError(f"asarray: an integer of {obj.bit_length()} bits does not fit any dtype")
+        given = f"{type(obj).__name__}: " if array.dtype.kind == "O" else ""
+        raise DTypeError(f"asarray: {given}elements of type {array.dtype} are not real numbers")
     if wanted is None:
         wanted = {"b": dt.bool_, "f": dt.default_float}.get(array.dtype.kind)
         if wanted is None:
@@ -132,5 +144,5 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
         made = asarray(np.array(data.numpy()), dtype=dtype)
     else:
         made = asarray(data, dtype=dtype, copy=True)
-    made = make(made._storage, made._spec, None, 0)
+    made = _new(made._storage, made._spec)
     return made.requires_grad_() if requires_grad else made

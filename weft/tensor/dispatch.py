@@ -247,8 +247,9 @@ def run_single(plan: Plan, tensors: Sequence[Tensor]) -> Tensor:
 SCALARS: dict[tuple[Any, ...], Tensor] = {}  # Python numbers as tensors of rank 0
 
 
-def scalar_like(value: Any, other: Spec) -> Tensor:
-    """A tensor of rank 0 for a Python number that meets a tensor: it takes the tensor's dtype where its kind fits.
+def scalar_like(op: str, value: Any, other: Spec) -> Tensor:
+    """A tensor of rank 0 for a Python number that meets a tensor in ``op``: it takes the tensor's dtype where its kind
+    fits.
 
     Raises:
         DTypeError: an integer does not fit the tensor's integer dtype.
@@ -261,7 +262,11 @@ def scalar_like(value: Any, other: Spec) -> Tensor:
 
         if len(SCALARS) > 4096:
             SCALARS.clear()
-        found = SCALARS[key] = asarray(value, dtype=scalar_dtype(value, other.dtype))
+        dtype = scalar_dtype(value, other.dtype)
+        try:
+            found = SCALARS[key] = asarray(value, dtype=dtype)
+        except DTypeError:
+            raise DTypeError(f"{op}: {value} does not fit in {dtype.name}") from None
     return found
 
 

@@ -16,6 +16,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
 from .calls import epoch
+from .data import data
 from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like
 from .spec import spec_of
 from .tensor import Tensor, make
@@ -59,7 +60,7 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
                 dtype = self._spec.dtype
                 if scalar_dtype(other, dtype) is dtype:
                     # A tensor of rank 0, not a static argument: other numbers need no plan of their own.
-                    return method(self, scalar_like(other, self._spec))
+                    return method(self, scalar_like(function.name, other, self._spec))
         elif not isinstance(other, Tensor) and not is_array(other):
             return NotImplemented
         result = function(self, other)
@@ -81,7 +82,7 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         if isinstance(other, _NUMBERS) and state.trace is None and function.name != "pow":
             if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
-                return forward(scalar_like(other, self._spec), self)
+                return forward(scalar_like(function.name, other, self._spec), self)
         elif not isinstance(other, _NUMBERS) and not is_array(other):
             return NotImplemented
         return function(other, self)
@@ -291,6 +292,8 @@ def expand(self: Tensor, *shape: Any) -> Any:
     from ..ops.shape import broadcast_to
 
     wanted = tuple(_shape_argument(shape))
+    if len(wanted) < self.ndim:
+        raise ShapeError(f"expand: {self.shape} to {wanted}: there are fewer axes than before")
     own = (1,) * (len(wanted) - self.ndim) + tuple(self.shape)
     return broadcast_to(self, tuple(o if w == -1 else w for w, o in zip(wanted, own, strict=True)))
 
@@ -437,12 +440,6 @@ def allclose(self: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     return bool(np.allclose(self.numpy(), other.numpy(), rtol, atol, equal_nan))
 
 
-def set_data(self: Tensor, value: Tensor) -> None:
-    """``x.data = value``: rebind without recording."""
-    with tape.no_grad():
-        self._rebind(value)
-
-
 def _install_special() -> None:
     from ..ops.shape import matrix_transpose
 
@@ -482,7 +479,7 @@ def _install_special() -> None:
         "sub_": _rebinding(Tensor.__sub__),
         "mul_": _rebinding(Tensor.__mul__),
         "div_": _rebinding(Tensor.__truediv__),
-        "data": property(lambda self: self.detach(), set_data),
+        "data": data,
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
         "gather": gather,

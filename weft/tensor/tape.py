@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 __all__ = [
+    "Boundary",
     "Leaf",
     "Record",
     "backward",
@@ -90,6 +91,12 @@ class Leaf:
         self.grad: Tensor | None = None
         self.spec = spec
         self.sequence = next(_sequence)
+
+
+class Boundary:
+    """The end of the tape inside a captured function: an argument that was computed by recorded calls outside."""
+
+    __slots__ = ()
 
 
 class Record:
@@ -194,6 +201,13 @@ def backward(
         if targets is not None and (node, index) in targets:
             before = targets[node, index]
             targets[node, index] = cotangent if before is None else before + cotangent
+            return
+        if isinstance(node, Boundary):
+            if targets is None:
+                raise CaptureError(
+                    "backward() inside a captured function reaches an argument that was itself computed from something "
+                    "that requires grad; call backward() outside of the function, or pass x.detach()"
+                )
             return
         if isinstance(node, Leaf):
             if targets is None:

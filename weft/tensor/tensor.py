@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import AutogradError, CaptureError
+from ..core.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from ..core.shapes import size_of
 from ..graph.ir import Value
 from ..ops.op import hooks, state
@@ -226,8 +226,6 @@ class Tensor:
             AutogradError: the tensor is a leaf that requires grad and calls are being recorded.
             ShapeError, DTypeError: the value is of another type.
         """
-        from ..core.errors import DTypeError, ShapeError
-
         if value._spec.dtype is not self._spec.dtype:
             raise DTypeError(f"assign: a {value.dtype.name} value to a {self.dtype.name} tensor; cast it first")
         if value._spec.shape != self._spec.shape:
@@ -263,6 +261,10 @@ class Tensor:
                 the graph would keep that of now for ever.
         """
         trace = state.trace
+        if trace is None and isinstance(self._storage, Value):
+            raise CaptureError(
+                "a tensor made while a function was captured has no value outside of it; return it instead"
+            )
         if isinstance(self._storage, Value) or (trace is not None and trace.capture is not None):
             raise CaptureError(
                 "the value of a tensor is asked for while a function is captured: numpy(), item(), "
@@ -282,8 +284,6 @@ class Tensor:
         Raises:
             ShapeError: the tensor does not have exactly one element.
         """
-        from ..core.errors import ShapeError
-
         if self.size != 1:
             raise ShapeError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
         return self.numpy().item() if self.dtype.name != "bfloat16" else float(self.numpy().reshape(()))
@@ -334,6 +334,11 @@ class Tensor:
             raise CaptureError(
                 "Python control flow (if, while, and, or, not) on a tensor's value inside a captured "
                 "function is not supported yet; use wf.where, or leave the function uncompiled"
+            )
+        if self.size != 1:
+            raise ShapeError(
+                f"the truth of a tensor of shape {self.shape} is asked for: say which of its {self.size} elements "
+                "count, as in (x > 0).all() or .any()"
             )
         return bool(self.item())
 

@@ -130,6 +130,8 @@ def _reaches_beyond(result: Tensor, leaves: Sequence[Tensor]) -> bool:
         if node is None or (node, index) in seen:
             continue
         seen.add((node, index))
+        if isinstance(node, tape.Boundary):
+            return True
         if isinstance(node, tape.Leaf):
             if (node, index) not in own:
                 return True

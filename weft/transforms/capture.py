@@ -1,9 +1,9 @@
 """Capture: run a function once on traced tensors and keep what it did as a graph.
 
 Tensors that the function closes over are read *by reference*: they become further inputs of the graph, and what is
-rebound during the capture (parameters, optimizer state, the random generator, gradients) becomes further outputs,
-which every run writes back. While the capture goes on, rebound objects hold traced values; at its end they get their
-own back.
+rebound during the capture (arguments, parameters, optimizer state, the random generator, gradients) becomes further
+outputs, which every run writes back. While the capture goes on, rebound objects hold traced values; at its end they
+get their own back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .tree import Form, flatten, unflatten
 
-__all__ = ["Captured", "GradRef", "TensorRef", "capture"]
+__all__ = ["ArgumentRef", "Captured", "GradRef", "TensorRef", "capture"]
 
 
 @dataclass(slots=True, eq=False)
@@ -36,14 +36,17 @@ class TensorRef:
         """The tensor as it is now."""
         return self.tensor
 
-    def set(self, storage: Any, spec: Spec) -> None:
-        """Rebind it."""
-        self.tensor._storage, self.tensor._spec = storage, spec
+
+@dataclass(slots=True, eq=False)
+class ArgumentRef:
+    """The tensor that a call gives as its n-th, which the function rebound."""
+
+    position: int
 
 
 @dataclass(slots=True, eq=False)
 class GradRef:
-    """The gradient of a leaf that the function read or replaced."""
+    """The gradient of a leaf that the function read or replaced. The leaf of an argument changes from call to call."""
 
     leaf: tape.Leaf
 
@@ -57,6 +60,7 @@ class GradRef:
 
 
 Ref = TensorRef | GradRef
+Target = TensorRef | ArgumentRef | GradRef
 
 
 @dataclass(slots=True)
@@ -70,14 +74,20 @@ class Captured:
     arguments: int
     refs: list[Ref]
     specs: list[Spec]  # of the state when it was captured
-    updates: list[tuple[Ref, Value]]
-    cleared: list[tape.Leaf]  # leaves whose gradient is None at the end
+    nodes: list[type]  # kinds of its places on the tape
+    updates: list[tuple[Target, Value]]
+    cleared: list[GradRef]  # leaves whose gradient is None at the end
     outputs_form: Form
-    differentiable: list[bool]  # results that still hang on the tape
+    differentiable: list[bool]  # results, then updates, that still hang on the tape
+    same: list[TensorRef | ArgumentRef | None]  # for each result the tensor of the state, or argument, that it is
     conditions: list[Callable[[], bool]] = field(default_factory=list)
     guards: list[guards.Guard] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)  # the refs' tensors, when none is a gradient
     version: int = -1  # of the guarded state, when the guards were last checked
+    argument_grads: list[tuple[int, GradRef]] = field(default_factory=list)  # (argument, the gradient of its leaf)
+    watched: dict[int, Tensor] = field(default_factory=dict)  # by id: state that an argument may not be as well ...
+    distinct: bool = False  # ... nor may two arguments be one tensor ...
+    aliases: tuple[int, ...] = ()  # ... unless they were when the function was captured
 
     @property
     def state(self) -> list[Tensor]:
@@ -87,16 +97,31 @@ class Captured:
             raise CaptureError("a gradient that the captured function reads is None now")
         return found  # type: ignore[return-value]
 
-    def valid(self) -> bool:
-        """Whether the state still is as it was when the function was captured (types, not values)."""
+    def aliases_of(self, given: Sequence[Tensor]) -> tuple[int, ...]:
+        """Which arguments are one tensor, or a tensor of the state; () where that makes no difference."""
+        watched, ids = self.watched, [id(t) for t in given]
+        if not self.distinct or len(ids) < 2 or len(set(ids)) == len(ids):
+            for i in ids:
+                if i in watched:
+                    break
+            else:
+                return ()
+        return tuple([i if i in watched else ids.index(i) for i in ids])
+
+    def valid(self, given: Sequence[Tensor]) -> bool:
+        """Whether arguments and state still are as they were when the function was captured (types, not values)."""
+        for position, grad in self.argument_grads:
+            grad.leaf = given[position]._node
+        if (self.watched or self.distinct) and self.aliases_of(given) != self.aliases:
+            return False
         if self.tensors:
-            for tensor, spec in zip(self.tensors, self.specs, strict=True):
-                if tensor._spec is not spec:
+            for tensor, spec, node in zip(self.tensors, self.specs, self.nodes, strict=True):
+                if tensor._spec is not spec or tensor._node.__class__ is not node:
                     return False
         else:
-            for ref, spec in zip(self.refs, self.specs, strict=True):
+            for ref, spec, node in zip(self.refs, self.specs, self.nodes, strict=True):
                 now = ref.get()
-                if now is None or now._spec is not spec:
+                if now is None or now._spec is not spec or now._node.__class__ is not node:
                     return False
         if self.version != guards.version():
             if not all(guard.holds() for guard in self.guards):
@@ -119,6 +144,25 @@ class Captured:
         return "a variable that its code names"
 
 
+@dataclass(slots=True, eq=False)
+class _Argument:
+    """A tensor argument: what was given, the input that stands for it, and the tensor that the function gets."""
+
+    position: int
+    given: Tensor
+    value: Value
+    traced: Tensor
+
+
+@dataclass(slots=True, eq=False)
+class _Update:
+    """What is written back: a new value (None: a gradient is dropped), and whether it still hangs on the tape."""
+
+    target: Target
+    value: Value | None
+    differentiable: bool
+
+
 class Capture:
     """A capture that is going on: the inputs found so far, and what to put back at the end."""
 
@@ -127,7 +171,9 @@ class Capture:
         self.refs: list[Ref] = []
         self.specs: list[Spec] = []
         self.conditions: list[Callable[[], bool]] = []
+        self.grad_refs: dict[tape.Leaf, GradRef] = {}
         self._values: dict[int, Value] = {}
+        self._constants: dict[int, Tensor] = {}
         self._grads: dict[tape.Leaf, Tensor | None] = {}
         self._touched: dict[int, tuple[Tensor, Any, Spec, Any, int]] = {}
         self._written: dict[tape.Leaf, Tensor | None] = {}
@@ -137,7 +183,10 @@ class Capture:
         """The input that stands for a tensor from outside."""
         found = self._values.get(id(tensor))
         if found is None:
-            found = self._values[id(tensor)] = self._add(TensorRef(tensor), tensor._spec)
+            # A constant may be rebound later on; what it is now must stay.
+            constant = id(tensor) in self._constants
+            kept = make(tensor._storage, tensor._spec, tensor._node, tensor._index) if constant else tensor
+            found = self._values[id(tensor)] = self._add(TensorRef(kept), tensor._spec)
         return found
 
     def _add(self, ref: Ref, spec: Spec) -> Value:
@@ -147,21 +196,36 @@ class Capture:
         self.specs.append(spec)
         return value
 
+    def add_constant(self, tensor: Tensor) -> None:
+        """Remember a tensor that is made of data inside: every run begins with it anew, also when it is rebound."""
+        self._constants[id(tensor)] = tensor
+
     def before_rebind(self, tensor: Tensor) -> None:
         """Remember what a tensor from outside holds, before it is rebound for the first time."""
-        if id(tensor) not in self._touched and not isinstance(tensor._storage, Value):
+        known = id(tensor) in self._touched or id(tensor) in self._constants
+        if not known and not isinstance(tensor._storage, Value):
             self._touched[id(tensor)] = (tensor, tensor._storage, tensor._spec, tensor._node, tensor._index)
+
+    def bind(self, tensor: Tensor, value: Value, node: Any) -> Tensor:
+        """Let an argument that is also reached in another way be ``value`` until the end of the capture."""
+        self.before_rebind(tensor)
+        tensor._storage, tensor._node = value, node
+        return tensor
+
+    def _ref_of(self, leaf: tape.Leaf) -> GradRef:
+        return self.grad_refs.setdefault(leaf, GradRef(leaf))
 
     def read_grad(self, leaf: tape.Leaf) -> Tensor | None:
         """A leaf's gradient; one from outside is read by reference, and its absence is a condition of the graph."""
         if leaf in self._written or leaf.sequence > self.start:
             return leaf.grad
         if leaf not in self._grads:
+            ref = self._ref_of(leaf)
             if leaf.grad is None:
-                self.conditions.append(lambda: leaf.grad is None)
+                self.conditions.append(lambda: ref.leaf.grad is None)
                 self._grads[leaf] = None
             else:
-                value = self._add(GradRef(leaf), leaf.grad._spec)
+                value = self._add(ref, leaf.grad._spec)
                 self._grads[leaf] = make(value, leaf.grad._spec, None, 0)
         return self._grads[leaf]
 
@@ -170,21 +234,33 @@ class Capture:
         if leaf.sequence < self.start:
             self._written.setdefault(leaf, leaf.grad)
 
-    def finish(self, trace: Trace) -> tuple[list[tuple[Ref, Value]], list[tape.Leaf]]:
-        """The updates, and the leaves whose gradient ends as None; everything gets its own value back."""
-        updates: list[tuple[Ref, Value]] = []
-        cleared: list[tape.Leaf] = []
+    def object_of(self, tensor: Tensor, arguments: Sequence[_Argument]) -> TensorRef | ArgumentRef | None:
+        """The tensor from outside that a result is, if it is one."""
+        for a in arguments:
+            if a.traced is tensor:
+                return ArgumentRef(a.position)
+        outside = id(tensor) in self._touched or (id(tensor) in self._values and id(tensor) not in self._constants)
+        return TensorRef(tensor) if outside else None
+
+    def finish(self, trace: Trace, arguments: Sequence[_Argument]) -> list[_Update]:
+        """What is written back; everything gets its own value back."""
+        updates: list[_Update] = []
+        own: dict[int, _Argument] = {}
+        for a in arguments:
+            if own.setdefault(id(a.traced), a) is a and a.traced._storage is not a.value:
+                on_tape = a.traced._node is not a.given._node and _on_tape(a.traced)
+                updates.append(_Update(ArgumentRef(a.position), value_of(a.traced, trace), on_tape))
+        for tensor, _, _, node, _ in self._touched.values():
+            if id(tensor) not in own:
+                on_tape = tensor._node is not node and _on_tape(tensor)
+                updates.append(_Update(TensorRef(tensor), value_of(tensor, trace), on_tape))
         for tensor, storage, spec, node, index in self._touched.values():
-            if isinstance(tensor._storage, Value):
-                updates.append((TensorRef(tensor), tensor._storage))
             tensor._storage, tensor._spec, tensor._node, tensor._index = storage, spec, node, index
         for leaf, before in self._written.items():
             after, leaf.grad = leaf.grad, before
-            if after is None:
-                cleared.append(leaf)
-            elif after is not before:
-                updates.append((GradRef(leaf), value_of(after, trace)))
-        return updates, cleared
+            if after is not before:
+                updates.append(_Update(self._ref_of(leaf), None if after is None else value_of(after, trace), False))
+        return updates
 
     def keep_only(self, used: set[Value]) -> None:
         """Drop the inputs that nothing reads."""
@@ -201,6 +277,11 @@ class Capture:
             leaf.grad = before
 
 
+def _on_tape(tensor: Tensor) -> bool:
+    node = tensor._node
+    return node is not None and not (isinstance(node, tape.Record) and node.saved is None)
+
+
 def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Captured:
     """Capture ``function(*args, **kwargs)``.
 
@@ -213,74 +294,109 @@ def capture(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
     if state.trace is not None:
         raise CaptureError("a function is captured inside another capture; call it instead")
     leaves, form = flatten((tuple(args), dict(kwargs or {})))
+    found, given = _run(function, leaves, form, set())
+    twice = found.aliases_of(given)
+    if twice:
+        # Something that the function rebinds is reached in two ways: once more, with one object for both.
+        shared = {id(t) for i, t in enumerate(given) if twice.count(twice[i]) > 1 or id(t) in found.watched}
+        again, given = _run(function, leaves, form, shared)
+        again.watched |= found.watched
+        again.distinct |= found.distinct
+        again.aliases = again.aliases_of(given)
+        return again
+    return found
+
+
+def _run(
+    function: Callable[..., Any], leaves: Sequence[Any], form: Form, shared: set[int]
+) -> tuple[Captured, list[Tensor]]:
+    """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are."""
     going = Capture()
     trace = Trace(going)
-    inputs: list[Value] = []
-
-    def traced(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor) or is_array(leaf):
-            from ..tensor.create import asarray
-
-            given = asarray(leaf)
-            value = Value(given._spec.type)
-            inputs.append(value)
-            node = None if given._node is None else tape.Leaf(given._spec)
-            return make(value, given._spec, node, 0)
-        if isinstance(leaf, TensorType):
-            value = Value(leaf)
-            inputs.append(value)
-            return make(value, spec_of(leaf.dtype, leaf.shape), None, 0)
-        return leaf
-
-    new_args, new_kwargs = unflatten(form, [traced(leaf) for leaf in leaves])
-    state.trace = trace
+    arguments: list[_Argument] = []
     version, done = guards.version(), False
     try:
+        args, kwargs = unflatten(form, [_argument(leaf, going, arguments, shared) for leaf in leaves])
+        state.trace = trace
         with guards.recording() as seen:
-            result = function(*new_args, **new_kwargs)
+            result = function(*args, **kwargs)
         results, result_form = flatten(result)
-        outputs, differentiable = _outputs(results, trace)
-        updates, cleared = going.finish(trace)
+        outputs = _outputs(results, trace)
+        same = [going.object_of(item, arguments) for item in results]
+        on_tape = [ref is None and _on_tape(item) for item, ref in zip(results, same, strict=True)]
+        updates = going.finish(trace, arguments)
         done = True
     finally:
         state.trace = None
         if not done:
             going.abandon()
-    _check_own(trace, [*inputs, *going.inputs], [*outputs, *(v for _, v in updates)])
-    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, (v for _, v in updates)))
-    name = getattr(function, "__name__", type(function).__name__)
-    graph = Graph(name, [*inputs, *going.inputs], trace.nodes, [*outputs, *(v for _, v in updates)])
+    written = [(u.target, u.value) for u in updates if u.value is not None]
+    outputs += [v for _, v in written]
+    own = [a.value for a in arguments]
+    _check_own(trace, [*own, *going.inputs], outputs)
+    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs))
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
-    return Captured(
-        graph,
-        len(inputs),
+    name = getattr(function, "__name__", type(function).__name__)
+    found = Captured(
+        Graph(name, [*own, *going.inputs], trace.nodes, outputs),
+        len(arguments),
         going.refs,
         going.specs,
-        updates,
-        cleared,
+        [type(None) if isinstance(r, GradRef) else type(r.tensor._node) for r in going.refs],
+        written,
+        [u.target for u in updates if u.value is None and isinstance(u.target, GradRef)],
         result_form,
-        differentiable,
+        on_tape + [u.differentiable for u in updates if u.value is not None],
+        same,
         going.conditions,
         # requires_grad_ gives and takes the leaf that gradients go to.
         seen + [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)],
         plain if len(plain) == len(going.refs) else [],
         version,
     )
+    _watch(found, going, arguments, plain)
+    return found, [a.given for a in arguments]
 
 
-def _outputs(results: Sequence[Any], trace: Trace) -> tuple[list[Value], list[bool]]:
-    """The values of what the function returned, and whether gradients can flow back from them."""
-    outputs, differentiable = [], []
+def _watch(found: Captured, going: Capture, arguments: Sequence[_Argument], plain: Sequence[Tensor]) -> None:
+    """Note what must not be reached in two ways at once, because the function rebinds it in one of them."""
+    found.argument_grads = [
+        (a.position, going.grad_refs[a.given._node]) for a in arguments if a.given._node in going.grad_refs
+    ]
+    found.distinct = bool(found.argument_grads) or any(isinstance(t, ArgumentRef) for t, _ in found.updates)
+    watched = [t.tensor for t, _ in found.updates if isinstance(t, TensorRef)]
+    found.watched = {id(t): t for t in (*watched, *(plain if found.distinct else ()))}
+
+
+def _argument(leaf: Any, going: Capture, arguments: list[_Argument], shared: set[int]) -> Any:
+    """What the function gets for a leaf of its arguments."""
+    if isinstance(leaf, TensorType):
+        value = Value(leaf)
+        traced = make(value, spec_of(leaf.dtype, leaf.shape), None, 0)
+        arguments.append(_Argument(len(arguments), traced, value, traced))
+        return traced
+    if not isinstance(leaf, Tensor) and not is_array(leaf):
+        return leaf
+    from ..tensor.create import asarray
+
+    given = asarray(leaf)
+    value, traced = Value(given._spec.type), given
+    if all(a.traced is not given for a in arguments):
+        node = tape.Boundary() if isinstance(given._node, tape.Record) else given._node
+        traced = going.bind(given, value, node) if id(given) in shared else make(value, given._spec, node, 0)
+    arguments.append(_Argument(len(arguments), given, value, traced))
+    return traced
+
+
+def _outputs(results: Sequence[Any], trace: Trace) -> list[Value]:
+    """The values of what the function returned."""
     for item in results:
         if not isinstance(item, Tensor):
             raise CaptureError(
                 f"a captured function must return tensors (in any nesting of dict, list and tuple), "
                 f"not {type(item).__name__}"
             )
-        outputs.append(value_of(item, trace))
-        node = item._node
-        differentiable.append(node is not None and not (isinstance(node, tape.Record) and node.saved is None))
-    return outputs, differentiable
+    return [value_of(item, trace) for item in results]
 
 
 def _check_own(trace: Trace, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:

@@ -26,9 +26,9 @@ from ..runtime.program import KernelStatus
 from ..tensor import tape
 from ..tensor.calls import GraphCall, traced_error
 from ..tensor.dispatch import epoch, is_array
-from ..tensor.spec import spec_of
+from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
-from .capture import Captured, GradRef, TensorRef, capture
+from .capture import ArgumentRef, Captured, GradRef, Target, TensorRef, capture
 from .explain import Explanation, explain
 from .names import Names
 from .tree import flatten, unflatten
@@ -55,17 +55,19 @@ class Entry:
         "_owned",
         "call",
         "captured",
-        "differentiable",
         "exe",
         "has_grads",
+        "on_tape",
+        "rebound",
         "refs",
         "result_specs",
+        "same",
         "single",
         "tensors",
         "update_specs",
     )
 
-    def __init__(self, captured: Captured, strides: list[tuple[int, ...]]):
+    def __init__(self, captured: Captured, specs: list[Spec]):
         self.captured = captured
         graph, wanted = captured.graph, len(captured.graph.outputs) - len(captured.updates)
         position = {
@@ -73,97 +75,131 @@ class Entry:
         }
         replaced: list[tuple[int, Value]] = []
         extra: list[Value] = []
-        order: list[tuple[Any, bool]] = []
+        order: list[bool] = []
         for ref, value in captured.updates:
-            at = position.get(id(ref.tensor)) if isinstance(ref, TensorRef) else None
-            order.append((ref, at is not None))
+            at = (
+                ref.position
+                if isinstance(ref, ArgumentRef)
+                else (position.get(id(ref.tensor)) if isinstance(ref, TensorRef) else None)
+            )
+            order.append(at is not None)
             if at is None:
                 extra.append(value)
             else:
                 replaced.append((at, value))
-        results = graph.outputs[:wanted]
+        # Results that are a tensor of the state or an argument are that object, and need no output.
+        self.same = [(i, ref) for i, ref in enumerate(captured.same) if ref is not None]
+        results = [v for v, ref in zip(graph.outputs[:wanted], captured.same, strict=True) if ref is None]
         self.exe: Executable = build(
-            graph.copy(outputs=[*results, *extra]), strides, replaced, host_target(), get_num_threads()
+            graph.copy(outputs=[*results, *extra]),
+            [s.strides for s in specs],
+            replaced,
+            host_target(),
+            get_num_threads(),
         )
-        plain, written = iter(self.exe.results[wanted:]), iter(self.exe.updates)
+        plain, written = iter(self.exe.results[len(results) :]), iter(self.exe.updates)
         # What to do after a run: (reference, where its new value is, its spec); None: written in place.
-        self.update_specs = []
-        for (ref, in_graph), (_, value) in zip(order, captured.updates, strict=True):
+        self.update_specs: list[tuple[Target, int, Spec]] = []
+        for in_graph, (ref, value) in zip(order, captured.updates, strict=True):
             where = next(written) if in_graph else next(plain)
             if where is not None:
-                self.update_specs.append((ref, _number(where), spec_of(value.dtype, value.shape)))
+                self.update_specs.append((ref, _number(where), self._spec(where, value, specs)))
         # Inputs that are overwritten: their memory must belong to the tensor alone.
-        self._owned = [
-            at - captured.arguments for (at, _), where in zip(replaced, self.exe.updates, strict=True) if where is None
-        ]
+        self._owned = [at for (at, _), where in zip(replaced, self.exe.updates, strict=True) if where is None]
         self.result_specs = [
-            (_number(where), spec_of(v.dtype, v.shape)) for where, v in zip(self.exe.results, results, strict=False)
+            (_number(where), self._spec(where, v, specs)) for where, v in zip(self.exe.results, results, strict=False)
         ]
         self.call: GraphCall | None = None
         self.single = len(self.exe.plan.outputs) == 1
         self.refs = captured.refs
         self.has_grads = any(isinstance(r, GradRef) for r in captured.refs)
         self.tensors = [] if self.has_grads else captured.state
-        self.differentiable = True in captured.differentiable
+        # Results, then updates, that the tape must know; and tensors whose history ends with a run.
+        self.on_tape = [i for i, on_tape in enumerate(captured.differentiable) if on_tape]
+        self.rebound = [
+            ref
+            for i, (ref, _) in enumerate(captured.updates, wanted)
+            if isinstance(ref, ArgumentRef)
+            or (isinstance(ref, TensorRef) and (i in self.on_tape or isinstance(ref.tensor._node, tape.Record)))
+        ]
+
+    @staticmethod
+    def _spec(where: tuple[str, int], value: Value, specs: list[Spec]) -> Spec:
+        """The spec of an output; an input keeps its strides."""
+        return specs[where[1]] if where[0] == "input" else spec_of(value.dtype, value.shape)
 
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Run on the arguments and the state; write the updates back; the results."""
         captured, exe = self.captured, self.exe
-        recorded = self._recorded(tensors) if self.differentiable and tape.recording.enabled else None
+        operands = self._operands(tensors) if self.on_tape and tape.recording.enabled else None
         given = [t._storage for t in tensors]
         given += [t._storage for t in (captured.state if self.has_grads else self.tensors)]
-        offset = len(tensors)
         for at in self._owned:
             # References: the tensor's, the list's, and getrefcount's own argument.
-            if getrefcount(given[offset + at]) > 3 or given[offset + at].owner is not None:
-                given[offset + at] = self._copy(at)
+            if getrefcount(given[at]) > 3 or given[at].owner is not None:
+                given[at] = self._copy(at, tensors)
         try:
             made = exe.program.call(*given)
         except KernelStatus:
             call = GraphCall(captured.graph)
-            raise call.status_error([*tensors, *captured.state]) from None
+            raise call.status_error([*tensors, *captured.state], captured=True) from None
         except TypeError:
             raise traced_error([*tensors, *captured.state]) from None
         if self.single:
             made = (made,)
         for ref, number, spec in self.update_specs:
-            ref.set(made[number] if number >= 0 else given[~number], spec)
-        for leaf in captured.cleared:
-            leaf.grad = None
+            value = made[number] if number >= 0 else given[~number]
+            if isinstance(ref, GradRef):
+                ref.leaf.grad = make(value, spec, None, 0)
+            else:
+                tensor = _tensor_of(ref, tensors)
+                tensor._storage, tensor._spec = value, spec
+        for ref in captured.cleared:
+            ref.leaf.grad = None
         results = []
         for number, spec in self.result_specs:
-            if number >= 0:
-                results.append(make(made[number], spec, None, 0))
-            else:
-                results.append(make(given[~number], [*tensors, *captured.state][~number]._spec, None, 0))
-        if recorded is not None:
-            self._record(recorded, results)
+            results.append(make(made[number] if number >= 0 else given[~number], spec, None, 0))
+        for rebound in self.rebound:
+            tensor = _tensor_of(rebound, tensors)
+            if not isinstance(tensor._node, tape.Leaf):
+                tensor._node = None
+        for at, same in self.same:
+            results.insert(at, _tensor_of(same, tensors))
+        if operands is not None:
+            self._record(operands, tensors, results)
         return results
 
-    def _copy(self, at: int) -> Any:
-        """Give a state tensor memory of its own, since something else still holds the old one."""
-        tensor = self.captured.refs[at].get()
+    def _copy(self, at: int, tensors: list[Tensor]) -> Any:
+        """Give a tensor memory of its own, since something else still holds the old one."""
+        tensor = tensors[at] if at < len(tensors) else self.captured.refs[at - len(tensors)].get()
         assert tensor is not None
         tensor._storage = storages.copy_of(tensor._storage)
         return tensor._storage
 
-    def _recorded(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Operands as they are before the run, for results that have to go on the tape."""
+    def _operands(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Operands as they are before the run, for what has to go on the tape."""
         operands = [*tensors, *self.captured.state]
         return [make(t._storage, t._spec, t._node, t._index) for t in operands]
 
-    def _record(self, operands: list[Tensor], results: list[Tensor]) -> None:
+    def _record(self, operands: list[Tensor], tensors: list[Tensor], results: list[Tensor]) -> None:
+        """Put the run on the tape: its results and the tensors that it rebound, where they are differentiable."""
         if self.call is None:
             graph = self.captured.graph
-            self.call = GraphCall(graph.copy(outputs=graph.outputs[: len(results)]))
-        tape.record(self.call, operands, results)
-        for result, keeps in zip(results, self.captured.differentiable, strict=True):
-            if not keeps:
-                result._node = None
+            self.call = GraphCall(graph.copy(outputs=[graph.outputs[i] for i in self.on_tape]))
+        updates = self.captured.updates
+        count = len(results)
+        made = [results[i] if i < count else _tensor_of(updates[i - count][0], tensors) for i in self.on_tape]
+        tape.record(self.call, operands, made)
 
     def program_inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Copies of all inputs, for runs that must not change the state."""
         return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.state)]
+
+
+def _tensor_of(ref: Target, tensors: Sequence[Tensor]) -> Tensor:
+    """The tensor that an update rebinds."""
+    assert not isinstance(ref, GradRef)
+    return tensors[ref.position] if isinstance(ref, ArgumentRef) else ref.tensor
 
 
 class Compiled(Generic[P, R]):
@@ -185,6 +221,15 @@ class Compiled(Generic[P, R]):
             return results[0]  # type: ignore[return-value]
         return unflatten(form, results)
 
+    def __getattr__(self, name: str) -> Any:
+        """What the function has: a compiled module still has its parameters, ``train()``, ``state_dict()`` ..."""
+        if name == "function":  # not there yet
+            raise AttributeError(name)
+        return getattr(self.function, name)
+
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.function, '__name__', None) or repr(self.function)}>"
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """A method: compiled once for each instance."""
         if instance is None:
@@ -201,19 +246,18 @@ class Compiled(Generic[P, R]):
                 tensors.append(a)
                 key.append(a._spec)
                 if a._node is not None:
-                    key.append("grad")
+                    key.append(a._node.__class__)
             else:
                 _key_of(a, key, tensors)
         if kwargs:
             _key_of(kwargs, key, tensors)
         signature = tuple(key)
         for entry in self._entries.get(signature, ()):
-            if entry.captured.valid():
+            if entry.captured.valid(tensors):
                 return entry, tensors
         captured = capture(self.function, args, kwargs)
         captured.conditions.append(Names(self.function).same)
-        strides = [t._spec.strides for t in (*tensors, *captured.state)]
-        made = Entry(captured, strides)
+        made = Entry(captured, [t._spec for t in (*tensors, *captured.state)])
         if self._epoch != epoch.number:  # other threads or another target: the old graphs are never used again
             self._entries.clear()
             self._epoch = epoch.number
@@ -284,7 +328,7 @@ def _key_of(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
             tensors.append(tensor)
             key.append(tensor._spec)
             if tensor._node is not None:
-                key.append("grad")
+                key.append(tensor._node.__class__)
         elif isinstance(leaf, float):
             key.append(("float", repr(leaf)))
         elif isinstance(leaf, _SIMPLE):

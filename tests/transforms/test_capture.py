@@ -1,0 +1,251 @@
+"""Captured functions and the tensors of others: state, arguments, results and gradients are as after an eager run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft as wf
+
+Made = tuple[Callable[..., Any], list[wf.Tensor]]
+
+
+def values(tree: Any) -> Any:
+    """Nested lists of numbers."""
+    if isinstance(tree, (list, tuple)):
+        return [values(t) for t in tree]
+    return tree.tolist() if isinstance(tree, wf.Tensor) else tree
+
+
+def returns_the_old_value() -> Made:
+    s = wf.tensor([1.0, 2.0])
+
+    def f() -> wf.Tensor:
+        old = wf.positive(s)
+        s.assign(s * 2.0)
+        return old
+
+    return f, [s]
+
+
+def returns_a_detached_old_value() -> Made:
+    s = wf.tensor([1.0, 2.0])
+
+    def f() -> wf.Tensor:
+        old = s.detach()
+        s.assign(s * 2.0)
+        return old
+
+    return f, [s]
+
+
+def keeps_the_old_value_in_other_state() -> Made:
+    s, before = wf.tensor([1.0, 2.0]), wf.tensor([0.0, 0.0])
+
+    def f() -> None:
+        before.assign(s)
+        s.assign(s * 2.0)
+
+    return f, [s, before]
+
+
+def gives_two_states_one_value() -> Made:
+    s, p = wf.tensor([1.0, 2.0]), wf.tensor([3.0, 4.0])
+
+    def f() -> None:
+        both = s + p
+        s.assign(both)
+        p.assign(both)
+
+    return f, [s, p]
+
+
+def exchanges_two_states() -> Made:
+    s, p = wf.tensor([1.0, 2.0]), wf.tensor([3.0, 4.0])
+
+    def f() -> None:
+        t = s.detach()
+        s.assign(p)
+        p.assign(t)
+
+    return f, [s, p]
+
+
+def makes_a_tensor_of_data_and_changes_it() -> Made:
+    x = wf.tensor([1.0, 2.0])
+
+    def f() -> wf.Tensor:
+        total = wf.tensor([0.0, 0.0])
+        total += x
+        total += wf.from_numpy(np.ones(2, np.float32))
+        return total
+
+    return f, [x]
+
+
+def changes_a_detached_copy() -> Made:
+    w = wf.tensor([1.0, 2.0])
+
+    def f() -> wf.Tensor:
+        d = w.detach()
+        d += 1.0
+        w.assign(w + d)
+        return d
+
+    return f, [w]
+
+
+def returns_a_strided_state_that_it_replaces() -> Made:
+    s = wf.tensor([[1.0, 2.0], [3.0, 4.0]]).T
+
+    def f() -> wf.Tensor:
+        old = s.detach()
+        s.assign(s * 2.0)
+        return old
+
+    return f, [s]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        returns_the_old_value,
+        returns_a_detached_old_value,
+        keeps_the_old_value_in_other_state,
+        gives_two_states_one_value,
+        exchanges_two_states,
+        makes_a_tensor_of_data_and_changes_it,
+        changes_a_detached_copy,
+        returns_a_strided_state_that_it_replaces,
+    ],
+)
+def test_state_is_as_after_an_eager_run(make: Callable[[], Made]) -> None:
+    seen = []
+    for compiled in (False, True):
+        function, states = make()
+        run = wf.compile(function) if compiled else function
+        seen.append([(values(run()), values(states)) for _ in range(3)])
+    assert seen[0] == seen[1]
+
+
+def test_an_argument_that_is_rebound_is_rebound_for_the_caller() -> None:
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        x += 1.0
+        return x * 2.0
+
+    a = wf.tensor([1.0])
+    held, alias = a.numpy(), a.detach()
+    assert f(a).tolist() == [4.0] and a.tolist() == [2.0]
+    assert held[0] == 1.0 and alias.tolist() == [1.0]
+
+
+def test_one_tensor_as_two_arguments_is_one_tensor() -> None:
+    @wf.compile
+    def f(x: wf.Tensor, y: wf.Tensor) -> wf.Tensor:
+        x.assign(x * 2.0)
+        return x + y
+
+    a, b = wf.tensor([1.0]), wf.tensor([10.0])
+    assert f(a, b).tolist() == [12.0]
+    assert f(a, a).tolist() == [8.0] and a.tolist() == [4.0]
+    assert f(a, b).tolist() == [18.0] and b.tolist() == [10.0]
+
+
+def test_an_argument_that_is_captured_state_too() -> None:
+    w = wf.tensor([1.0])
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        x += 1.0
+        return x * w
+
+    other = wf.tensor([4.0])
+    assert f(other).tolist() == [5.0] and w.tolist() == [1.0]
+    assert f(w).tolist() == [4.0] and w.tolist() == [2.0]
+    assert f(other).tolist() == [12.0] and other.tolist() == [6.0]
+
+
+def test_a_result_that_is_a_tensor_of_others_is_that_object() -> None:
+    s = wf.tensor([1.0])
+
+    @wf.compile
+    def f(x: wf.Tensor) -> Any:
+        s.assign(s + x)
+        return x, s, x + s
+
+    a = wf.tensor([2.0])
+    first, second, third = f(a)
+    assert first is a and second is s and third.tolist() == [5.0]
+    address = s._storage.address
+    f(a)
+    assert s._storage.address == address, "returning the state does not keep it from being written in place"
+
+
+def test_backward_inside_reaches_the_gradient_of_an_argument() -> None:
+    x, y = wf.tensor([1.0, 2.0], requires_grad=True), wf.tensor([3.0, 2.0], requires_grad=True)
+
+    @wf.compile
+    def f(a: wf.Tensor, b: wf.Tensor) -> None:
+        (a * b * b).sum().backward()
+
+    f(x, y)
+    assert x.grad is not None and y.grad is not None
+    assert x.grad.tolist() == [9.0, 4.0] and y.grad.tolist() == [6.0, 8.0]
+    f(y, x)
+    assert x.grad.tolist() == [15.0, 12.0] and y.grad.tolist() == [7.0, 12.0]
+    x.grad = y.grad = None
+    f(x, x)
+    assert x.grad.tolist() == [3.0, 12.0] and y.grad is None
+
+
+def test_backward_beyond_an_argument_is_an_error() -> None:
+    w = wf.tensor([1.0], requires_grad=True)
+    f = wf.compile(lambda a: (a * a).sum().backward())
+    with pytest.raises(wf.CaptureError, match="detach"):
+        f(w * 2.0)
+
+
+def test_gradients_flow_through_state_from_call_to_call() -> None:
+    seen = []
+    for compiled in (False, True):
+        w, h = wf.tensor([1.0, 2.0], requires_grad=True), wf.tensor([0.5, 0.5])
+
+        def step(x: wf.Tensor, w: wf.Tensor = w, h: wf.Tensor = h) -> wf.Tensor:
+            h.assign(wf.tanh(h * w + x))
+            return h * 2.0
+
+        run = wf.compile(step) if compiled else step
+        total: Any = 0.0
+        for _ in range(3):
+            total = total + run(wf.tensor([0.1, 0.2])).sum()
+        total.backward()
+        assert w.grad is not None and h.requires_grad
+        seen.append((w.grad.tolist(), h.tolist()))
+    assert seen[0] == seen[1]
+
+
+def test_a_state_that_is_replaced_under_no_grad_has_no_history() -> None:
+    w = wf.tensor([1.0], requires_grad=True)
+    h = w * 2.0
+
+    @wf.compile
+    def f() -> None:
+        with wf.no_grad():
+            h.assign(h * 3.0)
+
+    f()
+    assert h.tolist() == [6.0] and not h.requires_grad
+
+
+def test_state_that_comes_to_require_grad_makes_a_new_capture() -> None:
+    w = wf.tensor([1.0, 2.0])
+    f = wf.compile(lambda x: x * w)
+    x = wf.tensor([3.0, 4.0])
+    assert not f(x).requires_grad
+    w.requires_grad_()
+    f(x).sum().backward()
+    assert w.grad is not None and w.grad.tolist() == [3.0, 4.0]
