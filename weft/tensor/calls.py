@@ -54,7 +54,8 @@ class GraphCall:
         self.name = graph.name
         self.out_specs = tuple(spec_of(v.dtype, v.shape) for v in graph.outputs)
         self.executables: dict[tuple[Any, ...], Executable] = {}
-        self.quick: dict[tuple[Spec, ...], Any] = {}  # native calls with one output, by the operands' specs
+        # By the operands' specs: the native call, its number of outputs, and where each result comes from.
+        self.quick: dict[tuple[Spec, ...], tuple[Any, int, tuple[int, ...]]] = {}
         self.epoch = epoch.number
         self.backwards: dict[tuple[bool, ...], Backward] = {}
         self.pairs: list[Backward | None] = [None] * 4  # for two operands: by which of them want a gradient
@@ -110,26 +111,29 @@ class GraphCall:
         """The outputs of one eager run."""
         key = tuple([t._spec for t in tensors])
         quick = self.quick.get(key) if self.epoch == epoch.number else None
-        try:
-            if quick is not None:
-                return (make(quick(*[t._storage for t in tensors]), self.out_specs[0], None, 0),)
+        if quick is None:
             exe = self.executable(key)
-            result = exe.program.call(*[t._storage for t in tensors])
+            numbers = tuple([n if kind == "output" else ~n for kind, n in exe.results])
+            # A graph that only hands its inputs on (the gradient of a sum) has nothing to run.
+            native = exe.program.call if exe.plan.outputs else None
+            quick = self.quick[key] = (native, len(exe.plan.outputs), numbers)
+        native, count, numbers = quick
+        if native is None:
+            return tuple([make(tensors[~n]._storage, tensors[~n]._spec, None, 0) for n in numbers])
+        try:
+            made = native(*[t._storage for t in tensors])
         except KernelStatus:
             raise self.status_error(tensors) from None
         except TypeError:
             raise traced_error(tensors) from None
-        if exe.results == [("output", 0)]:
-            self.quick[key] = exe.program.call
-        count = len(exe.plan.outputs)
-        made = (result,) if count == 1 else result or ()
+        if count == 1:
+            made = (made,)
         outputs = []
-        for (kind, number), spec in zip(exe.results, self.out_specs, strict=True):
-            if kind == "output":
+        for number, spec in zip(numbers, self.out_specs, strict=True):
+            if number >= 0:
                 outputs.append(make(made[number], spec, None, 0))
             else:
-                source = tensors[number]
-                outputs.append(make(source._storage, source._spec, None, 0))
+                outputs.append(make(tensors[~number]._storage, tensors[~number]._spec, None, 0))
         return tuple(outputs)
 
     def status_error(self, tensors: Sequence[Tensor], captured: bool = False) -> WeftError:

@@ -211,7 +211,12 @@ def backward(
             return
         if isinstance(node, Leaf):
             if targets is None:
-                set_grad(node, cotangent if read_grad(node) is None else read_grad(node) + cotangent)
+                before = node.grad if trace is None else read_grad(node)
+                total = cotangent if before is None else before + cotangent
+                if trace is None:
+                    node.grad = total
+                else:
+                    set_grad(node, total)
             return
         slots = pending.get(node)
         if slots is None:
