@@ -221,3 +221,132 @@ def _held(what: str, states: list[wf.Tensor], last: list[wf.Tensor]) -> list[Any
     if what == "transpose of 2":
         return [states[2].T]
     return [t.detach() for t in last] if what == "results" else []
+
+
+# --- training: leaves, gradients and histories --------------------------------------------------------------------
+
+LEAVES, HIDDEN = 2, 2
+TRAINING = (
+    "name",
+    "name",
+    "name",
+    "assign",
+    "add",
+    "detach",
+    "backward",
+    "backward",
+    "clear",
+    "step",
+    "halve",
+    "grad",
+    "both",
+)
+GIVEN = ("fresh", "fresh", "leaf", "leaf 0", "hidden 0", "detached 1", "computed", "twice")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A function over leaves that ask for gradients, hidden state with a history, arguments, and names."""
+
+    size: int
+    body: tuple[Statement, ...]
+    results: tuple[int, ...]
+    calls: tuple[tuple[str, ...], ...]
+
+
+def draw_training(below: Below) -> Training:
+    """Some eight statements, three calls."""
+
+    def pick(items: Sequence[Any]) -> Any:
+        return items[below(len(items))]
+
+    everything = LEAVES + HIDDEN + ARGUMENTS + NAMES
+    expressions = [e for e in EXPRESSIONS if e not in ("same", "constant")]
+    body = tuple(
+        Statement(pick(TRAINING), below(everything), pick(expressions), (below(everything), below(everything)))
+        for _ in range(3 + below(8))
+    )
+    calls = tuple(tuple(pick(GIVEN) for _ in range(ARGUMENTS)) for _ in range(3))
+    return Training(pick((2, 5)), body, tuple(below(everything) for _ in range(1 + below(2))), calls)
+
+
+def train(
+    story: Training, leaves: Sequence[wf.Tensor], hidden: Sequence[wf.Tensor], arguments: Sequence[wf.Tensor]
+) -> Any:
+    """The function."""
+    n = story.size
+    names = [*leaves, *hidden, *arguments, *(wf.full((n, n), 0.5 + i) for i in range(NAMES))]
+    for verb, target, expr, (a, b) in story.body:
+        leaf, local = leaves[target % LEAVES], len(names) - NAMES + target % NAMES
+        value = EXPRESSIONS[expr](names[a], names[b]) * 0.5
+        if verb in ("name", "both"):
+            names[local] = value
+        if verb in ("assign", "both"):
+            hidden[target % HIDDEN].assign(value)
+        elif verb == "add":
+            names[LEAVES + target % (HIDDEN + ARGUMENTS)] += value
+        elif verb == "detach":
+            names[local] = names[a].detach()
+        elif verb == "backward":
+            loss = wf.tanh(value + leaves[0] * 0.1).sum()
+            loss.backward()
+            names[local] = wf.broadcast_to(loss.detach(), (n, n))
+        elif verb == "clear":
+            leaf.grad = None
+        elif leaf.grad is None:
+            continue
+        elif verb == "step":
+            with wf.no_grad():
+                leaf.assign(leaf - leaf.grad * 0.1)
+        elif verb == "halve":
+            leaf.grad *= 0.5
+        elif verb == "grad":
+            names[local] = leaf.grad
+    return [names[i] for i in story.results]
+
+
+def _has_history(tensor: wf.Tensor) -> bool:
+    """Whether gradients can flow back from it: not where backward() has freed what it came from."""
+    return tensor.requires_grad and getattr(tensor._node, "saved", ()) is not None
+
+
+def trained(story: Training, compiled: bool, seed: int) -> list[Any]:
+    """What is seen: after each call the values, the gradients and what asks for gradients; at the end the gradients
+    that flow back from everything. An error ends it."""
+    rng = np.random.default_rng(seed)
+    n = story.size
+
+    def made(requires_grad: bool = False) -> wf.Tensor:
+        return wf.tensor(rng.uniform(-1, 1, (n, n)).astype(np.float32), requires_grad=requires_grad)
+
+    leaves, hidden = [made(True) for _ in range(LEAVES)], [made() for _ in range(HIDDEN)]
+
+    def function(*arguments: wf.Tensor) -> Any:
+        return train(story, leaves, hidden, arguments)
+
+    run: Any = wf.compile(function) if compiled else function
+    seen: list[Any] = []
+    try:
+        for given in story.calls:
+            arguments: list[wf.Tensor] = []
+            for what in given:
+                choices = {"leaf 0": leaves[0], "hidden 0": hidden[0], "detached 1": leaves[1].detach()}
+                if what == "twice" and arguments:
+                    arguments.append(arguments[0])
+                elif what == "computed":
+                    arguments.append(leaves[1] * 0.5)
+                else:
+                    arguments.append(choices[what] if what in choices else made(what == "leaf"))
+            results = run(*arguments)
+            everything = [*leaves, *hidden, *arguments, *results]
+            seen += [(image(t), _has_history(t), None if t.grad is None else image(t.grad)) for t in everything]
+        total = sum(((t * 0.1).sum() for t in (*hidden, *results)), wf.asarray(0.0))
+        if total.requires_grad:
+            total.backward()
+        # The gradient of a compiled function is one call: what several calls give a leaf is summed in another order,
+        # and zero is what it gives to operands of results that nobody used.
+        gradients = [np.zeros((n, n)) if t.grad is None else t.grad.numpy() for t in leaves]
+        seen.append(np.concatenate(gradients))
+    except wf.WeftError as error:
+        seen.append(f"{type(error).__name__}: {error}")
+    return seen

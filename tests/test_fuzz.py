@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from fuzz_programs import OPS, Array, Below, Program, draw_program, numpy_dtype, rolled, text_of
-from fuzz_state import Story, draw_story, told
+from fuzz_state import Story, Training, draw_story, draw_training, told, trained
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -257,6 +257,37 @@ def test_state_is_a_value(below: Below) -> None:
 @pytest.mark.parametrize("seed", range(1000))
 def test_more_state(seed: int) -> None:
     check_story(draw_story(rolled(seed)), seed)
+
+
+# What a compiled function cannot do, and says so, where an eager one goes on.
+OWN_ERRORS = ("recorded before the capture", "reaches an argument", "is None now")
+
+
+def check_training(story: Training, seed: int) -> None:
+    """Gradients, and what has a history, are the same after compiled calls; an error ends both."""
+    eager, compiled = trained(story, False, seed), trained(story, True, seed)
+    errors = [seen[-1] if isinstance(seen[-1], str) else "" for seen in (eager, compiled)]
+    if any(errors):
+        # What backward() has freed has a history for an eager call and none for a compiled one.
+        count = min(len(eager), len(compiled)) - 1
+        assert [(a[0], a[2]) for a in eager[:count]] == [(a[0], a[2]) for a in compiled[:count]]
+        assert all(errors) or "a second time" in errors[0] or any(text in errors[1] for text in OWN_ERRORS), errors
+        return
+    assert [i for i, (a, b) in enumerate(zip(eager[:-1], compiled[:-1], strict=True)) if a != b] == []
+    np.testing.assert_allclose(eager[-1], compiled[-1], rtol=1e-3, atol=1e-4)
+
+
+@fuzz(25)
+def test_training_is_the_same_compiled(below: Below) -> None:
+    story = draw_training(below)
+    note(repr(story))
+    check_training(story, below(1000))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(500))
+def test_more_training(seed: int) -> None:
+    check_training(draw_training(rolled(seed)), seed)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------

@@ -249,3 +249,69 @@ def test_state_that_comes_to_require_grad_makes_a_new_capture() -> None:
     w.requires_grad_()
     f(x).sum().backward()
     assert w.grad is not None and w.grad.tolist() == [3.0, 4.0]
+
+
+def detached(x: wf.Tensor, w: wf.Tensor) -> wf.Tensor:
+    return x.detach() * x
+
+
+def without_history(x: wf.Tensor, w: wf.Tensor) -> wf.Tensor:
+    with wf.no_grad():
+        scale = wf.exp(x)
+    return x * scale
+
+
+def a_copy_without_history(x: wf.Tensor, w: wf.Tensor) -> wf.Tensor:
+    with wf.no_grad():
+        scale = wf.positive(x)
+    return x * scale
+
+
+def a_gradient_as_a_factor(x: wf.Tensor, w: wf.Tensor) -> wf.Tensor:
+    return x * wf.grad(lambda z: (z * z * z).sum())(x.detach())
+
+
+def only_compared_with(x: wf.Tensor, w: wf.Tensor) -> wf.Tensor:
+    return wf.where(x > w, x, 1.0) + x
+
+
+@pytest.mark.parametrize(
+    "function", [detached, without_history, a_copy_without_history, a_gradient_as_a_factor, only_compared_with]
+)
+def test_what_has_no_history_inside_has_none_for_who_differentiates_from_outside(
+    function: Callable[[wf.Tensor, wf.Tensor], wf.Tensor],
+) -> None:
+    seen = []
+    for compiled in (False, True):
+        x, w = wf.tensor([1.0, 2.0], requires_grad=True), wf.tensor([3.0, 4.0], requires_grad=True)
+        run: Any = wf.compile(function) if compiled else function
+        run(x, w).sum().backward()
+        seen.append([values(t.grad) for t in (x, w)])
+    assert seen[0] == seen[1]
+
+
+def test_what_is_computed_from_a_parameter_that_was_rebound_hangs_on_the_parameter() -> None:
+    seen = []
+    for compiled in (False, True):
+        p = wf.tensor([1.0], requires_grad=True)
+
+        def f(x: wf.Tensor, p: wf.Tensor = p) -> wf.Tensor:
+            before = p * x
+            with wf.no_grad():
+                p.assign(p * 2.0)
+            return before + p * p
+
+        run: Any = wf.compile(f) if compiled else f
+        (run(wf.tensor([5.0])) + run(wf.tensor([7.0]))).sum().backward()
+        seen.append((values(p), values(p.grad)))
+    assert seen[0] == seen[1]
+
+
+def test_state_that_is_written_but_not_read_loses_its_history() -> None:
+    h = wf.tensor([1.0])
+    f = wf.compile(lambda x: h.assign(x * 2.0))
+    f(wf.tensor([1.0]))
+    h.assign(wf.tensor([1.0], requires_grad=True) * 2.0)
+    assert h.requires_grad
+    f(wf.tensor([3.0]))
+    assert h.tolist() == [6.0] and not h.requires_grad

@@ -103,7 +103,7 @@ def plan_graph(
                 f"graph {graph.name}: an input has the symbolic shape {value.shape}; specialise it first"
             )
     wanted = len(graph.outputs)
-    graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]))
+    graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True)
     results, replaced = graph.outputs[:wanted], graph.outputs[wanted:]
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}  # type: ignore[arg-type]
     launches = launches_of(graph, layouts, replaced, target, threads)

@@ -12,8 +12,10 @@ from .protocol import Layout, Map, Position, View
 __all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 
 
-def simplify(graph: Graph) -> Graph:
-    """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order."""
+def simplify(graph: Graph, to_run: bool = False) -> Graph:
+    """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order. ``to_run``: the graph
+    is not differentiated any more."""
+    rules = (*RULES, stop_gradient) if to_run else RULES
     replaced: dict[Value, Value] = {}
     known: dict[object, Value] = {}
     nodes: list[Node] = []
@@ -30,7 +32,7 @@ def simplify(graph: Graph) -> Graph:
             moved.output = Value(node.output.type, moved)
             replaced[node.output] = moved.output
             node = moved
-        simpler = next((found for found in (rule(node) for rule in RULES) if found is not None), None)
+        simpler = next((found for found in (rule(node) for rule in rules) if found is not None), None)
         if simpler is not None:
             replaced[node.output] = simpler if isinstance(simpler, Value) else simpler.output
             if isinstance(simpler, Value):
@@ -111,6 +113,11 @@ def filled(constant: Node, like: Node, value: object) -> Node:
     made = Node(constant.op, (), params, like.where, like.scope)
     made.output = Value(like.output.type, made)
     return made
+
+
+def stop_gradient(node: Node) -> Value | None:
+    """What matters to gradients alone."""
+    return node.inputs[0] if node.op.name == "stop_gradient" else None
 
 
 RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)

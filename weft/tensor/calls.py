@@ -15,6 +15,7 @@ from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, inline
 from ..graph.protocol import Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
+from ..ops.elementwise import STOP_GRADIENT
 from ..ops.op import Trace, state
 from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
@@ -97,6 +98,9 @@ class GraphCall:
         if trace is not None:
             values = [value_of(t, trace) for t in tensors]
             inside = inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))
+            if trace.capture is not None and not tape.recording.enabled:
+                inside = [stop(v, trace) if v in values else v for v in inside]
+                trace.stopped.update(inside)
             outputs = tuple([wrap(v) for v in inside])
         else:
             outputs = self.run(tensors)
@@ -186,6 +190,11 @@ def traced_error(tensors: Sequence[Tensor]) -> WeftError:
     if any(isinstance(t._storage, Value) for t in tensors):
         return CaptureError("a tensor made while a function was captured is used outside of it; return it instead")
     return CaptureError("operands do not fit the executable (a bug of weft)")
+
+
+def stop(value: Value, trace: Trace) -> Value:
+    """The same value in a trace, without its history."""
+    return trace.add(STOP_GRADIENT, [value], {})
 
 
 def value_of(tensor: Tensor, trace: Trace) -> Value:

@@ -214,7 +214,12 @@ class Tensor:
     def detach(self) -> Tensor:
         """The same value without history."""
         # In a capture by reference, as any read: the storage of a tensor from outside would be today's value for ever.
-        storage = self._storage if state.trace is None else hooks.value_of(self, state.trace)
+        trace = state.trace
+        storage = self._storage if trace is None else hooks.value_of(self, trace)
+        if trace is not None and self._node is not None:
+            from .calls import stop
+
+            storage = stop(storage, trace)  # whoever differentiates the captured function must see it too
         return make(storage, self._spec, None, 0)
 
     # --- rebinding ----------------------------------------------------------------------------------------------
@@ -244,6 +249,11 @@ class Tensor:
         if trace is not None and trace.capture is not None:
             trace.capture.before_rebind(self)
             storage = hooks.value_of(value, trace)
+            if leaf:
+                from .calls import stop
+
+                storage = stop(storage, trace)  # a value of the leaf's own: its history begins anew
+                trace.capture.rebound_leaves.add(storage)
         else:
             storage = value._storage
         self._storage, self._spec = storage, value._spec

@@ -87,6 +87,8 @@ class Captured:
     argument_grads: list[tuple[int, GradRef]] = field(default_factory=list)  # (argument, the gradient of its leaf)
     watched: dict[int, Tensor] = field(default_factory=dict)  # by id: state that an argument may not be as well ...
     distinct: bool = False  # ... nor may two arguments be one tensor ...
+    stopped: set[Value] = field(default_factory=set)  # values that no gradient flows through
+    rebound_leaves: set[Value] = field(default_factory=set)  # values that parameters were rebound to
     aliases: tuple[int, ...] = ()  # ... unless they were when the function was captured
 
     @property
@@ -171,6 +173,7 @@ class Capture:
         self.refs: list[Ref] = []
         self.specs: list[Spec] = []
         self.conditions: list[Callable[[], bool]] = []
+        self.rebound_leaves: set[Value] = set()
         self.grad_refs: dict[tape.Leaf, GradRef] = {}
         self._values: dict[int, Value] = {}
         self._constants: dict[int, Tensor] = {}
@@ -248,7 +251,8 @@ class Capture:
         own: dict[int, _Argument] = {}
         for a in arguments:
             if own.setdefault(id(a.traced), a) is a and a.traced._storage is not a.value:
-                on_tape = a.traced._node is not a.given._node and _on_tape(a.traced)
+                before = self._touched[id(a.traced)][3] if id(a.traced) in self._touched else a.given._node
+                on_tape = a.traced._node is not before and _on_tape(a.traced)
                 updates.append(_Update(ArgumentRef(a.position), value_of(a.traced, trace), on_tape))
         for tensor, _, _, node, _ in self._touched.values():
             if id(tensor) not in own:
@@ -354,6 +358,7 @@ def _run(
         plain if len(plain) == len(going.refs) else [],
         version,
     )
+    found.stopped, found.rebound_leaves = trace.stopped, going.rebound_leaves
     _watch(found, going, arguments, plain)
     return found, [a.given for a in arguments]
 

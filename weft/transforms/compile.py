@@ -30,6 +30,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .capture import ArgumentRef, Captured, GradRef, Target, TensorRef, capture
 from .explain import Explanation, explain
+from .history import differentiable_graph, reached
 from .names import Names
 from .tree import flatten, unflatten
 
@@ -57,6 +58,7 @@ class Entry:
         "captured",
         "exe",
         "has_grads",
+        "leaves",
         "on_tape",
         "rebound",
         "refs",
@@ -64,6 +66,7 @@ class Entry:
         "same",
         "single",
         "tensors",
+        "unreached",
         "update_specs",
     )
 
@@ -109,19 +112,38 @@ class Entry:
         self.result_specs = [
             (_number(where), self._spec(where, v, specs)) for where, v in zip(self.exe.results, results, strict=False)
         ]
-        self.call: GraphCall | None = None
+        self.call: GraphCall | None = None  # for the tape
+        self.leaves: list[Target] = []  # parameters that a run rebinds: after it they are operands too
+        self.unreached: list[int] = []  # operands that no gradient flows to
         self.single = len(self.exe.plan.outputs) == 1
         self.refs = captured.refs
         self.has_grads = any(isinstance(r, GradRef) for r in captured.refs)
         self.tensors = [] if self.has_grads else captured.state
-        # Results, then updates, that the tape must know; and tensors whose history ends with a run.
+        # Results, then updates, that the tape must know; and tensors whose history ends with a run: those that are read
+        # had none, or the graph would not be valid.
         self.on_tape = [i for i, on_tape in enumerate(captured.differentiable) if on_tape]
         self.rebound = [
             ref
             for i, (ref, _) in enumerate(captured.updates, wanted)
             if isinstance(ref, ArgumentRef)
-            or (isinstance(ref, TensorRef) and (i in self.on_tape or isinstance(ref.tensor._node, tape.Record)))
+            or (
+                isinstance(ref, TensorRef)
+                and (i in self.on_tape or id(ref.tensor) not in position or isinstance(ref.tensor._node, tape.Record))
+            )
         ]
+        if self.on_tape and tape.recording.enabled:
+            self._differentiable()
+
+    def _differentiable(self) -> None:
+        """Make the call that goes on the tape."""
+        captured = self.captured
+        outputs = [captured.graph.outputs[i] for i in self.on_tape]
+        final = {v: ref for ref, v in captured.updates if v in captured.rebound_leaves}
+        graph = differentiable_graph(captured.graph, outputs, captured.stopped, list(final))
+        found = reached(graph)
+        self.call = GraphCall(graph)
+        self.leaves = list(final.values())
+        self.unreached = [i for i, v in enumerate(graph.inputs) if v not in found]
 
     @staticmethod
     def _spec(where: tuple[str, int], value: Value, specs: list[Spec]) -> Spec:
@@ -183,10 +205,12 @@ class Entry:
 
     def _record(self, operands: list[Tensor], tensors: list[Tensor], results: list[Tensor]) -> None:
         """Put the run on the tape: its results and the tensors that it rebound, where they are differentiable."""
-        if self.call is None:
-            graph = self.captured.graph
-            self.call = GraphCall(graph.copy(outputs=[graph.outputs[i] for i in self.on_tape]))
         updates = self.captured.updates
+        assert self.call is not None
+        for t in [_tensor_of(ref, tensors) for ref in self.leaves]:
+            operands.append(make(t._storage, t._spec, t._node, t._index))
+        for i in self.unreached:
+            operands[i]._node = None
         count = len(results)
         made = [results[i] if i < count else _tensor_of(updates[i - count][0], tensors) for i in self.on_tape]
         tape.record(self.call, operands, made)
