@@ -17,7 +17,6 @@ from .emit import (
     mangle,
     memory_type,
     offset_of,
-    register_type,
     scalar_type,
     splat,
     vector_of,
@@ -356,8 +355,3 @@ def spread(frame: Frame, uniform: dict[int, str], roots: Sequence[Expr], lanes: 
     """The hoisted registers, repeated in every lane."""
     kinds = {id(n): scalar_type(n.dtype) for n in topological(roots)}
     return {k: splat(frame.w, kinds[k], r, lanes) for k, r in uniform.items()}
-
-
-def register_of(dtype: dt.DType, lanes: int) -> str:
-    """LLVM register type (re-exported for the renderers)."""
-    return register_type(dtype, lanes)

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..core import dtypes as dt
-from .emit import Module, Writer, constant, emit_exprs, memory_type, register_type, scalar_type, vector_of
-from .expr import Expr, leaf, topological
+from .emit import Module, Writer, constant, emit_exprs, memory_type, register_type, vector_of
+from .expr import Expr, topological
 from .kernels import REDUCE_LANES, Access, Int, Nest, Reduce, Slot, Store
 from .lanes import (
     Frame,
@@ -319,13 +319,3 @@ def _tree(w: Writer, stage: Reduce, cells: list[str]) -> str:
         half //= 2
         current = combine_registers(w, stage, low, high, half)
     return current[-1]
-
-
-def scalar_of(dtype: dt.DType) -> str:
-    """LLVM type of one partial result."""
-    return scalar_type(dtype)
-
-
-def position_leaf(strides: tuple[Int, ...]) -> Expr:
-    """The int64 number of an element on the reduced axis."""
-    return leaf("index", dt.int64, Access(0, dt.int64, 0, strides))
