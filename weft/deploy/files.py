@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import CompileError
+from ..core.files import write_atomically
 from ..runtime.llvm import Target
 from .native import Library
 
@@ -40,7 +41,7 @@ def write_library(
         place / f"lib{library.name}.a": archive(object_path.name, library.object, library.exports),
     }
     for path, content in contents.items():
-        path.write_bytes(content)
+        write_atomically(path, content)
     if linker is None:
         return list(contents)
     command = [
