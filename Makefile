@@ -41,8 +41,8 @@ bench: $(VENV)/ready-demo
 	@$(RUN) -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .bench build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find weft tests demo benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	rm -rf $(VENV) .bench build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests demo benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # One stamp for each extra; a change of the dependencies renews it.
 $(VENV)/ready-%: pyproject.toml | $(RUN)

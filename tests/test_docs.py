@@ -90,7 +90,7 @@ def test_links_and_files_that_are_named_exist(document: Path) -> None:
     text = document.read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
-    named = re.findall(r"`((?:weft|tests|docs|demo|benchmarks)/[\w/.]+\.(?:py|md))`", text)
+    named = re.findall(r"`((?:src/weft|tests|docs|demo|benchmarks)/[\w/.]+\.(?:py|md))`", text)
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 

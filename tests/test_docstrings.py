@@ -15,8 +15,8 @@ import weft as wf
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for path in sorted((ROOT / "weft").rglob("*.py"))
+    ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((ROOT / "src" / "weft").rglob("*.py"))
 ]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

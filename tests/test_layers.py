@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "weft"
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "weft"
 
 # Lowest first; the layers of one row do not know each other.
 ROWS = [

@@ -1,6 +1,6 @@
-"""Derives the coefficients of weft's vector math: prints ``weft/compiler/vmath/coefficients.py``.
+"""Derives the coefficients of weft's vector math: prints ``src/weft/compiler/vmath/coefficients.py``.
 
-    python tools/minimax.py > weft/compiler/vmath/coefficients.py
+    python tools/minimax.py > src/weft/compiler/vmath/coefficients.py
 
 Each :class:`Fit` below names a function, an interval and the powers of a polynomial. Coefficients are the weighted
 minimax ones by the exchange algorithm of Remez (E. W. Cheney, "Introduction to Approximation Theory", 1966, chapter
