@@ -236,6 +236,72 @@ def test_more_gradients_of_any_program(seed: int) -> None:
     check_rough_gradients(program)
 
 
+def smooth_sum(values: Sequence[wf.Tensor]) -> wf.Tensor:
+    """A number of type float32 that depends on all floating values."""
+    total = wf.asarray(0.0)
+    for value in values:
+        if value.dtype.is_floating:
+            total = total + wf.astype(wf.tanh(value), wf.float32).sum()
+    return total
+
+
+def check_gradients_through(program: Program, second: bool) -> None:
+    """Gradients through compiled functions have the bits of eager ones: of first and second order, where the function
+    is all there is, and where its operands and results are used before it, after it and beside it."""
+    inputs = program.arguments()
+    active = [i for i, x in enumerate(inputs) if x.dtype.is_floating]
+    if not active:
+        return
+
+    def run(*given: wf.Tensor) -> list[wf.Tensor]:
+        xs = list(inputs)
+        for i, x in zip(active, given, strict=True):
+            xs[i] = x
+        found: list[wf.Tensor] = program(*xs)
+        return found
+
+    def seen(compiled: bool) -> list[Any]:
+        part: Any = wf.compile(run) if compiled else run
+        whole: Any = wf.compile(lambda *xs: smooth_sum(run(*xs))) if compiled else (lambda *xs: smooth_sum(run(*xs)))
+        xs = [wf.tensor(inputs[i], requires_grad=True) for i in active]
+        loss = whole(*xs)
+        if not loss.requires_grad:
+            return []
+        loss.backward()
+        middle = [x * wf.asarray(0.5, dtype=x.dtype) for x in xs]
+        before = smooth_sum(middle)
+        results = part(*middle)
+        after = smooth_sum([wf.tanh(m) for m in middle] + results)
+        (smooth_sum(results) + before + after).backward()
+        found = [bits(x.grad) for x in xs if x.grad is not None]
+        if second:
+
+            def slope(*ys: wf.Tensor) -> wf.Tensor:
+                first = wf.grad(lambda *zs: smooth_sum(part(*zs)), argnums=tuple(range(len(ys))))(*ys)
+                return smooth_sum([*first, *part(*ys)])
+
+            found += [bits(g) for g in wf.grad(slope, argnums=tuple(range(len(active))))(*(inputs[i] for i in active))]
+        return found
+
+    assert seen(True) == seen(False)
+
+
+@fuzz(10)
+def test_gradients_through_compiled_functions(below: Below) -> None:
+    program = draw_program(below, 5 + below(15), smooth=bool(below(2)))
+    note(text_of(program))
+    check_gradients_through(program, below(2) == 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2000, 2300))
+def test_more_gradients_through_compiled_functions(seed: int) -> None:
+    below = rolled(seed)
+    program = draw_program(below, 5 + below(25), smooth=bool(below(2)))
+    note_on_failure(program)
+    check_gradients_through(program, below(3) == 1)
+
+
 # --- state --------------------------------------------------------------------------------------------------------
 
 

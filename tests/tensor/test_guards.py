@@ -36,10 +36,10 @@ class Owner:
 )
 def test_plain_values_compare_by_value_and_type(before: Any, after: Any, holds: bool) -> None:
     owner = Owner(before)
-    with guards.recording() as seen:
+    with guards.recording() as recorded:
         guards.read(owner, "value", owner.value)
     owner.value = after
-    assert [g.holds() for g in seen] == [holds]
+    assert [g.holds() for g in recorded.seen] == [holds]
 
 
 def test_objects_compare_by_identity() -> None:
@@ -59,7 +59,7 @@ def test_nothing_is_recorded_outside_and_inner_recordings_report_to_the_outer() 
         with guards.recording() as inner:
             guards.read(owner, "value", 1)
         guards.read(owner, "value", 1)
-    assert (len(inner), len(outer)) == (1, 2) and not guards.is_recording()
+    assert (len(inner.seen), len(outer.seen)) == (1, 2) and not guards.is_recording()
 
 
 class Net(nn.Module):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import weft as wf
+from weft.nn import functional as F
 
 Made = tuple[Callable[..., Any], list[wf.Tensor]]
 
@@ -315,3 +316,97 @@ def test_state_that_is_written_but_not_read_loses_its_history() -> None:
     assert h.requires_grad
     f(wf.tensor([3.0]))
     assert h.tolist() == [6.0] and not h.requires_grad
+
+
+def order_inside(x: wf.Tensor) -> wf.Tensor:
+    return (F.silu(x) * x).sum()
+
+
+def order_around(x: wf.Tensor) -> wf.Tensor:
+    y = x * 1.1
+    return (F.gelu(y) * y * x).sum() + (y / 3.0).sum()
+
+
+def the_same_twice(x: wf.Tensor) -> wf.Tensor:
+    y = wf.tanh(x)
+    return (y * y * x).sum() + (y + y + x * 0.1).sum()
+
+
+@pytest.mark.parametrize("function", [order_inside, order_around, the_same_twice])
+def test_cotangents_are_added_in_one_order(function: Callable[[wf.Tensor], wf.Tensor]) -> None:
+    x = wf.asarray(np.random.default_rng(0).standard_normal(2048).astype(np.float32))
+
+    def gradients(run: Any) -> list[bytes]:
+        leaf = wf.tensor(x, requires_grad=True)
+        for _ in range(2):  # a second pass is added to the first as a whole
+            (run(leaf) + (leaf * 0.3).sum()).backward()
+        assert leaf.grad is not None
+        second = wf.grad(lambda v: (wf.grad(run)(v) * v).sum())
+        return [t.numpy().tobytes() for t in (wf.grad(run)(x), leaf.grad, second(x))]
+
+    assert gradients(wf.compile(function)) == gradients(function)
+
+
+def test_several_results_have_histories_of_their_own() -> None:
+    seen = []
+    for compiled in (False, True):
+        x, w = wf.tensor([1.0, 2.0], requires_grad=True), wf.tensor([3.0, 4.0], requires_grad=True)
+
+        def f(a: wf.Tensor, b: wf.Tensor) -> Any:
+            return a * a, wf.exp(b), a
+
+        run: Any = wf.compile(f) if compiled else f
+        first, second, third = run(x, w)
+        assert third is x
+        first.sum().backward()
+        second.sum().backward()
+        with pytest.raises(wf.AutogradError, match="a second time through multiply"):
+            first.sum().backward()
+        seen.append((values(x.grad), values(w.grad)))
+    assert seen[0] == seen[1]
+
+
+def test_a_result_that_is_returned_twice_is_one_tensor() -> None:
+    def f(x: wf.Tensor) -> Any:
+        y = x * 2.0
+        return y, {"again": y}
+
+    first, other = wf.compile(f)(wf.asarray([1.0]))
+    assert first is other["again"]
+
+
+def test_gradients_that_are_changed_in_place() -> None:
+    seen = []
+    for compiled in (False, True):
+        p = wf.tensor([3.0, 4.0], requires_grad=True)
+
+        def clip(p: wf.Tensor = p) -> None:
+            (p * p).sum().backward()
+            with wf.no_grad():
+                p.grad.mul_(0.5)  # type: ignore[union-attr]
+
+        run: Any = wf.compile(clip) if compiled else clip
+        run()
+        run()
+        seen.append(values(p.grad))
+        halve: Any = wf.compile(lambda p=p: p.grad.mul_(0.5).sum()) if compiled else lambda p=p: p.grad.mul_(0.5).sum()
+        seen[-1] += [halve().item(), *values(p.grad)]
+        clear: Any = (
+            wf.compile(lambda p=p: setattr(p, "grad", None)) if compiled else lambda p=p: setattr(p, "grad", None)
+        )
+        clear()
+        assert p.grad is None
+        p.grad = wf.ones(2)
+        clear()
+        assert p.grad is None
+    assert seen[0] == seen[1]
+
+
+def test_what_would_change_a_tensor_from_outside_for_good_is_refused() -> None:
+    s = wf.ones((2, 3))
+    with pytest.raises(wf.CaptureError, match=r"would become float32\[6\]"):
+        wf.compile(lambda: setattr(s, "data", s.reshape(6)))()
+    with pytest.raises(wf.CaptureError, match="requires_grad_"):
+        wf.compile(lambda x: x.requires_grad_())(wf.ones(3))
+    x = wf.ones(3)
+    assert wf.compile(lambda x: x.detach().requires_grad_() * 2.0)(x).requires_grad

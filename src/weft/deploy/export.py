@@ -120,7 +120,7 @@ def _emit(
     example: tuple[Sequence[bytes], Sequence[bytes]],
 ) -> Library:
     """The library of a captured function: plan, render, link."""
-    graph = captured.graph
+    graph = captured.function
     # The library's parameters and constants are contiguous, whatever the tensors are.
     strides = [strides_of(v.shape) for v in graph.inputs]
     planned = plan_graph(graph, strides, [], target, 1)
@@ -147,7 +147,7 @@ def _emit(
         [*steps, *copies],
         inputs,
         outputs,
-        [_bytes(t) for t in captured.state],
+        [_bytes(t) for t in captured.state(())],
         planned.plan.arena_nbytes,
         target,
         scratch_nbytes=scratch,

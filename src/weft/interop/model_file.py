@@ -92,12 +92,12 @@ def _encode(
     example: Sequence[Tensor],
     digest: str,
 ) -> bytes:
-    graph = simplify(captured.graph)
+    graph = simplify(captured.function)
     used = {v for n in graph.nodes for v in n.inputs} | set(graph.outputs)
     taken = set(inputs)
     outputs = [_unique(name, taken) for name in leaf_names("output", captured.outputs_form)]
     state: dict[Value, tuple[str, Tensor]] = {}
-    for value, tensor in zip(graph.inputs[captured.arguments :], captured.state, strict=True):
+    for value, tensor in zip(graph.inputs[captured.arguments :], captured.state(()), strict=True):
         if value in used:
             state[value] = (_unique(state_names.get(id(tensor), f"state_{len(state)}"), taken), tensor)
     given = dict(zip(graph.inputs[: captured.arguments], inputs, strict=True))

@@ -132,6 +132,7 @@ class Module:
 
     @training.setter
     def training(self, mode: bool) -> None:
+        guards.before_write(self.__dict__, "_training")
         self.__dict__["_training"] = bool(mode)
         guards.bump()
 
@@ -156,6 +157,9 @@ class Module:
                 )
             object.__setattr__(self, name, value)
             return
+        if guards.is_recording():
+            for names in (self.__dict__, self._parameters, self._buffers, self._modules):
+                guards.before_write(names, name)
         if isinstance(value, Parameter):
             self._forget(name)
             self.register_parameter(name, value)

@@ -40,14 +40,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Trace:
     """Nodes recorded so far, and the composites that are being inlined (their names go on the nodes)."""
 
-    __slots__ = ("capture", "nodes", "scope", "stopped", "where")
+    __slots__ = ("capture", "nodes", "scope", "where")
 
     def __init__(self, capture: Any = None, where: tuple[str, int] | None = None):
         self.nodes: list[Node] = []
         self.scope: tuple[str, ...] = ()
         self.capture = capture  # the user's capture (transforms.compile); None while a composite is traced
         self.where = where
-        self.stopped: set[Value] = set()  # computed under no_grad: no gradient flows through them
 
     def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Value:
         """Append one node; raises what its shape rule raises."""

@@ -18,12 +18,13 @@ from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, ShapeError
+from ..core.locks import lock_of
 from ..core.shapes import Dim, Shape, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
 from .creation import arange, as_shape, full, iota
 from .elementwise import cast, cos, log, minimum, round, sqrt, where
 from .indexing import take
-from .op import Array, apply, composite, suspended
+from .op import Array, apply, composite, current_trace, suspended
 from .shape import broadcast_to, concat, reshape, slice_
 
 __all__ = [
@@ -139,11 +140,22 @@ class Generator:
 
     def seed(self, seed: int) -> Generator:
         """Begin the stream of ``seed``; returns the generator."""
-        self.state.assign(_seeded(seed))
+        state = _seeded(seed)
+        if current_trace() is not None:
+            self.state.assign(state)
+        else:
+            with lock_of(self.state):
+                self.state.assign(state)
         return self
 
     def next(self) -> Array:
         """The state of one more draw, for one of the ``draw_`` functions; the generator moves on."""
+        if current_trace() is not None:  # a capture keeps what it draws to itself
+            return self._next()
+        with lock_of(self.state):  # two threads must not make the same draw
+            return self._next()
+
+    def _next(self) -> Array:
         state = _next_draw(self.state)
         self.state.assign(state)
         return state
@@ -194,7 +206,7 @@ def default_generator() -> Generator:
     """The generator behind the functions of this module; seeded with 0 until :func:`seed` is called."""
     if not _default:
         with suspended():  # it exists outside of the graph in which it may first be used
-            _default.append(Generator(0))
+            _default.append(Generator(0))  # of two threads that come here at once both take the first
     return _default[0]
 
 

@@ -130,7 +130,9 @@ class Optimizer:
         state = self.state.get(p)
         if not state:  # none yet, or of options that needed none
             with suspended():  # it must outlive a capture that is going on
-                state = self.state[p] = self._initial_state(p, group)
+                state = self.state.setdefault(p, {})  # of two threads that come here at once both get the same
+                for name, tensor in self._initial_state(p, group).items():
+                    state.setdefault(name, tensor)
         value, new = self._update(p, grad, state, settings)
         p.assign(value)
         for name, tensor in new.items():

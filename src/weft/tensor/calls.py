@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.errors import CaptureError, IndexError_, WeftError, user_line
+from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
 from ..core.shapes import strides_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, inline
 from ..graph.protocol import Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
-from ..ops.elementwise import STOP_GRADIENT
 from ..ops.op import Trace, state
 from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from . import tape
+from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
@@ -97,11 +97,11 @@ class GraphCall:
         trace = state.trace
         if trace is not None:
             values = [value_of(t, trace) for t in tensors]
-            inside = inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))
-            if trace.capture is not None and not tape.recording.enabled:
-                inside = [stop(v, trace) if v in values else v for v in inside]
-                trace.stopped.update(inside)
-            outputs = tuple([wrap(v) for v in inside])
+            outputs = tuple(
+                [wrap(v) for v in inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))]
+            )
+            if trace.capture is not None:
+                trace.capture.made(outputs)
         else:
             outputs = self.run(tensors)
         if tape.recording.enabled:
@@ -123,13 +123,17 @@ class GraphCall:
             quick = self.quick[key] = (native, len(exe.plan.outputs), numbers)
         native, count, numbers = quick
         if native is None:
+            if any(isinstance(t._storage, Value) for t in tensors) and not settled(tensors):
+                raise traced_error(tensors)
             return tuple([make(tensors[~n]._storage, tensors[~n]._spec, None, 0) for n in numbers])
         try:
             made = native(*[t._storage for t in tensors])
         except KernelStatus:
             raise self.status_error(tensors) from None
         except TypeError:
-            raise traced_error(tensors) from None
+            if not settled(tensors):
+                raise traced_error(tensors) from None
+            return self.run(tensors)
         if count == 1:
             made = (made,)
         outputs = []
@@ -189,12 +193,7 @@ def traced_error(tensors: Sequence[Tensor]) -> WeftError:
     """What to raise when a tensor of a finished capture is used."""
     if any(isinstance(t._storage, Value) for t in tensors):
         return CaptureError("a tensor made while a function was captured is used outside of it; return it instead")
-    return CaptureError("operands do not fit the executable (a bug of weft)")
-
-
-def stop(value: Value, trace: Trace) -> Value:
-    """The same value in a trace, without its history."""
-    return trace.add(STOP_GRADIENT, [value], {})
+    return CompileError("operands do not fit the executable (a bug of weft)")
 
 
 def value_of(tensor: Tensor, trace: Trace) -> Value:
@@ -204,7 +203,7 @@ def value_of(tensor: Tensor, trace: Trace) -> Value:
         return storage
     if trace.capture is None:
         raise CaptureError("a composite must get its tensors as arguments; this one comes from outside")
-    found: Value = trace.capture.input_for(tensor)
+    found: Value = trace.capture.inside(tensor)._storage
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..core import config
 from ..core import dtypes as dt
 from ..core.errors import DTypeError
+from ..graph.ir import Value
 from ..ops import op
 from ..ops.op import Composite, state, trace_function
 from ..runtime import pool
@@ -19,6 +20,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
 from .calls import GraphCall, epoch, traced_error, value_of, wrap
+from .capturing import settled
 from .spec import Spec
 from .tensor import Tensor, make
 
@@ -81,10 +83,14 @@ class Plan:
         self.run = exe.program.call
 
     def _window(self, storage: Any) -> Any:
+        if storage.__class__ is Value:
+            raise TypeError("a traced tensor has no memory to look at")
         return storages.view(storage, self.offset, storage.nbytes - self.offset)
 
 
 def _same(storage: Any) -> Any:
+    if storage.__class__ is Value:
+        raise TypeError("a traced tensor has no memory to look at")
     return storage
 
 
@@ -163,6 +169,8 @@ def plan_of(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     static = tuple([_flatten(a, tensors) for a in args])
     if kwargs:
         static += (tuple([(k, _flatten(kwargs[k], tensors)) for k in kwargs]),)
+    if state.trace is not None and state.trace.capture is not None:
+        tensors = [state.trace.capture.inside(t) for t in tensors]
     key = (static, *[t._spec for t in tensors])
     try:
         plan = function.plans.get(key)
@@ -235,7 +243,9 @@ def run_single(plan: Plan, tensors: Sequence[Tensor]) -> Tensor:
     except KernelStatus:
         raise plan.call.status_error(tensors) from None
     except TypeError:
-        raise traced_error(tensors) from None
+        if not settled(tensors):
+            raise traced_error(tensors) from None
+        return run_single(plan, tensors)
     for t in tensors:
         if t._node is not None:
             if tape.recording.enabled:

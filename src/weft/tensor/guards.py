@@ -7,42 +7,59 @@ that of the last check need not look at any guard.
 Example (the capture's side):
     >>> from weft.tensor import guards
     >>> class Layer: training = True
-    >>> with guards.recording() as seen:
+    >>> with guards.recording() as recorded:
     ...     _ = guards.read(Layer, "training", Layer.training)
-    >>> [guard.holds() for guard in seen]
+    >>> [guard.holds() for guard in recorded.seen]
     [True]
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = ["Guard", "bump", "is_recording", "read", "recording", "same", "version"]
+__all__ = [
+    "ABSENT",
+    "Guard",
+    "Recorded",
+    "before_write",
+    "bump",
+    "is_recording",
+    "read",
+    "recording",
+    "same",
+    "version",
+]
 
 T = TypeVar("T")
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
-class _Seen(threading.local):
-    """The guards that this thread records; None outside captures."""
+ABSENT = object()  # what an attribute was that was not there
 
-    seen: list[Guard] | None = None
+
+class _Recording(threading.local):
+    """What this thread records; None outside captures."""
+
+    recorded: Recorded | None = None
 
 
 class _Writes:
-    """The number of writes so far, by all threads."""
+    """The number of writes so far, by all threads. Every write has a number of its own, so that two at once leave none
+    that an earlier check could have seen."""
 
-    __slots__ = ("version",)
+    __slots__ = ("count", "version")
 
     def __init__(self) -> None:
+        self.count = itertools.count(1)
         self.version = 0
 
 
-_state, _writes = _Seen(), _Writes()
+_state, _writes = _Recording(), _Writes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +86,49 @@ def same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and (a == b or (a != a and b != b)))
 
 
+@dataclass(slots=True)
+class Recorded:
+    """What was ``seen``, and the ``writes`` to attributes: (the dict that holds it, its name, what it was before)."""
+
+    seen: list[Guard] = field(default_factory=list)
+    writes: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+
+
 @contextmanager
-def recording() -> Iterator[list[Guard]]:
-    """Collect the guards of what is read inside; nested recordings report to the outer one too."""
-    outer = _state.seen
-    seen: list[Guard] = []
-    _state.seen = seen
+def recording() -> Iterator[Recorded]:
+    """Collect what is read and written inside; nested recordings report to the outer one too."""
+    outer = _state.recorded
+    recorded = _state.recorded = Recorded()
     try:
-        yield seen
+        yield recorded
     finally:
-        _state.seen = outer
+        _state.recorded = outer
         if outer is not None:
-            outer.extend(seen)
+            outer.seen.extend(recorded.seen)
+            outer.writes.extend(recorded.writes)
 
 
 def is_recording() -> bool:
     """True inside :func:`recording`."""
-    return _state.seen is not None
+    return _state.recorded is not None
 
 
 def read(owner: Any, name: str, value: T) -> T:
     """Report that ``owner.name`` was read as ``value``; returns the value."""
-    if _state.seen is not None:
-        _state.seen.append(Guard(owner, name, value))
+    if _state.recorded is not None:
+        _state.recorded.seen.append(Guard(owner, name, value))
     return value
+
+
+def before_write(names: dict[str, Any], name: str) -> None:
+    """Report that ``names[name]`` is about to be written."""
+    if _state.recorded is not None:
+        _state.recorded.writes.append((names, name, names.get(name, ABSENT)))
 
 
 def bump() -> None:
     """Report that guarded state was written."""
-    _writes.version += 1
+    _writes.version = next(_writes.count)
 
 
 def version() -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..core.dtypes import as_dtype
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import SymDim
+from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
 from ..ops.op import Composite, state
@@ -318,7 +319,7 @@ def getitem(self: Tensor, key: Any) -> Any:
         spec = self._spec
         size = spec.shape[0]
         at = key + size if key < 0 else key
-        if 0 <= at < size and spec.strides[0] >= 0 and 0 not in spec.shape:
+        if 0 <= at < size and spec.strides[0] >= 0 and 0 not in spec.shape and self._storage.__class__ is not Value:
             row = spec.row
             if row is None:
                 row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])

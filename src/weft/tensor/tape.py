@@ -94,9 +94,25 @@ class Leaf:
 
 
 class Boundary:
-    """The end of the tape inside a captured function: an argument that was computed by recorded calls outside."""
+    """The end of the tape inside a captured function: a tensor from outside that recorded calls had computed, an
+    argument or (``of``, the name of the call) one that the function closes over."""
 
-    __slots__ = ()
+    __slots__ = ("of",)
+
+    def __init__(self, of: str | None = None):
+        self.of = of
+
+    def error(self) -> CaptureError:
+        """What to raise when backward() inside the function gets here."""
+        if self.of is not None:
+            return CaptureError(
+                f"backward inside a captured function through {self.of}, which was recorded before the capture: "
+                f"compute the loss inside the function too"
+            )
+        return CaptureError(
+            "backward() inside a captured function reaches an argument that was itself computed from something that "
+            "requires grad; call backward() outside of the function, or pass x.detach()"
+        )
 
 
 class Record:
@@ -112,10 +128,46 @@ class Record:
     call: GraphCall
     parents: tuple[tuple[Any, int], ...]
     saved: list[tuple[Any, Any, Any, int]] | None
-    sequence: int
+    sequence: float
+    expanded: list[tuple[Any, int]] | None = None  # of a call of many records: for each output the one that made it
+
+    @property
+    def width(self) -> int:
+        """Number of outputs."""
+        return len(self.call.out_specs)
+
+    @property
+    def name(self) -> str:
+        """What was called."""
+        return self.call.name
+
+    def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
+        """Send the cotangents of the outputs on to the operands."""
+        from .tensor import make
+
+        if self.saved is None:
+            raise freed(self.name)
+        operands = [make(s, spec, self if n is _OWN else n, i) for s, spec, n, i in self.saved]
+        specs = self.call.out_specs
+        operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
+        gradients = self.backward.call(operands)
+        if not retain_graph:
+            self.saved = None
+        for (parent, index), gradient in zip(self.parents, gradients, strict=True):
+            sums.add(parent, index, gradient)
 
 
 _OWN = object()
+
+
+def own(index: int) -> tuple[Any, int]:
+    """The place of a value that a record saved of its own outputs."""
+    return _OWN, index
+
+
+def is_own(node: Any) -> bool:
+    """Whether a saved value is an output of the record itself."""
+    return node is _OWN
 
 
 def now() -> int:
@@ -180,6 +232,82 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
     output._node = made
 
 
+class Sums:
+    """The cotangents that a backward pass has collected so far, by where they are going.
+
+    Contributions to one place are added in the order in which they arrive (docs/numerics.md, Gradients): records from
+    the last to the first, and the operands of a record from left to right.
+    """
+
+    __slots__ = ("_heap", "_leaves", "_pending", "_targets")
+
+    def __init__(self, targets: dict[Any, Tensor | None] | None):
+        self._targets = targets
+        self._leaves: dict[Leaf, Tensor] = {}
+        self._pending: dict[Record, list[Tensor | None]] = {}
+        self._heap: list[tuple[float, Record]] = []
+
+    def add(self, node: Any, index: int, cotangent: Tensor) -> None:
+        """Send a contribution to output ``index`` of a node."""
+        targets = self._targets
+        if targets is not None and (node, index) in targets:
+            before = targets[node, index]
+            targets[node, index] = cotangent if before is None else before + cotangent
+        elif isinstance(node, Record):
+            if node.expanded is not None:
+                self.add(*node.expanded[index], cotangent)
+                return
+            slots = self._slots(node)
+            before = slots[index]
+            slots[index] = cotangent if before is None else before + cotangent
+        elif isinstance(node, Boundary):
+            if targets is None:
+                raise node.error()
+        elif targets is None:
+            before = self._leaves.get(node)
+            self._leaves[node] = cotangent if before is None else before + cotangent
+
+    def _slots(self, node: Record) -> list[Tensor | None]:
+        slots = self._pending.get(node)
+        if slots is None:
+            slots = self._pending[node] = [None] * node.width
+            heapq.heappush(self._heap, (-node.sequence, node))
+        return slots
+
+    def at(self, node: Any, index: int) -> Tensor | None:
+        """What a place has received so far."""
+        if self._targets is not None and (node, index) in self._targets:
+            return self._targets[node, index]
+        if isinstance(node, Record):
+            slots = self._pending.get(node)
+            return None if slots is None else slots[index]
+        return self._leaves.get(node)
+
+    def replace(self, node: Any, index: int, total: Tensor) -> None:
+        """Let a place have received ``total``, what it had before included."""
+        if self._targets is not None and (node, index) in self._targets:
+            self._targets[node, index] = total
+        elif isinstance(node, Record):
+            self._slots(node)[index] = total
+        elif self._targets is None:
+            if isinstance(node, Boundary):
+                raise node.error()
+            self._leaves[node] = total
+
+    def next(self) -> tuple[Record, list[Tensor | None]] | None:
+        """The latest record that has received something, and what."""
+        if not self._heap:
+            return None
+        node = heapq.heappop(self._heap)[1]
+        return node, self._pending.pop(node)
+
+    def finish(self) -> None:
+        """Add what the leaves received to their gradients: once each, after everything else went well."""
+        for leaf, total in self._leaves.items():
+            before = read_grad(leaf)
+            set_grad(leaf, total if before is None else before + total)
+
+
 def backward(
     roots: Sequence[tuple[Any, int, Tensor]],
     create_graph: bool,
@@ -188,69 +316,29 @@ def backward(
 ) -> None:
     """Run the tape backwards from ``(node, output index, cotangent)``.
 
-    Gradients are accumulated in the leaves' ``grad``; with ``targets`` (node or (node, index) -> gradient) they are
+    Gradients are accumulated in the leaves' ``grad``; with ``targets`` ((node, index) -> gradient so far) they are
     put there instead and leaves stay as they are.
     """
     from .tensor import make
 
-    trace = state.trace
-    pending: dict[Record, list[Tensor | None]] = {}
-    heap: list[tuple[int, Record]] = []
-
-    def send(node: Any, index: int, cotangent: Tensor) -> None:
-        if targets is not None and (node, index) in targets:
-            before = targets[node, index]
-            targets[node, index] = cotangent if before is None else before + cotangent
-            return
-        if isinstance(node, Boundary):
-            if targets is None:
-                raise CaptureError(
-                    "backward() inside a captured function reaches an argument that was itself computed from something "
-                    "that requires grad; call backward() outside of the function, or pass x.detach()"
-                )
-            return
-        if isinstance(node, Leaf):
-            if targets is None:
-                before = node.grad if trace is None else read_grad(node)
-                total = cotangent if before is None else before + cotangent
-                if trace is None:
-                    node.grad = total
-                else:
-                    set_grad(node, total)
-            return
-        slots = pending.get(node)
-        if slots is None:
-            slots = pending[node] = [None] * len(node.call.out_specs)
-            heapq.heappush(heap, (-node.sequence, node))
-        before = slots[index]
-        slots[index] = cotangent if before is None else before + cotangent
-
+    trace, sums = state.trace, Sums(targets)
     with set_grad_enabled(create_graph):
         for node, index, cotangent in roots:
             # A leaf keeps what it is sent: not the caller's own object, whose in-place forms would change the gradient.
-            storage = cotangent._storage if state.trace is None else hooks.value_of(cotangent, state.trace)
-            send(node, index, make(storage, cotangent._spec, cotangent._node, cotangent._index))
-        while heap:
-            _, node = heapq.heappop(heap)
-            cotangents = pending.pop(node)
-            if trace is not None and trace.capture is not None and node.sequence < trace.capture.start:
-                raise CaptureError(
-                    f"backward inside a captured function through {node.call.name}, which was recorded before the "
-                    f"capture: compute the loss inside the function too"
-                )
-            if node.saved is None:
-                raise AutogradError(
-                    f"backward a second time through {node.call.name}: the values it needs were freed by "
-                    f"the first; use backward(retain_graph=True) there"
-                )
-            operands = [make(s, spec, node if n is _OWN else n, i) for s, spec, n, i in node.saved]
-            specs = node.call.out_specs
-            operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
-            gradients = node.backward.call(operands)
-            if not retain_graph:
-                node.saved = None
-            for (parent, index), gradient in zip(node.parents, gradients, strict=True):
-                send(parent, index, gradient)
+            storage = cotangent._storage if trace is None else hooks.value_of(cotangent, trace)
+            sums.add(node, index, make(storage, cotangent._spec, cotangent._node, cotangent._index))
+        while (found := sums.next()) is not None:
+            node, cotangents = found
+            node.propagate(cotangents, sums, retain_graph)
+        sums.finish()
+
+
+def freed(name: str) -> AutogradError:
+    """What to raise when a backward pass needs values that an earlier one has freed."""
+    return AutogradError(
+        f"backward a second time through {name}: the values it needs were freed by the first; use "
+        f"backward(retain_graph=True) there"
+    )
 
 
 def _zeros(spec: Any) -> Tensor:
@@ -267,10 +355,11 @@ def read_grad(leaf: Leaf) -> Any:
 
 
 def set_grad(leaf: Leaf, gradient: Any) -> None:
-    """Replace the leaf's gradient; a capture takes note."""
+    """Replace the leaf's gradient; a capture keeps it to itself."""
     if state.trace is not None and state.trace.capture is not None:
-        state.trace.capture.write_grad(leaf)
-    leaf.grad = gradient
+        state.trace.capture.write_grad(leaf, gradient)
+    else:
+        leaf.grad = gradient
 
 
 def clear_grad(tensor: Tensor, set_to_none: bool = True) -> None:

@@ -13,6 +13,7 @@ from ..core.shapes import size_of
 from ..graph.ir import Value
 from ..ops.op import hooks, state
 from . import guards, tape
+from .capturing import settled
 from .spec import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Tensor:
     @property
     def requires_grad(self) -> bool:
         """Whether gradients flow to this tensor."""
-        return self._node is not None
+        return _here(self)._node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -143,7 +144,7 @@ class Tensor:
     @property
     def is_leaf(self) -> bool:
         """Whether it was made by the user rather than by a recorded call."""
-        return not isinstance(self._node, tape.Record)
+        return not isinstance(_here(self)._node, tape.Record)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for gradients of this leaf (or stop asking); returns the tensor.
@@ -151,13 +152,19 @@ class Tensor:
         Raises:
             AutogradError: the dtype is not floating, or the tensor is a result of recorded calls.
         """
-        if isinstance(self._node, tape.Record):
+        if not self.is_leaf:
             if requires_grad:
                 return self
             raise AutogradError("requires_grad_(False) on a result of recorded calls; use detach()")
         if requires_grad and not self._spec.dtype.is_floating:
             raise AutogradError(f"only floating tensors have gradients; this one is {self._spec.dtype.name}")
         if requires_grad != (self._node is not None):
+            trace = state.trace
+            if trace is not None and trace.capture is not None and trace.capture.is_outside(self):
+                raise CaptureError(
+                    f"requires_grad_({requires_grad}) inside a captured function on a tensor from outside: do it "
+                    f"before the function is called, or on x.detach()"
+                )
             self._node = tape.Leaf(self._spec) if requires_grad else None
             guards.bump()
         return self
@@ -165,17 +172,19 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward() accumulated in this leaf; None before."""
-        return tape.read_grad(self._node) if isinstance(self._node, tape.Leaf) else None
+        node = _here(self)._node
+        return tape.read_grad(node) if isinstance(node, tape.Leaf) else None
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if not isinstance(self._node, tape.Leaf):
+        node = _here(self)._node
+        if not isinstance(node, tape.Leaf):
             if value is None:
                 return
             raise AutogradError("only a leaf that requires grad has a gradient to set")
         if value is not None and value._spec.type != self._spec.type:
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
-        tape.set_grad(self._node, value)
+        tape.set_grad(node, value)
 
     def backward(
         self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
@@ -191,7 +200,8 @@ class Tensor:
             AutogradError: no gradient flows to this tensor, it has several elements and no ``gradient`` is given, or
                 an earlier backward freed the tape.
         """
-        if self._node is None:
+        here = _here(self)
+        if here._node is None:
             raise AutogradError(
                 "backward on a tensor that does not require grad: nothing that it was computed from "
                 "asks for gradients (or it was made under no_grad)"
@@ -208,19 +218,19 @@ class Tensor:
         elif gradient._spec.type != self._spec.type:
             raise AutogradError(f"backward: the gradient must be {self._spec}, not {gradient._spec}")
         tape.backward(
-            [(self._node, self._index, gradient)], create_graph, create_graph if retain_graph is None else retain_graph
+            [(here._node, here._index, gradient)], create_graph, create_graph if retain_graph is None else retain_graph
         )
 
     def detach(self) -> Tensor:
         """The same value without history."""
         # In a capture by reference, as any read: the storage of a tensor from outside would be today's value for ever.
         trace = state.trace
-        storage = self._storage if trace is None else hooks.value_of(self, trace)
-        if trace is not None and self._node is not None:
-            from .calls import stop
-
-            storage = stop(storage, trace)  # whoever differentiates the captured function must see it too
-        return make(storage, self._spec, None, 0)
+        if trace is None:
+            return make(self._storage, self._spec, None, 0)
+        made = make(hooks.value_of(self, trace), self._spec, None, 0)
+        if trace.capture is not None:
+            trace.capture.made((made,))
+        return made
 
     # --- rebinding ----------------------------------------------------------------------------------------------
 
@@ -240,25 +250,23 @@ class Tensor:
 
     def _rebind(self, value: Tensor) -> None:
         """Take over another tensor's value (of any type) and history."""
-        leaf = isinstance(self._node, tape.Leaf)
+        trace, target, storage = state.trace, self, value._storage
+        if trace is not None and trace.capture is not None:
+            value = trace.capture.inside(value)
+            target, storage = trace.capture.inside(self), hooks.value_of(value, trace)
+            if target is not self and value._spec.type != self._spec.type:
+                raise CaptureError(
+                    f"a tensor from outside that is {self._spec} would become {value._spec} inside a captured "
+                    "function; keep its dtype and shape, or change it outside"
+                )
+        leaf = isinstance(target._node, tape.Leaf)
         if leaf and tape.recording.enabled:
             raise AutogradError(
                 "a leaf that requires grad is changed in place while calls are recorded; do it under wf.no_grad()"
             )
-        trace = state.trace
-        if trace is not None and trace.capture is not None:
-            trace.capture.before_rebind(self)
-            storage = hooks.value_of(value, trace)
-            if leaf:
-                from .calls import stop
-
-                storage = stop(storage, trace)  # a value of the leaf's own: its history begins anew
-                trace.capture.rebound_leaves.add(storage)
-        else:
-            storage = value._storage
-        self._storage, self._spec = storage, value._spec
+        target._storage, target._spec = storage, value._spec
         if not leaf:
-            self._node, self._index = value._node, value._index
+            target._node, target._index = value._node, value._index
 
     # --- out of weft --------------------------------------------------------------------------------------------
 
@@ -271,7 +279,7 @@ class Tensor:
                 the graph would keep that of now for ever.
         """
         trace = state.trace
-        if trace is None and isinstance(self._storage, Value):
+        if trace is None and isinstance(self._storage, Value) and not settled([self]):
             raise CaptureError(
                 "a tensor made while a function was captured has no value outside of it; return it instead"
             )
@@ -340,7 +348,7 @@ class Tensor:
         return (1, 0)
 
     def __bool__(self) -> bool:
-        if isinstance(self._storage, Value):
+        if isinstance(self._storage, Value) and state.trace is not None:
             raise CaptureError(
                 "Python control flow (if, while, and, or, not) on a tensor's value inside a captured "
                 "function is not supported yet; use wf.where, or leave the function uncompiled"
@@ -400,6 +408,15 @@ def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
 
 
 _new = object.__new__
+
+
+def _here(tensor: Tensor) -> Tensor:
+    """The tensor as the code that runs now has it: inside a captured function, what stands for one from outside."""
+    trace = state.trace
+    if trace is None or trace.capture is None:
+        return tensor
+    found: Tensor = trace.capture.inside(tensor)
+    return found
 
 
 def make(storage: Any, spec: Spec, node: Any, index: int) -> Tensor:

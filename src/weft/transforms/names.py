@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from ..core.errors import CaptureError
-from ..graph.ir import Value
 from ..tensor.guards import same
-from ..tensor.tensor import Tensor
 
 __all__ = ["Names"]
 
@@ -29,11 +26,7 @@ _ABSENT = object()
 
 
 class Names:
-    """The names of a function, and what they mean now.
-
-    Raises:
-        CaptureError: one of them is bound to a tensor of a capture: the function rebinds it instead of assigning to it.
-    """
+    """The names of a function, and what they mean now."""
 
     __slots__ = ("_bound", "_cells", "_contents", "_seen")
 
@@ -44,6 +37,11 @@ class Names:
         self._seen: set[Any] = set()
         self._function(function, 0)
         self._seen.clear()
+
+    def renew_contents(self) -> None:
+        """Take the items that lists and dicts have now as those to compare with: a function that counts its captures in
+        one of them is not captured again for that."""
+        self._contents = [(container, _items(container)) for container, _ in self._contents]
 
     def same(self) -> bool:
         """Whether all of them still mean the same."""
@@ -98,12 +96,6 @@ class Names:
         if key in self._seen or value is _ABSENT or isinstance(value, (ModuleType, type)):
             return
         self._seen.add(key)
-        if isinstance(value, Tensor) and isinstance(value._storage, Value):
-            what = repr(name) if name else "a variable"
-            raise CaptureError(
-                f"{what} outside of the captured function is rebound to a tensor that is made inside; keep the tensor "
-                "and change its value with assign() (or an in-place form), or return it"
-            )
         if names is None:
             self._cells.append((cell, value))
         else:

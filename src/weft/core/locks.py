@@ -1,0 +1,92 @@
+"""Locks of state: runs of captured code that write tensors in place happen one after the other.
+
+A training step is one call for whoever makes it, so of two threads that make it at once neither may lose its update.
+Each tensor that captured code writes belongs to a lock; tensors that are written by the same code share one. A run
+takes the locks of all that it writes, in one order for all; runs over separate state do not wait for each other.
+Eager code takes none, as in PyTorch, except for draws of random numbers, which would come twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["StateLock", "lock_of", "locks_of"]
+
+_numbers = itertools.count()
+_every: weakref.WeakSet[StateLock] = weakref.WeakSet()
+_registry = threading.Lock()
+
+
+class StateLock:
+    """A lock that its thread may take again (a signal handler, a finaliser), with a place in the order of all."""
+
+    __slots__ = ("__weakref__", "_lock", "number")
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
+        self._lock = threading.RLock()
+        _every.add(self)
+
+    def acquire(self) -> None:
+        """Wait for it and take it."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *details: object) -> None:
+        self._lock.release()
+
+    def renew(self) -> None:
+        """In the child of a fork: whoever held it is not there."""
+        self._lock = threading.RLock()
+
+
+# By the tensor's id (equality of tensors is elementwise): a reference that takes the entry away, and the lock.
+_of: dict[int, tuple[weakref.ref[Any], StateLock]] = {}
+
+
+def lock_of(tensor: Any) -> StateLock:
+    """The lock that a tensor belongs to."""
+    return locks_of([tensor])[0]
+
+
+def locks_of(tensors: Sequence[Any]) -> list[StateLock]:
+    """The locks of all these tensors, in their order; those that belong to none get one together."""
+    with _registry:
+        new: StateLock | None = None
+        found: dict[int, StateLock] = {}
+        for tensor in tensors:
+            key = id(tensor)
+            known = _of.get(key)
+            if known is None or known[0]() is not tensor:
+                new = new or StateLock()
+                known = _of[key] = weakref.ref(tensor, functools.partial(_forget, key)), new
+            found[known[1].number] = known[1]
+        return [found[number] for number in sorted(found)]
+
+
+def _forget(key: int, gone: weakref.ref[Any]) -> None:
+    known = _of.get(key)
+    if known is not None and known[0] is gone:
+        del _of[key]
+
+
+def _after_fork() -> None:
+    global _registry
+    _registry = threading.Lock()
+    for lock in list(_every):
+        lock.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,270 @@
+"""Tensors that a captured function stored in Python objects: ``self.mask = wf.tril(...)``, ``logs["loss"] = loss``.
+
+The function's Python code runs once, yet every call must leave behind what an eager call would. When the capture has
+ended, traced tensors that still exist were stored somewhere. Where that is an attribute, a key of a dict or a variable
+(maybe inside of a tuple), the store becomes part of every run: the tensor is an output of the graph, and the run puts a
+new tensor there. Anything else (a list that is appended to, a set, a cache) is refused, since a run could not repeat
+it. A capture that fails, or that is never run, takes its stores back.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import CellType, FrameType, FunctionType, GeneratorType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import CaptureError
+from ..graph.ir import Value
+from ..tensor import guards
+from ..tensor.tensor import Tensor
+from .tree import flatten, unflatten
+
+if TYPE_CHECKING:
+    from .inside import Inside
+
+# What a running function may hold its operands in; a chain of more than so many is not looked through.
+_PASSING: tuple[type, ...] = (
+    *(tuple, list, dict, type(iter([])), type(iter(())), zip, map, enumerate),
+    *(FunctionType, CellType, GeneratorType),
+)
+_MANY = 50
+
+__all__ = ["Store", "Variables", "first_tensor", "put", "settle", "take_back"]
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """``owner[key]`` of a dict, ``owner.key`` of an object with slots, or (a cell, without key) a variable."""
+
+    owner: Any
+    key: Any
+    form: Any = ("leaf",)  # of what is stored there ...
+    parts: tuple[Any, ...] = ()  # ... whose leaves are numbers of stores, or values as they are
+
+    def set(self, value: Any) -> None:
+        """Store there."""
+        if isinstance(self.owner, dict):
+            self.owner[self.key] = value
+        elif isinstance(self.owner, CellType):
+            self.owner.cell_contents = value
+        else:
+            object.__setattr__(self.owner, self.key, value)
+
+    def clear(self) -> None:
+        """Take away what is there."""
+        if isinstance(self.owner, dict):
+            self.owner.pop(self.key, None)
+        elif isinstance(self.owner, CellType):
+            self.owner.cell_contents = None
+        else:
+            object.__delattr__(self.owner, self.key)
+
+
+@dataclass(slots=True, eq=False)
+class Store:
+    """A tensor that the function made and stored: its number among those that a run makes, what the graph computes for
+    it, and its place on the tape."""
+
+    number: int
+    value: Value
+    node: Any
+    index: int
+    places: list[Place]
+    first: weakref.ref[Tensor]  # the tensor itself: what the first run makes becomes its value
+
+
+def put(stores: Sequence[Store], tensors: Sequence[Tensor]) -> None:
+    """Store the tensors that a run made where the function stored its own."""
+    for store in stores:
+        for place in store.places:
+            leaves = [tensors[stores[p.store].number] if isinstance(p, _Number) else p for p in place.parts]
+            place.set(unflatten(place.form, leaves))
+    if stores:
+        guards.bump()
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """Stands for the tensor of the n-th store."""
+
+    store: int
+
+
+def first_tensor(store: Store, made: Tensor) -> Tensor:
+    """What a run made for a store: in the first run the very tensor that the function made, which others may have seen
+    meanwhile, with the value that it has now."""
+    tensor = store.first()
+    if tensor is None or not _is_traced(tensor):
+        return made
+    tensor._node, tensor._index = made._node, made._index
+    tensor._storage, tensor._spec = made._storage, made._spec
+    return tensor
+
+
+class Variables:
+    """What a function's own variables (closure cells, globals it names) held before it ran: to be taken back to."""
+
+    def __init__(self, function: Any):
+        while isinstance(function, MethodType) or hasattr(function, "__wrapped__"):
+            function = function.__func__ if isinstance(function, MethodType) else function.__wrapped__
+        self._held: list[tuple[Place, Any]] = []
+        if not isinstance(function, FunctionType):
+            return
+        for cell in function.__closure__ or ():
+            try:
+                self._held.append((Place(cell, None), cell.cell_contents))
+            except ValueError:  # not bound yet
+                continue
+        names = function.__globals__
+        self._held += [(Place(names, n), names[n]) for n in function.__code__.co_names if n in names]
+
+    def restore(self) -> None:
+        """Give variables that hold a traced tensor back what they held."""
+        for place, value in self._held:
+            now = place.owner.get(place.key) if isinstance(place.owner, dict) else place.owner.cell_contents
+            if now is not value and any(_is_traced(leaf) for leaf in flatten(now)[0]):
+                place.set(value)
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, Tensor) and isinstance(value._storage, Value)
+
+
+def settle(going: Inside, results: Sequence[int]) -> list[Store]:
+    """The stores of a capture that has ended well; ``results`` are the ids of the tensors that it returns.
+
+    Raises:
+        CaptureError: a tensor is kept where a run cannot put another.
+    """
+    if not going.surviving():
+        return []
+    gc.collect()  # what only hangs in a cycle is not stored
+    alive = going.surviving()
+    numbers = {id(t): _Number(i) for i, t in enumerate(alive)}
+    others = itertools.count(len(results))
+    positions = [results.index(id(t)) if id(t) in results else next(others) for t in alive]
+    stores = [
+        Store(n, t._storage, t._node, t._index, [], weakref.ref(t)) for n, t in zip(positions, alive, strict=True)
+    ]
+    level: list[Any] = list(alive)
+    inside: dict[int, set[int]] = {id(t): {i} for i, t in enumerate(alive)}  # by id: the tensors in an item of a level
+    while level:  # a tuple that holds some of them is an item of the next level
+        above: list[Any] = []
+        ids = {id(item): item for item in level}
+        for holder in gc.get_referrers(*level):
+            if holder is alive or holder is level or holder is ids or _is_passing(holder):
+                continue
+            if isinstance(holder, tuple):
+                above.append(holder)
+                inside[id(holder)] = _union(holder, inside)
+                continue
+            direct = _direct(holder, ids)
+            if not direct and _refers(holder, level):  # still: another thread may have stored something else there
+                raise _refused(alive[min(_union(level, inside))], f"a {type(holder).__name__}")
+            for place, item in direct:
+                leaves, place.form = flatten(item)
+                place.parts = tuple([numbers.get(id(leaf), leaf) for leaf in leaves])
+                for i in inside[id(item)]:
+                    stores[i].places.append(place)
+        level = above
+    for tensor, store in zip(alive, stores, strict=True):
+        # Where other threads run, one of them may have read what has been replaced since: it gets its value.
+        if not store.places and threading.active_count() == 1:
+            raise _refused(tensor, None)
+        if getattr(tensor._node, "grad", None) is not None:
+            raise _refused(tensor, "a leaf with a gradient of its own")
+    return stores
+
+
+def _union(items: Sequence[Any], inside: dict[int, set[int]]) -> set[int]:
+    """The tensors in any of the items. (No closure here or above: its cells would be holders too.)"""
+    found: set[int] = set()
+    for item in items:
+        found |= inside.get(id(item), set())
+    return found
+
+
+def _refers(holder: Any, items: Sequence[Any]) -> bool:
+    for found in gc.get_referrers(*items):  # noqa: SIM110 - no closure, as above
+        if found is holder:
+            return True
+    return False
+
+
+def take_back(going: Inside, writes: Sequence[tuple[dict[Any, Any], Any, Any]], variables: Variables) -> None:
+    """Undo the stores of a capture that failed, or that is never run: attributes of modules and variables hold again
+    what they held before; of other objects and containers the tensors, which have no value, are taken away."""
+    for owner, key, before in reversed(writes):
+        if before is guards.ABSENT:
+            owner.pop(key, None)
+        else:
+            owner[key] = before
+    if writes:
+        guards.bump()
+    variables.restore()
+    alive = going.surviving()
+    if not alive:
+        return
+    ids = {id(t): t for t in alive}
+    for holder in gc.get_referrers(*alive):
+        if holder is alive or holder is ids or isinstance(holder, (tuple, CellType)) or _is_passing(holder):
+            continue
+        if isinstance(holder, list):
+            holder[:] = [item for item in holder if id(item) not in ids]
+        else:
+            for place, _ in _direct(holder, ids):
+                place.clear()
+
+
+def _is_passing(holder: Any) -> bool:
+    """Whether ``holder`` is only a part of something that runs now, in this thread or another: a list or dict of
+    arguments, an iterator, a frame."""
+    queue: list[Any] = [holder]
+    seen = {id(queue), id(holder)}
+    for item in queue:
+        if isinstance(item, FrameType):
+            continue
+        if not isinstance(item, _PASSING) or len(queue) > _MANY:
+            return False
+        holders = gc.get_referrers(item)
+        seen.add(id(holders))
+        for found in holders:  # no comprehension: its cells would be holders too
+            if id(found) not in seen:
+                seen.add(id(found))
+                queue.append(found)
+        holders.clear()
+    return True
+
+
+def _direct(holder: Any, items: dict[int, Any]) -> list[tuple[Place, Any]]:
+    """The places in ``holder`` that hold one of the items and that a run can store into."""
+    if isinstance(holder, dict):
+        return [(Place(holder, key), value) for key, value in list(holder.items()) if id(value) in items]
+    if isinstance(holder, CellType):
+        return [(Place(holder, None), holder.cell_contents)]
+    names = getattr(holder, "__dict__", None)
+    found = _direct(names, items) if isinstance(names, dict) else []
+    slots = [name for kind in type(holder).__mro__ for name in _slots(kind)]
+    own = [(name, getattr(holder, name, None)) for name in slots]
+    return found + [(Place(holder, name), value) for name, value in own if id(value) in items]
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _refused(tensor: Tensor, obstacle: str | None) -> CaptureError:
+    error = CaptureError(
+        f"a tensor {tensor._spec} that is computed here is kept in {obstacle or 'an object that cannot be seen'} when "
+        "the captured function has ended; its Python code runs once, so later calls would not keep theirs. Return the "
+        "tensor, or keep it under an attribute, a key of a dict or in a tensor outside (assign)"
+    )
+    made = tensor._storage.node
+    error.where = (made.where if made is not None else None) or error.where
+    return error

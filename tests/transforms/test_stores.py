@@ -1,0 +1,365 @@
+"""Tensors that a captured function stores in Python objects: every run leaves behind what an eager call would."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import weft as wf
+from weft import nn
+
+X = [1.0, -2.0, 3.0]
+
+
+class Slotted:
+    """An object without a dict."""
+
+    __slots__ = ("kept", "other")
+
+
+def attribute() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    box = SimpleNamespace(kept=None)
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.kept = x * 2.0
+        return x + 1.0
+
+    return f, lambda: box.kept
+
+
+def key_of_a_dict() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    logs: dict[str, Any] = {}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        loss = (x * x).sum()
+        logs["loss"] = loss.detach()
+        return loss
+
+    return f, lambda: logs["loss"]
+
+
+def the_result_itself() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    logs: dict[str, Any] = {"n": 3}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        logs["loss"] = (x * x).sum()
+        return logs["loss"]
+
+    return f, lambda: logs["loss"]
+
+
+def slot() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    box = Slotted()
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.kept = wf.tanh(x)
+        return x
+
+    return f, lambda: box.kept
+
+
+def variable() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    last = None
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        nonlocal last
+        last = x - 1.0
+        return x
+
+    return f, lambda: last
+
+
+def variable_that_is_read_too() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    h = wf.zeros(3)
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        nonlocal h
+        h = h * 0.5 + x
+        return h.sum()
+
+    return f, lambda: h
+
+
+def tuple_of_two() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    box = SimpleNamespace(state=(wf.zeros(3), wf.ones(3)))
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        h, c = box.state
+        box.state = (h + x, c * x)
+        return box.state[0] * 2.0
+
+    return f, lambda: list(box.state)
+
+
+def two_places() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    box, logs = SimpleNamespace(a=None), {}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.a = logs["a"] = x * 3.0
+        return x
+
+    def look() -> Any:
+        assert box.a is logs["a"]
+        return box.a
+
+    return f, look
+
+
+def module_attribute_made_once() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mask: Any = None
+            self.register_buffer("seen", None)
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            if self.mask is None:
+                self.mask = wf.arange(3) > 0
+            self.seen = x * 1.0
+            return wf.where(self.mask, x, 0.0)
+
+    net = Masked()
+    return net, lambda: [net.mask, net.seen]
+
+
+PLACES = [
+    attribute,
+    key_of_a_dict,
+    the_result_itself,
+    slot,
+    variable,
+    variable_that_is_read_too,
+    tuple_of_two,
+    two_places,
+    module_attribute_made_once,
+]
+
+
+def numbers(tree: Any) -> Any:
+    return [numbers(t) for t in tree] if isinstance(tree, list) else tree.tolist()
+
+
+@pytest.mark.parametrize("make", PLACES)
+def test_what_is_stored_is_as_after_an_eager_call(make: Callable[[], Any]) -> None:
+    seen = []
+    for compiled in (False, True):
+        function, look = make()
+        run = wf.compile(function) if compiled else function
+        found = []
+        for k in range(4):
+            result = run(wf.asarray(X) * float(k + 1))
+            found.append((numbers(result), numbers(look())))
+        seen.append(found)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("make", [attribute, key_of_a_dict, variable, tuple_of_two])
+def test_each_call_leaves_a_tensor_of_its_own(make: Callable[[], Any]) -> None:
+    function, look = make()
+    run = wf.compile(function)
+    run(wf.asarray(X))
+    first = look()
+    before = numbers(first)
+    run(wf.asarray(X) * 5.0)
+    assert numbers(first) == before and numbers(look()) != before, "a tensor that was there is not the next call's"
+
+
+def test_what_is_stored_has_its_history() -> None:
+    seen = []
+    for compiled in (False, True):
+        w, box = wf.tensor(X, requires_grad=True), SimpleNamespace(kept=None)
+
+        def f(x: wf.Tensor, w: wf.Tensor = w, box: Any = box) -> wf.Tensor:
+            h = wf.tanh(x * w)
+            box.kept = h * w
+            return h
+
+        run: Any = wf.compile(f) if compiled else f
+        for _ in range(2):
+            (run(wf.asarray(X)) * box.kept).sum().backward()
+        assert w.grad is not None
+        seen.append(w.grad.numpy().tobytes())
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("container", [list, set, deque])
+def test_a_container_that_only_grows_is_refused_at_the_line(container: Any) -> None:
+    kept = container()
+    add = kept.add if container is set else kept.append
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        add(x * 2.0)
+        return x
+
+    with pytest.raises(wf.CaptureError, match=rf"kept in a {container.__name__}(.|\n)*test_stores\.py"):
+        f(wf.asarray(X))
+
+
+def test_an_error_in_the_capture_takes_everything_back() -> None:
+    class Failing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls, self.h, self.fails = 0, wf.zeros(3), True
+            self.register_buffer("seen", None)
+            self.register_buffer("mean", wf.zeros(3))
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            self.calls += 1
+            self.h = self.h + x
+            self.seen = x * 2.0
+            self.mean = self.mean * 0.5 + x
+            logs["loss"] = x.sum()
+            history.append(x * 4.0)
+            return x @ wf.ones((7, 2)) if self.fails else self.h + self.mean
+
+    logs: dict[str, Any] = {}
+    history: list[Any] = []
+    net = Failing()
+    h = net.h
+    run = wf.compile(net)
+    for _ in range(2):
+        with pytest.raises(wf.ShapeError):
+            run(wf.asarray(X))
+        assert net.calls == 0 and net.h is h and net.seen is None and net.mean.tolist() == [0.0] * 3
+        assert logs == {} and history == []
+    net.fails = False
+    assert net(wf.asarray(X)).tolist() == [2.0 * x for x in X], "the module is as good as new"
+
+
+def test_an_error_in_the_first_run_takes_stores_back() -> None:
+    logs: dict[str, Any] = {}
+
+    @wf.compile
+    def f(table: wf.Tensor, i: wf.Tensor) -> wf.Tensor:
+        logs["rows"] = wf.take(table, i, axis=0)
+        return logs["rows"] * 2.0
+
+    with pytest.raises(IndexError, match="index 9"):
+        f(wf.ones((4, 2)), wf.asarray([9]))
+    assert logs == {}
+    assert f(wf.ones((4, 2)), wf.asarray([3])).tolist() == [[2.0, 2.0]] and logs["rows"].tolist() == [[1.0, 1.0]]
+
+
+def test_what_is_not_run_stores_nothing(tmp_path: Any) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mask: Any = None
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            if self.mask is None:
+                self.mask = wf.arange(3) > 0
+            return wf.where(self.mask, x, 0.0)
+
+    net = Masked()
+    wf.eval_shape(net, wf.spec(3))
+    assert net.mask is None
+    wf.compile(net).graph(wf.asarray(X))
+    assert net.mask is None
+    wf.save(net, tmp_path / "masked.onnx", example=wf.asarray(X))
+    assert net.mask.tolist() == [False, True, True], "saving runs the example"
+    assert wf.load(tmp_path / "masked.onnx")(wf.asarray(X)).tolist() == [0.0, -2.0, 3.0]
+
+
+class Scaled(nn.Module):
+    """A module whose forward is compiled where it is defined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(wf.asarray(X))
+
+    @wf.compile
+    def forward(self, x: wf.Tensor) -> wf.Tensor:
+        return x * self.scale
+
+    @classmethod
+    @wf.compile
+    def doubled(cls, x: wf.Tensor) -> wf.Tensor:
+        return x * 2.0
+
+    @staticmethod
+    @wf.compile
+    def halved(x: wf.Tensor) -> wf.Tensor:
+        return x * 0.5
+
+
+@wf.compile
+def tripled(x: wf.Tensor) -> wf.Tensor:
+    return x * 3.0
+
+
+def test_compiled_methods_of_classes() -> None:
+    x = wf.asarray(X)
+    assert Scaled.doubled(x).tolist() == Scaled().doubled(x).tolist() == [2.0, -4.0, 6.0]
+    assert Scaled.halved(x).tolist() == Scaled().halved(x).tolist() == [0.5, -1.0, 1.5]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_of_what_has_been_called_compiled(copied: Callable[[Any], Any]) -> None:
+    net = Scaled()
+    x = wf.asarray(X)
+    before = net(x).tolist()
+    other = copied(net)
+    assert other(x).tolist() == before
+    with wf.no_grad():
+        net.scale.assign(wf.zeros(3))
+    assert net(x).tolist() == [0.0] * 3
+    shared = copied is copy.copy
+    assert other(x).tolist() == ([0.0] * 3 if shared else before)
+    assert copied(tripled)(x).tolist() == [3.0, -6.0, 9.0]
+
+
+def test_settings_that_are_not_hashable() -> None:
+    from dataclasses import dataclass
+
+    @dataclass
+    class Config:
+        factor: float
+        names: list[str]
+
+    @wf.compile
+    def f(x: wf.Tensor, config: Any, names: Any) -> wf.Tensor:
+        return x * config.factor + float(len(names))
+
+    x, config = wf.asarray(1.0), Config(2.0, [])
+    assert f(x, config, {"a", "b"}).item() == 4.0
+    assert f(x, config, {"a", "b", "c"}).item() == 5.0
+    assert f(x, SimpleNamespace(factor=3.0), set()).item() == 3.0
+    assert f(x, Config(5.0, ["x"]), frozenset({1})).item() == 6.0
+
+
+def test_floats_that_change_are_warned_about_once() -> None:
+    f = wf.compile(lambda x, rate: x * rate)
+    with pytest.warns(UserWarning, match="captured 4 times because a Python float") as caught:
+        found = [f(wf.asarray(2.0), 0.5 * k).item() for k in range(12)]
+    assert found == list(range(12)) and len(caught) == 1
+
+
+def test_numpy_numbers_are_python_numbers_in_both_modes() -> None:
+    import numpy as np
+
+    for number in (np.float64(2.5), np.float32(2.5), np.int64(3), np.bool_(True)):
+        for function in (lambda x, k: x * k, lambda x, k: wf.maximum(x, k)):
+            x = wf.asarray(X)
+            eager, compiled = function(x, number), wf.compile(function)(x, number)
+            assert (eager.dtype, eager.tolist()) == (compiled.dtype, compiled.tolist())
+
+
+@pytest.mark.parametrize(
+    "change", [lambda a: a["l"].append(a["x"]), lambda a: a.update(y=a["x"]), lambda a: a.update(x=a["x"] * 2.0)]
+)
+def test_lists_and_dicts_among_the_arguments_are_not_changed_in_vain(change: Callable[[Any], None]) -> None:
+    @wf.compile
+    def f(batch: dict[str, Any]) -> wf.Tensor:
+        change(batch)
+        return batch["x"]
+
+    with pytest.raises(wf.CaptureError, match="changes a list or dict among its arguments"):
+        f({"x": wf.asarray(X), "l": [wf.asarray(1.0)]})

@@ -1,0 +1,165 @@
+"""Threads that share state: captures, runs, eager readers and random draws at the same time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft as wf
+from weft import nn, optim
+from weft.nn import functional as F
+
+
+@pytest.fixture(autouse=True)
+def often() -> Iterator[None]:
+    """Threads change places every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def together(*functions: Callable[[], Any]) -> None:
+    """Run them at once; raise what one of them raised."""
+    barrier, errors = threading.Barrier(len(functions)), []
+
+    def run(function: Callable[[], Any]) -> None:
+        barrier.wait()
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(f,), daemon=True) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads), "threads wait for each other"
+    if errors:
+        raise errors[0]
+
+
+def times(count: int, function: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(count):
+            function()
+
+    return run
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_no_update_is_lost_or_made_twice(attempt: int) -> None:
+    counter, other = wf.zeros(3), wf.zeros(3)
+
+    @wf.compile
+    def one() -> wf.Tensor:
+        counter.assign(counter + 1.0)
+        return counter * 2.0
+
+    @wf.compile
+    def both() -> None:
+        other.assign(other + 1.0)
+        counter.assign(counter + 10.0)
+
+    together(*[times(20, one)] * 2, *[times(20, both)] * 2)
+    assert counter.tolist() == [440.0] * 3 and other.tolist() == [40.0] * 3
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_training_steps_of_several_threads_and_eager_readers(attempt: int) -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 4))
+    opt = optim.Adam(net.parameters(), lr=1e-3)
+    x, y = wf.random.normal((16, 8)), wf.asarray(np.arange(16) % 4)
+
+    @wf.compile
+    def step() -> wf.Tensor:
+        loss = F.cross_entropy(net(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    def read() -> None:
+        assert np.isfinite((net[0].weight * 2.0).sum().item())
+        for p in net.parameters():
+            assert np.isfinite(p.numpy()).all() and "traced" not in repr(p)
+        with wf.no_grad():
+            assert np.isfinite(net(x).numpy()).all()
+
+    together(*[times(10, step)] * 2, *[times(60, read)] * 2)
+    assert [int(state["step"].item()) for state in opt.state.values()] == [20] * 4
+
+
+def test_draws_are_made_once_each() -> None:
+    drawn: list[bytes] = []
+    compiled = wf.compile(lambda: wf.random.uniform((4,)))
+    eager = times(250, lambda: drawn.append(wf.random.uniform((4,)).numpy().tobytes()))
+    together(eager, eager, *[times(250, lambda: drawn.append(compiled().numpy().tobytes()))] * 2)
+    assert len(set(drawn)) == 1000
+
+
+def test_a_capture_that_fails_shows_nothing_to_others() -> None:
+    state = wf.ones(3)
+
+    @wf.compile
+    def fails() -> wf.Tensor:
+        state.assign(state * 2.0)
+        return state @ wf.ones((5, 2))
+
+    def attempt() -> None:
+        with pytest.raises(wf.ShapeError):
+            fails()
+
+    def look() -> None:
+        assert state.tolist() == [1.0] * 3 and (state + 1.0).tolist() == [2.0] * 3
+
+    together(*[times(5, attempt)] * 2, times(100, look))
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_a_tensor_that_one_thread_stores_while_others_look_for_it(attempt: int) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mask: Any = None
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            if self.mask is None:
+                self.mask = wf.tril(wf.ones((6, 6)))
+            return (x * self.mask.reshape(6, 6)[0:6]).sum() + self.mask[3, 3]
+
+    net, x = Masked(), wf.ones((6, 6))
+    compiled = wf.compile(lambda: net(x))
+    found: list[float] = []
+    run, eager = times(5, lambda: found.append(compiled().item())), times(5, lambda: found.append(net(x).item()))
+    together(run, run, eager, eager)
+    assert set(found) == {22.0} and net.mask.sum().item() == 21.0
+
+
+def test_the_same_function_with_other_arguments_in_each_thread() -> None:
+    w = wf.tensor([1.0, 2.0])
+
+    def run(k: int) -> None:
+        for _ in range(20):
+            leaf = wf.tensor([float(k), 1.0], requires_grad=True)
+            other = wf.tensor([float(k), 1.0])
+            assert g(other).tolist() == [2.0 * k + 2.0, 4.0] and other.tolist() == [k + 1.0, 2.0]
+            h(leaf, k)
+            assert leaf.grad is not None and leaf.grad.tolist() == [1.0 * k, 2.0 * k]
+
+    @wf.compile
+    def g(x: wf.Tensor) -> wf.Tensor:
+        x += 1.0
+        return x * 2.0
+
+    @wf.compile
+    def h(x: wf.Tensor, k: int) -> None:
+        (x * w * float(k)).sum().backward()
+
+    together(*[lambda k=k: run(k) for k in range(4)])
