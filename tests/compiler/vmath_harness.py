@@ -69,7 +69,6 @@ def compile_for(function: Callable[..., Expr], dtypes: tuple[DType, ...], target
         assert status == 0
         return result
 
-    run.code = code  # type: ignore[attr-defined]  # keeps the machine code alive
     return run
 
 

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,12 +107,35 @@ def test_no_page_is_writable_and_executable() -> None:
     assert found == wanted
 
 
-def test_the_code_lives_as_long_as_any_module_of_its_load() -> None:
-    first, second = load_objects([assemble(f"define i64 @f(i64) {{ ret i64 {i} }}", host_target()) for i in (1, 2)])
-    address = second.address("f")
-    del first
+def test_code_stays_when_nothing_refers_to_it() -> None:
+    (module,) = load_objects([assemble("define i64 @f(i64) { ret i64 2 }", host_target())])
+    address = module.address("f")
+    del module
     gc.collect()
     assert RUN(address)(0) == 2
+
+
+LATE = """
+import ctypes, threading, time
+from weft.runtime.llvm import assemble, host_target, load
+code = load(assemble('''
+declare i32 @usleep(i32)
+define i64 @slow(i64 %x) { %1 = call i32 @usleep(i32 300000)
+  ret i64 %x }
+define void @late() { %1 = call i32 @usleep(i32 700000)
+  ret void }
+''', host_target()))
+slow = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("slow"))
+ctypes.pythonapi.Py_AtExit(ctypes.c_void_p(code.address("late")))  # after the interpreter is gone
+threading.Thread(target=slow, args=(0,), daemon=True).start()
+time.sleep(0.05)
+"""
+
+
+def test_code_that_runs_outlives_the_interpreter() -> None:
+    """A daemon thread returns from C into its kernel while the process ends."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_unknown_symbol_is_named() -> None:

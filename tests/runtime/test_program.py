@@ -136,7 +136,7 @@ def test_wrong_steps_raise(kernels: CodeModule) -> None:
 @pytest.mark.parametrize("release_gil", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_first_step_with_status_bits_ends_the_run(
-    kernels: CodeModule, restored_pool: None, threads: int, release_gil: bool
+    kernels: CodeModule, restored_pool: None, fresh_memory: None, threads: int, release_gil: bool
 ) -> None:
     pool.set_num_threads(threads)
     report = kernels.address("report")
@@ -183,19 +183,16 @@ def test_without_memory_nothing_runs_and_nothing_stays(
 
 
 def test_call_outlives_the_program_and_keeps_what_it_needs(kernels: CodeModule) -> None:
-    class Code:
-        """Stands for a code module."""
-
-    code, constant = Code(), integers(*range(10))
-    watch_code, watch_constant = weakref.ref(code), weakref.ref(constant)
-    call = Program([add(kernels, 1, (1, 0), (0, 0))], 0, (80,), (constant,), keep=(code,)).call
-    del code, constant
+    constant = integers(*range(10))
+    watch = weakref.ref(constant)
+    call = Program([add(kernels, 1, (1, 0), (0, 0))], 0, (80,), (constant,)).call
+    del constant
     gc.collect()
-    assert watch_code() is not None
+    assert watch() is not None
     assert values_of(call()) == list(range(1, 11))
     del call
     gc.collect()
-    assert watch_code() is None and watch_constant() is None
+    assert watch() is None
 
 
 def test_calls_leave_reference_counts_as_they_were(kernels: CodeModule) -> None:

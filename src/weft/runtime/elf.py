@@ -7,6 +7,9 @@ constructors or exception tables, for x86-64 or AArch64; anything else raises.
 Layout of the memory of one :func:`load_objects` call: read-only and executable sections of all objects, then linkage
 stubs and addresses of outside symbols (all read + execute), then, on pages of their own, the writable sections. Pages
 are filled while they are writable and made executable afterwards; never both at once.
+
+What is loaded stays until the process is gone: a daemon thread may be in the middle of it when the interpreter ends,
+and runs on while modules and their objects are taken apart.
 """
 
 from __future__ import annotations
@@ -38,13 +41,12 @@ _RELOCATION = struct.Struct("<QQq")
 
 
 class CodeModule:
-    """Machine code of one object in this process; its addresses are valid as long as it is alive."""
+    """Machine code of one object in this process, which it never leaves."""
 
-    __slots__ = ("_memory", "_symbols")
+    __slots__ = ("_symbols",)
 
-    def __init__(self, symbols: dict[str, int], memory: Any):
+    def __init__(self, symbols: dict[str, int]):
         self._symbols = symbols
-        self._memory = memory
 
     def address(self, name: str) -> int:
         """Address of the global symbol ``name``.
@@ -174,7 +176,7 @@ def _round_up(n: int, align: int) -> int:
 
 
 def load_objects(objects: Sequence[bytes], symbols: Mapping[str, int] | None = None) -> list[CodeModule]:
-    """Load ELF objects into one region of memory; one CodeModule for each, all of which keep the region alive.
+    """Load ELF objects into one region of memory, which is never unmapped; one CodeModule for each.
 
     A symbol that an object does not define is looked up in ``symbols`` (name -> address), then in the process;
     objects do not see each other's symbols, so several may define the same name.
@@ -190,7 +192,8 @@ def load_objects(objects: Sequence[bytes], symbols: Mapping[str, int] | None = N
 
     memory, base, code_end, exported = link_objects(objects, machine, symbols or {}, reserve)
     _protect(base, code_end)
-    return [CodeModule(addresses, memory) for addresses in exported]
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # never given back
+    return [CodeModule(addresses) for addresses in exported]
 
 
 def link_objects(

@@ -6,8 +6,8 @@ that it allocates, then the constants, then one arena of ``arena_nbytes`` that l
 
 The table is written once, when the Program is made, as 64-bit words in one array (native/runner.py has the layout);
 ``Program.call`` is a builtin bound to it. The table is owned by a Storage window, whose owner holds all that the table
-points to: the array, the constants, and ``keep`` (code modules). So ``call`` may outlive the Program. The cycle
-collector does not look into it: nothing in ``keep`` may refer back to the program.
+points to: the array and the constants. So ``call`` may outlive the Program. The code of the kernels is there for good
+(elf.py), and nothing changes in a Program once it is made: any number of threads may call it at the same time.
 
 Steps run in order; units of one step may run on many threads. Steps may write to inputs (updates in place). The first
 step that reports status bits is the last one that runs: the outputs are dropped and :class:`KernelStatus` is raised.
@@ -63,7 +63,6 @@ class Program:
         constants: Storages that calls read; kept alive.
         arena_nbytes: bytes of scratch for intermediate values, 64-byte aligned; 0 for none.
         release_gil: let other Python threads run meanwhile (costs 0.1 us a call; for programs of 20 us and more).
-        keep: what must stay alive while the program may run: the code of the kernels.
 
     Raises:
         ValueError: a step that names a slot which is not there, or negative sizes.
@@ -73,7 +72,6 @@ class Program:
         "arena_nbytes",
         "call",
         "constants",
-        "keep",
         "num_inputs",
         "output_nbytes",
         "profile",
@@ -94,16 +92,15 @@ class Program:
         constants: Sequence[Storage] = (),
         arena_nbytes: int = 0,
         release_gil: bool = False,
-        keep: tuple[object, ...] = (),
     ):
         self.steps, self.num_inputs, self.output_nbytes = tuple(steps), num_inputs, tuple(output_nbytes)
-        self.constants, self.keep = tuple(constants), keep
+        self.constants = tuple(constants)
         self.arena_nbytes, self.release_gil = arena_nbytes, release_gil
         self._check()
         words = self._table()
         address, length = words.buffer_info()
         builtins = start()
-        table = builtins["wrap"](address, length * 8, (words, self.constants, keep))
+        table = builtins["wrap"](address, length * 8, (words, self.constants))
         self.call, self.profile = builtins["program_bind"](table)
 
     def _check(self) -> None:
