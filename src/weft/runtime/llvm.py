@@ -3,7 +3,8 @@
 The IR is already vectorised and explicitly scheduled, so the pipeline is short (see :data:`PIPELINE`). Modules compile
 in parallel: llvmlite's Python wrapper holds one lock around every call, but the library itself is used here as LLVM's
 own ThinLTO back ends use it, with one context, target machine and pass builder for each module and nothing shared;
-so the entry points are called through ctypes handles of our own, which release the GIL and take no lock.
+so the entry points are called through ctypes handles of our own, which release the GIL and take no lock. What the
+library guards for itself (pass registries, what it sets up once) is why all of it runs undivided (process.py).
 
 Nothing is contracted: the target machine's fp-op-fusion mode is LLVM's default ("standard": only ``llvm.fmuladd`` may
 be fused, which our renderers never emit) and the IR carries no fast-math flags.
@@ -11,6 +12,7 @@ be fused, which our renderers never emit) and the IR carries no fast-math flags.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import threading
@@ -23,6 +25,7 @@ from ..core.config import settings
 from ..core.errors import CompileError
 from .disk_cache import disk_cache
 from .elf import CodeModule, load_objects
+from .process import Lock, undivided
 
 __all__ = [
     "CodeModule",
@@ -106,7 +109,8 @@ _VECTORS = {
 @cache
 def llvm_version() -> str:
     """Version of the llvmlite that carries LLVM; found without loading LLVM itself."""
-    import llvmlite
+    with undivided():
+        import llvmlite
 
     return str(llvmlite.__version__)
 
@@ -122,10 +126,11 @@ def _host_cpu() -> tuple[str, str, tuple[str, ...]]:
     kept = disk_cache().get(entry) if identity else None
     if kept is None:
         _library()
-        import llvmlite.binding as binding
+        with undivided():
+            import llvmlite.binding as binding
 
-        features = (f"{'+' if on else '-'}{name}" for name, on in sorted(binding.get_host_cpu_features().items()))
-        kept = f"{binding.get_process_triple()}\n{binding.get_host_cpu_name()}\n{','.join(features)}".encode()
+            features = (f"{'+' if on else '-'}{name}" for name, on in sorted(binding.get_host_cpu_features().items()))
+            kept = f"{binding.get_process_triple()}\n{binding.get_host_cpu_name()}\n{','.join(features)}".encode()
         if identity:
             disk_cache().put(entry, kept)
     triple, cpu, listed = kept.decode().split("\n")
@@ -244,7 +249,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "IsDeclaration": (_INT, (_VOID,)),
     "SetLinkage": (None, (_VOID, _INT)),
 }
-_load_lock = threading.Lock()
+_load_lock = Lock()
 
 
 class _Library:
@@ -283,7 +288,7 @@ _the_library: _Library | None = None
 def _library() -> _Library:
     global _the_library
     if _the_library is None:
-        with _load_lock:
+        with _load_lock.now, undivided():
             if _the_library is None:
                 _the_library = _Library()
     return _the_library
@@ -360,7 +365,7 @@ def assemble_many(
     """Object files of several modules, compiled by up to ``threads`` threads (default: the settings').
 
     A source is the module's text, or a function that returns it; such functions are called one at a time, in order,
-    while other threads compile.
+    while other threads compile. Where the system or an interpreter that ends gives no more threads, there are fewer.
 
     Raises:
         CompileError: as for :func:`assemble`, the first one in the order of the sources.
@@ -370,38 +375,45 @@ def assemble_many(
     lock = threading.Lock()
 
     def work() -> None:
-        while True:
-            with lock:
-                number = next(order, None)
-                if number is None:
-                    return
-                try:
+        number = 0
+        try:
+            while True:
+                with lock:
+                    number = next(order, -1)
+                    if number < 0:
+                        return
                     source = sources[number]
                     text = source if isinstance(source, str) else source()
-                except BaseException as error:
-                    results[number] = error
-                    continue
-            try:
                 results[number] = assemble(text, target, level=level)
-            except BaseException as error:
-                results[number] = error
+        except BaseException as error:  # Ctrl-C in the calling thread and the end of the process in others included
+            results[number] = error
+            list(order)  # nobody begins another one
 
     count = min(threads or settings().codegen_threads, len(sources))
-    workers = [threading.Thread(target=work, name=f"weft-codegen-{number}") for number in range(1, count)]
-    for worker in workers:
-        worker.start()
+    workers: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):  # no more threads
+        for number in range(1, count):
+            worker = threading.Thread(target=work, name=f"weft-codegen-{number}")
+            worker.start()
+            workers.append(worker)
     work()
     for worker in workers:
         worker.join()
-    done = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        done.append(result)
-    return done
+    return [_or_raise(result) for result in results]
+
+
+def _or_raise(result: bytes | BaseException) -> bytes:
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def _emit(texts: Sequence[str], hidden: Sequence[str], target: Target, level: int, as_object: bool) -> bytes:
+    with undivided():
+        return _emit_undivided(texts, hidden, target, level, as_object)
+
+
+def _emit_undivided(texts: Sequence[str], hidden: Sequence[str], target: Target, level: int, as_object: bool) -> bytes:
     call = _library()
     machine = _Machine(target, level)
     context = call.ContextCreate()

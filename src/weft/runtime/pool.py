@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.config import usable_cpus
 from .native import native
+from .process import Lock
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -28,13 +28,13 @@ SPIN = 30e-6  # seconds; waking a sleeping thread costs 5 to 50 us
 
 
 _started = False
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def start() -> dict[str, Any]:
     """The native builtins, with the pool prepared at the first call: its size, and what happens at fork and at exit."""
     if not _started:
-        with _lock:
+        with _lock.now:
             if not _started:
                 _prepare()
     return native()

@@ -2,8 +2,7 @@
 
 Each file here is one section: its IR (``TEXT``) and the builtins that it gives to Python (``BUILTINS``: name ->
 (calling convention, doc)). :func:`native` puts them together, compiles them through the object cache, and asks the
-module's only exported function, ``weft_native_init``, for the type and the builtins. That happens once a process; the
-code is never unloaded, because objects and threads may need it until the very end of the process.
+module's only exported function, ``weft_native_init``, for the type and the builtins. That happens once a process.
 
 Who holds what lock: everything but the pool's job is guarded by the GIL (see allocator.py and pool.py).
 """
@@ -14,11 +13,11 @@ import ctypes
 import os
 import string
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import CompileError
+from ..process import Lock
 from . import allocator, cpython, dlpack, pool, runner, storage
 
 __all__ = ["MAX_THREADS", "SCRATCH_BYTES", "UNLIMITED", "native", "text"]
@@ -173,7 +172,7 @@ def _raise_status(bits: int) -> None:
 
 
 _builtins: dict[str, Callable[..., Any]] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def native() -> dict[str, Callable[..., Any]]:
@@ -183,9 +182,11 @@ def native() -> dict[str, Callable[..., Any]]:
         CompileError: a platform, or a build of CPython, that the runtime does not know.
     """
     if not _builtins:
-        with _lock:
+        with _lock.now:
             if not _builtins:
-                _builtins.update(_load())
+                loaded = _load()
+                if not _builtins:  # a destructor that ran meanwhile may have needed it, and there is one Storage type
+                    _builtins.update(loaded)
     return _builtins
 
 
@@ -196,7 +197,6 @@ def _load() -> dict[str, Callable[..., Any]]:
     if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):
         raise CompileError("weft's runtime needs CPython with the GIL, not a free-threaded build or another Python")
     module = load(cached_object("weft native runtime", host_target(), text))
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(module))
     hooks = (None, TypeError, ValueError, BufferError, _raise_out_of_memory, _raise_status)  # cpython.HOOKS
     initialise = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(module.address("weft_native_init"))
     builtins: dict[str, Callable[..., Any]] = initialise(hooks)
