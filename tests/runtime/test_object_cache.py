@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fuzz_cache import STEPS, disturb, rotate
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
 
 from weft.core.config import configure
 from weft.core.errors import CompileError
 from weft.runtime import object_cache
+from weft.runtime.disk_cache import SUFFIX
 from weft.runtime.llvm import assemble, cross_target, host_target
 from weft.runtime.object_cache import cached_object, cached_objects, codegen_version
 
@@ -113,7 +119,7 @@ def test_without_a_usable_folder_everything_is_built_with_one_warning() -> None:
 def test_an_error_of_one_is_raised_and_nothing_of_it_kept(folder: Path) -> None:
     with pytest.raises(CompileError, match="parse"):
         cached_objects([("good", lambda: text(1)), ("bad", lambda: "bad")], cross_target("aarch64-linux-gnu"))
-    assert not [entry for entry in folder.glob("*") if entry.name.endswith(".tmp")]
+    assert not [entry for entry in folder.glob("*") if not entry.name.endswith(SUFFIX)]
     assert cached_object("bad", cross_target("aarch64-linux-gnu"), lambda: text(2))
 
 
@@ -147,3 +153,51 @@ def test_processes_compile_into_one_cache(folder: Path) -> None:
     answers = {process.communicate()[0] for process in started}
     assert len(answers) == 1 and not any(process.returncode for process in started)
     assert len(list(folder.iterdir())) == 30
+
+
+# Several kernels of one signature, so that an entry under another one's name is code that can be called.
+NUMBERS = """
+import weft as wf
+x, y = wf.arange(60.0) / 7 - 3, wf.arange(60.0) / 11
+print([f(x, y).sum().item() for f in (wf.add, wf.multiply, wf.hypot, wf.maximum, lambda a, b: a @ b)])
+step = wf.compile(lambda a: wf.tanh(a.reshape((6, 10))) @ wf.ones((10, 3)))
+print(step(x).numpy().tobytes().hex())
+"""
+
+
+def numbers(folder: str | Path) -> str:
+    """What a fresh process with this cache computes; it must end well, in silence and in time."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "WEFT_CACHE_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NUMBERS], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache that a process has filled, and what the process printed."""
+    place = tmp_path_factory.mktemp("written") / "cache"
+    return place, numbers(place)
+
+
+def test_entries_under_each_others_names_are_not_run(written: tuple[Path, str], tmp_path: Path) -> None:
+    cache, expected = written
+    turned = Path(shutil.copytree(cache, tmp_path / "turned"))
+    for _ in range(2):
+        some = next(turned.iterdir())
+        rotate(some, some, lambda n: 0)
+        assert numbers(turned) == expected
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_a_process_is_right_whatever_happened_to_the_cache(written: tuple[Path, str], data: st.DataObject) -> None:
+    """Fuzz: after any steps on the files a fresh process prints the same numbers, and so does the one after it."""
+    cache, expected = written
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(shutil.copytree(cache, Path(place, "cache")))
+        note("\n".join(disturb(folder, lambda n: data.draw(st.integers(0, n - 1)), 2 * len(STEPS))))
+        assert numbers(folder) == expected
+        assert numbers(folder) == expected
