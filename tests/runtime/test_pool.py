@@ -110,6 +110,26 @@ def test_python_threads_share_the_pool(kernels: CodeModule) -> None:
     assert not failures
 
 
+def test_the_number_of_threads_changes_while_others_compute(kernels: CodeModule) -> None:
+    failures, stop = [], threading.Event()
+
+    def work(units: int) -> None:
+        while not stop.is_set():
+            if not np.array_equal(add_seven(kernels, units, 5), np.arange(units) + 7):
+                failures.append(units)
+
+    threads = [threading.Thread(target=work, args=(3000 + i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(400):
+        pool.set_num_threads(1 + number % 5)
+        assert np.array_equal(add_seven(kernels, 200, 1), np.arange(200) + 7)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
 def test_a_sleeping_pool_wakes_up(kernels: CodeModule) -> None:
     pool.set_num_threads(2)
     builtins = native.native()

@@ -191,7 +191,9 @@ class DiskCache:
 
     def _open_checked(self) -> int:
         os.makedirs(os.path.dirname(self.directory), mode=0o700, exist_ok=True)
-        _quietly(os.mkdir, self.directory, 0o700)
+        if not os.path.isdir(self.directory):
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                os.mkdir(self.directory, 0o700)
         folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             status = os.fstat(folder)
