@@ -18,9 +18,9 @@ from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, ShapeError
-from ..core.locks import lock_of
 from ..core.shapes import Dim, Shape, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
+from ..runtime.state_locks import lock_of
 from .creation import arange, as_shape, full, iota
 from .elementwise import cast, cos, log, minimum, round, sqrt, where
 from .indexing import take
@@ -144,7 +144,7 @@ class Generator:
         if current_trace() is not None:
             self.state.assign(state)
         else:
-            with lock_of(self.state):
+            with lock_of(self.state).now:
                 self.state.assign(state)
         return self
 
@@ -152,7 +152,7 @@ class Generator:
         """The state of one more draw, for one of the ``draw_`` functions; the generator moves on."""
         if current_trace() is not None:  # a capture keeps what it draws to itself
             return self._next()
-        with lock_of(self.state):  # two threads must not make the same draw
+        with lock_of(self.state).now:  # two threads must not make the same draw
             return self._next()
 
     def _next(self) -> Array:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
 
-from ..core.locks import locks_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
 from ..runtime import storage as storages
 from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
+from ..runtime.state_locks import locks_of
 from ..tensor import tape
 from ..tensor.calls import GraphCall, traced_error
 from ..tensor.capturing import settled
@@ -103,17 +103,17 @@ class Entry:
         if not locks:
             return self._run(tensors)
         if len(locks) == 1:
-            with locks[0]:
+            with locks[0].now:
                 return self._run(tensors)
-        taken = []
+        taken: list[Any] = []
         try:
-            for lock in locks:
-                lock.acquire()
-                taken.append(lock)
+            for state_lock in locks:
+                taken.append(state_lock.now)
+                taken[-1].acquire()
             return self._run(tensors)
         finally:
-            for lock in taken:
-                lock.release()
+            for held in taken:
+                held.release()
 
     def _run(self, tensors: list[Tensor]) -> list[Tensor]:
         captured = self.captured

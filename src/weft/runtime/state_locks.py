@@ -10,50 +10,30 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
-import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from .process import Lock
+
 __all__ = ["StateLock", "lock_of", "locks_of"]
 
 _numbers = itertools.count()
-_every: weakref.WeakSet[StateLock] = weakref.WeakSet()
-_registry = threading.Lock()
 
 
-class StateLock:
-    """A lock that its thread may take again (a signal handler, a finaliser), with a place in the order of all."""
+class StateLock(Lock):
+    """A lock with a place in the order of all."""
 
-    __slots__ = ("__weakref__", "_lock", "number")
+    __slots__ = ("number",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.number = next(_numbers)
-        self._lock = threading.RLock()
-        _every.add(self)
-
-    def acquire(self) -> None:
-        """Wait for it and take it."""
-        self._lock.acquire()
-
-    def release(self) -> None:
-        """Let go of it."""
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *details: object) -> None:
-        self._lock.release()
-
-    def renew(self) -> None:
-        """In the child of a fork: whoever held it is not there."""
-        self._lock = threading.RLock()
 
 
 # By the tensor's id (equality of tensors is elementwise): a reference that takes the entry away, and the lock.
 _of: dict[int, tuple[weakref.ref[Any], StateLock]] = {}
+_registry = Lock()
 
 
 def lock_of(tensor: Any) -> StateLock:
@@ -63,7 +43,7 @@ def lock_of(tensor: Any) -> StateLock:
 
 def locks_of(tensors: Sequence[Any]) -> list[StateLock]:
     """The locks of all these tensors, in their order; those that belong to none get one together."""
-    with _registry:
+    with _registry.now:
         new: StateLock | None = None
         found: dict[int, StateLock] = {}
         for tensor in tensors:
@@ -80,13 +60,3 @@ def _forget(key: int, gone: weakref.ref[Any]) -> None:
     known = _of.get(key)
     if known is not None and known[0] is gone:
         del _of[key]
-
-
-def _after_fork() -> None:
-    global _registry
-    _registry = threading.Lock()
-    for lock in list(_every):
-        lock.renew()
-
-
-os.register_at_fork(after_in_child=_after_fork)
