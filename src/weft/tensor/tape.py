@@ -131,22 +131,12 @@ class Record:
     sequence: float
     expanded: list[tuple[Any, int]] | None = None  # of a call of many records: for each output the one that made it
 
-    @property
-    def width(self) -> int:
-        """Number of outputs."""
-        return len(self.call.out_specs)
-
-    @property
-    def name(self) -> str:
-        """What was called."""
-        return self.call.name
-
     def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
         """Send the cotangents of the outputs on to the operands."""
         from .tensor import make
 
         if self.saved is None:
-            raise freed(self.name)
+            raise freed(self.call.name)
         operands = [make(s, spec, self if n is _OWN else n, i) for s, spec, n, i in self.saved]
         specs = self.call.out_specs
         operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
@@ -254,25 +244,20 @@ class Sums:
             before = targets[node, index]
             targets[node, index] = cotangent if before is None else before + cotangent
         elif isinstance(node, Record):
-            if node.expanded is not None:
-                self.add(*node.expanded[index], cotangent)
-                return
-            slots = self._slots(node)
+            slots = self._pending.get(node)
+            if slots is None:
+                if node.expanded is not None:
+                    self.add(*node.expanded[index], cotangent)
+                    return
+                slots = self._pending[node] = [None] * len(node.call.out_specs)
+                heapq.heappush(self._heap, (-node.sequence, node))
             before = slots[index]
             slots[index] = cotangent if before is None else before + cotangent
-        elif isinstance(node, Boundary):
-            if targets is None:
-                raise node.error()
         elif targets is None:
+            if isinstance(node, Boundary):
+                raise node.error()
             before = self._leaves.get(node)
             self._leaves[node] = cotangent if before is None else before + cotangent
-
-    def _slots(self, node: Record) -> list[Tensor | None]:
-        slots = self._pending.get(node)
-        if slots is None:
-            slots = self._pending[node] = [None] * node.width
-            heapq.heappush(self._heap, (-node.sequence, node))
-        return slots
 
     def at(self, node: Any, index: int) -> Tensor | None:
         """What a place has received so far."""
@@ -287,19 +272,19 @@ class Sums:
         """Let a place have received ``total``, what it had before included."""
         if self._targets is not None and (node, index) in self._targets:
             self._targets[node, index] = total
-        elif isinstance(node, Record):
-            self._slots(node)[index] = total
-        elif self._targets is None:
-            if isinstance(node, Boundary):
-                raise node.error()
+        elif node.__class__ is Leaf and self._targets is None:
             self._leaves[node] = total
+        elif self.at(node, index) is None:
+            self.add(node, index, total)
+        else:
+            self._pending[node][index] = total
 
-    def next(self) -> tuple[Record, list[Tensor | None]] | None:
-        """The latest record that has received something, and what."""
-        if not self._heap:
-            return None
-        node = heapq.heappop(self._heap)[1]
-        return node, self._pending.pop(node)
+    def run(self, retain_graph: bool) -> None:
+        """Let the records that have received something send it on, the latest first."""
+        heap, pending = self._heap, self._pending
+        while heap:
+            node = heapq.heappop(heap)[1]
+            node.propagate(pending.pop(node), self, retain_graph)
 
     def finish(self) -> None:
         """Add what the leaves received to their gradients: once each, after everything else went well."""
@@ -327,9 +312,7 @@ def backward(
             # A leaf keeps what it is sent: not the caller's own object, whose in-place forms would change the gradient.
             storage = cotangent._storage if trace is None else hooks.value_of(cotangent, trace)
             sums.add(node, index, make(storage, cotangent._spec, cotangent._node, cotangent._index))
-        while (found := sums.next()) is not None:
-            node, cotangents = found
-            node.propagate(cotangents, sums, retain_graph)
+        sums.run(retain_graph)
         sums.finish()
 
 

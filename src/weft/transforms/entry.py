@@ -25,7 +25,7 @@ from ..tensor.tensor import Tensor, make
 from .capture import Captured, Result
 from .inside import ArgumentRef, GradRef, Target, TensorRef
 from .stores import first_tensor, put
-from .unit import UnitRecord
+from .unit import Unit, UnitRecord
 
 __all__ = ["Entry"]
 
@@ -122,9 +122,7 @@ class Entry:
         given += [t._storage for t in state]
         record = None
         if captured.unit is not None:
-            operands = [tensors[i] if i < len(tensors) else state[i - len(tensors)] for i in captured.unit.positions]
-            # It holds on to what it began with, so that nothing of it is overwritten.
-            record = UnitRecord(captured.unit, [(t._node, t._index) for t in operands], tuple(given), self._specs)
+            record = captured.unit.spent or self._record(captured.unit, tensors, state, given)
         for at in self._owned:
             # References: the tensor's, the list's, and getrefcount's own argument.
             if getrefcount(given[at]) > 3 or given[at].owner is not None:
@@ -160,6 +158,12 @@ class Entry:
         if captured.stores:
             put(captured.stores, made)
         return made if self._fresh else self._results(made, tensors)
+
+    def _record(self, unit: Unit, tensors: list[Tensor], state: list[Tensor], given: list[Any]) -> UnitRecord:
+        """A place on the tape. It holds on to what the run begins with, so that nothing of it is overwritten."""
+        count = len(tensors)
+        operands = [tensors[i] if i < count else state[i - count] for i in unit.positions]
+        return UnitRecord(unit, [(t._node, t._index) for t in operands], tuple(given), self._specs)
 
     def _results(self, made: list[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
         """What the caller gets: new tensors, tensors that were there before, and again what came earlier."""

@@ -139,7 +139,7 @@ class Inside:
         constant = id(tensor) in self._constants
         node = tensor._node
         if isinstance(node, tape.Record):
-            node = tape.Boundary(node.name)
+            node = tape.Boundary(node.call.name)
         # A constant may be changed by whoever gets it; what it is now must stay.
         kept = make(tensor._storage, tensor._spec, None, 0) if constant else tensor
         spec = tensor._spec if tensor._spec.contiguous else spec_of(tensor._spec.dtype, tensor._spec.shape)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
                 inside[id(holder)] = _union(holder, inside)
                 continue
             direct = _direct(holder, ids)
-            if not direct and _refers(holder, level):  # still: another thread may have stored something else there
+            if not direct and _keeps(holder, level):
                 raise _refused(alive[min(_union(level, inside))], f"a {type(holder).__name__}")
             for place, item in direct:
                 leaves, place.form = flatten(item)
@@ -187,6 +188,18 @@ def _union(items: Sequence[Any], inside: dict[int, set[int]]) -> set[int]:
     for item in items:
         found |= inside.get(id(item), set())
     return found
+
+
+def _keeps(holder: Any, items: Sequence[Any]) -> bool:
+    """Whether ``holder`` holds one of the items for good: other threads may be about to let go of it, or have stored
+    something else there."""
+    for attempt in range(20):
+        if _is_passing(holder) or not _refers(holder, items):
+            return False
+        if threading.active_count() == 1:
+            break
+        time.sleep(attempt * 1e-3)
+    return True
 
 
 def _refers(holder: Any, items: Sequence[Any]) -> bool:

@@ -64,7 +64,7 @@ class Unit:
         outputs: (node, index, value) of what the caller gets with a history.
     """
 
-    __slots__ = ("_fused", "_middle", "graph", "inner", "name", "outputs", "positions", "slots", "values")
+    __slots__ = ("_fused", "_middle", "graph", "inner", "name", "out_specs", "outputs", "positions", "spent", "values")
 
     def __init__(self, graph: Graph, nodes: Sequence[Any], outputs: Sequence[tuple[Any, int, Value]]):
         self.graph, self.name = graph, graph.name
@@ -84,10 +84,15 @@ class Unit:
         # For each output its place; outputs at one place of a record are one output of the run's record, a slot.
         self.outputs = [place(node, index) for node, index, _ in outputs]
         values = {p: value for p, (_, _, value) in zip(self.outputs, outputs, strict=True)}
-        self.slots = [p for p in values if p is not None and p[0] == "record"]
-        self.values = [values[p] for p in self.slots]
+        self.out_specs = [p for p in values if p is not None and p[0] == "record"]
+        self.values = [values[p] for p in self.out_specs]
         reached = {p for inner in self.inner for p in inner.parents} | set(self.outputs)
         self.positions = tuple(i for i in sorted(position.values()) if ("input", i) in reached)
+        # Everything was freed by backward passes inside the function: its runs share a record that says so.
+        self.spent: UnitRecord | None = None
+        if all(inner.saved is None for inner in self.inner) and len(self.out_specs) == len(values):
+            self.positions = ()
+            self.spent = UnitRecord(self, (), (), ())
         self._fused: dict[Any, _Fused] = {}
         self._middle: GraphCall | None = None
 
@@ -153,7 +158,7 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     targets = {(end, 0): None if v is None else wrap(v) for end, v in zip(ends, sums, strict=True)}
     visited: set[int] = set()
     roots = []
-    for (_, number, index), cotangent in zip(unit.slots, cotangents, strict=True):
+    for (_, number, index), cotangent in zip(unit.out_specs, cotangents, strict=True):
         if cotangent is not None:
             roots.append((records[number], index, wrap(cotangent)))
             visited |= _below(unit, number)
@@ -223,6 +228,7 @@ class UnitRecord(tape.Record):
 
     def __init__(self, unit: Unit, operands: Sequence[tuple[Any, int]], inputs: Sequence[Any], specs: Sequence[Spec]):
         self.unit = unit
+        self.call: Any = unit  # for its name, and the number of its outputs
         self.sequence = tape.now()
         self.parents = tuple(operands)
         self.inputs, self.specs = inputs, specs
@@ -230,16 +236,6 @@ class UnitRecord(tape.Record):
         self.freed: set[int] = {i for i, inner in enumerate(unit.inner) if inner.saved is None}
         self.saved = []
         self.expanded = None
-
-    @property
-    def width(self) -> int:
-        """Number of outputs."""
-        return len(self.unit.slots)
-
-    @property
-    def name(self) -> str:
-        """What was called."""
-        return self.unit.name
 
     def put(self, outputs: Sequence[Tensor]) -> None:
         """Give what the run made its place on the tape."""
@@ -251,8 +247,9 @@ class UnitRecord(tape.Record):
             elif place[0] == "input":  # the value, and the history, of an operand
                 output._node, output._index = operands[place[1]]
             else:
-                slot = unit.slots.index(place)
-                self.outputs[slot] = output._storage, output._spec
+                slot = unit.out_specs.index(place)
+                if unit.spent is None:
+                    self.outputs[slot] = output._storage, output._spec
                 output._node, output._index = self, slot
 
     def propagate(self, cotangents: list[Tensor | None], sums: tape.Sums, retain_graph: bool) -> None:
@@ -300,5 +297,5 @@ class UnitRecord(tape.Record):
         for record in records:
             # In their order, after everything before this run and before everything after it.
             record.sequence = self.sequence - 1 + (record.sequence + 1) / (len(records) + 1)
-        self.expanded = [(records[number], index) for _, number, index in unit.slots]
+        self.expanded = [(records[number], index) for _, number, index in unit.out_specs]
         self.inputs, self.outputs = (), {}
