@@ -24,7 +24,7 @@ selected and cast: an op on them is computed in float32 and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Expr:
     """One node: ``op`` (see the table), result ``dtype``, ``args``, and ``value`` for what is no expression."""
 
@@ -82,6 +82,11 @@ class Expr:
     dtype: DType
     args: tuple[Expr, ...] = ()
     value: Any = None
+
+    def __repr__(self) -> str:
+        """This node and its arguments' ops; a kernel's whole expressions are in ``describe(kernel)``."""
+        value = "" if self.value is None else f" {self.value!r}"
+        return f"{self.op}:{self.dtype.name}{value}({', '.join([a.op for a in self.args])})"
 
     def __add__(self, other: Any) -> Expr:
         return add(self, lift(other, self.dtype))
@@ -222,26 +227,26 @@ def gather(access: Any, indices: tuple[Expr, ...], steps: tuple[tuple[Any, Any],
     return Expr("gather", dtype, indices, (access, steps))
 
 
-def topological(roots: Iterable[Expr], known: Container[int] = ()) -> list[Expr]:
+def topological(roots: Iterable[Expr], known: Collection[int] = ()) -> list[Expr]:
     """Every node that the roots reach, arguments before their users, each once. Nodes whose ``id`` is ``known`` are
     left out, and what only they reach."""
     order: list[Expr] = []
-    seen: set[int] = set()
-    done: set[int] = set()
-    stack = list(roots)[::-1]
+    seen: set[Expr] = set()
+    stack: list[Expr | None] = list(roots)
+    stack.reverse()
     while stack:
-        node = stack[-1]
-        number = id(node)
-        if number in seen or number in known:
-            stack.pop()
-            if number not in done and number not in known:
-                done.add(number)
-                order.append(node)
+        node = stack.pop()
+        if node is None:  # all that the node below the mark needs is in order
+            order.append(stack.pop())  # type: ignore[arg-type]
             continue
-        seen.add(number)
-        for argument in node.args[::-1]:
-            if id(argument) not in seen:
-                stack.append(argument)
+        if node in seen or (known and id(node) in known):
+            continue
+        seen.add(node)
+        if node.args:
+            stack += (node, None)
+            stack += node.args[::-1]
+        else:
+            order.append(node)
     return order
 
 
@@ -249,12 +254,11 @@ def rebuild(roots: Iterable[Expr], change: Callable[[Expr, tuple[Expr, ...]], Ex
     """The expressions with nodes replaced: ``change(node, new arguments)`` gives the replacement, or None to keep the
     node over its new arguments. Shared nodes stay shared."""
     roots = list(roots)
-    known: dict[int, Expr] = {}
+    known: dict[Expr, Expr] = {}
     for node in topological(roots):
-        arguments = tuple(known[id(a)] for a in node.args)
+        arguments = tuple([known[a] for a in node.args])
         changed = change(node, arguments)
-        if changed is None:
-            same = all(a is b for a, b in zip(arguments, node.args, strict=True))
-            changed = node if same else Expr(node.op, node.dtype, arguments, node.value)
-        known[id(node)] = changed
-    return [known[id(r)] for r in roots]
+        if changed is None:  # expressions are equal when they are identical
+            changed = node if arguments == node.args else Expr(node.op, node.dtype, arguments, node.value)
+        known[node] = changed
+    return [known[r] for r in roots]

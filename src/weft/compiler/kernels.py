@@ -223,11 +223,9 @@ def describe(kernel: Kernel) -> str:
     lines: list[str] = []
 
     def number(root: Expr) -> str:
-        for node in topological([root]):
-            if id(node) in numbers:
-                continue
+        for node in topological([root], numbers):
             value = "" if node.value is None else f" {node.value!r}"
-            text = f"{node.op}:{node.dtype.name}{value} {' '.join(f'%{numbers[id(a)]}' for a in node.args)}".rstrip()
+            text = f"{node.op}:{node.dtype.name}{value} {' '.join([f'%{numbers[id(a)]}' for a in node.args])}".rstrip()
             if text not in seen:
                 seen[text] = len(seen)
                 lines.append(f"  %{seen[text]} = {text}")

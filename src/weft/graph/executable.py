@@ -11,8 +11,9 @@ from ..core.errors import CompileError
 from ..core.shapes import is_static
 from ..runtime.llvm import Target
 from ..runtime.program import Program, Step
+from .cluster import Cluster, cluster
 from .fold import fold_constants
-from .fusion import Cluster, cluster, lower_roots
+from .fusion import lower_roots
 from .ir import Graph, Value
 from .kernelize import is_long, lower_column, lower_nest
 from .launch import Launch
@@ -62,7 +63,7 @@ def launches_of(
     graph: Graph, layouts: Mapping[Value, Layout], updates: Sequence[Value], target: Target, threads: int
 ) -> list[Launch]:
     """The kernels of a simplified graph, in order."""
-    graph, roots = lower_roots(graph, dict(layouts), set(updates))
+    roots = lower_roots(graph, layouts, set(updates))
     clusters = cluster(roots)
     needed = set(graph.outputs)
     for item in clusters:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from ..compiler.expr import Expr, leaf, topological
 from ..compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Nest, Reduce, Store
 from ..core import dtypes as dt
-from .fusion import DEAR, Cluster, Root, leaf_layouts, squeeze
+from .cluster import Cluster, squeeze
+from .fusion import DEAR, Root, leaf_layouts
 from .ir import Node, Value
 from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
 from .protocol import Layout
@@ -43,7 +44,7 @@ class Members:
         """A full member that is dear and was computed in an earlier loop is read back; a cheap one is recomputed."""
         source = self.by_value[value]
         earlier = self.level[value] < self.level[reader.value]
-        return source.kind == "map" and self.cluster.full[value] and earlier and cost_of(source.exprs) > DEAR
+        return source.kind == "map" and self.cluster.full[value] and earlier and source.size > DEAR
 
     def order(self) -> list[Root]:
         """Roots by level; within a level, values of one row before loops over rows."""

@@ -20,6 +20,7 @@ from .protocol import Layout
 
 __all__ = ["Axes", "Launch", "LaunchBuilder", "cost_of", "map_layouts"]
 
+FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
 
 
@@ -180,7 +181,7 @@ def bits_of(value: Any, dtype: DType) -> int:
 
 def cost_of(exprs: Sequence[Expr]) -> int:
     """Rough number of instructions for one vector of points."""
-    return sum(1 for n in topological(exprs) if n.op not in ("const", "param", "ref"))
+    return sum([n.op not in FREE for n in topological(exprs)])
 
 
 def map_layouts(

@@ -12,7 +12,8 @@ from math import prod
 from ..compiler.expr import Expr, leaf
 from ..compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Kernel, Nest, Reduce, Store
 from ..core import dtypes as dt
-from .fusion import Cluster, leaf_layouts
+from .cluster import Cluster
+from .fusion import leaf_layouts
 from .ir import Value
 from .kernelize import column_axes, over_space, reduction_op
 from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts

@@ -10,7 +10,8 @@ from ..compiler.expr import Expr, cast, leaf
 from ..compiler.kernels import Access, Contraction, Int, Store
 from ..core import dtypes as dt
 from ..runtime.llvm import Target
-from .fusion import Cluster, leaf_layouts, squeeze
+from .cluster import Cluster, squeeze
+from .fusion import leaf_layouts
 from .ir import Value
 from .kernelize import Members
 from .launch import Axes, Launch, LaunchBuilder, map_layouts
