@@ -108,11 +108,12 @@ def plan_graph(
     results, replaced = graph.outputs[:wanted], graph.outputs[wanted:]
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}  # type: ignore[arg-type]
     launches = launches_of(graph, layouts, replaced, target, threads)
-    handed_on, times = {*results, *replaced}, Counter(replaced)  # an old value that is handed on must outlive the call
+    kept, times = set(results), Counter(replaced)
+    handed_on = kept.union(replaced)  # an old value that is handed on must outlive the call
     over = {
         new: graph.inputs[at]
         for new, (at, _) in zip(replaced, updates, strict=True)
-        if new not in results
+        if new not in kept
         and times[new] == 1
         and graph.inputs[at] not in handed_on
         and layouts[graph.inputs[at]].is_contiguous

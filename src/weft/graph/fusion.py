@@ -103,7 +103,7 @@ def choose_stored(graph: Graph) -> set[Value]:
         stored.update([v for v in from_memory if _computed(v, stored)])
         total = sum(1 if v in stored else length[v] for v in operands)
         for operand in sorted((v for v in operands if v not in stored), key=length.__getitem__, reverse=True):
-            if total <= LONG:
+            if total <= LONG or not isinstance(rule, _FUSABLE):  # others read each operand in a loop of its own
                 break
             stored.add(operand)
             total -= length[operand] - 1
