@@ -13,6 +13,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..graph.ir import Node
+from ..ops.operands import ANY, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, wide
 from .rows import Lower, Row, is_dtype, is_flag
 
@@ -384,17 +385,27 @@ _BINARY: dict[str, Lower] = {
     "multiply_high": _computed(_multiply_high),
 }
 
+# The primitives that are no table entry's own, and the kinds that they compute in.
+_KINDS = {"stop_gradient": ANY.kinds, "pow": REAL.kinds, "multiply_high": ("uint",)}
+
 ELEMENTWISE: dict[str, Row] = {
-    **{name: Row(lower, (1, 1)) for name, lower in _UNARY.items()},
-    **{name: Row(lower, (2, 2), broadcasts=True) for name, lower in _BINARY.items()},
-    "where": Row(_where, (3, 3), broadcasts=True),
+    **{name: Row(lower, (1, 1), kinds=_KINDS.get(name)) for name, lower in _UNARY.items()},
+    **{name: Row(lower, (2, 2), broadcasts=True, kinds=_KINDS.get(name)) for name, lower in _BINARY.items()},
+    "where": Row(_where, (3, 3), broadcasts=True, kinds=ANY.kinds),
     "clip": Row(
         _clip,
         (1, 3),
         {"below": is_flag, "above": is_flag},
         broadcasts=True,
         accepts=lambda params, inputs: len(inputs) == 1 + params["below"] + params["above"],
+        kinds=REAL.kinds,
     ),
-    "cast": Row(_cast, (1, 1), {"dtype": is_dtype}),
-    "random_bits": Row(_random_bits, (3, 3), {"word": lambda value, inputs: value in (0, 1, 2, 3)}, broadcasts=True),
+    "cast": Row(_cast, (1, 1), {"dtype": is_dtype}, kinds=ANY.kinds),
+    "random_bits": Row(
+        _random_bits,
+        (3, 3),
+        {"word": lambda value, inputs: type(value) is int and 0 <= value < 4},
+        broadcasts=True,
+        kinds=("uint",),
+    ),
 }

@@ -16,33 +16,37 @@ from ..tensor.calls import value_of, wrap
 from ..tensor.create import asarray
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
-from .foreign_call import Call, Item, Known
-from .foreign_host import HOST, Op
-from .foreign_ops import OPS
+from .emitter import dtype_of_element
+from .foreign_call import Item, Known, attributes_of, bind
+from .foreign_host import HOST
+from .foreign_ops import OPS, operator
+from .foreign_schema import opset_of, schema_of
+from .limits import KNOWN, check_extent
 from .loaded import Loaded
-from .read import input_types, tensor_of_proto
+from .read import distinct, input_types, tensor_of_proto
+from .table import check_types
+from .tags import printed
 
 __all__ = ["import_model"]
-
-_KNOWN_SIZE = 4096  # integer constants of up to so many elements may be shapes, axes or indices
 
 
 class Reader:
     """A graph that is being translated: the values so far, and the constants that became parameters."""
 
-    def __init__(self, model: Any, what: str):
-        self.what = what
-        self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    def __init__(self, opset: int):
+        self.opset = opset
         self.trace = Trace()
-        self.values: dict[str, Item | None] = {"": None}
+        self.values: dict[str, Item | str | None] = {"": None}  # text: why there is no such value
         self._constants: dict[Value, Tensor] = {}
         self.parameters: dict[str, Tensor] = {}
         self.inputs: list[Value] = []
 
     def parameter(self, name: str, tensor: Tensor) -> Any:
         """A constant as an input of the graph."""
-        while name in self.parameters:
-            name += "_"
+        if name in self.parameters:
+            name = f"{name}_{len(self.parameters)}"
+            while name in self.parameters:
+                name += "_"
         self.parameters[name] = tensor
         value = Value(tensor._spec.type)
         self.inputs.append(value)
@@ -55,7 +59,7 @@ class Reader:
 
     def constant(self, name: str, tensor: Tensor) -> Item:
         """A constant: known where it may be a shape, else a parameter."""
-        if (tensor.dtype.is_integer or tensor.dtype is dt.bool_) and tensor.size <= _KNOWN_SIZE:
+        if (tensor.dtype.is_integer or tensor.dtype is dt.bool_) and tensor.size <= KNOWN:
             return Known(tensor.numpy().tolist(), tensor.dtype)
         return self.parameter(name, tensor)
 
@@ -73,67 +77,104 @@ class Reader:
         made = asarray(np.asarray(item.array.tolist(), dtype=item.dtype.numpy).reshape(shape))
         return self.parameter("constant", made)
 
-    def run(self, node: Any) -> None:
-        """Translate one node."""
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        items = [self._value(name, node) for name in node.input]
-        call = Call(self, node, items)
-        function: Op | None = None
-        if not domain and node.op_type in HOST and all(i is None or isinstance(i, Known) for i in items):
-            function = HOST[node.op_type]
-        result = None if function is None else function(call)
-        if result is None:
-            function = None if domain else OPS.get(node.op_type)
-            if function is None:
-                name = f"{domain}.{node.op_type}" if domain else node.op_type
-                raise FormatError(f"{self.what} has the op {name}, which weft's table does not have")
-            self.trace.scope = (node.name or node.op_type,)
-            try:
-                result = function(call)
-            except FormatError:
-                raise
-            except WeftError as error:
-                raise call.error(error.message) from None
-        results = result if isinstance(result, (tuple, list)) else (result,)
-        for name, made in zip(node.output, results, strict=False):
-            self.values[name] = made
-        for name in node.output[len(results) :]:
-            self.values[name] = None
+    def define(self, name: str, item: Item | str) -> None:
+        """A value by its name.
 
-    def _value(self, name: str, node: Any) -> Item | None:
-        if name not in self.values:
-            raise FormatError(f"{self.what}: a node of type {node.op_type} uses {name!r} before it is computed")
-        return self.values[name]
+        Raises:
+            FormatError: there is one of that name.
+        """
+        if not name or name in self.values:
+            raise FormatError(f"the value {printed(name)!r} is defined twice" if name else "a value has no name")
+        self.values[name] = item
+
+    def value(self, name: str) -> Item | None:
+        """The value of that name; None for the empty one, which is an input that is left out.
+
+        Raises:
+            FormatError: there is none.
+        """
+        found = self.values.get(name, f"it uses {printed(name)!r} before it is computed")
+        if isinstance(found, str):
+            raise FormatError(found)
+        return found
+
+    def run(self, node: Any) -> None:
+        """Translate one node.
+
+        Raises:
+            FormatError: naming the node, and what of it is wrong or not supported.
+        """
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if domain or node.op_type not in OPS:
+            name = f"{domain}.{node.op_type}" if domain else node.op_type
+            raise FormatError(f"it has the op {printed(name)}, which weft's table does not have")
+        try:
+            self._run(node)
+        except Exception as error:  # whatever goes wrong in translating a node is the file's fault
+            reason = error.message if isinstance(error, WeftError) else f"{type(error).__name__}: {error}"
+            name = f" {printed(node.name)!r}" if node.name else ""
+            raise FormatError(f"the node{name} of type {node.op_type}: {reason}") from None
+
+    def _run(self, node: Any) -> None:
+        schema, function = schema_of(node.op_type, self.opset), operator(node.op_type, self.opset)
+        if schema is None or function is None:
+            raise FormatError(f"opset {self.opset} has no such op")
+        items = [self.value(name) for name in node.input]
+        schema.check(items, len(node.output))
+        attributes = attributes_of(node, schema.attributes, schema.required)
+        result = None
+        if node.op_type in HOST and all(i is None or isinstance(i, Known) for i in items):
+            result = bind(HOST[node.op_type], self, items, attributes, len(node.output))()
+        if result is None:
+            count, self.trace.scope = len(self.trace.nodes), (printed(node.name) or node.op_type,)
+            result = bind(function, self, items, attributes, len(node.output))()
+            for made in self.trace.nodes[count:]:
+                check_types(made)
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        for number, name in enumerate(node.output):
+            if number < len(results):
+                self.define(name, self._checked(name, results[number]))
+            elif name:
+                self.define(name, f"the output {number} of an op {node.op_type} is not supported")
+
+    def _checked(self, name: str, item: Item) -> Item:
+        if isinstance(item, Known):
+            return item
+        check_extent(item.shape, item.dtype.itemsize)
+        return item if isinstance(item._storage, Value) else self.constant(name, item)
 
 
 def import_model(model: Any, what: str) -> Loaded:
     """An ONNX model as a function; its weights become parameters.
 
     Raises:
-        FormatError: an op or a feature that weft does not have, by name.
+        FormatError: an op or a feature that weft does not have, by name; or a node that is not what ONNX defines.
     """
+    try:
+        return _import(model)
+    except FormatError as error:
+        raise FormatError(f"{what}: {error.message}") from None
+
+
+def _import(model: Any) -> Loaded:
+    graph = model.graph
     if model.functions:
-        raise FormatError(f"{what} defines functions of its own ({model.functions[0].name}); inline them first")
-    graph, reader, types = model.graph, Reader(model, what), input_types(model.graph)
+        raise FormatError(f"it defines functions of its own ({printed(model.functions[0].name)}); inline them first")
+    if graph.sparse_initializer:
+        raise FormatError("it has sparse initializers, which weft does not have")
+    reader, types = Reader(opset_of(model)), input_types(graph)
     arguments: list[Value] = []
     outer, state.trace = state.trace, reader.trace
     try:
         with no_grad():
             for name, type_ in types.items():
-                value = Value(type_)
-                arguments.append(value)
-                reader.values[name] = wrap(value)
+                arguments.append(Value(type_))
+                reader.define(name, wrap(arguments[-1]))
             for proto in graph.initializer:
-                reader.values[proto.name] = reader.constant(proto.name, tensor_of_proto(proto))
-            if graph.sparse_initializer:
-                raise FormatError(f"{what} has sparse initializers, which weft does not have")
+                reader.define(proto.name, reader.constant(proto.name, tensor_of_proto(proto)))
             for node in graph.node:
                 reader.run(node)
-            results = [reader.values.get(o.name) for o in graph.output]
-            missing = [o.name for o, r in zip(graph.output, results, strict=True) if r is None]
-            if missing or not results:
-                raise FormatError(f"{what}: no node computes the output {', '.join(missing)}")
-            outputs = [value_of(reader.tensor(r), reader.trace) for r in results if r is not None]
+            outputs = [value_of(reader.tensor(item), reader.trace) for item in _results(graph, reader)]
     finally:
         state.trace = outer
     leaf: tuple[Any, ...] = ("leaf",)
@@ -143,3 +184,19 @@ def import_model(model: Any, what: str) -> Loaded:
     )
     whole = Graph(graph.name or "model", [*arguments, *reader.inputs], reader.trace.nodes, outputs)
     return Loaded(whole, list(types), [o.name for o in graph.output], reader.parameters, forms)
+
+
+def _results(graph: Any, reader: Reader) -> list[Item]:
+    """The items that are the graph's outputs."""
+    names = distinct([o.name for o in graph.output], "output")
+    missing = [name for name in names if isinstance(reader.values.get(name), (str, type(None)))]
+    if missing or not names:
+        raise FormatError(f"no node computes the output {', '.join(map(printed, missing))}")
+    results = []
+    for info in graph.output:
+        item, declared = reader.value(info.name), info.type.tensor_type.elem_type
+        assert item is not None
+        if declared and dtype_of_element(declared, f"the output {printed(info.name)}") is not item.dtype:
+            raise FormatError(f"the output {printed(info.name)} is not what its nodes compute: {item.dtype.name}")
+        results.append(item)
+    return results

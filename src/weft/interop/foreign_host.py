@@ -1,129 +1,225 @@
-"""The ONNX ops on known integers (see :mod:`weft.interop.foreign_call`), by which models compute shapes."""
+"""The ONNX ops on known integers (see :mod:`weft.interop.foreign_call`), by which models compute shapes.
+
+They compute what the same op computes on tensors: integers wrap in their dtype, ``x / 0`` is 0. A result that is not
+known while sizes are symbolic, or that has more elements than are followed (``limits.KNOWN``), is None: then the op is
+one of the graph.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.shapes import SymDim, size_of
+from ..core.errors import CaptureError, FormatError
+from ..core.shapes import SymDim, normalize_axis
 from .emitter import dtype_of_element
-from .foreign_call import Call, Known
+from .foreign_call import Ints, Known, Op
+from .limits import KNOWN, bounded, wrapped
 
-__all__ = ["BEYOND", "HOST", "Op", "slice_of"]
+__all__ = ["HOST", "ROUNDINGS", "ends_of", "slice_of", "target_shape"]
 
-Op = Callable[[Call], Any]
-BEYOND = (1 << 31) - 1  # no axis is so long: exporters write the greatest int32 or int64 for "to the end"
+ROUNDINGS = Literal["up", "down", "nearest"]  # for the element types with 8 bits and an exponent alone, not weft's
+_BEYOND = (1 << 31) - 1  # no axis is so long: exporters write the greatest int32 or int64 for "to the end"
+
+
+# --- what host and graph ops share ------------------------------------------------------------------------------
 
 
 def slice_of(start: Any, end: Any, step: int) -> slice:
     """An end beyond the axis, which ONNX allows, is no end."""
-    open_end = not isinstance(end, SymDim) and (end >= BEYOND if step > 0 else end <= -BEYOND)
-    open_start = not isinstance(start, SymDim) and (start == 0 if step > 0 else start >= BEYOND)
+    open_end = not isinstance(end, SymDim) and (end >= _BEYOND if step > 0 else end <= -_BEYOND)
+    open_start = not isinstance(start, SymDim) and (start == 0 if step > 0 else start >= _BEYOND)
     return slice(None if open_start else start, None if open_end else end, step)
 
 
-def _host(function: Callable[..., Any], dtype: DType | None = None) -> Op:
-    """Elementwise over arrays of Python integers and sizes."""
+def ends_of(starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None, rank: int) -> dict[int, slice]:
+    """The slice of each axis that a Slice names.
 
-    def run(c: Call) -> Known:
-        import numpy as np
-
-        arrays = [c.known(i).array for i in range(len(c.items))]
-        return Known(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype or c.known(0).dtype)
-
-    return run
-
-
-def _host_shape(c: Call) -> Known:
-    shape = c.known(0).array.shape
-    return Known(list(shape[c.attribute("start", 0) : c.attribute("end", len(shape))]))
-
-
-def _host_cast(c: Call) -> Known | None:
-    target = dtype_of_element(c.attribute("to"), "a Cast")
-    values = c.known(0)
-    symbolic = any(isinstance(v, SymDim) for v in values.integers)
-    return Known(values.array, target) if target.is_integer and (target is dt.int64 or not symbolic) else None
-
-
-def _host_gather(c: Call) -> Known:
-    import numpy as np
-
-    index = c.known(1).array.astype(np.int64)
-    return Known(np.take(c.known(0).array, index, axis=c.attribute("axis", 0)), c.known(0).dtype)
-
-
-def _host_concat(c: Call) -> Known:
-    import numpy as np
-
-    return Known(
-        np.concatenate([c.known(i).array for i in range(len(c.items))], axis=c.attribute("axis")), c.known(0).dtype
-    )
-
-
-def _host_reshaped(function: Callable[[Any, tuple[int, ...]], Any]) -> Op:
-    def run(c: Call) -> Known:
-        axes = c.integers(1, "axes")
-        return Known(function(c.known(0).array, tuple(axes) if axes is not None else ()), c.known(0).dtype)
-
-    return run
-
-
-def _host_squeeze(array: Any, axes: tuple[int, ...]) -> Any:
-    import numpy as np
-
-    return np.squeeze(array, axis=axes or None)
-
-
-def _host_unsqueeze(array: Any, axes: tuple[int, ...]) -> Any:
-    import numpy as np
-
-    return np.expand_dims(array, axes)
-
-
-def _host_slice(c: Call) -> Known:
-    array = c.known(0).array
-    starts, ends = c.integers(1, "starts") or (), c.integers(2, "ends") or ()
-    axes, steps = c.integers(3, "axes") or range(len(starts)), c.integers(4) or (1,) * len(starts)
-    key: list[Any] = [slice(None)] * array.ndim
+    Raises:
+        FormatError: the lists do not fit each other, an axis is named twice, or a step is 0.
+        AxisError: an axis is outside the rank.
+    """
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise FormatError(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps")
+    found: dict[int, slice] = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        key[axis] = slice_of(start, end, step)
-    return Known(array[tuple(key)], c.known(0).dtype)
+        at = normalize_axis(axis, rank, "Slice")
+        if at in found or isinstance(step, SymDim) or step == 0:
+            raise FormatError(f"axis {at} is named twice" if at in found else f"a step of {step}")
+        found[at] = slice_of(start, end, step)
+    return found
 
 
-def _host_reshape(c: Call) -> Known:
-    return Known(c.known(0).array.reshape(c.known(1).integers), c.known(0).dtype)
+def target_shape(shape: Ints, own: tuple[Any, ...], allowzero: bool) -> tuple[Any, ...]:
+    """The shape that a Reshape names: a 0 is the size that there is, unless ``allowzero``."""
+    if allowzero:
+        return shape
+    if any(not isinstance(n, SymDim) and n == 0 and i >= len(own) for i, n in enumerate(shape)):
+        raise FormatError(f"the shape {shape} takes a size of {own} that is not there")
+    return tuple(own[i] if not isinstance(n, SymDim) and n == 0 else n for i, n in enumerate(shape))
 
 
-def _host_product(c: Call) -> Known:
-    values = c.known(0)
-    total = size_of(values.integers)
-    return Known([total] if c.attribute("keepdims", 1) else total, values.dtype)
+# --- elementwise ------------------------------------------------------------------------------------------------
 
 
-def _host_where(condition: Any, x: Any, y: Any) -> Any:
-    return x if condition else y
+def _elementwise(function: Callable[..., Any], *arrays: Any) -> Any | None:
+    """Over arrays of Python integers and sizes that broadcast; None where it is not known."""
+    import numpy as np
+
+    if math.prod(np.broadcast_shapes(*(a.shape for a in arrays))) > KNOWN:
+        return None
+    try:
+        return np.frompyfunc(function, len(arrays), 1)(*arrays)
+    except CaptureError:  # whether it holds, or what it is, depends on the size
+        return None
+
+
+def _known(array: Any, dtype: DType) -> Known | None:
+    return None if array is None else Known(array, dtype)
+
+
+def _in(dtype: DType, value: Any) -> Any:
+    return bounded(value) if isinstance(value, SymDim) else wrapped(value, dtype)
+
+
+def _arithmetic(function: Callable[[Any, Any], Any]) -> Op:
+    def run(x: Known, y: Known, /) -> Known | None:
+        return _known(_elementwise(lambda a, b: _in(x.dtype, function(a, b)), x.array, y.array), x.dtype)
+
+    return run
+
+
+def _quotient(x: Any, y: Any) -> Any:
+    """Truncated; 0 for a division by 0, as in the graph."""
+    if isinstance(x, SymDim) or isinstance(y, SymDim):
+        return 0 if not isinstance(y, SymDim) and y == 0 else x // y
+    quotient = abs(x) // abs(y) if y else 0
+    return quotient if (x < 0) == (y < 0) else -quotient
+
+
+def _equals(x: Any, y: Any) -> bool:
+    """A size is at least 1 unless a caller says otherwise, see SymDim."""
+    if isinstance(x, SymDim) is isinstance(y, SymDim) and not isinstance(x, SymDim):
+        return bool(x == y)
+    if isinstance(x, SymDim) and isinstance(y, SymDim):
+        if x == y:
+            return True
+        raise CaptureError(f"whether {x} is {y} depends on the sizes")
+    size, number = (x, y) if isinstance(x, SymDim) else (y, x)
+    if number < 1 and all(c > 0 for c in size.terms.values()):
+        return False
+    raise CaptureError(f"whether {size} is {number} depends on the sizes")
+
+
+def _comparison(function: Callable[[Any, Any], bool]) -> Op:
+    def run(x: Known, y: Known, /) -> Known | None:
+        return _known(_elementwise(function, x.array, y.array), dt.bool_)
+
+    return run
+
+
+def _where(condition: Known, x: Known, y: Known, /) -> Known | None:
+    chosen = _elementwise(lambda c, a, b: a if c else b, condition.array, x.array, y.array)
+    return _known(chosen, x.dtype)
+
+
+def _cast(x: Known, /, *, to: int, saturate: bool = True, round_mode: ROUNDINGS = "up") -> Known | None:
+    target = dtype_of_element(to, "a Cast")
+    if any(isinstance(v, SymDim) for v in x.integers):
+        return Known(x.array, target) if target is dt.int64 else None
+    return _known(_elementwise(lambda v: wrapped(v, target), x.array), target) if target.is_integer else None
+
+
+# --- structure --------------------------------------------------------------------------------------------------
+
+
+def _identity(x: Known, /) -> Known:
+    return x
+
+
+def _shape(x: Known, /, *, start: int = 0, end: int | None = None) -> Known:
+    return Known(list(x.array.shape[start:end]))
+
+
+def _size(x: Known, /) -> Known:
+    return Known(x.array.size)
+
+
+def _gather(x: Known, index: Known, /, *, axis: int = 0) -> Known | None:
+    import numpy as np
+
+    at = normalize_axis(axis, x.array.ndim, "Gather")
+    if any(isinstance(i, SymDim) for i in index.integers):
+        return None
+    shape = (*x.array.shape[:at], *index.array.shape, *x.array.shape[at + 1 :])
+    return None if math.prod(shape) > KNOWN else Known(np.take(x.array, index.array.astype(np.int64), at), x.dtype)
+
+
+def _concat(*xs: Known, axis: int) -> Known | None:
+    import numpy as np
+
+    if sum(x.array.size for x in xs) > KNOWN:
+        return None
+    return Known(np.concatenate([x.array for x in xs], axis=axis), xs[0].dtype)
+
+
+def _squeeze(x: Known, /, axes: Ints | None = None) -> Known:
+    import numpy as np
+
+    return Known(np.squeeze(x.array, axis=axes), x.dtype)
+
+
+def _unsqueeze(x: Known, /, axes: Ints) -> Known:
+    import numpy as np
+
+    return Known(np.expand_dims(x.array, axes), x.dtype)
+
+
+def _slice(x: Known, /, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Known | None:
+    parts = ends_of(starts, ends, axes, steps, x.array.ndim)
+    if any(isinstance(v, SymDim) for part in parts.values() for v in (part.start, part.stop)):
+        return None
+    return Known(x.array[tuple(parts.get(a, slice(None)) for a in range(x.array.ndim))], x.dtype)
+
+
+def _reshape(x: Known, shape: Ints, /, *, allowzero: bool = False) -> Known:
+    return Known(x.array.reshape(target_shape(shape, x.array.shape, allowzero)), x.dtype)
+
+
+def _product(
+    x: Known, /, axes: Ints | None = None, *, keepdims: bool = True, noop_with_empty_axes: bool = False
+) -> Known | None:
+    """Of all elements."""
+    if axes or noop_with_empty_axes:
+        return None
+    total: Any = 1
+    for value in x.integers:
+        total = _in(x.dtype, total * value)
+    return Known([total] if keepdims and x.array.ndim == 1 else total, x.dtype) if x.array.ndim < 2 else None
 
 
 HOST: dict[str, Op] = {
-    "Add": _host(lambda x, y: x + y),
-    "Sub": _host(lambda x, y: x - y),
-    "Mul": _host(lambda x, y: x * y),
-    "Div": _host(lambda x, y: x // y if isinstance(x, SymDim) else int(x / y) if y else 0),
-    "Cast": _host_cast,
-    "Equal": _host(lambda x, y: x == y, dt.bool_),
-    "Less": _host(lambda x, y: x < y, dt.bool_),
-    "Where": lambda c: Known(_host(_host_where)(c).array, c.known(1).dtype),
-    "Gather": _host_gather,
-    "Concat": _host_concat,
-    "Squeeze": _host_reshaped(_host_squeeze),
-    "Unsqueeze": _host_reshaped(_host_unsqueeze),
-    "Slice": _host_slice,
-    "Reshape": _host_reshape,
-    "ReduceProd": _host_product,
-    "Identity": lambda c: c.known(0),
-    "Shape": _host_shape,
-    "Size": lambda c: Known(c.known(0).array.size),
+    "Add": _arithmetic(lambda x, y: x + y),
+    "Sub": _arithmetic(lambda x, y: x - y),
+    "Mul": _arithmetic(lambda x, y: x * y),
+    "Div": _arithmetic(_quotient),
+    "Cast": _cast,
+    "Equal": _comparison(_equals),
+    "Less": _comparison(lambda x, y: x < y),
+    "Where": _where,
+    "Gather": _gather,
+    "Concat": _concat,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Slice": _slice,
+    "Reshape": _reshape,
+    "ReduceProd": _product,
+    "Identity": _identity,
+    "Shape": _shape,
+    "Size": _size,
 }

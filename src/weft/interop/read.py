@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.dtypes import DType
@@ -11,13 +12,14 @@ from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import TensorType
 from ..tensor.tensor import Tensor
 from .emitter import dtype_of_element
+from .limits import bounded, check_extent
 from .loaded import Loaded
 from .rows import check_node, is_shape
-from .table import ROWS, primitives
-from .tags import decode, decode_form, loads, tensor_of
+from .table import ROWS, check_types, primitives
+from .tags import decode, decode_form, loads, printed, tensor_of
 from .write import TAG
 
-__all__ = ["input_types", "read_graph", "tensor_of_proto"]
+__all__ = ["distinct", "input_types", "read_graph", "tensor_of_proto"]
 
 
 def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
@@ -63,6 +65,8 @@ def _node(record: dict[str, Any], values: dict[str, Value]) -> Node:
     node = make_node(primitives()[name], inputs, params, where, tuple(map(str, record.get("scope", ()))))
     if not is_shape(node.output.shape):
         raise FormatError(f"a node {name} has the shape {node.output.shape}")
+    check_types(node)
+    check_extent(node.output.shape, node.output.dtype.itemsize)
     return node
 
 
@@ -76,26 +80,48 @@ def input_types(graph: Any) -> dict[str, TensorType]:
         FormatError: one is not a tensor of a known rank and of a dtype that weft has.
     """
     constants = {t.name for t in graph.initializer}
+    distinct([i.name for i in graph.input], "input")
     return {i.name: _type_of(i) for i in graph.input if i.name not in constants}
 
 
+def distinct(names: Sequence[str], what: str) -> Sequence[str]:
+    """The names themselves.
+
+    Raises:
+        FormatError: one is empty, or there twice.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if not name or name in seen:
+            raise FormatError(f"two {what}s are called {printed(name)!r}" if name else f"an {what} has no name")
+        seen.add(name)
+    return names
+
+
 def _type_of(info: Any) -> TensorType:
-    tensor = info.type.tensor_type
+    tensor, name = info.type.tensor_type, printed(info.name)
     if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        raise FormatError(f"{info.name} is not a tensor of known rank")
+        raise FormatError(f"{name} is not a tensor of known rank")
     shape: list[Dim] = []
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.HasField("dim_value"):
             shape.append(dim.dim_value)
         else:
-            shape.append(_size(dim.dim_param) if dim.dim_param else SymDim.named(f"{info.name}_{axis}"))
+            shape.append(_size(dim.dim_param) if dim.dim_param else SymDim.named(f"{name}_{axis}"))
+    dtype = dtype_of_element(tensor.elem_type, name)
     if not is_shape(tuple(shape)):
-        raise FormatError(f"{info.name} has a negative size in {tuple(shape)}")
-    return TensorType(dtype_of_element(tensor.elem_type, info.name), tuple(shape))
+        raise FormatError(f"{name} has a negative size in {tuple(shape)}")
+    check_extent(shape, dtype.itemsize)
+    return TensorType(dtype, tuple(shape))
+
+
+_SIZE_TEXT = 256  # characters of a size that is an expression
 
 
 def _size(text: str) -> Dim:
     """A size as SymDim prints it: ``2*batch + 3``; what has another form is the name of a size."""
+    if len(text) > _SIZE_TEXT:
+        return SymDim.named(text)
     total: Dim = 0
     for term in text.split(" + "):
         product: Dim = 1
@@ -104,7 +130,7 @@ def _size(text: str) -> Dim:
                 return SymDim.named(text)
             product = product * (SymDim.named(factor) if factor.isidentifier() else int(factor))
         total = total + product
-    return total
+    return bounded(total)
 
 
 def tensor_of_proto(proto: Any) -> Tensor:
@@ -115,16 +141,18 @@ def tensor_of_proto(proto: Any) -> Tensor:
     """
     from onnx import TensorProto, numpy_helper
 
+    name = printed(proto.name)
     if proto.data_location == TensorProto.EXTERNAL or proto.external_data:
-        raise FormatError(f"the tensor {proto.name!r} lies in another file; weft reads models in one file")
-    dtype: DType = dtype_of_element(proto.data_type, f"the tensor {proto.name!r}")
+        raise FormatError(f"the tensor {name!r} lies in another file; weft reads models in one file")
+    dtype: DType = dtype_of_element(proto.data_type, f"the tensor {name!r}")
     shape = tuple(proto.dims)
     if not is_shape(shape):
-        raise FormatError(f"the tensor {proto.name!r} has the shape {shape}")
+        raise FormatError(f"the tensor {name!r} has the shape {shape}")
+    check_extent(shape, dtype.itemsize)
     if proto.HasField("raw_data"):
         return tensor_of(proto.raw_data, dtype, shape)
     try:
         array = numpy_helper.to_array(proto)
     except Exception as error:  # the library raises whatever numpy does
-        raise FormatError(f"the tensor {proto.name!r} cannot be read: {error}") from None
+        raise FormatError(f"the tensor {name!r} cannot be read: {error}") from None
     return tensor_of(array.tobytes(), dtype, shape)

@@ -29,7 +29,8 @@ class Row:
 
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
     to the result's. ``needs``: the values that ``lower`` uses; None means the inputs. ``accepts``: a check of the
-    parameters as a whole.
+    parameters as a whole. ``kinds``: the kinds of dtypes that the operands may have; None means those of the public
+    function that the primitive is the one of. ``wide``: floats of 16 bits are not among them.
     """
 
     lower: Lower
@@ -38,6 +39,8 @@ class Row:
     broadcasts: bool = False
     needs: Callable[[Node], Sequence[Value]] | None = None
     accepts: Callable[[dict[str, Any], Sequence[TensorType]], bool] | None = None
+    kinds: tuple[str, ...] | None = None
+    wide: bool = False
 
 
 def check_node(name: str, row: Row, params: dict[str, Any], inputs: Sequence[TensorType]) -> None:
@@ -62,8 +65,8 @@ def check_node(name: str, row: Row, params: dict[str, Any], inputs: Sequence[Ten
 
 
 def is_size(value: Any) -> bool:
-    """A size: a number that is not negative, or a symbolic one."""
-    return (type(value) is int and value >= 0) or isinstance(value, SymDim)
+    """A size: a number that is not negative and fits in 64 bits, or a symbolic one."""
+    return (type(value) is int and 0 <= value < 1 << 63) or isinstance(value, SymDim)
 
 
 def is_shape(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
@@ -73,7 +76,7 @@ def is_shape(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
 
 def is_steps(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
     """A tuple of steps, none of them 0."""
-    return isinstance(value, tuple) and all(type(n) is int and n != 0 for n in value)
+    return isinstance(value, tuple) and all(type(n) is int and n != 0 and abs(n) < 1 << 63 for n in value)
 
 
 def is_axis(value: Any, inputs: Sequence[TensorType]) -> bool:

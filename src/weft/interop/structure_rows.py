@@ -11,6 +11,7 @@ from ..core.dtypes import DType
 from ..core.shapes import Dim, Shape, SymDim, size_of
 from ..graph.ir import Node, Value
 from ..ops.creation import constant_value
+from ..ops.operands import ANY, BOOL, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, tensor_proto, wide
 from .rows import (
     Lower,
@@ -375,34 +376,41 @@ _AXES = {"axes": is_axes}
 _SCAN = {"axis": is_axis}
 
 STRUCTURE: dict[str, Row] = {
-    "full": Row(_full, (0, 0), {"shape": is_shape, "value": is_value, "dtype": is_dtype}, accepts=_fits_value),
-    "iota": Row(_iota, (0, 0), {"shape": is_shape, "axis": _is_result_axis, "dtype": is_dtype}, accepts=_fits_shape),
-    "reshape": Row(_reshape, (1, 1), {"shape": is_shape}),
-    "permute": Row(_permute, (1, 1), {"axes": _is_permutation}),
-    "broadcast_to": Row(_broadcast, (1, 1), {"shape": is_shape}),
-    "slice": Row(_slice, (1, 1), {"starts": is_shape, "sizes": is_shape, "steps": is_steps}),
-    "concat": Row(_concat, (1, _MANY), {"axis": is_axis}),
-    "slice_update": Row(_slice_update, (2, 2), {"starts": is_shape, "steps": _is_forward}, needs=_update_needs),
-    "sum": Row(_reduction("ReduceSum"), (1, 1), _AXES),
-    "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES),
-    "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES),
-    "min": Row(_reduction("ReduceMin", _ordered, turns=True), (1, 1), _AXES),
-    "any": Row(_reduction("ReduceSum", lambda dtype: dt.int64), (1, 1), _AXES),
-    "all": Row(_reduction("ReduceProd", lambda dtype: dt.int32), (1, 1), _AXES),
-    "argmax": Row(_arg("ArgMax"), (1, 1), _AXES),
-    "argmin": Row(_arg("ArgMin"), (1, 1), _AXES),
-    "contract": Row(_contract, (2, 2)),
-    "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN),
-    "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN),
-    "gather": Row(_gather, (2, _MANY)),
+    "full": Row(
+        _full, (0, 0), {"shape": is_shape, "value": is_value, "dtype": is_dtype}, accepts=_fits_value, kinds=()
+    ),
+    "iota": Row(
+        _iota, (0, 0), {"shape": is_shape, "axis": _is_result_axis, "dtype": is_dtype}, accepts=_fits_shape, kinds=()
+    ),
+    "reshape": Row(_reshape, (1, 1), {"shape": is_shape}, kinds=ANY.kinds),
+    "permute": Row(_permute, (1, 1), {"axes": _is_permutation}, kinds=ANY.kinds),
+    "broadcast_to": Row(_broadcast, (1, 1), {"shape": is_shape}, kinds=ANY.kinds),
+    "slice": Row(_slice, (1, 1), {"starts": is_shape, "sizes": is_shape, "steps": is_steps}, kinds=ANY.kinds),
+    "concat": Row(_concat, (1, _MANY), {"axis": is_axis}, kinds=ANY.kinds),
+    "slice_update": Row(
+        _slice_update, (2, 2), {"starts": is_shape, "steps": _is_forward}, needs=_update_needs, kinds=ANY.kinds
+    ),
+    "sum": Row(_reduction("ReduceSum"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "min": Row(_reduction("ReduceMin", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "any": Row(_reduction("ReduceSum", lambda dtype: dt.int64), (1, 1), _AXES, kinds=BOOL.kinds),
+    "all": Row(_reduction("ReduceProd", lambda dtype: dt.int32), (1, 1), _AXES, kinds=BOOL.kinds),
+    "argmax": Row(_arg("ArgMax"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "argmin": Row(_arg("ArgMin"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "contract": Row(_contract, (2, 2), kinds=REAL.kinds),
+    "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
+    "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
+    "gather": Row(_gather, (2, _MANY), kinds=ANY.kinds),
     "pick": Row(
         _pick,
         (2, _MANY),
         {"axis": is_axis},
         needs=lambda node: (node.inputs[0], node.inputs[1 + node.params["axis"]]),
         accepts=lambda params, inputs: len(inputs) == 1 + len(inputs[0].shape),
+        kinds=ANY.kinds,
     ),
-    "scatter_add": Row(_scatter("add"), (3, _MANY)),
-    "scatter_set": Row(_scatter("none"), (3, _MANY)),
-    "shuffle": Row(_shuffle, (2, 2)),
+    "scatter_add": Row(_scatter("add"), (3, _MANY), kinds=REAL.kinds, wide=True),
+    "scatter_set": Row(_scatter("none"), (3, _MANY), kinds=ANY.kinds),
+    "shuffle": Row(_shuffle, (2, 2), kinds=ANY.kinds),
 }

@@ -38,6 +38,7 @@ __all__ = [
     "encode_node",
     "encode_tensor",
     "loads",
+    "printed",
     "tensor_of",
 ]
 
@@ -57,6 +58,12 @@ def loads(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise FormatError(f"a note of weft's in the file is no JSON: {error}") from None
+
+
+def printed(text: str) -> str:
+    """A name out of a file for a message: its first characters, those that print."""
+    short = text if len(text) <= 80 else f"{text[:80]}..."
+    return "".join(c if c.isprintable() else "?" for c in short)
 
 
 # --- values of parameters ---------------------------------------------------------------------------------------
