@@ -16,8 +16,12 @@ import weft as wf
 from weft import nn
 from weft.core.errors import CaptureError, CompileError, FormatError
 from weft.deploy import Exported
+from weft.deploy.files import write_library
+from weft.deploy.names import library_name
+from weft.deploy.native import Library
 from weft.nn import functional as F
 from weft.runtime.elf import load_objects
+from weft.runtime.llvm import host_target
 
 rng = np.random.default_rng(11)
 
@@ -181,10 +185,11 @@ def test_names_in_the_header_are_those_of_the_parameters(tmp_path: Path) -> None
         name="net",
     )
     assert [p.name for p in made.inputs] == ["float_", "b_x", "b_y_0", "OUTPUT_left"]
-    assert [p.name for p in made.outputs] == ["output_left_", "output_right_most"]
+    assert [p.name for p in made.outputs] == ["output_left_2", "output_right_most"]
     header = (tmp_path / "net.h").read_text()
     assert "/* input b_y_0: float32, shape (3), C order */" in header
-    assert "const float *b_y_0, const float *OUTPUT_left, float *output_left_, float *output_right_most" in header
+    assert "const float *b_y_0, const float *OUTPUT_left, float *output_left_2, float *output_right_most" in header
+    assert "/* output output_right_most: float32, shape (3), C order; 'output_right-most' in the model */" in header
 
 
 def test_one_row_needs_no_scratch(tmp_path: Path) -> None:
@@ -221,6 +226,50 @@ def test_what_cannot_be_exported_is_refused(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_name_must_be_one_in_c(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="'9lives' cannot be a name in C"):
-        wf.export(lambda x: x, tmp_path, example=floats(2), name="9lives")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("9lives", "'9lives' cannot be a name in C"),
+        ("", "'' cannot be a name in C"),
+        ("a/b", "'a<U.002F>b' cannot be"),
+        ("größe", "'gr<U.00F6><U.00DF>e' cannot be"),
+        ("net\n", "cannot be"),
+        ("_net", "cannot be"),
+        ("a__b", "cannot be"),
+        ("n" * 5000, "a name of 5000 characters; files have room for 200"),
+        ("stdint", "would hide the C library's own stdint.h"),
+        ("m", "would hide the C library's own m.h or libm"),
+        (3, "cannot be a name"),
+    ],
+    ids=lambda v: str(v)[:10],
+)
+def test_a_name_must_be_one_in_c(name: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=message):
+        wf.export(lambda x: x, tmp_path / "new", example=floats(2), name=name)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_longest_name_has_its_files(tmp_path: Path) -> None:
+    made = wf.export(lambda x: x, tmp_path, example=floats(2), name="n" * 200)
+    assert all(path.exists() for path in made.files)
+
+
+def test_functions_and_inputs_of_any_name(tmp_path: Path) -> None:
+    def größe(größe: Any, errno: Any) -> Any:
+        return {"*/": größe + errno["linux"], "x" * 5000: größe}
+
+    made = wf.export(größe, tmp_path, example=(floats(2), {"linux": floats(2)}))
+    assert made.name == "gro_e" and [p.name for p in made.inputs] == ["gro_e", "errno_linux"]
+    assert made.outputs[0].name == "output_" and len(made.outputs[1].name) == 63
+    assert Loaded(made).verify() == 0
+    assert library_name("x" * 5000) == library_name("x" * 5000) and len(library_name("x" * 5000)) < 64
+    assert library_name("stdint") == "stdint_model" and library_name("<lambda>") == "lambda"
+
+
+def test_a_library_that_cannot_be_linked_replaces_nothing(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    made = wf.export(lambda x: x + 1, tmp_path, example=floats(2), name="net")
+    before = {path: path.read_bytes() for path in made.files}
+    library = Library("net", b"no object", "", ("net_run",), 0)
+    with pytest.raises(CompileError, match="cannot link"):
+        write_library(library, tmp_path, host_target(), require_tool("cc"))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

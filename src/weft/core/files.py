@@ -20,10 +20,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | mem
         OSError: the folder is not there or cannot be written to, or the disk is full.
     """
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
+    folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")  # a name that fits wherever the target's does
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     handle = os.open(temporary, flags, 0o666)
     try:

@@ -7,7 +7,6 @@ buffers become constants of the object. What it computes has the bits that it ha
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,8 @@ from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_
 from ..transforms.capture import Captured, capture
 from ..transforms.tree import flatten, unflatten
 from .files import find_linker, write_library
-from .native import Launch, Library, Port, emit_library, is_c_name
+from .names import c_names, check_library_name, library_name
+from .native import Launch, Library, Port, emit_library
 
 __all__ = ["Exported", "export"]
 
@@ -70,11 +70,12 @@ def export(
         target: aarch64-linux-gnu, x86_64-linux-gnu, riscv64-linux-gnu, cortex-m4, wasm32 ... (see
             :func:`weft.runtime.llvm.cross_target`); None is the very machine that this runs on. Machines without
             fused multiply-add (wasm32) call ``fma`` and ``fmaf`` of their C library.
-        name: prefix of all that is exported, a C identifier; by default the function's or class's name.
+        name: prefix of all that is exported, a C identifier; by default the function's or class's name. (Inputs and
+            outputs whose names C does not allow get others; the header says which.)
 
     Raises:
         CaptureError: the function needs a tensor's value, or changes tensors that it does not return.
-        FormatError: the example holds something other than tensors, or a name is no C identifier.
+        FormatError: the example holds something other than tensors, or ``name`` is none for a library in C.
         CompileError: no such target, or the linker fails.
         OSError: a file cannot be written.
 
@@ -89,6 +90,7 @@ def export(
     machine = host_target() if target is None else cross_target(target)
     if machine.isa == "ptx":
         raise CompileError("export: there are no libraries for GPUs yet")
+    name = _name_of(function) if name is None else check_library_name(name)
     args = tuple(example) if type(example) is tuple else (example,)
     leaves, form = flatten(args)
     tensors = [example_tensor(leaf, "export") for leaf in leaves]
@@ -96,13 +98,13 @@ def export(
         captured = capture(function, unflatten(form, tensors))
         _refuse_updates(captured)
         results, _ = flatten(function(*unflatten(form, tensors)))
-    taken: set[str] = set()
-    inputs = _ports(input_names(function, form), tensors, taken)
-    outputs = _ports(leaf_names("output", captured.outputs_form), results, taken)
+    taken = {"WORKSPACE", f"{name}_RUN".upper(), f"{name}_VERIFY".upper()}
+    inputs = _ports(input_names(function, form), "input", tensors, taken)
+    outputs = _ports(leaf_names("output", captured.outputs_form), "output", results, taken)
     library = _emit(
         captured,
         machine,
-        name or _name_of(function),
+        name,
         inputs,
         outputs,
         ([_bytes(t) for t in tensors], [_bytes(t) for t in results]),
@@ -224,18 +226,13 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _name_of(function: Any) -> str:
-    """The function's or class's own name, in small letters."""
-    found = getattr(function, "__name__", type(function).__name__)
-    return re.sub(r"\W", "_", found).lower().strip("_") or "model"
+    """The function's or class's own name as a library's."""
+    return library_name(str(getattr(function, "__name__", type(function).__name__)))
 
 
-def _ports(names: Sequence[str], tensors: Sequence[Tensor], taken: set[str]) -> tuple[Port, ...]:
-    """Ports with C names that no other port has (the header's macros are in capitals)."""
-    ports = []
-    for wanted, tensor in zip(names, tensors, strict=True):
-        name = re.sub(r"\W", "_", wanted)
-        while not is_c_name(name) or name.upper() in taken:
-            name = f"{name}_" if name[:1].isalpha() else f"p{name}"
-        taken.add(name.upper())
-        ports.append(Port(name, tensor.dtype, tuple(tensor.shape)))
-    return tuple(ports)
+def _ports(names: Sequence[str], otherwise: str, tensors: Sequence[Tensor], taken: set[str]) -> tuple[Port, ...]:
+    """Ports with C names that no other port has."""
+    return tuple(
+        Port(name, tensor.dtype, tuple(tensor.shape), None if name == wanted else wanted)
+        for name, wanted, tensor in zip(c_names(names, otherwise, taken), names, tensors, strict=True)
+    )

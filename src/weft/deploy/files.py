@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,25 +41,33 @@ def write_library(
         place / f"{library.name}.h": library.header.encode(),
         place / f"lib{library.name}.a": archive(object_path.name, library.object, library.exports),
     }
+    if linker is not None:
+        contents[shared] = _linked(library, shared.name, target, linker)
     for path, content in contents.items():
         write_atomically(path, content)
-    if linker is None:
-        return list(contents)
-    command = [
-        linker,
-        "-shared",
-        "-nostdlib",
-        "-Wl,-z,noexecstack",
-        f"-Wl,-soname,{shared.name}",
-        "-o",
-        str(shared),
-        str(object_path),
-        *(() if target.has_fma else ("-lm",)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise CompileError(f"{linker} cannot link {shared.name} for {target.triple}:\n{done.stderr.strip()}")
-    return [*contents, shared]
+    return list(contents)
+
+
+def _linked(library: Library, soname: str, target: Target, linker: str) -> bytes:
+    """The shared library, linked in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "library.o", Path(folder) / "library.so"
+        source.write_bytes(library.object)
+        command = [
+            linker,
+            "-shared",
+            "-nostdlib",
+            "-Wl,-z,noexecstack",
+            f"-Wl,-soname,{soname}",
+            "-o",
+            str(result),
+            str(source),
+            *(() if target.has_fma else ("-lm",)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise CompileError(f"{linker} cannot link {soname} for {target.triple}:\n{done.stderr.strip()}")
+        return result.read_bytes()
 
 
 def find_linker(target: Target) -> str | None:

@@ -16,39 +16,31 @@ The numbering of buffers is a Program's (weft/runtime/program.py): inputs, outpu
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.dtypes import DType
 from ..core.errors import FormatError
 from ..runtime.llvm import Target, assemble_linked
+from .names import check_library_name, is_c_name, quoted
 
-__all__ = ["Launch", "Library", "Port", "emit_library", "is_c_name"]
+__all__ = ["Launch", "Library", "Port", "emit_library", "header"]
 
 ALIGN = 64  # bytes, of the workspace and of everything in it
 MISALIGNED = -1  # result of an entry whose workspace is null or not aligned
 DIFFERS = -2  # result of verify when the outputs have other bits
 _C_TYPES = {"bool": "uint8_t", "float32": "float", "float64": "double", "float16": "uint16_t", "bfloat16": "uint16_t"}
-_RESERVED = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    class delete new namespace operator private protected public template this throw try catch virtual bool true false
-    workspace""",
-    )
-)  # C's keywords, C++'s most likely ones, and the entry's last parameter
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output: ``name`` (a C identifier), dtype, shape; the memory is C-contiguous."""
+    """An input or output: ``name`` (a C identifier), dtype, shape; the memory is C-contiguous. ``called``: what it is
+    called in the model, where that is no name in C."""
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
+    called: str | None = None
 
     @property
     def count(self) -> int:
@@ -128,14 +120,9 @@ def emit_library(
         lines += _verify(name, inputs, outputs, example, workspace)
     texts = ["\n".join(lines) + "\n", *(text for _, text in kernels)]
     code = assemble_linked(texts, [symbol for symbol, _ in kernels], target)
-    header = _header(name, inputs, outputs, workspace.nbytes, example is not None, target)
+    text = header(name, inputs, outputs, workspace.nbytes, example is not None, target)
     exports = (f"{name}_run", f"{name}_verify") if example else (f"{name}_run",)
-    return Library(name, code, header, exports, workspace.nbytes)
-
-
-def is_c_name(name: str) -> bool:
-    """True for what can name a parameter or function in C and C++."""
-    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and name not in _RESERVED
+    return Library(name, code, text, exports, workspace.nbytes)
 
 
 def _check(
@@ -146,12 +133,13 @@ def _check(
     outputs: Sequence[Port],
     other_slots: int,
 ) -> None:
-    names = [name, *(port.name for port in (*inputs, *outputs))]
+    check_library_name(name)
+    names = [port.name for port in (*inputs, *outputs)]
     for each in names:
         if not is_c_name(each):
-            raise FormatError(f"{each!r} cannot be a name in C; give the model's inputs and outputs other names")
-    if len({each.upper() for each in names[1:]}) != len(names) - 1:  # the header's macros are in capitals
-        raise FormatError(f"two inputs or outputs have the same name: {', '.join(names[1:])}")
+            raise FormatError(f"'{quoted(each)}' cannot be a name in C")
+    if len({each.upper() for each in names}) != len(names):  # the header's macros are in capitals
+        raise FormatError(f"two inputs or outputs have the same name: {', '.join(names)}")
     symbols = {symbol for symbol, _ in kernels}
     if len(symbols) != len(kernels) or symbols & {f"{name}_run", f"{name}_verify"}:
         raise FormatError(f"the symbols of the kernels are not distinct: {', '.join(s for s, _ in kernels)}")
@@ -315,9 +303,10 @@ def _compare(k: int, nbytes: int, expected: str) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- C
 
 
-def _header(
+def header(
     name: str, inputs: Sequence[Port], outputs: Sequence[Port], workspace_nbytes: int, verifies: bool, target: Target
 ) -> str:
+    """The text of the header: C89 with <stdint.h>, and C++. Port names and ``name`` are safe in it (names.py)."""
     upper = name.upper()
     ports = [*((port, "input") for port in inputs), *((port, "output") for port in outputs)]
     parameters = [f"{'const ' if role == 'input' else ''}{port.c_type} *{port.name}" for port, role in ports]
@@ -339,7 +328,9 @@ def _header(
     ]
     for port, role in ports:
         lines += [
-            f"/* {role} {port.name}: {port.dtype.name}, shape ({', '.join(map(str, port.shape))}), C order */",
+            f"/* {role} {port.name}: {port.dtype.name}, shape ({', '.join(map(str, port.shape))}), C order"
+            + ("" if port.called is None else f"; '{quoted(port.called)}' in the model")
+            + " */",
             f"#define {upper}_{port.name.upper()}_COUNT {port.count}",
         ]
     lines += [
