@@ -344,3 +344,25 @@ def test_refused(what: str, tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(FormatError, match=message):
         wf.load(path)
+
+
+def test_sizes_that_are_expressions(tmp_path: Path) -> None:
+    """What one axis says of a name, the others have to agree with."""
+    path = tmp_path / "f.onnx"
+    x, y = np.zeros((5, 2), np.float32), np.ones((2, 5), np.float32)
+    build(
+        [helper.make_node("MatMul", ["x", "y"], ["z"])],
+        {"x": x, "y": y},
+        {},
+        ["z"],
+        path,
+        symbolic={"x": ["2*n + 1", "n"], "y": ["n", "2*n + 1"]},
+    )
+    loaded = wf.load(path)
+    assert loaded(x, y).shape == (5, 5)
+    with pytest.raises(wf.ShapeError, match="an axis of size 7"):
+        loaded(np.zeros((7, 2), np.float32), y)
+    build([helper.make_node("Relu", ["x"], ["z"])], {"x": x}, {}, ["z"], path, symbolic={"x": ["2*n + 1", 2]})
+    assert wf.load(path)(x).shape == (5, 2)
+    with pytest.raises(wf.ShapeError, match="is not known"):
+        wf.load(path)(x[:4])

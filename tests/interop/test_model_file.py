@@ -363,3 +363,24 @@ def test_random_functions(
         if not steep:  # where a rounding error may move a value over a step
             np.testing.assert_allclose(a.numpy(), c, rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(a.numpy(), d.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@settings(max_examples=30)
+@given(keys=st.lists(st.text(alphabet=st.characters(), max_size=8), min_size=1, max_size=3, unique=True))
+def test_names_of_any_characters(keys: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Arguments are found by their own keys; the file has names that print, each once."""
+    path = tmp_path_factory.mktemp("names") / "f.onnx"
+    example = {key: wf.ones(2) * float(i) for i, key in enumerate(keys)}
+    wf.save(lambda d: {key: d[key] + 1 for key in keys}, path, example=example)
+    loaded = wf.load(path)
+    assert all(name.isprintable() for name in [*loaded.inputs, *loaded.outputs])
+    assert len(loaded.inputs) == len(loaded.outputs) == len(keys)
+    assert {key: value.tolist() for key, value in loaded(example).items()} == {
+        key: [i + 1.0] * 2 for i, key in enumerate(keys)
+    }
+
+
+def test_names_that_fall_together_stay_apart(tmp_path: Path) -> None:
+    x = wf.ones(2)
+    wf.save(lambda d: d["a\n"] + d["a_"] * 2, tmp_path / "f.onnx", example={"a\n": x, "a_": x, "\ud800": x})
+    assert list(wf.load(tmp_path / "f.onnx").inputs) == ["d_a_", "d_a__", "d__"]

@@ -11,11 +11,16 @@ import onnx_peer
 import pytest
 
 import weft as wf
+from weft.core.dtypes import DType
 from weft.core.errors import FormatError
-from weft.graph.protocol import Primitive
+from weft.graph.ir import Graph, Value
+from weft.graph.protocol import Primitive, TensorType
+from weft.interop.read import read_node
 from weft.interop.table import ROWS, UNSUPPORTED, primitives
+from weft.interop.tags import encode
 from weft.ops import activation, indexing, random
 from weft.ops.op import apply, composite
+from weft.tensor.calls import GraphCall
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -433,3 +438,92 @@ def test_structure_with_a_symbolic_size(tmp_path: Path) -> None:
             assert a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
             assert a.shape == c.shape
             np.testing.assert_allclose(a.numpy(), c, rtol=2e-5, atol=1e-6)
+
+
+# --- dtypes -----------------------------------------------------------------------------------------------------
+
+SHAPE = (2, 3)
+PARAMETERS: dict[str, Any] = {
+    "axes": (0, 1),
+    "axis": 1,
+    "shape": SHAPE,
+    "value": 1,
+    "starts": (0, 0),
+    "sizes": SHAPE,
+    "steps": (1, 1),
+    "below": True,
+    "above": True,
+    "word": 0,
+}
+
+
+def operands(name: str, dtype: DType) -> list[TensorType]:
+    """Types that fit the primitive, if it computes in ``dtype``."""
+    x, index = TensorType(dtype, SHAPE), TensorType(wf.int64, (2,))
+    special = {
+        "gather": [x, index],
+        "pick": [x, *[TensorType(wf.int64, (2, 1))] * 2],
+        "scatter_add": [x, index, x],
+        "scatter_set": [x, index, x],
+        "shuffle": [TensorType(dtype, (2,)), index],
+        "where": [TensorType(wf.bool, SHAPE), x, x],
+        "clip": [x, x, x],
+        "contract": [x, TensorType(dtype, (3, 2))],
+    }
+    return special.get(name, [x] * ROWS[name].arity[0])
+
+
+def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
+    """The graph of one node, as a file gives it."""
+    types = operands(name, dtype)
+    params = {k: PARAMETERS.get(k, dtype) for k in ROWS[name].params}
+    inputs = [Value(t) for t in types]
+    record = {
+        "op": name,
+        "in": [f"x{i}" for i in range(len(inputs))],
+        "out": "y",
+        "params": {k: encode(v) for k, v in params.items()},
+    }
+    node = read_node(record, {f"x{i}": v for i, v in enumerate(inputs)})
+    return Graph("file", inputs, [node], [node.output]), types
+
+
+ALL = [getattr(wf, name) for name in (*FLOATS, *INTEGERS, "bool")]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_loads_can_be_called(name: str) -> None:
+    """A node in a dtype that its op does not compute in is refused when the file is read, not when it is called."""
+    graphs = []
+    for dtype in ALL:
+        try:
+            graphs.append(read(name, dtype))
+        except wf.WeftError:
+            continue
+    assert graphs
+    inputs = [v for graph, _ in graphs for v in graph.inputs]
+    whole = Graph("all", inputs, [n for g, _ in graphs for n in g.nodes], [v for g, _ in graphs for v in g.outputs])
+    results = GraphCall(whole)([wf.zeros(t.shape, dtype=t.dtype) for _, types in graphs for t in types])
+    for result, value in zip(results, whole.outputs, strict=True):
+        assert result.dtype is value.dtype and result.numpy().shape == value.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("sin", "bool"),
+        ("sqrt", "int64"),
+        ("bitwise_and", "float32"),
+        ("reciprocal", "int32"),
+        ("divide", "int32"),
+        ("floor_divide", "bool"),
+        ("sum", "bfloat16"),
+        ("any", "float32"),
+        ("cumulative_sum", "float16"),
+        ("logical_not", "int8"),
+        ("contract", "bool"),
+    ],
+)
+def test_a_dtype_that_an_op_does_not_compute_in(name: str, dtype: str) -> None:
+    with pytest.raises(wf.WeftError, match=f"{name}.*{dtype}"):
+        read(name, getattr(wf, dtype))

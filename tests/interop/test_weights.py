@@ -133,3 +133,16 @@ def test_truncated_files(saved: tuple[Path, bytes], data: st.DataObject) -> None
         other.write_bytes(changed)
         with pytest.raises(FormatError):
             read_weights(other)
+
+
+@settings(max_examples=60)
+@given(names=st.lists(st.text(alphabet=st.characters(), max_size=8), min_size=1, max_size=3, unique=True))
+def test_names_of_any_characters(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("names") / "f.safetensors"
+    state = {name: wf.ones(2) * float(i) for i, name in enumerate(names)}
+    if any("\ud800" <= c <= "\udfff" for name in names for c in name):
+        with pytest.raises(StateError, match="is no name for a tensor"):
+            wf.save_weights(state, path)
+        return
+    wf.save_weights(state, path)
+    assert {k: v.tolist() for k, v in read_weights(path).items()} == {k: v.tolist() for k, v in state.items()}

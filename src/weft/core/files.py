@@ -23,6 +23,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | mem
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", folder)
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, "a folder cannot be replaced by a file", target)
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")  # a name that fits wherever the target's does
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     handle = os.open(temporary, flags, 0o666)

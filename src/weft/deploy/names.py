@@ -28,8 +28,8 @@ _WORDS = """
     typeid typename typeof typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq"""
 _MACROS = """
     assert complex environ errno far huge i386 imaginary interface linux math_errhandling near noreturn nullptr offsetof
-    pascal cdecl hyper small setjmp signgam stderr stdin stdout unix unreachable vax mips sparc hpux sun sgi arm pyr va_arg
-    va_copy va_end va_start"""
+    pascal cdecl hyper small setjmp signgam stderr stdin stdout unix unreachable vax mips sparc hpux sun sgi arm pyr
+    va_arg va_copy va_end va_start"""
 # Of <inttypes.h>, <math.h>, <stdio.h> and <sys/socket.h>; and of members, which POSIX lets be macros.
 _PREFIXES = ("PRI", "SCN", "M_", "L_", "P_", "AF_", "PF_", "s6_", "sa_", "si_", "sigev_", "st_")
 _RESERVED = frozenset(f"{_WORDS} {_MACROS} workspace int8_t".split())  # and the entry's last parameter

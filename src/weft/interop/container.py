@@ -18,10 +18,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import FormatError
+from .limits import FILE
 from .write import IR_VERSION, OPSET, TAG
 
 __all__ = ["FORMAT", "notes_of", "pack", "read_bytes", "unpack"]
@@ -119,11 +121,17 @@ def notes_of(model: Any, what: str) -> dict[str, str]:
     return notes
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file.
+def read_bytes(path: str | os.PathLike[str], limit: int | None = FILE) -> bytes:
+    """The content of a file of at most ``limit`` bytes.
 
     Raises:
+        FormatError: it is a pipe or device, or longer.
         OSError: it cannot be read.
     """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise FormatError(f"{os.fspath(path)!r} is a pipe or a device, not a file")
+    if limit is not None and found.st_size > limit:
+        raise FormatError(f"{os.fspath(path)!r} is longer than an ONNX model may be (2 GiB)")
     with open(path, "rb") as file:
         return file.read()

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import DTypeError, FormatError, ShapeError
 from ..core.shapes import Dim, SymDim, substitute
 from ..graph.ir import Graph, Value, make_node
 from ..graph.protocol import TensorType
@@ -14,6 +14,7 @@ from ..tensor.calls import GraphCall
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
 from ..transforms.tree import Form, flatten, unflatten
+from .limits import check_extent
 
 __all__ = ["Loaded", "specialise"]
 
@@ -36,9 +37,25 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         expected: tuple[Dim, ...] = substitute(node.output.shape, sizes)
         if made.output.shape != expected or any(not isinstance(n, SymDim) and n < 0 for n in expected):
             raise ShapeError(f"{graph.name}: {node.op} does not hold for the sizes {dict(sizes)}")
+        try:
+            check_extent(expected, made.output.dtype.itemsize)
+        except FormatError as error:
+            raise ShapeError(f"{graph.name}: {node.op} for the sizes {dict(sizes)}: {error.message}") from None
         nodes.append(made)
         values[node.output] = made.output
     return Graph(graph.name, [values[v] for v in graph.inputs], nodes, [values[v] for v in graph.outputs])
+
+
+def _solution(size: SymDim, number: int) -> tuple[str, int] | None:
+    """The name in ``coefficient * name + constant``, and what makes it ``number``; None where it has another form."""
+    terms = dict(size.terms)
+    rest = number - terms.pop((), 0)
+    if len(terms) != 1:
+        return None
+    (((*names,), coefficient),) = terms.items()
+    if len(names) != 1 or rest % coefficient or rest // coefficient < 0:
+        return None
+    return names[0], rest // coefficient
 
 
 class Loaded:
@@ -113,16 +130,42 @@ class Loaded:
     def _sizes(self, tensors: Sequence[Tensor]) -> dict[str, int]:
         """The numbers that the symbolic sizes stand for in this call."""
         sizes: dict[str, int] = {}
+        equations: list[tuple[SymDim, int]] = []
         for tensor, (name, type_) in zip(tensors, self.inputs.items(), strict=True):
             if tensor.dtype is not type_.dtype:
                 raise DTypeError(f"{self}: {name} is {tensor.dtype.name}")
             fits = len(tensor.shape) == len(type_.shape)
             for got, wanted in zip(tensor.shape, type_.shape, strict=False):
-                fits = fits and got == (sizes.setdefault(str(wanted), got) if isinstance(wanted, SymDim) else wanted)
+                if not isinstance(wanted, SymDim):
+                    fits = fits and got == wanted
+                elif str(wanted) in self._names:
+                    fits = fits and got == sizes.setdefault(str(wanted), got)
+                else:
+                    equations.append((wanted, got))
             if not fits:
                 known = f" with {sizes}" if sizes else ""
                 raise ShapeError(f"{self}: {name} has shape {tuple(tensor.shape)}{known}")
+        self._solve(equations, sizes)
         return sizes
+
+    def _solve(self, equations: list[tuple[SymDim, int]], sizes: dict[str, int]) -> None:
+        """Find what the sizes of axes that are expressions, such as ``2*n + 1``, leave of the names, and check them."""
+        waiting = equations
+        while waiting:
+            left = []
+            for wanted, got in waiting:
+                value = wanted.substitute(sizes)
+                if isinstance(value, SymDim):
+                    found = _solution(value, got)
+                    if found is None:
+                        left.append((wanted, got))
+                    else:
+                        sizes[found[0]] = found[1]
+                elif value != got:
+                    raise ShapeError(f"{self}: an axis of size {got} where {wanted} is {value} with {sizes}")
+            if len(left) == len(waiting):
+                raise ShapeError(f"{self}: what {left[0][0]} = {left[0][1]} says of each size is not known")
+            waiting = left
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())

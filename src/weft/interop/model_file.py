@@ -139,6 +139,8 @@ def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> l
 
 
 def _unique(name: str, taken: set[str]) -> str:
+    """A name that is not taken, of characters that print: what other tools show, and can be written at all."""
+    name = "".join(c if c.isprintable() else "_" for c in name)
     while name in taken:
         name += "_"
     taken.add(name)

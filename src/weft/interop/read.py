@@ -19,7 +19,7 @@ from .table import ROWS, check_types, primitives
 from .tags import decode, decode_form, loads, printed, tensor_of
 from .write import TAG
 
-__all__ = ["distinct", "input_types", "read_graph", "tensor_of_proto"]
+__all__ = ["distinct", "input_types", "read_graph", "read_node", "tensor_of_proto"]
 
 
 def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
@@ -40,10 +40,11 @@ def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
         for entry in proto.metadata_props:
             if entry.key == TAG:
                 for record in loads(entry.value):
-                    node = _node(record, values)
+                    node = read_node(record, values)
                     nodes.append(node)
                     values[record["out"]] = node.output
     outputs = [values[name] for name in about["values"]]
+    distinct([o.name for o in graph.output], "output")
     for value, info in zip(outputs, graph.output, strict=True):
         if value.type != _type_of(info):
             raise FormatError(f"the output {info.name} is {_type_of(info)}, and its nodes give {value.type}")
@@ -51,7 +52,12 @@ def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
     return Loaded(Graph(graph.name, inputs, nodes, outputs), list(types), [o.name for o in graph.output], state, forms)
 
 
-def _node(record: dict[str, Any], values: dict[str, Value]) -> Node:
+def read_node(record: dict[str, Any], values: dict[str, Value]) -> Node:
+    """The node of a record (:func:`~weft.interop.tags.encode_node`) over the values that its names stand for.
+
+    Raises:
+        FormatError: it is none that weft writes, or computes in no such dtypes or shapes.
+    """
     name = record["op"]
     if name not in ROWS or name not in primitives():
         raise FormatError(f"the file has nodes {name!r}, which this weft does not know")

@@ -362,7 +362,7 @@ def _fits_shape(params: dict[str, Any], inputs: Sequence[Any]) -> bool:
 
 def _fits_value(params: dict[str, Any], inputs: Sequence[Any]) -> bool:
     value, dtype = params["value"], params["dtype"]
-    if isinstance(value, SymDim) or dtype.is_floating:
+    if isinstance(value, SymDim) or (dtype.is_floating and not (isinstance(value, int) and value.bit_length() > 1023)):
         return True
     low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
     return (

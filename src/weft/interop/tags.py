@@ -25,6 +25,7 @@ from ..graph.ir import Node
 from ..tensor.create import from_numpy
 from ..tensor.tensor import Tensor
 from ..transforms.tree import Form
+from .limits import NESTING, bounded, check_extent
 
 __all__ = [
     "bytes_of",
@@ -103,7 +104,7 @@ def decode(value: Any) -> Any:
 
 def _decode_size(terms: Any) -> Any:
     made = SymDim({tuple(str(n) for n in sorted(names)): _integer(coefficient) for names, coefficient in terms})
-    return made if set(made.terms) - {()} else made.terms.get((), 0)
+    return bounded(made) if set(made.terms) - {()} else made.terms.get((), 0)
 
 
 def _integer(value: Any) -> int:
@@ -146,22 +147,24 @@ def encode_form(form: Form) -> Any:
     return {kind: [encode_form(f) for f in form[-1]]}
 
 
-def decode_form(value: Any) -> Form:
+def decode_form(value: Any, depth: int = 0) -> Form:
     """The inverse of :func:`encode_form`.
 
     Raises:
-        FormatError: JSON that stands for no form.
+        FormatError: JSON that stands for no form, or for one nested more than limits.NESTING deep.
     """
+    if depth > NESTING:
+        raise FormatError(f"arguments or results are nested more than {NESTING} deep")
     if value in ("leaf", "none"):
         return (value,)
     if isinstance(value, dict) and len(value) == 1:
         ((kind, content),) = value.items()
         if kind == "dict":
-            return ("dict", tuple(str(k) for k, _ in content), tuple(decode_form(f) for _, f in content))
+            return ("dict", tuple(str(k) for k, _ in content), tuple(decode_form(f, depth + 1) for _, f in content))
         if kind == "list":
-            return ("list", tuple(decode_form(f) for f in content))
+            return ("list", tuple(decode_form(f, depth + 1) for f in content))
         if kind == "tuple":
-            return ("tuple", tuple, tuple(decode_form(f) for f in content))
+            return ("tuple", tuple, tuple(decode_form(f, depth + 1) for f in content))
     raise FormatError(f"{value!r} is no form of arguments or results")
 
 
@@ -183,6 +186,7 @@ def tensor_of(data: bytes, dtype: DType, shape: Shape) -> Tensor:
     """
     import numpy as np
 
+    check_extent(shape, dtype.itemsize)
     expected = size_of(shape) * dtype.itemsize
     if len(data) != expected:
         raise FormatError(f"a tensor {dtype.name}{list(shape)} has {len(data)} bytes, not {expected}")

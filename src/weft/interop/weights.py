@@ -19,6 +19,7 @@ from ..core.files import write_atomically
 from ..nn.module import IncompatibleKeys, Module
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
+from .container import read_bytes
 from .tags import bytes_of, tensor_of
 
 __all__ = ["load_weights", "read_weights", "save_weights"]
@@ -61,7 +62,7 @@ def save_weights(module: Module | Mapping[str, Any], path: str | os.PathLike[str
 
     tensors = {}
     for name, value in _state_of(module).items():
-        if not isinstance(name, str) or name == "__metadata__":
+        if not isinstance(name, str) or name == "__metadata__" or not _is_text(name):
             raise StateError(f"save_weights: {name!r} is no name for a tensor")
         if isinstance(value, (str, bytes, dict)) or value is None:
             raise StateError(f"save_weights: {name!r} is a {type(value).__name__}, not a tensor")
@@ -102,8 +103,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     from safetensors import SafetensorError, deserialize
 
     what = repr(os.fspath(path))
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_bytes(path, limit=None)
     try:
         entries = deserialize(data)
     except SafetensorError as error:
@@ -120,6 +120,11 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         if notes.get("sha256") != _digest(tensors):
             raise FormatError(f"{what} was altered after weft saved it: it does not have its sha256 any more")
     return tensors
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written: half a character, as in the name of a file of another encoding, cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _state_of(module: Any) -> Mapping[str, Any]:
