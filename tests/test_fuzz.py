@@ -1,4 +1,4 @@
-"""Random programs: one result in every mode, NumPy's result, right gradients, state that is a value."""
+"""Random programs: one result in every mode, NumPy's result, right gradients, state that is a value; changed files."""
 
 from __future__ import annotations
 
@@ -380,3 +380,28 @@ def test_kernels_stay_within_their_buffers(isa: str | None) -> None:
 @pytest.mark.parametrize("part", range(10))
 def test_more_kernels_stay_within_their_buffers(part: int) -> None:
     run_guarded(100 * part, 100 * (part + 1))
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def run_files(first: int, last: int) -> None:
+    """Seeds of fuzz_files.py, in a process of little memory."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(wf.__file__)))
+    command = [sys.executable, "-X", "faulthandler", os.path.join(folder, "fuzz_files.py"), str(first), str(last)]
+    environment = {**os.environ, "PYTHONPATH": package}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout.splitlines()[-1:]} ended with {done.returncode}: {done.stderr[-2000:]}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+def test_changed_files_are_refused_or_run() -> None:
+    run_files(0, 240)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+@pytest.mark.parametrize("part", range(1, 21))
+def test_more_changed_files(part: int) -> None:
+    run_files(1000 * part, 1000 * (part + 1))
