@@ -176,11 +176,11 @@ def quarter_turns() -> list[str]:
 
 
 def turns() -> list[str]:
-    """Lines of TURNS: columns of 2^(8k) / 2pi mod 1 in four parts, for float64 arguments; see radians.py."""
+    """Lines of TURNS: columns of 2^(8k - 56) / 2pi mod 1 in four parts, for float64 arguments; see radians.py."""
     columns: list[list[mpf]] = [[], [], [], []]
     mp.dps = 400
-    for k in range(122):
-        value = mp.ldexp(1 / (2 * mp.pi), 8 * k)
+    for k in range(129):
+        value = mp.ldexp(1 / (2 * mp.pi), 8 * k - 56)
         value -= mp.floor(value + mpf("0.5"))
         for column, step in zip(columns, (52, 104, 156, 0)):
             part = mp.ldexp(mp.nint(mp.ldexp(value, step)), -step) if step else rounded(value, "f64")
@@ -489,7 +489,12 @@ def main(names: Sequence[str]) -> None:
         out.append(f"{name} = ({', '.join(f'({a}, {b})' for a, b in parts)})")
     out.append("")
     out += ["# 2/pi for float32 arguments: (limit of |x|, scale, 2/pi / scale mod 4 in two parts)", "QUARTER_TURNS = ("]
-    out += [*quarter_turns(), ")", "", "# 1/2pi for float64 arguments: four columns, the parts of 2^(8k) / 2pi mod 1"]
+    out += [
+        *quarter_turns(),
+        ")",
+        "",
+        "# 1/2pi for float64 arguments: four columns, the parts of 2^(8k - 56) / 2pi mod 1",
+    ]
     out += ["TURNS = (", *turns(), ")", ""]
     out += ["# 1/m rounded to a few bits and its negative binary logarithm in two parts, for the float64 power"]
     out += ["RECIPROCALS = (", *reciprocals(), ")", ""]

@@ -16,6 +16,7 @@ import pytest
 from mpmath import mp, mpf
 from vmath_harness import bits_of, compile_for, compiled, num_nodes, spacing, stratified, ulp_error
 
+import weft as wf
 from weft.compiler.expr import Expr
 from weft.compiler.vmath import BINARY, ULP, UNARY, coefficients
 from weft.core import dtypes as dt
@@ -164,19 +165,33 @@ def test_float32_error_of_every_number(name: str) -> None:
 # --- angles that are hard to reduce -----------------------------------------------------------------------------
 
 
+def closest(exponent: int, bits: int) -> list[float]:
+    """Numbers ``m 2^exponent`` with m of at most ``bits`` bits that come closest to multiples of pi/2: the
+    denominators of the continued fraction of 2^exponent / (pi/2), and small multiples of them."""
+    found, rest, last, now = [], mp.ldexp(2 / mp.pi, exponent), 0, 1
+    while now < 1 << bits:
+        found += [math.ldexp(now * k, exponent) for k in (1, 2, 3) if now * k < 1 << bits]
+        rest = 1 / (rest - mp.floor(rest))
+        last, now = now, int(mp.floor(rest)) * now + last
+    return found[-6:]
+
+
 def hard_angles(dtype: DType) -> np.ndarray:
-    """Numbers next to multiples of pi/2, in every binade; among them the closest of all."""
-    largest = 127 if dtype is dt.float32 else 1022
+    """Numbers next to multiples of pi/2, in every binade and of few turns; among them the closest of all."""
+    digits, largest = (24, 127) if dtype is dt.float32 else (53, 1023)
     random, found = np.random.default_rng(5), [2.0**largest, float(np.finfo(dtype.numpy).max)]
     with mp.workdps(400):
-        for exponent in range(0, largest, 1 if dtype is dt.float32 else 9):
-            multiple = mp.nint(mp.ldexp(1 + random.random(), exponent) / (mp.pi / 2)) * mp.pi / 2
-            found.append(float(multiple))
+        near = [mp.nint(mp.ldexp(1 + random.random(), e) / (mp.pi / 2)) * mp.pi / 2 for e in range(largest)]
+        near += [k * mp.pi / 2 for k in range(1, 300)]
+        for multiple in np.array([float(m) for m in near]).astype(dtype.numpy):
+            above = np.nextafter(multiple, dtype.numpy.type(INF))
+            found += [float(v) for v in (multiple, above, 2 * multiple - above)]
+        for exponent in range(-digits, largest - digits, 1 if dtype is dt.float32 else 4):
+            found += closest(exponent, digits)
     if dtype is dt.float64:
-        found.append(6381956970095103 * 2.0**797)  # J.-M. Muller, Elementary Functions, 2006, table 11.1
-    else:
-        found.append(16367173 * 2.0**72)
-    return np.array(found).astype(dtype.numpy)
+        found += [6381956970095103 * 2.0**797]  # J.-M. Muller, Elementary Functions, 2006, table 11.1
+        found += [45.553093477052, 91.106186954104, 28922353.34055676]  # few turns, many bits behind the point
+    return np.unique(np.array(found).astype(dtype.numpy))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.name)
@@ -186,6 +201,21 @@ def test_hard_angles(name: str, dtype: DType) -> None:
     results = compiled(UNARY[name], (dtype,))(values)
     errors = exact_errors(name, values, results)
     assert errors.max() <= ULP[name, dtype.name], worst(name, values, results, errors)
+
+
+@pytest.mark.parametrize("dtype", [dt.float16, dt.bfloat16], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_every_angle_of_16_bits(name: str, dtype: DType) -> None:
+    """Computed as float32 and rounded once: the error is half an ULP and what float32 adds."""
+    values = np.arange(1 << 16, dtype=np.uint16).view(dtype.numpy)
+    values = values[np.isfinite(values.astype(np.float32))]
+    results = getattr(wf, name)(wf.asarray(values)).numpy().astype(np.float64)
+    true = REFERENCES[name][0](values.astype(np.float64))
+    low, high, digits = (-13, 16, 11) if dtype is dt.float16 else (-125, 128, 8)
+    true = np.clip(true, -(2.0**high), 2.0**high)  # infinity stands for what is next to the largest number
+    results = np.clip(results, -(2.0**high), 2.0**high)
+    errors = np.abs(results - true) / np.ldexp(1.0, np.maximum(np.frexp(true)[1], low) - digits)
+    assert errors.max() <= 0.501, worst(name, values, results, errors)
 
 
 # --- special values ---------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """sin, cos and tan of float64.
 
 The argument is measured in turns: ``|x| / 2pi mod 1``. As for float32 (see trigonometric.py), x is an integer y times
-2^s with s = 8 k, and ``2^s / 2pi mod 1`` comes from a table of rows k, each in four parts: multiples of 2^-52, 2^-104
-and 2^-156, and the rest; together 209 bits. (For x < 2^60, s is 0, and y = x need not be an integer.) So the first
-product is, mod 1, a multiple of 2^-52 and exact in one float64, and what the following ones add is summed with its
-rounding errors: the remainder is known to about 2^-150 of a turn, when no number comes closer to a quarter turn than
-2^-64.
+2^s with s = 8 k - 56, and ``2^s / 2pi mod 1`` comes from a table of rows k, each in four parts: multiples of 2^-52,
+2^-104 and 2^-156, and the rest; together 209 bits. y is an integer below 2^61 for every x that can lie next to a
+multiple of a quarter turn: s goes down to -56, so that x may have 56 bits behind its point. (Below 2^-4 it may have
+more; there is nothing to cancel.) So the first product is, mod 1, a multiple of 2^-52 and exact in one float64, and
+what the following ones add is summed with its rounding errors: the remainder is known to about 2^-148 of a turn, when
+no number comes closer to a quarter turn than 2^-64.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .floats import Format, format_of, horner, quick_two_sum, two_product, two_s
 __all__ = ["cos_double", "sin_double", "tan_double"]
 
 TINY = 2.0**-27  # below, sin x and tan x round to x or to one of its neighbours
+LOWEST = -56  # s of the first row
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,10 @@ class Angle:
 def _row(x: Expr, fmt: Format) -> tuple[Expr, list[Expr]]:
     """``y`` and the parts of ``2^s / 2pi mod 1``."""
     biased = shr(bitcast(x, fmt.integer), fmt.bits(fmt.mantissa))
-    excess = biased - (fmt.bias + fmt.mantissa)
+    excess = biased - (fmt.bias + fmt.mantissa + LOWEST)
     excess = where(lt(excess, fmt.bits(0)), fmt.bits(0), excess)
     row = shr(excess, fmt.bits(3))
-    scale = bitcast(shl(fmt.bits(fmt.bias) - shl(row, fmt.bits(3)), fmt.bits(fmt.mantissa)), fmt.dtype)
+    scale = bitcast(shl(fmt.bits(fmt.bias - LOWEST) - shl(row, fmt.bits(3)), fmt.bits(fmt.mantissa)), fmt.dtype)
     return x * scale, [table(column, row, fmt.dtype) for column in c.TURNS]
 
 
@@ -46,7 +48,7 @@ def reduce(x: Expr) -> Angle:
     fmt = format_of(x)
     y, parts = _row(x, fmt)
     whole, lost = two_product(y, parts[0])
-    turns, error0 = quick_two_sum(whole - rint(whole), lost - rint(lost))
+    turns = (whole - rint(whole)) + (lost - rint(lost))  # exact: multiples of 2^-52, and at most 1
     second, lost1 = two_product(y, parts[1])
     turns, error1 = two_sum(turns, second)
     shifted = fma(turns, fmt.const(4.0), fmt.const(fmt.magic))
@@ -55,7 +57,7 @@ def reduce(x: Expr) -> Angle:
     small, error2 = two_sum(error1, lost1)
     small, error3 = two_sum(small, third)
     high, error4 = two_sum(rest, small)
-    low = ((error4 + error3) + (error2 + error0)) + fma(y, parts[3], lost2)
+    low = ((error4 + error3) + error2) + fma(y, parts[3], lost2)
     high, low = quick_two_sum(high, low)
     two_pi, two_pi_rest = c.TWO_PI
     radians, lost3 = two_product(high, two_pi)
