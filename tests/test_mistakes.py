@@ -30,7 +30,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: X.permute(0, 0), wf.AxisError, "permute_dims: (0, 0) does not name each axis of (3, 4) once"),
     (lambda: X.reshape(5, 3), wf.ShapeError, "reshape: (3, 4) has 12 elements, (5, 3) has 15"),
     (lambda: X.reshape(3.0, 4), wf.ShapeError, "reshape: 3.0 is not a size; sizes are integers"),
-    (lambda: X.squeeze(0), wf.ShapeError, "squeeze: axis 0 of (3, 4) has size 3, not 1"),
+    (lambda: X.squeeze(axis=0), wf.ShapeError, "squeeze: axis 0 of (3, 4) has size 3, not 1"),
     (lambda: X.expand(3, 5), wf.ShapeError, "broadcast_to: (3, 4) does not broadcast to (3, 5)"),
     (lambda: wf.concat([X, wf.ones((3, 5))]), wf.ShapeError, "concat: (3, 4) and (3, 5) differ on other axes than 0"),
     (lambda: wf.stack([X, wf.ones((3, 5))]), wf.ShapeError, "stack: shapes (3, 4) and (3, 5) differ"),

@@ -29,6 +29,7 @@ from .core.dtypes import (
 )
 from .core.dtypes import bool_ as bool
 from .core.errors import (
+    ArgumentError,
     AutogradError,
     AxisError,
     CaptureError,
@@ -243,7 +244,8 @@ def manual_seed(seed: int) -> None:
 # A literal, so that type checkers see what is public.
 # fmt: off
 __all__ = [
-    "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin", "asarray", "asin", "asinh", "astype",
+    "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin", "ArgumentError",
+    "asarray", "asin", "asinh", "astype",
     "atan", "atan2", "atanh", "AutogradError", "AxisError", "bfloat16", "bitwise_and", "bitwise_invert",
     "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays",
     "broadcast_to", "CaptureError", "cbrt", "ceil", "chunk", "clip", "compile", "CompileError", "concat", "configure",

@@ -13,6 +13,7 @@ from weft.core.errors import StateError, WeftError, user_line
 
 PACKAGE = Path(errors.__file__).resolve().parents[1]
 KINDS = {
+    errors.ArgumentError: TypeError,
     errors.ShapeError: ValueError,
     errors.DTypeError: TypeError,
     errors.AxisError: IndexError,

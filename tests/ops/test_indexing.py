@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import ALL, FLOATS, check_gradient, same_bits, seeds, values
+from op_cases import ALL, FLOATS, INTEGERS, check_gradient, same_bits, seeds, values
 
 import weft as wf
 from weft.core.errors import AxisError, IndexError_
+from weft.nn import functional as F
 
 some = settings(max_examples=80)
 few = settings(max_examples=30)
@@ -281,7 +282,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: A[wf.asarray([0.5])], wf.DTypeError, "an index of dtype float32; indices are integers or bools"),
     (lambda: A[np.zeros((2, 2), bool)], IndexError_, r"a mask of shape \(2, 2\) for axes of sizes \(2, 3\)"),
     (lambda: A[[0, 1], [0, 1, 2]], wf.ShapeError, "getitem: shapes .* do not broadcast"),
-    (lambda: wf.take(A, wf.asarray([1.0]), axis=0), wf.DTypeError, "take: indices are integers, not float32"),
+    (lambda: wf.take(A, wf.asarray([1.0]), axis=0), wf.DTypeError, "take: indices are float32; they must be integers"),
     (lambda: wf.take(A, wf.asarray([0]), axis=2), AxisError, "take: axis 2 is out of range"),
     (lambda: wf.take_along_axis(A, wf.asarray([0]), axis=0), wf.ShapeError, "take_along_axis: .* the ranks differ"),
     (lambda: wf.take_along_axis(A, wf.asarray([[0]] * 3), axis=1), wf.ShapeError, "take_along_axis: "),
@@ -327,6 +328,60 @@ def test_out_of_range_in_tensors(function: Callable[[Any, Any], Any], far: int) 
         function(A, index)
     with pytest.raises(IndexError_, match="out of range"):
         wf.compile(function)(A, index)
+
+
+TABLE = wf.ones((2, 3))
+BY_INDEX: dict[str, Callable[[Any], Any]] = {
+    "getitem": lambda i: A[i],
+    "getitem of two": lambda i: A[i, [0]],
+    "setitem": lambda i: written(TABLE, i, 1.0),
+    "take": lambda i: wf.take(A, i, axis=0),
+    "take of the flattened": lambda i: wf.take(TABLE[0, :2], i),
+    "take_along_axis": lambda i: wf.take_along_axis(A, i[:, None], axis=0),
+    "gather": lambda i: A.gather(0, i[:, None]),
+    "gather of a part": lambda i: TABLE.gather(0, wf.concat([i, i])[:, None]),
+    "scatter_add": lambda i: wf.scatter_add(A, i, wf.ones((1, 3), dtype=wf.int64)),
+    "index_add": lambda i: wf.index_add(TABLE, 0, i, wf.ones((1, 3))),
+    "embedding": lambda i: F.embedding(i, TABLE),
+    "embedding with padding": lambda i: F.embedding(i, TABLE, padding_idx=-1),
+    "one_hot": lambda i: F.one_hot(i, 2),
+    "cross_entropy": lambda i: F.cross_entropy(TABLE[:1, :2], i),
+    "nll_loss": lambda i: F.nll_loss(TABLE[:1, :2], i),
+    "nll_loss that ignores -1": lambda i: F.nll_loss(TABLE[:1, :2], i, ignore_index=-1),
+}
+
+
+@pytest.mark.parametrize("name", BY_INDEX)
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_an_index_means_the_same_number_in_every_dtype(name: str, dtype: str) -> None:
+    """Most of all those of uint64 that int64 would take for negative ones."""
+    function, info = BY_INDEX[name], np.iinfo(dtype)
+    same_bits(function(wf.asarray(np.array([1], dtype))), function(wf.asarray([1])).numpy())
+    for far in {int(info.max), int(info.max) - 1, 1 << info.bits - 1, 2}:
+        if far > info.max:
+            continue
+        index = wf.asarray(np.array([far], dtype))
+        shown = f"index ({far}|{2**63 - 1}) is out of range"  # the latter where the op has repeated it
+        with pytest.raises(IndexError_, match=shown + " for axis [01] of size 2"):
+            function(index)
+        with pytest.raises(IndexError_, match=shown):
+            wf.compile(function)(index)
+
+
+@pytest.mark.parametrize("far", [2**63, 2**64 - 1, 2**64, -(2**63) - 1, 2**100, -(2**100)])
+@pytest.mark.parametrize("wrapped", [lambda n: n, lambda n: [n], lambda n: [0, n], lambda n: [[-1], [n]]])
+def test_python_integers_of_any_size_are_indices_out_of_range(far: int, wrapped: Callable[[int], Any]) -> None:
+    with pytest.raises(IndexError_, match=f"index {far} is out of range"):
+        A[wrapped(far)]
+    with pytest.raises(IndexError_, match=f"index {far} is out of range"):
+        assign(wrapped(far), 1)
+    assert A[far:].shape == ((0, 3) if far > 0 else (2, 3))
+
+
+@pytest.mark.parametrize("padding", [2, -3, 2**64])
+def test_a_padding_row_that_is_not_there(padding: int) -> None:
+    with pytest.raises(IndexError_, match=f"embedding: padding_idx {padding} is out of range for a table of 2 rows"):
+        F.embedding(wf.asarray([0]), TABLE, padding)
 
 
 MASKED: list[Callable[[Any], Any]] = [lambda x: x[x > 1], lambda x: wf.nonzero(x), lambda x: x[A > 1]]

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 __all__ = [
+    "ArgumentError",
     "AutogradError",
     "AxisError",
     "CaptureError",
@@ -68,6 +69,10 @@ class ShapeError(WeftError, ValueError):
 
 class DTypeError(WeftError, TypeError):
     """dtypes that do not fit the op."""
+
+
+class ArgumentError(WeftError, TypeError):
+    """Arguments that a function does not take: too many, an unknown name, one given twice, one of another kind."""
 
 
 class AxisError(WeftError, ValueError, IndexError):

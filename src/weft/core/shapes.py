@@ -228,9 +228,10 @@ def normalize_axis(axis: int, rank: int, op: str) -> int:
     """``axis`` counted from the front.
 
     Raises:
-        AxisError: it is outside ``[-rank, rank)``.
+        AxisError: it is outside ``[-rank, rank)``, or no integer. A bool is none, although Python counts with it: what
+            is meant is another argument.
     """
-    if not hasattr(axis, "__index__"):
+    if not hasattr(axis, "__index__") or isinstance(axis, bool):
         raise AxisError(f"{op}: {axis!r} is not an axis; axes are integers")
     index = axis.__index__()
     if not -rank <= index < rank:

@@ -8,6 +8,8 @@ and writes nothing there and reports it.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +19,9 @@ from ..core.errors import DTypeError, IndexError_, ShapeError
 from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_of
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
-from .elementwise import cast, where
+from .elementwise import cast, minimum, where
 from .op import Array, Composite, apply, composite
-from .operands import as_operand
+from .operands import as_operand, require_tensors
 from .subscript import Subscript, as_entry, host_values, is_mask, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
@@ -28,8 +30,11 @@ __all__ = [
     "PICK",
     "SCATTER_ADD",
     "SCATTER_SET",
+    "as_indices",
+    "gather",
     "getitem",
     "index_add",
+    "masked_fill",
     "nonzero",
     "normalize_key",
     "scatter_add",
@@ -150,10 +155,23 @@ def _sum_at(shape: Shape, indices: Sequence[Array], updates: Array) -> Array:
 # --- take and add along an axis ---------------------------------------------------------------------------------
 
 
-def _as_indices(op: str, indices: Array) -> Array:
+_NOWHERE = (1 << 63) - 1  # outside every axis, where a negative index would count from the end
+
+
+def as_indices(op: str, indices: Array, *, from_the_end: bool = True) -> Array:
+    """Indices as int64, of the same meaning: what int64 cannot hold is moved outside every axis, where the kernel
+    finds it, and so are negative indices unless they count ``from_the_end``.
+
+    Raises:
+        DTypeError: they are no integers.
+    """
+    require_tensors(op, indices)
     if not indices.dtype.is_integer:
-        raise DTypeError(f"{op}: indices are integers, not {indices.dtype.name}")
-    return cast(indices, dt.int64)
+        raise DTypeError(f"{op}: indices are {indices.dtype.name}; they must be integers")
+    if indices.dtype is dt.uint64:
+        return cast(minimum(indices, _NOWHERE), dt.int64)
+    wide = cast(indices, dt.int64)
+    return wide if from_the_end or indices.dtype.kind == "uint" else where(wide < 0, _NOWHERE, wide)
 
 
 def _to_front(x: Array, axis: int) -> Array:
@@ -185,11 +203,50 @@ def take(x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
     >>> wf.take(wf.arange(4) * 10, wf.asarray([2, -1])).tolist()
     [20, 30]
     """
-    index = _as_indices("take", indices)
+    index = as_indices("take", indices)
     if axis is None:
         x, axis = reshaped(x, (size_of(x.shape),)), 0
     at = normalize_axis(axis, len(x.shape), "take")
     return _from_front(_gather(_to_front(x, at), [index]), len(index.shape), at)
+
+
+@composite
+def gather(x: Array, indices: Array, /, *, axis: int) -> Array:
+    """PyTorch's gather: ``x[indices[i, j], j]`` for axis 0, ``x[i, indices[i, j]]`` for axis 1, and so on.
+
+    Nothing broadcasts: a smaller ``indices`` takes less of ``x``. (:func:`take_along_axis` is NumPy's and broadcasts.)
+
+    Args:
+        x: any shape and dtype.
+        indices: integers in ``[0, size)`` of ``x``'s rank, on other axes than ``axis`` no larger than it.
+        axis: the axis that is indexed.
+
+    Returns:
+        The shape of ``indices``, the dtype of ``x``.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+        IndexError_: an index is out of range; a negative one is.
+
+    >>> from weft.ops.indexing import gather
+    >>> gather(wf.asarray([[1, 2], [3, 4]]), wf.asarray([[1]]), axis=1).tolist()
+    [[2]]
+    """
+    index = as_indices("gather", indices, from_the_end=False)
+    shape, sizes = tuple(x.shape), tuple(index.shape)
+    if len(shape) <= 1 and len(sizes) <= 1:  # a tensor of rank 0 counts as one of rank 1
+        at = normalize_axis(axis, 1, "gather")
+        return reshaped(take(reshaped(x, (size_of(shape),)), index, axis=at), sizes)
+    at = normalize_axis(axis, len(shape), "gather")
+    if len(sizes) != len(shape):
+        raise ShapeError(f"gather: indices {sizes} into {shape}: the ranks differ")
+    for a, (wanted, there) in enumerate(zip(sizes, shape, strict=True)):
+        if a != at and not (wanted == there or wanted <= there):
+            raise ShapeError(f"gather: indices {sizes} into {shape}: axis {a} is longer than it is there")
+    grid = [index if a == at else iota(sizes, a) for a in range(len(shape))]
+    if sizes == tuple(1 if a == at else n for a, n in enumerate(shape)):
+        return apply(PICK, x, *grid, axis=at)
+    return _gather(x, grid)
 
 
 def _grid_indices(op: str, shape: Shape, index: Array, axis: int) -> tuple[list[Array], Shape, int]:
@@ -221,7 +278,7 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
     [[2], [3]]
     """
     shape = tuple(x.shape)
-    grid, common, at = _grid_indices("take_along_axis", shape, _as_indices("take_along_axis", indices), axis)
+    grid, common, at = _grid_indices("take_along_axis", shape, as_indices("take_along_axis", indices), axis)
     if not isinstance(common[at], SymDim) and common[at] == 1:
         return apply(PICK, x, *grid, axis=at)
     return _gather(x, grid)
@@ -249,7 +306,7 @@ def scatter_add(x: Array, indices: Array, updates: Array, /, *, axis: int = 0) -
     """
     shape = tuple(x.shape)
     at = normalize_axis(axis, len(shape), "scatter_add")
-    index = _as_indices("scatter_add", indices)
+    index = as_indices("scatter_add", indices)
     count = len(index.shape)
     values = broadcasted(_into("scatter_add", updates, x.dtype), (*shape[:at], *index.shape, *shape[at + 1 :]))
     order = (*range(at, at + count), *range(at), *range(at + count, len(shape) - 1 + count))
@@ -287,7 +344,7 @@ def _basic(x: Array, key: Subscript) -> Array:
 def _indices_of(arrays: Sequence[Array]) -> list[Array]:
     """int64 indices of one shape."""
     shape = broadcast_shapes(*(tuple(a.shape) for a in arrays), op="getitem")
-    return [broadcasted(_as_indices("getitem", a), shape) for a in arrays]
+    return [broadcasted(as_indices("getitem", a), shape) for a in arrays]
 
 
 def _indexed_first(x: Array, key: Subscript) -> Array:
@@ -421,6 +478,58 @@ def setitem(x: Array, key: Any, value: Any) -> Array:
 def _fits_everywhere(value: Any, shape: Shape, mask: Shape) -> bool:
     """The value has no axis for the mask's true elements."""
     return len(getattr(value, "shape", ())) <= len(shape) - len(mask)
+
+
+@composite
+def masked_fill(input: Array, mask: Array, value: Any) -> Array:
+    """``value`` where ``mask`` is True, else the element; the dtype stays.
+
+    Args:
+        input: any shape and dtype.
+        mask: bool; a shape that broadcasts with the input's.
+        value: a number, converted to the input's dtype, or a tensor of rank 0.
+
+    Raises:
+        DTypeError: ``mask`` is not bool, or the number is out of the dtype's range.
+        ShapeError: the shapes do not broadcast, or ``value`` is a tensor of rank 1 or more.
+
+    Example:
+        >>> wf.asarray([1.0, 2.0]).masked_fill(wf.asarray([True, False]), 0)
+        Tensor([0., 2.], dtype=float32)
+    """
+    require_tensors("masked_fill", input, mask)
+    if mask.dtype is not dt.bool_:
+        raise DTypeError(f"masked_fill: the mask is {mask.dtype.name}, not bool; compare it, as in x != 0")
+    if hasattr(value, "dtype"):
+        if value.ndim:
+            raise ShapeError(f"masked_fill: the value has shape {value.shape}; it must be a number or of rank 0")
+        value = cast(value, input.dtype)
+    else:
+        value = as_operand("masked_fill", _number_for(value, input.dtype), input.dtype)
+    return where(mask, value, input)
+
+
+_LARGEST = {dt.float16: 65504.0, dt.bfloat16: 3.3895313892515355e38, dt.float32: 3.4028234663852886e38}
+_LARGEST[dt.float64] = sys.float_info.max
+
+
+def _number_for(value: Any, dtype: DType) -> Any:
+    """A number as PyTorch's ``masked_fill`` converts it: truncated for integers, modulo 2^bits below zero of unsigned
+    ones; an error out of range."""
+    if not isinstance(value, (bool, int, float)):
+        raise DTypeError(f"masked_fill: the value is {type(value).__name__}; it must be a number or of rank 0")
+    if dtype.kind == "bool":
+        return bool(value)
+    if dtype.is_floating:
+        if abs(value) > _LARGEST[dtype] and abs(value) != math.inf:
+            raise DTypeError(f"masked_fill: {value} does not fit in {dtype.name}")
+        return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DTypeError(f"masked_fill: {value} does not fit in {dtype.name}")
+    whole, top = int(value), (1 << dtype.bits - dtype.is_signed) - 1
+    if not -top - dtype.is_signed <= whole <= top:
+        raise DTypeError(f"masked_fill: {value} does not fit in {dtype.name}")
+    return whole if dtype.is_signed else whole % (top + 1)
 
 
 def nonzero(x: Array, /) -> tuple[Array, ...]:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.errors import ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import normalize_axis
 from .contraction import matmul, outer, tensordot, vecdot
 from .creation import iota
@@ -52,6 +52,7 @@ def vector_norm(
 
     Raises:
         AxisError: an axis is out of range or named twice.
+        ArgumentError: ``ord`` is no number.
 
     Example:
         >>> import weft as wf
@@ -59,6 +60,8 @@ def vector_norm(
         5.0
     """
     require_tensors("vector_norm", x)
+    if not isinstance(ord, (int, float)) or math.isnan(ord):
+        raise ArgumentError(f"vector_norm: ord is {ord!r}; it must be a number, inf or -inf")
     wide = _wide(x)
     if ord == 2:
         value = root(sum(square(wide), axis=axis, keepdims=keepdims))
@@ -69,8 +72,18 @@ def vector_norm(
     elif ord == 1:
         value = sum(abs(wide), axis=axis, keepdims=keepdims)
     else:
-        value = pow(sum(pow(abs(wide), float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)
+        value = _root_of_powers(wide, float(ord), axis, keepdims)
     return _result(value, x)
+
+
+def _root_of_powers(x: Array, p: float, axis: Any, keepdims: bool) -> Array:
+    """``sum(abs(x) ** p) ** (1 / p)``, with the gradient 0 at elements that are 0 and where the norm is (PyTorch's)."""
+    is_zero = equal(x, 0.0)
+    powers = pow(where(is_zero, 1.0, abs(x)), p)
+    total = sum(where(is_zero, 0.0 if p > 0 else math.inf, powers), axis=axis, keepdims=keepdims)
+    nothing = equal(total, 0.0)
+    root_of = pow(where(nothing, 1.0, total), 1.0 / p)
+    return where(nothing, 0.0 if p > 0 else math.inf, root_of)
 
 
 @composite

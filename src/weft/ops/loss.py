@@ -13,7 +13,7 @@ from ..core.errors import DTypeError, ShapeError
 from .activation import logsigmoid, widen
 from .elementwise import abs as abs_
 from .elementwise import cast, exp, log, log1p, stop_gradient, where
-from .indexing import take_along_axis
+from .indexing import as_indices, take_along_axis
 from .op import Array, composite
 from .operands import extent
 from .reduction import max as max_
@@ -83,10 +83,11 @@ def _labels(op: str, input: Array, target: Array) -> Array:
     """
     if not target.dtype.is_integer:
         raise DTypeError(f"{op}: target is {target.dtype.name}; labels must be integers")
+    labels = as_indices(op, target)  # negative ones too: ignore_index may be one
     expected = () if input.ndim <= 1 else (input.shape[0], *input.shape[2:])
     if target.shape != expected:
         raise ShapeError(f"{op}: target {target.shape} does not fit input {input.shape}: labels must be {expected}")
-    return cast(target, dt.int64)
+    return labels
 
 
 def _class_weight(op: str, weight: Array | None, x: Array, axis: int) -> Array | None:

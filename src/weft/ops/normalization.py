@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import IndexError_, ShapeError
 from ..core.shapes import Dim, Shape
 from .activation import widen
 from .creation import as_shape, iota
 from .elementwise import cast, rsqrt, stop_gradient, where
-from .indexing import take
+from .indexing import as_indices, take
 from .op import Array, composite
 from .random import Generator, default_generator, draw_uniform
 from .reduction import max as max_
@@ -20,7 +20,6 @@ from .shape import expand_dims
 
 __all__ = ["dropout", "embedding", "layer_norm", "one_hot", "rms_norm"]
 
-_NOWHERE = (1 << 63) - 1  # outside every axis, where a negative index would count from the end
 _EPSILON = {dt.float16: 2.0**-10, dt.bfloat16: 2.0**-7, dt.float32: 2.0**-23, dt.float64: 2.0**-52}
 
 
@@ -145,14 +144,6 @@ def _epsilon(dtype: DType) -> float:
     return _EPSILON[dtype]
 
 
-def _indices(op: str, indices: Array) -> Array:
-    """int64 indices; a negative one is moved outside every axis, so that it raises like one that is too large."""
-    if not indices.dtype.is_integer:
-        raise DTypeError(f"{op}: indices are {indices.dtype.name}; they must be integers")
-    wide = cast(indices, dt.int64)
-    return where(wide < 0, _NOWHERE, wide)
-
-
 @composite
 def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Array:
     """Rows of a table: ``weight[input]``.
@@ -166,7 +157,7 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Ar
         ``(*input.shape, embedding_dim)``, weight's dtype.
 
     Raises:
-        IndexError: a row number out of range.
+        IndexError: a row number, or ``padding_idx``, out of range.
         ShapeError: weight is no matrix.
         DTypeError: ``input`` is not of an integer dtype.
 
@@ -177,11 +168,14 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Ar
     """
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight {weight.shape} must be (num_embeddings, embedding_dim)")
-    rows = take(weight, _indices("embedding", input), axis=0)
+    index = as_indices("embedding", input, from_the_end=False)
+    rows = take(weight, index, axis=0)
     if padding_idx is None:
         return rows
-    padding = padding_idx if padding_idx >= 0 else weight.shape[0] + padding_idx
-    is_padding = expand_dims(cast(input, dt.int64) == padding, axis=-1)
+    count = weight.shape[0]
+    if isinstance(count, int) and not -count <= padding_idx < count:
+        raise IndexError_(f"embedding: padding_idx {padding_idx} is out of range for a table of {count} rows")
+    is_padding = expand_dims(index == (padding_idx if padding_idx >= 0 else count + padding_idx), axis=-1)
     return where(is_padding, stop_gradient(rows), rows)
 
 
@@ -214,6 +208,6 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
 @composite(name="one_hot")
 def _one_hot(tensor: Array, num_classes: int) -> Array:
     # The labels are looked up in 0, 1, ... to be checked: the comparison alone would take no notice of a wrong one.
-    checked = take(iota((num_classes,), 0), _indices("one_hot", tensor), axis=0)
+    checked = take(iota((num_classes,), 0), as_indices("one_hot", tensor, from_the_end=False), axis=0)
     shape = (*tensor.shape, num_classes)
     return cast(iota(shape, len(shape) - 1) == expand_dims(checked, axis=-1), dt.int64)

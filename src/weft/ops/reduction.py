@@ -18,7 +18,7 @@ from ..graph.protocol import Primitive, Reduction, TensorType
 from .elementwise import cast, equal, exp, isfinite, isnan, log, logical_or, maximum, sqrt, square, stop_gradient, where
 from .op import Array, apply, composite
 from .operands import accumulator, extent, require_tensors
-from .shape import broadcast_to, flip, reshape
+from .shape import broadcast_to, flip, reshape, squeeze
 
 __all__ = [
     "all",
@@ -28,8 +28,10 @@ __all__ = [
     "count_nonzero",
     "logsumexp",
     "max",
+    "max_with_index",
     "mean",
     "min",
+    "min_with_index",
     "prod",
     "root",
     "std",
@@ -166,7 +168,8 @@ def prod(x: Array, /, *, axis: Axes = None, dtype: Any = None, keepdims: bool = 
 
 @composite
 def max(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
-    """The greatest element over axes; NaN where there is one. The gradient is shared evenly among equal elements.
+    """The greatest element over axes; NaN where there is one. The gradient is shared evenly among equal elements (as
+    that of PyTorch's ``amax``; that of ``x.max(dim)`` goes to the first).
 
     Args:
         x: any shape and dtype; of bools it is :func:`any`.
@@ -292,6 +295,54 @@ def argmin(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> A
 
 
 # Composites
+
+
+def _with_index(name: str, op: Primitive, x: Array, axis: int, keepdims: bool) -> tuple[Array, Array]:
+    from .indexing import take_along_axis
+
+    if not x.ndim:
+        normalize_axis(axis, 1, name)
+        return x, _arg(name, op, x, None, False)
+    at = _arg(name, op, x, normalize_axis(axis, x.ndim, name), True)
+    values = take_along_axis(x, at, axis=axis)
+    kept = (value if keepdims else squeeze(value, axis=axis) for value in (values, at))
+    return next(kept), next(kept)
+
+
+@composite
+def max_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[Array, Array]:
+    """The greatest elements along an axis and their positions: of equal ones the first, which alone gets the gradient
+    (PyTorch's ``x.max(dim)``).
+
+    Args:
+        x: any shape and dtype; a tensor of rank 0 counts as one of rank 1.
+        axis: an axis.
+        keepdims: leave the reduced axis in the results, with size 1.
+
+    Raises:
+        AxisError: the axis is out of range.
+        ShapeError: the axis has size 0.
+
+    Example:
+        >>> import weft as wf
+        >>> from weft.ops.reduction import max_with_index
+        >>> max_with_index(wf.asarray([[1.0, 5.0], [3.0, 3.0]]), axis=1)
+        (Tensor([5., 3.], dtype=float32), Tensor([1, 0], dtype=int64))
+    """
+    return _with_index("max", ARGMAX, x, axis, keepdims)
+
+
+@composite
+def min_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[Array, Array]:
+    """The least elements along an axis and their positions; otherwise as :func:`max_with_index`.
+
+    Example:
+        >>> import weft as wf
+        >>> from weft.ops.reduction import min_with_index
+        >>> min_with_index(wf.asarray([[1.0, 5.0], [3.0, 3.0]]), axis=1)
+        (Tensor([1., 3.], dtype=float32), Tensor([0, 0], dtype=int64))
+    """
+    return _with_index("min", ARGMIN, x, axis, keepdims)
 
 
 @composite

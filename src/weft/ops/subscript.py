@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from ..core import dtypes as dt
@@ -109,12 +110,21 @@ def as_entry(entry: Any) -> Any:
         import numpy as np
 
         found = np.asarray(entry)
+        if found.dtype.kind in "fO" and found.size:
+            _check_numbers(np.asarray(entry, object).flat)
         return found.astype(np.int64) if found.size == 0 and found.dtype.kind == "f" else found
     if hasattr(entry, "__array__") and not hasattr(entry, "_storage"):
         import numpy as np
 
         return entry.item() if isinstance(entry, np.generic) else np.asarray(entry)
     return entry
+
+
+def _check_numbers(entries: Iterable[Any]) -> None:
+    """Integers of which NumPy makes floats or objects, because one is beyond 64 bits, are indices out of range."""
+    numbers = list(entries)
+    if all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise IndexError_(f"index {max(numbers, key=abs)} is out of range for every axis")
 
 
 def is_mask(entry: Any) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.dtypes import as_dtype
-from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import SymDim
+from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from ..core.shapes import SymDim, broadcast_shapes
 from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
+from ..ops.indexing import masked_fill
 from ..ops.op import Composite, state
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
-from . import tape
+from . import along_axes, tape
+from .along_axes import bind, required
 from .calls import epoch
 from .data import data
 from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like
@@ -94,23 +96,29 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
 def _in_place(function: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
     def method(self: Tensor, other: Any) -> Tensor:
         result = function(self, other)
-        if result is NotImplemented:
-            return result
-        if result._spec.dtype is not self._spec.dtype:
-            if _KINDS[result._spec.dtype.kind] > _KINDS[self._spec.dtype.kind]:
-                raise DTypeError(
-                    f"in-place {function.__name__}: the result is {result._spec.dtype.name}, which a tensor of "
-                    f"{self._spec.dtype.name} cannot hold; cast the tensor first"
-                )
-            result = e.astype(result, self._spec.dtype)
-        if result._spec.shape != self._spec.shape:
-            raise ShapeError(
-                f"in-place {function.__name__}: the result has shape {result.shape}, the tensor {self.shape}"
-            )
-        self._rebind(result)
-        return self
+        return result if result is NotImplemented else _rebound(self, result, function.__name__)
 
     return method
+
+
+def _rebound(self: Tensor, result: Tensor, name: str) -> Tensor:
+    """The tensor, rebound to a result of its own shape and cast to its own dtype.
+
+    Raises:
+        DTypeError: the result is of another kind (a float for an integer tensor).
+        ShapeError: it is of another shape.
+    """
+    if result._spec.dtype is not self._spec.dtype:
+        if _KINDS[result._spec.dtype.kind] > _KINDS[self._spec.dtype.kind]:
+            raise DTypeError(
+                f"in-place {name}: the result is {result._spec.dtype.name}, which a tensor of "
+                f"{self._spec.dtype.name} cannot hold; cast the tensor first"
+            )
+        result = e.astype(result, self._spec.dtype)
+    if result._spec.shape != self._spec.shape:
+        raise ShapeError(f"in-place {name}: the result has shape {result.shape}, the tensor {self.shape}")
+    self._rebind(result)
+    return self
 
 
 def _install_operators() -> None:
@@ -165,152 +173,105 @@ def _method(function: Any) -> Callable[..., Any]:
 _METHODS = {
     "elementwise": "abs acos acosh asin asinh atan atan2 atanh ceil clip cos cosh erf exp expm1 floor isfinite isinf "
     "isnan log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum pow reciprocal "
-    "remainder round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc astype clamp=clip add "
-    "sub=subtract mul=multiply "
-    "div=divide eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal neg=negative",
-    "contraction": "matmul dot=vecdot mm=matmul bmm=matmul",
-    "shape": "flatten swapaxes moveaxis tile tril triu split chunk unstack unbind=unstack broadcast_to",
+    "remainder round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc astype clamp=clip "
+    "eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal neg=negative",
+    "contraction": "matmul",
+    "shape": "flatten swapaxes moveaxis tile broadcast_to",
     "indexing": "take take_along_axis",
     "activation": "relu softmax log_softmax gelu",
 }
 
-# Methods that work along axes: PyTorch calls the axis ``dim``, NumPy ``axis``; it may be given by position.
-_ALONG_AXES = {
-    "reduction": "all any argmax argmin logsumexp mean prod sum max min amax=max amin=min std var",
-    "cumulative": "cumsum=cumulative_sum cumprod=cumulative_prod",
-    "shape": "flip squeeze unsqueeze=expand_dims",
-}
-_RENAMED = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
-
-
-def _along_axes(function: Any) -> Callable[..., Any]:
-    """A method that takes ``axis`` (or ``dim``) and ``keepdims`` (or ``keepdim``) by position or by name."""
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not args and not kwargs:
-            return function(self)
-        # NumPy's functions (``np.sum(x)``) name every option, with None for those that were not given.
-        named = {_RENAMED.get(k, k): v for k, v in kwargs.items() if v is not None or k not in ("dtype", "out")}
-        if function.name in ("flip",) and len(args) > 1:
-            args = (args,)
-        named.update(zip(("axis", "keepdims"), args, strict=False))
-        return function(self, **named)
-
-    method.__name__, method.__doc__ = function.name, function.__doc__
-    return method
-
-
-class Extreme(NamedTuple):
-    """What PyTorch's ``x.max(dim)`` and ``x.min(dim)`` return."""
-
-    values: Tensor
-    indices: Tensor
-
-
-def _extreme(values: Any, positions: Any) -> Callable[..., Any]:
-    """``max`` and ``min``: with ``dim``, or an axis by position, PyTorch's pair; with ``axis`` the values alone; with a
-    tensor the greater (lesser) of two."""
-    plain, where = _along_axes(values), _along_axes(positions)
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], Tensor):
-            return (e.maximum if values.name == "max" else e.minimum)(self, args[0])
-        if args or "dim" in kwargs:
-            return Extreme(plain(self, *args, **kwargs), where(self, *args, **kwargs))
-        return plain(self, **kwargs)
-
-    method.__name__, method.__doc__ = values.name, values.__doc__
-    return method
-
-
-def _spread(function: Any) -> Callable[..., Any]:
-    """``std`` and ``var`` with PyTorch's default: divided by n - 1 (``correction=1``, or ``unbiased=True``)."""
-    plain = _along_axes(function)
-
-    def method(
-        self: Tensor,
-        *args: Any,
-        unbiased: bool = True,
-        correction: float | None = None,
-        ddof: float | None = None,  # NumPy's name
-        **kwargs: Any,
-    ) -> Any:
-        correction = ddof if correction is None else correction
-        return plain(self, *args, correction=float(unbiased) if correction is None else correction, **kwargs)
-
-    method.__name__, method.__doc__ = function.name, function.__doc__
-    return method
-
 
 def _install_methods() -> None:
-    for table, form in ((_METHODS, _method), (_ALONG_AXES, _along_axes)):
-        for module_name, names in table.items():
-            module = importlib.import_module(f"weft.ops.{module_name}")
-            for entry in names.split():
-                name, _, source = entry.partition("=")
-                setattr(Tensor, name, form(getattr(module, source or name)))
-    reduction: Any = importlib.import_module("weft.ops.reduction")
-    own = {
-        "max": _extreme(reduction.max, reduction.argmax),
-        "min": _extreme(reduction.min, reduction.argmin),
-        "std": _spread(reduction.std),
-        "var": _spread(reduction.var),
-    }
-    for name, method in own.items():
+    for module_name, names in _METHODS.items():
+        module = importlib.import_module(f"weft.ops.{module_name}")
+        for entry in names.split():
+            name, _, source = entry.partition("=")
+            setattr(Tensor, name, _method(getattr(module, source or name)))
+    for name, method in along_axes.METHODS.items():
         setattr(Tensor, name, method)
 
 
 # --- methods that are more than a function --------------------------------------------------------------------------
 
 
-def _shape_argument(shape: tuple[Any, ...]) -> Any:
-    return shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+def _sizes(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The numbers of ``x.name(2, 3)``, ``x.name((2, 3))`` or ``x.name(key=(2, 3))``."""
+    if kwargs:
+        given = bind(name, (key,), (), args, kwargs)[key]
+        return tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
 
 
-def reshape(self: Tensor, *shape: Any) -> Any:
+def reshape(self: Tensor, *shape: Any, **named: Any) -> Any:
     """The elements in row-major order under another shape; one size may be -1."""
     from ..ops.shape import reshape as function
 
-    return function(self, tuple(_shape_argument(shape)))
+    return function(self, _sizes("reshape", "shape", shape, named))
 
 
-def permute(self: Tensor, *axes: Any) -> Any:
+def permute(self: Tensor, *dims: Any, **named: Any) -> Any:
     """The axes in another order."""
     from ..ops.shape import permute_dims
 
-    return permute_dims(self, tuple(_shape_argument(axes)))
+    return permute_dims(self, _sizes("permute", "dim", dims, named))
 
 
-def transpose(self: Tensor, axis0: int, axis1: int) -> Any:
+def transpose(self: Tensor, dim0: int, dim1: int) -> Any:
     """Two axes exchanged."""
     from ..ops.shape import swapaxes
 
-    return swapaxes(self, axis0, axis1)
+    return swapaxes(self, dim0, dim1)
 
 
-def expand(self: Tensor, *shape: Any) -> Any:
+def t(self: Tensor) -> Any:
+    """A matrix transposed; a vector or a number is itself."""
+    if self.ndim > 2:
+        raise ShapeError(f"t: {self.shape} has more than two axes; say which with transpose(dim0, dim1), or use mT")
+    return self.permute(*range(self.ndim)[::-1])
+
+
+def expand(self: Tensor, *size: Any, **named: Any) -> Any:
     """Broadcast to a shape; -1 keeps an axis."""
     from ..ops.shape import broadcast_to
 
-    wanted = tuple(_shape_argument(shape))
-    if len(wanted) < self.ndim:
+    wanted = _sizes("expand", "size", size, named)
+    new = len(wanted) - self.ndim
+    if new < 0:
         raise ShapeError(f"expand: {self.shape} to {wanted}: there are fewer axes than before")
-    own = (1,) * (len(wanted) - self.ndim) + tuple(self.shape)
-    return broadcast_to(self, tuple(o if w == -1 else w for w, o in zip(wanted, own, strict=True)))
+    if any(isinstance(w, int) and w == -1 for w in wanted[:new]):
+        raise ShapeError(f"expand: {self.shape} to {wanted}: -1 keeps an axis, and there is none to keep in front")
+    own = (1,) * new + tuple(self.shape)
+    return broadcast_to(
+        self, tuple(o if isinstance(w, int) and w == -1 else w for w, o in zip(wanted, own, strict=True))
+    )
 
 
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Any:
-    """The tensor with another dtype (an object, a name, another tensor's) or on another device (PyTorch's ``to``)."""
-    from ..core.errors import DeviceError
-
-    for a in args:
-        try:
-            dtype = a.dtype if isinstance(a, Tensor) else as_dtype(a)
-        except TypeError:  # not a dtype
-            device = a
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"to: device {device!r} is not available; this build of weft runs on 'cpu'")
+def to(self: Tensor, *args: Any, **named: Any) -> Any:
+    """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
+    ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking, copy`` behind it, which make no difference."""
+    order: tuple[str, ...] = ("device", "dtype")
+    if args and isinstance(args[0], Tensor):
+        args, order = (args[0].dtype, *args[1:]), ("dtype",)
+    elif args and _is_dtype(args[0]):
+        order = ("dtype",)
+    given = bind("to", (*order, "non_blocking", "copy"), ("device", "dtype"), args, named)
+    device, dtype = given.get("device"), given.get("dtype")
+    _check_device("to", device)
     return self if dtype is None else e.astype(self, as_dtype(dtype))
+
+
+def _is_dtype(value: Any) -> bool:
+    try:
+        as_dtype(value)
+    except TypeError:
+        return False
+    return value is not None  # of which NumPy makes float64
+
+
+def _check_device(name: str, device: Any) -> None:
+    if device is not None and str(device).split(":")[0] != "cpu":
+        raise DeviceError(f"{name}: device {device!r} is not available; this build of weft runs on 'cpu'")
 
 
 def getitem(self: Tensor, key: Any) -> Any:
@@ -352,29 +313,68 @@ def _cast(name: str) -> Callable[[Tensor], Tensor]:
     return method
 
 
-def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
-    """``value`` where ``mask`` is True, else the element."""
-    return e.where(mask, value, self)
-
-
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor with the dtype of another."""
     return e.astype(self, other.dtype)
 
 
-def _rebinding(function: Callable[[Tensor, Any], Any]) -> Callable[..., Tensor]:
-    """PyTorch's ``x.add_(y, alpha=a)`` and the like: ``x += a * y``."""
-    in_place = _in_place(function)
+def _of_two(name: str, operator: Callable[[Tensor, Any], Any], general: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that is the operator, the quick way, for one operand and no options."""
 
-    def method(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-        return in_place(self, other if alpha == 1 else other * alpha)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs:
+            result = operator(self, args[0])
+            if result is not NotImplemented:
+                return result
+        return general(self, *args, **kwargs)
 
-    method.__name__ = function.__name__
-    method.__doc__ = f"Rebind the tensor to its {function.__name__} with another; returns it."
+    method.__name__, method.__doc__ = name, general.__doc__
     return method
 
 
-def copy_(self: Tensor, source: Any) -> Tensor:
+def _scaled(name: str, function: Composite) -> Callable[..., Any]:
+    """PyTorch's ``x.add(y, alpha=a)`` and ``x.sub``: ``x + a * y``."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        given = bind(name, ("other",), ("alpha",), args, kwargs)
+        (other,) = required(name, given, "other")
+        alpha = given.get("alpha", 1)
+        return function(self, other if alpha == 1 else e.multiply(other, alpha))
+
+    method.__doc__ = function.__doc__
+    return method
+
+
+def div(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The quotient; with ``rounding_mode="floor"`` or ``"trunc"`` rounded down or toward zero, in PyTorch's dtype."""
+    given = bind("div", ("other",), ("rounding_mode",), args, kwargs)
+    (other,) = required("div", given, "other")
+    mode = given.get("rounding_mode")
+    if mode is None:
+        return e.divide(self, other)
+    if mode == "floor":
+        return e.floor_divide(self, other)
+    if mode != "trunc":
+        raise ArgumentError(f"div: rounding_mode is None, 'floor' or 'trunc', not {mode!r}")
+    down = e.floor_divide(self, other)
+    if down.dtype.is_floating:
+        return e.trunc(e.divide(self, other))
+    inexact = e.not_equal(e.multiply(down, other), self)
+    return e.where(e.logical_and(inexact, e.less(down, 0)), e.add(down, 1), down)
+
+
+def _rebinding(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
+    """PyTorch's ``x.add_(y, alpha=a)`` and the like: ``x += a * y``."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return _rebound(self, function(self, *args, **kwargs), name)
+
+    method.__name__ = f"{name}_"
+    method.__doc__ = f"Rebind the tensor to what ``{name}`` gives of it; returns it."
+    return method
+
+
+def copy_(self: Tensor, source: Any, non_blocking: bool = False) -> Tensor:
     """Rebind the tensor to the values of another, broadcast and cast to its own type; returns it."""
     from ..ops.shape import broadcast_to
     from .create import asarray
@@ -391,28 +391,19 @@ def fill_(self: Tensor, value: float) -> Tensor:
     return self
 
 
-def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Rebind the tensor to itself cut to ``[min, max]``; returns it."""
-    self._rebind(e.clip(self, min, max))
-    return self
-
-
 def _like(name: str) -> Callable[..., Tensor]:
-    def method(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    def method(
+        self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any
+    ) -> Tensor:
         from ..ops import creation
 
-        made: Tensor = getattr(creation, name)(tuple(_shape_argument(shape)), dtype=dtype or self.dtype)
-        return made
+        _check_device(f"new_{name}", device)
+        sizes = _sizes(f"new_{name}", "size", size, named)
+        made: Tensor = getattr(creation, name)(sizes, dtype=dtype or self.dtype)
+        return made.requires_grad_() if requires_grad else made
 
     method.__name__, method.__doc__ = f"new_{name}", f"``wf.{name}`` with this tensor's dtype."
     return method
-
-
-def gather(self: Tensor, dim: int, index: Tensor) -> Any:
-    """PyTorch's gather: the elements that ``index`` names along ``dim``."""
-    from ..ops.indexing import take_along_axis
-
-    return take_along_axis(self, index, axis=dim)
 
 
 def where(self: Tensor, condition: Tensor, other: Any) -> Any:
@@ -420,30 +411,58 @@ def where(self: Tensor, condition: Tensor, other: Any) -> Any:
     return e.where(condition, self, other)
 
 
-def norm(self: Tensor, p: float = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """The vector norm of order ``p`` over axes (all of them by default)."""
-    from ..ops.linalg import vector_norm
-
-    return vector_norm(self, ord=p, axis=dim, keepdims=keepdim)
-
-
-def repeat(self: Tensor, *repeats: Any) -> Any:
+def repeat(self: Tensor, *repeats: Any, **named: Any) -> Any:
     """PyTorch's repeat: the tensor as a whole, so many times along each axis (NumPy's ``tile``)."""
     from ..ops.shape import tile
 
-    return tile(self, tuple(_shape_argument(repeats)))
+    times = _sizes("repeat", "repeats", repeats, named)
+    if len(times) < self.ndim:
+        raise ShapeError(
+            f"repeat: {times} for a tensor of shape {self.shape}: a number for each axis is wanted, and more for new "
+            "ones in front (wf.repeat repeats elements, tile the last axes)"
+        )
+    return tile(self, times)
 
 
-def allclose(self: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether all elements are equal within ``atol + rtol * |other|``."""
+def _product(name: str, rank: int, function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """PyTorch's ``dot``, ``mm`` and ``bmm``: products of operands of one rank, which do not broadcast."""
+
+    def method(self: Tensor, other: Any) -> Any:
+        ranks = (self.ndim, getattr(other, "ndim", rank))
+        if ranks != (rank, rank):
+            raise ShapeError(
+                f"{name}: operands of rank {ranks[0]} and {ranks[1]}: wants rank {rank}; matmul takes others"
+            )
+        if rank == 3 and self.shape[0] != getattr(other, "shape", self.shape)[0]:
+            raise ShapeError(f"{name}: {self.shape} and {other.shape}: the batches differ; matmul broadcasts them")
+        return function(self, other)
+
+    method.__name__, method.__doc__ = name, f"``matmul`` of two operands of rank {rank}."
+    return method
+
+
+def allclose(self: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all elements are equal within ``atol + rtol * |other|``; the shapes broadcast, the dtypes may differ."""
     import numpy as np
 
-    return bool(np.allclose(self.numpy(), other.numpy(), rtol, atol, equal_nan))
+    from .create import asarray
+
+    other = asarray(other)
+    broadcast_shapes(self.shape, other.shape, op="allclose")
+    wide = (x.numpy().astype(np.float32) if x.dtype.name == "bfloat16" else x.numpy() for x in (self, other))
+    return bool(np.allclose(next(wide), next(wide), rtol, atol, equal_nan))
 
 
 def _install_special() -> None:
+    from ..ops.contraction import matmul, vecdot
     from ..ops.shape import matrix_transpose
 
+    arithmetic = {
+        "add": _of_two("add", Tensor.__add__, _scaled("add", e.add)),
+        "sub": _of_two("sub", Tensor.__sub__, _scaled("sub", e.subtract)),
+        "mul": _of_two("mul", Tensor.__mul__, e.multiply),
+        "div": _of_two("div", Tensor.__truediv__, div),
+    }
     special: dict[str, Any] = {
         "__getitem__": getitem,
         "__setitem__": setitem,
@@ -455,11 +474,11 @@ def _install_special() -> None:
         "transpose": transpose,
         "expand": expand,
         "to": to,
-        "masked_fill": masked_fill,
+        "masked_fill": _method(masked_fill),
         "type_as": type_as,
         "mT": property(matrix_transpose),
         "T": property(lambda self: self.permute(*range(self.ndim)[::-1])),
-        "t": lambda self: self.permute(*range(self.ndim)[::-1]),
+        "t": t,
         "numel": lambda self: int(self.size),
         "dim": lambda self: self.ndim,
         "clone": lambda self: e.positive(self),
@@ -475,17 +494,16 @@ def _install_special() -> None:
         "zero_": lambda self: fill_(self, 0),
         "fill_": fill_,
         "copy_": copy_,
-        "clamp_": clamp_,
-        "add_": _rebinding(Tensor.__add__),
-        "sub_": _rebinding(Tensor.__sub__),
-        "mul_": _rebinding(Tensor.__mul__),
-        "div_": _rebinding(Tensor.__truediv__),
+        **arithmetic,
+        "dot": _product("dot", 1, vecdot),
+        "mm": _product("mm", 2, matmul),
+        "bmm": _product("bmm", 3, matmul),
+        "clamp_": _rebinding("clamp", e.clip),
+        **{f"{name}_": _rebinding(name, method) for name, method in arithmetic.items()},
         "data": data,
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
-        "gather": gather,
         "where": where,
-        "norm": norm,
         "repeat": repeat,
         "allclose": allclose,
         "view_as": lambda self, other: self.reshape(*other.shape),

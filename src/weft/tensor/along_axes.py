@@ -1,0 +1,282 @@
+"""Methods that work along axes: PyTorch's arguments by position and by name, and NumPy's names.
+
+PyTorch calls the axis ``dim``, NumPy ``axis``; PyTorch gives ``keepdim`` by position, and to ``std`` a bool that is no
+axis. :func:`bind` makes of a call the arguments by PyTorch's names, or an error: nothing that is passed is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..core.dtypes import as_dtype
+from ..core.errors import ArgumentError, DTypeError
+from ..core.shapes import normalize_axes
+from ..ops import cumulative, elementwise, indexing, linalg, reduction, shape
+from .tensor import Tensor
+
+__all__ = ["Extreme", "METHODS", "bind", "required"]
+
+_PYTORCH = {
+    "axis": "dim",
+    "dims": "dim",
+    "keepdims": "keepdim",
+    "ddof": "correction",
+    "split_size": "split_size_or_sections",
+}
+_FLAGS = ("keepdim", "unbiased", "non_blocking", "copy")
+_AXES = ("dim", "keepdim")
+
+
+def bind(
+    name: str, order: tuple[str, ...], options: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by their names in PyTorch.
+
+    Args:
+        name: of the method, for errors.
+        order: the names of the arguments that may be given by position.
+        options: those of the others.
+        args, kwargs: the call. NumPy's names are translated; its ``out=None`` (NumPy's functions, ``np.sum(x)``, name
+            every option) stands for nothing.
+
+    Raises:
+        ArgumentError: there are too many, one is unknown or given twice, or a flag is no bool.
+    """
+    if len(args) > len(order):
+        listed = f"{', '.join(order)} (in this order)" if order else "none by position"
+        raise ArgumentError(
+            f"{name}: {len(args)} arguments by position, the last of them {_shown(args[-1])}; it takes {listed}"
+        )
+    named = dict(zip(order, args, strict=False))
+    for given, value in kwargs.items():
+        key = _PYTORCH.get(given, given)
+        if key == "out" and value is None:
+            continue
+        if key not in order and key not in options:
+            takes = ", ".join((*order, *options)) or "no arguments"
+            raise ArgumentError(f"{name}: there is no argument {given}={_shown(value)}; it takes {takes}")
+        if key in named:
+            raise ArgumentError(f"{name}: {key} is given twice, as {_shown(named[key])} and as {_shown(value)}")
+        named[key] = value
+    for key in _FLAGS:
+        if key in named and type(named[key]).__name__ not in ("bool", "bool_"):  # NumPy's bool has either name
+            raise ArgumentError(f"{name}: {key} is True or False, not {_shown(named[key])}")
+    return named
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; of an array its type."""
+    return type(value).__name__ if hasattr(value, "shape") else repr(value)
+
+
+def _axes_of(self: Tensor, named: dict[str, Any], kwargs: dict[str, Any], empty_is_all: bool) -> Any:
+    """The axes that ``dim`` means. As PyTorch has it, a tensor of rank 0 counts as one of rank 1, and no axes at all
+    (``dim=()``) are all of them; called ``axis`` they are none, as in NumPy and the Array API."""
+    dim = named.pop("dim", None)
+    if isinstance(dim, list):
+        dim = tuple(dim)
+    if not self.ndim and (dim in (0, -1) or dim in ((0,), (-1,))) and not isinstance(dim, bool):
+        return ()
+    return None if dim == () and empty_is_all and "axis" not in kwargs else dim
+
+
+def _converted(self: Tensor, named: dict[str, Any]) -> Tensor:
+    """The tensor in the dtype that is asked for, which is converted first (so that it holds for 16-bit floats too)."""
+    dtype = named.pop("dtype", None)
+    return self if dtype is None else elementwise.astype(self, as_dtype(dtype))
+
+
+def _documented(method: Callable[..., Any], name: str, function: Any) -> Callable[..., Any]:
+    method.__name__, method.__doc__ = name, function.__doc__
+    return method
+
+
+def _reduction(
+    name: str, function: Any, options: tuple[str, ...] = (), *, empty_is_all: bool = True
+) -> Callable[..., Any]:
+    """``x.name(dim, keepdim, *, dtype)``; ``dtype`` where ``options`` say so."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs:
+            return function(self)
+        named = bind(name, _AXES, options, args, kwargs)
+        axis = _axes_of(self, named, kwargs, empty_is_all)
+        if axis == () and name.startswith("arg"):
+            axis = None  # of the one element there is, where the position in a flattened tensor is the same
+        if name == "mean":
+            dtype = named.get("dtype")
+            if dtype is not None and not as_dtype(dtype).is_floating:
+                raise DTypeError(f"mean: a mean is a floating-point number, not {as_dtype(dtype).name}")
+            self = _converted(self, named)
+        return function(self, axis=axis, keepdims=bool(named.pop("keepdim", False)), **named)
+
+    return _documented(method, name, function)
+
+
+def _spread(name: str, function: Any) -> Callable[..., Any]:
+    """``std`` and ``var``: ``(dim, unbiased, keepdim)`` or ``(unbiased)`` by position. PyTorch's default is division by
+    n - 1: ``correction=1``, or ``unbiased=True``."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs:
+            return function(self, correction=1.0)
+        order = ("unbiased",) if args and isinstance(args[0], bool) else ("dim", "unbiased", "keepdim")
+        named = bind(name, order, ("dim", "unbiased", "keepdim", "correction", "dtype"), args, kwargs)
+        if "unbiased" in named and "correction" in named:
+            raise ArgumentError(f"{name}: unbiased and correction both say what to divide by; give one of them")
+        correction = named.pop("correction", None)
+        if correction is None:
+            correction = named.pop("unbiased", True)
+        axis = _axes_of(self, named, kwargs, True)
+        self = _converted(self, named)
+        return function(self, axis=axis, keepdims=bool(named.pop("keepdim", False)), correction=float(correction))
+
+    return _documented(method, name, function)
+
+
+class Extreme(NamedTuple):
+    """What PyTorch's ``x.max(dim)`` and ``x.min(dim)`` return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _extreme(name: str, function: Any, with_index: Any, of_two: Any) -> Callable[..., Any]:
+    """``max`` and ``min``: with ``dim``, or an axis by position, PyTorch's pair, whose values have the gradient of
+    ``x[indices]``; with ``axis`` the values alone, equal ones sharing the gradient; with a tensor the greater (lesser)
+    of two."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs:
+            return function(self)
+        if "other" in kwargs or (args and isinstance(args[0], Tensor)):
+            return of_two(self, bind(name, ("other",), (), args, kwargs)["other"])
+        named = bind(name, _AXES, (), args, kwargs)
+        keepdims = bool(named.pop("keepdim", False))
+        if named.get("dim") is None or "axis" in kwargs:
+            return function(self, axis=named.pop("dim", None), keepdims=keepdims)
+        return Extreme(*with_index(self, axis=named.pop("dim"), keepdims=keepdims))
+
+    return _documented(method, name, function)
+
+
+def _running(name: str, function: Any) -> Callable[..., Any]:
+    """``x.cumsum(dim, *, dtype)``."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        named = bind(name, ("dim",), ("dtype",), args, kwargs)
+        if not self.ndim and _axes_of(self, dict(named), kwargs, False) == ():
+            return shape.squeeze(method(shape.expand_dims(self), 0, dtype=named.get("dtype")))
+        return function(self, axis=named.pop("dim", None), **named)
+
+    return _documented(method, name, function)
+
+
+def _flip(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Backwards along axes: ``x.flip(0, 1)``, ``x.flip((0, 1))``; along every axis without arguments."""
+    if len(args) > 1:
+        args = (args,)
+    named = bind("flip", ("dim",), (), args, kwargs)
+    return shape.flip(self, axis=_axes_of(self, named, kwargs, False))
+
+
+def _squeeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Without axes of size 1: all of them, or those of ``dim`` that have this size, as in PyTorch. An ``axis`` of
+    another size is an error, as in NumPy."""
+    if len(args) > 1:
+        args = (args,)
+    named = bind("squeeze", ("dim",), (), args, kwargs)
+    axis = _axes_of(self, named, kwargs, False)
+    if axis is not None and "axis" not in kwargs:
+        axes = normalize_axes(axis, self.ndim, "squeeze")
+        axis = tuple(a for a in axes if isinstance(self.shape[a], int) and self.shape[a] == 1)
+    return shape.squeeze(self, axis=axis)
+
+
+def required(name: str, named: dict[str, Any], *keys: str) -> list[Any]:
+    missing = [k for k in keys if k not in named]
+    if missing:
+        raise ArgumentError(f"{name}: {' and '.join(missing)} must be given")
+    return [named[k] for k in keys]
+
+
+def _unsqueeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """With a new axis of size 1 at position ``dim`` of the result."""
+    (dim,) = required("unsqueeze", bind("unsqueeze", ("dim",), (), args, kwargs), "dim")
+    return shape.expand_dims(self, axis=dim)
+
+
+def _cut(name: str, function: Any, parts: str = "", *, default: int = 0) -> Callable[..., Any]:
+    """``split``, ``chunk`` (which take ``parts`` first), ``unbind``: along ``dim``."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        named = bind(name, (parts, "dim") if parts else ("dim",), (), args, kwargs)
+        counts = required(name, named, parts) if parts else []
+        return function(self, *counts, axis=named.get("dim", default))
+
+    return _documented(method, name, function)
+
+
+def _triangle(name: str, function: Any) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if "k" in kwargs:  # NumPy's and the Array API's name
+            kwargs["diagonal"] = kwargs.pop("k")
+        return function(self, k=bind(name, ("diagonal",), (), args, kwargs).get("diagonal", 0))
+
+    return _documented(method, name, function)
+
+
+def _gather(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """PyTorch's gather: the elements that ``index`` names along ``dim``, ``x[i, index[i, j]]`` for ``dim=1``. The
+    result has the shape of ``index``, which is of ``x``'s rank and no larger than it on the other axes."""
+    dim, index = required("gather", bind("gather", ("dim", "index"), (), args, kwargs), "dim", "index")
+    return indexing.gather(self, index, axis=dim)
+
+
+def _norm(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The vector norm of order ``p`` over the axes ``dim`` (all of them by default), computed in ``dtype``.
+
+    ``p`` is a number, ``inf`` and ``-inf`` among them, or ``"fro"``, the root of the sum of squares. (``"nuc"`` needs
+    singular values.)
+    """
+    named = bind("norm", ("p", "dim", "keepdim", "dtype"), (), args, kwargs)
+    p = named.pop("p", None)
+    if isinstance(p, str) and p != "fro":
+        hint = ": it needs singular values, which weft does not compute" if p == "nuc" else ""
+        raise ArgumentError(f"norm: p={p!r}{hint}; p is a number, inf, -inf or 'fro'")
+    axis = _axes_of(self, named, kwargs, True)
+    self = _converted(self, named)
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return linalg.vector_norm(self, ord=order, axis=axis, keepdims=bool(named.pop("keepdim", False)))
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "all": _reduction("all", reduction.all, empty_is_all=False),
+    "any": _reduction("any", reduction.any, empty_is_all=False),
+    "amax": _reduction("amax", reduction.max),
+    "amin": _reduction("amin", reduction.min),
+    "argmax": _reduction("argmax", reduction.argmax),
+    "argmin": _reduction("argmin", reduction.argmin),
+    "chunk": _cut("chunk", shape.chunk, "chunks"),
+    "cumprod": _running("cumprod", cumulative.cumulative_prod),
+    "cumsum": _running("cumsum", cumulative.cumulative_sum),
+    "flip": _flip,
+    "gather": _gather,
+    "logsumexp": _reduction("logsumexp", reduction.logsumexp),
+    "max": _extreme("max", reduction.max, reduction.max_with_index, elementwise.maximum),
+    "mean": _reduction("mean", reduction.mean, ("dtype",)),
+    "min": _extreme("min", reduction.min, reduction.min_with_index, elementwise.minimum),
+    "norm": _norm,
+    "prod": _reduction("prod", reduction.prod, ("dtype",)),
+    "split": _cut("split", shape.split, "split_size_or_sections"),
+    "squeeze": _squeeze,
+    "std": _spread("std", reduction.std),
+    "sum": _reduction("sum", reduction.sum, ("dtype",)),
+    "tril": _triangle("tril", shape.tril),
+    "triu": _triangle("triu", shape.triu),
+    "unbind": _cut("unbind", shape.unstack),
+    "unsqueeze": _unsqueeze,
+    "unstack": _cut("unstack", shape.unstack),
+    "var": _spread("var", reduction.var),
+}
