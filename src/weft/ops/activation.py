@@ -1,7 +1,9 @@
 """Activations: composites whose values and gradients stay finite wherever the mathematics is.
 
 Each is written so that neither branch of a ``where`` overflows, because a gradient of 0 times infinity is NaN.
-float16 and bfloat16 are computed in float32 and rounded once at the end. Gradients at kinks are PyTorch's.
+float16 and bfloat16 are computed in float32 and rounded once at the end. Gradients at kinks are PyTorch's. At NaN,
+where the gradients of its elu, selu, hardswish, hardtanh and relu6 depend on the element's place in a vector, the first
+three pass the cotangent on, as above 0, and the last two pass nothing, as beyond their bounds.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError
-from ..core.shapes import normalize_axis
-from .elementwise import cast, clip, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
+from ..core.errors import DTypeError, ShapeError
+from ..core.shapes import Shape, normalize_axis
+from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
 from .op import Array, Composite, composite
 from .reduction import max as max_
 from .reduction import sum as sum_
+from .shape import reshape
 
 __all__ = [
     "elu",
@@ -128,15 +131,23 @@ def prelu(input: Array, weight: Array) -> Array:
     Returns:
         A tensor of the same shape and dtype.
 
+    Raises:
+        ShapeError: neither one slope nor one for each channel.
+        DTypeError: an operand is not floating.
+
     Reference:
         He et al., Delving Deep into Rectifiers, 2015.
     """
-    from .shape import reshape
-
     x, slope = widen("prelu", input, weight)
-    if slope.ndim == 1 and x.ndim > 1:
-        slope = reshape(slope, (slope.shape[0], *(1,) * (x.ndim - 2)))
-    return cast(where(x > 0.0, x, x * slope), input.dtype)
+    slopes = slope.shape[0] if slope.ndim == 1 else 1
+    channels = x.shape[min(x.ndim - 1, 1)] if x.ndim else 1
+    if slope.ndim > 1 or not (slopes == 1 or slopes == channels):
+        raise ShapeError(
+            f"prelu: weight {weight.shape} for input {input.shape}: wants one slope, or one for each channel (axis 1)"
+        )
+    if slope.ndim:
+        slope = reshape(slope, (slopes, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (slopes,) * x.ndim)
+    return cast(x * where(x > 0.0, 1.0, cast(slope, x.dtype)), input.dtype)
 
 
 @_activation(
@@ -145,7 +156,8 @@ def prelu(input: Array, weight: Array) -> Array:
     "Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015.",
 )
 def elu(input: Array, alpha: float = 1.0) -> Array:
-    return where(input > 0.0, input, expm1(where(input > 0.0, 0.0, input)) * alpha)
+    below = input <= 0.0
+    return where(below, expm1(where(below, input, 0.0)) * alpha, input)
 
 
 @_activation(
@@ -208,17 +220,26 @@ def logsigmoid(input: Array) -> Array:
 
 @_activation("``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds.", "min_val, max_val: the bounds.")
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
+    return _between(input, min_val, max_val, input, (min_val, max_val))
+
+
+def _between(x: Array, low: float, high: float, inside: Array, outside: tuple[float, float]) -> Array:
+    """``inside`` where ``low < x < high``, the one or the other of ``outside`` beyond and on the bounds; where x is NaN
+    NaN, as a constant: no gradient passes but strictly within the bounds."""
+    below, above = outside
+    return where(x <= low, below, where(x < high, inside, where(x >= high, above, stop_gradient(x))))
 
 
 @_activation("``min(max(0, x + 3), 6) / 6``: sigmoid in three straight pieces.")
 def hardsigmoid(input: Array) -> Array:
-    return hardtanh(input + 3.0, 0.0, 6.0) / 6.0
+    return _between(input, -3.0, 3.0, input + 3.0, (0.0, 6.0)) / 6.0
 
 
 @_activation("``x * min(max(0, x + 3), 6) / 6``.", "", "Howard et al., Searching for MobileNetV3, 2019.")
 def hardswish(input: Array) -> Array:
-    return input * clip(input + 3.0, 0.0, 6.0) / 6.0
+    return input * where(input <= -3.0, 0.0, where(input < 3.0, input + 3.0, 6.0)) / 6.0
 
 
 @composite
@@ -243,11 +264,9 @@ def softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None 
         >>> wf.nn.functional.softmax(wf.asarray([0.0, 0.0]))
         Tensor([0.5, 0.5], dtype=float32)
     """
-    input, dim, x, result = _softmax_operands("softmax", input, dim if axis is None else axis, dtype)
-    if input.ndim == 0:
-        return cast(exp(x - stop_gradient(x)), result)
-    shifted = exp(x - stop_gradient(max_(x, axis=dim, keepdims=True)))
-    return cast(shifted / sum_(shifted, axis=dim, keepdims=True), result)
+    x, shape, at, result = _softmax_operands("softmax", input, dim if axis is None else axis, dtype)
+    shifted = exp(x - stop_gradient(max_(x, axis=at, keepdims=True)))
+    return reshape(cast(shifted / sum_(shifted, axis=at, keepdims=True), result), shape)
 
 
 @composite
@@ -266,15 +285,15 @@ def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | N
         AxisError: no such axis.
         DTypeError: ``input`` is not floating.
     """
-    input, dim, x, result = _softmax_operands("log_softmax", input, dim if axis is None else axis, dtype)
-    if input.ndim == 0:
-        return cast(x - stop_gradient(x), result)
-    shifted = x - stop_gradient(max_(x, axis=dim, keepdims=True))
-    return cast(shifted - log(sum_(exp(shifted), axis=dim, keepdims=True)), result)
+    x, shape, at, result = _softmax_operands("log_softmax", input, dim if axis is None else axis, dtype)
+    shifted = x - stop_gradient(max_(x, axis=at, keepdims=True))
+    return reshape(cast(shifted - log(sum_(exp(shifted), axis=at, keepdims=True)), result), shape)
 
 
-def _softmax_operands(op: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int, Array, DType]:
+def _softmax_operands(op: str, input: Array, dim: int, dtype: Any) -> tuple[Array, Shape, int, DType]:
+    """The operand in the dtype to compute in, of rank 1 at least; the result's shape, the axis, the result's dtype."""
     if dtype is not None:
         input = cast(input, dt.as_dtype(dtype))
     (x,) = widen(op, input)
-    return input, normalize_axis(dim, max(input.ndim, 1), op), x, input.dtype
+    at = normalize_axis(dim, max(input.ndim, 1), op)
+    return x if x.ndim else reshape(x, (1,)), input.shape, at, input.dtype

@@ -4,8 +4,9 @@ Every entry of the tables below is one op in one place: its name, what it comput
 gradient, its cost, its meaning. :func:`unary` and :func:`binary` make of it a strict primitive and the public
 function, which promotes dtypes (:func:`~weft.ops.operands.binary_operands`) and broadcasts shapes.
 
-float16 and bfloat16 are computed in float32 and rounded once (:func:`in_float32`). Gradients at kinks: ``abs'(0) =
-0``; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip`` passes at its bounds.
+float16 and bfloat16 are computed in float32 and rounded once (:func:`in_float32`). Gradients at kinks are PyTorch's:
+``abs`` has 0 at 0 and at NaN; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip`` passes at its
+bounds, and at NaN nothing. Where PyTorch's would be 0/0 (``hypot`` at the origin) it is 0.
 """
 
 from __future__ import annotations
@@ -339,7 +340,7 @@ abs = unary(
     "abs",
     REAL,
     _abs_expr,
-    lambda x, y, g: g * sign(x),
+    lambda x, y, g: where(greater(x, 0.0), g, where(less(x, 0.0), -g, 0.0 * g)),
     "The magnitude; the least integer is its own.",
     ("wf.abs(wf.asarray([-1.5, 2.0]))", "Tensor([1.5, 2. ], dtype=float32)"),
 )
@@ -494,7 +495,7 @@ def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed
 exp = _function("exp", lambda x, y, g: g * y, "``e ** x``.", "[0.0, 0.5]", "[1.       , 1.6487212]", 12)
 exp2 = _function("exp2", lambda x, y, g: g * (y * _LN2), "``2 ** x``.", "[0.0, 0.5]", "[1.       , 1.4142135]", 12)
 expm1 = _function(
-    "expm1", lambda x, y, g: g * (y + 1.0), "``e ** x - 1``, exact near 0.", "[0.0, 0.5]", "[0.       , 0.6487213]", 15
+    "expm1", lambda x, y, g: g * exp(x), "``e ** x - 1``, exact near 0.", "[0.0, 0.5]", "[0.       , 0.6487213]", 15
 )
 log = _function(
     "log",
@@ -838,18 +839,23 @@ def _clip_expr(params: dict[str, Any], x: Expr, *bounds: Expr) -> Expr:
 
 
 def _clip_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+    """PyTorch's: what is compared with NaN is outside of the bounds, and beyond neither."""
     x, *bounds = inputs
-    upper = bounds[-1] if params["above"] else None
-    too_low = less(x, bounds[0]) if params["below"] else None
-    too_high = greater(x, upper) if upper is not None else None
-    if too_low is not None and too_high is not None:
-        too_high = logical_or(too_high, less(upper, bounds[0]))  # where the bounds cross, the upper one wins
-        too_low = logical_and(too_low, logical_not(too_high))
-    outside = [(o, where(o, g, 0.0)) for o in (too_low, too_high) if o is not None]
-    inside = g
-    for where_outside, _ in outside:
-        inside = where(where_outside, 0.0, inside)
-    return (inside, *(gradient for _, gradient in outside))
+    lower, upper = bounds[0] if params["below"] else None, bounds[-1] if params["above"] else None
+    inside, outside = g, []
+    if lower is not None:
+        inside = where(greater_equal(x, lower), inside, 0.0)
+        too_low = less(x, lower)
+        if upper is not None:
+            too_low = logical_and(too_low, less(lower, upper))  # where the bounds cross, the upper one wins
+        outside.append(where(too_low, g, 0.0))
+    if upper is not None:
+        inside = where(less_equal(x, upper), inside, 0.0)
+        too_high = greater(x, upper)
+        if lower is not None:
+            too_high = logical_or(too_high, less(upper, lower))
+        outside.append(where(too_high, g, 0.0))
+    return (inside, *outside)
 
 
 CLIP = Primitive("clip", elementwise_type("clip"), Map(in_float32(_clip_expr), 2), _clip_vjp)
