@@ -264,6 +264,8 @@ def test_contract(dtype: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     a, b = (tensor(rng.integers(0, 4, s), dtype) for s in ((2, 3, 4), (2, 4, 5)))
     agree(tmp_path / "f.onnx", lambda x, y: (x @ y, x[0] @ y[0], x @ y[0]), a, b)
+    linear = wf.nn.functional.linear
+    agree(tmp_path / "g.onnx", lambda x, y: (linear(x, y[0].mT, y[0, 0]), linear(x[0, 0], y[0].mT, y[0, 0])), a, b)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint64"])

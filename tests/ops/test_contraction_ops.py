@@ -120,6 +120,24 @@ def test_linear(shape: Any, with_bias: bool) -> None:
     check_gradient(lambda x, w, b: linear(x, w, b), x, w, b)
 
 
+@pytest.mark.parametrize("shape", [(300,), (5, 300), (2, 5, 300), (0, 300), (40, 1000)])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_linear_of_16_bits_rounds_once(shape: Any, dtype: str) -> None:
+    """It is what float32 gives for the widened operands, rounded; its gradients are sums that are rounded once too."""
+    linear = wf.nn.functional.linear
+    narrow = [wf.asarray(values(dtype, s, i, -2.0, 2.0)) for i, s in enumerate((shape, (7, shape[-1]), (7,)))]
+    wide = [x.float() for x in narrow]
+    expected = linear(*wide).to(dtype).numpy()
+    same_bits(linear(*narrow), expected)
+    same_bits(wf.compile(linear)(*narrow), expected)
+    same_bits(linear(*narrow[:2], wide[2]), linear(*wide).numpy())  # a bias of float32: nothing is rounded at all
+    weight = wf.asarray(values(dtype, expected.shape, 9))
+    by_narrow = wf.grad(lambda *a: (linear(*a) * weight).float().sum(), argnums=(0, 1, 2))(*narrow)
+    by_wide = wf.grad(lambda *a: (linear(*a) * weight.float()).sum(), argnums=(0, 1, 2))(*wide)
+    for ours, other in zip(by_narrow, by_wide, strict=True):
+        same_bits(ours, other.to(dtype).numpy())
+
+
 @pytest.mark.parametrize("pair", [p for p in SHAPES if 300 not in p[0]])
 def test_gradients(pair: Any) -> None:
     check_gradient(wf.matmul, values("float64", pair[0], 1), values("float64", pair[1], 2))

@@ -11,7 +11,7 @@ from ..core.dtypes import DType
 from ..core.shapes import Dim, Shape, SymDim, size_of
 from ..graph.ir import Node, Value
 from ..ops.creation import constant_value
-from ..ops.operands import ANY, BOOL, REAL
+from ..ops.operands import ANY, BOOL, FLOAT, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, tensor_proto, wide
 from .rows import (
     Lower,
@@ -221,6 +221,10 @@ def _contract(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     return emit.through(middle, node.output.dtype, "MatMul", *names)
 
 
+def _contract_float32(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    return emit("MatMul", *(emit.cast(name, node.inputs[0].dtype, dt.float32) for name in names))
+
+
 def _cumulative_sum(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     dtype = node.output.dtype
     middle = carrier(dtype)
@@ -399,6 +403,7 @@ STRUCTURE: dict[str, Row] = {
     "argmax": Row(_arg("ArgMax"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
     "argmin": Row(_arg("ArgMin"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
     "contract": Row(_contract, (2, 2), kinds=REAL.kinds),
+    "contract_float32": Row(_contract_float32, (2, 2), kinds=FLOAT.kinds),
     "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
     "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
     "gather": Row(_gather, (2, _MANY), kinds=ANY.kinds),

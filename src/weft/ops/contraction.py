@@ -16,12 +16,12 @@ from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axis, size_of
 from ..graph.protocol import Contract, Primitive, TensorType
-from .elementwise import cast, multiply
-from .op import Array, apply, composite
+from .elementwise import CAST, cast, multiply
+from .op import Array, apply, composite, hooks
 from .operands import REAL, common_dtype, require_tensors
 from .reduction import sum
 from .shape import broadcast_to, matrix_transpose, permute_dims, reshape
-from .views import PERMUTE
+from .views import PERMUTE, RESHAPE
 
 __all__ = ["linear", "matmul", "outer", "tensordot", "vecdot"]
 
@@ -35,8 +35,15 @@ def _contract_type(params: dict[str, Any], a: TensorType, b: TensorType) -> Tens
     return TensorType(a.dtype, (*a.shape[:-1], b.shape[-1]))
 
 
+def _sums_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
+    if a.dtype not in (dt.float16, dt.bfloat16):
+        raise DTypeError(f"contract_float32: {a.dtype.name} operands: wants float16 or bfloat16")
+    return TensorType(dt.float32, _contract_type(params, a, b).shape)
+
+
 def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
     a, b = inputs
+    g = _narrowed(g, a.dtype)  # where the sums of 16-bit operands are handed on as float32
     # The gradient of a transposed operand is computed transposed, with the same bits: its own transpose then cancels
     # that of the operand's gradient, and a weight (out, in) gets its gradient without a copy.
     if _is_transposed(a):
@@ -50,12 +57,25 @@ def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Arr
     return for_a, for_b
 
 
+def _narrowed(g: Array, dtype: DType) -> Array:
+    """``g`` in ``dtype``; where it is a tensor of that dtype that was widened, that tensor: it is in memory already."""
+    node = g._storage.node
+    if g.dtype is dtype or node is None or node.op not in (CAST, RESHAPE):
+        return cast(g, dtype)
+    source = hooks.wrap(node.inputs[0])
+    if node.op is RESHAPE:
+        return reshape(_narrowed(source, dtype), g.shape)
+    return source if source.dtype is dtype else cast(g, dtype)
+
+
 def _is_transposed(x: Array) -> bool:
     node, rank = x._storage.node, len(x.shape)
     return node is not None and node.op is PERMUTE and node.params["axes"][-2:] == (rank - 1, rank - 2)
 
 
 CONTRACT = Primitive("contract", _contract_type, Contract(), _contract_vjp)
+# Of operands of 16 bits: what was accumulated, not rounded.
+CONTRACT_FLOAT32 = Primitive("contract_float32", _sums_type, Contract(), _contract_vjp)
 
 
 def _dtype_of(name: str, a: Array, b: Array) -> DType:
@@ -68,15 +88,15 @@ def _dtype_of(name: str, a: Array, b: Array) -> DType:
     return common_dtype(name, (a, b), REAL)
 
 
-def _product(name: str, a: Array, b: Array, shown: str) -> Array:
+def _product(name: str, a: Array, b: Array, shown: str, op: Primitive = CONTRACT) -> Array:
     """Matrices ``(..., m, k)`` and ``(..., k, n)`` of one dtype, batches broadcast; ``shown`` is for errors."""
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"{name}: {shown}: inner dimensions {a.shape[-1]} and {b.shape[-2]} differ")
     if b.ndim == 2 and a.ndim > 2:  # one tall matrix: the rows are what they are
-        tall = apply(CONTRACT, reshape(a, (size_of(a.shape[:-1]), a.shape[-1])), b)
+        tall = apply(op, reshape(a, (size_of(a.shape[:-1]), a.shape[-1])), b)
         return reshape(tall, (*a.shape[:-1], b.shape[-1]))
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2], op=f"{name}: {shown}: batches")
-    return apply(CONTRACT, _with_batch(a, batch), _with_batch(b, batch))
+    return apply(op, _with_batch(a, batch), _with_batch(b, batch))
 
 
 def _with_batch(x: Array, batch: Shape) -> Array:
@@ -125,6 +145,8 @@ def matmul(x1: Array, x2: Array, /) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight^T + bias``: the affine map of a fully connected layer.
 
+    One op: with operands of 16 bits the bias is added to the sums in float32, and the result rounded once.
+
     Args:
         x: ``(..., in)``.
         weight: ``(out, in)``.
@@ -148,8 +170,16 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         raise ShapeError(f"linear: x {x.shape}, weight {weight.shape}: {why}; wants x (..., in) and weight (out, in)")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias {bias.shape}, weight {weight.shape}: wants bias (out,) for weight (out, in)")
-    product = matmul(cast(x, dtype), matrix_transpose(cast(weight, dtype)))
-    return product if bias is None else product + bias
+    a, b = cast(x, dtype), matrix_transpose(cast(weight, dtype))
+    if bias is None:
+        return matmul(a, b)
+    result = common_dtype("linear", (a, bias), REAL)
+    if dtype not in (dt.float16, dt.bfloat16):
+        return cast(matmul(a, b), result) + cast(bias, result)
+    wide = dt.float32 if result in (dt.float16, dt.bfloat16) else result
+    rows = reshape(a, (1, *a.shape)) if a.ndim == 1 else a
+    sums = _product("linear", rows, b, f"{x.shape} @ {weight.shape}^T", CONTRACT_FLOAT32)
+    return cast(cast(reshape(sums, (*x.shape[:-1], weight.shape[0])), wide) + cast(bias, wide), result)
 
 
 @composite

@@ -195,6 +195,10 @@ def _abs_expr(x: Expr) -> Expr:
     return x if x.dtype.kind == "uint" else ex.abs_(x)
 
 
+def _abs_vjp(x: Array, y: Array, g: Array) -> Array:
+    return where(greater(x, 0.0), g, where(less(x, 0.0), -g, 0.0 * g))
+
+
 def _maximum_vjp(x: Array, y: Array, z: Array, g: Array) -> tuple[Any, ...]:
     half = where(equal(x, y), 0.5 * g, g)
     return where(less(x, y), 0.0, half), where(less(y, x), 0.0, half)
@@ -340,7 +344,7 @@ abs = unary(
     "abs",
     REAL,
     _abs_expr,
-    lambda x, y, g: where(greater(x, 0.0), g, where(less(x, 0.0), -g, 0.0 * g)),
+    _abs_vjp,
     "The magnitude; the least integer is its own.",
     ("wf.abs(wf.asarray([-1.5, 2.0]))", "Tensor([1.5, 2. ], dtype=float32)"),
 )
