@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dis
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 import weft as wf
 from weft import nn
+from weft.transforms import reads
 from weft.transforms.names import Names
 
 FACTOR: Any = 2.0
@@ -129,3 +133,252 @@ def test_names_of_builtins_and_recursive_functions() -> None:
         return recursive(n - 1) if n else 0
 
     assert Names(len).same() and Names(recursive).same() and Names(SimpleNamespace()).same()
+
+
+@dataclass(slots=True)
+class Config:
+    """What a step is configured by: no ``__dict__``."""
+
+    lr: float = 2.0
+
+
+class Namespace:
+    """A class that is never instantiated."""
+
+    lr = 2.0
+
+
+def by_name(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapped(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapped
+
+
+class Base:
+    """Reads of ``lr`` in every way that is looked into; each method is compiled."""
+
+    of_class = 2.0
+
+    def __init__(self) -> None:
+        self.lr = 2.0
+        self.config = Config()
+        self.inner = SimpleNamespace(config=self.config)
+        self.scaled = Scaled()
+        self.layers = nn.ModuleList([Scaled()])
+
+    @property
+    def rate(self) -> float:
+        return self.lr
+
+    def helper(self) -> float:
+        return self.lr
+
+    def overridden(self) -> float:
+        return self.lr
+
+    @staticmethod
+    def of_globals() -> Any:
+        return FACTOR
+
+
+class Scaled(nn.Module):
+    """A module of the user's whose forward names a global."""
+
+    def forward(self, x: wf.Tensor) -> wf.Tensor:
+        return x * FACTOR
+
+
+class Caller:
+    """An object that is called."""
+
+    def __init__(self) -> None:
+        self.lr = 2.0
+
+    def __call__(self, x: wf.Tensor) -> wf.Tensor:
+        return x * self.lr
+
+
+class Steps(Base):
+    def overridden(self) -> float:
+        return super().overridden()
+
+    def attribute_after_a_local(self, x: Any) -> Any:
+        return x * self.lr
+
+    def attribute_first(self, x: Any) -> Any:
+        return self.lr * x
+
+    def attribute_after_a_store(self, x: Any) -> Any:
+        y = x
+        return self.lr * y
+
+    def in_a_list_comprehension(self, x: Any) -> Any:
+        return sum([x * self.lr for _ in range(1)], 0.0)
+
+    def in_a_generator(self, x: Any) -> Any:
+        return next(self.lr * y for y in [x])
+
+    def in_a_lambda(self, x: Any) -> Any:
+        return (lambda: x * self.lr)()
+
+    def beside_a_lambda(self, x: Any) -> Any:
+        return self.lr * (lambda: self and x)()
+
+    def by_a_local(self, x: Any) -> Any:
+        config = self.inner.config
+        return x * config.lr
+
+    def by_a_local_of_a_lambda(self, x: Any) -> Any:
+        inner = self.inner
+        return (lambda: x * inner.config.lr)()
+
+    def by_a_walrus(self, x: Any) -> Any:
+        return x * ((config := self.config).lr + config.lr) / 2.0
+
+    def by_a_method(self, x: Any) -> Any:
+        return x * self.helper()
+
+    def by_super(self, x: Any) -> Any:
+        return x * self.overridden()
+
+    def by_a_property(self, x: Any) -> Any:
+        return x * self.rate
+
+    def of_an_object_with_slots(self, x: Any) -> Any:
+        return x * self.config.lr
+
+    def of_the_class(self, x: Any) -> Any:
+        return x * self.of_class
+
+    def of_a_class_by_name(self, x: Any) -> Any:
+        return x * Namespace.lr
+
+    def of_globals_by_a_static_method(self, x: Any) -> Any:
+        return x * self.of_globals()
+
+    def of_globals_by_a_module(self, x: Any) -> Any:
+        return self.scaled(x)
+
+    def of_globals_by_a_module_in_a_list(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    @by_name
+    def decorated(self, x: Any) -> Any:
+        return x * self.lr
+
+
+WAYS = [name for name in vars(Steps) if not name.startswith("_") and name != "overridden"]
+
+
+def change(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that was 2 is 5."""
+    steps.lr = steps.config.lr = 5.0
+    monkeypatch.setattr(Namespace, "lr", 5.0)
+    monkeypatch.setattr(Base, "of_class", 5.0)
+    monkeypatch.setitem(globals(), "FACTOR", 5.0)
+
+
+def check(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, x = Steps(), wf.asarray([1.0])
+    function = wf.compile(getattr(steps, way))
+    assert [function(x).tolist() for _ in range(2)] == [[2.0]] * 2
+    change(steps, monkeypatch)
+    assert function(x).tolist() == [5.0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_method_reads_may_change(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(way, monkeypatch)
+
+
+def test_what_an_object_reads_when_it_is_called_may_change() -> None:
+    caller = Caller()
+    function = wf.compile(caller)
+    assert function(wf.asarray([1.0])).tolist() == [2.0]
+    caller.lr = 5.0
+    assert function(wf.asarray([1.0])).tolist() == [5.0]
+
+
+def test_an_attribute_of_the_class_that_an_object_gets_for_itself() -> None:
+    steps = Steps()
+    function = wf.compile(steps.of_the_class)
+    assert function(wf.asarray([1.0])).tolist() == [2.0]
+    steps.of_class = 5.0
+    assert function(wf.asarray([1.0])).tolist() == [5.0]
+
+
+def test_attributes_of_the_same_name_on_other_objects_do_not_matter() -> None:
+    """A counter ``step`` beside a method ``step`` of another object: no new capture at each call."""
+    trainer = SimpleNamespace(step=0, inner=SimpleNamespace(step=lambda x: x * 2.0))
+    names = Names(lambda x: trainer.inner.step(x))
+    trainer.step = 1
+    assert names.same()
+
+
+# --- Pythons that are not there yet ----------------------------------------------------------------------------------
+
+
+def test_every_opcode_of_this_python_that_names_something_is_understood() -> None:
+    """On a new Python, this says which instructions to look at; until then they are handled as unknown ones."""
+    real = {op for name, op in dis.opmap.items() if op < 256 and not name.startswith("INSTRUMENTED_")}
+    kinds = {"ATTR", "METHOD", "GLOBAL", "GLOBALS", "NAME", "IMPORT"}
+    assert [dis.opname[op] for op in dis.hasname if op in real and not kinds & set(dis.opname[op].split("_"))] == []
+    actions = ("LOAD", "STORE", "DELETE", "MAKE")
+    others = [dis.opname[op] for op in (*dis.haslocal, *dis.hasfree) if op in real]
+    assert [name for name in others if name.split("_")[0] not in actions] == []
+
+
+def python_3_14(instructions: Iterator[dis.Instruction]) -> Iterator[dis.Instruction]:
+    """LOAD_FAST as Python 3.14 spells it: borrowed, and two in one."""
+    before: dis.Instruction | None = None
+    for instruction in instructions:
+        if instruction.opname == "LOAD_FAST":
+            instruction = instruction._replace(opname="LOAD_FAST_BORROW")
+            if before is not None:
+                both = (before.argval, instruction.argval)
+                instruction, before = before._replace(opname="LOAD_FAST_BORROW_LOAD_FAST_BORROW", argval=both), None
+                yield instruction
+                continue
+            before = instruction
+            continue
+        if before is not None:
+            yield before
+            before = None
+        yield instruction
+
+
+def unknown_attributes(instructions: Iterator[dis.Instruction]) -> Iterator[dis.Instruction]:
+    """An instruction on attributes that nobody has heard of."""
+    for instruction in instructions:
+        attribute = instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        yield instruction._replace(opname="FETCH") if attribute else instruction
+
+
+def unknown_variables(instructions: Iterator[dis.Instruction]) -> Iterator[dis.Instruction]:
+    """Instructions on locals of another name, whose action is not known."""
+    for instruction in instructions:
+        local = instruction.opcode in dis.haslocal and "LOAD" in instruction.opname
+        yield instruction._replace(opname="TAKE") if local else instruction
+
+
+def undecoded(instructions: Iterator[dis.Instruction]) -> Iterator[dis.Instruction]:
+    """Instructions on names whose argument ``dis`` cannot tell."""
+    for instruction in instructions:
+        yield instruction._replace(argval=instruction.arg) if instruction.opcode in dis.hasname else instruction
+
+
+FUTURES = [python_3_14, unknown_attributes, unknown_variables, undecoded]
+
+
+@pytest.mark.parametrize("future", FUTURES, ids=lambda future: future.__name__)
+@pytest.mark.parametrize("way", WAYS)
+def test_instructions_of_a_python_to_come(
+    way: str, future: Callable[[Any], Iterator[dis.Instruction]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dis.get_instructions
+    monkeypatch.setattr(reads.dis, "get_instructions", lambda code: future(plain(code)))
+    check(way, monkeypatch)

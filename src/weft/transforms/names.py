@@ -2,40 +2,44 @@
 
 A captured function holds as long as these names mean what they meant when it was captured: numbers, strings, and short
 lists and dicts of them by value, everything else by identity. What a tensor holds may change; which tensor it is may
-not. Functions that are named are looked into too. What is reached in other ways (``getattr``, an element of a list of
-objects) is not seen, and neither are modules and classes, which programs do not rebind.
+not. Functions, methods, properties and modules that are named are looked into too, and so are attributes of classes.
+What is reached in other ways (``getattr``, an element of a list of objects) is not seen, neither is what libraries
+read, nor a module or a class itself, which programs do not rebind.
 """
 
 from __future__ import annotations
 
-import dis
+import sys
 from collections.abc import Iterator
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from ..tensor.guards import same
+from ..tensor.tensor import Tensor
+from .reads import reads
 
 __all__ = ["Names"]
 
-_ROOTS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST")
-_LINKS = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+_LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 _SIMPLE = (bool, int, float, str, type(None))
 _LONGEST = 64  # a longer list or dict is compared by identity
 _DEEPEST = 4  # functions named by functions that are followed
-_ABSENT = object()
+_ABSENT: Any = object()
 
 
 class Names:
     """The names of a function, and what they mean now."""
 
-    __slots__ = ("_bound", "_cells", "_contents", "_seen")
+    __slots__ = ("_bound", "_called", "_cells", "_contents", "_members", "_seen")
 
     def __init__(self, function: Any) -> None:
         self._cells: list[tuple[Any, Any]] = []  # (closure cell, what it holds)
-        self._bound: list[tuple[dict[str, Any], str, Any]] = []  # (globals or attributes, name, what it is bound to)
+        self._bound: list[tuple[Any, str, Any]] = []  # (globals or attributes, name, what it is bound to)
+        self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
         self._contents: list[tuple[Any, tuple[Any, ...]]] = []  # (list or dict, its items)
         self._seen: set[Any] = set()
-        self._function(function, 0)
+        self._called: set[int] = set()  # modules whose forward is followed
+        self._follow(function, 0)
         self._seen.clear()
 
     def renew_contents(self) -> None:
@@ -46,14 +50,15 @@ class Names:
     def same(self) -> bool:
         """Whether all of them still mean the same."""
         for cell, value in self._cells:
-            try:
-                now = cell.cell_contents
-            except ValueError:  # it is empty now
-                return False
+            now = _content(cell)
             if now is not value and not same(now, value):
                 return False
         for names, name, value in self._bound:
             now = names.get(name, _ABSENT)
+            if now is not value and not same(now, value):
+                return False
+        for owner, name, value in self._members:
+            now = getattr(owner, name, _ABSENT)
             if now is not value and not same(now, value):
                 return False
         for container, items in self._contents:  # noqa: SIM110 - called each time: a generator would cost more
@@ -61,77 +66,173 @@ class Names:
                 return False
         return True
 
-    def _function(self, function: Any, depth: int) -> None:
-        owner = None
-        if isinstance(function, MethodType):
-            function, owner = function.__func__, function.__self__
-        function = getattr(function, "__wrapped__", function)
-        if not isinstance(function, FunctionType) or function in self._seen or depth > _DEEPEST:
-            return
-        if (function.__module__ or "").partition(".")[0] in ("weft", "numpy"):
-            return
-        self._seen.add(function)
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        first = function.__code__.co_varnames[:1] if owner is not None else ()
-        for opcode, root, links in _chains(function.__code__):
-            if opcode == "LOAD_FAST":
-                value = owner if (root,) == first else _ABSENT
-            elif root in cells:
-                value = _content(cells[root])
-                self._note(("cell", id(cells[root])), value, depth, cell=cells[root])
-            else:
-                value = function.__globals__.get(root, _ABSENT)
-                self._note((id(function.__globals__), root), value, depth, function.__globals__, root)
-            for name in links:
-                names = getattr(value, "__dict__", None)
-                if not isinstance(names, dict) or name not in names or isinstance(value, type):
-                    break
-                value = names[name]
-                self._note((id(names), name), value, depth, names, name)
+    # --- what runs --------------------------------------------------------------------------------------------------
 
-    def _note(
-        self, key: Any, value: Any, depth: int, names: dict[str, Any] | None = None, name: str = "", cell: Any = None
+    def _follow(self, called: Any, depth: int, owner: Any = _ABSENT) -> None:
+        """Look into what a call of ``called`` runs; ``owner`` is its first argument where that is known."""
+        if isinstance(called, MethodType):
+            called, owner = called.__func__, called.__self__
+        key = ("call", id(called), id(owner))
+        if key in self._seen or depth > _DEEPEST or isinstance(called, type):
+            return
+        self._seen.add(key)
+        if isinstance(called, FunctionType):
+            if _is_users(called.__globals__.get("__name__")):
+                variables = _variables(called, owner)
+                cells = dict(zip(called.__code__.co_freevars, called.__closure__ or (), strict=True))
+                self._code(called.__code__, called.__globals__, variables, cells, depth, [])
+        elif not isinstance(called, (Tensor, ModuleType, *_SIMPLE)):
+            self._object(called, depth)
+        wrapped = _attributes(called).get("__wrapped__")
+        if wrapped is not None:
+            self._follow(wrapped, depth, owner)
+
+    def _object(self, called: Any, depth: int) -> None:
+        """What calling an object runs: its ``__call__``, a module's ``forward``, those of modules that it holds."""
+        self._called.add(id(called))
+        for name in ("__call__", "forward"):
+            for _, found in _in_class(called, name):
+                if isinstance(found, FunctionType):
+                    self._follow(found, depth, called)
+        modules = _attributes(called).get("_modules")
+        for module in list(modules.values()) if isinstance(modules, dict) else ():
+            self._follow(module, depth)
+
+    def _code(
+        self,
+        code: CodeType,
+        names: dict[str, Any],
+        variables: dict[str, list[Any]],
+        cells: dict[str, Any],
+        depth: int,
+        around: list[Any],
     ) -> None:
+        """Note what ``code`` reads, and the functions inside of it; ``variables`` are the locals that are known.
+
+        ``around`` is what the code around it reaches: a loose name may be an attribute of that too.
+        """
+        found = reads(code)
+        reached = [*around, *(value for values in variables.values() for value in values)]
+        for chain in found.chains:
+            if chain.is_global:
+                values = [self._global(names, chain.root, depth)]
+            elif chain.root in cells:
+                values = [_content(cells[chain.root])]
+                self._note(("cell", id(cells[chain.root])), values[0], depth, cell=cells[chain.root])
+            else:
+                values = variables.get(chain.root, [])
+            for value in values:
+                for name in chain.links:
+                    value = self._attribute(value, name, depth)
+                    reached.append(value)
+                if chain.kept_in is not None and value is not _ABSENT:
+                    variables.setdefault(chain.kept_in, []).append(value)
+                reached.append(value)
+        for name in found.loose:
+            reached.append(self._global(names, name, depth))
+        tried: set[int] = set()
+        for value in reached if found.loose else ():  # it grows
+            if id(value) not in tried:
+                tried.add(id(value))
+                reached += [self._attribute(value, name, depth) for name in found.loose]
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                free = inner.co_freevars
+                known = {k: v for k, v in variables.items() if k in free}
+                self._code(inner, names, known, {k: c for k, c in cells.items() if k in free}, depth, reached)
+
+    # --- what it reads ----------------------------------------------------------------------------------------------
+
+    def _global(self, names: dict[str, Any], name: str, depth: int) -> Any:
+        value = names.get(name, _ABSENT)
+        self._note((id(names), name), value, depth, names, name)
+        return value
+
+    def _attribute(self, owner: Any, name: str, depth: int) -> Any:
+        """Note ``owner.name``; its value, or _ABSENT where that is not known without running code."""
+        own = _attributes(owner)
+        if name in own:
+            if (
+                _is_traced(own[name]) and "_modules" in own and id(owner) in self._called
+            ):  # what a module keeps is the guards' affair
+                return _ABSENT
+            self._note((id(own), name), own[name], depth, own, name)
+            return own[name]
+        modules = own.get("_modules")
+        if isinstance(modules, dict) and name in modules:  # reported to the guards
+            return modules[name]
+        value = _ABSENT
+        for holder, found in _in_class(owner, name):  # all of them: super() reads those behind the first
+            if isinstance(found, (staticmethod, classmethod, FunctionType)):
+                function = getattr(found, "__func__", found)
+                self._follow(function, depth + 1, owner if found is function else _ABSENT)
+            elif isinstance(found, property):
+                self._follow(found.fget, depth + 1, owner)
+            elif isinstance(found, MemberDescriptorType):
+                value = getattr(owner, name, _ABSENT) if not isinstance(owner, type) else _ABSENT
+                self._note((id(owner), name), value, depth, owner, name)
+            elif hasattr(type(found), "__get__"):
+                self._follow(found, depth + 1)
+            else:
+                value = found if value is _ABSENT else value
+                self._note((id(holder), name), found, depth, holder.__dict__, name)
+                self._absence(own, name)
+        return value
+
+    def _absence(self, names: dict[str, Any], name: str) -> None:
+        """An attribute of the class counts as long as the object has none of its own."""
+        if isinstance(names, dict) and (id(names), name) not in self._seen:
+            self._seen.add((id(names), name))
+            self._bound.append((names, name, _ABSENT))
+
+    def _note(self, key: Any, value: Any, depth: int, names: Any = None, name: str = "", cell: Any = None) -> None:
         """Remember what a name means; once."""
         if key in self._seen or value is _ABSENT or isinstance(value, (ModuleType, type)):
             return
         self._seen.add(key)
-        if names is None:
+        if cell is not None:
             self._cells.append((cell, value))
-        else:
+        elif hasattr(names, "get"):
             self._bound.append((names, name, value))
+        else:
+            self._members.append((names, name, value))
         if isinstance(value, (list, dict)) and len(value) <= _LONGEST:
             items = _items(value)
             if all(isinstance(item, _SIMPLE) for item in items):
                 self._contents.append((value, items))
-        self._function(value, depth + 1)
+        self._follow(value, depth + 1)
+
+
+def _is_users(module: Any) -> bool:
+    """Whether code of this module may be followed: not weft's own, nor a library's that keeps counts of its own."""
+    return not isinstance(module, str) or module.partition(".")[0] not in _LIBRARIES
+
+
+def _variables(function: FunctionType, owner: Any) -> dict[str, list[Any]]:
+    """The locals that are known before the function runs: the object that it is a method of."""
+    first = function.__code__.co_varnames[: function.__code__.co_argcount][:1]
+    return {} if owner is _ABSENT or not first else {first[0]: [owner]}
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """What an object holds by name; nothing for classes, which :func:`_in_class` looks into."""
+    found = getattr(owner, "__dict__", None)
+    return found if isinstance(found, dict) else {}
+
+
+def _in_class(owner: Any, name: str) -> Iterator[tuple[type, Any]]:
+    """The classes of the user's that define ``name`` for an object (or a class) and what they say, in order."""
+    for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:
+        if name in kind.__dict__ and _is_users(kind.__module__):
+            yield kind, kind.__dict__[name]
 
 
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:
+    except ValueError:  # it is empty now
         return _ABSENT
 
 
 def _items(container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
     return tuple(container) if isinstance(container, list) else (*container, *container.values())
-
-
-def _chains(code: CodeType) -> Iterator[tuple[str, str, list[str]]]:
-    """``a.b.c`` in the code, and in that of functions inside of it, as (opcode, "a", ["b", "c"])."""
-    chain: tuple[str, str, list[str]] | None = None
-    for instruction in dis.get_instructions(code):
-        if chain is not None:
-            if instruction.opname in _LINKS:
-                chain[2].append(instruction.argval)
-                continue
-            yield chain
-            chain = None
-        if instruction.opname in _ROOTS:
-            chain = (instruction.opname, instruction.argval, [])
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            for opcode, root, links in _chains(constant):
-                if opcode != "LOAD_FAST":
-                    yield opcode, root, links
