@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .core import boundary as _boundary
+from .core import namespace as _namespace
 from .core.dtypes import (
     DType,
     bfloat16,
@@ -169,6 +171,7 @@ from .tensor.dispatch import configure, set_num_threads
 from .tensor.tape import enable_grad, no_grad, set_grad_enabled
 from .tensor.tensor import Tensor
 from .transforms.autograd import grad, value_and_grad
+from .transforms.compile import Compiled as _Compiled
 from .transforms.compile import compile
 from .transforms.eval_shape import eval_shape, spec
 
@@ -193,43 +196,20 @@ _LATE = {
     "load_weights": ".interop",
     "export": ".deploy",
 }
-# What people look for here and do not find: what to do instead.
-_INSTEAD = dict.fromkeys(("cond", "while_loop", "scan"), "control flow on values is not captured yet; wf.where selects")
-_INSTEAD |= dict.fromkeys(("jvp", "vjp", "vmap", "checkpoint"), "not there yet; wf.grad and wf.value_and_grad are")
-_INSTEAD |= dict.fromkeys(("Model", "callbacks", "data"), "not there yet; write the loop and wf.compile its step")
-_INSTEAD |= dict.fromkeys(("complex64", "complex128", "fft"), "complex numbers are not there yet")
-_INSTEAD |= dict.fromkeys(("cuda", "device"), "weft runs on the CPU; the GPU is not there yet")
-_INSTEAD |= {
-    "bmm": "wf.matmul",
-    "cat": "wf.concat(tensors, axis=...)",
-    "clamp": "wf.clip",
-    "cumsum": "wf.cumulative_sum",
-    "dot": "wf.matmul or wf.vecdot",
-    "float": "wf.float32",
-    "gather": "wf.take_along_axis",
-    "long": "wf.int64",
-    "mm": "wf.matmul",
-    "permute": "wf.permute_dims",
-    "rand": "wf.random.uniform",
-    "randint": "wf.random.integers",
-    "randn": "wf.random.normal",
-    "randperm": "wf.random.permutation",
-    "relu": "weft.nn.functional.relu",
-    "softmax": "weft.nn.functional.softmax",
-    "transpose": "wf.swapaxes or wf.permute_dims",
-    "unsqueeze": "wf.expand_dims",
-}
 
 
 def __getattr__(name: str) -> Any:
     """Parts that most programs do not need at once are imported when they are first asked for."""
     if name in _MODULES:
         found: Any = importlib.import_module(_MODULES[name], __name__)
+        if name not in ("nn", "optim"):  # they do it themselves
+            _namespace.publish(vars(found), f"{__name__}.{name}")
     elif name in _LATE:
-        found = getattr(importlib.import_module(_LATE[name], __name__), name)
+        home = importlib.import_module(_LATE[name], __name__)
+        _boundary.install(vars(home), [name])
+        found = getattr(home, name)
     else:
-        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
-        raise AttributeError(f"module 'weft' has no attribute {name!r}{hint}", name=name)
+        _namespace.absent(__name__, name, __all__)
     globals()[name] = found
     return found
 
@@ -267,3 +247,7 @@ __all__ = [
     "zeros", "zeros_like",
 ]
 # fmt: on
+
+_namespace.publish(globals(), transforms=("grad", "value_and_grad"))
+_namespace.publish(vars(memory), "weft.memory")
+_boundary.install_class(_Compiled)

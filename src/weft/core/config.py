@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["ISAS", "Settings", "configure", "settings"]
+__all__ = ["ISAS", "TRACEBACKS", "Settings", "configure", "settings"]
 
+TRACEBACKS = ("short", "full")
 ISAS = ("generic", "avx2", "avx512", "neon")
 _CACHE_LIMIT = 256 << 20
 
@@ -26,13 +27,15 @@ class Settings:
     ``cache_dir``: folder of the object-code cache (WEFT_CACHE_DIR); ``cache_limit_bytes``: its size
     (WEFT_CACHE_LIMIT, bytes), 0 turns the cache off; ``isa``: instruction set of the host to compile for, one of
     ISAS, None is the host's best (WEFT_ISA); ``codegen_threads``: threads that compile (WEFT_CODEGEN_THREADS; the
-    default is one for each CPU that this process may use).
+    default is one for each CPU that this process may use); ``traceback``: one of TRACEBACKS, whether errors show the
+    user's frames alone or weft's too (WEFT_TRACEBACK).
     """
 
     cache_dir: str
     cache_limit_bytes: int = _CACHE_LIMIT
     isa: str | None = None
     codegen_threads: int = 1
+    traceback: str = "short"
 
     def __post_init__(self) -> None:
         if self.isa is not None and self.isa not in ISAS:
@@ -41,6 +44,8 @@ class Settings:
             raise ValueError(f"cache_limit_bytes (WEFT_CACHE_LIMIT) is {self.cache_limit_bytes}; it must be 0 or more")
         if self.codegen_threads < 1:
             raise ValueError(f"codegen_threads (WEFT_CODEGEN_THREADS) is {self.codegen_threads}; it must be 1 or more")
+        if self.traceback not in TRACEBACKS:
+            raise ValueError(f"traceback (WEFT_TRACEBACK) is {self.traceback!r}; it must be 'short' or 'full'")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -54,6 +59,7 @@ class Settings:
             cache_limit_bytes=_integer(environ, "WEFT_CACHE_LIMIT", _CACHE_LIMIT),
             isa=environ.get("WEFT_ISA") or None,
             codegen_threads=_integer(environ, "WEFT_CODEGEN_THREADS", usable_cpus()),
+            traceback=environ.get("WEFT_TRACEBACK") or "short",
         )
 
 

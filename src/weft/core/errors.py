@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import CodeType
 from typing import Any
 
 __all__ = [
@@ -24,10 +25,16 @@ __all__ = [
     "ShapeError",
     "StateError",
     "WeftError",
+    "is_wefts_own",
     "user_line",
 ]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def is_wefts_own(code: CodeType) -> bool:
+    """Whether this is code of the package."""
+    return code.co_filename.startswith(_PACKAGE)
 
 
 def user_line(depth: int = 1) -> tuple[str, int] | None:
@@ -38,7 +45,7 @@ def user_line(depth: int = 1) -> tuple[str, int] | None:
         return None
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE) and not code.co_filename.startswith("<frozen"):
+        if not is_wefts_own(code) and not code.co_filename.startswith("<frozen"):
             return code.co_filename, frame.f_lineno
         frame = frame.f_back
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.namespace import publish as _publish
 from . import functional, init
 from . import gradient as utils  # PyTorch's name for it
 from .activation import (
@@ -92,3 +93,8 @@ __all__ = [
     "init",
     "utils",
 ]
+
+_publish(globals())
+_publish(vars(functional))
+_publish(vars(init))
+_publish(vars(utils), "weft.nn.utils")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from ..core.boundary import leave
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, StateError, WeftError
 from ..graph.ir import Value
@@ -99,9 +100,11 @@ class Module:
             if not self._hooks and not self._pre_hooks:
                 return self.forward(*args, **kwargs)
             return self._forward_with_hooks(args, kwargs)
-        except WeftError as error:
-            error.modules.append(self)
-            error.module_path = _path_of(error.modules)
+        except Exception as error:
+            if isinstance(error, WeftError):
+                error.modules.append(self)
+                error.module_path = _path_of(error.modules)
+            leave(error, self.forward, args, kwargs)
             raise
 
     def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

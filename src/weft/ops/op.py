@@ -16,7 +16,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from ..core.errors import CaptureError, WeftError, user_line
+from ..core.boundary import leave
+from ..core.errors import CaptureError, user_line
 from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import Primitive, TensorType
 
@@ -129,7 +130,11 @@ class Composite:
                 return self.function(*args, **kwargs)
             finally:
                 trace.scope = outer
-        return hooks.call(self, args, kwargs)
+        try:
+            return hooks.call(self, args, kwargs)
+        except Exception as error:
+            leave(error, self.function, args, kwargs)
+            raise
 
     def __repr__(self) -> str:
         return f"<weft function {self.name}>"
@@ -162,9 +167,6 @@ def trace_function(function: Callable[..., Any], types: Sequence[TensorType], na
         result = function(*[hooks.wrap(v) for v in inputs])
         several = isinstance(result, (tuple, list))
         outputs = [hooks.value_of(r, trace) for r in (result if several else (result,))]
-    except WeftError as error:
-        error.__traceback__ = None  # the frames are weft's own; the user's line is in the message
-        raise
     finally:
         state.trace = outer
     return Graph(name, inputs, trace.nodes, outputs), several

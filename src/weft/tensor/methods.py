@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from ..core.boundary import leave
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ..core.shapes import SymDim, broadcast_shapes
@@ -37,25 +38,29 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
     recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, function.name != "pow"
 
     def method(self: Tensor, other: Any) -> Any:
-        kind = other.__class__
-        if (kind is float or kind is int) and keeps_kind:
-            number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
-            if number is None or state.trace is not None:
+        try:
+            kind = other.__class__
+            if (kind is float or kind is int) and keeps_kind:
+                number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
+                if number is None or state.trace is not None:
+                    return slow(self, other)
+                other = number
+            try:
+                plan = plans[self._spec, other._spec]
+            except (KeyError, AttributeError):
                 return slow(self, other)
-            other = number
-        try:
-            plan = plans[self._spec, other._spec]
-        except (KeyError, AttributeError):
-            return slow(self, other)
-        if state.trace is not None:
-            return slow(self, other)
-        try:
-            output = make(plan.run(self._storage, other._storage), plan.spec, None, 0)
-        except (KernelStatus, TypeError):
-            return run_single(plan, (self, other))
-        if (self._node is not None or other._node is not None) and recording.enabled:
-            record_pair(plan.call, self, other, output)
-        return output
+            if state.trace is not None:
+                return slow(self, other)
+            try:
+                output = make(plan.run(self._storage, other._storage), plan.spec, None, 0)
+            except (KernelStatus, TypeError):
+                return run_single(plan, (self, other))
+            if (self._node is not None or other._node is not None) and recording.enabled:
+                record_pair(plan.call, self, other, output)
+            return output
+        except Exception as error:
+            leave(error)
+            raise
 
     def slow(self: Tensor, other: Any) -> Any:
         if isinstance(other, _NUMBERS):
@@ -83,12 +88,16 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
     forward = _binary(function)
 
     def method(self: Tensor, other: Any) -> Any:
-        if isinstance(other, _NUMBERS) and state.trace is None and function.name != "pow":
-            if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
-                return forward(scalar_like(function.name, other, self._spec), self)
-        elif not isinstance(other, _NUMBERS) and not is_array(other):
-            return NotImplemented
-        return function(other, self)
+        try:
+            if isinstance(other, _NUMBERS) and state.trace is None and function.name != "pow":
+                if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
+                    return forward(scalar_like(function.name, other, self._spec), self)
+            elif not isinstance(other, _NUMBERS) and not is_array(other):
+                return NotImplemented
+            return function(other, self)
+        except Exception as error:
+            leave(error)
+            raise
 
     return method
 
@@ -162,7 +171,11 @@ def _install_operators() -> None:
 
 def _method(function: Any) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return function(self, *args, **kwargs)
+        try:
+            return function(self, *args, **kwargs)
+        except Exception as error:
+            leave(error)
+            raise
 
     method.__name__ = getattr(function, "name", getattr(function, "__name__", "method"))
     method.__doc__ = function.__doc__
@@ -286,7 +299,11 @@ def getitem(self: Tensor, key: Any) -> Any:
                 row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])
             offset = at * spec.strides[0] * spec.dtype.itemsize
             return make(storages.view(self._storage, offset, self._storage.nbytes - offset), row, None, 0)
-    return subscript(self, key)
+    try:
+        return subscript(self, key)
+    except Exception as error:
+        leave(error)
+        raise
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
