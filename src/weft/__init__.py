@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .core import boundary as _boundary
 from .core import namespace as _namespace
+from .core import support as _support  # before what needs a Python that weft runs on
 from .core.dtypes import (
     DType,
     bfloat16,
