@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .race import run
-from .report import markdown, replace_between_marks, rich_table
+from .report import markdown, replace_between_marks, text
 from .workloads import COLUMNS, select
 
 
@@ -30,7 +31,8 @@ def main() -> None:
     if not workloads or not columns:
         parser.error("nothing to measure: see --only and --columns")
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(workloads))
         done = iter(range(len(workloads)))
         results = run(
@@ -40,7 +42,7 @@ def main() -> None:
             options.seconds,
             lambda label: progress.update(task, description=label, completed=next(done)),
         )
-    Console().print(rich_table(workloads, results, columns))
+    print(text(workloads, results, columns, min(shutil.get_terminal_size((80, 24)).columns, 140)))
     if options.markdown:
         replace_between_marks(options.markdown, markdown(workloads, results, columns))
     if options.json:

@@ -1,19 +1,25 @@
-"""The table: for the terminal, and as Markdown."""
+"""The table: for a terminal or a pipe, and as Markdown."""
 
 from __future__ import annotations
 
 import os
 import platform
+import textwrap
 from pathlib import Path
-
-from rich.table import Table
 
 from .race import Results
 from .workloads import COLUMNS, Workload
 
-__all__ = ["machine", "markdown", "replace_between_marks", "rich_table"]
+__all__ = ["machine", "markdown", "replace_between_marks", "text"]
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+_TWO_LINES = {
+    "PyTorch eager": "PyTorch\neager",
+    "torch.compile": "torch.\ncompile",
+    "JAX jit": "JAX\njit",
+    "best peer / Weft": "peer /\nWeft",
+    "of the roof": "of the\nroof",
+}
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
 
@@ -105,16 +111,29 @@ def notes(workloads: list[Workload], results: Results) -> list[str]:
     return lines
 
 
-def rich_table(workloads: list[Workload], results: Results, columns: list[str]) -> Table:
-    """The table for the terminal."""
-    first, *others = header(columns)
-    table = Table(caption="\n".join(notes(workloads, results)), caption_justify="left")
-    table.add_column(first)
-    for title in others:
-        table.add_column(title, justify="right")
-    for row in rows(workloads, results, columns):
-        table.add_row(*row)
-    return table
+def text(workloads: list[Workload], results: Results, columns: list[str], width: int) -> str:
+    """The table for a terminal or a pipe: no line is wider than its words need, nor than ``width`` where that can be.
+
+    Where a row does not fit, its label gets a line of its own, above the numbers.
+    """
+    lines = [_TWO_LINES.get(title, title).split("\n") for title in header(columns)]
+    body = rows(workloads, results, columns)
+    titles = [[line[0] if len(line) == 2 else "" for line in lines], [line[-1] for line in lines]]
+    widths = [max(map(len, column)) for column in zip(*titles, *body)]
+    if sum(widths) + 2 * (len(widths) - 1) > width:
+        widths[0] = 0
+
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
+
+    def printed(cells: list[str]) -> list[str]:
+        numbers = gap.join(cell.rjust(w) for cell, w in zip(cells[1:], widths[1:]))
+        if widths[0]:
+            return [f"{cells[0].ljust(widths[0])}{gap}{numbers}".rstrip()]
+        return [cells[0], f" {numbers}".rstrip()] if cells[0] else [f" {numbers}".rstrip()]
+
+    table = [line for cells in (*titles, *body) for line in printed(cells)]
+    below = [line for note in notes(workloads, results) for line in textwrap.wrap(note, width)]
+    return "\n".join([*table, "", *below])
 
 
 def markdown(workloads: list[Workload], results: Results, columns: list[str]) -> str:

@@ -1,0 +1,50 @@
+"""The benchmark's table can be read where it is shown, in a pipe too; what is measured is not tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.race import Results
+from benchmarks.report import markdown, text
+from benchmarks.workloads import COLUMNS, select
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKLOADS = select("*")
+
+
+def results() -> Results:
+    """A race that every peer ended, some with the widest of numbers, and one that a peer failed in."""
+    made = Results(versions=dict.fromkeys(COLUMNS, "1.2.3"), read_seconds={64 << 20: 1e-3})
+    for number, workload in enumerate(WORKLOADS):
+        made.values[workload.key] = dict.fromkeys(COLUMNS, 1.234e-06 * (number + 1))
+    made.failures[WORKLOADS[0].key] = {"JAX jit": "a reason that is long " * 9}
+    return made
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 140])
+def test_no_line_is_wider_than_the_place_it_is_shown_in(width: int) -> None:
+    lines = text(WORKLOADS, results(), list(COLUMNS), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(line == line.rstrip() for line in lines)
+    assert all(any(line.startswith(w.label) for line in lines) for w in WORKLOADS)
+
+
+def test_few_columns_leave_the_label_beside_its_numbers() -> None:
+    lines = text(WORKLOADS[:1], results(), ["Weft", "NumPy"], 100).splitlines()
+    assert any(line.startswith(WORKLOADS[0].label) and " us" in line for line in lines)
+    assert "| Weft |" in markdown(WORKLOADS[:1], results(), ["Weft"])
+
+
+def test_in_a_pipe_there_is_the_table_alone() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--only", "add", "--columns", "Weft", "--rounds", "1"]
+    environ = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")}
+    done = subprocess.run(
+        [*command, "--seconds", "0.01"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout and max(map(len, done.stdout.splitlines())) <= 80
