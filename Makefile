@@ -1,32 +1,56 @@
 # Everything runs in .venv, which the first `make` of a fresh machine creates by itself.
-# PYTHON names the interpreter that creates it (3.11 or newer); afterwards .venv's own is used.
+# PYTHON names the interpreter that creates it; afterwards .venv's own is used.
 
-PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,\
-            $(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))) python3)
+PYTHONS := 3.11 3.12 3.13
+comma := ,
+# The interpreters of a version that start and have the GIL: on PATH, or among pyenv's (whose shims may not start).
+pythons = $(foreach p,$(2) $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/$(1).*/bin/python),$(shell $(p) -c \
+            'import sys; sys.exit(sys.version_info[:2] != ($(subst .,$(comma),$(1))) or "t" in sys.abiflags)' \
+            2>/dev/null && echo $(p)))
+
+PYTHON ?= $(firstword $(foreach v,$(PYTHONS),$(call pythons,$(v),python3)) \
+            $(foreach v,$(PYTHONS),$(call pythons,$(v),python$(v))) python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
+# As many processes as there are cores; ARGS="-n 0" runs in this one, for a debugger.
+PYTEST := -m pytest -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long check format bench clean
+.PHONY: help demo test test-long test-pythons check format bench clean
 
 help:
-	@echo "make demo       train three small networks, save one, run it elsewhere (about a minute)"
-	@echo "make test       the tests"
-	@echo "make test-long  the tests that take long"
-	@echo "make check      formatting, lint and types"
-	@echo "make format     format and fix what can be fixed by itself"
-	@echo "make bench      Weft against PyTorch, JAX and NumPy, each in an environment of its own"
-	@echo "make clean      remove everything that make made"
+	@echo "make demo          train three small networks, save one, run it elsewhere (about a minute)"
+	@echo "make test          the tests, on all cores"
+	@echo "make test-long     the tests that take long"
+	@echo "make test-pythons  the tests on each of Python $(PYTHONS) that is installed"
+	@echo "make check         formatting, lint and types"
+	@echo "make format        format and fix what can be fixed by itself"
+	@echo "make bench         Weft against PyTorch, JAX and NumPy, each in an environment of its own"
+	@echo "make clean         remove everything that make made"
 
 demo: $(VENV)/ready-demo
 	@$(RUN) -m demo
 
 test: $(VENV)/ready-test
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) $(PYTEST) $(ARGS)
 
 test-long: $(VENV)/ready-test
-	@$(RUN) -m pytest -m long $(ARGS)
+	@$(RUN) $(PYTEST) -m long $(ARGS)
+
+# .venv for its own version, .venv-3.x for another; a version that is not installed is skipped, and said.
+test-pythons: | $(RUN)
+	@$(foreach v,$(PYTHONS),$(MAKE) --no-print-directory test-python-$(v) &&) true
+
+test-python-%:
+	@if $(RUN) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$*")'; then \
+		echo "Python $*, in $(VENV):" && $(MAKE) --no-print-directory test; \
+	elif [ -n "$(call pythons,$*,python$*)" ]; then \
+		echo "Python $*, in .venv-$*:" && \
+		$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON="$(firstword $(call pythons,$*,python$*))"; \
+	else \
+		echo "Python $* is not installed (not as python$* on PATH, not among pyenv's versions): skipped"; \
+	fi
 
 check: $(VENV)/ready-dev
 	@$(RUN) -m ruff format --check --quiet .
@@ -41,7 +65,7 @@ bench: $(VENV)/ready-demo
 	@$(RUN) -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .bench build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .bench build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests demo benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # One stamp for each extra; a change of the dependencies renews it.
@@ -51,6 +75,6 @@ $(VENV)/ready-%: pyproject.toml | $(RUN)
 	@touch $@
 
 $(RUN):
-	@$(PYTHON) -c 'import sys; sys.exit("Weft needs Python 3.11 or newer: make PYTHON=/path/to/python3" \
-		if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Weft needs one of Python $(PYTHONS): make PYTHON=/path/to/python3" \
+		if "%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split() else 0)'
 	@$(PYTHON) -m venv $(VENV)

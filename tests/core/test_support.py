@@ -48,3 +48,5 @@ def test_the_package_says_the_same() -> None:
     assert f'requires-python = "{wanted}"' in settings
     for minor in range(support.FIRST[1], support.LAST[1] + 1):
         assert f'"Programming Language :: Python :: 3.{minor}"' in settings
+    versions = [f"3.{minor}" for minor in range(support.FIRST[1], support.LAST[1] + 1)]
+    assert f"PYTHONS := {' '.join(versions)}\n" in (ROOT / "Makefile").read_text()
