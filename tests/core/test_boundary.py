@@ -191,6 +191,17 @@ def test_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [frame for frame in traceback.extract_tb(seen[0].exc_traceback) if "/src/weft/" in frame.filename] == []
 
 
+def test_a_warning_is_the_users_line_too() -> None:
+    rate = [0]
+    step = wf.compile(lambda x: x + rate[0])
+    for rate[0] in range(8):
+        step(X)
+    rate[0] = 8
+    with pytest.warns(UserWarning, match="captured 9 times") as caught:
+        step(X)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_a_setting_that_is_not_understood(tmp_path: Path) -> None:
     assert "WEFT_TRACEBACK) is 'long'; it must be 'short' or 'full'" in run(tmp_path, SCRIPT, WEFT_TRACEBACK="long")
 

@@ -14,6 +14,7 @@ from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..compiler.kernels import Kernel
+from ..core.boundary import leave
 from ..core.errors import CaptureError
 from ..graph.ir import Graph
 from ..graph.simplify import simplify
@@ -49,19 +50,23 @@ class Compiled(Generic[P, R]):
         self._epoch = epoch.number
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if state.trace is not None:  # inside another capture: part of its graph
-            return self.function(*args, **kwargs)
-        entry, signature, tensors = self._find(args, kwargs)
-        if entry is None:
-            with capturing():
-                entry = self._capture(signature, tensors, args, kwargs)
-                results = self._first_run(entry, tensors)
-        else:
-            results = entry.run(tensors)
-        form = entry.captured.outputs_form
-        if form == ("leaf",):
-            return results[0]  # type: ignore[return-value]
-        return unflatten(form, results)
+        try:
+            if state.trace is not None:  # inside another capture: part of its graph
+                return self.function(*args, **kwargs)
+            entry, signature, tensors = self._find(args, kwargs)
+            if entry is None:
+                with capturing():
+                    entry = self._capture(signature, tensors, args, kwargs)
+                    results = self._first_run(entry, tensors)
+            else:
+                results = entry.run(tensors)
+            form = entry.captured.outputs_form
+            if form == ("leaf",):
+                return results[0]  # type: ignore[return-value]
+            return unflatten(form, results)
+        except Exception as error:
+            leave(error, self.function, args, kwargs)
+            raise
 
     def __getattr__(self, name: str) -> Any:
         """What the function has: a compiled module still has its parameters, ``train()``, ``state_dict()`` ..."""
@@ -147,7 +152,7 @@ class Compiled(Generic[P, R]):
                 f"{self._name} has been captured {len(entries) + 1} times for one signature, because state it reads is "
                 f"different at each call: {entries[0].captured.changed(tensors)}. Keep what changes in a "
                 f"tensor, or pass it as an argument",
-                stacklevel=4,
+                stacklevel=3,
             )
         self._entries[signature] = (made, *entries)[:_MAX_ENTRIES]
         while len(self._entries) > _MAX_SIGNATURES:
