@@ -142,6 +142,9 @@ class Config:
     lr: float = 2.0
 
 
+PARTIAL = functools.partial(helper)
+
+
 class Namespace:
     """A class that is never instantiated."""
 
@@ -269,6 +272,16 @@ class Steps(Base):
     @by_name
     def decorated(self, x: Any) -> Any:
         return x * self.lr
+
+    @wf.compile
+    def compiled(self, x: Any) -> Any:
+        return x * self.lr
+
+    def by_a_compiled_method(self, x: Any) -> Any:
+        return self.compiled(x)
+
+    def by_a_partial(self, x: Any) -> Any:
+        return PARTIAL(x)
 
 
 WAYS = [name for name in vars(Steps) if not name.startswith("_") and name != "overridden"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -83,7 +84,7 @@ class Names:
                 self._code(called.__code__, called.__globals__, variables, cells, depth, [])
         elif not isinstance(called, (Tensor, ModuleType, *_SIMPLE)):
             self._object(called, depth)
-        wrapped = _attributes(called).get("__wrapped__")
+        wrapped = called.func if isinstance(called, partial) else _attributes(called).get("__wrapped__")
         if wrapped is not None:
             self._follow(wrapped, depth, owner)
 
@@ -172,7 +173,7 @@ class Names:
                 value = getattr(owner, name, _ABSENT) if not isinstance(owner, type) else _ABSENT
                 self._note((id(owner), name), value, depth, owner, name)
             elif hasattr(type(found), "__get__"):
-                self._follow(found, depth + 1)
+                self._follow(found, depth + 1, owner)
             else:
                 value = found if value is _ABSENT else value
                 self._note((id(holder), name), found, depth, holder.__dict__, name)
