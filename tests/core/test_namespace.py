@@ -50,7 +50,7 @@ FREQUENT = {
     "weft.nn.utils": "clip_grad_norm_ rnn weight_norm spectral_norm",
     "weft.optim": "SGD RMSprop Adadelta RAdam Adagrad Adamax LBFGS NAdam",
     "weft.optim.lr_scheduler": "StepLR ReduceLROnPlateau MultiStepLR OneCycleLR CosineAnnealingWarmRestarts",
-    "weft.linalg": "svd inv solve eigh norm qr",
+    "weft.linalg": "svd pinv eig inv solve_triangular solve eigh norm qr",
 }
 
 
@@ -102,6 +102,7 @@ def test_what_a_hint_names_exists() -> None:
         (nn, "Linaer", "Linear"),
         (nn, "sequential", "Sequential"),
         (wf, "matmull", "matmul"),
+        (wf.linalg, "vector_nrom", "vector_norm"),
         (F, "cross_entropi", "cross_entropy"),
     ],
 )

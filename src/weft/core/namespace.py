@@ -139,7 +139,11 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("ReduceLROnPlateau", f"{_SOON}; set group['lr'] in optimizer.param_groups"),
         ("*LR *Restarts", f"{_SOON}; lr_scheduler.LambdaLR takes any function of the epoch"),
     ),
-    "weft.linalg": (("*", f"decompositions and solvers are {_SOON}; numpy.linalg has them"),),
+    "weft.linalg": (
+        ("norm", "wf.linalg.vector_norm or wf.linalg.matrix_norm"),
+        ("eig* svd* inv* pinv* solve* lstsq cholesky* qr lu* ldl* det slogdet", f"{_SOON}; numpy.linalg has them"),
+        ("matrix_exp matrix_power matrix_rank multi_dot cond", f"{_SOON}; numpy.linalg has them"),
+    ),
     "weft.random": (
         ("randn normal_ standard_normal", "wf.random.normal"),
         ("rand random", "wf.random.uniform"),
