@@ -153,10 +153,6 @@ class Names:
         """Note ``owner.name``; its value, or _ABSENT where that is not known without running code."""
         own = _attributes(owner)
         if name in own:
-            if (
-                _is_traced(own[name]) and "_modules" in own and id(owner) in self._called
-            ):  # what a module keeps is the guards' affair
-                return _ABSENT
             self._note((id(own), name), own[name], depth, own, name)
             return own[name]
         modules = own.get("_modules")
