@@ -1,4 +1,5 @@
-"""Weft's exceptions. Each is also the builtin exception that a Python programmer would expect.
+"""Weft's exceptions. Each is also the builtin exceptions that PyTorch, NumPy and Python raise in its place, so that a
+ported ``except`` clause catches it: PyTorch raises RuntimeError for most of them.
 
 An error carries the user's own line (the innermost frame outside the package) and, where it was raised inside a
 module's ``forward``, the module's path; both are appended to the message when it is printed.
@@ -70,23 +71,23 @@ class WeftError(Exception):
         return text
 
 
-class ShapeError(WeftError, ValueError):
-    """Shapes that do not fit the op."""
+class ShapeError(WeftError, ValueError, RuntimeError):
+    """Shapes that do not fit the op, or that no memory could hold."""
 
 
-class DTypeError(WeftError, TypeError):
-    """dtypes that do not fit the op."""
+class DTypeError(WeftError, TypeError, RuntimeError):
+    """dtypes that do not fit the op, arguments of another kind than it takes, numbers that do not fit a dtype."""
 
 
-class ArgumentError(WeftError, TypeError):
-    """Arguments that a function does not take: too many, an unknown name, one given twice, one of another kind."""
+class ArgumentError(WeftError, ValueError, TypeError, RuntimeError):
+    """An option with a value that the op does not know; arguments that it does not take, or takes once only."""
 
 
-class AxisError(WeftError, ValueError, IndexError):
+class AxisError(WeftError, ValueError, IndexError, RuntimeError):
     """An axis outside the tensor's rank, or named twice."""
 
 
-class IndexError_(WeftError, IndexError):
+class IndexError_(WeftError, IndexError, RuntimeError):
     """An index outside its axis."""
 
 
@@ -94,7 +95,7 @@ class DeviceError(WeftError, RuntimeError):
     """Tensors on different devices, or a device that is not there."""
 
 
-class OutOfMemoryError(WeftError, MemoryError):
+class OutOfMemoryError(WeftError, MemoryError, RuntimeError):
     """The device's memory, or the limit set on it, is used up."""
 
 
@@ -110,11 +111,11 @@ class CompileError(WeftError, RuntimeError):
     """The compiler produced something LLVM refuses: a bug of weft's own."""
 
 
-class FormatError(WeftError, ValueError):
+class FormatError(WeftError, ValueError, RuntimeError):
     """A file that is truncated, altered or not of the expected format."""
 
 
-class StateError(WeftError, KeyError):
+class StateError(WeftError, KeyError, ValueError, RuntimeError):
     """A state dict that does not fit its module or optimizer."""
 
     def __str__(self) -> str:

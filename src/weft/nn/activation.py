@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.errors import ArgumentError
 from ..ops import activation as ops
 from ..tensor.tensor import Tensor
 from . import init
@@ -212,7 +213,7 @@ class Hardtanh(Module):
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         if not min_val < max_val:
-            raise ValueError(f"Hardtanh: min_val {min_val} must be below max_val {max_val}")
+            raise ArgumentError(f"Hardtanh: min_val {min_val} must be below max_val {max_val}")
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..core.dtypes import float32, float64
-from ..core.errors import ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..ops.creation import eye, full, iota
 from ..ops.elementwise import astype, where
 from ..ops.op import Array, composite
@@ -67,7 +67,7 @@ def trunc_normal_(
     """
     inside = 0.5 * (math.erf((b - mean) / std / math.sqrt(2.0)) - math.erf((a - mean) / std / math.sqrt(2.0)))
     if inside < 1e-3:
-        raise ValueError(f"trunc_normal_: [{a}, {b}] holds hardly any of N({mean}, {std})")
+        raise ArgumentError(f"trunc_normal_: [{a}, {b}] holds hardly any of N({mean}, {std})")
     stream = generator or default_generator()
     wide = float64 if tensor.dtype is float64 else float32
     value = stream.normal(tensor.shape, mean, std, dtype=wide)
@@ -129,7 +129,7 @@ def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
 def _chosen_fan(op: str, tensor: Tensor, mode: str) -> int:
     fans = dict(zip(("fan_in", "fan_out"), _fans(op, tensor), strict=True))
     if mode not in fans:
-        raise ValueError(f"{op}: mode is {mode!r}; it must be 'fan_in' or 'fan_out'")
+        raise ArgumentError(f"{op}: mode is {mode!r}; it must be 'fan_in' or 'fan_out'")
     return fans[mode]
 
 
@@ -145,7 +145,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
     if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: {nonlinearity!r} is none of {', '.join([*gains, 'leaky_relu'])}")
+        raise ArgumentError(f"calculate_gain: {nonlinearity!r} is none of {', '.join([*gains, 'leaky_relu'])}")
     return gains[nonlinearity]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core.errors import ArgumentError
 from ..ops.contraction import linear
 from ..ops.normalization import embedding
 from ..tensor.tensor import Tensor
@@ -94,7 +95,7 @@ class Embedding(Module):
         super().__init__()
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
+            raise ArgumentError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None or padding_idx >= 0 else num_embeddings + padding_idx
         self.weight = blank((num_embeddings, embedding_dim), dtype, device)
@@ -110,7 +111,7 @@ class Embedding(Module):
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
         """A layer with a table that is there already, ``(num_embeddings, embedding_dim)``; frozen unless told."""
         if embeddings.ndim != 2:
-            raise ValueError(f"Embedding.from_pretrained: embeddings {embeddings.shape} must have rank 2")
+            raise ArgumentError(f"Embedding.from_pretrained: embeddings {embeddings.shape} must have rank 2")
         rows, columns = embeddings.shape
         layer = cls(rows, columns, padding_idx, dtype=embeddings.dtype)
         layer.weight = Parameter(embeddings, requires_grad=not freeze)

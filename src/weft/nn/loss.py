@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.errors import ArgumentError
 from ..ops import loss as ops
 from ..tensor.tensor import Tensor
 from .module import Module
@@ -29,7 +30,7 @@ class _Loss(Module):
     def __init__(self, reduction: str, reductions: tuple[str, ...] = _REDUCTIONS) -> None:
         super().__init__()
         if reduction not in reductions:
-            raise ValueError(
+            raise ArgumentError(
                 f"{type(self).__name__}: reduction is {reduction!r}; it must be one of {', '.join(reductions)}"
             )
         self.reduction = reduction

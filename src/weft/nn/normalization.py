@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.errors import ArgumentError
 from ..core.shapes import normalize_axis
 from ..ops.normalization import dropout, layer_norm, rms_norm
 from ..ops.shape import flatten, reshape
@@ -116,7 +117,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0.0 <= p <= 1.0:
-            raise ValueError(f"Dropout: p is {p}; it must be in [0, 1]")
+            raise ArgumentError(f"Dropout: p is {p}; it must be in [0, 1]")
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import Shape, normalize_axis
 from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
 from .op import Array, Composite, composite
@@ -180,7 +180,7 @@ def gelu(input: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         inner = math.sqrt(2.0 / math.pi) * (input + 0.044715 * (input * input * input))
         return input * 0.5 * (tanh(inner) + 1.0)
-    raise ValueError(f"gelu: approximate is {approximate!r}; it must be 'none' or 'tanh'")
+    raise ArgumentError(f"gelu: approximate is {approximate!r}; it must be 'none' or 'tanh'")
 
 
 @_activation(

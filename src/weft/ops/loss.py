@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from .activation import logsigmoid, widen
 from .elementwise import abs as abs_
 from .elementwise import cast, exp, log, log1p, stop_gradient, where
@@ -46,7 +46,7 @@ def _reduce(op: str, loss: Array, reduction: str, dtype: DType) -> Array:
         return cast(sum_(loss), dtype)
     if reduction == "none":
         return cast(loss, dtype)
-    raise ValueError(f"{op}: reduction is {reduction!r}; it must be 'mean', 'sum' or 'none'")
+    raise ArgumentError(f"{op}: reduction is {reduction!r}; it must be 'mean', 'sum' or 'none'")
 
 
 def _pair(op: str, input: Array, target: Array) -> tuple[Array, Array, DType]:
@@ -185,7 +185,7 @@ def cross_entropy(
         Szegedy et al., Rethinking the Inception Architecture, 2015 (label smoothing, section 7).
     """
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; it must be in [0, 1]")
+        raise ArgumentError(f"cross_entropy: label_smoothing is {label_smoothing}; it must be in [0, 1]")
     (x,) = widen("cross_entropy", input)
     axis = _class_axis("cross_entropy", x)
     factors = _class_weight("cross_entropy", weight, x, axis)
@@ -350,7 +350,7 @@ def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta
         Girshick, Fast R-CNN, 2015.
     """
     if beta < 0:
-        raise ValueError(f"smooth_l1_loss: beta is {beta}; it must not be negative")
+        raise ArgumentError(f"smooth_l1_loss: beta is {beta}; it must not be negative")
     x, t, dtype = _pair("smooth_l1_loss", input, target)
     distance = abs_(x - t)
     if beta:
@@ -368,7 +368,7 @@ def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: f
         Huber, Robust Estimation of a Location Parameter, 1964.
     """
     if delta <= 0:
-        raise ValueError(f"huber_loss: delta is {delta}; it must be positive")
+        raise ArgumentError(f"huber_loss: delta is {delta}; it must be positive")
     x, t, dtype = _pair("huber_loss", input, target)
     distance = abs_(x - t)
     loss = where(distance < delta, distance * distance * 0.5, delta * (distance - 0.5 * delta))
