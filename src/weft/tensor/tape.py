@@ -43,10 +43,10 @@ recording = _Recording()
 _sequence = count()
 
 
-class set_grad_enabled:
+class _Mode:
     """Context manager and decorator: record calls on the tape, or not."""
 
-    def __init__(self, mode: bool = True):
+    def __init__(self, mode: bool):
         self.mode = mode
         self.before: list[bool] = []
 
@@ -62,20 +62,45 @@ class set_grad_enabled:
 
         @functools.wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
-            with set_grad_enabled(self.mode):
+            with _Mode(self.mode):
                 return function(*args, **kwargs)
 
         return inside
 
 
-class no_grad(set_grad_enabled):
+class set_grad_enabled(_Mode):
+    """Record calls on the tape from now on, or not, in this thread. As a context manager, what was before comes back at
+    its end; as a decorator, the mode is the function's alone. As in PyTorch, the call itself takes effect at once.
+
+    >>> with wf.set_grad_enabled(False):
+    ...     (wf.ones(2).requires_grad_() * 2).requires_grad
+    False
+    """
+
+    def __init__(self, mode: bool = True):
+        super().__init__(bool(mode))
+        self._found = recording.enabled
+        recording.enabled = self.mode
+
+    def __enter__(self) -> None:
+        recording.enabled = self.mode
+
+    def __exit__(self, *details: object) -> None:
+        recording.enabled = self._found
+
+    def __call__(self, function: Any) -> Any:
+        recording.enabled = self._found  # a decorator: only the function is meant
+        return super().__call__(function)
+
+
+class no_grad(_Mode):
     """Context manager and decorator: calls are not recorded."""
 
     def __init__(self) -> None:
         super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):
+class enable_grad(_Mode):
     """Context manager and decorator: calls are recorded, also inside :class:`no_grad`."""
 
     def __init__(self) -> None:
