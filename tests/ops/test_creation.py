@@ -57,7 +57,12 @@ def test_shapes_that_look_alike_are_not_mixed_up() -> None:
 @pytest.mark.parametrize("value", SPECIALS)
 def test_constants_keep_their_bits(dtype: str, value: float) -> None:
     with np.errstate(over="ignore"):
-        same_bits(wf.full((3,), value, dtype=dtype), np.full((3,), value, numpy_dtype(dtype)))
+        expected = np.full((3,), value, numpy_dtype(dtype))
+    if np.isinf(expected).any() and not math.isinf(value):  # as in PyTorch
+        with pytest.raises(wf.DTypeError, match=f"full: .* does not fit in {dtype}"):
+            wf.full((3,), value, dtype=dtype)
+    else:
+        same_bits(wf.full((3,), value, dtype=dtype), expected)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -179,7 +184,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.full((2,), -1, dtype=wf.uint64), wf.DTypeError, "full: -1 does not fit in uint64"),
     (lambda: wf.full((2,), 1.5, dtype=wf.int32), wf.DTypeError, "full: 1.5 is not a value of int32"),
     (lambda: wf.full((2,), math.nan, dtype=wf.int32), wf.DTypeError, "full: nan is not a value of int32"),
-    (lambda: wf.full((2,), "a"), wf.DTypeError, "full: the fill value must be a Python number, got str"),
+    (lambda: wf.full((2,), "a"), wf.DTypeError, "full: fill_value is 'a'; it must be a number"),
     (lambda: wf.zeros(2, dtype="float31"), wf.DTypeError, "float31"),
     (lambda: wf.arange(0, 5, 0), wf.ShapeError, "arange: step is 0"),
     (lambda: wf.arange(5, dtype=wf.bool), wf.DTypeError, "arange: bool has no ranges"),
@@ -187,7 +192,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.eye(-1), wf.ShapeError, "eye: size -1"),
     (lambda: wf.meshgrid(wf.zeros((2, 2))), wf.ShapeError, r"meshgrid: \(2, 2\) is not the shape of a vector"),
     (lambda: wf.meshgrid(wf.zeros(2), wf.arange(2)), wf.DTypeError, "meshgrid: dtypes float32 and int64 differ"),
-    (lambda: wf.meshgrid(wf.zeros(2), indexing="yx"), wf.ShapeError, "meshgrid: indexing is 'xy' or 'ij', not 'yx'"),
+    (lambda: wf.meshgrid(wf.zeros(2), indexing="yx"), wf.ArgumentError, "meshgrid: indexing is 'xy' or 'ij', not 'yx'"),
 ]
 
 

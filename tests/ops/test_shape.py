@@ -278,7 +278,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.stack([A, wf.zeros(3)]), wf.ShapeError, r"stack: shapes \(2, 3\) and \(3,\) differ"),
     (lambda: wf.pad(A, ((1, 1),) * 3), wf.ShapeError, r"pad: 3 pairs of widths for the 2 axes of \(2, 3\)"),
     (lambda: wf.pad(A, ((-3, 0), (0, 0))), wf.ShapeError, "pad: widths .* take away more than the 2 elements"),
-    (lambda: wf.pad(A, "ab"), wf.ShapeError, "pad: ab is not a list of pairs"),
+    (lambda: wf.pad(A, "ab"), wf.ShapeError, "pad: 'ab' is not a list of pairs"),
     (lambda: wf.roll(A, (1, 2), axis=0), wf.ShapeError, "roll: 2 shifts for 1 axes"),
     (lambda: wf.split(A, 0), wf.ShapeError, "split: parts of 0 elements"),
     (lambda: wf.split(A, (1, 2)), wf.ShapeError, r"split: sizes \(1, 2\) of axis 0 of \(2, 3\) do not add up to 2"),

@@ -112,7 +112,7 @@ def as_dtype(spec: Any) -> DType:
     """The DType named by ``spec``: a DType, a name, ``float``/``int``/``bool``, or a NumPy dtype.
 
     Raises:
-        TypeError: no such dtype.
+        DTypeError: no such dtype.
     """
     if isinstance(spec, DType):
         return spec
@@ -124,6 +124,10 @@ def as_dtype(spec: Any) -> DType:
         return default_int
     if spec is bool:
         return bool_
+    if spec is None:  # float64 to NumPy
+        from .errors import DTypeError
+
+        raise DTypeError("None is not a dtype")
     return from_numpy(spec)
 
 
@@ -132,11 +136,12 @@ def from_numpy(dtype: Any) -> DType:
     import numpy as np
 
     from .errors import DTypeError
+    from .shapes import shown
 
     try:
         name = np.dtype(dtype).newbyteorder("=").name
-    except TypeError:
-        name = str(dtype)
+    except Exception:  # not only TypeError: whatever the methods of ``dtype`` raise
+        name = str(dtype) if isinstance(dtype, (str, type)) else shown(dtype)
     if name not in _BY_NAME:
         why = next((text for part, text in _NO_DTYPE.items() if name.startswith(part)), "")
         raise DTypeError(f"dtype {name} is not one of {', '.join(_BY_NAME)}{why}")
@@ -154,7 +159,6 @@ def _integer(signed: bool, itemsize: int) -> DType:
     return _BY_NAME[f"{'' if signed else 'u'}int{itemsize * 8}"]
 
 
-@cache
 def promote(a: DType, b: DType) -> DType:
     """The dtype of a binary op over arrays of dtypes ``a`` and ``b``.
 
@@ -163,8 +167,13 @@ def promote(a: DType, b: DType) -> DType:
     bfloat16 gives float32, and uint64 with a signed integer has no common dtype.
 
     Raises:
-        DTypeError: uint64 with a signed integer.
+        DTypeError: uint64 with a signed integer, or what is no dtype.
     """
+    return _promote(as_dtype(a), as_dtype(b))
+
+
+@cache
+def _promote(a: DType, b: DType) -> DType:
     if a is b:
         return a
     if a.kind == "bool":

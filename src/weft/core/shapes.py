@@ -6,19 +6,24 @@ A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis)
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .errors import AxisError, CaptureError, ShapeError
 
 __all__ = [
+    "MAX_BITS",
+    "SIZE_LIMIT",
     "Dim",
     "Shape",
     "SymDim",
     "broadcast_shapes",
+    "check_count",
     "is_static",
     "normalize_axes",
     "normalize_axis",
+    "shown",
     "size_of",
     "strides_of",
     "substitute",
@@ -187,6 +192,37 @@ def size_of(shape: Iterable[Dim]) -> Any:
     for d in shape:
         total = total * d
     return total
+
+
+def check_count(shape: Shape, itemsize: int = 1, op: str = "") -> None:
+    """Raise where a shape's elements of ``itemsize`` bytes, or a size in it, are more than 64 bits can count.
+
+    A size of 0 does not excuse the others: strides are products of sizes too.
+
+    Raises:
+        ShapeError: there are 2**63 or more.
+    """
+    count: int = itemsize
+    for d in shape:
+        if isinstance(d, int) and d > 1:
+            count *= d
+            if count >= SIZE_LIMIT:
+                what = "elements" if itemsize == 1 else "bytes"
+                named = f"{op}: " if op else ""
+                raise ShapeError(f"{named}shape {shown(shape)} has 2**63 {what} or more, which no memory holds")
+
+
+SIZE_LIMIT = 1 << 63  # of sizes, and of the elements and the bytes of a tensor
+MAX_BITS = 4096  # of an integer that may be printed: Python itself refuses to print much longer ones
+
+
+def shown(value: Any) -> str:
+    """``value`` as a message shows it: shortened, and not an error itself, whatever it is."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # an integer of more digits than Python prints, or a broken __repr__
+        bits = value.bit_length() if isinstance(value, int) else 0
+        return f"an integer of {bits} bits" if bits else f"an object of type {type(value).__name__}"
 
 
 def strides_of(shape: Sequence[Any]) -> tuple[Any, ...]:

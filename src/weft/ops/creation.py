@@ -14,8 +14,8 @@ from typing import Any
 from ..compiler import expr as ex
 from ..core import dtypes as dt
 from ..core.dtypes import DType, as_dtype
-from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, SymDim
+from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.shapes import SIZE_LIMIT, Dim, Shape, SymDim, shown
 from ..graph.protocol import Position, Primitive, TensorType
 from .elementwise import cast, where
 from .op import Array, apply, composite
@@ -23,11 +23,13 @@ from .op import Array, apply, composite
 __all__ = [
     "FULL",
     "IOTA",
+    "Whole",
     "arange",
     "as_shape",
     "empty",
     "empty_like",
     "eye",
+    "fitting",
     "full",
     "full_like",
     "iota",
@@ -35,30 +37,39 @@ __all__ = [
     "meshgrid",
     "ones",
     "ones_like",
+    "rounded",
     "tri_mask",
     "zeros",
     "zeros_like",
 ]
 
 Scalar = bool | int | float
+Whole = int  # an integer that is neither a size nor an axis: annotations say what a call checks
 
 
 def as_shape(shape: Dim | Sequence[Dim], op: str) -> Shape:
     """``shape`` as a tuple of sizes; one number is a shape of rank 1.
 
     Raises:
-        ShapeError: a size is negative or no integer.
+        ShapeError: a size is negative or no integer, or 2**63 or more.
     """
-    given: tuple[Any, ...] = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    if isinstance(shape, (str, bytes, set, frozenset, dict)) or not isinstance(shape, Iterable):
+        given: tuple[Any, ...] = (shape,)
+    elif hasattr(shape, "ndim"):  # a tensor, or another library's array
+        given = tuple(shape) if shape.ndim else (shape,)
+    else:
+        given = tuple(shape)
     sizes: list[Dim] = []
     for size in given:
         if not isinstance(size, SymDim):
             try:
                 size = operator.index(size)
             except TypeError:
-                raise ShapeError(f"{op}: {size!r} is not a size; sizes are integers") from None
+                raise ShapeError(f"{op}: {shown(size)} is not a size; sizes are integers") from None
+            if size >= SIZE_LIMIT:
+                raise ShapeError(f"{op}: size {shown(size)}; sizes are below 2**63")
             if size < 0:
-                raise ShapeError(f"{op}: size {size} in shape {given} is negative")
+                raise ShapeError(f"{op}: size {shown(size)} in shape {shown(given)} is negative")
         sizes.append(size)
     return tuple(sizes)
 
@@ -93,15 +104,52 @@ def _representable(value: Scalar, dtype: DType, op: str) -> Scalar | str:
     if dtype.kind == "bool":
         return bool(value)
     if dtype.is_floating:
-        number = float(value)
+        number = _finite(value, dtype, op)
         return repr(number) if number != number or (number == 0 and math.copysign(1, number) < 0) else number
     if isinstance(value, float) and not value.is_integer():
         raise DTypeError(f"{op}: {value} is not a value of {dtype.name}")
-    whole = int(value)
+    return fitting(int(value), dtype, op)
+
+
+def fitting(whole: int, dtype: DType, op: str) -> int:
+    """``whole``, which an integer dtype holds.
+
+    Raises:
+        DTypeError: it does not.
+    """
     low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
     if not low <= whole < low + (1 << dtype.bits):
-        raise DTypeError(f"{op}: {whole} does not fit in {dtype.name}")
+        raise DTypeError(f"{op}: {shown(whole)} does not fit in {dtype.name}")
     return whole
+
+
+def rounded(number: float, dtype: DType) -> float:
+    """``number``, or infinity where a floating dtype rounds it to that."""
+    if dtype is not dt.float64 and _LARGEST_16 < abs(number) < math.inf:
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            if np.isinf(np.float64(number).astype(dtype.numpy)):
+                return math.copysign(math.inf, number)
+    return number
+
+
+def _finite(value: Any, dtype: DType, op: str) -> float:
+    """``value`` as a float.
+
+    Raises:
+        DTypeError: it is finite and beyond the largest one of a floating dtype, as in PyTorch.
+    """
+    try:
+        number = float(value)
+    except OverflowError:
+        raise DTypeError(f"{op}: an integer of {int(value).bit_length()} bits does not fit in {dtype.name}") from None
+    if math.isinf(rounded(number, dtype)) and not math.isinf(number):
+        raise DTypeError(f"{op}: {number} does not fit in {dtype.name}")
+    return number
+
+
+_LARGEST_16 = 65504.0  # float16's: what is not above it fits every floating dtype
 
 
 def _default_dtype(value: Scalar) -> DType:
@@ -223,14 +271,15 @@ def iota(shape: Shape, axis: int, dtype: DType = dt.int64) -> Array:
 
 
 @composite
-def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
+def arange(start: Dim | float, stop: Dim | float | None = None, step: Dim | float = 1, *, dtype: Any = None) -> Array:
     """``start, start + step, ...`` up to and without ``stop``; with one argument, from 0 to it.
 
     Integers are exact. Floats are ``start + i * step`` computed in float64 and rounded once to ``dtype``. The dtype
     is int64 when all three are integers, else float32, unless given.
 
     Raises:
-        ShapeError: ``step`` is 0.
+        ShapeError: ``step`` is 0, or the range has no end.
+        DTypeError: an integer dtype that does not hold the first or the last number (PyTorch wraps around).
 
     >>> wf.arange(5).tolist()
     [0, 1, 2, 3, 4]
@@ -245,13 +294,29 @@ def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None) ->
         raise DTypeError("arange: bool has no ranges")
     if not isinstance(step, SymDim) and step == 0:
         raise ShapeError("arange: step is 0")
-    size = _range_size(start, stop, step)
-    if whole:
+    (size,) = as_shape(_range_size(start, stop, step), "arange")
+    if not isinstance(size, SymDim) and size and kind.is_integer:
+        for end in (start, start + (size - 1) * step):
+            if not isinstance(end, SymDim):
+                fitting(int(end), kind, "arange")
+    if not whole:
+        first, each = (_finite(v, dt.float64, "arange") for v in (start, step))
+        return cast(iota((size,), 0, dt.float64) * each + first, kind)
+    if isinstance(start, int) and isinstance(step, int):  # modulo 2**64: the numbers themselves fit what they become
+        wide = dt.uint64 if kind is dt.uint64 else dt.int64
+        start, step = (_modulo(v, wide) for v in (start, step))
+        counted = iota((size,), 0, wide)
+    else:
         counted = iota((size,), 0)
-        if step != 1:
-            counted = counted * step
-        return cast(counted + start if start != 0 else counted, kind)
-    return cast(iota((size,), 0, dt.float64) * float(step) + float(start), kind)
+    if step != 1:
+        counted = counted * step
+    return cast(counted + start if start != 0 else counted, kind)
+
+
+def _modulo(number: int, dtype: DType) -> int:
+    """The number of a 64-bit ``dtype`` that is ``number`` modulo 2**64."""
+    number &= (1 << 64) - 1
+    return number - (1 << 64) if dtype.is_signed and number >> 63 else number
 
 
 def _range_size(start: Any, stop: Any, step: Any) -> Dim:
@@ -259,12 +324,20 @@ def _range_size(start: Any, stop: Any, step: Any) -> Dim:
         distance = stop - start
         return distance if step == 1 else distance // step
     if any(isinstance(v, float) for v in (start, stop, step)):
-        return max(0, math.ceil((stop - start) / step))
+        try:
+            steps = (stop - start) / step
+        except OverflowError:  # an integer that no float holds
+            steps = math.inf
+        if not math.isfinite(steps):
+            raise ShapeError(
+                f"arange: from {shown(start)} to {shown(stop)} in steps of {shown(step)} there is no number of steps"
+            )
+        return max(0, math.ceil(steps))
     return max(0, -((start - stop) // step))
 
 
 @composite
-def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Array:
+def linspace(start: float, stop: float, /, num: Dim, *, dtype: Any = None, endpoint: bool = True) -> Array:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one when ``endpoint``.
 
     Computed in float64 as ``start + i * step`` and rounded once to ``dtype`` (float32 unless given); the last one is
@@ -278,7 +351,7 @@ def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpo
     """
     (size,) = as_shape(num, "linspace")
     kind = dt.default_float if dtype is None else as_dtype(dtype)
-    steps = num - 1 if endpoint else num
+    steps: Any = num - 1 if endpoint else num
     step = (float(stop) - float(start)) / steps if steps > 0 else 0.0
     values = iota((size,), 0, dt.float64) * step + float(start)
     if endpoint and num > 1:
@@ -287,18 +360,18 @@ def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpo
 
 
 @composite
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Array:
+def eye(n_rows: Dim, n_cols: Dim | None = None, /, *, k: Whole = 0, dtype: Any = None) -> Array:
     """Ones on the ``k``-th diagonal (above the main one when positive) of a matrix of zeros; float32 unless given.
 
     >>> wf.eye(2, 3, k=1).tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols), "eye")
-    return cast(iota(shape, 1) - iota(shape, 0) == k, dt.default_float if dtype is None else as_dtype(dtype))
+    return cast(iota(shape, 1) - iota(shape, 0) == _diagonal(k), dt.default_float if dtype is None else as_dtype(dtype))
 
 
 @composite
-def tri_mask(n_rows: Dim, n_cols: Dim, k: int = 0) -> Array:
+def tri_mask(n_rows: Dim, n_cols: Dim, k: Whole = 0) -> Array:
     """bool [n_rows, n_cols]: true on the ``k``-th diagonal and below it.
 
     >>> from weft.ops.creation import tri_mask
@@ -306,38 +379,48 @@ def tri_mask(n_rows: Dim, n_cols: Dim, k: int = 0) -> Array:
     [[True, False, False], [True, True, False]]
     """
     shape = as_shape((n_rows, n_cols), "tri_mask")
-    return iota(shape, 1) <= iota(shape, 0) + k
+    return iota(shape, 1) <= iota(shape, 0) + _diagonal(k)
+
+
+def _diagonal(k: int) -> int:
+    """``k`` within int64: a diagonal that far away is outside of every matrix, and so is the nearest one that fits."""
+    return max(-(1 << 62), min(k, 1 << 62))
 
 
 @composite
-def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
+def meshgrid(*arrays: Array | Sequence[Array], indexing: str = "xy") -> tuple[Array, ...]:
     """Coordinate matrices of coordinate vectors (rank 1, equal dtypes).
 
     Args:
-        arrays: vectors of sizes n0, n1, ...
+        arrays: vectors of sizes n0, n1, ...; or one list of them, as PyTorch takes them too.
         indexing: ``"ij"``: results have shape (n0, n1, ...); ``"xy"``: (n1, n0, ...).
 
     Raises:
-        ShapeError: one is not of rank 1, or another indexing.
+        ShapeError: one is not of rank 1. ArgumentError: another indexing.
 
     >>> wf.meshgrid(wf.arange(2), wf.arange(3), indexing="ij")[0].tolist()
     [[0, 0, 0], [1, 1, 1]]
     """
+    from .operands import require_tensors
     from .shape import broadcast_to, reshape  # shape is built upon this module
 
+    vectors: Sequence[Any] = arrays
+    if len(arrays) == 1 and isinstance(arrays[0], (tuple, list)):
+        (vectors,) = arrays
+    require_tensors("meshgrid", *vectors)
     if indexing not in ("xy", "ij"):
-        raise ShapeError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
-    for x in arrays:
+        raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    for x in vectors:
         if len(x.shape) != 1:
             raise ShapeError(f"meshgrid: {tuple(x.shape)} is not the shape of a vector")
-        if x.dtype is not arrays[0].dtype:
-            raise DTypeError(f"meshgrid: dtypes {arrays[0].dtype.name} and {x.dtype.name} differ")
-    order = list(range(len(arrays)))
-    if indexing == "xy" and len(arrays) > 1:
+        if x.dtype is not vectors[0].dtype:
+            raise DTypeError(f"meshgrid: dtypes {vectors[0].dtype.name} and {x.dtype.name} differ")
+    order = list(range(len(vectors)))
+    if indexing == "xy" and len(vectors) > 1:
         order[:2] = [1, 0]
-    shape = tuple(arrays[i].shape[0] for i in order)
+    shape = tuple(vectors[i].shape[0] for i in order)
     placed = []
-    for i, x in enumerate(arrays):
+    for i, x in enumerate(vectors):
         own = tuple(x.shape[0] if j == i else 1 for j in order)
         placed.append(broadcast_to(reshape(x, own), shape))
     return tuple(placed)

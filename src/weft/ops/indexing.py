@@ -20,9 +20,9 @@ from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
 from .elementwise import cast, minimum, where
-from .op import Array, Composite, apply, composite
+from .op import Array, Composite, apply, composite, public
 from .operands import as_operand, require_tensors
-from .subscript import Subscript, as_entry, host_values, is_mask, normalize_key
+from .subscript import Subscript, as_entry, host_values, is_foreign, is_mask, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
 __all__ = [
@@ -463,9 +463,14 @@ def setitem(x: Array, key: Any, value: Any) -> Array:
     if not hasattr(value, "dtype") and not isinstance(value, (bool, int, float)):
         import numpy as np
 
-        value = np.asarray(value)
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ShapeError("setitem: the value is a ragged nesting of lists") from None
         if value.dtype.kind == "f" and x.dtype.is_floating:
             value = value.astype(x.dtype.numpy)
+    elif is_foreign(value):
+        raise DTypeError(f"setitem: a value of type {type(value).__name__} is not a tensor; make one with asarray")
     entry = key[0] if type(key) is tuple and len(key) == 1 else as_entry(key) if isinstance(key, list) else key
     if is_mask(entry) and len(entry.shape) and _fits_everywhere(value, x.shape, entry.shape):
         if tuple(entry.shape) != tuple(x.shape[: len(entry.shape)]):
@@ -532,6 +537,7 @@ def _number_for(value: Any, dtype: DType) -> Any:
     return whole if dtype.is_signed else whole % (top + 1)
 
 
+@public
 def nonzero(x: Array, /) -> tuple[Array, ...]:
     """The positions of the elements that are not 0: for each axis a vector of int64, in row-major order.
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import IndexError_, ShapeError
+from ..core.errors import ArgumentError, DTypeError, IndexError_, ShapeError
 from ..core.shapes import Dim, Shape
 from .activation import widen
 from .creation import as_shape, iota
 from .elementwise import cast, rsqrt, stop_gradient, where
 from .indexing import as_indices, take
-from .op import Array, composite
+from .op import Array, composite, public
 from .random import Generator, default_generator, draw_uniform
 from .reduction import max as max_
 from .reduction import mean
@@ -107,6 +107,7 @@ def rms_norm(
     return cast(_affine("rms_norm", x * scale, shape, weight, None), input.dtype)
 
 
+@public
 def dropout(input: Array, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Array:
     """Each element is zero with probability ``p`` and ``x / (1 - p)`` otherwise; outside training, ``x`` itself.
 
@@ -126,7 +127,7 @@ def dropout(input: Array, p: float = 0.5, training: bool = True, *, generator: G
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
     if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: p is {p}; it must be in [0, 1]")
+        raise ArgumentError(f"dropout: p is {p}; it must be in [0, 1]")
     if not training or p == 0.0:
         return input
     return _dropout(input, (generator or default_generator()).next(), float(p))
@@ -179,6 +180,7 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Ar
     return where(is_padding, stop_gradient(rows), rows)
 
 
+@public
 def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     """1 at each label's place, 0 elsewhere.
 
@@ -198,6 +200,8 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
         Tensor([[0, 1, 0],
                 [1, 0, 0]], dtype=int64)
     """
+    if not tensor.dtype.is_integer:
+        raise DTypeError(f"one_hot: indices are {tensor.dtype.name}; they must be integers")
     if num_classes < 0:
         if 0 in tensor.shape:
             raise ShapeError(f"one_hot: labels {tensor.shape} are none: num_classes must be given")

@@ -28,6 +28,7 @@ __all__ = [
     "apply",
     "composite",
     "current_trace",
+    "public",
     "register",
     "state",
     "suspended",
@@ -41,13 +42,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Trace:
     """Nodes recorded so far, and the composites that are being inlined (their names go on the nodes)."""
 
-    __slots__ = ("capture", "nodes", "scope", "where")
+    __slots__ = ("capture", "name", "nodes", "scope", "where")
 
-    def __init__(self, capture: Any = None, where: tuple[str, int] | None = None):
+    def __init__(self, capture: Any = None, where: tuple[str, int] | None = None, name: str = ""):
         self.nodes: list[Node] = []
         self.scope: tuple[str, ...] = ()
         self.capture = capture  # the user's capture (transforms.compile); None while a composite is traced
         self.where = where
+        self.name = name  # of the function that is traced, for errors
 
     def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Value:
         """Append one node; raises what its shape rule raises."""
@@ -65,12 +67,13 @@ class _State(threading.local):
 class _Hooks:
     """What the tensor layer registers."""
 
-    __slots__ = ("call", "value_of", "wrap")
+    __slots__ = ("call", "guarded", "value_of", "wrap")
 
     def __init__(self) -> None:
         self.wrap: Callable[[Value], Array] = _not_registered
         self.value_of: Callable[[Array, Trace], Value] = _not_registered
         self.call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any] = _not_registered
+        self.guarded: Callable[[Callable[..., Any]], Callable[..., Any]] = _not_registered
 
 
 def _not_registered(*args: Any) -> Any:
@@ -85,9 +88,11 @@ def register(
     wrap: Callable[[Value], Array],
     value_of: Callable[[Array, Trace], Value],
     call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any],
+    guarded: Callable[[Callable[..., Any]], Callable[..., Any]],
 ) -> None:
-    """The tensor layer's side: wrap a Value, find an array's Value in a trace, call a composite."""
-    hooks.wrap, hooks.value_of, hooks.call = wrap, value_of, call
+    """The tensor layer's side: wrap a Value, find an array's Value in a trace, call a composite, check the arguments of
+    a public function that is none."""
+    hooks.wrap, hooks.value_of, hooks.call, hooks.guarded = wrap, value_of, call, guarded
 
 
 def current_trace() -> Trace | None:
@@ -140,6 +145,20 @@ class Composite:
         return f"<weft function {self.name}>"
 
 
+def public(function: F) -> F:
+    """Decorator: a public function that is no composite, because it looks at values or changes state. Its arguments are
+    held to its signature as a composite's are."""
+    ready: list[Callable[..., Any]] = []
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not ready:
+            ready.append(hooks.guarded(function))
+        return ready[0](*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
 @overload
 def composite(function: F) -> F: ...
 @overload
@@ -160,7 +179,7 @@ def composite(function: Any = None, *, name: str | None = None) -> Any:
 def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:
     """The graph of ``function`` over inputs of the given types, and whether it returned a tuple."""
     outer = state.trace
-    trace = Trace(None, user_line(2))
+    trace = Trace(None, user_line(2), name)
     inputs = [Value(t) for t in types]
     state.trace = trace
     try:

@@ -116,19 +116,19 @@ def extent(size: Dim, dtype: DType) -> Array:
 
 def _constant(name: str, number: Any, dtype: DType) -> Array:
     """A Python number, or a symbolic size, as a tensor of rank 0."""
-    from .creation import full
+    from .creation import fitting, full, rounded
 
     if isinstance(number, SymDim):
         return extent(number, dtype)
     if dtype.is_integer:
-        low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
-        if not low <= number < low + (1 << dtype.bits):
-            raise DTypeError(f"{name}: {number} does not fit in {dtype.name}")
-        return full((), int(number), dtype=dtype)
+        return full((), fitting(int(number), dtype, name), dtype=dtype)
+    if not dtype.is_floating:
+        return full((), bool(number), dtype=dtype)
     try:
-        return full((), float(number) if dtype.is_floating else bool(number), dtype=dtype)
+        number = float(number)
     except OverflowError:
         raise DTypeError(f"{name}: an integer of {number.bit_length()} bits does not fit in {dtype.name}") from None
+    return full((), rounded(number, dtype), dtype=dtype)
 
 
 def as_operand(name: str, x: Any, dtype: DType) -> Array:

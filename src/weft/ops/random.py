@@ -9,6 +9,7 @@ or order. A draw is elementwise in the position and fuses with what uses it.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,13 +19,13 @@ from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, size_of
+from ..core.shapes import Dim, Shape, shown, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
 from ..runtime.state_locks import lock_of
-from .creation import arange, as_shape, full, iota
+from .creation import Whole, arange, as_shape, full, iota
 from .elementwise import cast, cos, log, minimum, round, sqrt, where
 from .indexing import take
-from .op import Array, apply, composite, current_trace, suspended
+from .op import Array, apply, composite, current_trace, public, suspended
 from .shape import broadcast_to, concat, reshape, slice_
 
 __all__ = [
@@ -135,10 +136,11 @@ class Generator:
 
     __slots__ = ("state",)
 
-    def __init__(self, seed: int = 0):
+    def __init__(self, seed: Whole = 0):
         self.state = _seeded(seed)
 
-    def seed(self, seed: int) -> Generator:
+    @public
+    def seed(self, seed: Whole) -> Generator:
         """Begin the stream of ``seed``; returns the generator."""
         state = _seeded(seed)
         if current_trace() is not None:
@@ -160,42 +162,56 @@ class Generator:
         self.state.assign(state)
         return state
 
+    @public
     def uniform(
         self, shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = dt.float32
     ) -> Array:
         """As :func:`uniform`, from this stream."""
         return draw_uniform(self.next(), as_shape(shape, "uniform"), low, high, dtype)
 
+    @public
     def normal(
         self, shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = dt.float32
     ) -> Array:
         """As :func:`normal`, from this stream."""
         return draw_normal(self.next(), as_shape(shape, "normal"), mean, std, dtype)
 
+    @public
     def integers(
-        self, low: int, high: int | None = None, shape: Dim | Sequence[Dim] = (), *, dtype: Any = dt.int64
+        self, low: Whole, high: Whole | None = None, shape: Dim | Sequence[Dim] = (), *, dtype: Any = dt.int64
     ) -> Array:
         """As :func:`integers`, from this stream."""
         low, high = (0, low) if high is None else (low, high)
         return draw_integers(self.next(), as_shape(shape, "integers"), low, high, dtype)
 
-    def bernoulli(self, p: Any = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: Any = dt.bool_) -> Array:
+    @public
+    def bernoulli(
+        self, p: Array | float = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: Any = dt.bool_
+    ) -> Array:
         """As :func:`bernoulli`, from this stream."""
         if not isinstance(p, (int, float)):
             shape = p.shape if shape is None else shape
         return _draw_bernoulli(self.next(), p, as_shape(() if shape is None else shape, "bernoulli"), dtype)
 
+    @public
     def permutation(self, x: Any, /) -> Array:
         """As :func:`permutation`, from this stream."""
         if hasattr(x, "dtype") and hasattr(x, "shape"):
             if not x.shape:
                 raise ShapeError("permutation: a tensor of rank 0 has no axis to be permuted")
             return take(x, draw_permutation(self.next(), x.shape[0]), axis=0)
-        return draw_permutation(self.next(), as_shape(x, "permutation")[0])
+        sizes = as_shape(x, "permutation")
+        if len(sizes) != 1:
+            raise ShapeError(f"permutation: {shown(x)} is neither a tensor nor a size")
+        return draw_permutation(self.next(), sizes[0])
 
 
-def _seeded(seed: int) -> Array:
-    bits = int(seed) & (1 << 64) - 1
+def _seeded(seed: Any) -> Array:
+    try:
+        whole = int(seed) if isinstance(seed, float) and seed.is_integer() else operator.index(seed)
+    except TypeError:
+        raise DTypeError(f"seed: {shown(seed)} is not an integer") from None
+    bits = whole & (1 << 64) - 1
     return _initial_state(bits & 0xFFFFFFFF, bits >> 32)
 
 
@@ -210,7 +226,8 @@ def default_generator() -> Generator:
     return _default[0]
 
 
-def seed(seed: int) -> Generator:
+@public
+def seed(seed: Whole) -> Generator:
     """Begin the default generator's stream of ``seed``; returns the generator.
 
     >>> first = wf.random.seed(7).uniform(3).tolist()
@@ -299,14 +316,14 @@ def draw_normal(state: Array, shape: Shape, mean: float = 0.0, std: float = 1.0,
 
 
 @composite
-def draw_integers(state: Array, shape: Shape, low: int, high: int, dtype: Any = dt.int64) -> Array:
+def draw_integers(state: Array, shape: Shape, low: Whole, high: Whole, dtype: Any = dt.int64) -> Array:
     """:func:`integers` from a generator's state."""
     kind = as_dtype(dtype)
     if not kind.is_integer:
         raise DTypeError(f"integers: dtype {kind.name} is not an integer one")
     least = -(1 << kind.bits - 1) if kind.is_signed else 0
     if not least <= low < high <= least + (1 << kind.bits):
-        raise ShapeError(f"integers: [{low}, {high}) is not a range of {kind.name}")
+        raise ShapeError(f"integers: [{shown(low)}, {shown(high)}) is not a range of {kind.name}")
     drawn = _wide(*_bits(state, shape, 0, 1))
     if high - low < 1 << 64:
         drawn = apply(MULTIPLY_HIGH, drawn, full(shape, high - low, dtype=dt.uint64))
@@ -350,6 +367,7 @@ def draw_permutation(state: Array, size: Dim) -> Array:
 # --- draws from the default generator ---------------------------------------------------------------------------
 
 
+@public
 def uniform(shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = dt.float32) -> Array:
     """Numbers spread evenly over ``[low, high)``.
 
@@ -367,6 +385,7 @@ def uniform(shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0
     return default_generator().uniform(shape, low, high, dtype=dtype)
 
 
+@public
 def normal(shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = dt.float32) -> Array:
     """Normally distributed numbers (Box and Muller's cosine of two uniform ones; in float32 unless float64).
 
@@ -384,7 +403,8 @@ def normal(shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0,
     return default_generator().normal(shape, mean, std, dtype=dtype)
 
 
-def integers(low: int, high: int | None = None, shape: Dim | Sequence[Dim] = (), *, dtype: Any = dt.int64) -> Array:
+@public
+def integers(low: Whole, high: Whole | None = None, shape: Dim | Sequence[Dim] = (), *, dtype: Any = dt.int64) -> Array:
     """Integers of ``low, ..., high - 1`` (of ``0, ..., low - 1`` when ``high`` is left out), all equally likely.
 
     A value is the high half of 64 random bits times ``high - low``: probabilities differ from ``1 / (high - low)``
@@ -405,7 +425,8 @@ def integers(low: int, high: int | None = None, shape: Dim | Sequence[Dim] = (),
     return default_generator().integers(low, high, shape, dtype=dtype)
 
 
-def bernoulli(p: Any = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: Any = dt.bool_) -> Array:
+@public
+def bernoulli(p: Array | float = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: Any = dt.bool_) -> Array:
     """True with probability ``p``.
 
     Args:
@@ -422,6 +443,7 @@ def bernoulli(p: Any = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: 
     return default_generator().bernoulli(p, shape, dtype=dtype)
 
 
+@public
 def permutation(x: Any, /) -> Array:
     """A random order: of ``0, ..., x - 1`` for an integer, of the slices of a tensor along its first axis.
 

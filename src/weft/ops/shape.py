@@ -10,9 +10,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.dtypes import promote
-from ..core.errors import AxisError, DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, SymDim, broadcast_shapes, normalize_axes, normalize_axis, size_of
-from .creation import as_shape, full, tri_mask
+from ..core.errors import AxisError, DTypeError, OutOfMemoryError, ShapeError
+from ..core.shapes import (
+    Dim,
+    Shape,
+    SymDim,
+    broadcast_shapes,
+    check_count,
+    normalize_axes,
+    normalize_axis,
+    shown,
+    size_of,
+)
+from .creation import Whole, as_shape, full, tri_mask
 from .elementwise import cast, where
 from .op import Array, apply, composite
 from .views import CONCAT, broadcasted, flipped, permuted, reshaped, slice_, slice_update
@@ -42,6 +52,8 @@ __all__ = [
     "triu",
     "unstack",
 ]
+
+PadWidth = Any  # nested: see :func:`pad`
 
 
 # --- reshape ----------------------------------------------------------------------------------------------------
@@ -255,7 +267,7 @@ def flip(x: Array, /, *, axis: int | Sequence[int] | None = None) -> Array:
 
 
 @composite
-def roll(x: Array, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Array:
+def roll(x: Array, /, shift: Whole | Sequence[Whole], *, axis: int | Sequence[int] | None = None) -> Array:
     """``x`` moved ``shift`` places along ``axis``; what leaves at the end comes in at the front.
 
     Args:
@@ -315,6 +327,7 @@ def _concat(arrays: Sequence[Array], axis: int) -> Array:
 def _of_one_dtype(op: str, arrays: Sequence[Array]) -> list[Array]:
     if not arrays:
         raise ShapeError(f"{op}: no arrays")
+    _parts(op, len(arrays))
     dtype = arrays[0].dtype
     for x in arrays:
         try:
@@ -373,7 +386,7 @@ def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
 
 
 @composite
-def pad(x: Array, /, pad_width: Any, *, value: bool | int | float = 0) -> Array:
+def pad(x: Array, /, pad_width: PadWidth, *, value: bool | int | float = 0) -> Array:
     """``x`` with ``value`` around it.
 
     Args:
@@ -401,7 +414,7 @@ def pad(x: Array, /, pad_width: Any, *, value: bool | int | float = 0) -> Array:
     return slice_update(full(outer, value, dtype=x.dtype), inner, tuple(max(before, 0) for before, _ in widths))
 
 
-def _pad_widths(pad_width: Any, shape: Shape) -> list[tuple[int, int]]:
+def _pad_widths(pad_width: PadWidth, shape: Shape) -> list[tuple[int, int]]:
     if not hasattr(pad_width, "__iter__"):
         pad_width = (pad_width, pad_width)
     widths = list(pad_width)
@@ -412,7 +425,7 @@ def _pad_widths(pad_width: Any, shape: Shape) -> list[tuple[int, int]]:
     try:
         pairs = [(operator.index(before), operator.index(after)) for before, after in widths]
     except (TypeError, ValueError):
-        raise ShapeError(f"pad: {pad_width} is not a list of pairs of integers") from None
+        raise ShapeError(f"pad: {shown(pad_width)} is not a list of pairs of integers") from None
     if len(pairs) != len(shape):
         raise ShapeError(f"pad: {len(pairs)} pairs of widths for the {len(shape)} axes of {shape}")
     return pairs
@@ -422,7 +435,7 @@ def _pad_widths(pad_width: Any, shape: Shape) -> list[tuple[int, int]]:
 
 
 @composite
-def tile(x: Array, repetitions: int | Sequence[int], /) -> Array:
+def tile(x: Array, repetitions: Dim | Sequence[Dim], /) -> Array:
     """``x`` repeated as a whole, ``repetitions`` times along each axis (aligned at the last one).
 
     Raises:
@@ -441,17 +454,32 @@ def tile(x: Array, repetitions: int | Sequence[int], /) -> Array:
     return reshaped(wide, tuple(t * n for t, n in zip(times, shape, strict=True)))
 
 
-@composite
-def repeat(x: Array, repeats: int, /, *, axis: int | None = None) -> Array:
+def repeat(x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
     """Each element of ``x`` ``repeats`` times along ``axis``; None: of the flattened ``x``.
+
+    Args:
+        x: any shape and dtype.
+        repeats: one number, or one for each element along the axis: a list, or a tensor of integers. The values of a
+            tensor decide the size of the result, so that a captured function takes numbers alone.
+        axis: an axis of ``x``.
 
     Raises:
         AxisError: ``axis`` is out of range.
-        ShapeError: ``repeats`` is negative.
+        ShapeError: a number of repetitions is negative, or there are too few or too many.
+        CaptureError: ``repeats`` is a tensor, in a captured function.
 
     >>> wf.repeat(wf.arange(2), 3).tolist()
     [0, 0, 0, 1, 1, 1]
+    >>> wf.repeat(wf.arange(3), [2, 0, 1]).tolist()
+    [0, 0, 2]
     """
+    if isinstance(repeats, (tuple, list)) or len(getattr(repeats, "shape", ())) == 1:
+        return _repeat_each(x, repeats, axis)
+    return _repeat(x, repeats, axis=axis)
+
+
+@composite(name="repeat")
+def _repeat(x: Array, repeats: Dim, /, *, axis: int | None = None) -> Array:
     (times,) = as_shape(repeats, "repeat")
     if axis is None:
         x, axis = reshaped(x, (size_of(x.shape),)), 0
@@ -460,6 +488,34 @@ def repeat(x: Array, repeats: int, /, *, axis: int | None = None) -> Array:
     apart = reshaped(x, (*shape[: at + 1], 1, *shape[at + 1 :]))
     wide = broadcast_to(apart, (*shape[: at + 1], times, *shape[at + 1 :]))
     return reshaped(wide, (*shape[:at], shape[at] * times, *shape[at + 1 :]))
+
+
+def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
+    """Positions are counted on the host: how many there are is the size of the result."""
+    import numpy as np
+
+    from .indexing import take
+    from .operands import require_tensors
+    from .subscript import host_values
+
+    require_tensors("repeat", x)
+    if isinstance(repeats, (tuple, list)):
+        times = as_shape(repeats, "repeat")
+    else:
+        if repeats.dtype.kind not in ("int", "uint", "i", "u"):
+            raise DTypeError(f"repeat: repeats are {repeats.dtype}; they must be integers")
+        times = as_shape(host_values(repeats, "repeat").tolist(), "repeat")
+    size = size_of(x.shape) if axis is None else x.shape[normalize_axis(axis, len(x.shape), "repeat")]
+    if len(times) not in (1, size):
+        raise ShapeError(f"repeat: {len(times)} numbers of repetitions for {size} elements")
+    if len(times) == 1:
+        return _repeat(x, times[0], axis=axis)
+    check_count((_sum_of(times),), 8, "repeat")
+    try:
+        positions = np.repeat(np.arange(size), np.asarray(times, dtype=np.int64))
+    except MemoryError:
+        raise OutOfMemoryError(f"out of memory: repeat: {_sum_of(times)} positions") from None
+    return take(x, positions, axis=axis)
 
 
 # --- splitting --------------------------------------------------------------------------------------------------
@@ -478,11 +534,26 @@ def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     shape = tuple(x.shape)
     at = normalize_axis(axis, len(shape), "unstack")
     rest = shape[:at] + shape[at + 1 :]
-    return tuple(reshaped(_part(x, at, i, 1), rest) for i in range(int(shape[at])))
+    count = _parts("unstack", int(shape[at]))
+    return tuple(reshaped(_part(x, at, i, 1), rest) for i in range(count))
+
+
+def _parts(op: str, count: int) -> int:
+    """A number of operands or results.
+
+    Raises:
+        ShapeError: more than a program takes; with millions of objects Python itself would stand still.
+    """
+    if count > MAX_PARTS:
+        raise ShapeError(f"{op}: {count} parts; there can be {MAX_PARTS}")
+    return count
+
+
+MAX_PARTS = 32_000  # a program has slots for that many results, or operands
 
 
 @composite
-def split(x: Array, split_size_or_sections: int | Sequence[int], /, *, axis: int = 0) -> tuple[Array, ...]:
+def split(x: Array, split_size_or_sections: Dim | Sequence[Dim], /, *, axis: int = 0) -> tuple[Array, ...]:
     """Consecutive parts of ``x`` along ``axis``, as PyTorch cuts them.
 
     Args:
@@ -502,7 +573,8 @@ def split(x: Array, split_size_or_sections: int | Sequence[int], /, *, axis: int
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
         if size <= 0:
-            raise ShapeError(f"split: parts of {size} elements")
+            raise ShapeError(f"split: parts of {shown(size)} elements")
+        _parts("split", -(-int(total) // size))
         sizes: Shape = tuple(min(size, int(total) - start) for start in range(0, int(total), size)) or (0,)
     else:
         sizes = as_shape(split_size_or_sections, "split")
@@ -519,7 +591,7 @@ def _sum_of(sizes: Shape) -> Dim:
 
 
 @composite
-def chunk(x: Array, chunks: int, /, *, axis: int = 0) -> tuple[Array, ...]:
+def chunk(x: Array, chunks: Dim, /, *, axis: int = 0) -> tuple[Array, ...]:
     """At most ``chunks`` consecutive parts of ``x`` of one size along ``axis``; the last may be smaller.
 
     Raises:
@@ -531,7 +603,7 @@ def chunk(x: Array, chunks: int, /, *, axis: int = 0) -> tuple[Array, ...]:
     """
     at = normalize_axis(axis, len(x.shape), "chunk")
     if chunks <= 0:
-        raise ShapeError(f"chunk: {chunks} parts")
+        raise ShapeError(f"chunk: {shown(chunks)} parts")
     size = int(x.shape[at])
     return split(x, max(1, -(-size // chunks)), axis=at)
 
@@ -539,7 +611,7 @@ def chunk(x: Array, chunks: int, /, *, axis: int = 0) -> tuple[Array, ...]:
 # --- triangles --------------------------------------------------------------------------------------------------
 
 
-def _triangle(op: str, x: Array, k: int, lower: bool) -> Array:
+def _triangle(op: str, x: Array, k: Whole, lower: bool) -> Array:
     if len(x.shape) < 2:
         raise ShapeError(f"{op}: {tuple(x.shape)} has fewer than two axes")
     mask = tri_mask(x.shape[-2], x.shape[-1], k if lower else k - 1)
@@ -547,7 +619,7 @@ def _triangle(op: str, x: Array, k: int, lower: bool) -> Array:
 
 
 @composite
-def tril(x: Array, /, *, k: int = 0) -> Array:
+def tril(x: Array, /, *, k: Whole = 0) -> Array:
     """``x`` (..., m, n) with zeros above the ``k``-th diagonal.
 
     Raises:
@@ -560,7 +632,7 @@ def tril(x: Array, /, *, k: int = 0) -> Array:
 
 
 @composite
-def triu(x: Array, /, *, k: int = 0) -> Array:
+def triu(x: Array, /, *, k: Whole = 0) -> Array:
     """``x`` (..., m, n) with zeros below the ``k``-th diagonal.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import CaptureError, DTypeError, IndexError_
-from ..core.shapes import Dim, Shape, SymDim
+from ..core.shapes import Dim, Shape, SymDim, shown
 from .op import current_trace
 
 __all__ = ["Subscript", "as_entry", "host_values", "is_mask", "normalize_key", "slice_bounds"]
@@ -96,7 +96,7 @@ def _position(index: int, size: Dim, axis: int) -> Dim:
     if isinstance(size, SymDim):
         return size + index if index < 0 else index
     if not -size <= index < size:
-        raise IndexError_(f"index {index} is out of range for axis {axis} of size {size}")
+        raise IndexError_(f"index {shown(index)} is out of range for axis {axis} of size {size}")
     return index + size if index < 0 else index
 
 
@@ -109,10 +109,15 @@ def as_entry(entry: Any) -> Any:
     if isinstance(entry, (list, tuple, range)):
         import numpy as np
 
-        found = np.asarray(entry)
+        try:
+            found = np.asarray(entry)
+        except Exception:  # ragged, or whatever the methods of what is inside raise
+            raise DTypeError(f"{shown(entry)} is not an index: a list of integers or bools has to be regular") from None
         if found.dtype.kind in "fO" and found.size:
             _check_numbers(np.asarray(entry, object).flat)
         return found.astype(np.int64) if found.size == 0 and found.dtype.kind == "f" else found
+    if is_foreign(entry):
+        raise DTypeError(f"an index of type {type(entry).__name__} is not a tensor; make one with asarray")
     if hasattr(entry, "__array__") and not hasattr(entry, "_storage"):
         import numpy as np
 
@@ -125,6 +130,17 @@ def _check_numbers(entries: Iterable[Any]) -> None:
     numbers = list(entries)
     if all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
         raise IndexError_(f"index {max(numbers, key=abs)} is out of range for every axis")
+
+
+def is_foreign(value: Any) -> bool:
+    """Another library's array: neither a tensor nor NumPy's."""
+    if (
+        hasattr(value, "_storage")
+        or isinstance(value, type)
+        or not (hasattr(value, "__array__") or hasattr(value, "__dlpack__"))
+    ):
+        return False
+    return not any(base.__module__ == "numpy" for base in type(value).__mro__)
 
 
 def is_mask(entry: Any) -> bool:
@@ -230,7 +246,7 @@ class _Parser:
             number = operator.index(entry)
         except TypeError:
             raise DTypeError(
-                f"{entry!r} is not an index; indices are integers, slices, None, Ellipsis, and tensors or "
+                f"{shown(entry)} is not an index; indices are integers, slices, None, Ellipsis, and tensors or "
                 "lists of integers or bools"
             ) from None
         self._take(_position(number, self.shape[axis], axis), 1, 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core import dtypes
 from ..core.dtypes import DType
+from ..core.errors import DTypeError
 from . import storage as storages
 
 if TYPE_CHECKING:
@@ -68,9 +69,17 @@ def to_numpy(
 def from_numpy(array: np.ndarray[Any, Any]) -> Strided:
     """The elements of ``array`` as a Storage window on its memory, which stays alive and shared; copied where it must.
 
+    A NumPy number is copied: it has no memory that it could lend, and the address that it gives is a temporary's.
+
     Raises:
-        DTypeError: a dtype that weft does not have.
+        DTypeError: a dtype that weft does not have, or a masked array with masked elements.
     """
+    import numpy as np
+
+    if type(array) is not np.ndarray:
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise DTypeError("a masked array: a tensor has no mask; array.filled(value) says what stands there")
+        array = np.asarray(array)  # an array's own memory under NumPy's own type; memory for what is no array
     dtype = _dtype_of(array.dtype)
     size = dtype.itemsize
     flags = array.flags

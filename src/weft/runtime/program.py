@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.errors import WeftError
+from ..core.errors import OutOfMemoryError, WeftError
 from .pool import start
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Program:
 
     Raises:
         ValueError: a step that names a slot which is not there, or negative sizes.
+        OutOfMemoryError: sizes that 64 bits cannot count.
     """
 
     __slots__ = (
@@ -97,7 +98,12 @@ class Program:
         self.constants = tuple(constants)
         self.arena_nbytes, self.release_gil = arena_nbytes, release_gil
         self._check()
-        words = self._table()
+        try:
+            words = self._table()
+        except OverflowError:  # sizes that int64 does not hold: of intermediate values, as those of tensors are checked
+            raise OutOfMemoryError(
+                f"out of memory: intermediate values of more than 2**63 bytes ({self.arena_nbytes})"
+            ) from None
         address, length = words.buffer_info()
         builtins = start()
         table = builtins["wrap"](address, length * 8, (words, self.constants))

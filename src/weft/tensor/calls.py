@@ -111,7 +111,7 @@ class GraphCall:
                     break
         return outputs
 
-    def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def run(self, tensors: Sequence[Tensor], tries: int = 2) -> tuple[Tensor, ...]:
         """The outputs of one eager run."""
         key = tuple([t._spec for t in tensors])
         quick = self.quick.get(key) if self.epoch == epoch.number else None
@@ -131,9 +131,9 @@ class GraphCall:
         except KernelStatus:
             raise self.status_error(tensors) from None
         except TypeError:
-            if not settled(tensors):
+            if not tries or not settled(tensors):
                 raise traced_error(tensors) from None
-            return self.run(tensors)
+            return self.run(tensors, tries - 1)
         if count == 1:
             made = (made,)
         outputs = []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.errors import DTypeError, ShapeError
-from ..ops.op import state
+from ..core.errors import DTypeError, ShapeError, WeftError
+from ..ops.op import public, state
 from ..runtime.dlpack import from_dlpack as import_dlpack
-from ..runtime.numpy_arrays import Strided
+from ..runtime.numpy_arrays import Strided, to_numpy
 from ..runtime.numpy_arrays import from_numpy as import_numpy
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["asarray", "from_dlpack", "from_numpy", "tensor"]
+__all__ = ["asarray", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
+
+_PLAIN = {bool, int, float}
 
 
 def _of(strided: Strided) -> Tensor:
@@ -34,14 +38,47 @@ def _new(storage: Any, spec: Spec) -> Tensor:
     return made
 
 
+@functools.cache
+def is_numpy(kind: type) -> bool:
+    """Whether a type is NumPy's array or number, or a kind of one; asked without importing NumPy."""
+    return any(base.__module__ == "numpy" and base.__name__ in ("ndarray", "generic") for base in kind.__mro__)
+
+
+def is_array(value: Any) -> bool:
+    """A NumPy array or number, which becomes a tensor (a Python number) where one is expected. Other libraries' arrays
+    are an error there: their history would be lost without a word. ``wf.asarray`` and ``wf.from_dlpack`` take them."""
+    kind: Any = type(value)
+    return kind not in _PLAIN and is_numpy(kind)
+
+
+def is_scalar(value: Any) -> bool:
+    """A NumPy number (``np.int64(3)``): an op takes it for a Python number that has been through NumPy, weakly typed.
+    ``np.array(3)`` is an array."""
+    return is_array(value) and not hasattr(value, "__setitem__")
+
+
+def python_number(value: Any) -> Any:
+    """A NumPy number as Python's.
+
+    Raises:
+        DTypeError: a date or a record.
+    """
+    if value.dtype.kind in "mMVO" and value.dtype.name != "bfloat16":
+        raise DTypeError(f"a NumPy value of dtype {value.dtype} is not a number")
+    plain = value.item()
+    return plain if not is_array(plain) else complex(plain) if value.dtype.kind == "c" else float(plain)
+
+
 def from_numpy(array: Any) -> Tensor:
-    """A tensor over a NumPy array's own memory (no copy, where its layout allows it). Do not change the array
-    afterwards: tensors are values.
+    """A tensor over a NumPy array's own memory (no copy, where its layout allows it); of a NumPy number a copy. Do not
+    change the array afterwards: tensors are values.
 
     >>> import numpy as np, weft as wf
     >>> wf.from_numpy(np.arange(3.0))
     Tensor([0., 1., 2.], dtype=float64)
     """
+    if not is_array(array):
+        raise DTypeError(f"from_numpy: {type(array).__name__} is not a NumPy array; wf.asarray takes other things")
     strided = import_numpy(array)
     if any(s < 0 for s in strided.strides):
         import numpy as np
@@ -55,18 +92,30 @@ def from_dlpack(array: Any, /) -> Tensor:
 
     Raises:
         DeviceError: the array is not in CPU memory.
+        DTypeError: it is no array, or its owner does not lend its memory (as PyTorch one that requires grad).
     """
-    strided = import_dlpack(array)
-    if any(s < 0 for s in strided.strides):
-        return tensor(_of(strided))
+    try:
+        strided = import_dlpack(array)
+    except WeftError:
+        raise
+    except Exception as error:  # BufferError, or the other library's own reasons
+        raise DTypeError(f"from_dlpack: {type(array).__name__} does not lend its memory: {error}") from error
+    if any(s < 0 for s in strided.strides):  # kernels take windows that begin at the first element
+        import numpy as np
+
+        found = to_numpy(strided.storage, strided.shape, strided.dtype, strided.strides, strided.offset)
+        return _of(import_numpy(np.ascontiguousarray(found)))
     return _of(strided)
 
 
+@public
 def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor of ``obj``: a tensor, number, nested sequence, NumPy array, or another library's array.
 
-    Python floats become float32, integers int64, booleans bool; arrays keep their dtype and, unless ``copy=True``,
-    their memory.
+    Python floats become float32, integers int64, booleans bool. What has a dtype keeps it, as in PyTorch: NumPy's
+    numbers and arrays, alone or in a list (of several dtypes the promoted one), and whatever has ``__dlpack__``
+    (PyTorch, JAX), ``__array__`` (pandas) or a buffer of numbers (``array.array``, ``memoryview``). Arrays keep their
+    memory too, unless ``copy=True`` or it is in no order that kernels read.
 
     >>> import weft as wf
     >>> wf.asarray([[1, 2], [3, 4]])
@@ -79,13 +128,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(obj, Tensor):
         result = obj if not copy else tensor(obj)
-    elif hasattr(obj, "__array__") and type(obj).__module__.startswith(("numpy", "ml_dtypes")):
-        import numpy as np
-
-        result = from_numpy(np.array(obj) if copy or np.ndim(obj) == 0 else obj)
-    elif hasattr(obj, "__dlpack__"):
-        result = from_dlpack(obj)
-        result = tensor(result) if copy else result
+    elif is_array(obj) or _is_foreign(obj):
+        result = _of_foreign(obj, bool(copy))
     else:
         return _from_python(obj, wanted)
     if wanted is not None and result.dtype is not wanted:
@@ -95,21 +139,58 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
     return result
 
 
+def _is_foreign(obj: Any) -> bool:
+    """Another library's array: its dtype is the owner's decision, which Python's lists and numbers do not make."""
+    if isinstance(obj, (bool, int, float, complex, str, bytes, list, tuple, type(None))):
+        return False
+    if any(hasattr(obj, name) for name in ("__dlpack__", "__array__", "__array_interface__", "__array_struct__")):
+        return not isinstance(obj, type)
+    try:
+        memoryview(obj)
+    except (TypeError, BufferError):
+        return False
+    return True
+
+
+def _of_foreign(obj: Any, copy: bool) -> Tensor:
+    """A tensor of a NumPy array or number, or of another library's array; over its memory unless ``copy``."""
+    import numpy as np
+
+    if not isinstance(obj, (np.ndarray, np.generic)) and hasattr(obj, "__dlpack__"):
+        result = from_dlpack(obj)
+        return tensor(result) if copy else result
+    try:
+        array = np.array(obj) if copy or np.ndim(obj) == 0 else np.asanyarray(obj)
+    except Exception as error:
+        raise DTypeError(f"asarray: {type(obj).__name__} cannot be read as an array: {error}") from error
+    return from_numpy(array)
+
+
 def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
     import numpy as np
 
-    if isinstance(obj, (list, tuple)) and _holds_tensors(obj):
-        from ..ops.shape import stack
+    if isinstance(obj, (list, tuple)):
+        kinds = _leaf_kinds(obj)
+        if not all(kind in _PLAIN or is_numpy(kind) for kind in kinds) and _holds_arrays(obj):
+            from ..ops.shape import stack
 
-        stacked = stack([asarray(o, dtype=wanted) for o in obj])
-        return stacked
+            return stack([asarray(o, dtype=wanted) for o in obj])
+        if wanted is None and any(map(is_numpy, kinds)):
+            wanted = functools.reduce(dt.promote, _leaf_dtypes(obj))
     try:
         array = np.asarray(obj)
     except ValueError as error:
         raise ShapeError(f"asarray: the nested sequence is ragged: {error}") from None
+    except (OverflowError, MemoryError) as error:  # range(2**62)
+        raise ShapeError(f"asarray: {type(obj).__name__} of more elements than memory holds: {error}") from None
+    except Exception as error:  # whatever the methods of ``obj`` raise
+        raise DTypeError(f"asarray: {type(obj).__name__} cannot be read as numbers: {error}") from error
+    if array.dtype.kind == "O" and wanted is not None and wanted.is_floating:
+        array = _of_integers(array, wanted)
     if (array.dtype.kind not in "bifuV" and array.size) or array.dtype.kind in "OUSc":
-        if isinstance(obj, int):
-            raise DTypeError(f"asarray: an integer of {obj.bit_length()} bits does not fit any dtype")
+        huge = max((o.bit_length() for o in array.flat if isinstance(o, int)), default=0)
+        if huge > 64:
+            raise DTypeError(f"asarray: an integer of {huge} bits does not fit any dtype")
         given = f"{type(obj).__name__}: " if array.dtype.kind == "O" else ""
         raise DTypeError(f"asarray: {given}elements of type {array.dtype} are not real numbers")
     if wanted is None:
@@ -127,10 +208,49 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
         return from_numpy(np.array(array, dtype=wanted.numpy))
 
 
-def _holds_tensors(obj: Any) -> bool:
-    return any(isinstance(o, Tensor) or (isinstance(o, (list, tuple)) and _holds_tensors(o)) for o in obj)
+def _leaf_kinds(obj: Any, depth: int = 0) -> set[type]:
+    """The types of what is in a nesting of lists."""
+    if depth > 64:
+        raise ShapeError("asarray: the nested sequence has more than 64 axes, or contains itself")
+    kinds = set(map(type, obj))
+    if not kinds <= _PLAIN:
+        for each in obj:
+            if isinstance(each, (list, tuple)):
+                kinds |= _leaf_kinds(each, depth + 1)
+    return kinds - {list, tuple}
 
 
+def _leaf_dtypes(obj: Any) -> Iterator[dt.DType]:
+    """The dtypes of what is in a nesting of lists."""
+    for each in obj:
+        if isinstance(each, (list, tuple)):
+            yield from _leaf_dtypes(each)
+        elif is_array(each):
+            yield dt.from_numpy(each.dtype)
+        else:
+            yield dt.bool_ if each is True or each is False else dt.default_int if each.__class__ is int else dt.float32
+
+
+def _holds_arrays(obj: Any) -> bool:
+    return any(
+        _holds_arrays(o) if isinstance(o, (list, tuple)) else isinstance(o, Tensor) or _is_foreign(o) for o in obj
+    )
+
+
+def _of_integers(array: Any, wanted: dt.DType) -> Any:
+    """An array of Python objects as float64, where all of them are numbers: integers of more than 64 bits."""
+    import numpy as np
+
+    if not all(isinstance(each, (bool, int, float)) for each in array.flat):
+        return array
+    try:
+        return array.astype(np.float64)
+    except OverflowError:
+        huge = max(each.bit_length() for each in array.flat if isinstance(each, int))
+        raise DTypeError(f"asarray: an integer of {huge} bits does not fit in {wanted.name}") from None
+
+
+@public
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of ``data``; see :func:`asarray` for what data may be.
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..core import config
 from ..core import dtypes as dt
 from ..core.errors import DTypeError
+from ..core.shapes import check_count, shown
 from ..graph.ir import Value
 from ..ops import op
 from ..ops.op import Composite, state, trace_function
@@ -19,12 +20,24 @@ from ..runtime import pool
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
+from .arguments import checked, guarded
 from .calls import GraphCall, epoch, traced_error, value_of, wrap
 from .capturing import settled
+from .create import asarray, is_array, is_scalar, python_number
 from .spec import Spec
 from .tensor import Tensor, make
 
-__all__ = ["SCALARS", "Plan", "call", "configure", "epoch", "forget_plans", "is_array", "set_num_threads"]
+__all__ = [
+    "SCALARS",
+    "Plan",
+    "call",
+    "configure",
+    "epoch",
+    "forget_plans",
+    "is_array",
+    "is_scalar",
+    "set_num_threads",
+]
 
 MAX_PLANS = 20_000  # of one function: a program with ever new signatures must not leak
 _SCALARS = (bool, int, float)
@@ -112,17 +125,6 @@ def _slot(number: int) -> _Slot:
     return _SLOTS[number]
 
 
-def is_array(value: Any) -> bool:
-    """A NumPy array or scalar, or another library's array that becomes a tensor where one is expected."""
-    module = type(value).__module__
-    return module.startswith("numpy") and hasattr(value, "__array__") and not isinstance(value, type)
-
-
-def is_scalar(value: Any) -> bool:
-    """A NumPy number (``np.int64(3)``): a Python number, such as a size, that has been through NumPy."""
-    return type(value).__module__ == "numpy" and not hasattr(value, "__setitem__") and hasattr(value, "item")
-
-
 def _flatten(value: Any, tensors: list[Tensor]) -> Any:
     """``value`` with tensors replaced by slots: hashable, and equal for equal static arguments."""
     if value is None:
@@ -134,15 +136,13 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         return value
     if isinstance(value, (tuple, list)):
         return (list if isinstance(value, list) else tuple, *(_flatten(v, tensors) for v in value))
-    if isinstance(value, _SCALARS):
-        return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
-    if is_array(value):
+    if is_array(value):  # before Python's numbers: np.float64 is a float too
         if is_scalar(value):
-            return _flatten(value.item(), tensors)
-        from .create import asarray
-
+            return _flatten(python_number(value), tensors)
         tensors.append(asarray(value))
         return _slot(len(tensors) - 1)
+    if isinstance(value, _SCALARS):
+        return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
     if isinstance(value, dict):
         return tuple((k, _flatten(v, tensors)) for k, v in value.items())
     return value
@@ -150,9 +150,9 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
 
 def _fill(value: Any, tensors: list[Tensor], numbers: list[int]) -> Any:
     """``value`` with its tensors (in the order of :func:`_flatten`) replaced by ``tensors``."""
-    if isinstance(value, Tensor) or (not isinstance(value, (tuple, list, dict, *_SCALARS)) and is_array(value)):
+    if isinstance(value, Tensor) or is_array(value):
         if is_scalar(value):
-            return value.item()
+            return python_number(value)
         numbers[0] += 1
         return tensors[numbers[0] - 1]
     if isinstance(value, (tuple, list)):
@@ -163,8 +163,10 @@ def _fill(value: Any, tensors: list[Tensor], numbers: list[int]) -> Any:
     return value
 
 
-def plan_of(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Plan, list[Tensor]]:
-    """The plan of a call, and its tensors."""
+def plan_of(
+    function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], meant: bool = False
+) -> tuple[Plan, list[Tensor]]:
+    """The plan of a call, and its tensors. ``meant``: the arguments have been checked."""
     tensors: list[Tensor] = []
     static = tuple([_flatten(a, tensors) for a in args])
     if kwargs:
@@ -174,12 +176,17 @@ def plan_of(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     key = (static, *[t._spec for t in tensors])
     try:
         plan = function.plans.get(key)
-    except TypeError:
+    except TypeError:  # an argument that has no hash
+        checked(function, args, kwargs)
         bad = next((a for a in (*args, *kwargs.values()) if not _hashable(a)), None)
         raise DTypeError(
             f"{function.name}: an argument of type {type(bad).__name__} is neither a tensor nor a setting"
         ) from None
     if plan is None:
+        converted = None if meant else checked(function, args, kwargs)
+        if converted is not None:
+            args, kwargs = converted
+            return plan_of(function, args, kwargs, meant=True)
         if len(function.plans) >= MAX_PLANS:
             function.plans.clear()
             function.quick.clear()
@@ -207,6 +214,8 @@ def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], t
         graph, several = trace_function(body, [t._spec.type for t in tensors], function.name)
     finally:
         tape.recording.enabled = before
+    for value in graph.outputs:
+        check_count(value.shape, value.dtype.itemsize, function.name)
     return Plan(GraphCall(graph), several)
 
 
@@ -231,21 +240,21 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if not plan.single:
         outputs = plan.call(tensors)
         return outputs if plan.several else outputs[0]
-    if key is not None:
+    if key is not None and len(key) == len(tensors):  # else a tensor stood for a number
         function.quick[key] = plan
     return run_single(plan, tensors)
 
 
-def run_single(plan: Plan, tensors: Sequence[Tensor]) -> Tensor:
+def run_single(plan: Plan, tensors: Sequence[Tensor], tries: int = 2) -> Tensor:
     """The quick way: one output, made by the plan's native call."""
     try:
         output = make(plan.run(*[t._storage for t in tensors]), plan.spec, None, 0)
     except KernelStatus:
         raise plan.call.status_error(tensors) from None
     except TypeError:
-        if not settled(tensors):
+        if not tries or not settled(tensors):
             raise traced_error(tensors) from None
-        return run_single(plan, tensors)
+        return run_single(plan, tensors, tries - 1)
     for t in tensors:
         if t._node is not None:
             if tape.recording.enabled:
@@ -268,15 +277,13 @@ def scalar_like(op: str, value: Any, other: Spec) -> Tensor:
     key = (value.__class__, value if value else repr(value), other.dtype)
     found = SCALARS.get(key)
     if found is None:
-        from .create import asarray
-
         if len(SCALARS) > 4096:
             SCALARS.clear()
         dtype = scalar_dtype(value, other.dtype)
         try:
             found = SCALARS[key] = asarray(value, dtype=dtype)
         except DTypeError:
-            raise DTypeError(f"{op}: {value} does not fit in {dtype.name}") from None
+            raise DTypeError(f"{op}: {shown(value)} does not fit in {dtype.name}") from None
     return found
 
 
@@ -289,4 +296,4 @@ def scalar_dtype(value: Any, dtype: dt.DType) -> dt.DType:
     return dt.default_float
 
 
-op.register(wrap, value_of, call)
+op.register(wrap, value_of, call, guarded)

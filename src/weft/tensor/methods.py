@@ -19,6 +19,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import along_axes, tape
 from .along_axes import bind, required
+from .arguments import guarded
 from .calls import epoch
 from .data import data
 from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like
@@ -416,7 +417,7 @@ def _like(name: str) -> Callable[..., Tensor]:
 
         _check_device(f"new_{name}", device)
         sizes = _sizes(f"new_{name}", "size", size, named)
-        made: Tensor = getattr(creation, name)(sizes, dtype=dtype or self.dtype)
+        made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype)
         return made.requires_grad_() if requires_grad else made
 
     method.__name__, method.__doc__ = f"new_{name}", f"``wf.{name}`` with this tensor's dtype."
@@ -467,7 +468,17 @@ def allclose(self: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08,
     other = asarray(other)
     broadcast_shapes(self.shape, other.shape, op="allclose")
     wide = (x.numpy().astype(np.float32) if x.dtype.name == "bfloat16" else x.numpy() for x in (self, other))
-    return bool(np.allclose(next(wide), next(wide), rtol, atol, equal_nan))
+    return bool(np.allclose(next(wide), next(wide), float(rtol), float(atol), equal_nan))
+
+
+def view_as(self: Tensor, other: Tensor) -> Any:
+    """The elements under the shape of another."""
+    return reshape(self, *other.shape)
+
+
+def expand_as(self: Tensor, other: Tensor) -> Any:
+    """Broadcast to the shape of another."""
+    return expand(self, *other.shape)
 
 
 def _install_special() -> None:
@@ -523,12 +534,12 @@ def _install_special() -> None:
         "where": where,
         "repeat": repeat,
         "allclose": allclose,
-        "view_as": lambda self, other: self.reshape(*other.shape),
-        "reshape_as": lambda self, other: self.reshape(*other.shape),
-        "expand_as": lambda self, other: self.expand(*other.shape),
+        "view_as": view_as,
+        "reshape_as": view_as,
+        "expand_as": expand_as,
     }
     for name, value in special.items():
-        setattr(Tensor, name, value)
+        setattr(Tensor, name, guarded(value) if getattr(value, "__annotations__", None) else value)
 
 
 _install_operators()

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.dtypes import DType
-from ..core.shapes import Shape, size_of, strides_of
+from ..core.shapes import Shape, check_count, size_of, strides_of
 from ..graph.protocol import TensorType
+from ..ops.op import state
 
 __all__ = ["Spec", "spec_of"]
 
@@ -41,12 +42,18 @@ _interned: dict[tuple[DType, Shape, tuple[Any, ...]], Spec] = {}
 
 
 def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None) -> Spec:
-    """The Spec; row-major unless strides are given."""
+    """The Spec; row-major unless strides are given. Every tensor has one, traced or not, so that a shape which 64 bits
+    cannot count is found here.
+
+    Raises:
+        ShapeError: 2**63 or more elements.
+    """
     if strides is None:
         strides = strides_of(shape)
     key = (dtype, shape, strides)
     found = _interned.get(key)
     if found is None:
+        check_count(shape, op=state.trace.name if state.trace is not None else "")
         if len(_interned) > 200_000:  # a program that makes ever new shapes must not leak
             _interned.clear()
         found = _interned[key] = Spec(dtype, shape, strides)

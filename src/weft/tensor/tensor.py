@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from ..core.shapes import size_of
 from ..graph.ir import Value
-from ..ops.op import hooks, state
+from ..ops.op import hooks, public, state
 from . import guards, tape
 from .capturing import settled
 from .spec import Spec, spec_of
@@ -146,6 +146,7 @@ class Tensor:
         """Whether it was made by the user rather than by a recorded call."""
         return not isinstance(_here(self)._node, tape.Record)
 
+    @public
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for gradients of this leaf (or stop asking); returns the tensor.
 
@@ -186,6 +187,7 @@ class Tensor:
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
         tape.set_grad(node, value)
 
+    @public
     def backward(
         self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
     ) -> None:
@@ -234,6 +236,7 @@ class Tensor:
 
     # --- rebinding ----------------------------------------------------------------------------------------------
 
+    @public
     def assign(self, value: Tensor) -> Tensor:
         """Rebind this object to another value of the same dtype and shape; returns the object.
 

@@ -115,7 +115,7 @@ class Entry:
             for held in taken:
                 held.release()
 
-    def _run(self, tensors: list[Tensor]) -> list[Tensor]:
+    def _run(self, tensors: list[Tensor], tries: int = 2) -> list[Tensor]:
         captured = self.captured
         state = captured.state(tensors) if self._has_grads else self._tensors
         given = [t._storage for t in tensors]
@@ -132,9 +132,9 @@ class Entry:
         except KernelStatus:
             raise GraphCall(captured.graph).status_error([*tensors, *state], captured=True) from None
         except TypeError:
-            if not settled([*tensors, *state]):
+            if not tries or not settled([*tensors, *state]):
                 raise traced_error([*tensors, *state]) from None
-            return self._run(tensors)
+            return self._run(tensors, tries - 1)
         if self._single:
             outputs = (outputs,)
         made = [make(outputs[n] if n >= 0 else given[~n], spec, None, 0) for n, spec in self._made]

@@ -1,0 +1,316 @@
+"""Whatever is given where a tensor, a size or an option is expected: an error is weft's own, or Python's about the
+number and names of arguments. Nothing of weft's inside (AttributeError, KeyError, OverflowError ...) gets out."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft as wf
+from weft import nn
+from weft.nn import functional as F
+from weft.ops import op
+from weft.tensor.arguments import CONTRACTS
+
+torch = pytest.importorskip("torch")
+
+
+class Strange:
+    """Has no meaning for anybody."""
+
+    def __repr__(self) -> str:
+        return "Strange()"
+
+
+def bad_operands() -> dict[str, Any]:
+    return {
+        "None": None,
+        "text": "a text",
+        "object": Strange(),
+        "class": Strange,
+        "list": [1.0, 2.0],
+        "lists": [[1, 2], [3, 4]],
+        "ragged": [[1, 2], [3]],
+        "empty list": [],
+        "torch": torch.ones(2, 3),
+        "torch grad": torch.ones(2, 3, requires_grad=True),
+        "set": {1, 2},
+        "dict": {"a": 1},
+        "complex": 1 + 2j,
+        "bytes": b"ab",
+        "huge": 10**400,
+        "vast": 10**6000,
+        "2**63": 2**63,
+        "-2**63-1": -(2**63) - 1,
+        "nan": math.nan,
+        "inf": math.inf,
+        "negative": -1,
+        "negative sizes": (-1, -2),
+        "nan sizes": (math.nan, 2.0),
+        "huge sizes": (2**40, 2**40),
+        "True": True,
+        "float": 1.5,
+        "slice": slice(1),
+        "generator": (i for i in range(2)),
+        "function": len,
+        "objects": np.array([None, "a"]),
+        "complexes": np.zeros(2, np.complex64),
+        "strings": np.array(["a"]),
+        "date": np.datetime64("2020-01-01"),
+        "long double": np.longdouble(1),
+        "rank 0": wf.tensor(1.0),
+        "rank 4": wf.ones((1, 2, 1, 2)),
+        "empty": wf.ones((0,)),
+        "int8": wf.ones((2, 3), dtype=wf.int8),
+        "uint64": wf.ones((2, 3), dtype=wf.uint64),
+        "bool": wf.ones((2, 3), dtype=wf.bool),
+        "with grad": wf.ones((2, 3)).requires_grad_(),
+        "dtype": wf.float32,
+        "tensors": [wf.ones(2), None],
+    }
+
+
+BAD = bad_operands()
+X = wf.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+# What a parameter may be given when another one is bad: by name, then by annotation.
+GOOD: dict[str, Any] = {
+    "state": wf.asarray([0, 0], dtype=wf.uint64),
+    "condition": X > 2,
+    "indices": wf.asarray([0, 1]),
+    "index": wf.asarray([0, 1]),
+    "subscripts": "ij->ji",
+    "arrays": (X[0], X[1]),
+    "operands": (X,),
+    "axes": (1, 0),
+    "shape": (2, 3),
+    "dtype": wf.float32,
+    "reduction": "sum",
+    "indexing": "ij",
+    "approximate": "tanh",
+    "normalized_shape": (3,),
+    "num_classes": 3,
+    "split_size_or_sections": 2,
+    "pad_width": 1,
+    "key": 0,
+    "kind": 2,
+    "func": lambda x: x,
+    "function": lambda x: x,
+}
+BY_ANNOTATION: dict[str, Any] = {
+    "Array": X, "Tensor": X, "Array | float": X, "int": 1, "float": 0.5, "bool": True, "Dim": 2, "Scalar": 1.0,
+    "int | Sequence[int]": 1, "Dim | Sequence[Dim]": 2, "Sequence[Array]": (X, X), "Whole": 1, "Dim | float": 3,
+    "Whole | Sequence[Whole]": 1,
+}  # fmt: skip
+
+
+def functions() -> Iterator[tuple[str, Any]]:
+    # Files, settings, functions of functions, and what takes no tensors.
+    skip = {
+        *("save", "load", "verify", "save_weights", "load_weights", "export", "configure", "set_num_threads"),
+        *("compile", "grad", "value_and_grad", "eval_shape", "spec", "philox"),
+    }
+    for where, module in (("wf", wf), ("F", F), ("linalg", wf.linalg), ("random", wf.random)):
+        for name in module.__all__:
+            member = getattr(module, name)
+            if callable(member) and not inspect.isclass(member) and name not in skip:
+                yield f"{where}.{name}", member
+    for name in dir(wf.Tensor):
+        method = getattr(wf.Tensor, name)
+        if callable(method) and (not name.startswith("_") or name in DUNDERS) and name not in ("data",):
+            yield f"Tensor.{name}", method
+
+
+BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "matmul"]
+DUNDERS = [
+    f"__{kind}{name}__" for kind in ("", "r", "i") for name in BINARY if hasattr(wf.Tensor, f"__{kind}{name}__")
+] + ["__eq__", "__lt__", "__getitem__", "__setitem__"]
+FUNCTIONS = dict(functions())
+
+
+def parameters(function: Any) -> list[inspect.Parameter]:
+    found = list(inspect.signature(getattr(function, "function", function)).parameters.values())
+    if any(p.name in ("args", "kwargs") for p in found):
+        found = [p for p in found if p.name not in ("args", "kwargs")]
+    return found
+
+
+def good(parameter: inspect.Parameter) -> Any:
+    if parameter.name in GOOD:
+        return GOOD[parameter.name]
+    if parameter.annotation in BY_ANNOTATION:
+        return BY_ANNOTATION[parameter.annotation]
+    return X if parameter.annotation is inspect.Parameter.empty or parameter.name in ("self", "x") else 1
+
+
+def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """The function with ``bad`` as each of its arguments in turn, and what is good as the others."""
+    takes = parameters(function)
+    method = bool(takes) and takes[0].name == "self"
+    for target in takes[1:] if method else takes:
+        args, named = [], {}
+        for p in takes:
+            if p is not target and p.default is not inspect.Parameter.empty:
+                continue
+            value = bad if p is target else (X if p.name == "self" else good(p))
+            if p.kind is inspect.Parameter.VAR_POSITIONAL:
+                args.extend(value if p is not target and isinstance(value, tuple) else [value])
+            elif p.kind in (inspect.Parameter.KEYWORD_ONLY,) or named or (p is target and p.default is not p.empty):
+                if p.kind is inspect.Parameter.POSITIONAL_ONLY:
+                    args.append(value)
+                else:
+                    named[p.name] = value
+            else:
+                args.append(value)
+        yield target.name, tuple(args), named
+    if any(
+        p.kind is p.VAR_KEYWORD for p in inspect.signature(getattr(function, "function", function)).parameters.values()
+    ):
+        for given in ((bad,), ()):
+            yield "args", (X, *given), {}
+        for name in ("dim", "axis", "keepdim"):
+            yield name, (X,), {name: bad}
+
+
+PYTHONS = re.compile(r"argument|unsupported operand|not supported between|not iterable|takes|expected")
+
+
+def leak(call: Callable[[], Any]) -> str | None:
+    """What gets out that should not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other libraries, about what they are asked to be
+            call()
+    except wf.WeftError as error:
+        str(error)
+        return None
+    except TypeError as error:
+        return None if PYTHONS.search(str(error)) else f"TypeError: {error}"
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def leaks_of(function: Any, names: list[str]) -> list[str]:
+    found = []
+    for name in names:
+        for parameter, args, kwargs in calls(function, BAD[name]):
+            text = leak(lambda args=args, kwargs=kwargs: function(*args, **kwargs))
+            if text is not None:
+                found.append(f"{parameter}={name}: {text[:150]}")
+    return found
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_error_is_an_internal_one(name: str) -> None:
+    leaks = leaks_of(FUNCTIONS[name], list(BAD))
+    assert not leaks, "\n".join(leaks)
+
+
+def test_every_annotation_of_a_public_function_is_a_contract() -> None:
+    """So that the signature of a new function is checked too, or its annotation is added to the table."""
+    unchecked = {"Subscript", "Array | Sequence[Array]"}
+    for function in op.all_composites():
+        for p in inspect.signature(function.function).parameters.values():
+            known = p.annotation in CONTRACTS or p.annotation in unchecked or p.annotation is p.empty
+            assert known, f"{function.name}: {p}"
+
+
+LAYERS = {
+    "Linear": nn.Linear(3, 2),
+    "Sequential": nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)),
+    "Embedding": nn.Embedding(4, 2),
+    "LayerNorm": nn.LayerNorm(3),
+    "RMSNorm": nn.RMSNorm(3),
+    "Dropout": nn.Dropout(),
+    "Flatten": nn.Flatten(),
+    "Softmax": nn.Softmax(-1),
+    "PReLU": nn.PReLU(),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_raise_no_internal_errors(name: str) -> None:
+    leaks = [f"{bad}: {text}" for bad in BAD if (text := leak(lambda bad=bad: LAYERS[name](BAD[bad]))) is not None]
+    assert not leaks, "\n".join(leaks)
+
+
+LOSSES = [nn.MSELoss(), nn.CrossEntropyLoss(), nn.NLLLoss(), nn.BCELoss(), nn.HuberLoss(), nn.KLDivLoss()]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_losses_raise_no_internal_errors(loss: Any) -> None:
+    leaks = [f"{bad}: {text}" for bad in BAD if (text := leak(lambda bad=bad: loss(X, BAD[bad]))) is not None]
+    assert not leaks, "\n".join(leaks)
+
+
+FOREIGN: list[Callable[[Any], Any]] = [
+    lambda t: F.relu(t),
+    lambda t: X.add(t),
+    lambda t: F.mse_loss(X, t),
+    lambda t: LAYERS["Sequential"](t),
+    lambda t: wf.concat([X, t]),
+    lambda t: X[t],
+    lambda t: F.embedding(t, X),
+]
+
+
+@pytest.mark.parametrize("case", range(len(FOREIGN)))
+def test_another_librarys_tensor_is_told_how_to_become_one(case: int) -> None:
+    with pytest.raises(wf.DTypeError, match=r"Tensor.*asarray"):
+        FOREIGN[case](torch.ones(2, 3))
+
+
+VALUES: list[tuple[Callable[[Any], Any], Any, str]] = [
+    (lambda v: wf.linspace(v, 3.0, 4), 1.5, "float32"),
+    (lambda v: wf.linspace(0.0, v, 4), 1.5, "float32"),
+    (lambda v: wf.linspace(0.0, 1.0, v), 3, "int64"),
+    (lambda v: wf.arange(v), 3, "int64"),
+    (lambda v: wf.eye(v), 3, "int64"),
+    (lambda v: wf.repeat(X, v), 2, "int64"),
+    (lambda v: wf.repeat(X, v, axis=1), [1, 0, 2], "int64"),
+    (lambda v: wf.repeat(X, v, axis=0), [3], "int64"),
+    (lambda v: wf.zeros(v), [2, 3], "int64"),
+    (lambda v: X.reshape((v, -1)), 3, "int64"),
+    (lambda v: wf.roll(X, v), 2, "int64"),
+    (lambda v: wf.split(X, v, axis=1)[0], 2, "int64"),
+    (lambda v: wf.full((2,), v), 2.5, "float32"),
+    (lambda v: F.leaky_relu(-X, v), 0.25, "float32"),
+    (lambda v: F.softmax(X, v), 1, "int64"),
+    (lambda v: wf.sum(X, axis=v), 1, "int64"),
+    (lambda v: wf.tile(X, v), [2, 1], "int64"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(VALUES)))
+def test_a_tensor_stands_for_its_value_where_a_number_is_wanted(case: int) -> None:
+    function, value, dtype = VALUES[case]
+    expected = function(value).tolist()
+    given = wf.asarray(value, dtype=dtype)
+    assert function(given).tolist() == expected
+    assert function(given.numpy()).tolist() == expected
+    with pytest.raises(wf.CaptureError, match=r"captured"):
+        wf.compile(lambda: function(given))()
+    if dtype == "float32":
+        with pytest.raises(wf.DTypeError, match=r"no gradient flows to"):
+            function(given.requires_grad_())
+
+
+def test_numbers_alone_become_tensors_and_beside_tensors_do_not() -> None:
+    assert wf.exp(0.0).dtype is wf.float32
+    assert wf.sum(3).item() == 3
+    for call in (lambda: F.mse_loss(X, 1.0), lambda: wf.matmul(X, 2.0), lambda: wf.take(X, 1)):
+        with pytest.raises(wf.DTypeError, match="is not a tensor; make one with asarray"):
+            call()
+
+
+def test_a_list_of_vectors_is_a_grid_as_in_pytorch() -> None:
+    a, b = wf.arange(2), wf.arange(3)
+    for given in ((a, b), ([a, b],)):
+        assert [g.tolist() for g in wf.meshgrid(*given, indexing="ij")] == [[[0] * 3, [1] * 3], [[0, 1, 2]] * 2]
