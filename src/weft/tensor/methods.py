@@ -539,7 +539,8 @@ def _install_special() -> None:
         "expand_as": expand_as,
     }
     for name, value in special.items():
-        setattr(Tensor, name, guarded(value) if getattr(value, "__annotations__", None) else value)
+        checks = getattr(value, "__annotations__", None) and not name.startswith("__")  # x[i] is checked further down
+        setattr(Tensor, name, guarded(value) if checks else value)
 
 
 _install_operators()
