@@ -129,9 +129,9 @@ def test_a_tensor_that_leaks_from_a_capture() -> None:
         kept.append(x * 2)
         return kept[0] + 1
 
-    leaky(V)
-    with pytest.raises(wf.CaptureError, match="made while a function was captured is used outside of it; return it"):
-        kept[0] + 1
+    with pytest.raises(wf.CaptureError, match=r"float32\[3\] that is computed here is kept in a list(.|\n)*Return the"):
+        leaky(V)
+    assert kept == []
 
 
 def test_layers_and_optimizers_made_wrongly() -> None:
@@ -201,10 +201,6 @@ def test_what_stops_in_a_kernel_names_the_op_and_its_line_in_a_capture_too() -> 
 def test_what_has_no_single_truth_or_value() -> None:
     with pytest.raises(wf.ShapeError, match=r"the truth of a tensor of shape \(3,\) is asked for: .*\.all\(\)"):
         bool(V > 0)
-    kept = []
-    wf.compile(lambda x: kept.append(x * 2) or x + 1)(V)
-    with pytest.raises(wf.CaptureError, match="made while a function was captured has no value outside of it"):
-        kept[0].numpy()
 
 
 def test_numbers_that_do_not_fit_name_the_op() -> None:

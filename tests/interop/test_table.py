@@ -471,6 +471,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "where": [TensorType(wf.bool, SHAPE), x, x],
         "clip": [x, x, x],
         "contract": [x, TensorType(dtype, (3, 2))],
+        "contract_float32": [x, TensorType(dtype, (3, 2))],
     }
     return special.get(name, [x] * ROWS[name].arity[0])
 

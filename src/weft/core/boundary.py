@@ -129,12 +129,13 @@ def bounded(function: Callable[..., Any], returned: bool = False) -> Callable[..
             raise
         return bounded(result) if returned else result
 
+    boundary.is_boundary = True  # type: ignore[attr-defined]
     return boundary
 
 
 def _is_bounded(function: FunctionType) -> bool:
     """Whether it hands its errors to :func:`leave` itself."""
-    return "leave" in function.__code__.co_names or hasattr(function, "__wrapped__")
+    return "leave" in function.__code__.co_names or hasattr(function, "is_boundary")
 
 
 def install(namespace: dict[str, Any], names: Iterable[str], transforms: Iterable[str] = ()) -> None:
@@ -168,7 +169,7 @@ def _install_methods(cls: type) -> None:
             continue
         if isinstance(value, FunctionType) and is_wefts_own(value.__code__) and not _is_bounded(value):
             setattr(cls, name, bounded(value))
-        elif isinstance(value, (classmethod, staticmethod)) and not hasattr(value.__func__, "__wrapped__"):
+        elif isinstance(value, (classmethod, staticmethod)) and not _is_bounded(value.__func__):
             setattr(cls, name, type(value)(bounded(value.__func__)))
         elif isinstance(value, property) and isinstance(value.fset, FunctionType) and not _is_bounded(value.fset):
             setattr(cls, name, value.setter(bounded(value.fset)))

@@ -71,6 +71,12 @@ class Captured:
         """The graph with all results, and nothing else, as outputs."""
         return self.graph.copy(outputs=self.values)
 
+    @property
+    def whole(self) -> Graph:
+        """The graph with all that a run leaves behind as outputs: results, what Python objects get, updates."""
+        own = sum(what is None for what in self.results)
+        return self.graph.copy(outputs=[*self.values, *self.graph.outputs[own:]])
+
     def state(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The tensors read by reference, in the order of the graph's inputs."""
         found = [r.get(given) for r in self.refs]

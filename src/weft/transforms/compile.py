@@ -179,7 +179,7 @@ class Compiled(Generic[P, R]):
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """The graph for these arguments, simplified; ``print`` it. Nothing is run."""
         entry, _ = self._entry(args, kwargs)
-        return simplify(entry.captured.graph)
+        return simplify(entry.captured.whole)
 
     def kernels(self, *args: P.args, **kwargs: P.kwargs) -> list[Kernel]:
         """The kernels for these arguments, in order: ``print(k)``, ``k.llvm()``, ``k.asm()``. Nothing is run."""
