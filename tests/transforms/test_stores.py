@@ -363,3 +363,37 @@ def test_lists_and_dicts_among_the_arguments_are_not_changed_in_vain(change: Cal
 
     with pytest.raises(wf.CaptureError, match="changes a list or dict among its arguments"):
         f({"x": wf.asarray(X), "l": [wf.asarray(1.0)]})
+
+
+def test_a_buffer_that_is_written_and_read_needs_one_more_capture_at_most() -> None:
+    class Running(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("last", None)
+            self.inner = nn.Linear(3, 3)
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            self.last = x * 2.0
+            return self.inner(x) + self.last
+
+    captures = []
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.run = Running()
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            captures.append(1)
+            return self.run(self.run(x)) + self.run.last
+
+    net = Twice()
+    f = wf.compile(net)
+    for k in range(6):
+        x = wf.asarray(X) * float(k)
+        found = f(x)
+        expected = net.run.last.tolist()
+        count = len(captures)
+        assert found.tolist() == net(x).tolist() and net.run.last.tolist() == expected
+        del captures[count:]
+    assert len(captures) <= 2

@@ -133,7 +133,7 @@ def bounded(function: Callable[..., Any], returned: bool = False) -> Callable[..
     return boundary
 
 
-def _is_bounded(function: FunctionType) -> bool:
+def _is_bounded(function: Any) -> bool:
     """Whether it hands its errors to :func:`leave` itself."""
     return "leave" in function.__code__.co_names or hasattr(function, "is_boundary")
 

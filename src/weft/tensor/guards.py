@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 ABSENT = object()  # what an attribute was that was not there
+ANYTHING: Any = object()  # in a guard's value: what the captured function wrote itself
 
 
 class _Recording(threading.local):
@@ -83,6 +84,8 @@ def same(a: Any, b: Any) -> bool:
     """Numbers, strings and tuples by value, objects by identity."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(same, a, b))
+    if b is ANYTHING:
+        return True
     return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and (a == b or (a != a and b != b)))
 
 
@@ -118,6 +121,17 @@ def read(owner: Any, name: str, value: T) -> T:
     if _state.recorded is not None:
         _state.recorded.seen.append(Guard(owner, name, value))
     return value
+
+
+def without(guard: Guard, written: Callable[[Any], bool]) -> Guard:
+    """The guard with ANYTHING for the values that the captured function wrote itself before it read them."""
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple([cleaned(item) for item in value])
+        return ANYTHING if written(value) else value
+
+    return Guard(guard.owner, guard.name, cleaned(guard.value))
 
 
 def before_write(names: dict[str, Any], name: str) -> None:

@@ -9,22 +9,25 @@ function stores in Python objects is dealt with by :mod:`weft.transforms.stores`
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import CaptureError
+from ..core.errors import CaptureError, WeftError
 from ..graph.ir import Graph, Value
 from ..graph.protocol import TensorType
+from ..graph.simplify import eliminate_dead
 from ..ops.op import Trace, state
 from ..tensor import guards, tape
-from ..tensor.calls import value_of
+from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
 from ..tensor.dispatch import is_array, is_scalar
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .inside import ArgumentRef, GradRef, Inside, Ref, Target, TensorRef, Update
-from .stores import Store, Variables, settle, take_back
+from .stores import Store, Variables, is_traced, settle, take_back
 from .tree import Form, flatten, unflatten
 from .unit import Unit
 
@@ -200,8 +203,10 @@ def _run(
             done = True
         finally:
             state.trace = None
+            if not done:
+                _give_values(going, trace)
             if not done or not to_run:
-                take_back(going, recorded.writes, variables)
+                take_back(going, recorded, variables)
     made = [*own.values(), *(_Made(s.value, s.node, s.index) for s in stores if s.number >= len(own))]
     written = [u for u in updates if u.value is not None]
     outputs = [*(m.value for m in made), *(u.value for u in written if u.value is not None)]
@@ -227,14 +232,36 @@ def _run(
         [u.target for i, u in enumerate(written, len(made)) if u.tensor is not None and i not in on_tape],
         going.conditions,
         # requires_grad_ gives and takes the leaf that gradients go to.
-        recorded.seen + [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)],
+        [guards.without(guard, is_traced) for guard in recorded.seen]
+        + [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)],
         plain if len(plain) == len(going.refs) else [],
         version,
     )
     if to_run:
-        found.take_back = functools.partial(take_back, going, recorded.writes, variables)
+        found.take_back = functools.partial(take_back, going, recorded, variables)
     _watch(found, going, plain)
     return found, [a.given for a in going.arguments]
+
+
+def _give_values(going: Inside, trace: Trace) -> None:
+    """Give the tensors of a capture that has failed the values that they have so far, where other threads run: one of
+    them may have come across a tensor that the function had stored, and is waiting for its value."""
+    alive = going.surviving() if threading.active_count() > 1 else []
+    tensors = [a.given for a in going.arguments] + [r.get([a.given for a in going.arguments]) for r in going.refs]
+    if not alive or any(t is None or is_traced(t) for t in tensors):
+        return
+    inputs = [*(a.value for a in going.arguments), *going.inputs]
+    known = set(inputs)
+    nodes = []
+    for node in trace.nodes:  # not those that need values of another capture
+        if known.issuperset(node.inputs):
+            nodes.append(node)
+            known.add(node.output)
+    alive = [t for t in alive if t._storage in known]
+    with suppress(WeftError), tape.no_grad():
+        graph = eliminate_dead(Graph("stored", inputs, nodes, [t._storage for t in alive]))
+        for tensor, value in zip(alive, GraphCall(graph)(tensors), strict=True):  # type: ignore[arg-type]
+            tensor._storage, tensor._spec = value._storage, value._spec
 
 
 def _with_history(made: Sequence[_Made], written: Sequence[Update], going: Inside) -> dict[int, tuple[Any, int, Value]]:

@@ -23,6 +23,7 @@ from ..core.errors import CaptureError
 from ..graph.ir import Value
 from ..tensor import guards
 from ..tensor.tensor import Tensor
+from .names import Names
 from .tree import flatten, unflatten
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _PASSING: tuple[type, ...] = (
     *(FunctionType, CellType, GeneratorType),
 )
 _MANY = 50
+# What remembers tensors without being a place that a function stored them in.
+_OURS = (FrameType, guards.Guard, guards.Recorded, Names)
 
 __all__ = ["Store", "Variables", "first_tensor", "put", "settle", "take_back"]
 
@@ -100,7 +103,7 @@ def first_tensor(store: Store, made: Tensor) -> Tensor:
     """What a run made for a store: in the first run the very tensor that the function made, which others may have seen
     meanwhile, with the value that it has now."""
     tensor = store.first()
-    if tensor is None or not _is_traced(tensor):
+    if tensor is None or not is_traced(tensor):
         return made
     tensor._node, tensor._index = made._node, made._index
     tensor._storage, tensor._spec = made._storage, made._spec
@@ -128,11 +131,12 @@ class Variables:
         """Give variables that hold a traced tensor back what they held."""
         for place, value in self._held:
             now = place.owner.get(place.key) if isinstance(place.owner, dict) else place.owner.cell_contents
-            if now is not value and any(_is_traced(leaf) for leaf in flatten(now)[0]):
+            if now is not value and any(is_traced(leaf) for leaf in flatten(now)[0]):
                 place.set(value)
 
 
-def _is_traced(value: Any) -> bool:
+def is_traced(value: Any) -> bool:
+    """Whether it is a tensor that some capture made and that has no value yet."""
     return isinstance(value, Tensor) and isinstance(value._storage, Value)
 
 
@@ -209,15 +213,15 @@ def _refers(holder: Any, items: Sequence[Any]) -> bool:
     return False
 
 
-def take_back(going: Inside, writes: Sequence[tuple[dict[Any, Any], Any, Any]], variables: Variables) -> None:
+def take_back(going: Inside, recorded: guards.Recorded, variables: Variables) -> None:
     """Undo the stores of a capture that failed, or that is never run: attributes of modules and variables hold again
     what they held before; of other objects and containers the tensors, which have no value, are taken away."""
-    for owner, key, before in reversed(writes):
+    for owner, key, before in reversed(recorded.writes):
         if before is guards.ABSENT:
             owner.pop(key, None)
         else:
             owner[key] = before
-    if writes:
+    if recorded.writes:
         guards.bump()
     variables.restore()
     alive = going.surviving()
@@ -235,12 +239,12 @@ def take_back(going: Inside, writes: Sequence[tuple[dict[Any, Any], Any, Any]], 
 
 
 def _is_passing(holder: Any) -> bool:
-    """Whether ``holder`` is only a part of something that runs now, in this thread or another: a list or dict of
-    arguments, an iterator, a frame."""
+    """Whether ``holder`` is only a part of something that runs now, in this thread or another (a list or dict of
+    arguments, an iterator, a frame), or of what captured code is guarded by."""
     queue: list[Any] = [holder]
     seen = {id(queue), id(holder)}
     for item in queue:
-        if isinstance(item, FrameType):
+        if isinstance(item, _OURS):
             continue
         if not isinstance(item, _PASSING) or len(queue) > _MANY:
             return False
