@@ -96,7 +96,8 @@ class Captured:
                     break
             else:
                 return ()
-        return tuple([i if i in watched else ids.index(i) for i in ids])
+        first: dict[int, int] = {}
+        return tuple([i if i in watched else first.setdefault(i, n) for n, i in enumerate(ids)])
 
     def valid(self, given: Sequence[Tensor]) -> bool:
         """Whether arguments and state still are as they were when the function was captured (types, not values)."""
@@ -277,15 +278,11 @@ def _with_history(made: Sequence[_Made], written: Sequence[Update], going: Insid
 
 def _watch(found: Captured, going: Inside, plain: Sequence[Tensor]) -> None:
     """Note what must not be reached in two ways at once, because the function rebinds it in one of them."""
-    arguments = any(ref.leaf is None for ref in going.grad_refs.values() if _used(ref, found))
+    used = [*found.refs, *found.cleared, *(target for target, _ in found.updates)]
+    arguments = any(isinstance(ref, GradRef) and ref.leaf is None for ref in used)
     found.distinct = arguments or any(isinstance(t, ArgumentRef) for t, _ in found.updates)
     watched = [t.tensor for t, _ in found.updates if isinstance(t, TensorRef)]
     found.watched = {id(t): t for t in (*watched, *(plain if found.distinct else ()))}
-
-
-def _used(ref: GradRef, found: Captured) -> bool:
-    """Whether the function read or replaced this gradient."""
-    return ref in found.refs or ref in found.cleared or any(ref is t for t, _ in found.updates)
 
 
 def _argument(leaf: Any, going: Inside, shared: set[int]) -> Any:

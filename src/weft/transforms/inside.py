@@ -117,6 +117,7 @@ class Inside:
         self._constants: dict[int, Tensor] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
         self._written_grads: dict[tape.Leaf, Tensor | None] = {}
+        self._handed: dict[int, ArgumentRef] = {}  # by the id of what was given, and of what the function got
         self._made: list[weakref.ref[Tensor]] = []
         self.start = tape.now()
 
@@ -229,9 +230,12 @@ class Inside:
 
     def object_of(self, tensor: Tensor) -> TensorRef | ArgumentRef | None:
         """The tensor from outside that a result is, if it is one."""
-        for a in self.arguments:
-            if a.stand_in is tensor or a.given is tensor:
-                return ArgumentRef(a.position)
+        if not self._handed:
+            for a in reversed(self.arguments):  # the first of several counts
+                self._handed[id(a.handed)] = self._handed[id(a.given)] = ArgumentRef(a.position)
+        argument = self._handed.get(id(tensor))
+        if argument is not None:
+            return argument
         seen = self._seen.get(id(tensor))
         return TensorRef(tensor) if seen is not None and id(tensor) not in self._constants else None
 
