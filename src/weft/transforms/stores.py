@@ -148,8 +148,16 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     """
     if not going.surviving():
         return []
-    gc.collect()  # what only hangs in a cycle is not stored
-    alive = going.surviving()
+    gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
+    try:
+        return _stores(going.surviving(), results)
+    except CaptureError:
+        gc.collect()
+        return _stores(going.surviving(), results)
+
+
+def _stores(alive: list[Tensor], results: Sequence[int]) -> list[Store]:
+    """A store for each of the tensors, with all the places that hold it."""
     numbers = {id(t): _Number(i) for i, t in enumerate(alive)}
     others = itertools.count(len(results))
     positions = [results.index(id(t)) if id(t) in results else next(others) for t in alive]
@@ -162,13 +170,15 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
         above: list[Any] = []
         ids = {id(item): item for item in level}
         for holder in gc.get_referrers(*level):
-            if holder is alive or holder is level or holder is ids or _is_passing(holder):
+            if holder is alive or holder is level or holder is ids or isinstance(holder, _OURS):
                 continue
             if isinstance(holder, tuple):
                 above.append(holder)
                 inside[id(holder)] = _union(holder, inside)
                 continue
             direct = _direct(holder, ids)
+            if direct and threading.active_count() > 1 and _is_passing(holder):
+                continue
             if not direct and _keeps(holder, level):
                 raise _refused(alive[min(_union(level, inside))], f"a {type(holder).__name__}")
             for place, item in direct:
