@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..tensor import guards
 from .optimizer import Optimizer
 
 __all__ = ["CosineAnnealingLR", "LRScheduler", "LambdaLR", "StepLR"]
@@ -38,7 +39,9 @@ class LRScheduler:
 
     def step(self) -> None:
         """One epoch has passed."""
+        guards.read(self, "last_epoch", self.last_epoch)  # a compiled step that does this is captured at every call
         self.last_epoch += 1
+        guards.bump()
         self._apply()
 
     def _apply(self) -> None:

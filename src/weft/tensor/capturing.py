@@ -17,7 +17,7 @@ from ..graph.ir import Value
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["capturing", "settled"]
+__all__ = ["capturing", "settle_others", "settled"]
 
 _PATIENCE = 60.0  # seconds; two threads that wait for each other must not do so for ever
 
@@ -33,7 +33,15 @@ class _Going:
 
 
 _going = _Going()
-os.register_at_fork(after_in_child=_going.__init__)  # type: ignore[misc]
+
+
+def _after_fork() -> None:
+    """The child has this thread alone."""
+    own = threading.get_ident()
+    _going.changed, _going.threads = threading.Condition(), [t for t in _going.threads if t == own]
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class capturing:

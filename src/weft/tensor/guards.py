@@ -64,6 +64,13 @@ _state, _writes = _Recording(), _Writes()
 
 
 @dataclass(frozen=True, slots=True)
+class Like:
+    """In a guard's value: any tensor of this type. The captured function put another there without reading it."""
+
+    spec: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """``owner.name`` (for a dict: ``owner[name]``) was ``value``. A ``name`` of "" stands for ``owner.guarded()``."""
 
@@ -86,6 +93,8 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if b is ANYTHING:
         return True
+    if b.__class__ is Like:
+        return getattr(a, "_spec", None) is b.spec
     return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and (a == b or (a != a and b != b)))
 
 
@@ -123,15 +132,13 @@ def read(owner: Any, name: str, value: T) -> T:
     return value
 
 
-def without(guard: Guard, written: Callable[[Any], bool]) -> Guard:
-    """The guard with ANYTHING for the values that the captured function wrote itself before it read them."""
+def rewritten(guard: Guard, replacement: Callable[[Any], Any]) -> Guard:
+    """The guard with what ``replacement`` gives for each value in it."""
 
-    def cleaned(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple([cleaned(item) for item in value])
-        return ANYTHING if written(value) else value
+    def replaced(value: Any) -> Any:
+        return tuple([replaced(item) for item in value]) if isinstance(value, tuple) else replacement(value)
 
-    return Guard(guard.owner, guard.name, cleaned(guard.value))
+    return Guard(guard.owner, guard.name, replaced(guard.value))
 
 
 def before_write(names: dict[str, Any], name: str) -> None:

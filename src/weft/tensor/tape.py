@@ -110,7 +110,7 @@ class enable_grad(_Mode):
 class Leaf:
     """The end of the tape: a tensor that gradients are accumulated for."""
 
-    __slots__ = ("grad", "sequence", "spec")
+    __slots__ = ("__weakref__", "grad", "sequence", "spec")
 
     def __init__(self, spec: Any) -> None:
         self.grad: Tensor | None = None
@@ -290,6 +290,8 @@ class Sums:
             return self._targets[node, index]
         if isinstance(node, Record):
             slots = self._pending.get(node)
+            if slots is None and node.expanded is not None:
+                return self.at(*node.expanded[index])
             return None if slots is None else slots[index]
         return self._leaves.get(node)
 
@@ -299,6 +301,8 @@ class Sums:
             self._targets[node, index] = total
         elif node.__class__ is Leaf and self._targets is None:
             self._leaves[node] = total
+        elif isinstance(node, Record) and node.expanded is not None and node not in self._pending:
+            self.replace(*node.expanded[index], total)
         elif self.at(node, index) is None:
             self.add(node, index, total)
         else:

@@ -228,6 +228,8 @@ class Tensor:
         # In a capture by reference, as any read: the storage of a tensor from outside would be today's value for ever.
         trace = state.trace
         if trace is None:
+            if self._storage.__class__ is Value:
+                settled([self])  # another thread is about to give it a value
             return make(self._storage, self._spec, None, 0)
         made = make(hooks.value_of(self, trace), self._spec, None, 0)
         if trace.capture is not None:
@@ -341,7 +343,7 @@ class Tensor:
 
         if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError(f"a tensor in CPU memory has no stream {stream} and is not on device {dl_device}")
-        if isinstance(self._storage, Value):
+        if isinstance(self._storage, Value) and (state.trace is not None or not settled([self])):
             raise CaptureError("the memory of a tensor is asked for while a function is captured")
         source = self.__deepcopy__({}) if copy else self
         spec = source._spec

@@ -67,6 +67,7 @@ class Captured:
     watched: dict[int, Tensor] = field(default_factory=dict)  # by id: state that an argument may not be as well ...
     distinct: bool = False  # ... nor may two arguments be one tensor ...
     aliases: tuple[int, ...] = ()  # ... unless they were when the function was captured
+    places: set[tuple[int, Any]] = field(default_factory=set)  # (id of the owner, key) of what the runs store
     take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
 
     @property
@@ -149,17 +150,18 @@ def capture(
     if state.trace is not None:
         raise CaptureError("a function is captured inside another capture; call it instead")
     leaves, form = flatten((tuple(args), dict(kwargs or {})))
-    for last in (False, False, True):
+    for attempt in range(3):
         try:
             found, given = _run(function, leaves, form, set(), to_run)
             break
         except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
-            if last:
+            if not settle_others() and attempt:
                 raise
-            settle_others()
     twice = found.aliases_of(given)
     if twice:
         # Something that the function rebinds is reached in two ways: once more, with one object for both.
+        if found.take_back is not None:
+            found.take_back()
         shared = {id(t) for i, t in enumerate(given) if twice.count(twice[i]) > 1 or id(t) in found.watched}
         again, given = _run(function, leaves, form, shared, to_run)
         again.watched |= found.watched
@@ -216,6 +218,8 @@ def _run(
     graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)
     on_tape = _with_history(made, written, going)
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
+    places = {(id(p.owner), p.key) for s in stores for p in s.places}
+    replacement = functools.partial(_seen_as, {id(t) for t in plain}, places, recorded)
     found = Captured(
         graph,
         len(going.arguments),
@@ -233,15 +237,27 @@ def _run(
         [u.target for i, u in enumerate(written, len(made)) if u.tensor is not None and i not in on_tape],
         going.conditions,
         # requires_grad_ gives and takes the leaf that gradients go to.
-        [guards.without(guard, is_traced) for guard in recorded.seen]
+        [guards.rewritten(guard, replacement) for guard in recorded.seen]
         + [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)],
         plain if len(plain) == len(going.refs) else [],
         version,
     )
+    found.places = places
     if to_run:
         found.take_back = functools.partial(take_back, going, recorded, variables)
     _watch(found, going, plain)
     return found, [a.given for a in going.arguments]
+
+
+def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Recorded, value: Any) -> Any:
+    """What a guard's value stands for: nothing where the function wrote it itself, any tensor of its type where the
+    function replaced it unread."""
+    if is_traced(value):
+        return guards.ANYTHING
+    replaced = isinstance(value, Tensor) and any(
+        before is value and (id(names), key) in places for names, key, before in recorded.writes
+    )
+    return guards.Like(value._spec) if replaced and id(value) not in read else value
 
 
 def _give_values(going: Inside, trace: Trace) -> None:

@@ -26,6 +26,7 @@ from ..tensor.tensor import Tensor
 from .capture import capture
 from .entry import Entry
 from .explain import Explanation, explain
+from .inside import TensorRef
 from .names import Names
 from .tree import flatten, unflatten
 
@@ -138,13 +139,24 @@ class Compiled(Generic[P, R]):
 
     def _capture(self, signature: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
         self._warn_of_floats(signature)
-        names = Names(self.function)  # what they mean now: the function may change them
+        names = Names(self.function, args, kwargs)  # what they mean now: the function may change them
         captured = capture(self.function, args, kwargs, to_run=True)
-        names.renew_contents()
+        names.settle(captured.places, {id(r.tensor) for r in captured.refs if isinstance(r, TensorRef)})
         captured.conditions.append(lambda given: names.same())
-        made = Entry(captured, [t._spec for t in (*tensors, *captured.state(tensors))])
+        try:
+            made = Entry(captured, [t._spec for t in (*tensors, *captured.state(tensors))])
+            self._keep(signature, made, tensors)
+        except BaseException:
+            if captured.take_back is not None:
+                captured.take_back()
+            raise
+        return made
+
+    def _keep(self, signature: Any, made: Entry, tensors: list[Tensor]) -> None:
+        """Keep an entry for calls to come."""
         if self._epoch != epoch.number:  # other threads or another target: the old graphs are never used again
             self._entries.clear()
+            self._floats.clear()
             self._epoch = epoch.number
         entries = self._entries.get(signature, ())
         if len(entries) == _MAX_ENTRIES // 2:
@@ -152,12 +164,13 @@ class Compiled(Generic[P, R]):
                 f"{self._name} has been captured {len(entries) + 1} times for one signature, because state it reads is "
                 f"different at each call: {entries[0].captured.changed(tensors)}. Keep what changes in a "
                 f"tensor, or pass it as an argument",
-                stacklevel=3,
+                stacklevel=4,
             )
         self._entries[signature] = (made, *entries)[:_MAX_ENTRIES]
         while len(self._entries) > _MAX_SIGNATURES:
             self._entries.pop(next(iter(self._entries)), None)  # the oldest
-        return made
+        if len(self._floats) > _MAX_SIGNATURES:
+            self._floats.clear()
 
     @property
     def _name(self) -> str:

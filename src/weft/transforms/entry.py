@@ -6,7 +6,7 @@ the rest where it belongs: results, tensors that Python objects hold, state and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -28,6 +28,17 @@ from .stores import first_tensor, put
 from .unit import Unit, UnitRecord
 
 __all__ = ["Entry"]
+
+
+_TRIES = 3  # of a run whose operands have no value yet
+
+
+class _Unsettled(Exception):
+    """Operands that another thread's capture has made, and that have no value yet."""
+
+    def __init__(self, tensors: list[Tensor]):
+        super().__init__()
+        self.tensors = tensors
 
 
 def _number(where: tuple[str, int]) -> int:
@@ -76,11 +87,11 @@ class Entry:
             (_number(where), self._spec(where, v))
             for where, v in zip(self.exe.results[:count], graph.outputs[:count], strict=True)
         ]
-        plain, written = iter(self.exe.results[count:]), iter(self.exe.updates)
+        others, written = iter(self.exe.results[count:]), iter(self.exe.updates)
         # What to do after a run: (reference, where its new value is, its spec); what is written in place is done.
         self._updates: list[tuple[Target, int, Spec]] = []
         for at, (target, value) in zip(inputs, captured.updates, strict=True):
-            where = next(plain) if at is None else next(written)
+            where = next(others) if at is None else next(written)
             if where is not None:
                 self._updates.append((target, _number(where), self._spec(where, value)))
         # Inputs that are overwritten: their memory must belong to the tensor alone.
@@ -88,10 +99,15 @@ class Entry:
         self._single = len(self.exe.plan.outputs) == 1
         self._has_grads = any(isinstance(r, GradRef) for r in captured.refs)
         self._tensors = [] if self._has_grads else captured.state(())
-        self._rebound = captured.forgotten
+        # Tensors whose history ends with a run; those that are read had none, or the graph would not be valid.
+        plain = {
+            id(r.tensor)
+            for r, node in zip(captured.refs, captured.nodes, strict=True)
+            if isinstance(r, TensorRef) and not issubclass(node, tape.Record)
+        }
+        self._rebound = [t for t in captured.forgotten if not isinstance(t, TensorRef) or id(t.tensor) not in plain]
         self._fresh = not captured.stores and all(what is None for what in captured.results)
-        state = [target.tensor for target, _ in captured.updates if isinstance(target, TensorRef)]
-        self._locks = locks_of(state) if state else []
+        self._locks = locks_of(list(_written(captured)))
 
     def _spec(self, where: tuple[str, int], value: Value) -> Spec:
         """The spec of an output; an input keeps its strides."""
@@ -99,15 +115,21 @@ class Entry:
 
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Run on the arguments and the state; write the updates back; the results."""
-        locks = self._locks
-        if not locks:
-            return self._run(tensors)
-        if len(locks) == 1:
-            with locks[0].now:
+        for _ in range(_TRIES):
+            try:
+                return self._locked(tensors) if self._locks else self._run(tensors)
+            except _Unsettled as found:  # by now without locks, which whoever gives them values may need
+                if not settled(found.tensors):
+                    raise traced_error(found.tensors) from None
+        raise traced_error(tensors)
+
+    def _locked(self, tensors: list[Tensor]) -> list[Tensor]:
+        if len(self._locks) == 1:
+            with self._locks[0].now:
                 return self._run(tensors)
         taken: list[Any] = []
         try:
-            for state_lock in locks:
+            for state_lock in self._locks:
                 taken.append(state_lock.now)
                 taken[-1].acquire()
             return self._run(tensors)
@@ -115,7 +137,7 @@ class Entry:
             for held in taken:
                 held.release()
 
-    def _run(self, tensors: list[Tensor], tries: int = 2) -> list[Tensor]:
+    def _run(self, tensors: list[Tensor]) -> list[Tensor]:
         captured = self.captured
         state = captured.state(tensors) if self._has_grads else self._tensors
         given = [t._storage for t in tensors]
@@ -125,6 +147,8 @@ class Entry:
             record = captured.unit.spent or self._record(captured.unit, tensors, state, given)
         for at in self._owned:
             # References: the tensor's, the list's, and getrefcount's own argument.
+            if given[at].__class__ is Value:
+                raise _Unsettled([*tensors, *state])
             if getrefcount(given[at]) > 3 or given[at].owner is not None:
                 given[at] = _copy(tensors[at] if at < len(tensors) else state[at - len(tensors)])
         try:
@@ -132,9 +156,7 @@ class Entry:
         except KernelStatus:
             raise GraphCall(captured.graph).status_error([*tensors, *state], captured=True) from None
         except TypeError:
-            if not tries or not settled([*tensors, *state]):
-                raise traced_error([*tensors, *state]) from None
-            return self._run(tensors, tries - 1)
+            raise _Unsettled([*tensors, *state]) from None
         if self._single:
             outputs = (outputs,)
         made = [make(outputs[n] if n >= 0 else given[~n], spec, None, 0) for n, spec in self._made]
@@ -189,6 +211,15 @@ class Entry:
     def program_inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Copies of all inputs, for runs that must not change the state."""
         return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.state(tensors))]
+
+
+def _written(captured: Captured) -> Iterator[Any]:
+    """What every run writes: tensors of the state, and leaves whose gradients it replaces."""
+    for target in (*(target for target, _ in captured.updates), *captured.cleared):
+        if isinstance(target, TensorRef):
+            yield target.tensor
+        elif isinstance(target, GradRef) and target.leaf is not None:
+            yield target.leaf
 
 
 def _input_of(target: Target, position: dict[int, int]) -> int | None:

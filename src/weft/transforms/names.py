@@ -15,7 +15,7 @@ from functools import partial
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
-from ..tensor.guards import same
+from ..tensor.guards import Like, same
 from ..tensor.tensor import Tensor
 from .reads import reads
 
@@ -23,7 +23,7 @@ __all__ = ["Names"]
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 _SIMPLE = (bool, int, float, str, type(None))
-_LONGEST = 64  # a longer list or dict is compared by identity
+_LONGEST = 1024  # a longer list or dict is compared by identity
 _DEEPEST = 4  # functions named by functions that are followed
 _ABSENT: Any = object()
 
@@ -31,22 +31,52 @@ _ABSENT: Any = object()
 class Names:
     """The names of a function, and what they mean now."""
 
-    __slots__ = ("_bound", "_called", "_cells", "_contents", "_members", "_seen")
+    __slots__ = ("_arguments", "_bound", "_called", "_cells", "_contents", "_members", "_seen")
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
         self._cells: list[tuple[Any, Any]] = []  # (closure cell, what it holds)
         self._bound: list[tuple[Any, str, Any]] = []  # (globals or attributes, name, what it is bound to)
         self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
-        self._contents: list[tuple[Any, tuple[Any, ...]]] = []  # (list or dict, its items)
+        self._contents: list[tuple[Any, Any]] = []  # (list or dict, its items)
+        self._arguments = args, kwargs or {}
         self._seen: set[Any] = set()
         self._called: set[int] = set()  # modules whose forward is followed
         self._follow(function, 0)
         self._seen.clear()
+        self._arguments = (), {}
 
-    def renew_contents(self) -> None:
-        """Take the items that lists and dicts have now as those to compare with: a function that counts its captures in
-        one of them is not captured again for that."""
-        self._contents = [(container, _items(container)) for container, _ in self._contents]
+    def settle(self, places: set[tuple[int, Any]], read: set[int]) -> None:
+        """Take note of what the function has done when it was captured.
+
+        Where it stored a tensor (``places``: id of the owner, key), any tensor of the type of the one before will do,
+        unless that was read (``read``: by id); then it must be that very one. Numbers in lists and dicts are taken as
+        they are now: a function that counts its captures in one of them is not captured again for that.
+        """
+
+        def expected(place: tuple[int, Any], value: Any) -> Any:
+            unread = place in places and isinstance(value, Tensor) and id(value) not in read
+            return Like(value._spec) if unread else value
+
+        self._cells = [(cell, expected((id(cell), None), value)) for cell, value in self._cells]
+        self._bound = [(names, name, expected((id(names), name), value)) for names, name, value in self._bound]
+        self._members = [(owner, name, expected((id(owner), name), value)) for owner, name, value in self._members]
+        contents = []
+        for container, before in self._contents:
+            now = _items(container)
+            if isinstance(container, dict):
+                items = tuple(
+                    [
+                        (k, _renewed(v, before_of, (id(container), k) in places))
+                        for k, v, before_of in _pairs(now, before)
+                    ]
+                )
+                items = tuple([(k, expected((id(container), k), v)) for k, v in items])
+            else:
+                items = tuple(
+                    [_renewed(v, b, False) for v, b in zip(now, (*before, *now[len(before) :]), strict=False)]
+                )
+            contents.append((container, items))
+        self._contents = contents
 
     def same(self) -> bool:
         """Whether all of them still mean the same."""
@@ -80,6 +110,8 @@ class Names:
         if isinstance(called, FunctionType):
             if _is_users(called.__globals__.get("__name__")):
                 variables = _variables(called, owner)
+                if depth == 0:
+                    self._given(called, owner, variables)
                 cells = dict(zip(called.__code__.co_freevars, called.__closure__ or (), strict=True))
                 self._code(called.__code__, called.__globals__, variables, cells, depth, [])
         elif not isinstance(called, (Tensor, ModuleType, *_SIMPLE)):
@@ -87,6 +119,14 @@ class Names:
         wrapped = called.func if isinstance(called, partial) else _attributes(called).get("__wrapped__")
         if wrapped is not None:
             self._follow(wrapped, depth, owner)
+
+    def _given(self, called: FunctionType, owner: Any, variables: dict[str, list[Any]]) -> None:
+        """The objects among the arguments, whose attributes the function may read."""
+        code, (args, kwargs) = called.__code__, self._arguments
+        names = code.co_varnames[owner is not _ABSENT : code.co_argcount]
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if not isinstance(value, (Tensor, list, tuple, dict, *_SIMPLE)):
+                variables.setdefault(name, []).append(value)
 
     def _object(self, called: Any, depth: int) -> None:
         """What calling an object runs: its ``__call__``, a module's ``forward``, those of modules that it holds."""
@@ -193,11 +233,19 @@ class Names:
             self._bound.append((names, name, value))
         else:
             self._members.append((names, name, value))
-        if isinstance(value, (list, dict)) and len(value) <= _LONGEST:
-            items = _items(value)
-            if all(isinstance(item, _SIMPLE) for item in items):
-                self._contents.append((value, items))
+        self._inside(value, depth)
         self._follow(value, depth + 1)
+
+    def _inside(self, container: Any, depth: int) -> None:
+        """Note what a list, tuple or dict holds, and what calls of it run."""
+        if not isinstance(container, (list, tuple, dict)) or len(container) > _LONGEST or depth > _DEEPEST:
+            return
+        if not isinstance(container, tuple):
+            self._contents.append((container, _items(container)))
+        for item in container.values() if isinstance(container, dict) else container:
+            if not isinstance(item, (Tensor, ModuleType, type, *_SIMPLE)):
+                self._inside(item, depth + 1)
+                self._follow(item, depth + 1)
 
 
 def _is_users(module: Any) -> bool:
@@ -232,4 +280,15 @@ def _content(cell: Any) -> Any:
 
 
 def _items(container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
-    return tuple(container) if isinstance(container, list) else (*container, *container.values())
+    return tuple(container) if isinstance(container, list) else tuple(container.items())
+
+
+def _pairs(now: tuple[Any, ...], before: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Any]]:
+    """(key, value now, value before) of a dict's items."""
+    known = dict(before)
+    return ((key, value, known.get(key, _ABSENT)) for key, value in now)
+
+
+def _renewed(now: Any, before: Any, stored: bool) -> Any:
+    """What an item has to be from now on: a number that it has become; else what it was when the capture began."""
+    return now if not stored and isinstance(now, _SIMPLE) else before

@@ -88,10 +88,12 @@ class _Decoder:
         if not words & {"ATTR", "METHOD", "GLOBAL", "GLOBALS", "NAME", "IMPORT"}:
             return self.end()  # not understood: the name stays unexplained
         self.explained.add(argument)
-        if words & {"ATTR", "METHOD"}:
+        if words & {"STORE", "DELETE"}:  # nothing is read
+            self.end()
+        elif words & {"ATTR", "METHOD"}:
             if self.root is not None:
                 self.links.append(argument)
-        elif words & {"STORE", "DELETE", "IMPORT"}:
+        elif "IMPORT" in words:
             self.end()
         else:
             self.begin(argument, True)

@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import CellType, FrameType, FunctionType, GeneratorType, MethodType
+from types import BuiltinMethodType, CellType, FrameType, FunctionType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CaptureError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # What a running function may hold its operands in; a chain of more than so many is not looked through.
 _PASSING: tuple[type, ...] = (
     *(tuple, list, dict, type(iter([])), type(iter(())), zip, map, enumerate),
-    *(FunctionType, CellType, GeneratorType),
+    *(FunctionType, MethodType, BuiltinMethodType, CellType, GeneratorType),
 )
 _MANY = 50
 # What remembers tensors without being a place that a function stored them in.

@@ -64,7 +64,10 @@ class Unit:
         outputs: (node, index, value) of what the caller gets with a history.
     """
 
-    __slots__ = ("_fused", "_middle", "graph", "inner", "name", "out_specs", "outputs", "positions", "spent", "values")
+    __slots__ = (
+        *("_fused", "_middle", "graph", "inner", "kept", "name"),
+        *("out_specs", "outputs", "positions", "spent", "values"),
+    )
 
     def __init__(self, graph: Graph, nodes: Sequence[Any], outputs: Sequence[tuple[Any, int, Value]]):
         self.graph, self.name = graph, graph.name
@@ -88,6 +91,7 @@ class Unit:
         self.values = [values[p] for p in self.out_specs]
         reached = {p for inner in self.inner for p in inner.parents} | set(self.outputs)
         self.positions = tuple(i for i in sorted(position.values()) if ("input", i) in reached)
+        self.kept = _needed(graph, _saved(self.inner))  # the inputs that a run's record holds on to
         # Everything was freed by backward passes inside the function: its runs share a record that says so.
         self.spent: UnitRecord | None = None
         if all(inner.saved is None for inner in self.inner) and len(self.out_specs) == len(values):
@@ -106,11 +110,27 @@ class Unit:
         return found
 
     def middle(self) -> tuple[GraphCall, list[Value]]:
-        """The call that computes all values that inner records saved, and these values."""
-        wanted = list(dict.fromkeys(v for r in self.inner for v, _, _ in r.saved or ()))
+        """The call that computes all values that inner records saved from the inputs that are kept, and these
+        values."""
+        wanted = _saved(self.inner)
         if self._middle is None:
-            self._middle = GraphCall(eliminate_dead(self.graph.copy(outputs=wanted)))
+            live = eliminate_dead(self.graph.copy(outputs=wanted))
+            self._middle = GraphCall(Graph(live.name, [live.inputs[i] for i in self.kept], live.nodes, wanted))
         return self._middle, wanted
+
+
+def _saved(inner: Sequence[_Inner]) -> list[Value]:
+    """The values that records saved, each once."""
+    return list(dict.fromkeys(v for record in inner for v, _, _ in record.saved or ()))
+
+
+def _needed(graph: Graph, wanted: Sequence[Value]) -> tuple[int, ...]:
+    """The numbers of the inputs that values are computed from."""
+    found = set(wanted)
+    for node in reversed(graph.nodes):
+        if node.output in found:
+            found.update(node.inputs)
+    return tuple(i for i, v in enumerate(graph.inputs) if v in found)
 
 
 def _inner(record: tape.Record, place: Any) -> _Inner:
@@ -224,14 +244,14 @@ class UnitRecord(tape.Record):
         inputs: the storages that the run begins with, and their specs.
     """
 
-    __slots__ = ("expanded", "freed", "inputs", "outputs", "specs", "unit")
+    __slots__ = ("expanded", "freed", "inputs", "outputs", "unit")
 
     def __init__(self, unit: Unit, operands: Sequence[tuple[Any, int]], inputs: Sequence[Any], specs: Sequence[Spec]):
         self.unit = unit
         self.call: Any = unit  # for its name, and the number of its outputs
         self.sequence = tape.now()
         self.parents = tuple(operands)
-        self.inputs, self.specs = inputs, specs
+        self.inputs = {i: (inputs[i], specs[i]) for i in unit.kept}
         self.outputs: dict[int, tuple[Any, Spec]] = {}
         self.freed: set[int] = {i for i, inner in enumerate(unit.inner) if inner.saved is None}
         self.saved = []
@@ -255,6 +275,8 @@ class UnitRecord(tape.Record):
     def propagate(self, cotangents: list[Tensor | None], sums: tape.Sums, retain_graph: bool) -> None:
         """Send the cotangents of the results on to the operands, added up as eager records would."""
         if tape.recording.enabled:
+            if self.unit.spent is not None:
+                raise tape.freed(self.unit.inner[-1].call.name)
             self._unfold()
             for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):
                 if cotangent is not None:
@@ -267,7 +289,7 @@ class UnitRecord(tape.Record):
         walk = self.unit.fused(pattern, present, tuple([t is not None for t in before]))
         for number in sorted(walk.visited & self.freed, reverse=True):
             raise tape.freed(self.unit.inner[number].call.name)
-        operands = [make(self.inputs[i], self.specs[i], None, 0) for i in walk.needs_inputs]
+        operands = [make(*self.inputs[i], None, 0) for i in walk.needs_inputs]
         operands += [make(*self.outputs[i], None, 0) for i in walk.needs_outputs]
         operands += [t for t in (*cotangents, *before) if t is not None]
         keys = list(places)
@@ -280,7 +302,7 @@ class UnitRecord(tape.Record):
         """Let go of what inner records saved."""
         self.freed |= numbers
         if len(self.freed) == len(self.unit.inner):
-            self.inputs, self.outputs = (), {}
+            self.inputs, self.outputs = {}, {}
 
     def _unfold(self) -> None:
         """Make the inner records for real; from now on what is sent to this record goes to them."""
@@ -290,7 +312,7 @@ class UnitRecord(tape.Record):
         if len(self.freed) < len(unit.inner):
             call, wanted = unit.middle()
             with tape.set_grad_enabled(False):
-                computed = call([make(s, spec, None, 0) for s, spec in zip(self.inputs, self.specs, strict=True)])
+                computed = call([make(*self.inputs[i], None, 0) for i in unit.kept])
             values = {v: (t._storage, t._spec) for v, t in zip(wanted, computed, strict=True)}
         operands = dict(zip(unit.positions, self.parents, strict=True))
         records = _records(unit, operands.__getitem__, lambda v, spec: values[v], frozenset(self.freed))
@@ -298,4 +320,4 @@ class UnitRecord(tape.Record):
             # In their order, after everything before this run and before everything after it.
             record.sequence = self.sequence - 1 + (record.sequence + 1) / (len(records) + 1)
         self.expanded = [(records[number], index) for _, number, index in unit.out_specs]
-        self.inputs, self.outputs = (), {}
+        self.inputs, self.outputs = {}, {}
