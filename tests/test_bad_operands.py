@@ -149,6 +149,13 @@ def good(parameter: inspect.Parameter) -> Any:
     return X if parameter.annotation is inspect.Parameter.empty or parameter.name in ("self", "x") else 1
 
 
+# Of methods that take *args and **kwargs: the names that some of them know, PyTorch's and NumPy's.
+NAMED = [
+    *("dim", "axis", "keepdim", "unbiased", "correction", "diagonal", "p", "dtype", "device", "copy", "other"),
+    *("alpha", "rounding_mode", "size"),
+]
+
+
 def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     """The function with ``bad`` as each of its arguments in turn, and what is good as the others."""
     takes = parameters(function)
@@ -158,7 +165,7 @@ def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[
         for p in takes:
             if p is not target and p.default is not inspect.Parameter.empty:
                 continue
-            value = bad if p is target else (X if p.name == "self" else good(p))
+            value = bad if p is target else (X.clone() if p.name == "self" else good(p))  # a method may write to it
             if p.kind is inspect.Parameter.VAR_POSITIONAL:
                 args.extend(value if p is not target and isinstance(value, tuple) else [value])
             elif p.kind in (inspect.Parameter.KEYWORD_ONLY,) or named or (p is target and p.default is not p.empty):
@@ -173,9 +180,11 @@ def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[
         p.kind is p.VAR_KEYWORD for p in inspect.signature(getattr(function, "function", function)).parameters.values()
     ):
         for given in ((bad,), ()):
-            yield "args", (X, *given), {}
-        for name in ("dim", "axis", "keepdim"):
-            yield name, (X,), {name: bad}
+            yield "args", (X.clone(), *given), {}
+        for name in NAMED:
+            yield name, (X.clone(),), {name: bad}
+            if name not in ("other", "p"):
+                yield name, (X.clone(), X), {name: bad}
 
 
 PYTHONS = re.compile(r"argument|unsupported operand|not supported between|not iterable|takes|expected")
@@ -285,6 +294,29 @@ VALUES: list[tuple[Callable[[Any], Any], Any, str]] = [
     (lambda v: F.softmax(X, v), 1, "int64"),
     (lambda v: wf.sum(X, axis=v), 1, "int64"),
     (lambda v: wf.tile(X, v), [2, 1], "int64"),
+    (lambda v: X.sum(v), 1, "int64"),
+    (lambda v: X.mean(dim=v, keepdim=True), [0, 1], "int64"),
+    (lambda v: X.var((v, -1)), 0, "int64"),
+    (lambda v: X.std(0, correction=v), 0.5, "float32"),
+    (lambda v: X.min(dim=v).values, 1, "int64"),
+    (lambda v: X.norm(v), 3.0, "float32"),
+    (lambda v: X.cumsum(v), 1, "int64"),
+    (lambda v: X.squeeze(v), 0, "int64"),
+    (lambda v: X.unsqueeze(v), 1, "int64"),
+    (lambda v: X.flip(v), 1, "int64"),
+    (lambda v: X.tril(v), -1, "int64"),
+    (lambda v: X.split(v, 1)[0], 2, "int64"),
+    (lambda v: X.chunk(2, v)[0], 1, "int64"),
+    (lambda v: X.gather(v, wf.asarray([[0], [1]])), 1, "int64"),
+    (lambda v: X.add(X, alpha=v), 0.5, "float32"),
+    (lambda v: X.transpose(v, 0), 1, "int64"),
+    (lambda v: X.permute(v), [1, 0], "int64"),
+    (lambda v: X.reshape(v), [3, 2], "int64"),
+    (lambda v: X.view(3, v), 2, "int64"),
+    (lambda v: X[:1].expand(v, 3), 4, "int64"),
+    (lambda v: X[:1].expand(4, v), -1, "int64"),
+    (lambda v: X.repeat(v), [2, 1], "int64"),
+    (lambda v: X.new_ones(v), [2, 3], "int64"),
 ]
 
 

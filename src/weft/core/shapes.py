@@ -217,9 +217,9 @@ MAX_BITS = 4096  # of an integer that may be printed: Python itself refuses to p
 
 
 def shown(value: Any) -> str:
-    """``value`` as a message shows it: shortened, and not an error itself, whatever it is."""
+    """``value`` as a message shows it: shortened, of an array its type, and not an error itself, whatever it is."""
     try:
-        return reprlib.repr(value)
+        return type(value).__name__ if hasattr(value, "shape") else reprlib.repr(value)
     except Exception:  # an integer of more digits than Python prints, or a broken __repr__
         bits = value.bit_length() if isinstance(value, int) else 0
         return f"an integer of {bits} bits" if bits else f"an object of type {type(value).__name__}"
@@ -268,10 +268,10 @@ def normalize_axis(axis: int, rank: int, op: str) -> int:
             is meant is another argument.
     """
     if not hasattr(axis, "__index__") or isinstance(axis, bool):
-        raise AxisError(f"{op}: {axis!r} is not an axis; axes are integers")
+        raise AxisError(f"{op}: {shown(axis)} is not an axis; axes are integers")
     index = axis.__index__()
     if not -rank <= index < rank:
-        raise AxisError(f"{op}: axis {axis} is out of range for a tensor of rank {rank}")
+        raise AxisError(f"{op}: axis {shown(axis)} is out of range for a tensor of rank {rank}")
     return index % rank if rank else 0
 
 

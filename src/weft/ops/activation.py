@@ -15,7 +15,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..core.shapes import Shape, normalize_axis
+from ..core.shapes import Shape, normalize_axis, shown
 from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
 from .op import Array, Composite, composite
 from .reduction import max as max_
@@ -221,7 +221,7 @@ def logsigmoid(input: Array) -> Array:
 @_activation("``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds.", "min_val, max_val: the bounds.")
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     if min_val > max_val:
-        raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
+        raise ArgumentError(f"hardtanh: min_val {shown(min_val)} is greater than max_val {shown(max_val)}")
     return _between(input, min_val, max_val, input, (min_val, max_val))
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DTypeError
-from ..core.shapes import normalize_axes
+from ..core.shapes import normalize_axes, shown
 from ..ops import cumulative, elementwise, indexing, linalg, reduction, shape
+from .arguments import CONTRACTS
 from .tensor import Tensor
 
 __all__ = ["Extreme", "METHODS", "bind", "required"]
@@ -24,8 +25,23 @@ _PYTORCH = {
     "ddof": "correction",
     "split_size": "split_size_or_sections",
 }
-_FLAGS = ("keepdim", "unbiased", "non_blocking", "copy")
 _AXES = ("dim", "keepdim")
+# What the parameters of methods take, by PyTorch's names. What is not here, the function behind the method checks.
+_TAKES = {
+    name: CONTRACTS[annotation]
+    for annotation, names in {
+        "Axes": "dim",
+        "Switch": "keepdim unbiased non_blocking copy",
+        "Shape": "shape size repeats",
+        "int": "chunks diagonal",
+        "int | Sequence[int]": "split_size_or_sections",
+        "Scalar": "alpha",
+        "float | None": "correction",
+        "float | str | None": "p",
+        "str | None": "rounding_mode",
+    }.items()
+    for name in names.split()
+}
 
 
 def bind(
@@ -42,11 +58,12 @@ def bind(
 
     Raises:
         ArgumentError: there are too many, one is unknown or given twice, or a flag is no bool.
+        AxisError, DTypeError, ShapeError: one is not what its name takes.
     """
     if len(args) > len(order):
         listed = f"{', '.join(order)} (in this order)" if order else "none by position"
         raise ArgumentError(
-            f"{name}: {len(args)} arguments by position, the last of them {_shown(args[-1])}; it takes {listed}"
+            f"{name}: {len(args)} arguments by position, the last of them {shown(args[-1])}; it takes {listed}"
         )
     named = dict(zip(order, args, strict=False))
     for given, value in kwargs.items():
@@ -55,19 +72,15 @@ def bind(
             continue
         if key not in order and key not in options:
             takes = ", ".join((*order, *options)) or "no arguments"
-            raise ArgumentError(f"{name}: there is no argument {given}={_shown(value)}; it takes {takes}")
+            raise ArgumentError(f"{name}: there is no argument {given}={shown(value)}; it takes {takes}")
         if key in named:
-            raise ArgumentError(f"{name}: {key} is given twice, as {_shown(named[key])} and as {_shown(value)}")
+            raise ArgumentError(f"{name}: {key} is given twice, as {shown(named[key])} and as {shown(value)}")
         named[key] = value
-    for key in _FLAGS:
-        if key in named and type(named[key]).__name__ not in ("bool", "bool_"):  # NumPy's bool has either name
-            raise ArgumentError(f"{name}: {key} is True or False, not {_shown(named[key])}")
+    for key, value in named.items():
+        contract = _TAKES.get(key)
+        if contract is not None and not (value is None and contract.optional):
+            named[key] = contract.convert(name, key, value)
     return named
-
-
-def _shown(value: Any) -> str:
-    """A value in a message; of an array its type."""
-    return type(value).__name__ if hasattr(value, "shape") else repr(value)
 
 
 def _axes_of(self: Tensor, named: dict[str, Any], kwargs: dict[str, Any], empty_is_all: bool) -> Any:
@@ -109,7 +122,7 @@ def _reduction(
             if dtype is not None and not as_dtype(dtype).is_floating:
                 raise DTypeError(f"mean: a mean is a floating-point number, not {as_dtype(dtype).name}")
             self = _converted(self, named)
-        return function(self, axis=axis, keepdims=bool(named.pop("keepdim", False)), **named)
+        return function(self, axis=axis, keepdims=named.pop("keepdim", False), **named)
 
     return _documented(method, name, function)
 
@@ -130,7 +143,7 @@ def _spread(name: str, function: Any) -> Callable[..., Any]:
             correction = named.pop("unbiased", True)
         axis = _axes_of(self, named, kwargs, True)
         self = _converted(self, named)
-        return function(self, axis=axis, keepdims=bool(named.pop("keepdim", False)), correction=float(correction))
+        return function(self, axis=axis, keepdims=named.pop("keepdim", False), correction=float(correction))
 
     return _documented(method, name, function)
 
@@ -153,7 +166,7 @@ def _extreme(name: str, function: Any, with_index: Any, of_two: Any) -> Callable
         if "other" in kwargs or (args and isinstance(args[0], Tensor)):
             return of_two(self, bind(name, ("other",), (), args, kwargs)["other"])
         named = bind(name, _AXES, (), args, kwargs)
-        keepdims = bool(named.pop("keepdim", False))
+        keepdims = named.pop("keepdim", False)
         if named.get("dim") is None or "axis" in kwargs:
             return function(self, axis=named.pop("dim", None), keepdims=keepdims)
         return Extreme(*with_index(self, axis=named.pop("dim"), keepdims=keepdims))
@@ -244,11 +257,11 @@ def _norm(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     p = named.pop("p", None)
     if isinstance(p, str) and p != "fro":
         hint = ": it needs singular values, which weft does not compute" if p == "nuc" else ""
-        raise ArgumentError(f"norm: p={p!r}{hint}; p is a number, inf, -inf or 'fro'")
+        raise ArgumentError(f"norm: p={shown(p)}{hint}; p is a number, inf, -inf or 'fro'")
     axis = _axes_of(self, named, kwargs, True)
     self = _converted(self, named)
     order = 2.0 if p is None or p == "fro" else float(p)
-    return linalg.vector_norm(self, ord=order, axis=axis, keepdims=bool(named.pop("keepdim", False)))
+    return linalg.vector_norm(self, ord=order, axis=axis, keepdims=named.pop("keepdim", False))
 
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from ..core.errors import AxisError, CaptureError, DTypeError, ShapeError, WeftError
+from ..core.errors import ArgumentError, AxisError, CaptureError, DTypeError, ShapeError, WeftError
 from ..core.shapes import MAX_BITS, SymDim, shown
 from ..ops.op import Composite, state
 from .create import asarray, is_array, is_scalar, python_number
@@ -221,6 +222,8 @@ def _whole(op: str, name: str, value: Any) -> Any:
 
 def _integer(op: str, name: str, value: Any) -> Any:
     """A size or an axis."""
+    if value.__class__ is int and value.bit_length() <= MAX_BITS:
+        return value
     found = _whole(op, name, value)
     if isinstance(found, int) and found.bit_length() > MAX_BITS:
         raise _no_integer(op, name, found)
@@ -228,15 +231,15 @@ def _integer(op: str, name: str, value: Any) -> Any:
 
 
 def _integers(op: str, name: str, value: Any) -> Any:
+    if value.__class__ is int and value.bit_length() <= MAX_BITS:  # at once: nearly every axis of a method
+        return value
     found = _known(op, name, value, (0, 1))
     if isinstance(found, range):
         found = tuple(found)
     if not isinstance(found, (tuple, list)):
         return _integer(op, name, found)
     each = [_integer(op, name, v) for v in found]
-    if all(new is old for new, old in zip(each, found, strict=True)):
-        return found
-    return tuple(each)
+    return found if all(map(operator.is_, each, found)) else tuple(each)
 
 
 def _setting(op: str, name: str, value: Any) -> Any:
@@ -305,10 +308,23 @@ def _flag(op: str, name: str, value: Any) -> Any:
     return found
 
 
+def _switch(op: str, name: str, value: Any) -> Any:
+    """True or False and no number, which stands where an axis or a size may: ``x.sum(0, 1)`` means two axes."""
+    if value.__class__ is bool:
+        return value
+    if not is_scalar(value) or value.dtype.kind != "b":
+        raise ArgumentError(f"{op}: {name} is True or False, not {shown(value)}")
+    return bool(value)
+
+
 def _text(op: str, name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise DTypeError(f"{op}: {name} is {shown(value)}; it must be a string")
     return value
+
+
+def _real_or_name(op: str, name: str, value: Any) -> Any:
+    return value if isinstance(value, str) else _real(op, name, value)
 
 
 CONTRACTS = {
@@ -342,7 +358,10 @@ CONTRACTS = {
     "float | None": Contract(_real, optional=True),
     "bool": Contract(_flag),
     "bool | None": Contract(_flag, optional=True),
+    "Switch": Contract(_switch),
     "str": Contract(_text),
+    "str | None": Contract(_text, optional=True),
+    "float | str | None": Contract(_real_or_name, optional=True),
     "Any": Contract(_setting),
     "int | tuple[Sequence[int], Sequence[int]]": Contract(_contracted_axes),
     "PadWidth": Contract(_pad_width),

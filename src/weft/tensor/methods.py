@@ -9,7 +9,7 @@ from typing import Any
 from ..core.boundary import leave
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from ..core.shapes import SymDim, broadcast_shapes
+from ..core.shapes import SymDim, broadcast_shapes, shown
 from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
@@ -19,7 +19,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import along_axes, tape
 from .along_axes import bind, required
-from .arguments import guarded
+from .arguments import CONTRACTS, guarded
 from .calls import epoch
 from .data import data
 from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like
@@ -28,6 +28,7 @@ from .tensor import Tensor, make
 
 __all__: list[str] = []
 
+_shape_of = CONTRACTS["Shape"].convert
 _NUMBERS = (bool, int, float, SymDim)
 _KINDS = {"bool": 0, "int": 1, "uint": 1, "float": 2}  # an in-place form may narrow a dtype, not change its kind
 
@@ -212,9 +213,13 @@ def _install_methods() -> None:
 def _sizes(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """The numbers of ``x.name(2, 3)``, ``x.name((2, 3))`` or ``x.name(key=(2, 3))``."""
     if kwargs:
-        given = bind(name, (key,), (), args, kwargs)[key]
-        return tuple(given) if isinstance(given, (tuple, list)) else (given,)
-    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+        args = tuple(required(name, bind(name, (key,), (), args, kwargs), key))
+    if len(args) != 1 or args[0].__class__ is int:
+        return args
+    given = args[0]
+    if not isinstance(given, (tuple, list)):
+        given = _shape_of(name, key, given)  # what is in a tuple, the function behind the method checks
+    return tuple(given) if isinstance(given, (tuple, list)) else (given,)
 
 
 def reshape(self: Tensor, *shape: Any, **named: Any) -> Any:
@@ -249,7 +254,7 @@ def expand(self: Tensor, *size: Any, **named: Any) -> Any:
     """Broadcast to a shape; -1 keeps an axis."""
     from ..ops.shape import broadcast_to
 
-    wanted = _sizes("expand", "size", size, named)
+    wanted = _shape_of("expand", "size", _sizes("expand", "size", size, named))
     new = len(wanted) - self.ndim
     if new < 0:
         raise ShapeError(f"expand: {self.shape} to {wanted}: there are fewer axes than before")
@@ -284,8 +289,9 @@ def _is_dtype(value: Any) -> bool:
 
 
 def _check_device(name: str, device: Any) -> None:
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"{name}: device {device!r} is not available; this build of weft runs on 'cpu'")
+    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
+    if device is not None and str(kind).partition(":")[0] != "cpu":
+        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
 
 
 def getitem(self: Tensor, key: Any) -> Any:
@@ -373,7 +379,7 @@ def div(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     if mode == "floor":
         return e.floor_divide(self, other)
     if mode != "trunc":
-        raise ArgumentError(f"div: rounding_mode is None, 'floor' or 'trunc', not {mode!r}")
+        raise ArgumentError(f"div: rounding_mode is None, 'floor' or 'trunc', not {shown(mode)}")
     down = e.floor_divide(self, other)
     if down.dtype.is_floating:
         return e.trunc(e.divide(self, other))
