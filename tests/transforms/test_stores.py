@@ -128,6 +128,67 @@ def module_attribute_made_once() -> tuple[Callable[..., Any], Callable[[], Any]]
     return net, lambda: [net.mask, net.seen]
 
 
+def the_argument() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    box = SimpleNamespace(last=None)
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.last = x
+        return x * 2.0
+
+    return f, lambda: box.last
+
+
+def the_argument_that_is_rebound() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    logs: dict[str, Any] = {}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        x += 1.0
+        logs["in"] = x
+        return x * 2.0
+
+    return f, lambda: logs["in"]
+
+
+def a_running_average_in_a_dict() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    shadow = {"w": wf.zeros(3), "v": wf.ones(3)}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        for name in shadow:
+            shadow[name] = shadow[name] * 0.5 + x
+        return shadow["w"] + shadow["v"]
+
+    return f, lambda: list(shadow.values())
+
+
+def a_sum_that_begins_as_a_number() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    logs: dict[str, Any] = {"loss": 0.0, "n": 3}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        logs["loss"] += (x * x).sum().detach()
+        return x
+
+    return f, lambda: logs["loss"]
+
+
+def plain_layers_in_a_list() -> tuple[Callable[..., Any], Callable[[], Any]]:
+    class Norm:
+        def __init__(self) -> None:
+            self.mean = wf.zeros(3)
+
+        def __call__(self, x: wf.Tensor) -> wf.Tensor:
+            self.mean = self.mean * 0.5 + x * 0.5
+            return x - self.mean
+
+    layers = [Norm(), Norm()]
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return f, lambda: [layer.mean for layer in layers]
+
+
 PLACES = [
     attribute,
     key_of_a_dict,
@@ -138,6 +199,11 @@ PLACES = [
     tuple_of_two,
     two_places,
     module_attribute_made_once,
+    the_argument,
+    the_argument_that_is_rebound,
+    a_running_average_in_a_dict,
+    a_sum_that_begins_as_a_number,
+    plain_layers_in_a_list,
 ]
 
 
@@ -397,3 +463,58 @@ def test_a_buffer_that_is_written_and_read_needs_one_more_capture_at_most() -> N
         assert found.tolist() == net(x).tolist() and net.run.last.tolist() == expected
         del captures[count:]
     assert len(captures) <= 2
+
+
+def test_an_argument_that_is_stored_is_the_callers_tensor() -> None:
+    box = SimpleNamespace(last=None)
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.last = x
+        return x * 2.0
+
+    for k in range(3):
+        x = wf.asarray(X) * float(k)
+        f(x)
+        assert box.last is x
+
+
+@pytest.mark.parametrize("make", [attribute, key_of_a_dict, slot, module_attribute_made_once])
+def test_a_store_costs_no_capture_from_the_third_call_on(make: Callable[[], Any]) -> None:
+    function, _ = make()
+    captures: list[int] = []
+
+    def counted(x: wf.Tensor) -> Any:
+        captures.append(1)
+        return function(x)
+
+    run = wf.compile(counted)
+    for _ in range(6):
+        run(wf.asarray(X))
+    assert len(captures) <= 2
+
+
+def test_a_parameter_that_is_made_inside_is_refused() -> None:
+    box = SimpleNamespace(p=None)
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.p = nn.Parameter(x * 2.0)
+        return x * box.p
+
+    with pytest.raises(wf.CaptureError, match="kept in a Parameter"):
+        f(wf.asarray(X))
+    assert "p" not in vars(box) or box.p is None
+
+
+def test_what_a_function_reads_of_its_arguments_is_guarded() -> None:
+    batch = SimpleNamespace(x=wf.asarray(1.0), scale=2.0)
+    f = wf.compile(lambda b: b.x * b.scale)
+    assert f(batch).item() == 2.0
+    batch.x, batch.scale = wf.asarray(5.0), 3.0
+    assert f(batch).item() == 15.0
+    models = {"m": lambda x: x * 2.0}
+    g = wf.compile(lambda x: models["m"](x))
+    assert g(wf.asarray(1.0)).item() == 2.0
+    models["m"] = lambda x: x * 7.0
+    assert g(wf.asarray(1.0)).item() == 7.0

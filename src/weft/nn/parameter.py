@@ -8,6 +8,7 @@ from typing import Any
 from ..core.dtypes import as_dtype, default_float
 from ..core.errors import DeviceError, DTypeError, ShapeError
 from ..ops.creation import zeros
+from ..ops.op import state
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
 
@@ -30,10 +31,12 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        value = asarray(data)
+        value = asarray(data).detach()
         self._storage, self._spec, self._node, self._index = value._storage, value._spec, None, 0
         if requires_grad:
             self.requires_grad_()
+        if state.trace is not None and state.trace.capture is not None:
+            state.trace.capture.made((self,))
 
 
 def blank(shape: Sequence[int], dtype: Any = None, device: Any = None) -> Parameter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ops.op import state
 from . import tape
 from .tensor import Tensor
 
@@ -35,6 +36,8 @@ class Data(Tensor):
 def _get(owner: Tensor) -> Tensor:
     plain, made = owner.detach(), object.__new__(Data)
     made._storage, made._spec, made._node, made._index, made._owner = plain._storage, plain._spec, None, 0, owner
+    if state.trace is not None and state.trace.capture is not None:
+        state.trace.capture.made((made,))
     return made
 
 

@@ -95,7 +95,11 @@ def same(a: Any, b: Any) -> bool:
         return True
     if b.__class__ is Like:
         return getattr(a, "_spec", None) is b.spec
-    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and (a == b or (a != a and b != b)))
+    return a is b or (
+        type(a) is type(b)
+        and isinstance(a, _PLAIN)
+        and ((a == b and (a != 0 or repr(a) == repr(b))) or (a != a and b != b))
+    )
 
 
 @dataclass(slots=True)

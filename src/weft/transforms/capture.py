@@ -186,12 +186,17 @@ def _run(
     """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are."""
     going, variables = Inside(), Variables(function)
     trace = Trace(going)
-    version, done = guards.version(), False
+    version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     with guards.recording() as recorded:
         state.trace = trace
         try:
             result = function(*args, **kwargs)
+            if tape.recording.enabled != mode:
+                raise CaptureError(
+                    "the function leaves gradients switched on or off for good (set_grad_enabled as a plain call), which "
+                    "a compiled function would do once; use it as a context manager"
+                )
             results, result_form = flatten(result)
             values = _outputs(results, trace)
             is_what = _objects(results, going)
@@ -199,13 +204,14 @@ def _run(
             _check_containers(args, kwargs, form, going)
             own = {id(t): _Made(v, t._node, t._index) for t, v, what in parts if what is None}
             updates = going.updates(trace)
+            going.release()
             del result, results, parts, args, kwargs
             stores = settle(going, list(own)) if to_run else []
             arguments = [a.value for a in going.arguments]
             _check_own(trace, [*arguments, *going.inputs], [m.value for m in own.values()])
             done = True
         finally:
-            state.trace = None
+            state.trace, tape.recording.enabled = None, mode
             if not done:
                 _give_values(going, trace)
             if not done or not to_run:
@@ -216,7 +222,7 @@ def _run(
     going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, values))
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)
-    on_tape = _with_history(made, written, going)
+    on_tape = _with_history(made, written)
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
     places = {(id(p.owner), p.key) for s in stores for p in s.places}
     replacement = functools.partial(_seen_as, {id(t) for t in plain}, places, recorded)
@@ -234,7 +240,7 @@ def _run(
         result_form,
         Unit(graph, [*(a.node for a in going.arguments), *going.nodes], list(on_tape.values())) if on_tape else None,
         list(on_tape),
-        [u.target for i, u in enumerate(written, len(made)) if u.tensor is not None and i not in on_tape],
+        [u.target for u in written if u.is_new and u.node is None],
         going.conditions,
         # requires_grad_ gives and takes the leaf that gradients go to.
         [guards.rewritten(guard, replacement) for guard in recorded.seen]
@@ -281,14 +287,13 @@ def _give_values(going: Inside, trace: Trace) -> None:
             tensor._storage, tensor._spec = value._storage, value._spec
 
 
-def _with_history(made: Sequence[_Made], written: Sequence[Update], going: Inside) -> dict[int, tuple[Any, int, Value]]:
+def _with_history(made: Sequence[_Made], written: Sequence[Update]) -> dict[int, tuple[Any, int, Value]]:
     """(node, index, value) of the outputs of the graph, by number, that have a history afterwards."""
     found = {i: (m.node, m.index, m.value) for i, m in enumerate(made) if m.node is not None}
     for i, update in enumerate(written, len(made)):
-        tensor = update.tensor
-        if tensor is not None and tensor._node is not None and tensor._node is not going.first_node(update):
+        if update.is_new and update.node is not None:
             assert update.value is not None
-            found[i] = tensor._node, tensor._index, update.value
+            found[i] = update.node, update.index, update.value
     return found
 
 

@@ -161,7 +161,8 @@ class Entry:
             outputs = (outputs,)
         made = [make(outputs[n] if n >= 0 else given[~n], spec, None, 0) for n, spec in self._made]
         for store in captured.stores:
-            made[store.number] = first_tensor(store, made[store.number])
+            if store.number >= 0:
+                made[store.number] = first_tensor(store, made[store.number])
         for target, number, spec in self._updates:
             value = outputs[number] if number >= 0 else given[~number]
             if isinstance(target, GradRef):
@@ -178,7 +179,7 @@ class Entry:
         if record is not None:
             self._put(record, made, tensors)
         if captured.stores:
-            put(captured.stores, made)
+            put(captured.stores, made, tensors)
         return made if self._fresh else self._results(made, tensors)
 
     def _record(self, unit: Unit, tensors: list[Tensor], state: list[Tensor], given: list[Any]) -> UnitRecord:

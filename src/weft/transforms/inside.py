@@ -95,11 +95,14 @@ class _Seen:
 
 @dataclass(slots=True, eq=False)
 class Update:
-    """What is written back: a new value (None: a gradient is dropped), and the tensor that has it, if one does."""
+    """What is written back: a new value (None: a gradient is dropped), and its place on the tape where that is another
+    than in the beginning; ``is_new`` says whether it is."""
 
     target: Target
     value: Value | None
-    tensor: Tensor | None = None
+    node: Any = None
+    index: int = 0
+    is_new: bool = False
 
 
 class Inside:
@@ -117,6 +120,7 @@ class Inside:
         self._constants: dict[int, Tensor] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
         self._written_grads: dict[tape.Leaf, Tensor | None] = {}
+        self.positions: dict[int, int] = {}  # of arguments, by the id of what the function got
         self._handed: dict[int, ArgumentRef] = {}  # by the id of what was given, and of what the function got
         self._made: list[weakref.ref[Tensor]] = []
         self.start = tape.now()
@@ -175,6 +179,8 @@ class Inside:
         stand_in = make(value, spec, node, 0)
         self.arguments.append(Argument(position, given, value, stand_in, node, given if shared else stand_in))
         if not shared:
+            self.made((stand_in,))
+            self.positions[id(stand_in)] = position
             return stand_in
         self._seen[id(given)] = _Seen(given, value, stand_in, node, True)
         return given
@@ -245,12 +251,12 @@ class Inside:
         stand_ins: set[int] = set()
         for a in self.arguments:
             if id(a.stand_in) not in stand_ins and a.stand_in._storage is not a.value:
-                found.append(Update(ArgumentRef(a.position), value_of(a.stand_in, trace), a.stand_in))
+                found.append(_update(ArgumentRef(a.position), a.stand_in, a.node, trace))
             stand_ins.add(id(a.stand_in))
         for seen in self._seen.values():
             changed = seen.stand_in._storage is not seen.value
             if changed and not seen.is_argument and id(seen.tensor) not in self._constants:
-                found.append(Update(TensorRef(seen.tensor), value_of(seen.stand_in, trace), seen.stand_in))
+                found.append(_update(TensorRef(seen.tensor), seen.stand_in, seen.node, trace))
         grads: dict[tape.Leaf, Tensor | None] = {}
         for leaf, (tensor, value) in self._read_grads.items():
             if tensor is not None and tensor._storage is not value:  # changed in place
@@ -266,11 +272,11 @@ class Inside:
             found.append(Update(self.grad_refs[leaf], None if tensor is None else value_of(tensor, trace)))
         return found
 
-    def first_node(self, update: Update) -> Any:
-        """The place on the tape that an updated tensor had in the beginning."""
-        if isinstance(update.target, ArgumentRef):
-            return self.arguments[update.target.position].node
-        return self._seen[id(update.target.tensor)].node if isinstance(update.target, TensorRef) else None
+    def release(self) -> None:
+        """Let go of the stand-ins: whoever still holds one has stored it."""
+        for a in self.arguments:
+            a.stand_in = a.handed = a.given
+        self._seen.clear()
 
     def keep_only(self, used: set[Value]) -> None:
         """Drop the inputs that nothing reads."""
@@ -279,3 +285,9 @@ class Inside:
         self.refs = [self.refs[i] for i in kept]
         self.specs = [self.specs[i] for i in kept]
         self.nodes = [self.nodes[i] for i in kept]
+
+
+def _update(target: Target, stand_in: Tensor, first: Any, trace: Trace) -> Update:
+    """The update that a stand-in whose place on the tape was ``first`` comes to."""
+    node = stand_in._node
+    return Update(target, value_of(stand_in, trace), node, stand_in._index, node is None or node is not first)

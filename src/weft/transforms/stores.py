@@ -10,11 +10,10 @@ it. A capture that fails, or that is never run, takes its stores back.
 from __future__ import annotations
 
 import gc
-import itertools
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -71,8 +70,8 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class Store:
-    """A tensor that the function made and stored: its number among those that a run makes, what the graph computes for
-    it, and its place on the tape."""
+    """A tensor that the function made and stored: its number among those that a run makes (``~n``: it is the n-th
+    argument), what the graph computes for it, and its place on the tape."""
 
     number: int
     value: Value
@@ -82,11 +81,12 @@ class Store:
     first: weakref.ref[Tensor]  # the tensor itself: what the first run makes becomes its value
 
 
-def put(stores: Sequence[Store], tensors: Sequence[Tensor]) -> None:
-    """Store the tensors that a run made where the function stored its own."""
+def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Tensor]) -> None:
+    """Store the tensors that a run made, or was given, where the function stored its own."""
+    tensors = [made[s.number] if s.number >= 0 else arguments[~s.number] for s in stores]
     for store in stores:
         for place in store.places:
-            leaves = [tensors[stores[p.store].number] if isinstance(p, _Number) else p for p in place.parts]
+            leaves = [tensors[p.store] if isinstance(p, _Number) else p for p in place.parts]
             place.set(unflatten(place.form, leaves))
     if stores:
         guards.bump()
@@ -150,20 +150,25 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
     try:
-        return _stores(going.surviving(), results)
+        return _stores(going.surviving(), results, going.positions)
     except CaptureError:
         gc.collect()
-        return _stores(going.surviving(), results)
+        return _stores(going.surviving(), results, going.positions)
 
 
-def _stores(alive: list[Tensor], results: Sequence[int]) -> list[Store]:
+def _stores(alive: list[Tensor], results: Sequence[int], arguments: Mapping[int, int]) -> list[Store]:
     """A store for each of the tensors, with all the places that hold it."""
     numbers = {id(t): _Number(i) for i, t in enumerate(alive)}
-    others = itertools.count(len(results))
-    positions = [results.index(id(t)) if id(t) in results else next(others) for t in alive]
-    stores = [
-        Store(n, t._storage, t._node, t._index, [], weakref.ref(t)) for n, t in zip(positions, alive, strict=True)
-    ]
+    stores: list[Store] = []
+    more = len(results)
+    for tensor in alive:
+        if id(tensor) in arguments:
+            number = ~arguments[id(tensor)]
+        elif id(tensor) in results:
+            number = results.index(id(tensor))
+        else:
+            number, more = more, more + 1
+        stores.append(Store(number, tensor._storage, tensor._node, tensor._index, [], weakref.ref(tensor)))
     level: list[Any] = list(alive)
     inside: dict[int, set[int]] = {id(t): {i} for i, t in enumerate(alive)}  # by id: the tensors in an item of a level
     while level:  # a tuple that holds some of them is an item of the next level
@@ -191,7 +196,9 @@ def _stores(alive: list[Tensor], results: Sequence[int]) -> list[Store]:
         # Where other threads run, one of them may have read what has been replaced since: it gets its value.
         if not store.places and threading.active_count() == 1:
             raise _refused(tensor, None)
-        if getattr(tensor._node, "grad", None) is not None:
+        if type(tensor) is not Tensor:
+            raise _refused(tensor, f"a {type(tensor).__name__}, which would be another object for each run")
+        if getattr(tensor._node, "grad", None) is not None and store.number >= 0:
             raise _refused(tensor, "a leaf with a gradient of its own")
     return stores
 
@@ -292,6 +299,6 @@ def _refused(tensor: Tensor, obstacle: str | None) -> CaptureError:
         "the captured function has ended; its Python code runs once, so later calls would not keep theirs. Return the "
         "tensor, or keep it under an attribute, a key of a dict or in a tensor outside (assign)"
     )
-    made = tensor._storage.node
+    made = getattr(tensor._storage, "node", None)  # another thread's run may have given it a value meanwhile
     error.where = (made.where if made is not None else None) or error.where
     return error

@@ -308,11 +308,13 @@ class UnitRecord(tape.Record):
         """Make the inner records for real; from now on what is sent to this record goes to them."""
         if self.expanded is not None:
             return
-        unit, values = self.unit, {}
+        unit, values, inputs = self.unit, {}, self.inputs
+        if not inputs and unit.kept:  # another thread has just done it
+            return
         if len(self.freed) < len(unit.inner):
             call, wanted = unit.middle()
             with tape.set_grad_enabled(False):
-                computed = call([make(*self.inputs[i], None, 0) for i in unit.kept])
+                computed = call([make(*inputs[i], None, 0) for i in unit.kept])
             values = {v: (t._storage, t._spec) for v, t in zip(wanted, computed, strict=True)}
         operands = dict(zip(unit.positions, self.parents, strict=True))
         records = _records(unit, operands.__getitem__, lambda v, spec: values[v], frozenset(self.freed))
