@@ -518,3 +518,72 @@ def test_what_a_function_reads_of_its_arguments_is_guarded() -> None:
     assert g(wf.asarray(1.0)).item() == 2.0
     models["m"] = lambda x: x * 7.0
     assert g(wf.asarray(1.0)).item() == 7.0
+
+
+@pytest.mark.parametrize("inspect", [False, True])
+def test_what_was_there_is_there_after_a_failure_or_a_look(inspect: bool) -> None:
+    box, slots, first = SimpleNamespace(v=None, k=wf.ones(2)), Slotted(), wf.ones(3)
+    slots.kept = first
+    table: dict[str, Any] = {"v": None, "k": first, "z": 5}
+    items = [None, first]
+    last = first
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        nonlocal last
+        box.v = slots.kept = last = x * 2.0
+        box.k = x * 3.0
+        table["k"] = table["new"] = x * 4.0
+        items[0] = x * 5.0
+        if not inspect:
+            raise ValueError("the user's own")
+        del items[0]
+        return x
+
+    k = box.k
+    if inspect:
+        wf.compile(f).graph(wf.asarray(X))
+    else:
+        with pytest.raises(ValueError, match="the user's own"):
+            wf.compile(f)(wf.asarray(X))
+        assert items[0] is None and items[1] is first
+    assert box.v is None and box.k is k and slots.kept is first and last is first
+    assert table.keys() == {"v", "k", "z"} and table["k"] is first and table["z"] == 5
+
+
+def test_a_module_that_sets_an_attribute_more_than_once() -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.h: Any = None
+            self.l = nn.Linear(3, 3)
+
+        def forward(self, x: wf.Tensor) -> wf.Tensor:
+            self.h = self.l(x)
+            for _ in range(3):
+                self.h = wf.tanh(self.l(x) + self.h)
+            return self.h
+
+    net = Steps()
+    run = wf.compile(net)
+    for k in range(3):
+        x = wf.asarray(X) * float(k)
+        found = run(x)
+        assert found is net.h and found.tolist() == net(x).tolist()
+
+
+def test_the_sign_of_zero_is_a_guard() -> None:
+    box = SimpleNamespace(v=0.0)
+    f = wf.compile(lambda x: x / box.v)
+    assert f(wf.asarray(1.0)).item() == float("inf")
+    box.v = -0.0
+    assert f(wf.asarray(1.0)).item() == float("-inf")
+
+
+def test_a_gradient_mode_that_outlives_the_function_is_refused() -> None:
+    def f(x: wf.Tensor) -> wf.Tensor:
+        wf.set_grad_enabled(False)
+        return x * 2.0
+
+    with pytest.raises(wf.CaptureError, match="set_grad_enabled"):
+        wf.compile(f)(wf.asarray(X))
+    assert (wf.tensor(X, requires_grad=True) * 2.0).requires_grad

@@ -27,7 +27,8 @@ from ..tensor.dispatch import is_array, is_scalar
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .inside import ArgumentRef, GradRef, Inside, Ref, Target, TensorRef, Update
-from .stores import Store, Variables, is_traced, settle, take_back
+from .names import Names
+from .stores import Store, is_traced, settle, take_back
 from .tree import Form, flatten, unflatten
 from .unit import Unit
 
@@ -67,6 +68,7 @@ class Captured:
     watched: dict[int, Tensor] = field(default_factory=dict)  # by id: state that an argument may not be as well ...
     distinct: bool = False  # ... nor may two arguments be one tensor ...
     aliases: tuple[int, ...] = ()  # ... unless they were when the function was captured
+    names: Names | None = None  # what the function's code names
     places: set[tuple[int, Any]] = field(default_factory=set)  # (id of the owner, key) of what the runs store
     take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
 
@@ -118,10 +120,10 @@ class Captured:
             if not all(guard.holds() for guard in self.guards):
                 return False
             self.version = version
-        for condition in self.conditions:  # noqa: SIM110 - called each time: a generator would cost more
+        for condition in self.conditions:
             if not condition(given):
                 return False
-        return True
+        return self.names is None or self.names.same()
 
     def changed(self, given: Sequence[Tensor]) -> str:
         """What makes the graph invalid, in words."""
@@ -150,24 +152,27 @@ def capture(
     if state.trace is not None:
         raise CaptureError("a function is captured inside another capture; call it instead")
     leaves, form = flatten((tuple(args), dict(kwargs or {})))
+    names = Names(function, tuple(args), dict(kwargs or {}))  # what they mean now: the function may change them
     for attempt in range(3):
         try:
-            found, given = _run(function, leaves, form, set(), to_run)
+            found, given = _run(function, leaves, form, set(), to_run, names)
             break
         except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
             if not settle_others() and attempt:
                 raise
+    found.names = names
     twice = found.aliases_of(given)
     if twice:
         # Something that the function rebinds is reached in two ways: once more, with one object for both.
         if found.take_back is not None:
             found.take_back()
         shared = {id(t) for i, t in enumerate(given) if twice.count(twice[i]) > 1 or id(t) in found.watched}
-        again, given = _run(function, leaves, form, shared, to_run)
+        again, given = _run(function, leaves, form, shared, to_run, names)
         again.watched |= found.watched
         again.distinct |= found.distinct
         again.aliases = again.aliases_of(given)
-        return again
+        found, again.names = again, names
+    names.settle(found.places, {id(r.tensor) for r in found.refs if isinstance(r, TensorRef)})
     return found
 
 
@@ -181,10 +186,10 @@ class _Made:
 
 
 def _run(
-    function: Callable[..., Any], leaves: Sequence[Any], form: Form, shared: set[int], to_run: bool
+    function: Callable[..., Any], leaves: Sequence[Any], form: Form, shared: set[int], to_run: bool, names: Names
 ) -> tuple[Captured, list[Tensor]]:
     """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are."""
-    going, variables = Inside(), Variables(function)
+    going = Inside()
     trace = Trace(going)
     version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
@@ -194,8 +199,8 @@ def _run(
             result = function(*args, **kwargs)
             if tape.recording.enabled != mode:
                 raise CaptureError(
-                    "the function leaves gradients switched on or off for good (set_grad_enabled as a plain call), which "
-                    "a compiled function would do once; use it as a context manager"
+                    "the function leaves gradients switched on or off for good (set_grad_enabled as a plain call), "
+                    "which a compiled function would do once; use it as a context manager"
                 )
             results, result_form = flatten(result)
             values = _outputs(results, trace)
@@ -215,7 +220,7 @@ def _run(
             if not done:
                 _give_values(going, trace)
             if not done or not to_run:
-                take_back(going, recorded, variables)
+                take_back(going, recorded, names)
     made = [*own.values(), *(_Made(s.value, s.node, s.index) for s in stores if s.number >= len(own))]
     written = [u for u in updates if u.value is not None]
     outputs = [*(m.value for m in made), *(u.value for u in written if u.value is not None)]
@@ -250,7 +255,7 @@ def _run(
     )
     found.places = places
     if to_run:
-        found.take_back = functools.partial(take_back, going, recorded, variables)
+        found.take_back = functools.partial(take_back, going, recorded, names)
     _watch(found, going, plain)
     return found, [a.given for a in going.arguments]
 

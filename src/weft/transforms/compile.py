@@ -26,8 +26,6 @@ from ..tensor.tensor import Tensor
 from .capture import capture
 from .entry import Entry
 from .explain import Explanation, explain
-from .inside import TensorRef
-from .names import Names
 from .tree import flatten, unflatten
 
 __all__ = ["Compiled", "compile"]
@@ -106,6 +104,8 @@ class Compiled(Generic[P, R]):
             entry.abandon()
             raise
         entry.captured.take_back = None
+        if entry.captured.names is not None:
+            entry.captured.names.forget_before()
         return results
 
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
@@ -139,10 +139,7 @@ class Compiled(Generic[P, R]):
 
     def _capture(self, signature: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
         self._warn_of_floats(signature)
-        names = Names(self.function, args, kwargs)  # what they mean now: the function may change them
         captured = capture(self.function, args, kwargs, to_run=True)
-        names.settle(captured.places, {id(r.tensor) for r in captured.refs if isinstance(r, TensorRef)})
-        captured.conditions.append(lambda given: names.same())
         try:
             made = Entry(captured, [t._spec for t in (*tensors, *captured.state(tensors))])
             self._keep(signature, made, tensors)

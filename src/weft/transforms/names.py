@@ -12,12 +12,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import partial
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
+from ..graph.ir import Value
 from ..tensor.guards import Like, same
 from ..tensor.tensor import Tensor
-from .reads import reads
+from .reads import Chain, reads
 
 __all__ = ["Names"]
 
@@ -31,13 +32,15 @@ _ABSENT: Any = object()
 class Names:
     """The names of a function, and what they mean now."""
 
-    __slots__ = ("_arguments", "_bound", "_called", "_cells", "_contents", "_members", "_seen")
+    __slots__ = ("_arguments", "_before", "_bound", "_called", "_cells", "_contents", "_members", "_seen", "_written")
 
     def __init__(self, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
         self._cells: list[tuple[Any, Any]] = []  # (closure cell, what it holds)
         self._bound: list[tuple[Any, str, Any]] = []  # (globals or attributes, name, what it is bound to)
         self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
         self._contents: list[tuple[Any, Any]] = []  # (list or dict, its items)
+        self._written: list[tuple[Any, str, Any]] = []  # what the code stores into: as _bound, for restore()
+        self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
         self._seen: set[Any] = set()
         self._called: set[int] = set()  # modules whose forward is followed
@@ -57,6 +60,7 @@ class Names:
             unread = place in places and isinstance(value, Tensor) and id(value) not in read
             return Like(value._spec) if unread else value
 
+        self._before = self._cells, self._bound, self._members, self._contents
         self._cells = [(cell, expected((id(cell), None), value)) for cell, value in self._cells]
         self._bound = [(names, name, expected((id(names), name), value)) for names, name, value in self._bound]
         self._members = [(owner, name, expected((id(owner), name), value)) for owner, name, value in self._members]
@@ -169,6 +173,8 @@ class Names:
                 if chain.kept_in is not None and value is not _ABSENT:
                     variables.setdefault(chain.kept_in, []).append(value)
                 reached.append(value)
+        for chain in found.written:
+            self._before_write(chain, names, variables, cells)
         for name in found.loose:
             reached.append(self._global(names, name, depth))
         tried: set[int] = set()
@@ -216,6 +222,57 @@ class Names:
                 self._absence(own, name)
         return value
 
+    def _before_write(
+        self, chain: Chain, names: dict[str, Any], variables: dict[str, list[Any]], cells: dict[str, Any]
+    ) -> None:
+        """Remember what an attribute or a global holds that the code stores into."""
+        if not chain.links:
+            if chain.is_global:
+                self._written.append((names, chain.root, names.get(chain.root, _ABSENT)))
+            elif chain.root in cells:
+                self._written.append((cells[chain.root], "", _content(cells[chain.root])))
+            return
+        if chain.is_global:
+            owners = [names.get(chain.root, _ABSENT)]
+        else:
+            owners = [_content(cells[chain.root])] if chain.root in cells else variables.get(chain.root, [])
+        for owner in owners:
+            for name in chain.links[:-1]:
+                owner = _attributes(owner).get(name, _ABSENT)
+            last, own = chain.links[-1], getattr(owner, "__dict__", None)
+            if isinstance(own, dict):
+                self._written.append((own, last, own.get(last, _ABSENT)))
+            elif owner is not _ABSENT and not isinstance(owner, (type, ModuleType)):
+                self._written.append((owner, last, getattr(owner, last, _ABSENT)))
+
+    def restore(self) -> None:
+        """Give variables, attributes and items that hold tensors without a value back what they held before."""
+        cells, bound, members, contents = self._before or (self._cells, self._bound, self._members, self._contents)
+        for owner, name, value in (*((cell, "", value) for cell, value in cells), *bound, *members, *self._written):
+            if isinstance(owner, CellType):
+                if _is_dead(_content(owner)):
+                    owner.cell_contents = None if value is _ABSENT else value
+                continue
+            is_dict = isinstance(owner, dict)
+            if not _is_dead(owner.get(name) if is_dict else getattr(owner, name, None)):
+                continue
+            if value is _ABSENT:
+                owner.pop(name) if is_dict else delattr(owner, name)
+            elif is_dict:
+                owner[name] = value
+            else:
+                setattr(owner, name, value)
+        for container, items in contents:
+            if isinstance(container, dict) and any(_is_dead(v) for v in container.values()):
+                container.clear()
+                container.update(items)
+            elif isinstance(container, list) and any(_is_dead(v) for v in container):
+                container[:] = items
+
+    def forget_before(self) -> None:
+        """There is nothing to restore any more: what a capture stored has values."""
+        self._before, self._written = None, []
+
     def _absence(self, names: dict[str, Any], name: str) -> None:
         """An attribute of the class counts as long as the object has none of its own."""
         if isinstance(names, dict) and (id(names), name) not in self._seen:
@@ -246,6 +303,13 @@ class Names:
             if not isinstance(item, (Tensor, ModuleType, type, *_SIMPLE)):
                 self._inside(item, depth + 1)
                 self._follow(item, depth + 1)
+
+
+def _is_dead(value: Any) -> bool:
+    """Whether it is, or holds, a tensor that a capture made and that has no value."""
+    if isinstance(value, tuple):
+        return any(map(_is_dead, value))
+    return isinstance(value, Tensor) and isinstance(value._storage, Value)
 
 
 def _is_users(module: Any) -> bool:

@@ -37,10 +37,11 @@ class Chain:
 @dataclass(frozen=True, slots=True)
 class Reads:
     """What a code object reads itself (what is inside of nested functions is theirs); ``loose`` names are global, or
-    attributes of anything."""
+    attributes of anything. ``written`` are chains whose last link it stores."""
 
     chains: list[Chain]
     loose: frozenset[str]
+    written: list[Chain]
 
 
 class _Decoder:
@@ -48,6 +49,7 @@ class _Decoder:
 
     def __init__(self) -> None:
         self.chains: list[Chain] = []
+        self.written: list[Chain] = []
         self.explained: set[str] = set()
         self.root: tuple[str, bool] | None = None
         self.links: list[str] = []
@@ -77,6 +79,7 @@ class _Decoder:
                 self.begin(name, False)
             else:
                 self.end(name if action == "STORE" else None)
+                self.written.append(Chain(name, False))
         return None
 
     def name(self, opname: str, argument: Any) -> None:
@@ -89,6 +92,10 @@ class _Decoder:
             return self.end()  # not understood: the name stays unexplained
         self.explained.add(argument)
         if words & {"STORE", "DELETE"}:  # nothing is read
+            if self.root is not None:
+                self.written.append(Chain(*self.root, (*self.links, argument)))
+            elif "ATTR" not in words:
+                self.written.append(Chain(argument, True))
             self.end()
         elif words & {"ATTR", "METHOD"}:
             if self.root is not None:
@@ -112,4 +119,4 @@ def reads(code: CodeType) -> Reads:
             decoder.end()
     decoder.end()
     explained = set() if decoder.undecoded else decoder.explained
-    return Reads(decoder.chains, frozenset(code.co_names) - explained)
+    return Reads(decoder.chains, frozenset(code.co_names) - explained, decoder.written)

@@ -37,7 +37,7 @@ _MANY = 50
 # What remembers tensors without being a place that a function stored them in.
 _OURS = (FrameType, guards.Guard, guards.Recorded, Names)
 
-__all__ = ["Store", "Variables", "first_tensor", "put", "settle", "take_back"]
+__all__ = ["Store", "first_tensor", "put", "settle", "take_back"]
 
 
 @dataclass(slots=True, eq=False)
@@ -108,31 +108,6 @@ def first_tensor(store: Store, made: Tensor) -> Tensor:
     tensor._node, tensor._index = made._node, made._index
     tensor._storage, tensor._spec = made._storage, made._spec
     return tensor
-
-
-class Variables:
-    """What a function's own variables (closure cells, globals it names) held before it ran: to be taken back to."""
-
-    def __init__(self, function: Any):
-        while isinstance(function, MethodType) or hasattr(function, "__wrapped__"):
-            function = function.__func__ if isinstance(function, MethodType) else function.__wrapped__
-        self._held: list[tuple[Place, Any]] = []
-        if not isinstance(function, FunctionType):
-            return
-        for cell in function.__closure__ or ():
-            try:
-                self._held.append((Place(cell, None), cell.cell_contents))
-            except ValueError:  # not bound yet
-                continue
-        names = function.__globals__
-        self._held += [(Place(names, n), names[n]) for n in function.__code__.co_names if n in names]
-
-    def restore(self) -> None:
-        """Give variables that hold a traced tensor back what they held."""
-        for place, value in self._held:
-            now = place.owner.get(place.key) if isinstance(place.owner, dict) else place.owner.cell_contents
-            if now is not value and any(is_traced(leaf) for leaf in flatten(now)[0]):
-                place.set(value)
 
 
 def is_traced(value: Any) -> bool:
@@ -230,9 +205,10 @@ def _refers(holder: Any, items: Sequence[Any]) -> bool:
     return False
 
 
-def take_back(going: Inside, recorded: guards.Recorded, variables: Variables) -> None:
-    """Undo the stores of a capture that failed, or that is never run: attributes of modules and variables hold again
-    what they held before; of other objects and containers the tensors, which have no value, are taken away."""
+def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
+    """Undo the stores of a capture that failed, or that is never run: attributes of modules, and whatever else the
+    function's code names, hold again what they held before; from anything else the tensors, which have no value, are
+    taken away."""
     for owner, key, before in reversed(recorded.writes):
         if before is guards.ABSENT:
             owner.pop(key, None)
@@ -240,7 +216,7 @@ def take_back(going: Inside, recorded: guards.Recorded, variables: Variables) ->
             owner[key] = before
     if recorded.writes:
         guards.bump()
-    variables.restore()
+    names.restore()
     alive = going.surviving()
     if not alive:
         return

@@ -309,9 +309,10 @@ class UnitRecord(tape.Record):
         if self.expanded is not None:
             return
         unit, values, inputs = self.unit, {}, self.inputs
-        if not inputs and unit.kept:  # another thread has just done it
+        alive = len(self.freed) < len(unit.inner)
+        if alive and unit.kept and not inputs:  # another thread has just done it
             return
-        if len(self.freed) < len(unit.inner):
+        if alive:
             call, wanted = unit.middle()
             with tape.set_grad_enabled(False):
                 computed = call([make(*inputs[i], None, 0) for i in unit.kept])
