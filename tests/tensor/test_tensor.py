@@ -296,3 +296,11 @@ def test_to_takes_every_spelling_of_a_dtype(target: Any) -> None:
     assert wf.ones(2).to("cpu", "int8").dtype is wf.int8
     with pytest.raises(wf.DeviceError, match="'tpu' is not available"):
         wf.ones(2).to("tpu")
+
+
+def test_a_tensor_of_the_dtype_is_itself_as_in_pytorch() -> None:
+    x = wf.tensor([1.0, 2.0], requires_grad=True)
+    assert x.float() is x and x.to(wf.float32) is x and x.to("cpu", wf.float32) is x and x.type_as(x) is x
+    assert x.to(wf.float32, copy=True) is not x and wf.astype(x, wf.float32) is not x
+    (x.float() * 3.0).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [3.0, 3.0]

@@ -587,3 +587,24 @@ def test_a_gradient_mode_that_outlives_the_function_is_refused() -> None:
     with pytest.raises(wf.CaptureError, match="set_grad_enabled"):
         wf.compile(f)(wf.asarray(X))
     assert (wf.tensor(X, requires_grad=True) * 2.0).requires_grad
+
+
+def test_a_copy_of_an_object_has_methods_of_its_own() -> None:
+    class Scale:
+        def __init__(self, k: float) -> None:
+            self.k = k
+
+        def plain(self, x: wf.Tensor) -> wf.Tensor:
+            return x * self.k
+
+        other = wf.compile(plain)
+
+    a, x, captures = Scale(1.0), wf.asarray(1.0), []
+    assert a.other(x).item() == 1.0 and a.other is a.other and "plain" not in vars(a)
+    b = copy.copy(a)
+    b.k = 3.0
+    assert b.other(x).item() == 3.0 and a.other(x).item() == 1.0
+    a.other = lambda x: captures  # type: ignore[method-assign, assignment, return-value]
+    assert a.other(x) is captures
+    del a.other
+    assert a.other(x).item() == 1.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.boundary import leave
-from ..core.dtypes import as_dtype
+from ..core.dtypes import DType, as_dtype
 from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from ..core.shapes import SymDim, broadcast_shapes, shown
 from ..graph.ir import Value
@@ -268,7 +268,8 @@ def expand(self: Tensor, *size: Any, **named: Any) -> Any:
 
 def to(self: Tensor, *args: Any, **named: Any) -> Any:
     """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
-    ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking, copy`` behind it, which make no difference."""
+    ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking`` (which makes no difference) and ``copy``
+    behind it. Without ``copy`` a tensor that has the dtype is returned itself."""
     order: tuple[str, ...] = ("device", "dtype")
     if args and isinstance(args[0], Tensor):
         args, order = (args[0].dtype, *args[1:]), ("dtype",)
@@ -277,7 +278,12 @@ def to(self: Tensor, *args: Any, **named: Any) -> Any:
     given = bind("to", (*order, "non_blocking", "copy"), ("device", "dtype"), args, named)
     device, dtype = given.get("device"), given.get("dtype")
     _check_device("to", device)
-    return self if dtype is None else e.astype(self, as_dtype(dtype))
+    return _as(self, self.dtype if dtype is None else as_dtype(dtype), bool(given.get("copy")))
+
+
+def _as(self: Tensor, dtype: DType, copy: bool = False) -> Tensor:
+    """The tensor as ``dtype``: itself where that is its own, as in PyTorch."""
+    return self if self._spec.dtype is dtype and not copy else e.astype(self, dtype)
 
 
 def _is_dtype(value: Any) -> bool:
@@ -331,15 +337,15 @@ def _cast(name: str) -> Callable[[Tensor], Tensor]:
     dtype = as_dtype(name)
 
     def method(self: Tensor) -> Tensor:
-        return e.astype(self, dtype)
+        return _as(self, dtype)
 
-    method.__doc__ = f"The tensor as {name}."
+    method.__doc__ = f"The tensor as {name}; itself if it is."
     return method
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor with the dtype of another."""
-    return e.astype(self, other.dtype)
+    return _as(self, other.dtype)
 
 
 def _of_two(name: str, operator: Callable[[Tensor, Any], Any], general: Callable[..., Any]) -> Callable[..., Any]:

@@ -47,6 +47,7 @@ class Compiled(Generic[P, R]):
         self._entries: dict[Any, tuple[Entry, ...]] = {}  # replaced as a whole: other threads may be going through one
         self._floats: dict[Any, int] = {}  # captures of signatures that differ in floats alone
         self._epoch = epoch.number
+        self._key = getattr(function, "__name__", "")  # of the method in its object
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -76,21 +77,38 @@ class Compiled(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__name__', None) or repr(self.function)}>"
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = name
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """A method: compiled once for each instance."""
+        """A method: compiled once for each instance, which keeps it."""
         if instance is None:
             return self
         if isinstance(instance, type) or not hasattr(instance, "__dict__"):
             return MethodType(self, instance)  # of a class, or of an object that can hold nothing: its first argument
-        bound = Compiled(self.function.__get__(instance, owner))
-        instance.__dict__[self.function.__name__] = bound
+        bound = instance.__dict__.get(self._key)
+        own = getattr(
+            getattr(bound, "function", None), "__self__", instance
+        )  # a copy of an object has its bound method
+        if bound is None or (isinstance(bound, Compiled) and own is not instance):
+            bound = Compiled(self.function.__get__(instance, owner))
+            bound._key = self._key
+            instance.__dict__[self._key] = bound
         return bound
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self._key] = value  # so that __get__ is asked before the instance
+
+    def __delete__(self, instance: Any) -> None:
+        if self._key not in getattr(instance, "__dict__", {}):
+            raise AttributeError(self._key)
+        del instance.__dict__[self._key]
 
     def __reduce__(self) -> Any:
         """By name: a copy is compiled anew where it is used."""
         owner = getattr(self.function, "__self__", None)
         if owner is not None:
-            return getattr, (owner, self.function.__name__)
+            return getattr, (owner, self._key)
         if getattr(self.function, "__qualname__", None) is None:  # a module, say
             return Compiled, (self.function,)
         return self.function.__qualname__
