@@ -202,6 +202,8 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     """
     if not tensor.dtype.is_integer:
         raise DTypeError(f"one_hot: indices are {tensor.dtype.name}; they must be integers")
+    if num_classes < -1:
+        raise ShapeError(f"one_hot: num_classes is {num_classes}; it must be -1, to be found, or 0 or more")
     if num_classes < 0:
         if 0 in tensor.shape:
             raise ShapeError(f"one_hot: labels {tensor.shape} are none: num_classes must be given")
