@@ -163,3 +163,74 @@ def test_the_same_function_with_other_arguments_in_each_thread() -> None:
         (x * w * float(k)).sum().backward()
 
     together(*[lambda k=k: run(k) for k in range(4)])
+
+
+def check_shared_story(seed: int) -> None:
+    """Threads that do random things to shared state: sums that any order gives come out, and nobody sees a tensor
+    without a value."""
+    rng = np.random.default_rng(seed)
+    counters = [wf.zeros(int(rng.integers(1, 40))) for _ in range(3)]
+    added = [0.0, 0.0, 0.0]
+    table: dict[str, Any] = {}
+    weight = wf.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    drawn: list[bytes] = []
+    functions: list[tuple[Callable[[], Any], dict[int, float]]] = []
+    for _ in range(int(rng.integers(2, 6))):
+        parts = {int(i): float(rng.integers(1, 9)) for i in rng.choice(3, size=int(rng.integers(1, 4)), replace=False)}
+        stores, fails = bool(rng.integers(0, 2)), bool(rng.integers(0, 4) == 0)
+
+        def step(parts: Any = parts, stores: bool = stores, fails: bool = fails) -> wf.Tensor:
+            for i, amount in parts.items():
+                counters[i].assign(counters[i] + amount)
+            total = sum((c.sum() for c in counters), start=(weight * weight).sum())
+            if stores:
+                table["last"] = total * 2.0
+            return total @ wf.ones((7, 2)) if fails else total
+
+        functions.append((wf.compile(step), {} if fails else parts))
+
+    def look() -> None:
+        assert all(np.isfinite(c.numpy()).all() and "traced" not in repr(c) for c in counters)
+        last = table.get("last")
+        assert last is None or np.isfinite((last + 1.0).item())
+
+    def differentiate() -> None:
+        (gradient,) = (wf.grad(wf.compile(lambda w: (w * w * weight).sum()))(wf.asarray([1.0, 2.0, 3.0])),)
+        assert gradient.tolist() == [2.0, -8.0, 3.0]
+
+    def play(seed: int, counts: list[float]) -> None:
+        own = np.random.default_rng(seed)
+        for _ in range(12):
+            choice = int(own.integers(0, len(functions) + 3))
+            if choice < len(functions):
+                run, parts = functions[choice]
+                try:
+                    run()
+                except wf.ShapeError:
+                    assert not parts
+                for i, amount in parts.items():
+                    counts[i] += amount
+            elif choice == len(functions):
+                look()
+            elif choice == len(functions) + 1:
+                differentiate()
+            else:
+                drawn.append(wf.random.uniform((3,)).numpy().tobytes())
+
+    own_counts = [[0.0, 0.0, 0.0] for _ in range(4)]
+    together(*[lambda k=k: play(1000 * seed + k, own_counts[k]) for k in range(4)])  # type: ignore[misc]
+    added = [sum(counts[i] for counts in own_counts) for i in range(3)]
+    assert [c.tolist() for c in counters] == [[a] * c.shape[0] for a, c in zip(added, counters, strict=True)]
+    assert len(set(drawn)) == len(drawn)
+    look()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_threads(seed: int) -> None:
+    check_shared_story(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_more_random_threads(seed: int) -> None:
+    check_shared_story(seed)

@@ -65,9 +65,15 @@ _state, _writes = _Recording(), _Writes()
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """In a guard's value: any tensor of this type. The captured function put another there without reading it."""
+    """In a guard's value: any tensor of this type, with gradients or without; the captured function did not read it."""
 
     spec: Any
+    has_history: bool
+
+
+def like(tensor: Any) -> Like:
+    """What stands for any tensor of the same type."""
+    return Like(tensor._spec, tensor._node is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def same(a: Any, b: Any) -> bool:
     if b is ANYTHING:
         return True
     if b.__class__ is Like:
-        return getattr(a, "_spec", None) is b.spec
+        return getattr(a, "_spec", None) is b.spec and (a._node is not None) == b.has_history
     return a is b or (
         type(a) is type(b)
         and isinstance(a, _PLAIN)

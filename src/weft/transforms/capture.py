@@ -268,7 +268,7 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
     replaced = isinstance(value, Tensor) and any(
         before is value and (id(names), key) in places for names, key, before in recorded.writes
     )
-    return guards.Like(value._spec) if replaced and id(value) not in read else value
+    return guards.like(value) if replaced and id(value) not in read else value
 
 
 def _give_values(going: Inside, trace: Trace) -> None:

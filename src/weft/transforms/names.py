@@ -16,7 +16,7 @@ from types import CellType, CodeType, FunctionType, MemberDescriptorType, Method
 from typing import Any
 
 from ..graph.ir import Value
-from ..tensor.guards import Like, same
+from ..tensor.guards import like, same
 from ..tensor.tensor import Tensor
 from .reads import Chain, reads
 
@@ -51,34 +51,31 @@ class Names:
     def settle(self, places: set[tuple[int, Any]], read: set[int]) -> None:
         """Take note of what the function has done when it was captured.
 
-        Where it stored a tensor (``places``: id of the owner, key), any tensor of the type of the one before will do,
-        unless that was read (``read``: by id); then it must be that very one. Numbers in lists and dicts are taken as
-        they are now: a function that counts its captures in one of them is not captured again for that.
+        A tensor that it read (``read``: by id) must be that very one; for another any of its type will do. What it
+        stored (``places``: id of the owner, key) counts as it was before. Numbers in lists and dicts are taken as they
+        are now: a function that counts its captures in one of them is not captured again for that.
         """
 
-        def expected(place: tuple[int, Any], value: Any) -> Any:
-            unread = place in places and isinstance(value, Tensor) and id(value) not in read
-            return Like(value._spec) if unread else value
+        def expected(value: Any) -> Any:
+            return like(value) if isinstance(value, Tensor) and id(value) not in read else value
 
         self._before = self._cells, self._bound, self._members, self._contents
-        self._cells = [(cell, expected((id(cell), None), value)) for cell, value in self._cells]
-        self._bound = [(names, name, expected((id(names), name), value)) for names, name, value in self._bound]
-        self._members = [(owner, name, expected((id(owner), name), value)) for owner, name, value in self._members]
+        self._cells = [(cell, expected(value)) for cell, value in self._cells]
+        self._bound = [(names, name, expected(value)) for names, name, value in self._bound]
+        self._members = [(owner, name, expected(value)) for owner, name, value in self._members]
         contents = []
         for container, before in self._contents:
             now = _items(container)
             if isinstance(container, dict):
-                items = tuple(
+                items: tuple[Any, ...] = tuple(
                     [
-                        (k, _renewed(v, before_of, (id(container), k) in places))
-                        for k, v, before_of in _pairs(now, before)
+                        (key, expected(_renewed(value, earlier, (id(container), key) in places)))
+                        for key, value, earlier in _pairs(now, before)
                     ]
                 )
-                items = tuple([(k, expected((id(container), k), v)) for k, v in items])
             else:
-                items = tuple(
-                    [_renewed(v, b, False) for v, b in zip(now, (*before, *now[len(before) :]), strict=False)]
-                )
+                pairs = zip(now, (*before, *now[len(before) :]), strict=False)
+                items = tuple([expected(_renewed(value, earlier, False)) for value, earlier in pairs])
             contents.append((container, items))
         self._contents = contents
 
