@@ -149,12 +149,14 @@ def _stores(alive: list[Tensor], results: Sequence[int], arguments: Mapping[int,
     while level:  # a tuple that holds some of them is an item of the next level
         above: list[Any] = []
         ids = {id(item): item for item in level}
-        for holder in gc.get_referrers(*level):
-            if holder is alive or holder is level or holder is ids or isinstance(holder, _OURS):
+        items = tuple(level)  # from Python 3.13 on the tuple of arguments is among the holders
+        for holder in gc.get_referrers(*items):
+            if holder is alive or holder is level or holder is items or holder is ids or isinstance(holder, _OURS):
                 continue
             if isinstance(holder, tuple):
-                above.append(holder)
-                inside[id(holder)] = _union(holder, inside)
+                if id(holder) not in inside:
+                    above.append(holder)
+                    inside[id(holder)] = _union(holder, inside)
                 continue
             direct = _direct(holder, ids)
             if direct and threading.active_count() > 1 and _is_passing(holder):
