@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..core.dtypes import DType
 
-__all__ = ["Tensor", "make"]
+__all__ = ["Tensor", "is_traced", "make"]
 
 
 class Size(int):
@@ -413,6 +413,11 @@ def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
 
 
 _new = object.__new__
+
+
+def is_traced(value: Any) -> bool:
+    """Whether it is a tensor that some capture made and that has no value yet."""
+    return isinstance(value, Tensor) and isinstance(value._storage, Value)
 
 
 def _here(tensor: Tensor) -> Tensor:

@@ -25,10 +25,10 @@ from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
 from ..tensor.dispatch import is_array, is_scalar
 from ..tensor.spec import Spec, spec_of
-from ..tensor.tensor import Tensor, make
+from ..tensor.tensor import Tensor, is_traced, make
 from .inside import ArgumentRef, GradRef, Inside, Ref, Target, TensorRef, Update
 from .names import Names
-from .stores import Store, is_traced, settle, take_back
+from .stores import Store, settle, take_back
 from .tree import Form, flatten, unflatten
 from .unit import Unit
 
@@ -82,6 +82,12 @@ class Captured:
         """The graph with all that a run leaves behind as outputs: results, what Python objects get, updates."""
         own = sum(what is None for what in self.results)
         return self.graph.copy(outputs=[*self.values, *self.graph.outputs[own:]])
+
+    def abandon(self) -> None:
+        """Take back what the function stored in Python objects, if no run has given it a value."""
+        if self.take_back is not None:
+            self.take_back()
+            self.take_back = None
 
     def state(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The tensors read by reference, in the order of the graph's inputs."""
@@ -164,8 +170,7 @@ def capture(
     twice = found.aliases_of(given)
     if twice:
         # Something that the function rebinds is reached in two ways: once more, with one object for both.
-        if found.take_back is not None:
-            found.take_back()
+        found.abandon()
         shared = {id(t) for i, t in enumerate(given) if twice.count(twice[i]) > 1 or id(t) in found.watched}
         again, given = _run(function, leaves, form, shared, to_run, names)
         again.watched |= found.watched

@@ -119,7 +119,7 @@ class Compiled(Generic[P, R]):
         try:
             results = entry.run(tensors)
         except BaseException:
-            entry.abandon()
+            entry.captured.abandon()
             raise
         entry.captured.take_back = None
         if entry.captured.names is not None:
@@ -132,7 +132,7 @@ class Compiled(Generic[P, R]):
         if entry is None:
             with capturing():
                 entry = self._capture(signature, tensors, args, kwargs)
-                entry.abandon()
+                entry.captured.abandon()
         return entry, tensors
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry | None, Any, list[Tensor]]:
@@ -162,8 +162,7 @@ class Compiled(Generic[P, R]):
             made = Entry(captured, [t._spec for t in (*tensors, *captured.state(tensors))])
             self._keep(signature, made, tensors)
         except BaseException:
-            if captured.take_back is not None:
-                captured.take_back()
+            captured.abandon()
             raise
         return made
 

@@ -203,12 +203,6 @@ class Entry:
             [made[i] if i < count else _tensor_of(captured.updates[i - count][0], tensors) for i in captured.on_tape]
         )
 
-    def abandon(self) -> None:
-        """Take back what the capture stored in Python objects: no run has given it a value."""
-        if self.captured.take_back is not None:
-            self.captured.take_back()
-            self.captured.take_back = None
-
     def program_inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Copies of all inputs, for runs that must not change the state."""
         return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.state(tensors))]

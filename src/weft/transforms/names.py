@@ -15,9 +15,8 @@ from functools import partial
 from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
-from ..graph.ir import Value
 from ..tensor.guards import like, same
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, is_traced
 from .reads import Chain, reads
 
 __all__ = ["Names"]
@@ -306,7 +305,7 @@ def _is_dead(value: Any) -> bool:
     """Whether it is, or holds, a tensor that a capture made and that has no value."""
     if isinstance(value, tuple):
         return any(map(_is_dead, value))
-    return isinstance(value, Tensor) and isinstance(value._storage, Value)
+    return is_traced(value)
 
 
 def _is_users(module: Any) -> bool:

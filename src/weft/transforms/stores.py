@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import CaptureError
 from ..graph.ir import Value
 from ..tensor import guards
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, is_traced
 from .names import Names
 from .tree import flatten, unflatten
 
@@ -108,11 +108,6 @@ def first_tensor(store: Store, made: Tensor) -> Tensor:
     tensor._node, tensor._index = made._node, made._index
     tensor._storage, tensor._spec = made._storage, made._spec
     return tensor
-
-
-def is_traced(value: Any) -> bool:
-    """Whether it is a tensor that some capture made and that has no value yet."""
-    return isinstance(value, Tensor) and isinstance(value._storage, Value)
 
 
 def settle(going: Inside, results: Sequence[int]) -> list[Store]:
