@@ -73,9 +73,23 @@ def _table() -> list[Workload]:
     return [
         Workload("add", "x + y, 10 floats, eager", "add", (*EAGER, "NumPy"), goal="PyTorch eager"),
         Workload("add-grad", "x + y, 10 floats, recorded, eager", "add_recorded", EAGER),
+        Workload("view", "x[3:5], eager", "view", EAGER),
+        Workload("add-in-place", "x.add_(y), 10 floats, eager", "add_in_place", EAGER),
+        Workload("write-item", "x[3] = 0.5, eager", "write_item", EAGER),
         Workload("chain", "20 ops on 10 floats, forward and backward, eager", "chain", EAGER),
         Workload("small-step-eager", "2-8-1 step, SGD, eager", "small_step", EAGER),
         Workload("small-step-compiled", "2-8-1 step, SGD, compiled", "small_step", COMPILED, compiled=True, goal=10e-6),
+        *(
+            Workload(
+                f"adamw-100-{'x'.join(map(str, shape))}",
+                f"AdamW step, 100 parameters {list(shape)}, eager",
+                "optimizer_step",
+                EAGER,
+                arguments={"count": 100, "rows": shape[0], "columns": shape[1]},
+                threads=1,
+            )
+            for shape in ((1, 64), (64, 64))
+        ),
         *(_matmul(n, threads) for n in (64, 128, 256, 512, 1024, 2048) for threads in (1, 2)),
         Workload(
             "batched",

@@ -1,4 +1,4 @@
-"""Random programs with state: statements that rebind tensors, and what the world outside holds on to meanwhile.
+"""Random programs with state: statements that write tensors, and what the world outside holds on to meanwhile.
 
 A :class:`Story` is data, like a program: the tensors that exist, the statements of a function over them (tensors that
 it closes over, its arguments, names that it makes), and for each call what is passed in and what is held outside.
@@ -160,7 +160,7 @@ def told(story: Story, compiled: bool, seed: int) -> list[Any]:
         return execute(story, states, arguments)
 
     run: Any = wf.compile(function) if compiled else function
-    held: list[tuple[Any, bytes]] = []
+    held: list[Any] = []
     seen: list[Any] = []
     for outside, after in story.calls:
         arguments: list[wf.Tensor] = []
@@ -175,9 +175,9 @@ def told(story: Story, compiled: bool, seed: int) -> list[Any]:
         seen += [image(t) for t in (*states, *arguments, *last)]
         objects = [*states, *arguments]
         seen.append([next((i for i, o in enumerate(objects) if o is t), None) for t in last])
-        seen += ["a held value changed" for thing, before in held if image(thing) != before]
+        seen += [image(thing) for thing in held]  # what shares memory shows what was written
         for what in after:
-            held += [(thing, image(thing)) for thing in _held(what, states, last)]
+            held += _held(what, states, last)
         if "results" not in after:
             del last[1:]
     return seen

@@ -77,7 +77,7 @@ def run_guarded(
         AssertionError: bytes next to a buffer have changed.
     """
     captured = capture(function, tensors)
-    assert not captured.updates and not captured.refs, "a function of its arguments alone"
+    assert not captured.writes.anything and not captured.reads.refs, "a function of its arguments alone"
     graph, target = captured.graph, host_target()
     planned = plan_graph(graph, [t._spec.strides for t in tensors], [], target, threads)
     regions: dict[Any, Guarded] = {}
@@ -102,19 +102,15 @@ def run_guarded(
     for address, x in zip(addresses([x.kernel for x in planned.launches], target), planned.launches, strict=True):
         buffers = tuple((place(value), offset) for value, offset in x.buffers)
         steps.append(Step(address, x.ints, buffers, x.units, x.grain))
-    outputs = [i if kind == "input" else len(tensors) + i for kind, i in planned.results]
+    outputs = [len(tensors) + i for i in planned.results]
     for slot, value in zip(outputs, graph.outputs, strict=True):
-        if slot >= len(tensors):
-            region_of((slot, 0, nbytes_of(value)), nbytes_of(value))
+        region_of((slot, 0, nbytes_of(value)), nbytes_of(value))
     program = Program(steps, len(regions), [])
     program.call(*(storages.wrap(r.address, r.nbytes, None) for r in regions.values()))
     assert all(r.intact() for r in regions.values()), "bytes beside a buffer were written"
     results = []
     for slot, value in zip(outputs, graph.outputs, strict=True):
-        if slot < len(tensors):
-            results.append(np.ascontiguousarray(tensors[slot].numpy()).tobytes())
-        else:
-            results.append(ctypes.string_at(regions[slot, 0, nbytes_of(value)].address, nbytes_of(value)))
+        results.append(ctypes.string_at(regions[slot, 0, nbytes_of(value)].address, nbytes_of(value)))
     for region in regions.values():
         region.free()
     return results

@@ -315,14 +315,13 @@ def test_more_gradients_through_compiled_functions(seed: int) -> None:
 
 
 def check_story(story: Story, seed: int) -> None:
-    """A compiled function leaves the same world behind as an eager one, and does not touch what others hold."""
+    """A compiled function leaves the same world behind as an eager one: what shares memory with what, too."""
     eager, compiled = told(story, False, seed), told(story, True, seed)
-    assert "a held value changed" not in [*eager, *compiled]
     assert [i for i, (a, b) in enumerate(zip(eager, compiled, strict=True)) if a != b] == []
 
 
 @fuzz(40)
-def test_state_is_a_value(below: Below) -> None:
+def test_state_is_that_of_eager_code(below: Below) -> None:
     story = draw_story(below)
     note(repr(story))
     check_story(story, below(1000))

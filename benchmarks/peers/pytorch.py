@@ -35,6 +35,18 @@ def add_recorded() -> Timed:
     return "x + y", {"x": torch.randn(10, requires_grad=True), "y": torch.randn(10)}
 
 
+def view() -> Timed:
+    return "x[3:5]", {"x": torch.randn(10)}
+
+
+def add_in_place() -> Timed:
+    return "x.add_(y)", {"x": torch.randn(10), "y": torch.randn(10)}
+
+
+def write_item() -> Timed:
+    return "x[3] = 0.5", {"x": torch.randn(10)}
+
+
 def chain() -> Timed:
     x = torch.full((10,), 0.5, requires_grad=True)
 
@@ -54,6 +66,13 @@ def small_step() -> Timed:
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = torch.tensor([[0.0], [1.0], [1.0], [1.0]])
     return train_step(net, F.binary_cross_entropy, torch.optim.SGD(net.parameters(), lr=0.1), x, y)
+
+
+def optimizer_step(count: int, rows: int, columns: int) -> Timed:
+    params = [nn.Parameter(torch.randn(rows, columns)) for _ in range(count)]
+    for p in params:
+        p.grad = torch.randn(rows, columns)
+    return "step()", {"step": torch.optim.AdamW(params, foreach=True).step}
 
 
 def matmul(n: int) -> Timed:

@@ -38,6 +38,18 @@ def add_recorded() -> Timed:
     return "x + y", {"x": wf.tensor(normal(10).numpy(), requires_grad=True), "y": normal(10)}
 
 
+def view() -> Timed:
+    return "x[3:5]", {"x": normal(10)}
+
+
+def add_in_place() -> Timed:
+    return "x.add_(y)", {"x": normal(10), "y": normal(10)}
+
+
+def write_item() -> Timed:
+    return "x[3] = 0.5", {"x": normal(10)}
+
+
 def chain() -> Timed:
     x = wf.tensor([0.5] * 10, requires_grad=True)
 
@@ -57,6 +69,13 @@ def small_step() -> Timed:
     x = wf.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = wf.tensor([[0.0], [1.0], [1.0], [1.0]])
     return train_step(net, F.binary_cross_entropy, optim.SGD(net.parameters(), lr=0.1), x, y)
+
+
+def optimizer_step(count: int, rows: int, columns: int) -> Timed:
+    params = [nn.Parameter(normal(rows, columns)) for _ in range(count)]
+    for p in params:
+        p.grad = normal(rows, columns)
+    return "step()", {"step": optim.AdamW(params).step}
 
 
 def matmul(n: int) -> Timed:

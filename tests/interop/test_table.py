@@ -19,7 +19,9 @@ from weft.interop.read import read_node
 from weft.interop.table import ROWS, UNSUPPORTED, primitives
 from weft.interop.tags import encode
 from weft.ops import activation, indexing, random
+from weft.ops.elementwise import clone
 from weft.ops.op import apply, composite
+from weft.ops.strided_views import AS_STRIDED, AS_STRIDED_UPDATE, DIAGONAL, DIAGONAL_UPDATE, UNFOLD
 from weft.tensor.calls import GraphCall
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -318,6 +320,24 @@ def test_slice_update(dtype: str, tmp_path: Path) -> None:
     agree(tmp_path / "f.onnx", updates, tensor(np.arange(24).reshape(6, 4), dtype), tensor(7, dtype))
 
 
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, "bool"])
+def test_strided_views(dtype: str, tmp_path: Path) -> None:
+    def views(a: Any, b: Any) -> Any:
+        flat = a.reshape(24)
+        results = [clone(a), apply(UNFOLD, a, axis=1, size=2, step=1), apply(UNFOLD, a, axis=2, size=4, step=1)]
+        for offset, axis1, axis2 in ((0, 0, 1), (1, 2, 1), (-2, 1, 2), (-3, 0, 1)):
+            params = {"offset": offset, "axis1": axis1, "axis2": axis2}
+            shown = apply(DIAGONAL, a, **params)
+            results += [shown, apply(DIAGONAL_UPDATE, a, wf.broadcast_to(b, tuple(shown.shape)), **params)]
+        for shape, strides, offset in (((2, 3), (4, 1), 3), ((), (), 5), ((0, 2), (1, 1), 40), ((2, 2), (2, 3), 1)):
+            params = {"shape": shape, "strides": strides, "offset": offset}
+            results.append(apply(AS_STRIDED, flat, **params))
+            results.append(apply(AS_STRIDED_UPDATE, flat, wf.broadcast_to(b, shape), **params))
+        return (*results, apply(AS_STRIDED, flat, shape=(3, 4, 2), strides=(0, 1, 5), offset=2))
+
+    agree(tmp_path / "f.onnx", composite(views), tensor(np.arange(24).reshape(2, 3, 4), dtype), tensor(7, dtype))
+
+
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
 def test_positions(dtype: str, tmp_path: Path) -> None:
     agree(
@@ -456,6 +476,12 @@ PARAMETERS: dict[str, Any] = {
     "below": True,
     "above": True,
     "word": 0,
+    "offset": 0,
+    "axis1": 0,
+    "axis2": 1,
+    "size": 2,
+    "step": 1,
+    "strides": (3, 1),
 }
 
 
@@ -468,6 +494,9 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "scatter_add": [x, index, x],
         "scatter_set": [x, index, x],
         "shuffle": [TensorType(dtype, (2,)), index],
+        "diagonal_update": [x, TensorType(dtype, (2,))],
+        "as_strided": [TensorType(dtype, (6,))],
+        "as_strided_update": [TensorType(dtype, (6,)), x],
         "where": [TensorType(wf.bool, SHAPE), x, x],
         "clip": [x, x, x],
         "contract": [x, TensorType(dtype, (3, 2))],

@@ -146,3 +146,11 @@ def test_names_of_any_characters(names: list[str], tmp_path_factory: pytest.Temp
         return
     wf.save_weights(state, path)
     assert {k: v.tolist() for k, v in read_weights(path).items()} == {k: v.tolist() for k, v in state.items()}
+
+
+def test_weights_are_loaded_into_the_modules_memory(tmp_path: Path) -> None:
+    source, net = wf.nn.Linear(2, 3), wf.nn.Linear(2, 3)
+    wf.save_weights(source, tmp_path / "net.safetensors")
+    weight, row = net.weight, net.weight.detach()[1]
+    wf.load_weights(net, tmp_path / "net.safetensors")
+    assert net.weight is weight and row.tolist() == source.weight.tolist()[1]

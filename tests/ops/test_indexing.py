@@ -94,12 +94,12 @@ def test_setitem(data: Any, dtype: str, shape: Any, seed: int, spread: bool) -> 
     value = values(dtype, tuple(1 if spread and n % 2 else n for n in place)[spread and len(place) > 1 :], seed + 1)
     expected = x.copy()
     expected[key] = value
-    actual = wf.asarray(x)
-    before = actual[...]
+    actual = wf.tensor(x)
+    shared = actual[...]
     actual[as_weft(key)] = wf.asarray(value)
     same_bits(actual, expected)
-    same_bits(before, x)
-    actual, expected = wf.asarray(x), x.copy()
+    same_bits(shared, expected)
+    actual, expected = wf.tensor(x), x.copy()
     expected[key] = 1
     actual[key] = 1
     same_bits(actual, expected)

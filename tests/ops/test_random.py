@@ -274,3 +274,36 @@ def test_messages(case: int) -> None:
     with pytest.raises(error, match=message) as caught:
         call()
     assert "test_random.py" in str(caught.value)
+
+
+FAILED_DRAWS: dict[str, Callable[[Any], Any]] = {
+    "normal": lambda g: g.normal(2, mean="x"),
+    "uniform": lambda g: g.uniform(2, dtype="int32"),
+    "integers": lambda g: g.integers(5, 2),
+    "bernoulli": lambda g: g.bernoulli(3.0),
+    "permutation": lambda g: g.permutation(-1),
+}
+
+
+@pytest.mark.parametrize("name", FAILED_DRAWS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_draw_that_fails_leaves_the_generator_where_it_was(name: str, compiled: bool) -> None:
+    generator = wf.random.Generator(5)
+
+    def draw() -> Any:
+        try:
+            FAILED_DRAWS[name](generator)
+        except wf.WeftError:
+            return generator.uniform(3)
+
+    found = (wf.compile(draw) if compiled else draw)()
+    assert found.tolist() == wf.random.Generator(5).uniform(3).tolist() and generator.state.tolist() == [5, 1]
+
+
+def test_the_state_is_moved_on_in_place() -> None:
+    generator = wf.random.Generator(5)
+    state, kept = generator.state, generator.state.clone()
+    drawn, own = generator.normal(3), generator.next()
+    assert generator.state is state and state.tolist() == [5, 2] and own.tolist() == [5, 2]
+    generator.state.copy_(kept)
+    assert own.tolist() == [5, 2] and generator.normal(3).tolist() == drawn.tolist()

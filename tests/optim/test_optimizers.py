@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import weft as wf
 from weft import nn, optim
@@ -248,7 +253,7 @@ def test_a_loaded_state_goes_on_in_the_same_bits(kind: Any, reference: Any, opti
     p = nn.Parameter(wf.ones((4,)))
     opt = kind([p], **options)
     run(opt, p, grads[:3])
-    q = nn.Parameter(p.detach())
+    q = nn.Parameter(p.detach().clone())
     other = kind([q], lr=123.0)
     if options.get("momentum"):
         other = kind([q], **options)
@@ -294,7 +299,7 @@ def test_a_compiled_step_goes_on_from_a_loaded_state() -> None:
         return p * 1.0
 
     step()
-    state = opt.state_dict()
+    state = copy.deepcopy(opt.state_dict())
     second = step().item()
     opt.load_state_dict(state)
     with wf.no_grad():
@@ -423,3 +428,72 @@ def test_options_that_make_no_sense_change_nothing(wrong: dict[str, Any]) -> Non
     with pytest.raises(wf.StateError, match="options that make no sense"):
         opt.load_state_dict(state)
     assert str(opt) == before
+
+
+def step_with_gradients(opt: optim.Optimizer, *parameters: wf.Tensor) -> None:
+    for p in parameters:
+        p.grad = wf.ones(p.shape)
+    opt.step()
+
+
+def test_memory_that_was_replaced_is_not_kept() -> None:
+    p, q = nn.Parameter(wf.ones((3,))), nn.Parameter(wf.ones((2,)))
+    opt = optim.Adam([p, q], lr=0.1)
+    for _ in range(4):
+        step_with_gradients(opt, p, q)
+    memory = weakref.ref(p._storage)
+    p.data = wf.zeros((3,))
+    step_with_gradients(opt, p, q)
+    assert memory() is None
+    gone = weakref.ref(q)
+    opt.param_groups[0]["params"][1] = other = nn.Parameter(wf.ones((2,)))
+    del opt.state[q], q
+    step_with_gradients(opt, p, other)
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_option_that_needs_more_state_may_be_turned_on_later() -> None:
+    p = nn.Parameter(wf.ones((3,)))
+    opt = optim.Adam([p], lr=0.1)
+    for amsgrad in (False, False, False, True, True, True):
+        opt.param_groups[0]["amsgrad"] = amsgrad
+        step_with_gradients(opt, p)
+    assert list(opt.state[p]) == ["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
+    assert opt.state[p]["step"].item() == 6 and opt.state[p]["max_exp_avg_sq"].tolist()[0] > 0.0
+
+
+@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=4, unique=True), max_size=12), st.integers(0, 2))
+@hypothesis.settings(max_examples=30)
+def test_steps_over_any_parameters_are_those_of_each_alone(rounds: list[list[str]], kind: int) -> None:
+    """One optimizer over all and one for each: the same bits, whichever have gradients when."""
+    shapes = {"a": (3,), "b": (3,), "c": (4, 2), "d": ()}
+    make = [
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.5),
+        lambda p: optim.AdamW(p, lr=0.1),
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.5, dampening=0.25),
+    ][kind]
+    together = {n: nn.Parameter(wf.ones(s)) for n, s in shapes.items()}
+    alone = {n: nn.Parameter(wf.ones(s)) for n, s in shapes.items()}
+    opts = [make(list(together.values())), *[make([p]) for p in alone.values()]]
+    for number, names in enumerate(rounds):
+        for n, shape in shapes.items():
+            grad = wf.full(shape, number + 0.5) if n in names else None
+            together[n].grad, alone[n].grad = grad, grad
+        for opt in opts:
+            opt.step()
+    assert [p.numpy().tobytes() for p in together.values()] == [p.numpy().tobytes() for p in alone.values()]
+
+
+def test_a_loaded_state_owns_its_memory() -> None:
+    p, q = nn.Parameter(wf.zeros((2,))), nn.Parameter(wf.zeros((2,)))
+    opt = optim.SGD([p], lr=wf.asarray(0.5), momentum=0.5)
+    step_with_gradients(opt, p)
+    other = optim.SGD([q], lr=1.0, momentum=0.5)
+    other.load_state_dict(opt.state_dict())
+    opt.param_groups[0]["lr"].fill_(9.0)
+    opt.state[p]["momentum_buffer"].fill_(9.0)
+    assert other.param_groups[0]["lr"].item() == 0.5 and other.state[q]["momentum_buffer"].tolist() == [1.0, 1.0]
+    held = other.state[q]["momentum_buffer"]
+    other.load_state_dict(opt.state_dict())
+    assert other.state[q]["momentum_buffer"] is held and held.tolist() == [9.0, 9.0]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from weft.core import dtypes
-from weft.core.errors import DeviceError, DTypeError
+from weft.core.errors import ArgumentError, DeviceError, DTypeError
 from weft.runtime import memory, storage
 from weft.runtime.dlpack import DEVICE, from_dlpack, to_dlpack
 from weft.runtime.numpy_arrays import Strided, from_numpy, to_numpy
@@ -21,34 +21,25 @@ from weft.runtime.numpy_arrays import Strided, from_numpy, to_numpy
 class Producer:
     """What a Tensor will be to its peers."""
 
-    def __init__(self, strided: Strided, read_only: bool = False, old: bool = False, device: int = DEVICE[0]):
-        self.strided, self.read_only, self.old, self.device = strided, read_only, old, device
+    def __init__(self, strided: Strided, old: bool = False, device: int = DEVICE[0]):
+        self.strided, self.old, self.device = strided, old, device
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.old and options:
             raise TypeError("__dlpack__() got an unexpected keyword argument")
-        s = self.strided
-        return to_dlpack(
-            s.storage,
-            s.shape,
-            s.strides,
-            s.dtype,
-            s.offset,
-            read_only=self.read_only,
-            max_version=options.get("max_version"),
-        )
+        return to_dlpack(*self.strided, max_version=options.get("max_version"))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (self.device, 0)
 
 
 def back(strided: Strided) -> np.ndarray[Any, Any]:
-    return to_numpy(strided.storage, strided.shape, strided.dtype, strided.strides, strided.offset)
+    return to_numpy(strided.storage, strided.shape, strided.dtype, strided.strides)
 
 
 ARRAYS = {
     "plain": np.arange(12.0).reshape(3, 4),
-    "flipped": np.arange(24, dtype=np.int32).reshape(4, 6)[::-1, ::2],
+    "steps": np.arange(24, dtype=np.int32).reshape(4, 6)[1::2, ::2].T,
     "scalar": np.array(3, np.uint16),
     "empty": np.zeros((0, 5), np.int8),
     "broadcast": np.broadcast_to(np.arange(3.0), (2, 3)),
@@ -59,8 +50,9 @@ NUMPY_DTYPES = [d for d in dtypes.ALL if d is not dtypes.bfloat16]
 @pytest.mark.parametrize("old", [False, True], ids=["versioned", "old"])
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_numpy_reads_our_memory(array: np.ndarray[Any, Any], old: bool) -> None:
-    strided = from_numpy(array)
-    capsule = to_dlpack(*strided[:4], strided.offset, max_version=None if old else (1, 0))  # type: ignore[arg-type]
+    strided = from_numpy(array if array.flags.writeable else array.copy())
+    array = back(strided)
+    capsule = to_dlpack(*strided, max_version=None if old else (1, 0))
     assert ('"dltensor"' if old else '"dltensor_versioned"') in repr(capsule)
     peer = np.from_dlpack(Producer(strided, old=old))
     assert np.array_equal(peer, array) and peer.dtype == array.dtype
@@ -85,10 +77,10 @@ def test_bfloat16_there_and_back() -> None:
 
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_we_read_numpys_memory(array: np.ndarray[Any, Any]) -> None:
-    array = array if array.flags.writeable else array.copy()
     strided = from_dlpack(array)
     assert np.array_equal(back(strided), array)
     assert not array.size or back(strided).ctypes.data == array.ctypes.data
+    assert not array.size or strided.storage.is_read_only is not array.flags.writeable
 
 
 @pytest.mark.parametrize("max_version", [None, (0, 8), (1, 0), (1, 2), (2, 0)])
@@ -151,10 +143,51 @@ def test_a_capsule_is_taken_once() -> None:
 
 def test_read_only_memory_needs_the_new_protocol() -> None:
     strided = from_numpy(np.arange(3.0))
-    peer = np.from_dlpack(Producer(strided, read_only=True))
-    assert not peer.flags.writeable
-    with pytest.raises(BufferError, match=r"DLPack 1.0"):
-        to_dlpack(strided.storage, (3,), None, dtypes.float64, read_only=True)
+    assert np.from_dlpack(Producer(strided)).flags.writeable
+    fixed = storage.read_only(strided.storage)
+    assert not np.from_dlpack(Producer(strided._replace(storage=fixed))).flags.writeable
+    for consumer in (None, (0, 8)):
+        with pytest.raises(BufferError, match=r"DLPack 1.0"):
+            to_dlpack(fixed, (3,), None, dtypes.float64, max_version=consumer)
+
+
+def flags_of(capsule: Any) -> int:
+    pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )(capsule, b"dltensor_versioned")
+    return ctypes.c_uint64.from_address(pointer + 24).value
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_flags_of_the_new_protocol(read_only: bool, copied: bool) -> None:
+    block = storage.read_only(storage.empty(8)) if read_only else storage.empty(8)
+    capsule = to_dlpack(block, (1,), None, dtypes.float64, max_version=(1, 0), copied=copied)
+    assert flags_of(capsule) == read_only + 2 * copied
+    if copied:
+        with pytest.raises(ArgumentError, match="lent a copy"):
+            from_dlpack(capsule, copy=False)
+    else:
+        assert from_dlpack(capsule, copy=False).storage.is_read_only is read_only
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["versioned", "old"])
+def test_what_is_copied_is_the_consumers_own(old: bool) -> None:
+    block = storage.copy_of(np.arange(6.0))
+    for source in (block, block if old else storage.read_only(block)):
+        strided = from_dlpack(Producer(Strided(source, (2,), (3,), dtypes.float64), old), copy=True)
+        assert back(strided).tolist() == [0, 3] and not strided.storage.is_read_only
+        assert not block.address <= strided.storage.address < block.address + block.nbytes
+
+
+def test_negative_strides_are_copied_or_refused() -> None:
+    array = np.arange(6.0)
+    strided = from_dlpack(array[::-2])
+    assert strided.strides == (1,) and back(strided).tolist() == [5, 3, 1]
+    with pytest.raises(ArgumentError, match=r"negative strides \(-2,\)"):
+        from_dlpack(array[::-2], copy=False)
+    one = from_dlpack(array[2:3][::-1], copy=False)
+    assert one.storage.address == array.ctypes.data + 16 and one.strides[0] >= 0
 
 
 def test_other_devices_raise() -> None:
@@ -201,6 +234,8 @@ def test_misaligned_memory_is_copied() -> None:
     capsule = to_dlpack(storage.view(block, 1, 24), (3,), None, dtypes.float64)
     strided = from_dlpack(capsule)
     assert strided.storage.address % 8 == 0 and back(strided).tolist() == [0, 1, 2]
+    with pytest.raises(ArgumentError, match="not aligned"):
+        from_dlpack(to_dlpack(storage.view(block, 1, 24), (3,), None, dtypes.float64), copy=False)
 
 
 def test_a_deleter_may_run_without_the_gil_in_another_thread() -> None:
@@ -233,7 +268,7 @@ def test_torch_there_and_back(dtype: dtypes.DType) -> None:
     for source in (tensor, tensor.T, tensor[:, 1], tensor.expand(4, 2, 3)):
         strided = from_dlpack(source)
         assert strided.dtype is dtype and strided.shape == tuple(source.shape)
-        assert strided.storage.address + strided.offset * dtype.itemsize == source.data_ptr()
+        assert strided.storage.address == source.data_ptr()
         assert back(strided).tolist() == source.tolist()
         for old in (False, True):
             again = torch.from_dlpack(Producer(strided, old=old))

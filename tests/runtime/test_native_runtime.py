@@ -56,7 +56,7 @@ def test_an_unknown_platform_raises(monkeypatch: pytest.MonkeyPatch, system: str
 
 
 def test_python_and_ir_agree_on_the_size_of_a_storage() -> None:
-    assert storage.Storage.__basicsize__ == 56
+    assert storage.Storage.__basicsize__ == 88
     assert storage.Storage.__name__ == "Storage" and storage.Storage.__module__ == "weft.runtime.storage"
 
 

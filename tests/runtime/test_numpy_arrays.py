@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from weft.core import dtypes
-from weft.core.errors import DTypeError
+from weft.core.errors import ArgumentError, DTypeError
 from weft.runtime import storage
 from weft.runtime.numpy_arrays import Strided, contiguous_strides, from_numpy, to_numpy
 
 
 def back(strided: Strided) -> np.ndarray[Any, Any]:
-    return to_numpy(strided.storage, strided.shape, strided.dtype, strided.strides, strided.offset)
+    return to_numpy(strided.storage, strided.shape, strided.dtype, strided.strides)
 
 
 @st.composite
@@ -40,12 +40,26 @@ def test_there_and_back_is_the_same_memory(array: np.ndarray[Any, Any]) -> None:
     strided = from_numpy(array)
     again = back(strided)
     assert again.dtype == array.dtype and np.array_equal(again, array) and again.shape == array.shape
-    if array.size:
-        assert again.ctypes.data == array.ctypes.data
-        walked = [a == b for a, b, extent in zip(again.strides, array.strides, array.shape) if extent > 1]
-        assert all(walked)
-        first = strided.storage.address + strided.offset * array.itemsize
-        assert first == array.ctypes.data
+    assert min(strided.strides, default=0) >= 0
+    if not array.size:
+        return
+    if any(step < 0 for step, extent in zip(array.strides, array.shape) if extent > 1):
+        assert not np.shares_memory(again, array) and again.flags.c_contiguous and again.flags.writeable
+        with pytest.raises(ArgumentError, match="negative strides"):
+            from_numpy(array, copy=False)
+        return
+    assert strided.storage.address == again.ctypes.data == array.ctypes.data
+    assert all(a == b for a, b, extent in zip(again.strides, array.strides, array.shape) if extent > 1)
+    assert again.flags.writeable == array.flags.writeable is not strided.storage.is_read_only
+    assert from_numpy(array, copy=False).storage.address == array.ctypes.data
+
+
+@given(sliced_arrays())
+def test_a_copy_is_contiguous_and_can_be_written(array: np.ndarray[Any, Any]) -> None:
+    strided = from_numpy(array, copy=True)
+    again = back(strided)
+    assert np.array_equal(again, array) and strided.strides == contiguous_strides(array.shape)
+    assert again.flags.writeable and not np.shares_memory(again, array)
 
 
 @pytest.mark.parametrize("dtype", dtypes.ALL, ids=lambda d: d.name)
@@ -57,10 +71,18 @@ def test_every_dtype(dtype: dtypes.DType) -> None:
 
 
 def test_the_window_spans_exactly_the_elements() -> None:
-    array = np.arange(20.0)[18:3:-3]
+    array = np.arange(20.0)[3:18:3]
     strided = from_numpy(array)
-    assert strided.storage.nbytes == 8 * 13 and strided.strides == (-3,) and strided.offset == 12
-    assert strided.storage.address == array[-1:].ctypes.data
+    assert strided.storage.nbytes == 8 * 13 and strided.strides == (3,)
+    assert strided.storage.address == array.ctypes.data
+
+
+def test_axes_of_one_element_do_not_matter() -> None:
+    array = np.arange(20.0).reshape(4, 5)
+    odd = np.lib.stride_tricks.as_strided(array, (1, 2, 1, 3), (-3, 40, 5, 8))
+    strided = from_numpy(odd, copy=False)
+    assert strided.storage.address == array.ctypes.data and strided.strides[1::2] == (5, 1)
+    assert min(strided.strides) >= 0 and np.array_equal(back(strided), odd)
 
 
 def test_arrays_that_kernels_cannot_read_are_copied() -> None:
@@ -72,6 +94,9 @@ def test_arrays_that_kernels_cannot_read_are_copied() -> None:
         low, high = strided.storage.address, strided.storage.address + strided.storage.nbytes
         assert not low <= array.ctypes.data < high
         assert np.array_equal(back(strided), array) and back(strided).dtype.isnative
+    for array, text in ((swapped, "foreign byte order"), (misaligned, "not aligned"), (field, "not aligned|multiples")):
+        with pytest.raises(ArgumentError, match=text):
+            from_numpy(array, copy=False)
 
 
 def test_the_array_lives_as_long_as_its_window() -> None:
@@ -86,12 +111,19 @@ def test_the_array_lives_as_long_as_its_window() -> None:
     assert watch() is None
 
 
-def test_what_comes_out_cannot_be_written() -> None:
+def test_what_comes_out_can_be_written_where_the_memory_can() -> None:
     block = storage.copy_of(np.arange(4.0))
-    array = to_numpy(block, (4,), dtypes.float64)
-    assert not array.flags.writeable
-    with pytest.raises(ValueError, match="WRITEABLE"):
-        array.flags.writeable = True
+    array = to_numpy(block, (2,), dtypes.float64, (2,), 1)
+    assert array.flags.writeable
+    array[:] = 7
+    assert np.frombuffer(bytes(block)).tolist() == [0, 7, 2, 7]
+    memoryview(block).cast("d")[1] = 5
+    assert array.tolist() == [5, 7]
+    fixed = to_numpy(storage.read_only(block), (4,), dtypes.float64)
+    for each in (fixed, fixed[1:], fixed.view(np.int64)):
+        assert not each.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            each.flags.writeable = True
 
 
 def test_the_block_lives_as_long_as_the_array() -> None:

@@ -17,7 +17,7 @@ from ..compiler.contraction_plan import PARTITION, TILES, first_partition_slot
 from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
-from ..graph.executable import Planned, plan_graph
+from ..graph.executable import plan_graph
 from ..graph.launch import Launch as Planning
 from ..runtime.llvm import Target, cross_target, host_target
 from ..tensor.tape import no_grad
@@ -100,7 +100,7 @@ def export(
         results, _ = flatten(function(*unflatten(form, tensors)))
     taken = {"WORKSPACE", f"{name}_RUN".upper(), f"{name}_VERIFY".upper()}
     inputs = _ports(input_names(function, form), "input", tensors, taken)
-    outputs = _ports(leaf_names("output", captured.outputs_form), "output", results, taken)
+    outputs = _ports(leaf_names("output", captured.returns.form), "output", results, taken)
     library = _emit(
         captured,
         machine,
@@ -131,25 +131,22 @@ def _emit(
         text = describe(launch.kernel)
         kernels.setdefault(text, (f"{name}_kernel_{len(kernels)}", launch.kernel))
     texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
-    slots = _Slots(captured, planned, len(outputs))
+    # A plan's slots are arguments, state, results and the arena; a library's are inputs, outputs, constants, the arena.
+    arguments, results, state = captured.arguments, len(outputs), len(captured.reads.refs)
+    slots = [*range(arguments), *(arguments + results + k for k in range(state))]
+    slots += [*(arguments + k for k in planned.results), arguments + results + state]
     steps = [
-        Launch(kernels[describe(x.kernel)][0], x.ints, slots.of(planned.buffers(x)), x.units) for x in planned.launches
+        Launch(kernels[describe(x.kernel)][0], x.ints, tuple((slots[n], at) for n, at in planned.buffers(x)), x.units)
+        for x in planned.launches
     ]
-    copies = [
-        Launch(f"{name}_copy", (port.nbytes,), ((slot, 0), (slots.output(k), 0)), 1)
-        for k, (port, slot) in enumerate(zip(outputs, slots.results, strict=True))
-        if slot != slots.output(k) and port.nbytes
-    ]
-    if copies:
-        texts.append((f"{name}_copy", _COPY.format(symbol=f"{name}_copy")))
     scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
     return emit_library(
         name,
         texts,
-        [*steps, *copies],
+        steps,
         inputs,
         outputs,
-        [_bytes(t) for t in captured.state(())],
+        [_bytes(t) for t in captured.reads.state(())],
         planned.plan.arena_nbytes,
         target,
         scratch_nbytes=scratch,
@@ -165,52 +162,11 @@ def _scratch_nbytes(launch: Planning) -> int:
     return SCRATCH_BYTES if mode == TILES else 0
 
 
-# A result that is an input, a constant or another result has no kernel that writes it.
-_COPY = """
-define i64 @{symbol}(ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %scratch) nounwind {{
-  %from = load ptr, ptr %bufs
-  %next = getelementptr ptr, ptr %bufs, i64 1
-  %to = load ptr, ptr %next
-  %nbytes = load i64, ptr %ints, align 8
-  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %nbytes, i1 false)
-  ret i64 0
-}}
-"""
-
-
-class _Slots:
-    """From a plan's slots (arguments, state, distinct outputs, arena) to a library's (inputs, outputs, constants,
-    arena)."""
-
-    def __init__(self, captured: Captured, planned: Planned, outputs: int):
-        arguments, state = captured.arguments, len(captured.refs)
-        self._arguments = arguments
-        where = list(range(arguments)) + [arguments + outputs + k for k in range(state)]
-        written: dict[int, int] = {}  # plan's output -> the first result that is it
-        for result, (kind, number) in enumerate(planned.results):
-            if kind == "output":
-                written.setdefault(number, result)
-        where += [arguments + written[k] for k in range(len(planned.plan.outputs))]
-        self._where = [*where, arguments + outputs + state]
-        first_output = arguments + state
-        self.results = [
-            self._where[number + (first_output if kind == "output" else 0)] for kind, number in planned.results
-        ]
-
-    def of(self, buffers: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-        """The library's slots of a launch's buffers."""
-        return tuple((self._where[slot], offset) for slot, offset in buffers)
-
-    def output(self, result: int) -> int:
-        """The slot of a result."""
-        return self._arguments + result
-
-
 # --- what is exported -------------------------------------------------------------------------------------------
 
 
 def _refuse_updates(captured: Captured) -> None:
-    if captured.updates or captured.cleared:
+    if captured.writes.anything:
         raise CaptureError(
             "export: the function changes tensors that it does not return (random generators, buffers "
             "or gradients), which a library cannot do"

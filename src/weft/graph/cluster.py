@@ -211,7 +211,7 @@ def _join(to: Cluster, root: Root, needed: bool) -> bool:
     """Add ``root`` to the cluster if one kernel can compute both."""
     if root.kind in _ALONE or to.is_full or to.size + root.size > MAX_SIZE:
         return False
-    if to.kind == "contract" and (root.late or root.kind != "map"):
+    if to.kind == "contract" and (root.place is not None or root.kind != "map"):
         return False
     space, kind, axes = _squeezed(root.shape), to.kind, to.axes
     if root.kind == "reduce":
@@ -258,7 +258,8 @@ def _reduced_as_one(root: Root, axes: tuple[int, int]) -> bool:
     start, stop = axes
     if stop - start < 2:
         return True
-    squeezed = (squeeze(root.shape, layout.strides) for layout in root.layouts)
+    written = [] if root.place is None or root.kind == "reduce" else [root.place]
+    squeezed = (squeeze(root.shape, layout.strides) for layout in (*root.layouts, *written))
     return all(mergeable(sizes[start:stop], strides[start:stop]) for sizes, strides in squeezed)
 
 

@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..compiler.build import addresses
+from ..compiler.expr import leaf
 from ..core.errors import CompileError
-from ..core.shapes import is_static
+from ..core.shapes import is_static, size_of
 from ..runtime.llvm import Target
 from ..runtime.program import Program, Step
 from .cluster import Cluster, cluster
 from .fold import fold_constants
-from .fusion import lower_roots
-from .ir import Graph, Value
+from .fusion import copy_of, lower_roots
+from .ir import Graph, Node, Value
 from .kernelize import is_long, lower_column, lower_nest
 from .launch import Launch
 from .long_reduction import lower_long_reduction
 from .lower_contraction import lower_contraction
-from .memory import Plan, nbytes_of, plan_memory
-from .ordered import lower_ordered
-from .protocol import Layout
+from .memory import Plan, checks_before_writes, guards_first, in_place, nbytes_of, plan_memory
+from .ordered import copy_launch, lower_ordered
+from .protocol import Concat, Gather, Layout, Map, Position, SliceUpdate, View
 from .simplify import simplify
 
 __all__ = ["Executable", "Planned", "build", "launches_of", "plan_graph"]
@@ -31,16 +32,14 @@ GIL_WORK = 400_000  # rough instructions in a program that lets other Python thr
 
 @dataclass(slots=True)
 class Planned:
-    """Launches, where values lie, and how the plan's outputs map to the graph's: everything but machine code.
+    """Launches, where values lie, and which of the program's outputs the graph's are: everything but machine code.
 
-    ``results[i]`` says where graph output i comes from: ``("output", k)`` or ``("input", k)``. ``updates`` says the
-    same of each update: ``("output", k)``, ``("input", k)``, or None when it was written in place.
+    ``results[i]`` says where graph output i comes from: n, the program's n-th output, or ~n, its n-th input.
     """
 
     launches: list[Launch]
     plan: Plan
-    results: list[tuple[str, int]]
-    updates: list[tuple[str, int] | None]
+    results: list[int]
 
     def buffers(self, launch: Launch) -> tuple[tuple[int, int], ...]:
         """(slot, byte offset) of each buffer of a launch."""
@@ -50,21 +49,38 @@ class Planned:
 
 @dataclass(slots=True)
 class Executable:
-    """A Program and how its outputs map to the graph's, as in :class:`Planned`."""
+    """A Program and which of its outputs the graph's are, as in :class:`Planned`."""
 
     program: Program
     launches: list[Launch]
     plan: Plan
-    results: list[tuple[str, int]]
-    updates: list[tuple[str, int] | None]
+    results: list[int]
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A graph whose outputs each have a place of their own, what an input holds or is to hold having been copied.
+
+    ``written``: new value -> the input that it replaces. ``shared``: what is copied and used besides, hence stored.
+    """
+
+    graph: Graph
+    results: list[Value]
+    written: dict[Value, Value]
+    shared: list[Value]
 
 
 def launches_of(
-    graph: Graph, layouts: Mapping[Value, Layout], updates: Sequence[Value], target: Target, threads: int
+    graph: Graph,
+    layouts: Mapping[Value, Layout],
+    target: Target,
+    threads: int,
+    places: Mapping[Value, Layout] | None = None,
+    shared: Sequence[Value] = (),
 ) -> list[Launch]:
-    """The kernels of a simplified graph, in order."""
-    roots = lower_roots(graph, layouts, set(updates))
-    clusters = cluster(roots)
+    """The kernels of a simplified graph, in order. ``places``: the layouts of the inputs that updates go to."""
+    places = places or {}
+    clusters = cluster(lower_roots(graph, layouts, places, shared))
     needed = set(graph.outputs)
     for item in clusters:
         inside = {r.value for r in item.roots}
@@ -72,13 +88,13 @@ def launches_of(
             needed.update(v for v, _ in root.reads if v not in inside)
     launches: list[Launch] = []
     for item in clusters:
-        launches += _lower(item, needed, target, threads)
-    return [launch for launch in launches if launch.units]
+        launches += _lower(item, needed, target, threads, bool(places))
+    return guards_first([launch for launch in launches if launch.units])
 
 
-def _lower(item: Cluster, needed: set[Value], target: Target, threads: int) -> list[Launch]:
+def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guarded: bool) -> list[Launch]:
     if item.kind == "ordered":
-        return lower_ordered(item.roots[0])
+        return lower_ordered(item.roots[0], guarded)
     if item.kind == "contract":
         return [lower_contraction(item, needed, target, threads)]
     if is_long(item):
@@ -87,13 +103,24 @@ def _lower(item: Cluster, needed: set[Value], target: Target, threads: int) -> l
 
 
 def plan_graph(
-    graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target, threads: int
+    graph: Graph,
+    strides: Sequence[tuple[int, ...]],
+    updates: Sequence[tuple[int, Value]],
+    target: Target,
+    threads: int,
+    hand_on: bool = False,
 ) -> Planned:
     """The launches of ``graph`` for a target, and their memory.
 
+    The program computes everything from the old values of its inputs, and writes what ``updates`` says; a run that
+    reports a status has written nothing.
+
     Args:
         strides: of each input, in elements.
-        updates: (input number, the graph output that replaces its value); these outputs come after the results.
+        updates: (input number, the value that is written into the memory of that input). The elements of such an input
+            do not overlap with each other, nor with those of another input.
+        hand_on: results may be inputs (that are not written), and several results may be one output; otherwise each
+            is an output of its own.
 
     Raises:
         CompileError: the graph has symbolic sizes.
@@ -105,37 +132,102 @@ def plan_graph(
             )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True)
-    results, replaced = graph.outputs[:wanted], graph.outputs[wanted:]
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}  # type: ignore[arg-type]
-    launches = launches_of(graph, layouts, replaced, target, threads)
-    kept, times = set(results), Counter(replaced)
-    handed_on = kept.union(replaced)  # an old value that is handed on must outlive the call
-    over = {
-        new: graph.inputs[at]
-        for new, (at, _) in zip(replaced, updates, strict=True)
-        if new not in kept
-        and times[new] == 1
-        and graph.inputs[at] not in handed_on
-        and layouts[graph.inputs[at]].is_contiguous
-    }
-    outputs = [*results, *(v for v in replaced if v not in over)]
-    plan = plan_memory(launches, graph.inputs, outputs, over)
+    replaced = [(graph.inputs[at], v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
+    placed = _own_places(graph, graph.outputs[:wanted], replaced, layouts, hand_on)
+    graph, results, written = placed.graph, placed.results, placed.written
+    launches, direct = _launches_in_place(placed, layouts, target, threads)
+    for new, old in written.items():
+        if new not in direct and size_of(new.shape):
+            assert new.node is not None
+            whole = Layout.contiguous(new.shape)  # type: ignore[arg-type]
+            last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, layouts[old])
+            last.in_place, last.copies = frozenset(), None  # its operand is in the arena because it may not be here
+            launches.append(last)
+    plan = plan_memory(launches, graph.inputs, results, direct)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
-    where = {v: ("output", i) for i, v in enumerate(plan.outputs)}
-    where |= {v: ("input", i) for i, v in enumerate(graph.inputs)}
-    return Planned(
-        launches,
-        plan,
-        [where[v] for v in results],
-        [
-            None if v in plan.overwritten and plan.overwritten[v] is graph.inputs[at] else where[v]
-            for v, (at, _) in zip(replaced, updates, strict=True)
-        ],
-    )
+    where = {v: i for i, v in enumerate(plan.outputs)} | {v: ~i for i, v in enumerate(graph.inputs)}
+    return Planned(launches, plan, [where[v] for v in results])
+
+
+def _own_places(
+    graph: Graph,
+    outputs: Sequence[Value],
+    replaced: Sequence[tuple[Value, Value]],
+    layouts: Mapping[Value, Layout],
+    hand_on: bool,
+) -> _Placed:
+    """``replaced``: (input, the value that replaces it). Copies of inputs come first in the graph, so that few updates
+    have to wait for them."""
+    replaced = [(old, new) for old, new in replaced if old is not new]
+    overwritten, given = {old for old, _ in replaced}, set(graph.inputs)
+    early: list[Node] = []
+    late: list[Node] = []
+    results: list[Value] = []
+    taken: set[Value] = set()
+    copies: dict[Value, Value] = {}
+    for value in outputs:
+        if value in overwritten and hand_on:
+            if value not in copies:
+                copies[value] = _copied(value, early)
+            results.append(copies[value])
+        elif not hand_on and (value in given or value in taken):
+            results.append(_copied(value, early if value in given else late))
+        else:
+            results.append(value)
+        taken.add(results[-1])
+    used = {v for node in graph.nodes for v in node.inputs}
+    times = Counter([*outputs, *(new for _, new in replaced)])
+    used.update(v for v, count in times.items() if count > 1)  # copied from where it is computed
+    written: dict[Value, Value] = {}
+    shared: list[Value] = []
+    for old, new in replaced:
+        if new.node is None or new in taken or not (layouts[old].is_contiguous or _fits_anywhere(new.node, used)):
+            if new.node is not None and new in used and isinstance(new.node.op.lower, (Map, Gather)):
+                shared.append(new)
+            new = _copied(new, late)
+        taken.add(new)
+        written[new] = old
+    nodes = [*early, *graph.nodes, *late]
+    return _Placed(graph.copy(nodes, [*results, *written]), results, written, shared)
+
+
+def _fits_anywhere(node: Node, used: set[Value]) -> bool:
+    """Whether the launches of a node can write to any strides. What other nodes read is kept row-major."""
+    return node.output not in used and isinstance(node.op.lower, (Map, Position, View, Gather, SliceUpdate, Concat))
+
+
+def _copied(value: Value, nodes: list[Node]) -> Value:
+    made = copy_of(value)
+    assert made.node is not None
+    nodes.append(made.node)
+    return made
+
+
+def _launches_in_place(
+    placed: _Placed, layouts: Mapping[Value, Layout], target: Target, threads: int
+) -> tuple[list[Launch], dict[Value, Value]]:
+    """The launches, and the values that they compute in the memory of an input. The other updates are row-major."""
+    aside: set[Value] = set()
+    while True:
+        places = {v: Layout.contiguous(old.shape) if v in aside else layouts[old] for v, old in placed.written.items()}  # type: ignore[arg-type]
+        launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared)
+        launches = checks_before_writes(launches, placed.written)
+        here = {new: old for new, old in placed.written.items() if new not in aside}
+        direct = in_place(launches, set(placed.graph.outputs), here)
+        failed = {v for v in placed.written if v not in direct and not places[v].is_contiguous and size_of(v.shape)}
+        if not failed:
+            return launches, direct
+        aside |= failed
 
 
 def build(
-    graph: Graph, strides: Sequence[tuple[int, ...]], updates: Sequence[tuple[int, Value]], target: Target, threads: int
+    graph: Graph,
+    strides: Sequence[tuple[int, ...]],
+    updates: Sequence[tuple[int, Value]],
+    target: Target,
+    threads: int,
+    hand_on: bool = False,
 ) -> Executable:
     """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
     wanted = len(graph.outputs)
@@ -144,9 +236,9 @@ def build(
     )
     updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     graph = graph.copy(outputs=graph.outputs[:wanted])
-    planned = plan_graph(graph, strides, updates, target, threads)
+    planned = plan_graph(graph, strides, updates, target, threads, hand_on)
     program = assemble(planned, len(graph.inputs), target)
-    return Executable(program, planned.launches, planned.plan, planned.results, planned.updates)
+    return Executable(program, planned.launches, planned.plan, planned.results)
 
 
 def assemble(planned: Planned, inputs: int, target: Target) -> Program:
@@ -162,7 +254,7 @@ def assemble(planned: Planned, inputs: int, target: Target) -> Program:
 
 def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:
     """Execute a graph without inputs."""
-    planned = plan_graph(graph, (), (), target, threads)
+    planned = plan_graph(graph, (), (), target, threads, hand_on=True)
     made = assemble(planned, 0, target).call()
     storages = made if isinstance(made, tuple) else (made,)
-    return [bytes(storages[number]) for _, number in planned.results]
+    return [bytes(storages[number]) for number in planned.results]

@@ -20,13 +20,13 @@ from ..compiler.expr import Expr, topological
 from .ir import Graph, Node, Value
 from .launch import FREE
 from .protocol import (
+    COPY,
     Concat,
     Contract,
     Gather,
     Layout,
     Map,
     Position,
-    Primitive,
     Reduction,
     Scan,
     Scatter,
@@ -36,7 +36,7 @@ from .protocol import (
 )
 from .pull import Puller, Unfusable, reduced_size
 
-__all__ = ["DEAR", "Root", "leaf_layouts", "lower_roots", "mergeable"]
+__all__ = ["DEAR", "Root", "copy_of", "leaf_layouts", "lower_roots", "mergeable"]
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 # Cost above which an expression is cut. 480 products and sums over 4 MB, kernels not joined again: 24 ms cut at 64,
@@ -45,8 +45,6 @@ DEAR = 8  # cost above which a value with several users is stored rather than re
 LONG = 192
 _FUSABLE = (Map, Position, View, Gather)
 _IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
-
-_COPY = Primitive("copy", lambda params, x: x, Map(lambda params, x: x))
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +60,7 @@ class Root:
     shape: tuple[int, ...]
     exprs: tuple[Expr, ...]
     axes: tuple[int, int] = (0, 0)  # a reduction's axes: [start, stop)
-    late: bool = False  # an update of captured state: computed at the end, in a kernel of its own
+    place: Layout | None = None  # where an update's elements lie in the input that it replaces; else row-major
     reads: list[tuple[Value, Layout]] = field(init=False)  # every stored value that the expressions read
     layouts: list[Layout] = field(init=False)  # of all leaves that have one
     size: int = field(init=False)  # rough number of the expressions' instructions
@@ -87,10 +85,15 @@ class Root:
         assert self.value.node is not None
         return self.value.node
 
+    @property
+    def own(self) -> Layout:
+        """Where the value's elements are stored."""
+        return self.place or Layout.contiguous(_shape(self.value))
 
-def choose_stored(graph: Graph) -> set[Value]:
-    """The values that get memory; see the module's docstring."""
-    stored = set(graph.inputs) | set(graph.outputs)
+
+def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
+    """The values that get memory; see the module's docstring. ``shared`` are in any case among them."""
+    stored = set(graph.inputs).union(graph.outputs, shared)
     stored.update(node.output for node in graph.nodes if not isinstance(node.op.lower, _FUSABLE))
     users: dict[Value, int] = {}
     for node in reversed(graph.nodes):  # who looks at a value through a view uses the value
@@ -127,9 +130,17 @@ def _computed(value: Value, stored: set[Value]) -> bool:
     return False
 
 
-def lower_roots(graph: Graph, layouts: Mapping[Value, Layout], late: set[Value]) -> list[Root]:
-    """The roots in program order, copies of strided inputs first."""
-    stored, copies = choose_stored(graph), dict[Value, Value]()
+def lower_roots(
+    graph: Graph, layouts: Mapping[Value, Layout], places: Mapping[Value, Layout], shared: Iterable[Value] = ()
+) -> list[Root]:
+    """The roots in program order, copies of strided inputs first.
+
+    Args:
+        layouts: of the inputs.
+        places: for each update, the layout of the input that it is written to.
+        shared: elementwise values to be stored, whatever they cost.
+    """
+    stored, copies = choose_stored(graph, shared), dict[Value, Value]()
     while True:
         roots, unfusable = _roots_of(graph, Puller(set(stored), layouts, copies))
         if not unfusable:
@@ -137,13 +148,13 @@ def lower_roots(graph: Graph, layouts: Mapping[Value, Layout], late: set[Value])
         for value in unfusable:
             if value in stored:
                 assert value not in copies, "a row-major copy can be read in any way"
-                copies[value] = _copy_of(value)
+                copies[value] = copy_of(value)
             else:
                 stored.add(value)
     inputs = Puller(stored, layouts, {})
     roots[:0] = [Root(copied, "map", _shape(v), (inputs.pull(v),)) for v, copied in copies.items()]
     for root in roots:
-        root.late = root.value in late
+        root.place = places.get(root.value)
     return _live(roots, graph.outputs)
 
 
@@ -168,8 +179,9 @@ def _shape(value: Value) -> tuple[int, ...]:
     return tuple(value.shape)  # type: ignore[arg-type]
 
 
-def _copy_of(value: Value) -> Value:
-    node = Node(_COPY, (value,), {})
+def copy_of(value: Value) -> Value:
+    """A value of its own that is ``value``."""
+    node = Node(COPY, (value,), {})
     node.output = Value(value.type, node)
     return node.output
 

@@ -11,7 +11,7 @@ from ..core import dtypes as dt
 from .cluster import Cluster, squeeze
 from .fusion import DEAR, Root, leaf_layouts
 from .ir import Node, Value
-from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
+from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts, order_of
 from .protocol import Layout
 
 __all__ = ["Members", "over_space", "own_layout", "reduction_op"]
@@ -78,10 +78,10 @@ def over_space(cluster: Cluster, root: Root) -> Callable[[Layout], Layout]:
 
 
 def own_layout(cluster: Cluster, root: Root) -> Layout:
-    """Where a member's elements are stored: contiguous, over the cluster's space."""
+    """Where a member's elements are stored, over the cluster's space."""
+    (_, strides), (start, stop) = squeeze(root.own.shape, root.own.strides), cluster.axes
     if cluster.full[root.value]:
-        return Layout.contiguous(cluster.space)
-    strides, (start, stop) = Layout.contiguous(cluster.kept).strides, cluster.axes
+        return Layout(cluster.space, 0, strides)
     return Layout(cluster.space, 0, strides[:start] + (0,) * (stop - start) + strides[start:])
 
 
@@ -104,7 +104,8 @@ def _in_place(
     prepared: Sequence[tuple[Root, Expr]], cluster: Cluster, members: Members
 ) -> frozenset[tuple[Value, Value]]:
     """Pairs (written, read) where every read of the second is at the very element that is written to the first, and
-    no later loop reads it again."""
+    no later loop reads it again. A ColumnReduce writes its results after it has read everything that they need."""
+    at_end = cluster.kind == "column"
     reads: dict[Value, set[tuple[int, tuple[int, ...]]]] = {}
     last: dict[Value, int] = {}
     for root, expr in prepared:
@@ -113,15 +114,14 @@ def _in_place(
                 value, layout = node.value[:2]
                 reads.setdefault(value, set()).add((layout.offset, layout.strides) if node.op == "read" else (-1, ()))
                 last[value] = max(last.get(value, 0), members.level[root.value])
-    own = Layout.contiguous(cluster.space).strides
     return frozenset(
         (root.value, value)
         for root, _ in prepared
-        if root.value in members.stored and cluster.full[root.value]
+        if root.value in members.stored and (at_end or cluster.full[root.value])
         for value, layouts in reads.items()
-        if layouts == {(0, own)}
+        if layouts == {(0, own_layout(cluster, root).strides)}
         and value.dtype.itemsize == root.value.dtype.itemsize
-        and last[value] <= members.level[root.value]
+        and (at_end or last[value] <= members.level[root.value])
     )
 
 
@@ -136,7 +136,9 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     builder = LaunchBuilder()
     layouts = leaf_layouts([e for _, e in prepared])
     layouts += [own_layout(cluster, r) for r, _ in prepared if r.value in members.stored]
-    axes = Axes(cluster.space, layouts, [(0, start), (start, rank)] if is_row else [(0, rank)])
+    place = next((own_layout(cluster, r) for r, _ in prepared if r.place is not None), None)
+    order = None if is_row or place is None else order_of(place, layouts)
+    axes = Axes(cluster.space, layouts, [(0, start), (start, rank)] if is_row else [(0, rank)], order)
     if not is_row and len(axes.sizes) > 1 and axes.sizes[-1] < SHORT:
         longest = max(range(len(axes.sizes)), key=axes.sizes.__getitem__)
         if axes.sizes[longest] >= 2 * SHORT:
@@ -239,7 +241,7 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
         kernel,
         units,
         cost * reduced * min(inner, COLUMNS),
-        frozenset(),
+        _in_place(prepared, cluster, members),
         _nodes(cluster),
         cost * reduced * inner * (units // max(blocks, 1)),
     )

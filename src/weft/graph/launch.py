@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..compiler.expr import Expr, leaf, rebuild, topological
@@ -18,7 +19,7 @@ from ..core.dtypes import DType
 from .ir import Node, Value
 from .protocol import Layout
 
-__all__ = ["Axes", "Launch", "LaunchBuilder", "cost_of", "map_layouts"]
+__all__ = ["Axes", "Launch", "LaunchBuilder", "cost_of", "map_layouts", "order_of"]
 
 FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
@@ -40,21 +41,28 @@ class Launch:
     flops: int = 0
     checks: bool = False  # whether an index may be out of range: the program then ends with this launch
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
+    guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
 
 
 class Axes:
     """The iteration axes of a kernel, merged where every access allows it.
 
-    ``groups`` are ranges of axes that may be merged among themselves.
+    ``groups`` are ranges of axes that may be merged among themselves; they are taken in the order ``order``.
     """
 
-    def __init__(self, sizes: Sequence[int], layouts: Sequence[Layout], groups: Sequence[tuple[int, int]]):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        layouts: Sequence[Layout],
+        groups: Sequence[tuple[int, int]],
+        order: Sequence[int] | None = None,
+    ):
         self.sizes: list[int] = []
         self.counts: list[int] = []  # merged axes of each group
         self._last: list[int] = []  # the original axis whose stride is the merged axis's
         for start, stop in groups:
             merged: list[list[int]] = []
-            for axis in range(start, stop):
+            for axis in (order or range(len(sizes)))[start:stop]:
                 if sizes[axis] == 1:
                     continue
                 if merged and all(
@@ -79,6 +87,17 @@ class Axes:
         """Put the merged axes into another order."""
         self.sizes = [self.sizes[a] for a in order]
         self._last = [self._last[a] for a in order]
+
+
+def order_of(place: Layout, layouts: Sequence[Layout]) -> list[int] | None:
+    """The order of the axes in the memory that is written, where nothing is read in another: a column-major tensor is
+    then walked from one end to the other. None: as the axes come."""
+    order = sorted(range(len(place.shape)), key=lambda axis: -place.strides[axis])
+    for layout in layouts:
+        steps = [layout.strides[axis] for axis in order if layout.strides[axis] and layout.shape[axis] != 1]
+        if any(a < b for a, b in pairwise(steps)):
+            return None
+    return order
 
 
 class LaunchBuilder:

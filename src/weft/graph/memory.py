@@ -1,19 +1,19 @@
 """One planned arena: where every stored value lives.
 
 Values that are never alive at the same time share memory. An elementwise result takes the memory of an operand that
-ends with it, and an update of captured state is written over the old state when nothing reads that afterwards.
+ends with it. An update takes that of the input which it replaces, where nothing looks for the old value afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.shapes import size_of
 from .ir import Value
 from .launch import Launch
 
-__all__ = ["Plan", "nbytes_of", "plan_memory"]
+__all__ = ["Plan", "checks_before_writes", "guards_first", "in_place", "nbytes_of", "plan_memory"]
 
 ALIGNMENT = 64
 
@@ -24,7 +24,6 @@ class Plan:
 
     place: dict[Value, tuple[int, int]]
     outputs: list[Value]
-    overwritten: dict[Value, Value]  # update -> the input whose memory it takes
     arena_nbytes: int
 
 
@@ -34,10 +33,9 @@ def nbytes_of(value: Value) -> int:
 
 
 def plan_memory(
-    launches: Sequence[Launch], inputs: Sequence[Value], outputs: Sequence[Value], updates: Mapping[Value, Value]
+    launches: Sequence[Launch], inputs: Sequence[Value], outputs: Sequence[Value], overwritten: Mapping[Value, Value]
 ) -> Plan:
-    """Places for all values. ``updates`` maps a new value to the input (contiguous, owned by the caller alone) that it
-    replaces; where it cannot be written in place it becomes a further output."""
+    """Places for all values. ``overwritten``: value -> the input whose memory it takes (see :func:`in_place`)."""
     birth: dict[Value, int] = {}
     death: dict[Value, int] = {}
     for at, launch in enumerate(launches):
@@ -46,16 +44,6 @@ def plan_memory(
             death[value] = at
     given = set(inputs)
     wanted = dict.fromkeys([v for v in outputs if v not in given])
-    overwritten: dict[Value, Value] = {}
-    # A launch that finds an index out of range ends the program, and then no state may have been written.
-    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
-    for new, old in updates.items():
-        if new in given or new in wanted or new in overwritten:
-            continue
-        if birth.get(new, -1) > last_check and _safe_in_place(new, old, launches, birth, death):
-            overwritten[new] = old
-        else:
-            wanted[new] = None
     place: dict[Value, tuple[int, int]] = {v: (i, 0) for i, v in enumerate(inputs)}
     place |= {new: place[old] for new, old in overwritten.items()}
     place |= {v: (len(inputs) + i, 0) for i, v in enumerate(wanted)}
@@ -77,7 +65,7 @@ def plan_memory(
     for value in birth:
         if value not in place:
             place[value] = place[_find(owner, value)]
-    return Plan(place, list(wanted), overwritten, arena.nbytes)
+    return Plan(place, list(wanted), arena.nbytes)
 
 
 class _Arena:
@@ -112,14 +100,89 @@ class _Arena:
         return offset
 
 
-def _safe_in_place(
-    new: Value, old: Value, launches: Sequence[Launch], birth: Mapping[Value, int], death: Mapping[Value, int]
-) -> bool:
-    """Whether nothing reads ``old`` once ``new`` begins to be written."""
-    if new not in birth or nbytes_of(new) != nbytes_of(old):
-        return False
-    at, last = birth[new], death.get(old, -1)
-    return last < at or (last == at and (new, old) in launches[at].in_place)
+def guards_first(launches: Sequence[Launch]) -> list[Launch]:
+    """The launches with those that only check indices as early as there are indices."""
+    if not any(launch.guards for launch in launches):
+        return list(launches)
+    first: list[Launch] = []
+    following: list[list[Launch]] = [[] for _ in launches]
+    written: dict[Value, int] = {}
+    for at, launch in enumerate(launches):
+        if launch.guards:
+            needed = max((written[v] for v in launch.reads if v in written), default=-1)
+            (first if needed < 0 else following[needed]).append(launch)
+        else:
+            written.update(dict.fromkeys(launch.writes, at))
+    found = first
+    for launch, more in zip(launches, following, strict=True):
+        found += [*([] if launch.guards else [launch]), *more]
+    return found
+
+
+def checks_before_writes(launches: Sequence[Launch], updates: Container[Value]) -> list[Launch]:
+    """The launches with those that compute nothing but updates, for nobody else, after the last that may find an index
+    out of range: what comes after it may be written in place."""
+    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
+    waiting = {at for at in range(last_check) if launches[at].writes and not launches[at].checks}
+    settled = False
+    while not settled:
+        others = [x for at, x in enumerate(launches[: last_check + 1]) if at not in waiting]
+        used = {v for x in others for v in (*x.reads, *x.writes)}
+        stay = {at for at in waiting if any(v not in updates or v in used for v in launches[at].writes)}
+        waiting -= stay
+        settled = not stay
+    first = [x for at, x in enumerate(launches[: last_check + 1]) if at not in waiting]
+    return [*first, *(launches[at] for at in sorted(waiting)), *launches[last_check + 1 :]]
+
+
+def in_place(
+    launches: Sequence[Launch], outputs: Collection[Value], updates: Mapping[Value, Value]
+) -> dict[Value, Value]:
+    """Which updates (new value -> the input that it replaces) may be computed in the input's own memory, and the values
+    that lead to them: an update that copies one value and changes some elements can begin with the other in its place.
+
+    Nothing may look for the old value after it was written over, and no input is written before the last launch that
+    may find an index out of range, which ends the program.
+    """
+    touched: dict[Value, list[int]] = {}
+    for at, launch in enumerate(launches):
+        for value in dict.fromkeys((*launch.writes, *launch.reads)):
+            touched.setdefault(value, []).append(at)
+    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
+
+    def allowed(chain: Sequence[Value], old: Value) -> bool:
+        writes = {at for v in chain for at in touched[v] if v in launches[at].writes}
+        changing = min((at for at in writes if _changes(launches[at], chain, old)), default=len(launches))
+        return changing > last_check and all(
+            at < changing or (at == changing and _side_by_side(launches[at], chain, old)) for at in touched.get(old, ())
+        )
+
+    found: dict[Value, Value] = {}
+    for new, old in updates.items():
+        if new not in touched or not allowed([new], old):
+            continue
+        chain = [new]
+        while True:
+            first = touched[chain[0]][0]
+            copied = launches[first].copies
+            before = copied[1] if copied is not None and copied[0] is chain[0] else old
+            if before.node is None or before in outputs or before in updates or touched[before][-1] != first:
+                break
+            if not allowed([before, *chain], old):
+                break
+            chain.insert(0, before)
+        found.update(dict.fromkeys(chain, old))
+    return found
+
+
+def _changes(launch: Launch, chain: Sequence[Value], old: Value) -> bool:
+    """Whether a launch that writes one of ``chain`` does more than to copy what has the same place."""
+    return launch.copies is None or launch.copies[1] not in (old, *chain)
+
+
+def _side_by_side(launch: Launch, chain: Sequence[Value], old: Value) -> bool:
+    """Whether a launch that writes one of ``chain`` reads ``old`` only at the very element that it writes."""
+    return all((v, old) in launch.in_place for v in launch.writes if v in chain)
 
 
 def _find(owner: dict[Value, Value], value: Value) -> Value:

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ..compiler.expr import Expr, add, cast, leaf
+from ..compiler.expr import Expr, add, cast, leaf, topological
 from ..compiler.kernels import Nest, Sequential, Store
 from ..core import dtypes as dt
 from ..core.shapes import strides_of
+from .cluster import squeeze
 from .fusion import Root, leaf_layouts
-from .ir import Value
+from .ir import Node, Value
 from .kernelize import MAP_BLOCK
-from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
-from .protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate
+from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts, order_of
+from .protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
 
 __all__ = ["copy_launch", "lower_ordered"]
 
@@ -26,25 +27,27 @@ __all__ = ["copy_launch", "lower_ordered"]
 STEP_BLOCK = 256  # elements side by side that one unit carries through all steps; blocks run on different threads
 
 
-def lower_ordered(root: Root) -> list[Launch]:
-    """The launches of one ordered op."""
+def lower_ordered(root: Root, guarded: bool = False) -> list[Launch]:
+    """The launches of one ordered op. ``guarded``: indices are checked by a launch that comes before those that write,
+    because an input may be written."""
     rule = root.node.op.lower
     if isinstance(rule, SliceUpdate):
-        return _slice_update(root)
+        return _slice_update(root, rule)
     if isinstance(rule, Concat):
         return _concat(root)
     if isinstance(rule, Scatter):
-        return _scatter(root, rule)
+        return _scatter(root, rule, guarded)
     if isinstance(rule, Scan):
         return _scan(root, rule)
     assert isinstance(rule, Shuffle)
     return _shuffle(root)
 
 
-def copy_launch(root: Root, target: Value, expr: Expr, shape: tuple[int, ...], place: Layout) -> Launch:
+def copy_launch(node: Node, target: Value, expr: Expr, shape: tuple[int, ...], place: Layout) -> Launch:
     """Elementwise: ``target[place] = expr`` over ``shape``."""
     builder = LaunchBuilder()
-    axes = Axes(shape, [*leaf_layouts([expr]), place], [(0, len(shape))])
+    layouts = [*leaf_layouts([expr]), place]
+    axes = Axes(shape, layouts, [(0, len(shape))], order_of(place, layouts))
     tail = [1] if not axes.sizes else []
     (value,) = builder.rewrite([expr], lambda layout: [*axes.strides(layout), *tail])
     store = Store(builder.access(target, place.offset, [*axes.strides(place), *tail], write=True), value)
@@ -53,59 +56,58 @@ def copy_launch(root: Root, target: Value, expr: Expr, shape: tuple[int, ...], p
     grid, inner = tuple(builder.slot(n) for n in sizes[:-1]), builder.slot(sizes[-1])
     kernel = Nest(grid, inner, MAP_BLOCK, builder.slot(blocks), (store,), tuple(builder.dtypes))
     cost = cost_of([expr]) + 1
-    own = Layout.contiguous(shape)
+    reads: dict[Value, set[bool]] = {}  # value -> whether it is read at the very elements that are written
+    for leaf_ in topological([expr]):
+        if leaf_.op in ("read", "gather"):
+            at, layout = leaf_.value[:2]
+            reads.setdefault(at, set()).add(leaf_.op == "read" and _same_elements(layout, place))
     same = frozenset(
-        (target, v)
-        for v, layout in _plain_reads(expr)
-        if layout == own == place and v.dtype.itemsize == target.dtype.itemsize
+        (target, v) for v, found in reads.items() if found == {True} and v.dtype.itemsize == target.dtype.itemsize
     )
     launch = builder.launch(
-        kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [root.node], cost * prod(sizes)
+        kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [node], cost * prod(sizes)
     )
-    for pair in same:
-        if pair[1].dtype is target.dtype:
-            launch.copies = pair
+    if expr.op == "read" and (target, expr.value[0]) in same and expr.dtype is target.dtype:
+        launch.copies = (target, expr.value[0])
     return launch
 
 
-def _plain_reads(expr: Expr) -> list[tuple[Value, Layout]]:
-    return [expr.value] if expr.op == "read" else []
+def _same_elements(a: Layout, b: Layout) -> bool:
+    return a.offset == b.offset and squeeze(a.shape, a.strides) == squeeze(b.shape, b.strides)
 
 
 def _concat(root: Root) -> list[Launch]:
-    axis, own = root.node.params["axis"], Layout.contiguous(root.shape)
+    axis, own = root.node.params["axis"], root.own
     launches, start = [], 0
     for value, expr in zip(root.node.inputs, root.exprs, strict=True):
         shape: tuple[int, ...] = tuple(value.shape)  # type: ignore[arg-type]
         if prod(shape):
             launches.append(
-                copy_launch(root, root.value, expr, shape, Layout(shape, start * own.strides[axis], own.strides))
+                copy_launch(root.node, root.value, expr, shape, Layout(shape, start * own.strides[axis], own.strides))
             )
         start += shape[axis]
     return launches
 
 
-def _slice_update(root: Root) -> list[Launch]:
+def _slice_update(root: Root, rule: SliceUpdate) -> list[Launch]:
     base, update = root.exprs
-    starts, steps = root.node.params["starts"], root.node.params["steps"]
-    own = Layout.contiguous(root.shape)
+    own = root.own
     inner: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
-    offset = sum(a * s for a, s in zip(starts, own.strides, strict=True))
-    place = Layout(inner, offset, tuple(a * s for a, s in zip(steps, own.strides, strict=True)))
-    launches = [copy_launch(root, root.value, base, root.shape, own)]
+    place = rule.place(root.node.params, own, inner)
+    launches = [copy_launch(root.node, root.value, base, root.shape, own)]
     if prod(inner):
-        launches.append(copy_launch(root, root.value, update, inner, place))
+        launches.append(copy_launch(root.node, root.value, update, inner, place))
     return launches
 
 
-def _scatter(root: Root, rule: Scatter) -> list[Launch]:
+def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     base, *indices, updates = root.exprs
     indexed = len(indices)
     where: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
     rest = root.shape[indexed:]
     shape = (*where, *rest)
     own = strides_of(root.shape)
-    launches = [copy_launch(root, root.value, base, root.shape, Layout.contiguous(root.shape))]
+    launches = [copy_launch(root.node, root.value, base, root.shape, root.own)]
     if not prod(shape):
         return launches
     stretched = [map_layouts([e], lambda x: Layout(shape, x.offset, x.strides + (0,) * len(rest)))[0] for e in indices]
@@ -124,7 +126,20 @@ def _scatter(root: Root, rule: Scatter) -> list[Launch]:
         value = _sum(before, value)
     store = Store(target, value, indices=tuple(at), steps=steps)
     launches.append(_in_order(root, builder, axes, (store,), cost_of(roots)))
+    if guarded:
+        launches[-1].checks = False
+        launches.insert(0, _guard(root.node, indices, where, root.shape[:indexed]))
     return launches
+
+
+def _guard(node: Node, indices: Sequence[Expr], shape: tuple[int, ...], extents: Sequence[int]) -> Launch:
+    """Look at all indices, and write nothing but one byte of scratch that says nothing."""
+    scratch = Value(TensorType(dt.bool_, ()))
+    nowhere = Layout(shape, 0, (0,) * len(shape))
+    looked_up = Expr("gather", dt.bool_, tuple(indices), (scratch, nowhere, tuple((n, 0) for n in extents)))
+    launch = copy_launch(node, scratch, looked_up, shape, nowhere)
+    launch.guards = True
+    return launch
 
 
 def _sum(a: Expr, b: Expr) -> Expr:
@@ -170,7 +185,7 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
     own = Layout.contiguous(shape)
     first = (*shape[:axis], 1, *shape[axis + 1 :])
     (head,) = map_layouts([operand], lambda x: Layout(first, x.offset, x.strides))
-    launches = [copy_launch(root, root.value, head, first, Layout(first, 0, own.strides))]
+    launches = [copy_launch(root.node, root.value, head, first, Layout(first, 0, own.strides))]
     if shape[axis] == 1:
         return launches
     later = (*shape[:axis], shape[axis] - 1, *shape[axis + 1 :])
@@ -221,7 +236,7 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
 def _shuffle(root: Root) -> list[Launch]:
     values, swaps = root.exprs
     (n,) = root.shape
-    launches = [copy_launch(root, root.value, values, root.shape, Layout.contiguous(root.shape))]
+    launches = [copy_launch(root.node, root.value, values, root.shape, root.own)]
     if n < 2:
         return launches
     builder = LaunchBuilder()

@@ -18,6 +18,7 @@ from ..core.dtypes import DType
 from ..core.shapes import Shape, strides_of
 
 __all__ = [
+    "COPY",
     "Concat",
     "Contract",
     "Gather",
@@ -124,7 +125,10 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class SliceUpdate:
-    """``slice_update(x, y; starts, steps)``: x with y written at ``starts + steps * index``."""
+    """``update(x, y; ...)``: x with y in the place that a view of it shows: ``place(params, layout of x, shape of y)``,
+    whose elements do not overlap."""
+
+    place: Callable[[dict[str, Any], Layout, tuple[int, ...]], Layout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +158,23 @@ class Primitive:
     ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error.
     ``vjp(params, inputs, output, cotangent) -> tuple of cotangents`` (None where there is no gradient) is written in
     tensor operations; None means that the op has no gradient.
+    ``put(params, x, y)``, of a view, is its inverse: x with y in the place of what the view shows of it, in tensor
+    operations; it raises where elements show several times. None means that there is none.
     """
 
     name: str
     infer: Callable[..., TensorType]
     lower: Rule
     vjp: Callable[..., tuple[Any, ...]] | None = None
+    put: Callable[[dict[str, Any], Any, Any], Any] | None = None
 
     def __repr__(self) -> str:
         return self.name
+
+
+def _passed_on(params: dict[str, Any], inputs: tuple[Any, ...], output: Any, g: Any) -> tuple[Any, ...]:
+    return (g,)
+
+
+COPY = Primitive("copy", lambda params, x: x, Map(lambda params, x: x), _passed_on)
+"""A value that is another one, in memory of its own where that matters."""

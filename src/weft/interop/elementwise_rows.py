@@ -352,6 +352,7 @@ _UNARY: dict[str, Lower] = {
     "bitwise_invert": _by_kind(_op("BitwiseNot"), _op("BitwiseNot"), _op("Not")),
     "logical_not": _op("Not"),
     "stop_gradient": _identity,
+    "copy": _identity,
 }
 
 _BINARY: dict[str, Lower] = {
@@ -386,7 +387,7 @@ _BINARY: dict[str, Lower] = {
 }
 
 # The primitives that are no table entry's own, and the kinds that they compute in.
-_KINDS = {"stop_gradient": ANY.kinds, "pow": REAL.kinds, "multiply_high": ("uint",)}
+_KINDS = {"stop_gradient": ANY.kinds, "copy": ANY.kinds, "pow": REAL.kinds, "multiply_high": ("uint",)}
 
 ELEMENTWISE: dict[str, Row] = {
     **{name: Row(lower, (1, 1), kinds=_KINDS.get(name)) for name, lower in _UNARY.items()},

@@ -12,7 +12,7 @@ from ..core.shapes import SymDim, broadcast_shapes, normalize_axis, size_of
 from ..ops import elementwise as ew
 from ..ops import shape as shape_ops
 from ..ops.creation import arange, full, iota, tri_mask
-from ..ops.indexing import _accumulate, getitem, setitem, take, take_along_axis
+from ..ops.indexing import _accumulate, getitem, take, take_along_axis, with_items
 from ..ops.shape import (
     broadcast_to,
     concat,
@@ -217,7 +217,7 @@ def _scatter(x: Any, indices: Sequence[Any], updates: Any, reduction: str) -> An
     if tuple(updates.shape) != (*places, *x.shape[len(indices) :]):
         raise FormatError(f"updates of shape {tuple(updates.shape)} at {places} into {tuple(x.shape)}")
     if reduction == "none":
-        return setitem(x, tuple(indices), updates)
+        return with_items(x, tuple(indices), updates)
     if x.dtype is dt.bool_:
         raise FormatError("bools are not added")
     return _accumulate(x, [ew.cast(i, dt.int64) for i in indices], updates)

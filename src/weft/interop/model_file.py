@@ -73,7 +73,7 @@ def save(
     types = _dynamic_types([t._spec.type for t in tensors], dynamic or {})
     with evaluation(model), no_grad():
         captured = capture(model, unflatten(form, types))
-        if captured.updates or captured.cleared:
+        if captured.writes.anything:
             raise CaptureError(
                 "save: the function changes tensors that it does not return (random generators, buffers "
                 "or gradients), which a saved model cannot do"
@@ -95,16 +95,16 @@ def _encode(
     graph = simplify(captured.function)
     used = {v for n in graph.nodes for v in n.inputs} | set(graph.outputs)
     taken = set(inputs)
-    outputs = [_unique(name, taken) for name in leaf_names("output", captured.outputs_form)]
+    outputs = [_unique(name, taken) for name in leaf_names("output", captured.returns.form)]
     state: dict[Value, tuple[str, Tensor]] = {}
-    for value, tensor in zip(graph.inputs[captured.arguments :], captured.state(()), strict=True):
+    for value, tensor in zip(graph.inputs[captured.arguments :], captured.reads.state(()), strict=True):
         if value in used:
             state[value] = (_unique(state_names.get(id(tensor), f"state_{len(state)}"), taken), tensor)
     given = dict(zip(graph.inputs[: captured.arguments], inputs, strict=True))
     proto, values = write_graph(graph, given, outputs, state)
     about = {
         "inputs": encode_form(form),
-        "outputs": encode_form(captured.outputs_form),
+        "outputs": encode_form(captured.returns.form),
         "values": values,
         "state": [name for name, _ in state.values()],
     }

@@ -10,6 +10,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.shapes import Dim, Shape, SymDim, size_of
 from ..graph.ir import Node, Value
+from ..graph.protocol import TensorType
 from ..ops.creation import constant_value
 from ..ops.operands import ANY, BOOL, FLOAT, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, tensor_proto, wide
@@ -170,6 +171,97 @@ def _updated(
     if behind:
         positions = emit("Unsqueeze", positions, emit.integers(range(1, behind + 1)))
     return emit("ScatterElements", x, emit("Expand", positions, emit.vector(strip_shape)), inner, axis=axis)
+
+
+# --- diagonal, unfold, as_strided --------------------------------------------------------------------------------
+
+
+def _on_one_axis(emit: Emitter, node: Node, x: str) -> tuple[str, Shape, int, int]:
+    """``x`` with the two axes of a diagonal as one, the last; its shape, where the diagonal begins and its step."""
+    shape, params = node.inputs[0].shape, node.params
+    axes = (params["axis1"], params["axis2"])
+    rest = [a for a in range(len(shape)) if a not in axes]
+    rows, columns = (int(shape[a]) for a in axes)
+    first = max(-params["offset"], 0) * columns + max(params["offset"], 0)
+    flat = (*(shape[a] for a in rest), rows * columns)
+    turned = emit("Transpose", x, perm=[*rest, *axes])
+    return emit("Reshape", turned, emit.vector(flat), allowzero=1), flat, first, columns + 1
+
+
+def _diagonal(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    length = int(node.output.shape[-1])
+    flat, shape, first, step = _on_one_axis(emit, node, names[0])
+    last = first + (length - 1) * step + 1 if length else first
+    axis = emit.integers([len(shape) - 1])
+    return emit("Slice", flat, emit.integers([first]), emit.integers([last]), axis, emit.integers([step]))
+
+
+def _diagonal_update(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    (x, y), params = node.inputs, node.params
+    if 0 in y.shape:
+        return emit("Identity", names[0])
+    axes = (params["axis1"], params["axis2"])
+    rest = [a for a in range(len(x.shape)) if a not in axes]
+    flat, shape, first, step = _on_one_axis(emit, node, names[0])
+    at = len(shape) - 1
+    starts, steps = (*[0] * at, first), (*[1] * at, step)
+    written = _updated(emit, flat, names[1], shape, y.shape, starts, steps, [at])
+    turned = emit("Reshape", written, emit.vector((*shape[:-1], *(x.shape[a] for a in axes))), allowzero=1)
+    order = [*rest, *axes]
+    return emit("Transpose", turned, perm=[order.index(a) for a in range(len(order))])
+
+
+def _unfold(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    axis, size, step = (node.params[k] for k in ("axis", "size", "step"))
+    rank = len(node.inputs[0].shape)
+    places = _grid(emit, (node.output.shape[axis], size), (step, 1), 0)
+    windows = emit("Gather", names[0], places, axis=axis)
+    return emit("Transpose", windows, perm=[*range(axis + 1), *range(axis + 2, rank + 1), axis + 1])
+
+
+def _grid(emit: Emitter, shape: Shape, strides: Sequence[int], offset: int) -> str:
+    """``offset + sum(strides[a] * i_a)`` over ``shape``, int64."""
+    total = (
+        emit("Expand", emit.scalar(offset, dt.int64), emit.vector(shape)) if shape else emit.scalar(offset, dt.int64)
+    )
+    for axis, (n, stride) in enumerate(zip(shape, strides, strict=True)):
+        positions = emit("Range", emit.scalar(0, dt.int64), emit.number(n, dt.int64), emit.scalar(1, dt.int64))
+        positions = emit("Mul", positions, emit.scalar(stride, dt.int64))
+        after = len(shape) - 1 - axis
+        if after:
+            positions = emit("Unsqueeze", positions, emit.integers(range(1, after + 1)))
+        total = emit("Add", total, positions)
+    return total
+
+
+def _as_strided(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    shape, strides, offset = (node.params[k] for k in ("shape", "strides", "offset"))
+    return emit("Gather", names[0], _grid(emit, shape, strides, offset), axis=0)
+
+
+def _as_strided_update(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    shape, strides, offset = (node.params[k] for k in ("shape", "strides", "offset"))
+    if 0 in shape:
+        return emit("Identity", names[0])
+    last = emit.integers([-1])
+    places = emit("Reshape", _grid(emit, shape, strides, offset), last)
+    return emit("ScatterElements", names[0], places, emit("Reshape", names[1], last), axis=0)
+
+
+def _is_whole(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
+    return type(value) is int and abs(value) < 1 << 62
+
+
+def _is_count(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _are_counts(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
+    return isinstance(value, tuple) and all(_is_count(n) for n in value)
+
+
+_DIAGONAL = {"offset": _is_whole, "axis1": is_axis, "axis2": is_axis}
+_STRIDED = {"shape": _are_counts, "strides": _are_counts, "offset": _is_count}
 
 
 def _concat(emit: Emitter, node: Node, names: Sequence[str]) -> str:
@@ -394,6 +486,11 @@ STRUCTURE: dict[str, Row] = {
     "slice_update": Row(
         _slice_update, (2, 2), {"starts": is_shape, "steps": _is_forward}, needs=_update_needs, kinds=ANY.kinds
     ),
+    "diagonal": Row(_diagonal, (1, 1), _DIAGONAL, kinds=ANY.kinds),
+    "diagonal_update": Row(_diagonal_update, (2, 2), _DIAGONAL, kinds=ANY.kinds),
+    "unfold": Row(_unfold, (1, 1), {"axis": is_axis, "size": _is_count, "step": _is_count}, kinds=ANY.kinds),
+    "as_strided": Row(_as_strided, (1, 1), _STRIDED, kinds=ANY.kinds),
+    "as_strided_update": Row(_as_strided_update, (2, 2), _STRIDED, kinds=ANY.kinds),
     "sum": Row(_reduction("ReduceSum"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
     "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
     "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, wide=True),

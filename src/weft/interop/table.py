@@ -8,7 +8,7 @@ from functools import cache
 from ..core.errors import FormatError
 from ..graph.ir import Node
 from ..graph.protocol import Primitive
-from ..ops import contraction, creation, cumulative, elementwise, indexing, random, reduction, views
+from ..ops import contraction, creation, cumulative, elementwise, indexing, random, reduction, strided_views, views
 from ..ops.op import Composite
 from .elementwise_rows import ELEMENTWISE
 from .rows import Row
@@ -26,7 +26,7 @@ UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"}
 def primitives() -> dict[str, Primitive]:
     """Every primitive by its name: those that the op modules name, and those that their functions were made from."""
     found: dict[str, Primitive] = {}
-    for module in (elementwise, reduction, contraction, cumulative, views, indexing, creation, random):
+    for module in (elementwise, reduction, contraction, cumulative, views, strided_views, indexing, creation, random):
         for value in vars(module).values():
             if isinstance(value, Composite):
                 value = inspect.getclosurevars(value.function).nonlocals.get("primitive")

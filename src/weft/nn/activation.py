@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.errors import ArgumentError
 from ..ops import activation as ops
+from ..tensor.in_place import InPlace
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
@@ -34,15 +35,30 @@ __all__ = [
 ]
 
 
+_forms: dict[Any, InPlace] = {}
+
+
+def _apply(inplace: bool, function: Any, input: Tensor, *options: Any) -> Tensor:
+    """An activation of the input, written over it where ``inplace``."""
+    if not inplace:
+        result: Tensor = function(input, *options)
+        return result
+    form = _forms.get(function)
+    if form is None:
+        form = _forms[function] = InPlace(f"{function.name}_", function)
+    return form(input, *options)
+
+
 class ReLU(Module):
     """``max(0, x)``."""
 
     def __init__(self, inplace: bool = False) -> None:
-        super().__init__()  # tensors are values: ``inplace`` is taken for PyTorch's sake and changes nothing
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.relu(input)
+        return _apply(self.inplace, ops.relu, input)
 
 
 class ReLU6(Module):
@@ -50,10 +66,11 @@ class ReLU6(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.relu6(input)
+        return _apply(self.inplace, ops.relu6, input)
 
 
 class LeakyReLU(Module):
@@ -61,11 +78,12 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
         self.negative_slope = negative_slope
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.leaky_relu(input, self.negative_slope)
+        return _apply(self.inplace, ops.leaky_relu, input, self.negative_slope)
 
     def extra_repr(self) -> str:
         """The slope."""
@@ -99,11 +117,12 @@ class ELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
         self.alpha = alpha
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.elu(input, self.alpha)
+        return _apply(self.inplace, ops.elu, input, self.alpha)
 
     def extra_repr(self) -> str:
         """The constant."""
@@ -115,10 +134,11 @@ class SELU(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.selu(input)
+        return _apply(self.inplace, ops.selu, input)
 
 
 class GELU(Module):
@@ -142,10 +162,11 @@ class SiLU(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.silu(input)
+        return _apply(self.inplace, ops.silu, input)
 
 
 class Mish(Module):
@@ -153,10 +174,11 @@ class Mish(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.mish(input)
+        return _apply(self.inplace, ops.mish, input)
 
 
 class Tanh(Module):
@@ -212,13 +234,14 @@ class Hardtanh(Module):
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
         if not min_val < max_val:
             raise ArgumentError(f"Hardtanh: min_val {min_val} must be below max_val {max_val}")
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.hardtanh(input, self.min_val, self.max_val)
+        return _apply(self.inplace, ops.hardtanh, input, self.min_val, self.max_val)
 
     def extra_repr(self) -> str:
         """The bounds."""
@@ -230,10 +253,11 @@ class Hardsigmoid(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.hardsigmoid(input)
+        return _apply(self.inplace, ops.hardsigmoid, input)
 
 
 class Hardswish(Module):
@@ -241,10 +265,11 @@ class Hardswish(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.hardswish(input)
+        return _apply(self.inplace, ops.hardswish, input)
 
 
 class Softmax(Module):

@@ -1,56 +1,81 @@
-"""Limits on gradients, between ``backward()`` and ``step()``."""
+"""Limits on gradients, between ``backward()`` and ``step()``: written into the memory that the gradients have."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-from ..core.dtypes import float32
+from ..core.dtypes import DType, float32, float64
+from ..core.errors import ArgumentError, AutogradError
 from ..ops.creation import zeros
 from ..ops.elementwise import abs as abs_
 from ..ops.elementwise import cast, clip, maximum, minimum, sqrt
 from ..ops.op import Array, composite
 from ..ops.reduction import max as max_
 from ..ops.reduction import sum as sum_
+from ..tensor.in_place import Update
+from ..tensor.joint import update_each
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
-def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of the parameters that have one."""
     listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p for p in listed if p.grad is not None]
+    return [g for g in [p.grad for p in listed] if g is not None]
 
 
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Tensor:
-    """Scale the gradients, taken together as one vector, so that its norm is at most ``max_norm``.
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """Scale the gradients in place, taken together as one vector, so that its norm is at most ``max_norm``.
 
     Args:
         parameters: those without a gradient are left out.
         max_norm: the limit.
         norm_type: 1, 2 or ``inf``.
+        error_if_nonfinite: raise, before anything is written, if the norm is infinite or not a number. (Reads the
+            norm's value: not inside a captured function.)
+        foreach: PyTorch's choice between two implementations; here there is one, and all three values mean it.
 
     Returns:
-        ``()`` float32: the norm as it was.
+        ``()``, float64 if a gradient is, else float32: the norm as it was.
+
+    Raises:
+        AutogradError: the norm is not finite, and ``error_if_nonfinite``.
     """
-    if norm_type not in (1.0, 2.0, math.inf):
-        raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}; it must be 1, 2 or inf")
-    held = _with_gradient(parameters)
+    if float(norm_type) not in (1.0, 2.0, math.inf):
+        raise ArgumentError(f"clip_grad_norm_: norm_type is {norm_type}; it must be 1, 2 or inf")
+    gradients = _gradients(parameters)
     with no_grad():
-        if not held:
+        if not gradients:
             return zeros(())
-        norm: Tensor = _total_norm([p.grad for p in held], float(norm_type))
-        for p in held:
-            p.grad = _scaled(p.grad, norm, float(max_norm))
+        norm: Tensor = _total_norm(gradients, float(norm_type))
+        if error_if_nonfinite and not math.isfinite(norm.item()):
+            raise AutogradError(
+                f"clip_grad_norm_: the norm of the gradients is {norm.item()}, so that they cannot be clipped; look "
+                f"for the parameter whose gradient is not finite, or pass error_if_nonfinite=False to scale by it"
+            )
+        update_each(_scale_, gradients, norm, float(max_norm))
     return norm
+
+
+def _wide(dtype: DType) -> DType:
+    return float64 if dtype is float64 else float32
 
 
 @composite(name="total_norm")
 def _total_norm(gradients: list[Array], norm_type: float) -> Array:
+    dtype = float64 if any(g.dtype is float64 for g in gradients) else float32
     parts = []
     for g in gradients:
-        x = cast(g, float32)
+        x = cast(g, dtype)
         if norm_type == 2.0:
             parts.append(sum_(x * x))
         else:
@@ -63,12 +88,21 @@ def _total_norm(gradients: list[Array], norm_type: float) -> Array:
 
 @composite(name="scale_gradient")
 def _scaled(gradient: Array, norm: Array, max_norm: float) -> Array:
-    factor = minimum(max_norm / (norm + 1e-6), 1.0)
-    return cast(cast(gradient, norm.dtype) * factor, gradient.dtype)
+    wide = _wide(gradient.dtype)
+    factor = cast(minimum(max_norm / (norm + 1e-6), 1.0), wide)
+    return cast(cast(gradient, wide) * factor, gradient.dtype)
 
 
-def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Cut every element of the gradients to ``[-clip_value, clip_value]``."""
+@composite(name="clip_gradient")
+def _clipped(gradient: Array, limit: float) -> Array:
+    return clip(gradient, -limit, limit)
+
+
+_scale_, _clip_ = Update(_scaled), Update(_clipped)
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
+    """Cut every element of the gradients to ``[-clip_value, clip_value]``, in place. ``foreach`` as for
+    :func:`clip_grad_norm_`."""
     with no_grad():
-        for p in _with_gradient(parameters):
-            p.grad = clip(p.grad, -float(clip_value), float(clip_value))
+        update_each(_clip_, _gradients(parameters), float(clip_value))

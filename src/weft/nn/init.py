@@ -1,4 +1,4 @@
-"""Initial values: each function rebinds its tensor to new values, in place, and returns it.
+"""Initial values: each function writes new values into the memory of its tensor (a view too), and returns it.
 
 Names, arguments and formulas are PyTorch's; the random numbers are weft's own (Philox, the default generator unless
 one is given), so the same seed gives the same network in every mode.
@@ -36,7 +36,7 @@ __all__ = [
 
 def _set(tensor: Tensor, value: Tensor) -> Tensor:
     with no_grad():
-        return tensor.assign(value)
+        return tensor.copy_(value)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None) -> Tensor:

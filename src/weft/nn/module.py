@@ -18,8 +18,10 @@ from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, StateError, WeftError
 from ..graph.ir import Value
 from ..ops.elementwise import astype
+from ..ops.op import state
 from ..tensor import guards
-from ..tensor.tape import clear_grad, no_grad
+from ..tensor.in_place import copy_, look_at, owned
+from ..tensor.tape import Leaf, clear_grad, no_grad
 from ..tensor.tensor import Tensor
 from .parameter import Parameter, check_device
 from .state import check_state
@@ -195,10 +197,19 @@ class Module:
             raise TypeError(
                 f"{type(self).__name__}.{name} is a buffer: assign a Tensor or None to it, not a {type(value).__name__}"
             )
-        if old is not None and value is not None:
-            old.assign(value.detach())  # the tensor stays the same object: captured functions hold it by reference
-        else:
+        capture = None if state.trace is None else state.trace.capture
+        if capture is None or old is None or value is None or old._spec.type != value._spec.type:
             self._buffers[name] = value
+            return
+        before, after = capture.inside(old), capture.inside(value)
+        if isinstance(before._node, Leaf) or isinstance(after._node, Leaf):
+            self._buffers[name] = value
+            return
+        # A run of the captured function writes into the tensor that is there, which the next one reads by reference;
+        # another object would be another state, with a capture of its own. The history is the value's.
+        with no_grad():
+            copy_(before, after)
+        before._node, before._index = after._node, after._index
 
     def __delattr__(self, name: str) -> None:
         if not self._forget(name):
@@ -244,7 +255,7 @@ class Module:
             raise TypeError(
                 f"{type(self).__name__}: buffer {name!r} must be a Tensor or None, not a {type(tensor).__name__}"
             )
-        self._buffers[name] = tensor
+        self._buffers[name] = tensor if tensor is None else owned(tensor)
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
         guards.bump()
 
@@ -361,12 +372,21 @@ class Module:
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """``{path: value}`` of the parameters and persistent buffers, detached.
 
-        The values are those of now: training on does not change them.
+        The tensors share the memory of the module's: what is written into them is written into the module, and
+        training on changes them. ``copy.deepcopy`` what should stay.
         """
         return {prefix + name: value.detach() for name, value in self._state_entries()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Set parameters and buffers from ``{path: tensor or NumPy array}``, cast to the dtypes that they have.
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Set parameters and buffers from ``{path: tensor or NumPy array}``.
+
+        Args:
+            state_dict: its values are copied into the memory that is there, and cast to the dtypes that are there.
+            strict: the keys must be those of the module.
+            assign: the values, with their dtypes, become the module's parameters and buffers instead: tensors of weft
+                share their memory with the module, what other libraries lent is copied. Make optimizers afterwards.
 
         Raises:
             StateError: keys are missing or not expected (unless ``strict`` is False), shapes differ, or values are
@@ -382,10 +402,24 @@ class Module:
             raise StateError(
                 f"{type(self).__name__}.load_state_dict: the state does not fit\n    " + "\n    ".join(problems)
             )
-        with no_grad():
-            for name, value in fit.items():
-                own[name].assign(value)
+        if assign:
+            self._assign_state({name: (own[name], value) for name, value in fit.items()})
+        else:
+            with no_grad():
+                for name, value in fit.items():
+                    copy_(own[name], value.detach())
         return IncompatibleKeys(missing, unexpected)
+
+    def _assign_state(self, state: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Put other tensors in the places of parameters and buffers; ``{path: (the one that is there, the other)}``."""
+        made = {path: _in_place_of(*pair) for path, pair in state.items()}  # everything that may be wrong comes first
+        for path, tensor in made.items():
+            owner, _, name = path.rpartition(".")
+            module = self.get_submodule(owner)
+            table: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
+            guards.before_write(table, name)
+            table[name] = tensor
+        guards.bump()
 
     # --- modes and conversions --------------------------------------------------------------------------------------
 
@@ -420,7 +454,8 @@ class Module:
     def to(self: Self, target: Any = None, /, dtype: Any = None, device: Any = None) -> Self:
         """Move to a device, cast to a floating dtype, or both: ``to("cpu")``, ``to(wf.float64)``, ``to("cpu", dtype)``.
 
-        Parameters and buffers stay the same objects; integer and boolean ones keep their dtype.
+        Parameters stay the same objects, as do their gradients, and get other memory; buffers become other objects.
+        Integer and boolean tensors keep their dtype.
 
         Raises:
             DTypeError: the dtype is not a floating one.
@@ -438,10 +473,23 @@ class Module:
             raise DTypeError(f"{type(self).__name__}.to: {wanted.name} is not a floating dtype")
         check_device(device)
         if wanted is not None:
-            for tensor in (*self.parameters(), *self.buffers()):
-                if tensor.dtype.is_floating and tensor.dtype is not wanted:
-                    _convert(tensor, wanted)
+            self._cast(wanted)
         return self
+
+    def _cast(self, dtype: DType) -> None:
+        for parameter in self.parameters():
+            if parameter.dtype.is_floating and parameter.dtype is not dtype:
+                gradient = parameter.grad
+                look_at(parameter, astype(parameter.detach(), dtype))
+                if gradient is not None:
+                    look_at(gradient, astype(gradient.detach(), dtype))
+        cast = {b: astype(b, dtype) for b in self.buffers() if b.dtype.is_floating and b.dtype is not dtype}
+        for module in self.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer in cast:  # one that is shared stays shared
+                    guards.before_write(module._buffers, name)
+                    module._buffers[name] = cast[buffer]
+        guards.bump()
 
     def float(self: Self) -> Self:
         """Cast to float32."""
@@ -474,12 +522,13 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _convert(tensor: Tensor, dtype: DType) -> None:
-    """Cast in place: the object stays, its gradient (of the old dtype) goes."""
-    requires_grad = tensor.requires_grad
-    tensor.requires_grad_(False)
-    tensor._rebind(astype(tensor, dtype))
-    tensor.requires_grad_(requires_grad)
+def _in_place_of(there: Tensor, value: Tensor) -> Tensor:
+    """What a value becomes in the place of a parameter or a buffer."""
+    if not isinstance(there, Parameter):
+        return owned(value)
+    if isinstance(value, Parameter):
+        return value.requires_grad_(there.requires_grad)
+    return Parameter(value, there.requires_grad)
 
 
 def _is_held(value: Any) -> bool:

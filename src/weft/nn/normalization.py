@@ -118,11 +118,12 @@ class Dropout(Module):
         super().__init__()
         if not 0.0 <= p <= 1.0:
             raise ArgumentError(f"Dropout: p is {p}; it must be in [0, 1]")
-        self.p = p
+        self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return dropout(input, self.p, self.training)
+        result = dropout(input, self.p, self.training)
+        return input.copy_(result) if self.inplace else result
 
     def extra_repr(self) -> str:
         """The probability."""

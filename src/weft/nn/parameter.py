@@ -10,6 +10,7 @@ from ..core.errors import DeviceError, DTypeError, ShapeError
 from ..ops.creation import zeros
 from ..ops.op import state
 from ..tensor.create import asarray
+from ..tensor.in_place import owned
 from ..tensor.tensor import Tensor
 
 __all__ = ["Parameter", "blank"]
@@ -18,7 +19,8 @@ __all__ = ["Parameter", "blank"]
 class Parameter(Tensor):
     """A leaf Tensor with ``requires_grad`` that a Module finds when it is assigned as an attribute.
 
-    ``data`` is a tensor (its value is taken, its history is not), a NumPy array or nested numbers.
+    ``data`` is a tensor (whose memory is shared, its history is not), a NumPy array (which is copied) or nested
+    numbers.
 
     Raises:
         AutogradError: ``requires_grad`` and the dtype is not floating.
@@ -31,8 +33,9 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        value = asarray(data).detach()
+        value = owned(asarray(data).detach())
         self._storage, self._spec, self._node, self._index = value._storage, value._spec, None, 0
+        self._view = self._views = None
         if requires_grad:
             self.requires_grad_()
         if state.trace is not None and state.trace.capture is not None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import WeftError
-from ..ops.elementwise import astype
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
 
@@ -14,7 +13,7 @@ __all__ = ["check_state"]
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
-    """The values of ``state`` for the keys of ``own``, in own's dtypes; and the problems, one line each."""
+    """The values of ``state`` for the keys of ``own``, and the problems, one line each."""
     fit: dict[str, Tensor] = {}
     problems: list[str] = []
     for name, tensor in own.items():
@@ -28,14 +27,14 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[di
         if value.shape != tensor.shape:
             problems.append(f"{name!r} has shape {tuple(value.shape)} in the state and {tuple(tensor.shape)} here")
         else:
-            fit[name] = value if value.dtype is tensor.dtype else astype(value, tensor.dtype)
+            fit[name] = value
     return fit, problems
 
 
 def as_tensor(value: Any) -> Tensor:
-    """``value`` (Tensor, NumPy array, anything that speaks DLPack, number) as a Tensor without a tape."""
+    """``value`` (Tensor, NumPy array, anything that speaks DLPack, number) as a Tensor, which may share its memory."""
     if isinstance(value, Tensor):
-        return value.detach()
+        return value
     if isinstance(value, (str, bytes, dict)):
         raise TypeError(f"{type(value).__name__} is not a tensor")
-    return asarray(value, copy=True)  # weights are not the caller's array, which may change
+    return asarray(value)

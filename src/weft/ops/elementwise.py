@@ -21,7 +21,7 @@ from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
-from ..graph.protocol import Map, Primitive, TensorType, View
+from ..graph.protocol import COPY, Map, Primitive, TensorType, View
 from .op import Array, Composite, apply, composite
 from .operands import (
     ANY,
@@ -62,6 +62,7 @@ __all__ = [
     "cbrt",
     "ceil",
     "clip",
+    "clone",
     "copysign",
     "cos",
     "cosh",
@@ -150,7 +151,7 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
     Args:
         x: any shape and dtype.
         dtype: a dtype, its name, a NumPy dtype, or ``float``, ``int``, ``bool``.
-        copy: accepted for the Array API; tensors are values, so that it makes no difference.
+        copy: False: ``x`` itself where it has the dtype; else the result owns its memory.
 
     Raises:
         DTypeError: there is no such dtype.
@@ -181,6 +182,22 @@ def stop_gradient(x: Array, /) -> Array:
     """
     require_tensors("stop_gradient", x)
     return apply(STOP_GRADIENT, x)
+
+
+@composite
+def clone(x: Array, /) -> Array:
+    """``x``, in memory of its own; gradients pass.
+
+    Args:
+        x: any shape and dtype.
+
+    Example:
+        >>> from weft.ops.elementwise import clone
+        >>> clone(wf.asarray([True, False]))
+        Tensor([ True, False], dtype=bool)
+    """
+    require_tensors("clone", x)
+    return apply(COPY, x)
 
 
 # Arithmetic
@@ -265,7 +282,7 @@ divide = binary(
     "divide",
     FLOAT,
     ex.div,
-    lambda x, y, z, g: (g / y, -g * (z / y)),
+    lambda x, y, z, g: (g / y, -g * ((x / y) / y)),  # as PyTorch: the quotient may be written afterwards
     "``x1 / x2``, always a float.",
     ("wf.divide(wf.asarray([1.0, 3.0]), 2)", "Tensor([0.5, 1.5], dtype=float32)"),
     cost=4,

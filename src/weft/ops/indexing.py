@@ -8,21 +8,22 @@ and writes nothing there and reports it.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, IndexError_, ShapeError
+from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_of
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
 from .elementwise import cast, minimum, where
 from .op import Array, Composite, apply, composite, public
 from .operands import as_operand, require_tensors
-from .subscript import Subscript, as_entry, host_values, is_foreign, is_mask, normalize_key
+from .subscript import Subscript, basic_name, host_values, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
     "nonzero",
     "normalize_key",
     "scatter_add",
-    "setitem",
     "take",
     "take_along_axis",
 ]
@@ -155,7 +155,7 @@ def _sum_at(shape: Shape, indices: Sequence[Array], updates: Array) -> Array:
 # --- take and add along an axis ---------------------------------------------------------------------------------
 
 
-_NOWHERE = (1 << 63) - 1  # outside every axis, where a negative index would count from the end
+NOWHERE = (1 << 63) - 1  # outside every axis, where a negative index would count from the end
 
 
 def as_indices(op: str, indices: Array, *, from_the_end: bool = True) -> Array:
@@ -169,9 +169,9 @@ def as_indices(op: str, indices: Array, *, from_the_end: bool = True) -> Array:
     if not indices.dtype.is_integer:
         raise DTypeError(f"{op}: indices are {indices.dtype.name}; they must be integers")
     if indices.dtype is dt.uint64:
-        return cast(minimum(indices, _NOWHERE), dt.int64)
+        return cast(minimum(indices, NOWHERE), dt.int64)
     wide = cast(indices, dt.int64)
-    return wide if from_the_end or indices.dtype.kind == "uint" else where(wide < 0, _NOWHERE, wide)
+    return wide if from_the_end or indices.dtype.kind == "uint" else where(wide < 0, NOWHERE, wide)
 
 
 def _to_front(x: Array, axis: int) -> Array:
@@ -354,13 +354,22 @@ def _indexed_first(x: Array, key: Subscript) -> Array:
 
 def _read(x: Array, key: Subscript, *arrays: Array) -> Array:
     part = _basic(x, key)
-    if not arrays:
-        return part
     indices = _indices_of(arrays)
     return _from_front(_gather(_indexed_first(part, key), indices), len(indices[0].shape), key.place)
 
 
 _getitem = Composite(_read, "getitem")
+getitem_basic = Composite(_basic, "getitem", is_view=True)
+
+
+def basic_key(key: Any) -> bool:
+    """Whether a key is of integers, slices, None and Ellipsis alone."""
+    return basic_name(key if type(key) is tuple else (key,)) is not None
+
+
+def basic_subscript(key: Any, shape: Shape) -> Subscript:
+    """The subscript of a basic key."""
+    return normalize_key(key, shape)[0]
 
 
 def getitem(x: Array, key: Any) -> Array:
@@ -382,13 +391,22 @@ def getitem(x: Array, key: Any) -> Array:
     ([5, 4, 3], [[0, 2], [3, 5]], [4, 5])
     """
     subscript, arrays = normalize_key(key, x.shape)
-    return _getitem(x, subscript, *arrays)
+    return _getitem(x, subscript, *arrays) if arrays else getitem_basic(x, subscript)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def _write(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
+def write_at(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
+    return _written(x, value, key, arrays, functools.partial(_scatter, SCATTER_SET))
+
+
+def add_at(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
+    """``x`` with ``value`` added at ``key``, which has index arrays; what it names several times gets every one."""
+    return _written(x, value, key, arrays, _accumulate)
+
+
+def _written(x: Array, value: Any, key: Subscript, arrays: tuple[Array, ...], scatter: Callable[..., Array]) -> Array:
     value = _as_value(value, x.dtype)
     part = _basic(x, key)
     if arrays:
@@ -398,7 +416,7 @@ def _write(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
         count = len(indices[0].shape)
         order = (*range(key.place, key.place + count), *range(key.place), *range(key.place + count, len(result_shape)))
         front = _indexed_first(part, key)
-        written = _scatter(SCATTER_SET, front, indices, permuted(values, order))
+        written = scatter(front, indices, permuted(values, order))
         axes = (*key.indexed, *(a for a in range(len(key.shape)) if a not in key.indexed))
         part = permuted(written, tuple(axes.index(a) for a in range(len(axes))))
     else:
@@ -406,7 +424,12 @@ def _write(x: Array, value: Any, key: Subscript, *arrays: Array) -> Array:
     return slice_update(x, reshaped(part, key.sizes), key.starts, key.steps)
 
 
-def _write_where(x: Array, mask: Array, value: Any) -> Array:
+def write_value(x: Array, value: Any) -> Array:
+    """``x[...] = value``."""
+    return _spread_value(_as_value(value, x.dtype), tuple(x.shape))
+
+
+def write_where(x: Array, mask: Array, value: Any) -> Array:
     shape = tuple(x.shape)
     wide = reshaped(mask, tuple(mask.shape) + (1,) * (len(shape) - len(mask.shape)))
     return where(broadcasted(wide, shape), _spread_value(_as_value(value, x.dtype), shape), x)
@@ -435,54 +458,13 @@ def _result_shape(key: Subscript, indices: Shape) -> Shape:
     return (*rest[: key.place], *indices, *rest[key.place :])
 
 
-_setitem = Composite(_write, "setitem")
-_set_where = Composite(_write_where, "setitem")
+_setitem = Composite(write_at, "setitem")
 
 
-def setitem(x: Array, key: Any, value: Any) -> Array:
-    """``x`` with ``value`` (broadcast) in the place of ``x[key]``, as a new tensor of ``x``'s dtype.
-
-    Where index arrays name an element several times, the last value stays.
-
-    Args:
-        x: any shape and dtype.
-        key: as in :func:`getitem`; a mask with a value that does not depend on the number of its true elements works
-            in captured functions too.
-        value: a number, list, NumPy array or tensor; float values into integers raise.
-
-    Raises:
-        IndexError_: an index is out of range, or there are too many.
-        ShapeError: the value does not broadcast to the place.
-        DTypeError: something that is no index, or a value of another kind.
-
-    >>> x = wf.zeros(4)
-    >>> x[1:3] = 5.0
-    >>> x.tolist()
-    [0.0, 5.0, 5.0, 0.0]
-    """
-    if not hasattr(value, "dtype") and not isinstance(value, (bool, int, float)):
-        import numpy as np
-
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ShapeError("setitem: the value is a ragged nesting of lists") from None
-        if value.dtype.kind == "f" and x.dtype.is_floating:
-            value = value.astype(x.dtype.numpy)
-    elif is_foreign(value):
-        raise DTypeError(f"setitem: a value of type {type(value).__name__} is not a tensor; make one with asarray")
-    entry = key[0] if type(key) is tuple and len(key) == 1 else as_entry(key) if isinstance(key, list) else key
-    if is_mask(entry) and len(entry.shape) and _fits_everywhere(value, x.shape, entry.shape):
-        if tuple(entry.shape) != tuple(x.shape[: len(entry.shape)]):
-            raise IndexError_(f"a mask of shape {tuple(entry.shape)} for a tensor of shape {tuple(x.shape)}")
-        return _set_where(x, entry, value)
+def with_items(x: Array, key: Any, value: Array) -> Array:
+    """``x`` with ``value`` (broadcast) in the place of ``x[key]``, as a new tensor of ``x``'s dtype; no masks."""
     subscript, arrays = normalize_key(key, x.shape)
     return _setitem(x, value, subscript, *arrays)
-
-
-def _fits_everywhere(value: Any, shape: Shape, mask: Shape) -> bool:
-    """The value has no axis for the mask's true elements."""
-    return len(getattr(value, "shape", ())) <= len(shape) - len(mask)
 
 
 @composite
@@ -510,7 +492,7 @@ def masked_fill(input: Array, mask: Array, value: Any) -> Array:
             raise ShapeError(f"masked_fill: the value has shape {value.shape}; it must be a number or of rank 0")
         value = cast(value, input.dtype)
     else:
-        value = as_operand("masked_fill", _number_for(value, input.dtype), input.dtype)
+        value = as_operand("masked_fill", number_for("masked_fill", value, input.dtype), input.dtype)
     return where(mask, value, input)
 
 
@@ -518,22 +500,27 @@ _LARGEST = {dt.float16: 65504.0, dt.bfloat16: 3.3895313892515355e38, dt.float32:
 _LARGEST[dt.float64] = sys.float_info.max
 
 
-def _number_for(value: Any, dtype: DType) -> Any:
-    """A number as PyTorch's ``masked_fill`` converts it: truncated for integers, modulo 2^bits below zero of unsigned
-    ones; an error out of range."""
+def largest(dtype: DType) -> float:
+    """The greatest number of a floating-point dtype."""
+    return _LARGEST[dtype]
+
+
+def number_for(op: str, value: Any, dtype: DType) -> Any:
+    """A number as PyTorch's ``masked_fill`` and the like convert it: truncated for integers, modulo 2^bits below zero
+    of unsigned ones; an error out of range."""
     if not isinstance(value, (bool, int, float)):
-        raise DTypeError(f"masked_fill: the value is {type(value).__name__}; it must be a number or of rank 0")
+        raise DTypeError(f"{op}: the value is {type(value).__name__}; it must be a number or of rank 0")
     if dtype.kind == "bool":
         return bool(value)
     if dtype.is_floating:
         if abs(value) > _LARGEST[dtype] and abs(value) != math.inf:
-            raise DTypeError(f"masked_fill: {value} does not fit in {dtype.name}")
+            raise DTypeError(f"{op}: {value} does not fit in {dtype.name}")
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise DTypeError(f"masked_fill: {value} does not fit in {dtype.name}")
+        raise DTypeError(f"{op}: {value} does not fit in {dtype.name}")
     whole, top = int(value), (1 << dtype.bits - dtype.is_signed) - 1
     if not -top - dtype.is_signed <= whole <= top:
-        raise DTypeError(f"masked_fill: {value} does not fit in {dtype.name}")
+        raise DTypeError(f"{op}: {value} does not fit in {dtype.name}")
     return whole if dtype.is_signed else whole % (top + 1)
 
 

@@ -15,6 +15,7 @@ from .op import Array, composite
 from .operands import require_tensors
 from .reduction import max, min, root, sum
 from .shape import matrix_transpose
+from .strided_views import diagonal_of
 
 __all__ = [
     "cross",
@@ -123,7 +124,7 @@ def _on_diagonal(x: Array, offset: int, name: str) -> Array:
     return equal(iota(x.shape, x.ndim - 1), iota(x.shape, x.ndim - 2) + offset)
 
 
-@composite
+@composite(view=True)
 def diagonal(x: Array, /, *, offset: int = 0) -> Array:
     """The diagonals of matrices, the last two axes.
 
@@ -145,15 +146,7 @@ def diagonal(x: Array, /, *, offset: int = 0) -> Array:
     require_tensors("diagonal", x)
     if x.ndim < 2:
         raise ShapeError(f"diagonal: {x.shape} has fewer than two axes")
-    rows, columns = int(x.shape[-2]), int(x.shape[-1])
-    top, left = (0, offset) if offset >= 0 else (-offset, 0)
-    length = rows - top if rows - top < columns - left else columns - left
-    if length <= 0:
-        return x[..., :0, 0]
-    square_ = x[..., top : top + length, left : left + length]
-    mask = _on_diagonal(square_, 0, "diagonal")
-    number = cast(square_, dt.uint8) if x.dtype is dt.bool_ else square_
-    return cast(sum(where(mask, number, 0), axis=-2, dtype=number.dtype), x.dtype)
+    return diagonal_of(x, offset, x.ndim - 2, x.ndim - 1)
 
 
 @composite

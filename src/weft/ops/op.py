@@ -12,6 +12,7 @@ with :func:`register`.
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
@@ -119,10 +120,13 @@ def all_composites() -> list[Composite]:
 class Composite:
     """A public function over arrays: see :func:`composite`."""
 
-    def __init__(self, function: Callable[..., Any], name: str):
+    def __init__(self, function: Callable[..., Any], name: str, is_view: bool = False):
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
+        self.is_view = is_view  # whether its results may look at the operand's memory
+        self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
+        self.takes_copy = "copy" in inspect.signature(function).parameters  # the Array API's: what shares memory
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
         _every.append(self)
         self.quick: dict[Any, Any] = {}  # the same for calls with tensors alone that return one tensor: specs -> plan
@@ -162,18 +166,20 @@ def public(function: F) -> F:
 @overload
 def composite(function: F) -> F: ...
 @overload
-def composite(*, name: str) -> Callable[[F], F]: ...
-def composite(function: Any = None, *, name: str | None = None) -> Any:
+def composite(*, name: str | None = None, view: bool = False) -> Callable[[F], F]: ...
+def composite(function: Any = None, *, name: str | None = None, view: bool = False) -> Any:
     """Decorator: a function over arrays that is traced once per signature and runs as one graph.
 
     Arrays may be given positionally, by keyword, or in a list or tuple; every other argument is static and must be
     hashable. The body sees traced arrays (``dtype``, ``shape``, operators, other composites, :func:`apply`); its
     Python control flow may depend on static arguments, dtypes and shapes, never on values. It returns an array or a
     tuple of arrays.
+
+    ``view``: its results look at the memory of the operand where strides can say so; all others own theirs.
     """
     if function is None:
-        return lambda f: Composite(f, name or f.__name__)
-    return Composite(function, name or function.__name__)
+        return lambda f: Composite(f, name or f.__name__, view)
+    return Composite(function, name or function.__name__, view)
 
 
 def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:

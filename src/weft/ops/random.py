@@ -23,7 +23,7 @@ from ..core.shapes import Dim, Shape, shown, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
 from ..runtime.state_locks import lock_of
 from .creation import Whole, arange, as_shape, full, iota
-from .elementwise import cast, cos, log, minimum, round, sqrt, where
+from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
 from .shape import broadcast_to, concat, reshape, slice_
@@ -32,6 +32,7 @@ __all__ = [
     "Generator",
     "bernoulli",
     "default_generator",
+    "draw_bernoulli",
     "draw_integers",
     "draw_normal",
     "draw_permutation",
@@ -151,30 +152,38 @@ class Generator:
         return self
 
     def next(self) -> Array:
-        """The state of one more draw, for one of the ``draw_`` functions; the generator moves on."""
-        if current_trace() is not None:  # a capture keeps what it draws to itself
-            return self._next()
-        with lock_of(self.state).now:  # two threads must not make the same draw
-            return self._next()
+        """The state of one more draw, for one of the ``draw_`` functions, not shared; the generator moves on."""
+        return self._drawn(clone)
 
-    def _next(self) -> Array:
-        state = _next_draw(self.state)
-        self.state.assign(state)
-        return state
+    def _drawn(self, draw: Any, *args: Any) -> Array:
+        """What one more draw gives; one that fails leaves the generator where it was."""
+        if current_trace() is not None:
+            state = _next_draw(self.state)
+            made = state if draw is clone else draw(state, *args)
+            self.state.assign(state)
+            return made
+        with lock_of(self.state).now:  # two threads must not make the same draw
+            state = self.state
+            state += _one_draw()
+            try:
+                return draw(state, *args)
+            except BaseException:
+                state -= _one_draw()
+                raise
 
     @public
     def uniform(
         self, shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = dt.float32
     ) -> Array:
         """As :func:`uniform`, from this stream."""
-        return draw_uniform(self.next(), as_shape(shape, "uniform"), low, high, dtype)
+        return self._drawn(draw_uniform, as_shape(shape, "uniform"), low, high, dtype)
 
     @public
     def normal(
         self, shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = dt.float32
     ) -> Array:
         """As :func:`normal`, from this stream."""
-        return draw_normal(self.next(), as_shape(shape, "normal"), mean, std, dtype)
+        return self._drawn(draw_normal, as_shape(shape, "normal"), mean, std, dtype)
 
     @public
     def integers(
@@ -182,16 +191,16 @@ class Generator:
     ) -> Array:
         """As :func:`integers`, from this stream."""
         low, high = (0, low) if high is None else (low, high)
-        return draw_integers(self.next(), as_shape(shape, "integers"), low, high, dtype)
+        return self._drawn(draw_integers, as_shape(shape, "integers"), low, high, dtype)
 
     @public
     def bernoulli(
         self, p: Array | float = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: Any = dt.bool_
     ) -> Array:
         """As :func:`bernoulli`, from this stream."""
-        if not isinstance(p, (int, float)):
-            shape = p.shape if shape is None else shape
-        return _draw_bernoulli(self.next(), p, as_shape(() if shape is None else shape, "bernoulli"), dtype)
+        if isinstance(p, (int, float)):
+            return self._drawn(draw_bernoulli, p, as_shape(() if shape is None else shape, "bernoulli"), dtype)
+        return draw_bernoulli(self.next(), p, as_shape(p.shape if shape is None else shape, "bernoulli"), dtype)
 
     @public
     def permutation(self, x: Any, /) -> Array:
@@ -199,11 +208,11 @@ class Generator:
         if hasattr(x, "dtype") and hasattr(x, "shape"):
             if not x.shape:
                 raise ShapeError("permutation: a tensor of rank 0 has no axis to be permuted")
-            return take(x, draw_permutation(self.next(), x.shape[0]), axis=0)
+            return take(x, self._drawn(draw_permutation, x.shape[0]), axis=0)
         sizes = as_shape(x, "permutation")
         if len(sizes) != 1:
             raise ShapeError(f"permutation: {shown(x)} is neither a tensor nor a size")
-        return draw_permutation(self.next(), sizes[0])
+        return self._drawn(draw_permutation, sizes[0])
 
 
 def _seeded(seed: Any) -> Array:
@@ -216,6 +225,15 @@ def _seeded(seed: Any) -> Array:
 
 
 _default: list[Generator] = []
+_step: list[Array] = []
+
+
+def _one_draw() -> Array:
+    """What a draw adds to the state."""
+    if not _step:
+        with suspended():
+            _step.append(arange(2, dtype=dt.uint64))
+    return _step[0]
 
 
 def default_generator() -> Generator:
@@ -332,7 +350,8 @@ def draw_integers(state: Array, shape: Shape, low: Whole, high: Whole, dtype: An
 
 
 @composite
-def _draw_bernoulli(state: Array, p: Any, shape: Shape, dtype: Any) -> Array:
+def draw_bernoulli(state: Array, p: Array | float, shape: Shape, dtype: Any = dt.bool_) -> Array:
+    """:func:`bernoulli` from a generator's state."""
     if isinstance(p, (int, float)):
         if not 0 <= p <= 1:
             raise ShapeError(f"bernoulli: {p} is not a probability")

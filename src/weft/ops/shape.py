@@ -24,7 +24,7 @@ from ..core.shapes import (
 )
 from .creation import Whole, as_shape, full, tri_mask
 from .elementwise import cast, where
-from .op import Array, apply, composite
+from .op import Array, apply, composite, public
 from .views import CONCAT, broadcasted, flipped, permuted, reshaped, slice_, slice_update
 
 __all__ = [
@@ -59,14 +59,14 @@ PadWidth = Any  # nested: see :func:`pad`
 # --- reshape ----------------------------------------------------------------------------------------------------
 
 
-@composite
+@composite(view=True)
 def reshape(x: Array, /, shape: Dim | Sequence[Dim], *, copy: bool | None = None) -> Array:
     """The elements of ``x`` in row-major order under another shape.
 
     Args:
         x: any shape and dtype.
         shape: sizes; one of them may be -1, which stands for what is left.
-        copy: accepted for the Array API; tensors are values, so that it makes no difference.
+        copy: None: a view where strides can say it, else a copy. True: always a copy. False: never, else an error.
 
     Raises:
         ShapeError: the number of elements differs, or -1 has no answer.
@@ -91,7 +91,7 @@ def _whole_shape(old: Shape, shape: Any) -> Shape:
     return (*rest[: unknown[0]], total // known, *rest[unknown[0] :])
 
 
-@composite
+@composite(view=True)
 def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     """The axes ``start_dim`` to ``end_dim`` as one; a tensor of rank 0 gets one axis.
 
@@ -110,7 +110,7 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     return reshaped(x, (*shape[:first], size_of(shape[first : last + 1]), *shape[last + 1 :]))
 
 
-@composite
+@composite(view=True)
 def expand_dims(x: Array, /, axis: int | Sequence[int] = 0) -> Array:
     """``x`` with new axes of size 1 at the positions ``axis`` of the result.
 
@@ -126,7 +126,7 @@ def expand_dims(x: Array, /, axis: int | Sequence[int] = 0) -> Array:
     return reshaped(x, tuple(1 if i in places else next(rest) for i in range(len(x.shape) + added)))
 
 
-@composite
+@composite(view=True)
 def squeeze(x: Array, /, axis: int | Sequence[int] | None = None) -> Array:
     """``x`` without the axes ``axis``, which have size 1; None: without every axis of size 1.
 
@@ -150,7 +150,7 @@ def squeeze(x: Array, /, axis: int | Sequence[int] | None = None) -> Array:
 # --- permute ----------------------------------------------------------------------------------------------------
 
 
-@composite
+@composite(view=True)
 def permute_dims(x: Array, /, axes: Sequence[int]) -> Array:
     """``x`` with its axes in another order: axis i of the result is axis ``axes[i]`` of ``x``.
 
@@ -166,7 +166,7 @@ def permute_dims(x: Array, /, axes: Sequence[int]) -> Array:
     return permuted(x, order)
 
 
-@composite
+@composite(view=True)
 def matrix_transpose(x: Array, /) -> Array:
     """``x`` (..., m, n) with its last two axes exchanged.
 
@@ -182,7 +182,7 @@ def matrix_transpose(x: Array, /) -> Array:
     return permuted(x, (*range(rank - 2), rank - 1, rank - 2))
 
 
-@composite
+@composite(view=True)
 def swapaxes(x: Array, axis1: int, axis2: int, /) -> Array:
     """``x`` with two axes exchanged.
 
@@ -198,7 +198,7 @@ def swapaxes(x: Array, axis1: int, axis2: int, /) -> Array:
     return permuted(x, tuple(order))
 
 
-@composite
+@composite(view=True)
 def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[int], /) -> Array:
     """``x`` with the axes ``source`` moved to the positions ``destination``; the others keep their order.
 
@@ -223,7 +223,7 @@ def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[
 # --- broadcast_to -----------------------------------------------------------------------------------------------
 
 
-@composite
+@composite(view=True)
 def broadcast_to(x: Array, /, shape: Dim | Sequence[Dim]) -> Array:
     """``x`` repeated along new leading axes and along its axes of size 1, under NumPy's rules.
 
@@ -236,7 +236,7 @@ def broadcast_to(x: Array, /, shape: Dim | Sequence[Dim]) -> Array:
     return broadcasted(x, as_shape(shape, "broadcast_to"))
 
 
-@composite
+@public
 def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
     """Every array broadcast to their common shape.
 
@@ -521,7 +521,7 @@ def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
 # --- splitting --------------------------------------------------------------------------------------------------
 
 
-@composite
+@composite(view=True)
 def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of ``x`` along ``axis``, which they no longer have.
 
@@ -552,7 +552,7 @@ def _parts(op: str, count: int) -> int:
 MAX_PARTS = 32_000  # a program has slots for that many results, or operands
 
 
-@composite
+@composite(view=True)
 def split(x: Array, split_size_or_sections: Dim | Sequence[Dim], /, *, axis: int = 0) -> tuple[Array, ...]:
     """Consecutive parts of ``x`` along ``axis``, as PyTorch cuts them.
 
@@ -590,7 +590,7 @@ def _sum_of(sizes: Shape) -> Dim:
     return total
 
 
-@composite
+@composite(view=True)
 def chunk(x: Array, chunks: Dim, /, *, axis: int = 0) -> tuple[Array, ...]:
     """At most ``chunks`` consecutive parts of ``x`` of one size along ``axis``; the last may be smaller.
 

@@ -61,7 +61,7 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
         CaptureError: a boolean mask whose values are not known yet.
     """
     entries = key if type(key) is tuple else (key,)
-    name = (_basic_name(entries), shape)
+    name = (basic_name(entries), shape)
     if name[0] is None:
         return _Parser(shape).parse(_expand(entries, shape))
     known = _basic.get(name)
@@ -75,14 +75,18 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
 _basic: dict[Any, Subscript] = {}  # keys without arrays
 
 
-def _basic_name(entries: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def basic_name(entries: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """A hashable equivalent of a key of integers, slices, None and Ellipsis; None for others."""
     parts: list[Any] = []
     for entry in entries:
         kind = type(entry)
         if kind is slice:
-            bounds = (entry.start, entry.stop, entry.step)
-            if not all(v is None or type(v) is int for v in bounds):
+            start, stop, step = bounds = (entry.start, entry.stop, entry.step)
+            if not (
+                (start is None or start.__class__ is int)
+                and (stop is None or stop.__class__ is int)
+                and (step is None or step.__class__ is int)
+            ):
                 return None
             parts.append(bounds)
         elif kind is int or entry is None or entry is Ellipsis:

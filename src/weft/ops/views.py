@@ -2,7 +2,8 @@
 
 Views (``reshape``, ``permute``, ``broadcast_to``, ``slice``) only move the strides of the reads below them; a reshape
 that strides cannot express makes a copy. ``slice_update`` writes one tensor into a slice of another. The public
-functions are in :mod:`weft.ops.shape`; the lower-case functions here work within a trace alone.
+functions are in :mod:`weft.ops.shape`; the lower-case functions here work within a trace alone. Views that show
+elements in other ways are in :mod:`weft.ops.strided_views`.
 """
 
 from __future__ import annotations
@@ -82,7 +83,11 @@ def _reshape_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Ar
     return (reshaped(g, tuple(inputs[0].shape)),)
 
 
-RESHAPE = Primitive("reshape", _reshape_type, View(_reshape_layout), _reshape_vjp)
+def _reshape_put(params: Params, x: Array, y: Array) -> Array:
+    return reshaped(y, tuple(x.shape))
+
+
+RESHAPE = Primitive("reshape", _reshape_type, View(_reshape_layout), _reshape_vjp, _reshape_put)
 
 
 def reshaped(x: Array, shape: Shape) -> Array:
@@ -103,11 +108,15 @@ def _permute_layout(params: Params, x: Layout) -> Layout:
 
 
 def _permute_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    return (_permute_put(params, inputs[0], g),)
+
+
+def _permute_put(params: Params, x: Array, y: Array) -> Array:
     axes = params["axes"]
-    return (permuted(g, tuple(axes.index(a) for a in range(len(axes)))),)
+    return permuted(y, tuple(axes.index(a) for a in range(len(axes))))
 
 
-PERMUTE = Primitive("permute", _permute_type, View(_permute_layout), _permute_vjp)
+PERMUTE = Primitive("permute", _permute_type, View(_permute_layout), _permute_vjp, _permute_put)
 
 
 def permuted(x: Array, axes: tuple[int, ...]) -> Array:
@@ -146,7 +155,15 @@ def _broadcast_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: 
     return (reshaped(sum(g, axis=tuple(repeated)) if repeated else g, own),)
 
 
-BROADCAST_TO = Primitive("broadcast_to", _broadcast_type, View(_broadcast_layout), _broadcast_vjp)
+def _broadcast_put(params: Params, x: Array, y: Array) -> Array:
+    own, shape = tuple(x.shape), params["shape"]
+    lead = len(shape) - len(own)
+    if not all(_is_one(n) for n in shape[:lead]) or shape[lead:] != own:
+        raise ShapeError(f"elements of a tensor of shape {own} show several times in {shape}: it has no place for each")
+    return reshaped(y, own)
+
+
+BROADCAST_TO = Primitive("broadcast_to", _broadcast_type, View(_broadcast_layout), _broadcast_vjp, _broadcast_put)
 
 
 def broadcasted(x: Array, shape: Shape) -> Array:
@@ -186,7 +203,11 @@ def _slice_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Arra
     return (slice_update(base, g, params["starts"], params["steps"]),)
 
 
-SLICE = Primitive("slice", _slice_type, View(_slice_layout), _slice_vjp)
+def _slice_put(params: Params, x: Array, y: Array) -> Array:
+    return slice_update(x, y, params["starts"], params["steps"])
+
+
+SLICE = Primitive("slice", _slice_type, View(_slice_layout), _slice_vjp, _slice_put)
 
 
 def slice_(x: Array, starts: Shape, sizes: Shape, steps: tuple[int, ...] | None = None) -> Array:
@@ -213,7 +234,11 @@ def _update_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Arr
     )
 
 
-SLICE_UPDATE = Primitive("slice_update", _update_type, SliceUpdate(), _update_vjp)
+def _update_place(params: Params, x: Layout, shape: tuple[int, ...]) -> Layout:
+    return _slice_layout({**params, "sizes": shape}, x)
+
+
+SLICE_UPDATE = Primitive("slice_update", _update_type, SliceUpdate(_update_place), _update_vjp)
 
 
 def slice_update(x: Array, y: Array, starts: Shape, steps: tuple[int, ...] | None = None) -> Array:

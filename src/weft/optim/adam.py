@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
 from ..ops.creation import full, zeros
 from ..ops.elementwise import cast, expm1, maximum, rsqrt, sqrt
 from ..ops.op import Array, composite
+from ..tensor.in_place import Update
+from ..tensor.joint import Call
 from ..tensor.tensor import Tensor
 from .group import ParamGroup
 from .optimizer import Optimizer, Parameters, State, require
@@ -74,8 +76,11 @@ class Adam(Optimizer):
         require(len(betas) == 2 and all(0.0 <= b < 1.0 for b in betas), self, "betas", betas, "two numbers in [0, 1)")
 
     def _initial_state(self, p: Tensor, group: ParamGroup) -> State:
-        names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
-        return {"step": full((), 0, dtype=dt.int64), **{name: zeros(p.shape, dtype=p.dtype) for name in names}}
+        step, *averages = self._state_names(group)
+        return {step: full((), 0, dtype=dt.int64), **{name: zeros(p.shape, dtype=p.dtype) for name in averages}}
+
+    def _state_names(self, group: ParamGroup) -> tuple[str, ...]:
+        return ("step", "exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
 
     def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
         beta1, beta2 = group["betas"]
@@ -89,9 +94,8 @@ class Adam(Optimizer):
             group["maximize"],
         )
 
-    def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
-        value, *new = adam(p, grad, list(state.values()), *settings)
-        return value, dict(zip(state, new, strict=True))
+    def _update(self, p: Tensor, grad: Tensor, state: Sequence[Tensor], settings: tuple[Any, ...]) -> Call:
+        return _adam_, (p, *state), (p, grad, list(state), *settings)
 
 
 class AdamW(Adam):
@@ -157,3 +161,6 @@ def adam(
         new.append(cast(v, averages[2].dtype))
     value = value - size * (m / (sqrt(v) * scale + eps))
     return cast(value, p.dtype), *new
+
+
+_adam_ = Update(adam)

@@ -1,19 +1,24 @@
 """Optimizer: parameter groups, state, and the walk over both; subclasses say how one parameter is updated.
 
-An update is one composite over parameter, gradient, state and learning rate, hence one fused kernel for each
-parameter; its results are rebound to the same Tensor objects, so that a captured step updates in place.
+An update is one composite over parameter, gradient, state and learning rate, whose results are written over parameter
+and state: whoever shares their memory sees the step. From the second time on the updates of a group are one native call
+(:mod:`weft.tensor.joint`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import StateError, WeftError
-from ..ops.elementwise import astype
+from ..ops.elementwise import clone
+from ..ops.op import state as ops_state
 from ..ops.op import suspended
 from ..tensor import guards
 from ..tensor.create import asarray
+from ..tensor.in_place import copy_
+from ..tensor.joint import Call, Joint
 from ..tensor.tape import clear_grad, enable_grad, no_grad
 from ..tensor.tensor import Tensor
 from .group import ParamGroup
@@ -22,6 +27,7 @@ __all__ = ["Optimizer", "Parameters", "require"]
 
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 State = dict[str, Tensor]
+_MOST_JOINTS = 8  # of one optimizer: its groups, and sets of parameters that have gradients together
 
 
 class Optimizer:
@@ -48,7 +54,10 @@ class Optimizer:
             raise TypeError(f"{type(self).__name__}: params is a module; give it module.parameters()")
         self.defaults = dict(defaults)
         self.param_groups: list[ParamGroup] = []
-        self.state: dict[Tensor, State] = {}
+        self.state: defaultdict[Tensor, State] = defaultdict(dict)
+        # The updates of a group, by its settings and the parameters that had gradients: False when they were made once,
+        # True when they cannot be joined.
+        self._joints: dict[Any, Joint | bool] = {}
         listed: list[Any] = list(params)
         if not listed:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
@@ -88,8 +97,12 @@ class Optimizer:
         """What :meth:`_update` needs of a group, read once a step: the learning rate's tensor and Python numbers."""
         raise NotImplementedError
 
-    def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
-        """The parameter's and the state's new values: one call of one composite."""
+    def _state_names(self, group: ParamGroup) -> tuple[str, ...]:
+        """The names of the state that :meth:`_update` uses with a group's options."""
+        raise NotImplementedError
+
+    def _update(self, p: Tensor, grad: Tensor, state: Sequence[Tensor], settings: tuple[Any, ...]) -> Call:
+        """The update of one parameter and its state (in the order of their names), which are written in place."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -112,11 +125,7 @@ class Optimizer:
                 loss = closure()
         with no_grad():
             for group in self.param_groups:
-                settings = self._settings(group)
-                for p in group["params"]:
-                    grad = p.grad
-                    if grad is not None:
-                        self._step_one(p, grad, group, settings)
+                self._step_group(group)
         if guards.is_recording():
             guards.read(self, "", self.guarded())
         return loss
@@ -126,27 +135,76 @@ class Optimizer:
         state = [tensor for p in self._parameters() for tensor in self.state.get(p, {}).values()]
         return (*self._parameters(), None, *state)
 
-    def _step_one(self, p: Tensor, grad: Tensor, group: ParamGroup, settings: tuple[Any, ...]) -> None:
-        state = self.state.get(p)
-        if not state:  # none yet, or of options that needed none
+    def _step_group(self, group: ParamGroup) -> None:
+        params: list[Tensor] = group["params"]
+        grads = _gradients(params)
+        if any(g is None for g in grads):
+            params = [p for p, g in zip(params, grads, strict=True) if g is not None]
+            grads = [g for g in grads if g is not None]
+        names, settings = self._state_names(group), self._settings(group)
+        states = [self._state_of(p, names, group) for p in params] if names else []
+        if ops_state.trace is not None:
+            for update, targets, args in self._calls(params, grads, states, settings):
+                update(targets, *args)
+            return
+        kept = [*params, *[t for held in states for t in held], *[s for s in settings if isinstance(s, Tensor)]]
+        key = (settings, *params)
+        joint = self._joints.get(key)
+        if isinstance(joint, Joint) and joint.run(kept, grads):
+            return
+        calls = self._calls(params, grads, states, settings)
+        for update, targets, args in calls:
+            update(targets, *args)
+        if joint is None:
+            self._forget_joints()
+            self._joints[key] = False
+        elif joint is not True:
+            if isinstance(joint, Joint):  # something lies elsewhere now: what it was must not be kept alive
+                self._joints.clear()
+            self._joints[key] = Joint.of(calls, kept, grads) or True
+
+    def _forget_joints(self) -> None:
+        """Make room for another joint: those of parameters that are in no group any more, or all, go."""
+        here = set(map(id, self._parameters()))
+        self._joints = {k: j for k, j in self._joints.items() if all(id(p) in here for p in k[1:])}
+        if len(self._joints) >= _MOST_JOINTS * len(self.param_groups):
+            self._joints.clear()
+
+    def _calls(
+        self,
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        states: Sequence[Sequence[Tensor]],
+        settings: tuple[Any, ...],
+    ) -> list[Call]:
+        held = states or [()] * len(params)
+        return [self._update(p, g, s, settings) for p, g, s in zip(params, grads, held, strict=True)]
+
+    def _state_of(self, p: Tensor, names: tuple[str, ...], group: ParamGroup) -> list[Tensor]:
+        """The state of a parameter, in the order of the names; made where it is missing."""
+        state = self.state.get(p, {})
+        try:
+            return [state[name] for name in names]
+        except KeyError:  # none yet, or of options that needed less
             with suspended():  # it must outlive a capture that is going on
                 state = self.state.setdefault(p, {})  # of two threads that come here at once both get the same
                 for name, tensor in self._initial_state(p, group).items():
                     state.setdefault(name, tensor)
-        value, new = self._update(p, grad, state, settings)
-        p.assign(value)
-        for name, tensor in new.items():
-            state[name].assign(tensor)
+            return [state[name] for name in names]
 
     def _parameters(self) -> Iterator[Tensor]:
         return (p for group in self.param_groups for p in group["params"])
 
     # --- state ------------------------------------------------------------------------------------------------------
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_joints": {}}
+
     def state_dict(self) -> dict[str, Any]:
         """``{"state": {number: {name: tensor}}, "param_groups": [{option: value, "params": numbers}]}``.
 
-        Parameters are numbered in the order of the groups, as in PyTorch. The tensors are the values of now.
+        Parameters are numbered in the order of the groups, as in PyTorch. The tensors share the memory of the state, so
+        that the next step changes them: ``copy.deepcopy`` what should stay.
         """
         numbers = {id(p): k for k, p in enumerate(self._parameters())}
         groups = [
@@ -160,7 +218,7 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave: options, and state cast to the parameters' dtypes.
+        """Take over what :meth:`state_dict` gave: options, and copies of the state, cast to the parameters' dtypes.
 
         Raises:
             StateError: groups, parameters or shapes differ; all that is wrong is listed, and nothing is changed.
@@ -184,7 +242,7 @@ class Optimizer:
                 raise StateError(f"{name}.load_state_dict: options that make no sense: {error}") from None
         numbers = [k for group in groups for k in group["params"]]
         by_number = dict(zip(numbers, zip(self._parameters(), self._groups(), strict=True), strict=True))
-        fit: dict[Tensor, State] = {}
+        fit: dict[Tensor, tuple[State, State]] = {}
         problems: list[str] = []
         for number, tensors in saved.items():
             if number not in by_number:
@@ -200,8 +258,8 @@ class Optimizer:
 
     def _fit_state(
         self, number: Any, tensors: Mapping[str, Any], p: Tensor, group: ParamGroup, problems: list[str]
-    ) -> State:
-        """The saved tensors of one parameter, checked against those that it would begin with."""
+    ) -> tuple[State, State]:
+        """The state of one parameter, as it is or would begin, and what it is to become, checked against that."""
         fresh = self.state.get(p) or self._initial_state(p, group)
         made: State = {}
         for name, held in fresh.items():
@@ -210,7 +268,7 @@ class Optimizer:
                 made[name] = self._missing_state(name, held)
                 continue
             try:
-                tensor = value if isinstance(value, Tensor) else asarray(value, copy=True)
+                tensor = value if isinstance(value, Tensor) else asarray(value)
             except (WeftError, TypeError, ValueError):
                 problems.append(f"{name!r} of parameter {number} is a {type(value).__name__}, not a tensor")
                 continue
@@ -219,29 +277,27 @@ class Optimizer:
                     f"{name!r} of parameter {number} has shape {tuple(tensor.shape)} in the state and "
                     f"{tuple(held.shape)} here"
                 )
-            made[name] = astype(tensor.detach(), held.dtype)
+            made[name] = tensor.detach()
         problems.extend(
             f"{k!r} of parameter {number} is not known to {type(self).__name__}"
             for k, v in tensors.items()
             if k not in fresh and v is not None
         )
-        return made
+        return fresh, made
 
     def _missing_state(self, name: str, fresh: Tensor) -> Tensor:
         """The value of a state tensor that a saved state does not have."""
         return fresh
 
-    def _take_over(self, state: dict[Tensor, State]) -> None:
+    def _take_over(self, state: dict[Tensor, tuple[State, State]]) -> None:
         for p in list(self.state):
             if p not in state:
                 del self.state[p]
-        for p, tensors in state.items():
-            held = self.state.get(p)
-            if held is None:
-                self.state[p] = dict(tensors)
-                continue
-            for name, tensor in tensors.items():
-                held[name].assign(tensor)  # the same objects: captured steps hold them by reference
+        for p, (held, tensors) in state.items():
+            self.state[p] = held
+            with no_grad():
+                for name, tensor in tensors.items():
+                    copy_(held[name], tensor)  # the same objects: captured steps hold them by reference
         guards.bump()
 
     def _groups(self) -> Iterator[ParamGroup]:
@@ -257,7 +313,21 @@ class Optimizer:
 
 def _options(group: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a group in a state dict; lists were tuples before they went through JSON."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in group.items() if k != "params"}
+    return {k: _own(tuple(v) if isinstance(v, list) else v) for k, v in group.items() if k != "params"}
+
+
+def _own(value: Any) -> Any:
+    return clone(value.detach()) if isinstance(value, Tensor) else value
+
+
+def _gradients(params: Sequence[Tensor]) -> list[Any]:
+    """The gradients of parameters, None where there is none."""
+    if ops_state.trace is None:
+        try:
+            return [p._node.grad for p in params]  # a fifth of what the attribute costs, which may be captured
+        except AttributeError:  # one that does not require grad
+            pass
+    return [p.grad for p in params]
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
@@ -10,6 +10,8 @@ from ..core.dtypes import DType
 from ..ops.creation import full, zeros
 from ..ops.elementwise import cast, where
 from ..ops.op import Array, composite
+from ..tensor.in_place import Update
+from ..tensor.joint import Call
 from ..tensor.tensor import Tensor
 from .group import ParamGroup
 from .optimizer import Optimizer, Parameters, State, require
@@ -79,12 +81,13 @@ class SGD(Optimizer):
             require(plain, self, "nesterov", True, "False without momentum or with dampening")
 
     def _initial_state(self, p: Tensor, group: ParamGroup) -> State:
+        names = self._state_names(group)
+        return {n: full((), 0, dtype=dt.int64) if n == "step" else zeros(p.shape, dtype=p.dtype) for n in names}
+
+    def _state_names(self, group: ParamGroup) -> tuple[str, ...]:
         if not group["momentum"]:
-            return {}
-        state = {"momentum_buffer": zeros(p.shape, dtype=p.dtype)}
-        if group["dampening"]:
-            state["step"] = full((), 0, dtype=dt.int64)  # the first gradient is not dampened
-        return state
+            return ()
+        return ("momentum_buffer", "step") if group["dampening"] else ("momentum_buffer",)
 
     def _missing_state(self, name: str, fresh: Tensor) -> Tensor:
         return full((), 1, dtype=dt.int64) if name == "step" else fresh  # PyTorch saves none: it has begun
@@ -93,16 +96,13 @@ class SGD(Optimizer):
         names = ("weight_decay", "maximize", "momentum", "dampening", "nesterov")
         return (group.tensor("lr"), *(group[name] for name in names))
 
-    def _update(self, p: Tensor, grad: Tensor, state: State, settings: tuple[Any, ...]) -> tuple[Tensor, State]:
+    def _update(self, p: Tensor, grad: Tensor, state: Sequence[Tensor], settings: tuple[Any, ...]) -> Call:
         lr, decay, maximize, momentum, dampening, nesterov = settings
         if not momentum:
-            return sgd(p, grad, lr, decay, maximize), {}
-        held = state["momentum_buffer"]
+            return _sgd_, (p,), (p, grad, lr, decay, maximize)
         if not dampening:
-            value, held = sgd_momentum(p, grad, held, lr, momentum, decay, nesterov, maximize)
-            return value, {"momentum_buffer": held}
-        value, held, step = sgd_dampened(p, grad, held, state["step"], lr, momentum, dampening, decay, maximize)
-        return value, {"momentum_buffer": held, "step": step}
+            return _sgd_momentum_, (p, *state), (p, grad, *state, lr, momentum, decay, nesterov, maximize)
+        return _sgd_dampened_, (p, *state), (p, grad, *state, lr, momentum, dampening, decay, maximize)
 
 
 def _descent(p: Array, grad: Array, weight_decay: float, maximize: bool) -> tuple[Array, Array]:
@@ -146,3 +146,6 @@ def sgd_dampened(
     value, g = _descent(p, grad, weight_decay, maximize)
     v = where(step == 0, g, momentum * cast(held, value.dtype) + (1.0 - dampening) * g)
     return cast(value - cast(lr, value.dtype) * v, p.dtype), cast(v, held.dtype), step + 1
+
+
+_sgd_, _sgd_momentum_, _sgd_dampened_ = Update(sgd), Update(sgd_momentum), Update(sgd_dampened)

@@ -6,7 +6,8 @@ asks for with ``max_version``. The structs, from https://dmlc.github.io/dlpack/l
     DLTensor                  0 data, 8 device type, 12 device id, 16 ndim, 20 type code, 21 bits, 22 lanes,
                               24 shape, 32 strides (elements; NULL: C-contiguous), 40 byte offset
     DLManagedTensor           0 DLTensor, 48 manager_ctx, 56 deleter
-    DLManagedTensorVersioned  0 major, 4 minor, 8 manager_ctx, 16 deleter, 24 flags (1: read-only), 32 DLTensor
+    DLManagedTensorVersioned  0 major, 4 minor, 8 manager_ctx, 16 deleter, 24 flags, 32 DLTensor
+                              (flags: 1 read-only, 2 copied)
 
 An exported struct, with its shape and strides, lies in a Storage block of its own; capsules and deleters are native
 (native/dlpack.py).
@@ -21,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes
 from ..core.dtypes import DType
-from ..core.errors import DeviceError, DTypeError
+from ..core.errors import ArgumentError, DeviceError, DTypeError
 from . import storage as storages
 from .native import native
-from .numpy_arrays import Strided, contiguous_strides, from_numpy, reach, to_numpy
+from .numpy_arrays import Strided, contiguous_strides, from_numpy, layout, to_numpy
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -36,7 +37,7 @@ DEVICE = (1, 0)  # what __dlpack_device__ returns: kDLCPU, device 0
 _HOST_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
 _CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
 _BFLOAT = 4
-_READ_ONLY = 1
+_READ_ONLY, _IS_COPIED = 1, 2
 _TENSOR = struct.Struct("<QiiiBBHQQQ")
 _VERSIONED = struct.Struct("<IIQQQ")
 _PLAIN_SIZE, _VERSIONED_SIZE = 64, 80
@@ -49,22 +50,23 @@ def to_dlpack(
     shape: tuple[int, ...],
     strides: tuple[int, ...] | None,
     dtype: DType,
-    offset: int = 0,
     *,
     max_version: tuple[int, int] | None = None,
-    read_only: bool = False,
+    copied: bool = False,
 ) -> Any:
-    """A DLPack capsule over elements of ``storage``, which lives until the consumer lets go.
+    """A DLPack capsule over elements of ``storage``, which lives until the consumer lets go; of a read-only Storage it
+    says so.
 
     Args:
-        shape, strides, offset: in elements; strides None: C-contiguous.
+        shape, strides: in elements; strides None: C-contiguous.
         max_version: newest version that the consumer understands; None: the protocol before 1.0.
-        read_only: tell the consumer not to write.
+        copied: tell the consumer that the memory is a copy made for it.
 
     Raises:
         BufferError: read-only memory to a consumer of the old protocol, which cannot be told.
     """
     versioned = max_version is not None and max_version[0] >= 1
+    read_only = storage.is_read_only
     if read_only and not versioned:
         raise BufferError("read-only memory needs DLPack 1.0: call __dlpack__ with max_version=(1, 0)")
     head = _VERSIONED_SIZE if versioned else _PLAIN_SIZE
@@ -73,11 +75,12 @@ def to_dlpack(
     shape_at, strides_at = block.address + head, block.address + head + 8 * ndim
     view = memoryview(block)
     if versioned:
-        _VERSIONED.pack_into(view, 0, *VERSION, 0, 0, _READ_ONLY if read_only else 0)
+        flags = (_READ_ONLY if read_only else 0) | (_IS_COPIED if copied else 0)
+        _VERSIONED.pack_into(view, 0, *VERSION, 0, 0, flags)
     _TENSOR.pack_into(
         view,
         32 if versioned else 0,
-        storage.address + offset * dtype.itemsize,
+        storage.address,
         *DEVICE,
         ndim,
         _CODE_OF[dtype],
@@ -92,12 +95,16 @@ def to_dlpack(
     return native()["dlpack_capsule"](managed, versioned)
 
 
-def from_dlpack(source: Any) -> Strided:
-    """The elements of a DLPack capsule, or of an object with ``__dlpack__``, on the CPU; shared, not copied.
+def from_dlpack(source: Any, copy: bool | None = None) -> Strided:
+    """The elements of a DLPack capsule, or of an object with ``__dlpack__``, on the CPU: shared, read-only where the
+    peer says so. The peer's memory is released when the Storage goes.
 
-    Memory whose elements are not aligned is copied. The peer's memory is released when the Storage goes.
+    Args:
+        copy: True: always into memory of their own; None: where they cannot be shared (they are not aligned, or lie
+            before the first one); False: never.
 
     Raises:
+        ArgumentError: ``copy=False``, and the memory cannot be shared.
         DeviceError: memory that the CPU cannot read.
         DTypeError: a dtype that weft does not have.
         BufferError: not a DLPack capsule, one that was used before, or a version from the future.
@@ -105,27 +112,43 @@ def from_dlpack(source: Any) -> Strided:
     if hasattr(source, "__dlpack__"):
         device = source.__dlpack_device__()[0] if hasattr(source, "__dlpack_device__") else DEVICE[0]
         _check_device(int(device))
-        try:
-            capsule = source.__dlpack__(max_version=VERSION)
-        except TypeError:  # a producer from before 1.0
-            capsule = source.__dlpack__()
+        capsule = _capsule_of(source, copy)
     else:
         capsule = source
     if type(capsule).__name__ != "PyCapsule":
         raise BufferError(f"expected a DLPack capsule or an object with __dlpack__, got {type(source).__name__}")
     owner = native()["dlpack_take"](capsule)  # from here on the peer's deleter runs when `owner` goes
     name, address = _contents(owner)
-    at = address
+    at, flags = address, 0
     if name.endswith(b"versioned"):
-        major, minor, *_ = _VERSIONED.unpack(ctypes.string_at(address, _VERSIONED.size))
+        major, minor, _, _, flags = _VERSIONED.unpack(ctypes.string_at(address, _VERSIONED.size))
         if major > VERSION[0]:
             raise BufferError(f"DLPack {major}.{minor} is newer than {VERSION[0]}.x, which weft reads")
         at += 32
-    return _strided(owner, *_TENSOR.unpack(ctypes.string_at(at, _TENSOR.size)))
+    if copy is False and flags & _IS_COPIED:
+        raise ArgumentError(f"{type(source).__name__} lent a copy of its memory, which copy=False forbids")
+    tensor = _TENSOR.unpack(ctypes.string_at(at, _TENSOR.size))
+    return _strided(owner, bool(flags & _READ_ONLY), copy, *tensor)
+
+
+def _capsule_of(source: Any, copy: bool | None) -> Any:
+    """What ``__dlpack__`` gives. A copy that is wanted is made here, whatever the producer understands."""
+    wishes: dict[str, Any] = {"max_version": VERSION}
+    if copy is False:
+        try:
+            return source.__dlpack__(**wishes, copy=False)
+        except TypeError:  # a producer from before copy=
+            pass
+    try:
+        return source.__dlpack__(**wishes)
+    except TypeError:  # a producer from before 1.0
+        return source.__dlpack__()
 
 
 def _strided(
     owner: Any,
+    read_only: bool,
+    copy: bool | None,
     data: int,
     device: int,
     _device_id: int,
@@ -145,12 +168,24 @@ def _strided(
     strides = _integers(strides_at, ndim) if strides_at else contiguous_strides(shape)
     if 0 in shape:
         return Strided(storages.empty(0), shape, contiguous_strides(shape), dtype)
-    before, after = reach(shape, strides)
     start, size = data + byte_offset, dtype.itemsize
-    window = storages.wrap(start - before * size, (before + after + 1) * size, owner)
+    shared, span, obstacle = layout(shape, strides, 1)
     if start % size:
-        return from_numpy(to_numpy(window, shape, dtype, strides, before))
-    return Strided(window, shape, strides, dtype, before)
+        obstacle = "elements that are not aligned"
+    if copy is False and obstacle:
+        raise ArgumentError(f"memory with {obstacle} cannot be shared; leave copy=False out to copy it")
+    if copy or obstacle:
+        before, after = _reach(shape, strides)
+        window = storages.wrap(start - before * size, (before + after + 1) * size, owner)
+        return from_numpy(to_numpy(window, shape, dtype, strides, before), copy=True)
+    window = storages.wrap(start, span * size, owner)
+    return Strided(storages.read_only(window) if read_only else window, shape, shared, dtype)
+
+
+def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
+    """How many elements before and after element (0, 0, ...) the elements of an array lie; no extent is 0."""
+    ends = [(extent - 1) * step for extent, step in zip(shape, strides, strict=True)]
+    return -sum(end for end in ends if end < 0), sum(end for end in ends if end > 0)
 
 
 def _check_device(device: int) -> None:

@@ -1,7 +1,9 @@
-"""NumPy arrays in and out of Storage, without copies where NumPy's memory is such that kernels can read it.
+"""NumPy arrays in and out of Storage, without copies where NumPy's memory is such that a tensor can lie in it.
 
-A kernel needs native byte order, aligned elements and strides that are whole elements; an array that lacks one of
-these is copied on its way in. Strides here count elements, as everywhere in weft.
+A tensor needs native byte order, aligned elements and strides that are whole elements and not negative (its Storage
+begins with its first element); an array that lacks one of these is copied on its way in, or refused. Shared memory may
+be written on both sides unless the lender says that it must not: then it is read-only on the other side too. Strides
+here count elements, as everywhere in weft.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core import dtypes
 from ..core.dtypes import DType
-from ..core.errors import DTypeError
+from ..core.errors import ArgumentError, DTypeError
 from . import storage as storages
 
 if TYPE_CHECKING:
@@ -19,17 +21,16 @@ if TYPE_CHECKING:
 
     from .storage import Storage
 
-__all__ = ["Strided", "contiguous_strides", "from_numpy", "to_numpy"]
+__all__ = ["Strided", "contiguous_strides", "from_numpy", "layout", "to_numpy"]
 
 
 class Strided(NamedTuple):
-    """Elements of a Storage: index (i, j, ...) lies at element ``offset + i * strides[0] + j * strides[1] + ...``."""
+    """Elements of a Storage: index (i, j, ...) lies at element ``i * strides[0] + j * strides[1] + ...``."""
 
     storage: Storage
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: DType
-    offset: int = 0
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -48,7 +49,8 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 def to_numpy(
     storage: Storage, shape: tuple[int, ...], dtype: DType, strides: tuple[int, ...] | None = None, offset: int = 0
 ) -> np.ndarray[Any, Any]:
-    """A NumPy array over elements of ``storage``, which it keeps alive. Read-only, and cannot be made writable.
+    """A NumPy array over elements of ``storage``, which it keeps alive. Over read-only memory it is read-only, and
+    cannot be made writable.
 
     Args:
         shape, strides, offset: in elements; strides default to C-contiguous, and may be 0 or negative.
@@ -61,18 +63,22 @@ def to_numpy(
 
     size = dtype.itemsize
     steps = contiguous_strides(shape) if strides is None else strides
-    return np.ndarray(
-        shape, dtype.numpy, memoryview(storages.read_only(storage)), offset * size, tuple(step * size for step in steps)
-    )
+    buffer: Any = storage  # NumPy's stubs list the types of buffers by name
+    return np.ndarray(shape, dtype.numpy, buffer, offset * size, tuple([step * size for step in steps]))
 
 
-def from_numpy(array: np.ndarray[Any, Any]) -> Strided:
-    """The elements of ``array`` as a Storage window on its memory, which stays alive and shared; copied where it must.
+def from_numpy(array: np.ndarray[Any, Any], copy: bool | None = None) -> Strided:
+    """The elements of ``array`` as a Storage window on its memory, which stays alive and shared; the window is
+    read-only where the array is.
 
-    A NumPy number is copied: it has no memory that it could lend, and the address that it gives is a temporary's.
+    Args:
+        copy: True: always into memory of their own; None: where they cannot be shared; False: never.
+
+    A NumPy number is always copied: it has no memory that it could lend.
 
     Raises:
         DTypeError: a dtype that weft does not have, or a masked array with masked elements.
+        ArgumentError: ``copy=False``, and the memory cannot be shared.
     """
     import numpy as np
 
@@ -81,27 +87,54 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Strided:
             raise DTypeError("a masked array: a tensor has no mask; array.filled(value) says what stands there")
         array = np.asarray(array)  # an array's own memory under NumPy's own type; memory for what is no array
     dtype = _dtype_of(array.dtype)
-    size = dtype.itemsize
-    flags = array.flags
-    if not (array.dtype.isnative and flags.aligned) or any(step % size for step in array.strides):
-        array = array.astype(dtype.numpy, order="C")
-        flags = array.flags
     shape = array.shape
-    if not array.size:
-        return Strided(storages.empty(0), shape, contiguous_strides(shape), dtype)
-    address = array.__array_interface__["data"][0]
+    if not copy:
+        obstacle = _obstacle(array)
+        if not (obstacle or array.flags.c_contiguous):
+            strides, span, obstacle = layout(shape, array.strides, dtype.itemsize)
+        if copy is False and obstacle:
+            raise ArgumentError(f"an array with {obstacle} cannot be shared; wf.asarray(array) copies it")
+    if copy or obstacle:
+        array = array.astype(dtype.numpy, order="C")
+    flags = array.flags
     if flags.c_contiguous:
-        return Strided(storages.wrap(address, array.nbytes, array), shape, contiguous_strides(shape), dtype)
-    strides = tuple(step // size for step in array.strides)
-    before, after = reach(shape, strides)
-    window = storages.wrap(address - before * size, (before + after + 1) * size, array)
-    return Strided(window, shape, strides, dtype, before)
+        strides, span = contiguous_strides(shape), array.size
+    if not span:
+        return Strided(storages.empty(0), shape, strides, dtype)
+    window = storages.wrap(array.__array_interface__["data"][0], span * dtype.itemsize, array)
+    return Strided(window if flags.writeable else storages.read_only(window), shape, strides, dtype)
+
+
+def _obstacle(array: np.ndarray[Any, Any]) -> str:
+    """Why a tensor cannot have an array's elements, as ``layout`` says it of strides."""
+    if not array.dtype.isnative:
+        return f"elements in foreign byte order ({array.dtype.str})"
+    return "" if array.flags.aligned else "elements that are not aligned"
 
 
 _dtype_of = cache(dtypes.from_numpy)  # of a NumPy dtype; 5 us without the cache
 
 
-def reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
-    """How many elements before and after element (0, 0, ...) the elements of an array lie; no extent is 0."""
-    ends = [(extent - 1) * step for extent, step in zip(shape, strides, strict=True)]
-    return -sum(end for end in ends if end < 0), sum(end for end in ends if end > 0)
+def layout(shape: tuple[int, ...], steps: tuple[int, ...], unit: int) -> tuple[tuple[int, ...], int, str]:
+    """Strides of a tensor for steps of ``unit`` per element, and how many elements they span; else why there are none,
+    to stand behind "with".
+
+    Nobody walks along an axis of one element, so it has no stride that is wrong.
+
+    >>> layout((2, 1, 3), (8, -1, 16), 8)
+    ((1, 0, 2), 6, '')
+    >>> layout((2,), (-8,), 8)
+    ((), 0, 'negative strides (-8,)')
+    """
+    strides, span = [], 1
+    for extent, step in zip(shape, steps, strict=True):
+        stride, rest = divmod(step, unit)
+        if extent < 2:
+            stride = max(stride, 0)
+        elif step < 0:
+            return (), 0, f"negative strides {steps}"
+        elif rest:
+            return (), 0, f"strides {steps} that are no multiples of the element's {unit} bytes"
+        strides.append(stride)
+        span += (extent - 1) * stride
+    return tuple(strides), span, ""

@@ -2,19 +2,27 @@
 
 A Storage either owns a 64-byte aligned block of the allocator's, or is a window: memory that another object owns and
 that it keeps alive (``owner``; None for a block). ``address`` and ``nbytes`` say where it is; the buffer protocol
-gives its bytes, writable unless it is a read-only window (``read_only``). It never moves, and its memory is
-free for reuse the moment the last reference goes. Weak references work.
+gives its bytes, writable unless it is a read-only window (``read_only``, ``is_read_only``). It never moves, and its
+memory is free for reuse the moment the last reference goes. Weak references work.
 
-``empty``, ``wrap``, ``view``, ``read_only`` and ``Storage`` itself come into being at first use. Call them through the
-module, as in ``storage.empty(64)``: ``from weft.runtime.storage import empty`` builds the native runtime at import.
+The windows on one Storage and it itself are a family, which has one ``root``: the block, or what ``wrap`` or
+``unshared`` made. The root counts what is written by those who say so (``wrote``): its number is the ``version`` of all
+of the family. Who keeps a value for later asks for it with ``save``, and finds another number if there was a write
+meanwhile; ``note`` is where that write says which line of the program it was.
+
+``Storage`` and its native functions come into being at first use. Call them through the module, as in
+``storage.empty(64)``: ``from weft.runtime.storage import empty`` builds the native runtime at import.
 
 >>> from weft.runtime import storage
 >>> block = storage.empty(256)
 >>> block.address % 64, block.nbytes, block.owner
 (0, 256, None)
->>> window = storage.view(block, 64, 128)
->>> window.address - block.address, window.owner is block
-(64, True)
+>>> window = storage.tail(storage.view(block, 64, 128), 32)
+>>> window.address - block.address, window.nbytes, window.owner is block, window.root is block
+(96, 96, True, True)
+>>> kept = storage.save(block)
+>>> storage.wrote(window), block.version - kept
+(True, 1)
 """
 
 from __future__ import annotations
@@ -23,18 +31,42 @@ from typing import TYPE_CHECKING, Any
 
 from .native import native
 
-__all__ = ["Storage", "copy_of", "empty", "read_only", "view", "wrap"]
+__all__ = ["Storage", "copy_of", "empty", "look", "read_only", "save", "tail", "unshared", "view", "wrap", "wrote"]
 
-_NATIVE = ("Storage", "empty", "read_only", "view", "wrap")
+_NATIVE = ("Storage", "empty", "look", "read_only", "save", "tail", "unshared", "view", "wrap", "wrote")
 
 if TYPE_CHECKING:
 
     class Storage:
         """A piece of memory: a block of its own, or a window on the memory of its owner."""
 
-        address: int
-        nbytes: int
-        owner: Any
+        @property
+        def address(self) -> int:
+            """Of the first byte."""
+
+        @property
+        def nbytes(self) -> int:
+            """How many bytes there are."""
+
+        @property
+        def owner(self) -> Any:
+            """What keeps the memory alive: the root of a window on a Storage, the lender of foreign memory; None for
+            a block."""
+
+        @property
+        def root(self) -> Storage:
+            """Who counts the writes: the Storage itself, or its owner."""
+
+        @property
+        def version(self) -> int:
+            """How many writes the root has counted."""
+
+        @property
+        def is_read_only(self) -> bool:
+            """Whether it must not be written, through this window at least."""
+
+        note: Any
+        """Of the root, by whoever wrote: where in the program the last write to saved memory stands; None at first."""
 
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
@@ -60,8 +92,32 @@ if TYPE_CHECKING:
             ValueError: the part does not lie inside ``storage``.
         """
 
+    def tail(storage: Storage, byte_offset: int, /) -> Storage:
+        """A window from an offset to the end; what ``view`` says holds.
+
+        Raises:
+            ValueError: the offset is negative or behind the end.
+        """
+
+    def unshared(storage: Storage, /) -> Storage:
+        """A window on all of a Storage that is the root of a family of its own: writes through it do not count as the
+        source's, nor the other way round. It is read-only if the source is, and keeps the source's root alive."""
+
+    def save(storage: Storage, /) -> int:
+        """The version, for somebody who keeps this value: the next :func:`wrote` will say so."""
+
+    def wrote(storage: Storage, /) -> bool:
+        """Count a write; whether anybody called :func:`save` after the write before.
+
+        Raises:
+            BufferError: the Storage is read-only.
+        """
+
     def read_only(storage: Storage, /) -> Storage:
-        """A window on all of a Storage whose buffer cannot be written, nor that of any view of it."""
+        """A window on all of a Storage that cannot be written, nor can any view of it."""
+
+    def look(source: Any, spec: Any, offset: int, step: Any, kind: int, layout: tuple[Any, ...], /) -> Any:
+        """A view of a tensor in one call; None where it has no memory. See native/view.py."""
 
 
 def __getattr__(name: str) -> Any:

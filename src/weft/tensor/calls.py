@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
-from ..core.shapes import strides_of
+from ..core.shapes import is_static, strides_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, inline
-from ..graph.protocol import Gather, Layout, Scatter, View
+from ..graph.protocol import COPY, Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
 from ..ops.op import Trace, state
 from ..runtime.llvm import host_target
@@ -46,13 +46,22 @@ epoch = _Epoch()
 
 
 class GraphCall:
-    """A graph as a function on tensors."""
+    """A graph as a function on tensors.
 
-    __slots__ = ("backwards", "epoch", "executables", "graph", "name", "out_specs", "pairs", "quick")
+    is_view: its results look at the memory of its one operand, where strides can say so. hands_on: a result may be an
+    operand as it is (cotangents that pass through a gradient); else results own their memory. in_place: an in-place
+    form, whose result requires grad where the operand did (``x.zero_()``), as in PyTorch.
+    """
 
-    def __init__(self, graph: Graph):
+    __slots__ = (
+        *("backwards", "epoch", "executables", "graph", "hands_on", "in_place", "is_view"),
+        *("name", "out_specs", "pairs", "quick"),
+    )
+
+    def __init__(self, graph: Graph, is_view: bool = False, hands_on: bool = False, in_place: bool = False):
         self.graph = simplify(graph)
         self.name = graph.name
+        self.is_view, self.hands_on, self.in_place = is_view, hands_on, in_place
         self.out_specs = tuple(spec_of(v.dtype, v.shape) for v in graph.outputs)
         self.executables: dict[tuple[Any, ...], Executable] = {}
         # By the operands' specs: the native call, its number of outputs, and where each result comes from.
@@ -61,34 +70,44 @@ class GraphCall:
         self.backwards: dict[tuple[bool, ...], Backward] = {}
         self.pairs: list[Backward | None] = [None] * 4  # for two operands: by which of them want a gradient
 
-    def view_of(self, specs: Sequence[Spec]) -> tuple[Spec, int] | None:
-        """When the graph only looks at its one input in another way: (spec of the result, byte offset)."""
-        if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
-            return None
-        layout = Layout(specs[0].static_shape, 0, specs[0].strides)
+    def views_of(self, spec: Spec) -> list[tuple[Spec, int]] | None:
+        """Where the results lie in the memory of an operand with these strides: for each its spec and byte offset; None
+        where strides cannot say it."""
+        layouts = {self.graph.inputs[0]: Layout(spec.static_shape, 0, spec.strides)}
         for node in self.graph.nodes:
-            if not isinstance(node.op.lower, View) or 0 in node.output.shape:
+            if not isinstance(node.op.lower, View):
                 return None
-            moved = node.op.lower.layout(node.params, layout)
-            if moved is None:
-                return None
-            layout = moved
-        if any(s < 0 for s in layout.strides):
-            return None  # kernels and NumPy take windows that begin at the first element
-        dtype = self.graph.outputs[0].dtype
-        strides = strides_of(layout.shape) if layout.is_contiguous else layout.strides
-        return spec_of(dtype, layout.shape, strides), layout.offset * dtype.itemsize
+            moved = node.op.lower.layout(node.params, layouts[node.inputs[0]])
+            if moved is None or any(is_static((s,)) and s < 0 for s in moved.strides):
+                return None  # a window begins at its first element
+            layouts[node.output] = moved
+        found = []
+        for value in self.graph.outputs:
+            layout = layouts[value]
+            strides = strides_of(layout.shape) if layout.is_contiguous else layout.strides
+            offset = layout.offset * value.dtype.itemsize
+            found.append((spec_of(value.dtype, layout.shape, strides), offset))
+        return found
 
-    def executable(self, specs: Sequence[Spec]) -> Executable:
-        """The executable for operands with these strides."""
+    def executable(self, specs: Sequence[Spec], targets: tuple[int, ...] = ()) -> Executable:
+        """The executable for operands with these strides. ``targets``: the operands over which the results, in their
+        order, are written; further results are new."""
         if self.epoch != epoch.number:
             self.executables.clear()
             self.quick.clear()
             self.epoch = epoch.number
-        key = tuple([s.strides for s in specs])
+        key = (targets, *[s.strides for s in specs])
         found = self.executables.get(key)
         if found is None:
-            found = build(self.graph, key, (), host_target(), get_num_threads())
+            graph, outputs, count = self.graph, self.graph.outputs, len(targets)
+            found = build(
+                graph.copy(outputs=outputs[count:]),
+                key[1:],
+                list(zip(targets, outputs[:count], strict=True)),
+                host_target(),
+                get_num_threads(),
+                hand_on=self.hands_on,
+            )
             self.executables[key] = found
         return found
 
@@ -97,11 +116,16 @@ class GraphCall:
         trace = state.trace
         if trace is not None:
             values = [value_of(t, trace) for t in tensors]
-            outputs = tuple(
-                [wrap(v) for v in inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))]
-            )
+            found = inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))
             if trace.capture is not None:
+                if not self.is_view and not self.hands_on:
+                    found = _own(found, values, trace)
+                outputs = tuple([wrap(v) for v in found])
                 trace.capture.made(outputs)
+                if self.is_view:
+                    _show(self, tensors[0], outputs)
+            else:
+                outputs = tuple([wrap(v) for v in found])
         else:
             outputs = self.run(tensors)
         if tape.recording.enabled:
@@ -117,7 +141,7 @@ class GraphCall:
         quick = self.quick.get(key) if self.epoch == epoch.number else None
         if quick is None:
             exe = self.executable(key)
-            numbers = tuple([n if kind == "output" else ~n for kind, n in exe.results])
+            numbers = tuple(exe.results)
             # A graph that only hands its inputs on (the gradient of a sum) has nothing to run.
             native = exe.program.call if exe.plan.outputs else None
             quick = self.quick[key] = (native, len(exe.plan.outputs), numbers)
@@ -160,6 +184,31 @@ class GraphCall:
         if found is None:
             found = self.backwards[wanted] = Backward(self, wanted)
         return found
+
+
+def _own(found: list[Value], values: list[Value], trace: Trace) -> list[Value]:
+    """The results of a traced call as values of their own: memory is known by its value."""
+    seen, own = set(values), []
+    for value in found:
+        own.append(trace.add(COPY, [value], {}) if value in seen else value)
+        seen.add(value)
+    return own
+
+
+def _show(call: GraphCall, source: Tensor, outputs: Sequence[Tensor]) -> None:
+    """Note that the results of a traced call of a view are views, where the ones of an eager call would be."""
+    from .alias import TRACKED, UNTRACKED, attach, root_of
+
+    trace = state.trace
+    assert trace is not None and trace.capture is not None
+    source = trace.capture.inside(source)
+    places = call.views_of(source._spec)
+    if places is None:
+        return
+    for number, (output, (spec, _)) in enumerate(zip(outputs, places, strict=True)):
+        output._spec = spec
+        attach(output, source, (call, number), TRACKED if tape.recording.enabled else UNTRACKED)
+        trace.capture.expose(root_of(output), output._storage)
 
 
 def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> tuple[Node | None, str]:
@@ -214,10 +263,12 @@ class Backward:
     finds the values of the forward pass.
     """
 
-    __slots__ = ("call", "needs_inputs", "needs_outputs", "needs_values")
+    __slots__ = ("call", "flows", "needs_inputs", "needs_outputs", "needs_values")
 
     def __init__(self, forward: GraphCall, wanted: tuple[bool, ...]):
         graph = forward.graph
+        # For each output, whether a gradient flows from it.
+        self.flows = _flows(graph, wanted) if not forward.in_place else (True,)
         trace, outer = Trace(None, user_line(2)), state.trace
         inputs = [Value(v.type) for v in graph.inputs]
         outputs = [Value(v.type) for v in graph.outputs]
@@ -234,7 +285,16 @@ class Backward:
         self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
         self.needs_values = bool(self.needs_inputs or self.needs_outputs)
         kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
-        self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)))
+        self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)), hands_on=True)
+
+
+def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Which outputs hang on one of the inputs that are wanted (``ones_like(x)`` does not)."""
+    active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
+    for node in graph.nodes:
+        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
+            active.add(node.output)
+    return tuple(v in active for v in graph.outputs)
 
 
 def _reverse(

@@ -7,27 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.errors import DTypeError, ShapeError, WeftError
+from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError, WeftError
+from ..core.shapes import shown
 from ..ops.op import public, state
 from ..runtime.dlpack import from_dlpack as import_dlpack
-from ..runtime.numpy_arrays import Strided, to_numpy
+from ..runtime.numpy_arrays import Strided
 from ..runtime.numpy_arrays import from_numpy as import_numpy
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["asarray", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
+__all__ = ["asarray", "check_device", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
 
 _PLAIN = {bool, int, float}
 
 
 def _of(strided: Strided) -> Tensor:
-    storage = strided.storage
-    if strided.offset:
-        from ..runtime.storage import view
-
-        skipped = strided.offset * strided.dtype.itemsize
-        storage = view(storage, skipped, storage.nbytes - skipped)
-    return _new(storage, spec_of(strided.dtype, strided.shape, strided.strides))
+    return _new(strided.storage, spec_of(strided.dtype, strided.shape, strided.strides))
 
 
 def _new(storage: Any, spec: Spec) -> Tensor:
@@ -70,42 +65,58 @@ def python_number(value: Any) -> Any:
 
 
 def from_numpy(array: Any) -> Tensor:
-    """A tensor over a NumPy array's own memory (no copy, where its layout allows it); of a NumPy number a copy. Do not
-    change the array afterwards: tensors are values.
+    """A tensor over a NumPy array's own memory: what is written to one shows in the other. Over an array that is
+    read-only the tensor is so too.
 
     >>> import numpy as np, weft as wf
-    >>> wf.from_numpy(np.arange(3.0))
-    Tensor([0., 1., 2.], dtype=float64)
-    """
-    if not is_array(array):
-        raise DTypeError(f"from_numpy: {type(array).__name__} is not a NumPy array; wf.asarray takes other things")
-    strided = import_numpy(array)
-    if any(s < 0 for s in strided.strides):
-        import numpy as np
-
-        strided = import_numpy(np.ascontiguousarray(array))
-    return _of(strided)
-
-
-def from_dlpack(array: Any, /) -> Tensor:
-    """A tensor over the memory of any library's CPU array (no copy), through DLPack.
+    >>> a = np.arange(3.0)
+    >>> x = wf.from_numpy(a)
+    >>> a[0] = 7
+    >>> x
+    Tensor([7., 1., 2.], dtype=float64)
 
     Raises:
-        DeviceError: the array is not in CPU memory.
+        DTypeError: it is no array (a NumPy number is none), or has a dtype that weft does not have.
+        ArgumentError: memory that cannot be shared: negative strides, strides that are no whole elements, foreign byte
+            order, elements that are not aligned. ``wf.asarray`` copies it.
+    """
+    if not is_array(array) or is_scalar(array):
+        kind = "has no memory to share" if is_array(array) else "is not a NumPy array"
+        raise DTypeError(f"from_numpy: {type(array).__name__} {kind}; wf.asarray takes other things")
+    return _of(import_numpy(array, copy=False))
+
+
+def from_dlpack(array: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor over the memory of any library's CPU array, through DLPack: what is written to one shows in the other,
+    and what the other library lends read-only is so.
+
+    Args:
+        device: where the tensor is to be: ``"cpu"``.
+        copy: True: the tensor owns its memory; None: it does so where the array's cannot be shared (negative strides,
+            elements that are not aligned); False: it never does.
+
+    Raises:
+        ArgumentError: ``copy=False``, and the memory cannot be shared.
+        DeviceError: the array is not in CPU memory, or the tensor is not to be.
         DTypeError: it is no array, or its owner does not lend its memory (as PyTorch one that requires grad).
     """
+    check_device("from_dlpack", device)
     try:
-        strided = import_dlpack(array)
+        strided = import_dlpack(array, copy)
     except WeftError:
         raise
     except Exception as error:  # BufferError, or the other library's own reasons
         raise DTypeError(f"from_dlpack: {type(array).__name__} does not lend its memory: {error}") from error
-    if any(s < 0 for s in strided.strides):  # kernels take windows that begin at the first element
-        import numpy as np
-
-        found = to_numpy(strided.storage, strided.shape, strided.dtype, strided.strides, strided.offset)
-        return _of(import_numpy(np.ascontiguousarray(found)))
     return _of(strided)
+
+
+def check_device(name: str, device: Any) -> None:
+    """Raises:
+    DeviceError: ``device`` (of PyTorch, a name, or None for any) is not the CPU.
+    """
+    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
+    if device is not None and str(kind).partition(":")[0] != "cpu":
+        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
 
 
 @public
@@ -114,8 +125,13 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
 
     Python floats become float32, integers int64, booleans bool. What has a dtype keeps it, as in PyTorch: NumPy's
     numbers and arrays, alone or in a list (of several dtypes the promoted one), and whatever has ``__dlpack__``
-    (PyTorch, JAX), ``__array__`` (pandas) or a buffer of numbers (``array.array``, ``memoryview``). Arrays keep their
-    memory too, unless ``copy=True`` or it is in no order that kernels read.
+    (PyTorch, JAX), ``__array__`` (pandas) or a buffer of numbers (``array.array``, ``memoryview``). A tensor is
+    returned as it is.
+
+    Args:
+        copy: None: an array's memory is shared, so that what is written to one shows in the other (read-only memory
+            stays so), and copied where it cannot be (another dtype is wanted; see :func:`from_numpy`). True: the
+            tensor owns its memory. False: nothing is copied.
 
     >>> import weft as wf
     >>> wf.asarray([[1, 2], [3, 4]])
@@ -124,17 +140,24 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
 
     Raises:
         ShapeError: a ragged nesting. DTypeError: no numbers, or a dtype that weft does not have.
+        ArgumentError: ``copy=False``, and the memory cannot be shared, or there is none.
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(obj, Tensor):
         result = obj if not copy else tensor(obj)
     elif is_array(obj) or _is_foreign(obj):
-        result = _of_foreign(obj, bool(copy))
+        result = _of_foreign(obj, copy)
     else:
+        if copy is False:
+            raise ArgumentError(f"asarray: {type(obj).__name__} has no memory to share, so copy=False cannot be met")
         return _from_python(obj, wanted)
     if wanted is not None and result.dtype is not wanted:
         from ..ops.elementwise import astype
 
+        if copy is False:
+            raise ArgumentError(
+                f"asarray: {result.dtype.name} becomes {wanted.name} by a copy, which copy=False forbids"
+            )
         return astype(result, wanted)
     return result
 
@@ -152,18 +175,24 @@ def _is_foreign(obj: Any) -> bool:
     return True
 
 
-def _of_foreign(obj: Any, copy: bool) -> Tensor:
-    """A tensor of a NumPy array or number, or of another library's array; over its memory unless ``copy``."""
+def _of_foreign(obj: Any, copy: bool | None) -> Tensor:
+    """A tensor of a NumPy array or number, or of another library's array; ``copy`` as in :func:`asarray`."""
     import numpy as np
 
     if not isinstance(obj, (np.ndarray, np.generic)) and hasattr(obj, "__dlpack__"):
-        result = from_dlpack(obj)
-        return tensor(result) if copy else result
+        return from_dlpack(obj, copy=copy)
+    if copy is False and isinstance(obj, np.generic):
+        raise ArgumentError(f"asarray: {type(obj).__name__} has no memory to share, so copy=False cannot be met")
     try:
-        array = np.array(obj) if copy or np.ndim(obj) == 0 else np.asanyarray(obj)
+        # Not np.array(obj): of an object whose __array__ does not heed copy= it is no copy.
+        array = (
+            np.asanyarray(obj) if copy is not False or isinstance(obj, np.ndarray) else np.asanyarray(obj, copy=False)
+        )
     except Exception as error:
+        if copy is False and isinstance(error, ValueError):
+            raise ArgumentError(f"asarray: {type(obj).__name__} does not lend its memory without a copy") from error
         raise DTypeError(f"asarray: {type(obj).__name__} cannot be read as an array: {error}") from error
-    return from_numpy(array)
+    return _of(import_numpy(array, copy))
 
 
 def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
@@ -205,7 +234,8 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
             bad = low if low < 0 and not wanted.is_signed else high
             raise DTypeError(f"asarray: {bad} does not fit {wanted.name}")
     with np.errstate(all="ignore"):
-        return from_numpy(np.array(array, dtype=wanted.numpy))
+        made = _of(import_numpy(np.array(array, dtype=wanted.numpy)))
+    return _new(in_a_block(made._storage, made._spec), spec_of(made.dtype, made.shape))
 
 
 def _leaf_kinds(obj: Any, depth: int = 0) -> set[type]:
@@ -252,17 +282,30 @@ def _of_integers(array: Any, wanted: dt.DType) -> Any:
 
 @public
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of ``data``; see :func:`asarray` for what data may be.
+    """A new tensor that owns a copy of ``data``; see :func:`asarray` for what data may be.
 
     >>> import weft as wf
     >>> wf.tensor([1.0, 2.0], requires_grad=True)
     Tensor([1., 2.], dtype=float32, requires_grad=True)
     """
     if isinstance(data, Tensor):
-        import numpy as np
-
-        made = asarray(np.array(data.numpy()), dtype=dtype)
+        made = asarray(data.numpy(), dtype=dtype)
     else:
         made = asarray(data, dtype=dtype, copy=True)
-    made = _new(made._storage, made._spec)
+    made = _new(in_a_block(made._storage, made._spec), spec_of(made.dtype, made.shape))
     return made.requires_grad_() if requires_grad else made
+
+
+def in_a_block(storage: Any, spec: Spec) -> Any:
+    """The elements, row-major, in a block of the allocator's: memory that is weft's own."""
+    from ..runtime.storage import Storage, copy_of
+
+    if not isinstance(storage, Storage) or (storage.owner is None and spec.contiguous):  # what is traced has none yet
+        return storage
+    if spec.contiguous:
+        return copy_of(memoryview(storage)[: spec.nbytes])
+    from ..ops.elementwise import clone
+    from . import tape
+
+    with tape.no_grad():
+        return clone(make(storage, spec, None, 0))._storage

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core import config
 from ..core import dtypes as dt
-from ..core.errors import DTypeError
+from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import check_count, shown
 from ..graph.ir import Value
 from ..ops import op
@@ -20,11 +20,12 @@ from ..runtime import pool
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
+from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead
 from .arguments import checked, guarded
 from .calls import GraphCall, epoch, traced_error, value_of, wrap
 from .capturing import settled
 from .create import asarray, is_array, is_scalar, python_number
-from .spec import Spec
+from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
 __all__ = [
@@ -72,39 +73,88 @@ def configure(**changes: Any) -> Any:
 
 
 class Plan:
-    """What a signature leads to: the graph's call, the bound native call, and the spec of a single output."""
+    """What a signature leads to: the graph's call, the bound native call, and the spec of a single output.
 
-    __slots__ = ("call", "offset", "run", "several", "single", "spec")
+    ``views``: where the results lie in the operand's memory, for a view of one; then nothing is run.
+    """
+
+    __slots__ = ("call", "run", "several", "single", "spec", "views")
 
     def __init__(self, call_: GraphCall, several: bool):
         self.call = call_
         self.several = several
         self.run: Any = None
         self.single = False
-        self.offset = 0
+        self.views: list[tuple[Spec, int]] | None = None
         self.spec: Spec = call_.out_specs[0] if call_.out_specs else None  # type: ignore[assignment]
 
     def bind(self, specs: list[Spec]) -> None:
         """Compile for these operands; a view of the operand needs no code."""
-        view = None if self.several else self.call.view_of(specs)
-        if view is not None:
-            self.spec, self.offset = view
-            self.single, self.run = True, _same if self.offset == 0 else self._window
+        if self.call.is_view:
+            self.views = self.call.views_of(specs[0])
+        if self.views is not None:
+            self.run = self.look
             return
         exe = self.call.executable(specs)
-        self.single = not self.several and exe.results == [("output", 0)]
+        self.single = not self.several and exe.results == [0]
         self.run = exe.program.call
 
-    def _window(self, storage: Any) -> Any:
-        if storage.__class__ is Value:
-            raise TypeError("a traced tensor has no memory to look at")
-        return storages.view(storage, self.offset, storage.nbytes - self.offset)
+    def look(self, source: Tensor) -> tuple[Tensor, ...]:
+        """The views of a tensor."""
+        assert self.views is not None
+        call_, views = self.call, self.views
+        found = tuple([view(source, spec, offset, (call_, k)) for k, (spec, offset) in enumerate(views)])
+        if source._node is not None and tape.recording.enabled:
+            tape.record(call_, (source,), found)
+        return found
 
 
-def _same(storage: Any) -> Any:
+def view(source: Tensor, spec: Spec, offset: int, step: Any) -> Tensor:
+    """A tensor over part of another's memory, from a byte offset on; ``step`` leads there (see tensor/alias.py)."""
+    kind = TRACKED if recording.enabled else UNTRACKED
+    made: Tensor | None = _look(source, spec, offset, step, kind, _LAYOUT)
+    if made is None:  # a tensor without a value
+        if not settled([source]):
+            raise traced_error([source])
+        made = _look(source, spec, offset, step, kind, _LAYOUT)
+        assert made is not None
+    return made
+
+
+def view_in_steps(source: Tensor, spec: Spec, offset: int, step: Any, kind: int, layout: Any = None) -> Tensor | None:
+    """:func:`view`, written out: what ``storages.look`` does in one native call."""
+    storage = source._storage
     if storage.__class__ is Value:
-        raise TypeError("a traced tensor has no memory to look at")
-    return storage
+        return None
+    made = make(storages.tail(storage, offset) if offset else storage, spec, None, 0)
+    attach(made, source, step, kind)
+    return made
+
+
+def _choose_look(*args: Any) -> Any:
+    """The native call, if it makes what :func:`view_in_steps` makes; called for the first view of a process."""
+    global _look
+    probe, step = make(storages.empty(8), spec_of(dt.float32, (2,)), None, 0), object()
+    part = spec_of(dt.float32, (1,))
+    outer = storages.look(probe, part, 4, step, UNTRACKED, _LAYOUT)
+    inner = storages.look(outer, part, 0, step, TRACKED, _LAYOUT)
+    right = all(
+        t.__class__ is Tensor
+        and t._storage.address == probe._storage.address + 4
+        and t._view.__class__ is View
+        and list(map(id, (t._spec, t._node, t._index, t._views))) == list(map(id, (part, None, 0, None)))
+        and list(map(id, (t._view.base, t._view.above, t._view.step))) == list(map(id, (probe, above, step)))
+        and t._view.kind == UNTRACKED
+        for t, above in ((outer, None), (inner, outer._view))
+    )
+    known = [id(r()) for r in probe._views or ()] == [id(outer), id(inner)]
+    _look = storages.look if right and known else view_in_steps
+    return _look(*args)
+
+
+_LAYOUT = (Tensor, View, 0, TRACKED, DETACHED, forget_dead)
+_look: Any = _choose_look
+recording = tape.recording
 
 
 class _Slot:
@@ -139,7 +189,8 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
     if is_array(value):  # before Python's numbers: np.float64 is a float too
         if is_scalar(value):
             return _flatten(python_number(value), tensors)
-        tensors.append(asarray(value))
+        # A record must not keep memory that NumPy may write unseen.
+        tensors.append(asarray(value, copy=True if tape.recording.enabled else None))
         return _slot(len(tensors) - 1)
     if isinstance(value, _SCALARS):
         return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
@@ -171,9 +222,12 @@ def plan_of(
     static = tuple([_flatten(a, tensors) for a in args])
     if kwargs:
         static += (tuple([(k, _flatten(kwargs[k], tensors)) for k in kwargs]),)
-    if state.trace is not None and state.trace.capture is not None:
-        tensors = [state.trace.capture.inside(t) for t in tensors]
-    key = (static, *[t._spec for t in tensors])
+    if state.trace is not None:  # in a graph there are no strides
+        if state.trace.capture is not None:
+            tensors = [state.trace.capture.inside(t) for t in tensors]
+        key = (static, *[s if s.contiguous else spec_of(s.dtype, s.shape) for s in [t._spec for t in tensors]])
+    else:
+        key = (static, *[t._spec for t in tensors])
     try:
         plan = function.plans.get(key)
     except TypeError:  # an argument that has no hash
@@ -216,7 +270,7 @@ def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], t
         tape.recording.enabled = before
     for value in graph.outputs:
         check_count(value.shape, value.dtype.itemsize, function.name)
-    return Plan(GraphCall(graph), several)
+    return Plan(GraphCall(graph, is_view=function.is_view, in_place=function.in_place), several)
 
 
 def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -231,6 +285,12 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             key = None
     else:
         key = None
+        if kwargs and "out" in kwargs:
+            from .out import write_out
+
+            return write_out(function, args, kwargs)
+        if kwargs and "copy" in kwargs and function.takes_copy:
+            return _copied_or_not(function, *(checked(function, args, kwargs) or (args, kwargs)))
     plan, tensors = plan_of(function, args, kwargs)
     if state.trace is not None:
         outputs = plan.call(tensors)
@@ -238,11 +298,32 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if plan.run is None:
         plan.bind([t._spec for t in tensors])
     if not plan.single:
-        outputs = plan.call(tensors)
+        outputs = plan.call(tensors) if plan.views is None else plan.look(tensors[0])
         return outputs if plan.several else outputs[0]
     if key is not None and len(key) == len(tensors):  # else a tensor stood for a number
         function.quick[key] = plan
     return run_single(plan, tensors)
+
+
+def _copied_or_not(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The Array API's ``copy`` of ``reshape`` and ``astype``: True always copies; False never does, which is an error
+    where a reshape has to, and gives the operand itself where it has the dtype already."""
+    from ..ops.elementwise import clone
+
+    kwargs = dict(kwargs)
+    copy = kwargs.pop("copy")
+    found = function(*args, **kwargs)
+    x = args[0]  # positional only
+    if not function.is_view:
+        return x if copy is False and x.dtype is found.dtype else found
+    if copy:
+        return clone(found)
+    if copy is False and found._view is None and found is not x:
+        raise ArgumentError(
+            f"{function.name}: strides cannot say the shape {tuple(found.shape)} of this tensor without a copy, which "
+            f"copy=False forbids"
+        )
+    return found
 
 
 def run_single(plan: Plan, tensors: Sequence[Tensor], tries: int = 2) -> Tensor:
@@ -281,10 +362,15 @@ def scalar_like(op: str, value: Any, other: Spec) -> Tensor:
             SCALARS.clear()
         dtype = scalar_dtype(value, other.dtype)
         try:
-            found = SCALARS[key] = asarray(value, dtype=dtype)
+            found = SCALARS[key] = _in_a_block(asarray(value, dtype=dtype))
         except DTypeError:
             raise DTypeError(f"{op}: {shown(value)} does not fit in {dtype.name}") from None
     return found
+
+
+def _in_a_block(tensor: Tensor) -> Tensor:
+    """The tensor in memory of the allocator's, which in-place forms need not look at for overlaps."""
+    return make(storages.copy_of(tensor._storage), tensor._spec, None, 0)
 
 
 def scalar_dtype(value: Any, dtype: dt.DType) -> dt.DType:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
 
 from ..core.boundary import leave
 from ..core.dtypes import DType, as_dtype
-from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError
-from ..core.shapes import SymDim, broadcast_shapes, shown
+from ..core.errors import ArgumentError, DeviceError, ShapeError
+from ..core.shapes import SymDim, broadcast_shapes, normalize_axis, shown
 from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
-from ..ops.indexing import masked_fill
 from ..ops.op import Composite, state
+from ..ops.subscript import basic_name
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
-from . import along_axes, tape
+from . import along_axes, in_place_methods, layout, tape
+from .alias import look_of
 from .along_axes import bind, required
 from .arguments import CONTRACTS, guarded
 from .calls import epoch
-from .data import data
-from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like
-from .spec import spec_of
+from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
+from .in_place import InPlace
+from .spec import Spec, spec_of
 from .tensor import Tensor, make
+from .writing import whole_form, write_item
 
 __all__: list[str] = []
 
 _shape_of = CONTRACTS["Shape"].convert
 _NUMBERS = (bool, int, float, SymDim)
-_KINDS = {"bool": 0, "int": 1, "uint": 1, "float": 2}  # an in-place form may narrow a dtype, not change its kind
 
 
 def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
@@ -104,32 +106,67 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
     return method
 
 
-def _in_place(function: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
-    def method(self: Tensor, other: Any) -> Tensor:
-        result = function(self, other)
-        return result if result is NotImplemented else _rebound(self, result, function.__name__)
+def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
+    """An in-place operator or method of one operand: the signature of two tensors is looked up here, everything else
+    takes the long way."""
+    plans, scalars, recording, name = form.quick, SCALARS, tape.recording, form.name
 
+    def method(self: Tensor, other: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            kind = other.__class__
+            if (kind is float or kind is int) and not reads_pow:
+                number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
+                if number is None:
+                    number = _number(name, other, self)
+                if number is not None:
+                    other = number
+            plan = plans[self._spec, other._spec]
+            mine, its = self._storage, other._storage
+            if args or kwargs or its is mine or state.trace is not None or _may_overlap(mine, its):
+                return form(self, other, *args, **kwargs)
+            if recording.enabled:
+                of = self._view
+                if self._node is not None or other._node is not None or (of is not None and of.base._node is not None):
+                    return form(self, other)
+            if mine.is_read_only:
+                return form(self, other)
+            try:
+                plan.run(mine, its)
+            except KernelStatus:
+                raise plan.call.status_error((self, other)) from None
+            if storages.wrote(mine):
+                tape.note_write(mine)
+        except (KeyError, AttributeError, BufferError):
+            return form(self, other, *args, **kwargs)
+        return self
+
+    method.__name__ = name
     return method
 
 
-def _rebound(self: Tensor, result: Tensor, name: str) -> Tensor:
-    """The tensor, rebound to a result of its own shape and cast to its own dtype.
+def _operator(form: InPlace, reads_pow: bool) -> Callable[[Tensor, Any], Any]:
+    """An in-place operator: what is no operand is left to the other side."""
+    method = _in_place(form, reads_pow)
 
-    Raises:
-        DTypeError: the result is of another kind (a float for an integer tensor).
-        ShapeError: it is of another shape.
-    """
-    if result._spec.dtype is not self._spec.dtype:
-        if _KINDS[result._spec.dtype.kind] > _KINDS[self._spec.dtype.kind]:
-            raise DTypeError(
-                f"in-place {name}: the result is {result._spec.dtype.name}, which a tensor of "
-                f"{self._spec.dtype.name} cannot hold; cast the tensor first"
-            )
-        result = e.astype(result, self._spec.dtype)
-    if result._spec.shape != self._spec.shape:
-        raise ShapeError(f"in-place {name}: the result has shape {result.shape}, the tensor {self.shape}")
-    self._rebind(result)
-    return self
+    def operator(self: Tensor, other: Any) -> Any:
+        if other.__class__ is not Tensor and not isinstance(other, (Tensor, *_NUMBERS)) and not is_array(other):
+            return NotImplemented
+        return method(self, other)
+
+    operator.__name__ = form.name
+    return operator
+
+
+def _may_overlap(a: Any, b: Any) -> bool:
+    """Whether two storages may be of common memory: not two blocks, nor parts of two."""
+    return a.root is b.root or a.root.owner is not None or b.root.owner is not None
+
+
+def _number(name: str, value: Any, like: Tensor) -> Tensor | None:
+    """A Python number as a tensor of rank 0 of the dtype of another, if its kind fits."""
+    if state.trace is not None or scalar_dtype(value, like._spec.dtype) is not like._spec.dtype:
+        return None
+    return scalar_like(name, value, like._spec)
 
 
 def _install_operators() -> None:
@@ -152,7 +189,7 @@ def _install_operators() -> None:
         forward = _binary(function)
         setattr(Tensor, f"__{short}__", forward)
         setattr(Tensor, f"__r{short}__", _reflected(function))
-        setattr(Tensor, f"__i{short}__", _in_place(forward))
+        setattr(Tensor, f"__i{short}__", _operator(InPlace(short, function), name == "pow"))
     for short, name in {
         "eq": "equal",
         "ne": "not_equal",
@@ -186,14 +223,11 @@ def _method(function: Any) -> Callable[..., Any]:
 
 # Methods that are public functions with the tensor as first argument, by module of weft.ops; "name=function" renames.
 _METHODS = {
-    "elementwise": "abs acos acosh asin asinh atan atan2 atanh ceil clip cos cosh erf exp expm1 floor isfinite isinf "
-    "isnan log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum minimum pow reciprocal "
-    "remainder round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc astype clamp=clip "
-    "eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal neg=negative",
+    "elementwise": "astype",
     "contraction": "matmul",
-    "shape": "flatten swapaxes moveaxis tile broadcast_to",
+    "shape": "swapaxes moveaxis tile broadcast_to",
     "indexing": "take take_along_axis",
-    "activation": "relu softmax log_softmax gelu",
+    "activation": "softmax log_softmax gelu",
 }
 
 
@@ -203,7 +237,7 @@ def _install_methods() -> None:
         for entry in names.split():
             name, _, source = entry.partition("=")
             setattr(Tensor, name, _method(getattr(module, source or name)))
-    for name, method in along_axes.METHODS.items():
+    for name, method in {**along_axes.METHODS, **in_place_methods.methods()}.items():
         setattr(Tensor, name, method)
 
 
@@ -227,6 +261,31 @@ def reshape(self: Tensor, *shape: Any, **named: Any) -> Any:
     from ..ops.shape import reshape as function
 
     return function(self, _sizes("reshape", "shape", shape, named))
+
+
+def view_of(self: Tensor, *shape: Any, **named: Any) -> Any:
+    """The same memory under another shape; one size may be -1.
+
+    Raises:
+        ShapeError: strides cannot say it; ``reshape`` copies then.
+    """
+    found = reshape(self, *_sizes("view", "shape", shape, named))
+    trace = state.trace
+    if found._view is None and found is not self and (trace is None or trace.capture is not None):
+        raise ShapeError(
+            f"view: a tensor of shape {self.shape} whose elements lie with strides {self._spec.strides} cannot be seen "
+            f"under the shape {found.shape} without a copy; use reshape"
+        )
+    return found
+
+
+def flatten(self: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """The axes ``start_dim`` to ``end_dim`` as one; the tensor itself where they are one."""
+    from ..ops.shape import flatten as function
+
+    if self.ndim and normalize_axis(start_dim, self.ndim, "flatten") == normalize_axis(end_dim, self.ndim, "flatten"):
+        return self
+    return function(self, start_dim, end_dim)
 
 
 def permute(self: Tensor, *dims: Any, **named: Any) -> Any:
@@ -301,29 +360,146 @@ def _check_device(name: str, device: Any) -> None:
 
 
 def getitem(self: Tensor, key: Any) -> Any:
-    """``x[key]`` with NumPy's rules; a value of its own, never an alias."""
-    if key.__class__ is int and self._node is None and state.trace is None and self._spec.shape:
+    """``x[key]`` with NumPy's rules: a view where the key is of integers, slices, None and Ellipsis alone."""
+    name = None
+    if state.trace is None:
         spec = self._spec
-        size = spec.shape[0]
-        at = key + size if key < 0 else key
-        if 0 <= at < size and spec.strides[0] >= 0 and 0 not in spec.shape and self._storage.__class__ is not Value:
-            row = spec.row
-            if row is None:
-                row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])
-            offset = at * spec.strides[0] * spec.dtype.itemsize
-            return make(storages.view(self._storage, offset, self._storage.nbytes - offset), row, None, 0)
+        if key.__class__ is int and spec.shape:
+            size = spec.shape[0]
+            at = key + size if key < 0 else key
+            if 0 <= at < size:
+                row = spec.row
+                if row is None:
+                    row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])
+                made = view(self, row, at * spec.strides[0] * spec.dtype.itemsize if spec.extent else 0, at)
+                if self._node is not None and recording.enabled:
+                    tape.record_view(look_of(spec, at), self, made)
+                return made
+        else:
+            name = basic_name(key if key.__class__ is tuple else (key,))
+            place = _places.get((spec, name)) if name is not None else None
+            if place is not None:
+                made = view(self, *place)
+                if self._node is not None and recording.enabled:
+                    tape.record_view(look_of(spec, place[2]), self, made)
+                return made
     try:
-        return subscript(self, key)
+        if state.trace is None and name is None:
+            plain = _with_numbers(key)
+            if plain is not key:
+                return getitem(self, plain)
+        found = subscript(self, key)
+        if state.trace is None and name is not None:
+            _learn(self, name, found)
+        return found
     except Exception as error:
         leave(error)
         raise
 
 
-def setitem(self: Tensor, key: Any, value: Any) -> None:
-    """``x[key] = value``: rebinds ``x`` to a new value."""
-    from ..ops.indexing import setitem as function
+recording = tape.recording
+_places: dict[Any, tuple[Spec, int, Any]] = {}  # of basic keys: where the view lies, and the step to it
+epoch.caches.append(_places)
 
-    self._rebind(function(self, key, value))
+
+def _with_numbers(key: Any) -> Any:
+    """A key with integer tensors of rank 0 as the numbers that they are: they select, which is a view."""
+    if isinstance(key, tuple):
+        entries = tuple([_with_numbers(k) if isinstance(k, Tensor) else k for k in key])
+        return entries if any(a is not b for a, b in zip(entries, key, strict=True)) else key
+    if isinstance(key, Tensor) and not key._spec.shape and key._spec.dtype.is_integer:
+        return int(key)
+    return key
+
+
+def _learn(source: Tensor, name: Any, found: Tensor) -> None:
+    """Remember where a basic key leads."""
+    of = found._view
+    if len(_places) >= MAX_PLANS:
+        _places.clear()
+    if of is not None:
+        offset = found._storage.address - source._storage.address
+        _places[source._spec, name] = found._spec, offset, of.step
+
+
+def _quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., Any]:
+    """A method that makes a view, given numbers by position alone: where it lies is looked up. ``flat``: a tuple is the
+    numbers in it."""
+    plans: dict[Any, tuple[Spec, int, Any]] = {}
+    epoch.caches.append(plans)
+
+    @functools.wraps(slow)
+    def method(self: Tensor, *args: Any, **named: Any) -> Any:
+        if named or state.trace is not None:
+            return slow(self, *args, **named)
+        given = args
+        if flat and len(args) == 1 and args[0].__class__ is tuple:
+            (args,) = args
+        for number in args:
+            if number.__class__ is not int:  # True and 1.0 are equal to 1
+                return slow(self, *given)
+        plan = plans.get((self._spec, args))
+        if plan is None:
+            found = slow(self, *given)
+            of = found._view
+            if found is not self and of is not None:
+                if len(plans) >= MAX_PLANS:
+                    plans.clear()
+                offset = found._storage.address - self._storage.address
+                plans[self._spec, args] = found._spec, offset, of.step
+            return found
+        made = view(self, *plan)
+        if self._node is not None and recording.enabled:
+            tape.record_view(look_of(self._spec, plan[2]), self, made)
+        return made
+
+    return method
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """``x[key] = value``: writes into the tensor, and so into all that shares its memory."""
+    try:
+        if not _set_quickly(self, key, value):
+            write_item(self, key, value)
+    except Exception as error:
+        leave(error)
+        raise
+
+
+def _set_quickly(self: Tensor, key: Any, value: Any) -> bool:
+    """``x[key] = value`` where the signature is known and no history is touched: no view is made."""
+    if state.trace is not None:
+        return False
+    spec, kind = self._spec, value.__class__
+    if kind is float or kind is int:
+        value = SCALARS.get((kind, value if value else repr(value), spec.dtype))
+        if value is None:
+            return False
+    elif kind is not Tensor:
+        return False
+    if key.__class__ is int:
+        place, sizes = spec.row, spec.static_shape
+        if place is None or not -sizes[0] <= key < sizes[0]:
+            return False
+        offset = key % sizes[0] * spec.strides[0] * spec.dtype.itemsize if spec.extent else 0
+    else:
+        name = basic_name(key if key.__class__ is tuple else (key,))
+        found = _places.get((spec, name)) if name is not None else None
+        if found is None:
+            return False
+        place, offset, _ = found
+    plan = whole_form.quick.get((place, value._spec))
+    mine, its = self._storage, value._storage
+    if plan is None or mine.__class__ is Value or its.__class__ is Value or _may_overlap(mine, its):
+        return False
+    of = self._view
+    history = self._node is not None or value._node is not None or (of is not None and of.base._node is not None)
+    if (history and recording.enabled) or mine.is_read_only:
+        return False
+    plan.run(storages.tail(mine, offset) if offset else mine, its)
+    if storages.wrote(mine):
+        tape.note_write(mine)
+    return True
 
 
 def iterate(self: Tensor) -> Any:
@@ -391,34 +567,6 @@ def div(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         return e.trunc(e.divide(self, other))
     inexact = e.not_equal(e.multiply(down, other), self)
     return e.where(e.logical_and(inexact, e.less(down, 0)), e.add(down, 1), down)
-
-
-def _rebinding(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
-    """PyTorch's ``x.add_(y, alpha=a)`` and the like: ``x += a * y``."""
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return _rebound(self, function(self, *args, **kwargs), name)
-
-    method.__name__ = f"{name}_"
-    method.__doc__ = f"Rebind the tensor to what ``{name}`` gives of it; returns it."
-    return method
-
-
-def copy_(self: Tensor, source: Any, non_blocking: bool = False) -> Tensor:
-    """Rebind the tensor to the values of another, broadcast and cast to its own type; returns it."""
-    from ..ops.shape import broadcast_to
-    from .create import asarray
-
-    self._rebind(broadcast_to(e.astype(asarray(source), self.dtype), self.shape))
-    return self
-
-
-def fill_(self: Tensor, value: float) -> Tensor:
-    """Rebind the tensor to ``value`` everywhere; returns it."""
-    from ..ops.creation import full_like
-
-    self._rebind(full_like(self, value))
-    return self
 
 
 def _like(name: str) -> Callable[..., Tensor]:
@@ -493,6 +641,21 @@ def expand_as(self: Tensor, other: Tensor) -> Any:
     return expand(self, *other.shape)
 
 
+# Views by other names, for which numbers by position are looked up too.
+_VIEWS = (
+    "diagonal",
+    "movedim",
+    "narrow",
+    "select",
+    "squeeze",
+    "swapaxes",
+    "swapdims",
+    "unflatten",
+    "unfold",
+    "unsqueeze",
+)
+
+
 def _install_special() -> None:
     from ..ops.contraction import matmul, vecdot
     from ..ops.shape import matrix_transpose
@@ -508,21 +671,20 @@ def _install_special() -> None:
         "__setitem__": setitem,
         "__iter__": iterate,
         "__hash__": object.__hash__,
-        "reshape": reshape,
-        "view": reshape,
-        "permute": permute,
-        "transpose": transpose,
-        "expand": expand,
+        "reshape": _quick_view(guarded(reshape), flat=True),
+        "view": _quick_view(guarded(view_of), flat=True),
+        "flatten": _quick_view(guarded(flatten)),
+        "permute": _quick_view(guarded(permute), flat=True),
+        "transpose": _quick_view(guarded(transpose)),
+        "expand": _quick_view(guarded(expand), flat=True),
         "to": to,
-        "masked_fill": _method(masked_fill),
         "type_as": type_as,
-        "mT": property(matrix_transpose),
-        "T": property(lambda self: self.permute(*range(self.ndim)[::-1])),
-        "t": t,
+        "mT": property(_quick_view(_method(matrix_transpose))),
+        "T": property(_quick_view(lambda self: self.permute(*range(self.ndim)[::-1]))),
+        "t": _quick_view(guarded(t)),
         "numel": lambda self: int(self.size),
         "dim": lambda self: self.ndim,
-        "clone": lambda self: e.positive(self),
-        "contiguous": lambda self: self,
+        "clone": _method(e.clone),
         "cpu": lambda self: self,
         "float": _cast("float32"),
         "double": _cast("float64"),
@@ -531,16 +693,15 @@ def _install_special() -> None:
         "long": _cast("int64"),
         "int": _cast("int32"),
         "bool": _cast("bool"),
-        "zero_": lambda self: fill_(self, 0),
-        "fill_": fill_,
-        "copy_": copy_,
         **arithmetic,
+        "subtract": arithmetic["sub"],
+        "multiply": arithmetic["mul"],
+        "divide": arithmetic["div"],
+        "true_divide": arithmetic["div"],
         "dot": _product("dot", 1, vecdot),
         "mm": _product("mm", 2, matmul),
         "bmm": _product("bmm", 3, matmul),
-        "clamp_": _rebinding("clamp", e.clip),
-        **{f"{name}_": _rebinding(name, method) for name, method in arithmetic.items()},
-        "data": data,
+        **layout.METHODS,
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
         "where": where,
@@ -553,6 +714,10 @@ def _install_special() -> None:
     for name, value in special.items():
         checks = getattr(value, "__annotations__", None) and not name.startswith("__")  # x[i] is checked further down
         setattr(Tensor, name, guarded(value) if checks else value)
+    for name in _VIEWS:
+        setattr(Tensor, name, _quick_view(getattr(Tensor, name)))
+    for name, value in {**in_place_methods.in_place_methods(arithmetic), **layout.restriding_methods()}.items():
+        setattr(Tensor, name, value)
 
 
 _install_operators()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.dtypes import DType
-from ..core.shapes import Shape, check_count, size_of, strides_of
+from ..core.shapes import Shape, check_count, is_static, size_of, strides_of
 from ..graph.protocol import TensorType
 from ..ops.op import state
 
@@ -16,13 +16,33 @@ __all__ = ["Spec", "spec_of"]
 class Spec:
     """dtype, shape, and strides in elements."""
 
-    __slots__ = ("contiguous", "dtype", "row", "shape", "strides", "type")
+    __slots__ = ("contiguous", "dtype", "extent", "is_floating", "overlaps", "row", "shape", "strides", "type")
 
     def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...]):
         self.dtype, self.shape, self.strides = dtype, shape, strides
         self.type = TensorType(dtype, shape)
         self.contiguous = strides == strides_of(shape)
+        self.is_floating = dtype.is_floating
         self.row: Spec | None = None  # of x[i]
+        self.extent = 0  # bytes from the first element to the end of the last
+        self.overlaps = False  # whether several elements lie in one place
+        if not self.contiguous and is_static(shape):
+            self._measure()
+        elif is_static(shape):
+            self.extent = self.nbytes
+
+    def _measure(self) -> None:
+        """Find out how far strided elements reach, and whether they lie on top of each other. (An order of the axes in
+        which each stride steps over all that the axes below it reach is what shows that they do not; every view of
+        row-major memory has one, except for windows that slide and for what is repeated.)"""
+        axes = sorted((s, n) for n, s in zip(self.static_shape, self.strides, strict=True) if n != 1)
+        if 0 in self.shape:
+            return
+        reach = 1
+        for step, size in axes:
+            self.overlaps |= step < reach
+            reach += step * (size - 1)
+        self.extent = reach * self.dtype.itemsize
 
     def __repr__(self) -> str:
         return repr(self.type)

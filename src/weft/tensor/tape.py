@@ -1,7 +1,8 @@
 """The tape: which calls made a tensor, so that gradients can flow back through them.
 
 A tensor's ``_node`` is a :class:`Leaf` (a parameter), a :class:`Record` (a call's output) or None (no gradient). A
-Record keeps the values that its gradient needs; tensors are values, so rebinding one later does not touch them.
+Record keeps the values that its gradient needs: their storages, and how often these had been written by then. A value
+that was written since is found out when the gradient asks for it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import heapq
 import threading
 from collections.abc import Sequence
 from itertools import count
+from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import AutogradError, CaptureError
+from ..core.errors import AutogradError, CaptureError, is_wefts_own, user_line
+from ..graph.ir import Value
 from ..ops.op import hooks, state
+from ..runtime import storage as storages
 
 if TYPE_CHECKING:
     from .calls import Backward, GraphCall
@@ -28,6 +32,7 @@ __all__ = [
     "enable_grad",
     "no_grad",
     "record",
+    "record_view",
     "recording",
     "set_grad_enabled",
 ]
@@ -140,19 +145,34 @@ class Boundary:
         )
 
 
+class Stale:
+    """The end of the tape at a view that was made under no_grad and whose base was given a history since: no history
+    can follow, as in PyTorch."""
+
+    __slots__ = ()
+
+    def error(self) -> AutogradError:
+        """What to raise when backward() gets here."""
+        return AutogradError(
+            "backward through a view that was made under no_grad, and whose base was changed in place with gradients "
+            "recorded since; make the view where gradients are recorded, or clone() it"
+        )
+
+
 class Record:
     """One call: its gradient graph, the values it needs, and where its operands came from.
 
-    ``saved`` holds (storage, spec, node, index) of operands, and of results with OWN for the node: a Record that held
-    its own results would never be freed by reference counting.
+    ``saved`` holds (storage, spec, node, index, version) of operands, and of results with OWN for the node: a Record
+    that held its own results would never be freed by reference counting. ``place`` is where the call was made.
     """
 
-    __slots__ = ("backward", "call", "parents", "saved", "sequence")
+    __slots__ = ("backward", "call", "parents", "place", "saved", "sequence")
 
     backward: Backward
     call: GraphCall
     parents: tuple[tuple[Any, int], ...]
-    saved: list[tuple[Any, Any, Any, int]] | None
+    place: Any
+    saved: list[tuple[Any, Any, Any, int, int]] | None
     sequence: float
     expanded: list[tuple[Any, int]] | None = None  # of a call of many records: for each output the one that made it
 
@@ -162,14 +182,77 @@ class Record:
 
         if self.saved is None:
             raise freed(self.call.name)
-        operands = [make(s, spec, self if n is _OWN else n, i) for s, spec, n, i in self.saved]
+        operands = []
+        for storage, spec, node, index, version in self.saved:
+            if storage.__class__ is Value:
+                _check_traced(storage, self)
+            elif storage.version != version:
+                raise overwritten(self.call.name, spec, where_of(self.place), storage.note)
+            operands.append(make(storage, spec, self if node is _OWN else node, index))
         specs = self.call.out_specs
         operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
         gradients = self.backward.call(operands)
-        if not retain_graph:
+        if not retain_graph and self.saved:  # what keeps nothing has nothing to free
             self.saved = None
-        for (parent, index), gradient in zip(self.parents, gradients, strict=True):
-            sums.add(parent, index, gradient)
+        sums.add_all(self.parents, gradients, operands)
+
+
+def _check_traced(value: Value, record: Record) -> None:
+    """As versions do outside of captures: a value that the captured function has written since."""
+    trace = state.trace
+    if trace is not None and trace.capture is not None:
+        written = trace.capture.overwritten.get(value)
+        if written is not None:
+            raise overwritten(record.call.name, value.type, where_of(record.place), written)
+
+
+def overwritten(name: str, what: Any, saved: Any, written: Any) -> AutogradError:
+    """What to raise when a value that backward needs was written since; ``saved`` and ``written`` are (file, line)."""
+    told = f"\n  {name} called at {saved[0]}:{saved[1]}" if saved else ""
+    told += f"\n  written at {written[0]}:{written[1]}" if written else ""
+    return AutogradError(
+        f"backward needs a value {what!r} that {name} has kept, and that was changed in place since; change a clone() "
+        f"instead, or use the out-of-place form{told}"
+    )
+
+
+def place(depth: int = 2) -> Any:
+    """Where the user's code is, in the cheapest form; see :func:`where_of`. ``depth``: of the first frame that may be
+    the user's."""
+    frame: Any = _getframe(depth)
+    while frame is not None:
+        code = frame.f_code
+        known = id(code)
+        if known in _user_code:
+            return code, frame.f_lasti
+        if known not in _own_code:
+            if not is_wefts_own(code):
+                if len(_user_code) > 4096:
+                    _user_code.clear()
+                _user_code[known] = code
+                return code, frame.f_lasti
+            _own_code[known] = code
+        frame = frame.f_back
+    return None
+
+
+# Code that places have been looked for through, by id: the package's, and the user's. Kept alive, so that ids stay.
+_own_code: dict[int, Any] = {}
+_user_code: dict[int, Any] = {}
+
+
+def where_of(place: Any) -> tuple[str, int] | None:
+    """(file, line) of a place."""
+    if place is None:
+        return None
+    code, last = place
+    line = next((n for start, stop, n in code.co_lines() if start <= last < stop), None)
+    return code.co_filename, line or code.co_firstlineno
+
+
+def note_write(storage: Any) -> None:
+    """Remember the user's line as that of the last write to a storage that some record has kept."""
+    storage.note = user_line(2)
 
 
 _OWN = object()
@@ -198,23 +281,33 @@ def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
         if not any(o._spec.dtype.is_floating for o in outputs):
             return
         gradient = call.backward(wanted)
+    if True not in gradient.flows:
+        return
     made = Record()
     made.backward = gradient
     made.call = call
     made.sequence = next(_sequence)
     made.parents = tuple([(t._node, t._index) for t in tensors if t._node is not None])
+    made.place = place() if gradient.needs_values else None
     trace = state.trace
     if trace is None:
-        saved = [(t._storage, t._spec, t._node, t._index) for t in [tensors[i] for i in gradient.needs_inputs]]
+        save = storages.save
+        saved = []
+        for i in gradient.needs_inputs:
+            t = tensors[i]
+            saved.append((t._storage, t._spec, t._node, t._index, save(t._storage)))
+        for i in gradient.needs_outputs:
+            t = outputs[i]
+            saved.append((t._storage, t._spec, _OWN, i, save(t._storage)))
     else:
         saved = [
-            (hooks.value_of(t, trace), t._spec, t._node, t._index) for t in [tensors[i] for i in gradient.needs_inputs]
+            (hooks.value_of(t, trace), t._spec, t._node, t._index, 0)
+            for t in [tensors[i] for i in gradient.needs_inputs]
         ]
-    for i in gradient.needs_outputs:
-        saved.append((outputs[i]._storage, outputs[i]._spec, _OWN, i))
+        saved += [(outputs[i]._storage, outputs[i]._spec, _OWN, i, 0) for i in gradient.needs_outputs]
     made.saved = saved
     for i, output in enumerate(outputs):
-        if output._spec.dtype.is_floating:
+        if gradient.flows[i]:
             output._node, output._index = made, i
 
 
@@ -239,12 +332,31 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
         made.parents = ((first, a._index), (second, b._index))
     made.saved = saved = []
     if gradient.needs_values:
+        made.place = place(3)  # behind the operator
+        save = storages.save
         for i in gradient.needs_inputs:
             t = b if i else a
-            saved.append((t._storage, t._spec, t._node, t._index))
+            saved.append((t._storage, t._spec, t._node, t._index, save(t._storage)))
         for i in gradient.needs_outputs:
-            saved.append((output._storage, output._spec, _OWN, i))
+            saved.append((output._storage, output._spec, _OWN, i, save(output._storage)))
     output._node = made
+
+
+def record_view(call: GraphCall, source: Tensor, view: Tensor) -> None:
+    """:func:`record` for a view of a tensor that has a history: nothing is kept."""
+    if state.trace is not None or not view._spec.is_floating:
+        record(call, (source,), (view,))
+        return
+    made = Record()
+    made.backward = call.backwards.get(_ONE) or call.backward(_ONE)
+    made.call = call
+    made.sequence = next(_sequence)
+    made.parents = ((source._node, source._index),)
+    made.place, made.saved = None, []
+    view._node = made
+
+
+_ONE = (True,)
 
 
 class Sums:
@@ -254,11 +366,12 @@ class Sums:
     the last to the first, and the operands of a record from left to right.
     """
 
-    __slots__ = ("_heap", "_leaves", "_pending", "_targets")
+    __slots__ = ("_heap", "_leaves", "_lent", "_pending", "_targets")
 
     def __init__(self, targets: dict[Any, Tensor | None] | None):
         self._targets = targets
         self._leaves: dict[Leaf, Tensor] = {}
+        self._lent: set[Any] = set()  # leaves, or targets, whose total is memory of something else too
         self._pending: dict[Record, list[Tensor | None]] = {}
         self._heap: list[tuple[float, Record]] = []
 
@@ -268,6 +381,7 @@ class Sums:
         if targets is not None and (node, index) in targets:
             before = targets[node, index]
             targets[node, index] = cotangent if before is None else before + cotangent
+            self._lent.discard((node, index))
         elif isinstance(node, Record):
             slots = self._pending.get(node)
             if slots is None:
@@ -279,10 +393,30 @@ class Sums:
             before = slots[index]
             slots[index] = cotangent if before is None else before + cotangent
         elif targets is None:
-            if isinstance(node, Boundary):
+            if isinstance(node, (Boundary, Stale)):
                 raise node.error()
             before = self._leaves.get(node)
             self._leaves[node] = cotangent if before is None else before + cotangent
+            self._lent.discard(node)
+
+    def add_all(
+        self, places: Sequence[tuple[Any, int]], cotangents: Sequence[Tensor], sources: Sequence[Tensor]
+    ) -> None:
+        """Send contributions, computed from ``sources``, to their places. Some may be a source, or each other, handed
+        on as it is."""
+        targets = self._targets
+        for number, ((node, index), cotangent) in enumerate(zip(places, cotangents, strict=True)):
+            self.add(node, index, cotangent)
+            kept = self._leaves.get(node) if targets is None else targets.get((node, index))
+            if kept is cotangent and is_lent(cotangent, cotangents[:number], sources):
+                self._lent.add(node if targets is None else (node, index))
+
+    def lend(self, node: Any, index: int) -> None:
+        """Note that what a place has just received is not its own."""
+        if self._targets is not None and (node, index) in self._targets:
+            self._lent.add((node, index))
+        elif node.__class__ is Leaf:
+            self._lent.add(node)
 
     def at(self, node: Any, index: int) -> Tensor | None:
         """What a place has received so far."""
@@ -295,14 +429,17 @@ class Sums:
             return None if slots is None else slots[index]
         return self._leaves.get(node)
 
-    def replace(self, node: Any, index: int, total: Tensor) -> None:
-        """Let a place have received ``total``, what it had before included."""
+    def replace(self, node: Any, index: int, total: Tensor, lent: bool = False) -> None:
+        """Let a place have received ``total``, what it had before included. ``lent``: it is memory of something else
+        too."""
         if self._targets is not None and (node, index) in self._targets:
             self._targets[node, index] = total
+            (self._lent.add if lent else self._lent.discard)((node, index))
         elif node.__class__ is Leaf and self._targets is None:
             self._leaves[node] = total
+            (self._lent.add if lent else self._lent.discard)(node)
         elif isinstance(node, Record) and node.expanded is not None and node not in self._pending:
-            self.replace(*node.expanded[index], total)
+            self.replace(*node.expanded[index], total, lent)
         elif self.at(node, index) is None:
             self.add(node, index, total)
         else:
@@ -316,10 +453,35 @@ class Sums:
             node.propagate(pending.pop(node), self, retain_graph)
 
     def finish(self) -> None:
-        """Add what the leaves received to their gradients: once each, after everything else went well."""
+        """Add what the leaves received to their gradients: once each, after everything else went well. A gradient
+        that is there is written in place, so that whoever holds it sees the sum; unless calls are recorded."""
+        targets = self._targets
+        for place in self._lent if targets is not None else ():
+            lent = targets[place] if targets is not None else None
+            if targets is not None and lent is not None:
+                targets[place] = _owned(lent)
         for leaf, total in self._leaves.items():
             before = read_grad(leaf)
-            set_grad(leaf, total if before is None else before + total)
+            if before is None:
+                set_grad(leaf, _owned(total) if leaf in self._lent else total)
+            elif recording.enabled:
+                set_grad(leaf, before + total)
+            else:
+                before += total
+
+
+def is_lent(cotangent: Tensor, earlier: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
+    """Whether a cotangent is one of these others as it is."""
+    storage = cotangent._storage
+    return any(storage is t._storage for t in sources) or any(storage is t._storage for t in earlier)
+
+
+def _owned(tensor: Tensor) -> Tensor:
+    """The same value in memory of its own."""
+    from ..ops.elementwise import clone
+
+    copied: Tensor = clone(tensor)
+    return copied
 
 
 def backward(
@@ -341,6 +503,7 @@ def backward(
             # A leaf keeps what it is sent: not the caller's own object, whose in-place forms would change the gradient.
             storage = cotangent._storage if trace is None else hooks.value_of(cotangent, trace)
             sums.add(node, index, make(storage, cotangent._spec, cotangent._node, cotangent._index))
+            sums.lend(node, index)
         sums.run(retain_graph)
         sums.finish()
 
@@ -380,4 +543,7 @@ def clear_grad(tensor: Tensor, set_to_none: bool = True) -> None:
     if set_to_none:
         tensor.grad = None
     elif tensor.grad is not None:
-        tensor.grad = _zeros(tensor._spec)
+        gradient = tensor.grad
+        with no_grad():
+            gradient.zero_()
+        gradient._node = None  # zeros have no history

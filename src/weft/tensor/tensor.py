@@ -1,27 +1,30 @@
-"""Tensor: a value with a dtype, a shape, a buffer, and maybe a place on the tape.
+"""Tensor: elements of a dtype, under a shape, in a piece of memory, and maybe a place on the tape.
 
-Methods and operators are installed by :mod:`weft.tensor.methods`; this file holds the object itself. Views do not
-alias: a tensor is a value, and the in-place forms rebind the object to a new one.
+Methods and operators are installed by :mod:`weft.tensor.methods`; this file holds the object itself. Tensors may share
+memory: :mod:`weft.tensor.alias` says who is whose view, :mod:`weft.tensor.in_place` writes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import AutogradError, CaptureError, DTypeError, ShapeError
+from ..core.errors import ArgumentError, AutogradError, CaptureError, DTypeError, ShapeError
 from ..core.shapes import size_of
 from ..graph.ir import Value
 from ..ops.op import hooks, public, state
+from ..runtime import storage as storages
 from . import guards, tape
 from .capturing import settled
 from .spec import Spec, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from weakref import ref
 
     import numpy as np
 
     from ..core.dtypes import DType
+    from .alias import View
 
 __all__ = ["Tensor", "is_traced", "make"]
 
@@ -45,12 +48,14 @@ class Size(int):
 class Tensor:
     """An n-dimensional array. Make one with ``wf.tensor``, ``wf.asarray``, ``wf.zeros`` and the like."""
 
-    __slots__ = ("__weakref__", "_index", "_node", "_spec", "_storage")
+    __slots__ = ("__weakref__", "_index", "_node", "_spec", "_storage", "_view", "_views")
 
     _storage: Any  # a runtime Storage; while a graph is traced, the graph's Value
     _spec: Spec
     _node: Any  # tape.Leaf, tape.Record or None
     _index: int  # which output of the Record
+    _view: View | None  # whose view it is
+    _views: list[ref[Tensor]] | None  # its own views
 
     if TYPE_CHECKING:  # installed by weft.tensor.methods
 
@@ -159,7 +164,7 @@ class Tensor:
             raise AutogradError("requires_grad_(False) on a result of recorded calls; use detach()")
         if requires_grad and not self._spec.dtype.is_floating:
             raise AutogradError(f"only floating tensors have gradients; this one is {self._spec.dtype.name}")
-        if requires_grad != (self._node is not None):
+        if requires_grad != (_here(self)._node is not None):
             trace = state.trace
             if trace is not None and trace.capture is not None and trace.capture.is_outside(self):
                 raise CaptureError(
@@ -167,6 +172,8 @@ class Tensor:
                     f"before the function is called, or on x.detach()"
                 )
             self._node = tape.Leaf(self._spec) if requires_grad else None
+            here = _here(self)  # of a tensor made of data inside a captured function: what stands for it
+            here._node, here._index = self._node, 0
             guards.bump()
         return self
 
@@ -224,23 +231,44 @@ class Tensor:
         )
 
     def detach(self) -> Tensor:
-        """The same value without history."""
-        # In a capture by reference, as any read: the storage of a tensor from outside would be today's value for ever.
+        """The same memory without history."""
         trace = state.trace
         if trace is None:
             if self._storage.__class__ is Value:
                 settled([self])  # another thread is about to give it a value
             return make(self._storage, self._spec, None, 0)
-        made = make(hooks.value_of(self, trace), self._spec, None, 0)
+        # In a capture by reference, as any read: the storage of a tensor from outside would be today's value for ever.
+        here = _here(self)
+        made = make(hooks.value_of(here, trace), here._spec, None, 0)
         if trace.capture is not None:
+            from .alias import DETACHED, attach, root_of
+
             trace.capture.made((made,))
+            attach(made, here, None, DETACHED)
+            trace.capture.expose(root_of(made), made._storage)
         return made
 
-    # --- rebinding ----------------------------------------------------------------------------------------------
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history, and without a count of what is written through it: backward() does not
+        notice. Assigning a tensor makes this object look at the memory of that one; memory that another library lent
+        is copied."""
+        if state.trace is not None or self._storage.__class__ is Value:
+            return self.detach()
+        return make(storages.unshared(self._storage), self._spec, None, 0)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        from .in_place import look_at
+
+        look_at(self, value)
+
+    # --- writing ------------------------------------------------------------------------------------------------
 
     @public
     def assign(self, value: Tensor) -> Tensor:
-        """Rebind this object to another value of the same dtype and shape; returns the object.
+        """Write the elements of another tensor of the same dtype and shape into this one; returns this one.
+        (:meth:`copy_` casts and broadcasts.)
 
         Raises:
             AutogradError: the tensor is a leaf that requires grad and calls are being recorded.
@@ -250,34 +278,14 @@ class Tensor:
             raise DTypeError(f"assign: a {value.dtype.name} value to a {self.dtype.name} tensor; cast it first")
         if value._spec.shape != self._spec.shape:
             raise ShapeError(f"assign: a value of shape {value.shape} to a tensor of shape {self.shape}")
-        self._rebind(value)
+        self.copy_(value)
         return self
-
-    def _rebind(self, value: Tensor) -> None:
-        """Take over another tensor's value (of any type) and history."""
-        trace, target, storage = state.trace, self, value._storage
-        if trace is not None and trace.capture is not None:
-            value = trace.capture.inside(value)
-            target, storage = trace.capture.inside(self), hooks.value_of(value, trace)
-            if target is not self and value._spec.type != self._spec.type:
-                raise CaptureError(
-                    f"a tensor from outside that is {self._spec} would become {value._spec} inside a captured "
-                    "function; keep its dtype and shape, or change it outside"
-                )
-        leaf = isinstance(target._node, tape.Leaf)
-        if leaf and tape.recording.enabled:
-            raise AutogradError(
-                "a leaf that requires grad is changed in place while calls are recorded; do it under wf.no_grad()"
-            )
-        target._storage, target._spec = storage, value._spec
-        if not leaf:
-            target._node, target._index = value._node, value._index
 
     # --- out of weft --------------------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """A read-only NumPy array over the same memory (no copy). A later in-place form of this tensor does not show
-        in it: it rebinds the tensor and leaves the array's memory alone.
+        """A NumPy array over the same memory (no copy): what is written to one shows in the other. It is read-only
+        where the memory was lent read-only. Backward does not notice what NumPy writes.
 
         Raises:
             CaptureError: inside a captured function, where there is no value yet; a tensor from outside has one, but
@@ -321,6 +329,10 @@ class Tensor:
 
         array = self.numpy()
         if dtype is not None and np.dtype(dtype) != array.dtype:
+            if copy is False:
+                raise ArgumentError(
+                    f"__array__: {array.dtype} becomes {np.dtype(dtype)} by a copy, which copy=False forbids"
+                )
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -332,22 +344,26 @@ class Tensor:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """A DLPack capsule over the memory, or with ``copy=True`` over a copy; the consumer must not write to the
-        memory itself.
+        """A DLPack capsule over the memory, or with ``copy=True`` over a copy: what the consumer writes shows here.
 
         Raises:
-            BufferError: another device, or a stream, is asked for: this is CPU memory.
+            BufferError: another device, or a stream, is asked for: this is CPU memory. Or the memory is read-only, and
+                the consumer speaks a DLPack before 1.0, in which it cannot be told.
             CaptureError: inside a captured function.
         """
         from ..runtime.dlpack import to_dlpack
 
         if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError(f"a tensor in CPU memory has no stream {stream} and is not on device {dl_device}")
-        if isinstance(self._storage, Value) and (state.trace is not None or not settled([self])):
+        trace = state.trace
+        captures = trace is not None and trace.capture is not None
+        if captures or (isinstance(self._storage, Value) and (trace is not None or not settled([self]))):
             raise CaptureError("the memory of a tensor is asked for while a function is captured")
         source = self.__deepcopy__({}) if copy else self
         spec = source._spec
-        return to_dlpack(source._storage, spec.static_shape, spec.strides, spec.dtype, max_version=max_version)
+        return to_dlpack(
+            source._storage, spec.static_shape, spec.strides, spec.dtype, max_version=max_version, copied=bool(copy)
+        )
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
@@ -393,6 +409,7 @@ class Tensor:
         copied._storage = copy_of(np.ascontiguousarray(array).view(np.uint8) if array.size else b"")
         copied._spec = spec_of(self.dtype, self.shape)
         copied._node, copied._index = None, 0
+        copied._view = copied._views = None
         if isinstance(self._node, tape.Leaf):
             copied._node = tape.Leaf(copied._spec)
         return copied
@@ -405,10 +422,11 @@ class Tensor:
 
 def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     """A tensor (or a subclass's) that owns a pickled array."""
-    from .create import from_numpy
+    from .create import tensor
 
-    source, made = from_numpy(array), object.__new__(kind)
+    source, made = tensor(array), object.__new__(kind)
     made._storage, made._spec, made._node, made._index = source._storage, source._spec, None, 0
+    made._view = made._views = None
     return made.requires_grad_() if requires_grad else made
 
 
@@ -436,6 +454,7 @@ def make(storage: Any, spec: Spec, node: Any, index: int) -> Tensor:
     tensor._spec = spec
     tensor._node = node
     tensor._index = index
+    tensor._view = tensor._views = None
     return tensor
 
 

@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.errors import AutogradError
-from ..ops.op import state
 from ..tensor import tape
-from ..tensor.calls import value_of
 from ..tensor.create import asarray
 from ..tensor.dispatch import is_array
-from ..tensor.tensor import Tensor, make
+from ..tensor.tensor import Tensor
 from .tree import flatten, unflatten
 
 __all__ = ["grad", "value_and_grad"]
@@ -91,18 +89,12 @@ def _marked(value: Any) -> Tensor:
             f"grad: the arguments to differentiate must be floating tensors, not {what}; choose others with argnums"
         )
     if value._node is None:
-        storage = value._storage if state.trace is None else value_of(value, state.trace)
-        return make(storage, value._spec, tape.Leaf(value._spec), 0)
-    return _identity(value)
-
-
-def _identity(value: Tensor) -> Tensor:
-    """A place on the tape of its own, with the history of the argument behind it."""
-    from ..ops.elementwise import positive
-
+        marked = value.detach()  # the same memory: what the function writes is written for the caller too
+        marked._node = tape.Leaf(marked._spec)
+        return marked
     with tape.enable_grad():
-        copied: Tensor = positive(value)
-    return copied
+        seen: Tensor = value[...]  # a place on the tape of its own, with the history of the argument behind it
+    return seen
 
 
 def _gradients(result: Tensor, leaves: Sequence[Tensor], create_graph: bool) -> list[Tensor]:

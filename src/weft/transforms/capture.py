@@ -1,18 +1,21 @@
 """Capture: run a function once on traced tensors and keep what it did as a graph.
 
-Tensors that the function closes over are read *by reference*: they become further inputs of the graph, and what is
-rebound during the capture (arguments, parameters, optimizer state, the random generator, gradients) becomes further
-outputs, which every run writes back. Nothing outside is touched meanwhile (:mod:`weft.transforms.inside`); what the
-function stores in Python objects is dealt with by :mod:`weft.transforms.stores`.
+One question, one file: what is read (:mod:`weft.transforms.inside`: tensors that the function closes over become
+further inputs, *by reference*, and nothing outside is touched meanwhile), what aliases what
+(:mod:`weft.transforms.aliasing`), what is returned (:mod:`weft.transforms.returned`), what is stored in Python objects
+(:mod:`weft.transforms.stores`).
+What is written (arguments, parameters, optimizer state, the random generator, gradients) are the differences that
+``Inside.updates`` finds at the end. Here the function is run, and what was found becomes a
+:class:`~weft.transforms.captured.Captured`.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import CaptureError, WeftError
@@ -26,121 +29,17 @@ from ..tensor.capturing import settle_others
 from ..tensor.dispatch import is_array, is_scalar
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, is_traced, make
-from .inside import ArgumentRef, GradRef, Inside, Ref, Target, TensorRef, Update
+from .aliasing import Group, groups_of
+from .captured import Aliases, Captured, Reads, Returns, Writes
+from .inside import Inside, SharedLeaf, Update
 from .names import Names
+from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
+from .returned import Item, Items, Result
 from .stores import Store, settle, take_back
 from .tree import Form, flatten, unflatten
 from .unit import Unit
 
-__all__ = ["Captured", "Result", "capture"]
-
-
-# What a result is: a tensor of the state or an argument, an earlier result (its number), or (None) a tensor of its own.
-Result = TensorRef | ArgumentRef | int | None
-
-
-@dataclass(slots=True)
-class Captured:
-    """What a function did.
-
-    ``graph`` has the arguments, then the state that was read, as inputs; its outputs are the results that are tensors
-    of their own, the tensors that Python objects were given, then the updates.
-    """
-
-    graph: Graph
-    arguments: int
-    refs: list[Ref]
-    specs: list[Spec]  # of the state when it was captured
-    nodes: list[type]  # kinds of its places on the tape
-    results: list[Result]
-    values: list[Value]  # of all results
-    stores: list[Store]
-    updates: list[tuple[Target, Value]]
-    cleared: list[GradRef]  # leaves whose gradient is None at the end
-    outputs_form: Form
-    unit: Unit | None  # the tape of what is made with a history ...
-    on_tape: list[int]  # ... and which outputs of the graph that is
-    forgotten: list[Target]  # tensors that were rebound to something without a history
-    conditions: list[Callable[[Sequence[Tensor]], bool]] = field(default_factory=list)
-    guards: list[guards.Guard] = field(default_factory=list)
-    tensors: list[Tensor] = field(default_factory=list)  # the refs' tensors, when none is a gradient
-    version: int = -1  # of the guarded state, when the guards were last checked
-    watched: dict[int, Tensor] = field(default_factory=dict)  # by id: state that an argument may not be as well ...
-    distinct: bool = False  # ... nor may two arguments be one tensor ...
-    aliases: tuple[int, ...] = ()  # ... unless they were when the function was captured
-    names: Names | None = None  # what the function's code names
-    places: set[tuple[int, Any]] = field(default_factory=set)  # (id of the owner, key) of what the runs store
-    take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
-
-    @property
-    def function(self) -> Graph:
-        """The graph with all results, and nothing else, as outputs."""
-        return self.graph.copy(outputs=self.values)
-
-    @property
-    def whole(self) -> Graph:
-        """The graph with all that a run leaves behind as outputs: results, what Python objects get, updates."""
-        own = sum(what is None for what in self.results)
-        return self.graph.copy(outputs=[*self.values, *self.graph.outputs[own:]])
-
-    def abandon(self) -> None:
-        """Take back what the function stored in Python objects, if no run has given it a value."""
-        if self.take_back is not None:
-            self.take_back()
-            self.take_back = None
-
-    def state(self, given: Sequence[Tensor]) -> list[Tensor]:
-        """The tensors read by reference, in the order of the graph's inputs."""
-        found = [r.get(given) for r in self.refs]
-        if any(t is None for t in found):
-            raise CaptureError("a gradient that the captured function reads is None now")
-        return found  # type: ignore[return-value]
-
-    def aliases_of(self, given: Sequence[Tensor]) -> tuple[int, ...]:
-        """Which arguments are one tensor, or a tensor of the state; () where that makes no difference."""
-        watched, ids = self.watched, [id(t) for t in given]
-        if not self.distinct or len(ids) < 2 or len(set(ids)) == len(ids):
-            for i in ids:
-                if i in watched:
-                    break
-            else:
-                return ()
-        first: dict[int, int] = {}
-        return tuple([i if i in watched else first.setdefault(i, n) for n, i in enumerate(ids)])
-
-    def valid(self, given: Sequence[Tensor]) -> bool:
-        """Whether arguments and state still are as they were when the function was captured (types, not values)."""
-        if (self.watched or self.distinct) and self.aliases_of(given) != self.aliases:
-            return False
-        if self.tensors:
-            for tensor, spec, node in zip(self.tensors, self.specs, self.nodes, strict=True):
-                if tensor._spec is not spec or tensor._node.__class__ is not node:
-                    return False
-        else:
-            for ref, spec, node in zip(self.refs, self.specs, self.nodes, strict=True):
-                now = ref.get(given)
-                if now is None or now._spec is not spec or now._node.__class__ is not node:
-                    return False
-        version = guards.version()
-        if self.version != version:
-            if not all(guard.holds() for guard in self.guards):
-                return False
-            self.version = version
-        for condition in self.conditions:
-            if not condition(given):
-                return False
-        return self.names is None or self.names.same()
-
-    def changed(self, given: Sequence[Tensor]) -> str:
-        """What makes the graph invalid, in words."""
-        for guard in self.guards:
-            if not guard.holds():
-                return f"{type(guard.owner).__name__}{'.' if guard.name else ''}{guard.name}"
-        for ref, spec in zip(self.refs, self.specs, strict=True):
-            now = ref.get(given)
-            if now is None or now._spec is not spec:
-                return f"a tensor or gradient that was {spec}"
-        return "a variable that its code names"
+__all__ = ["Captured", "capture"]
 
 
 def capture(
@@ -159,43 +58,101 @@ def capture(
         raise CaptureError("a function is captured inside another capture; call it instead")
     leaves, form = flatten((tuple(args), dict(kwargs or {})))
     names = Names(function, tuple(args), dict(kwargs or {}))  # what they mean now: the function may change them
+    shared: set[int] = set()
     for attempt in range(3):
         try:
-            found, given = _run(function, leaves, form, set(), to_run, names)
+            found, given = _run(function, leaves, form, to_run, names, shared)
             break
+        except SharedLeaf as twice:
+            shared |= twice.ids
         except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
             if not settle_others() and attempt:
                 raise
-    found.names = names
-    twice = found.aliases_of(given)
-    if twice:
-        # Something that the function rebinds is reached in two ways: once more, with one object for both.
-        found.abandon()
-        shared = {id(t) for i, t in enumerate(given) if twice.count(twice[i]) > 1 or id(t) in found.watched}
-        again, given = _run(function, leaves, form, shared, to_run, names)
-        again.watched |= found.watched
-        again.distinct |= found.distinct
-        again.aliases = again.aliases_of(given)
-        found, again.names = again, names
-    names.settle(found.places, {id(r.tensor) for r in found.refs if isinstance(r, TensorRef)})
+    again = functools.partial(_run, function, leaves, form, to_run, names)
+    found = _with_aliases(found, given, lambda more, groups: again(shared | more, groups))
+    found.reads.names = names
+    names.settle(_places(found), {id(r.tensor) for r in found.reads.refs if isinstance(r, TensorRef)})
     return found
 
 
-@dataclass(slots=True, eq=False)
-class _Made:
-    """A tensor that the function made, as data: whoever still holds the tensor itself has stored it."""
+def _with_aliases(
+    found: Captured, given: list[Tensor], again: Callable[..., tuple[Captured, list[Tensor]]]
+) -> Captured:
+    """Where something that the function writes is reached in two ways: what it does once more, knowing that.
 
-    value: Value
-    node: Any
-    index: int
+    Raises:
+        CaptureError: each time more comes in.
+    """
+    shared, groups = set[int](), list[Group]()
+    for _ in range(6):  # a group may bring in further memory
+        aliases = found.aliases
+        aliases.settle(given)
+        refs: list[Ref] = [*(ArgumentRef(i) for i in range(len(given))), *aliases.refs]
+        tensors = [r.get(given) for r in refs]
+        written = [target.get(given) for target, _ in found.writes.updates]
+        twice = {id(t) for t in written if t is not None and t._spec.overlaps}  # elements that show several times
+        one = {id(given[n]) for n, first in enumerate(aliases.same) if first != n} - shared
+        if (
+            not twice
+            and not one
+            and all(_is_known(tensors[i], tensors[j], shared, groups) for i, j, _ in aliases.pairs)
+        ):
+            aliases.group(given, [(g.low, g.high) for g in groups])
+            return found
+        found.abandon()
+        ids = [id(t) for t in tensors]
+        groups = groups_of(refs, tensors, aliases.pairs, [n for n, i in enumerate(ids) if i in twice])
+        inside = Counter(id(t) for t in tensors if t is not None and any(g.holds(t) for g in groups))
+        shared |= one.union(i for i, times in inside.items() if times > 1)
+        found, given = again(shared, groups)
+        _look_at_all(found.aliases, aliases, len(given))
+    raise CaptureError(
+        "a captured function writes memory that its arguments and captured tensors share in ways that do not settle; "
+        "pass clones, or leave the function uncompiled"
+    )
+
+
+def _is_known(a: Tensor | None, b: Tensor | None, shared: set[int], groups: Sequence[Group]) -> bool:
+    """Whether the capture knew that two tensors share memory."""
+    if a is None or b is None or (a is b and id(a) in shared):
+        return True
+    return any(g.holds(a) and g.holds(b) for g in groups)
+
+
+def _look_at_all(found: Aliases, before: Aliases, count: int) -> None:
+    """Let a capture look at the tensors that an earlier one of the same function read and wrote too."""
+    own = {ref.key: n for n, ref in enumerate(found.refs, count)}
+    for number, was_written in enumerate(before.written):
+        if number < count:
+            found.written[number] |= was_written
+            continue
+        ref = before.refs[number - count]
+        at = own.get(ref.key)
+        if at is None:
+            found.refs.append(ref)
+            found.written.append(was_written)
+        else:
+            found.written[at] |= was_written
+
+
+def _places(found: Captured) -> set[tuple[int, Any]]:
+    """(id of the owner, key) of what the runs store."""
+    return {(id(p.owner), p.key) for s in found.returns.stores for p in s.places}
 
 
 def _run(
-    function: Callable[..., Any], leaves: Sequence[Any], form: Form, shared: set[int], to_run: bool, names: Names
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    form: Form,
+    to_run: bool,
+    names: Names,
+    shared: Set[int] = frozenset(),
+    groups: Sequence[Group] = (),
 ) -> tuple[Captured, list[Tensor]]:
-    """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are."""
-    going = Inside()
-    trace = Trace(going)
+    """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are, ``groups`` say
+    which share memory."""
+    going = Inside(groups)
+    trace = going.trace = Trace(going)
     version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     with guards.recording() as recorded:
@@ -210,15 +167,16 @@ def _run(
             results, result_form = flatten(result)
             values = _outputs(results, trace)
             is_what = _objects(results, going)
-            parts = zip(results, values, is_what, strict=True)
             _check_containers(args, kwargs, form, going)
-            own = {id(t): _Made(v, t._node, t._index) for t, v, what in parts if what is None}
+            items = Items(going)
+            own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
             updates = going.updates(trace)
             going.release()
-            del result, results, parts, args, kwargs
+            del result, results, args, kwargs
             stores = settle(going, list(own)) if to_run else []
+            made = [*own.values(), *_seen_stores(stores, items, len(own))]
             arguments = [a.value for a in going.arguments]
-            _check_own(trace, [*arguments, *going.inputs], [m.value for m in own.values()])
+            _check_own(trace, [*arguments, *going.inputs], values)
             done = True
         finally:
             state.trace, tape.recording.enabled = None, mode
@@ -226,43 +184,98 @@ def _run(
                 _give_values(going, trace)
             if not done or not to_run:
                 take_back(going, recorded, names)
-    made = [*own.values(), *(_Made(s.value, s.node, s.index) for s in stores if s.number >= len(own))]
-    written = [u for u in updates if u.value is not None]
-    outputs = [*(m.value for m in made), *(u.value for u in written if u.value is not None)]
-    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, values))
-    name = getattr(function, "__name__", type(function).__name__)
-    graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)
-    on_tape = _with_history(made, written)
+    found = _captured(function, going, trace, updates, items.make(made), values)
+    found.returns.form, found.returns.results = result_form, is_what
+    found.returns.values, found.returns.stores = values, stores
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
-    places = {(id(p.owner), p.key) for s in stores for p in s.places}
-    replacement = functools.partial(_seen_as, {id(t) for t in plain}, places, recorded)
-    found = Captured(
-        graph,
-        len(going.arguments),
-        going.refs,
-        going.specs,
-        [type(None) if isinstance(r, GradRef) else type(r.tensor._node) for r in going.refs],
-        is_what,
-        values,
-        stores,
-        [(u.target, u.value) for u in written if u.value is not None],
-        [u.target for u in updates if u.value is None and isinstance(u.target, GradRef)],
-        result_form,
-        Unit(graph, [*(a.node for a in going.arguments), *going.nodes], list(on_tape.values())) if on_tape else None,
-        list(on_tape),
-        [u.target for u in written if u.is_new and u.node is None],
-        going.conditions,
-        # requires_grad_ gives and takes the leaf that gradients go to.
-        [guards.rewritten(guard, replacement) for guard in recorded.seen]
-        + [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)],
-        plain if len(plain) == len(going.refs) else [],
-        version,
-    )
-    found.places = places
+    replacement = functools.partial(_seen_as, {id(t) for t in plain}, _places(found), recorded)
+    # requires_grad_ gives and takes the leaf that gradients go to.
+    found.reads.guards = [guards.rewritten(guard, replacement) for guard in recorded.seen]
+    found.reads.guards += [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)]
+    found.reads.version = version
     if to_run:
         found.take_back = functools.partial(take_back, going, recorded, names)
-    _watch(found, going, plain)
     return found, [a.given for a in going.arguments]
+
+
+def _seen_stores(stores: Sequence[Store], items: Items, results: int) -> list[int]:
+    """Note the tensors of stores that are no results; their ids."""
+    made = {s.number: s for s in stores if s.number >= results}
+    found = []
+    for _, store in sorted(made.items()):
+        tensor = store.first()
+        # Where other threads run, one of them may have replaced it already.
+        found.append(items.see(tensor) if tensor is not None else items.see_value(store.value, store.node, store.index))
+    return found
+
+
+def _captured(
+    function: Callable[..., Any],
+    going: Inside,
+    trace: Trace,
+    updates: Sequence[Update],
+    items: list[Item],
+    values: Sequence[Value],
+) -> Captured:
+    """What a capture has come to, but for results, stores and guards."""
+    fresh = [item.value for item in items if item.of is None]
+    gradients = [(u.target, u.value) for u in updates if isinstance(u.target, GradRef) and not u.written]
+    written = [(u.target, u.value) for u in updates if u.written and u.value is not None]
+    replaced = [going.input_of(target) for target, _ in written]
+    outputs = [*fresh, *(v for _, v in gradients if v is not None), *(v for _, v in written)]
+    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, replaced, values))
+    arguments = [a.value for a in going.arguments]
+    name = getattr(function, "__name__", type(function).__name__)
+    graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)
+    on_tape = [(item.node, item.index, item.value) for item in items if item.node is not None]
+    moved = [u for u in updates if u.is_new and u.value is not None]
+    on_tape += [(u.node, u.index, u.value) for u in moved if u.node is not None and u.value is not None]
+    counted = iter(range(len(on_tape)))
+    tape_of_items = [None if item.node is None else next(counted) for item in items]
+    unit, leaves_made = None, dict[tape.Leaf, Spec]()
+    if on_tape:
+        lasting = set(graph.inputs).difference(replaced).union(fresh, (v for _, v in written))
+        nodes = [*(a.node for a in going.arguments), *going.nodes, *(node for _, node, _ in going.members)]
+        leaves_made = _leaves_made(items, nodes)
+        types = [*(s.type for _, _, s in going.members), *(s.type for s in leaves_made.values())]
+        unit = Unit(graph, [*nodes, *leaves_made], types, on_tape, lasting, going.overwritten)
+    now = [r.get([a.given for a in going.arguments]) for r in going.refs]
+    kinds: list[type] = [type(None) if t is None else type(t._node) for t in now]
+    reads = Reads(going.refs, going.specs, kinds, going.conditions, [])
+    if all(isinstance(r, TensorRef) for r in going.refs):
+        reads.tensors = [t for t in now if t is not None]
+    is_written = set(replaced)
+    leaves = any(isinstance(r, GradRef) and r.leaf is None for r in (*going.refs, *(u.target for u in updates)))
+    plain = [(r, v) for r, v in zip(going.refs, going.inputs, strict=True) if not isinstance(r, (BaseRef, FlatRef))]
+    looked_at = [*arguments, *(v for _, v in plain)]
+    aliases = Aliases([r for r, _ in plain], [v in is_written for v in looked_at], leaves=leaves)
+    writes = Writes(
+        written,
+        [(t, v) for t, v in gradients if v is not None and isinstance(t, GradRef)],
+        [t for t, v in gradients if v is None and isinstance(t, GradRef)],
+        [(u.target, None if u.node is None else next(counted)) for u in moved],
+    )
+    returns = Returns(("leaf",), [], [], items, [], tape_of_items)
+    members = [ref for ref, _, _ in going.members]
+    return Captured(graph, len(arguments), reads, aliases, writes, returns, unit, members, list(leaves_made.values()))
+
+
+def _leaves_made(items: Sequence[Item], known: Sequence[Any]) -> dict[tape.Leaf, Spec]:
+    """The leaves that the function made and that somebody gets.
+
+    Raises:
+        CaptureError: one of them has a gradient by now.
+    """
+    found: dict[tape.Leaf, Spec] = {}
+    for item in items:
+        if isinstance(item.node, tape.Leaf) and item.node not in known:
+            if item.node.grad is not None:
+                raise CaptureError(
+                    f"a tensor {item.spec} that the captured function made and that requires grad is kept with a "
+                    "gradient of its own; return the gradient as a result"
+                )
+            found[item.node] = item.spec
+    return found
 
 
 def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Recorded, value: Any) -> Any:
@@ -297,26 +310,7 @@ def _give_values(going: Inside, trace: Trace) -> None:
             tensor._storage, tensor._spec = value._storage, value._spec
 
 
-def _with_history(made: Sequence[_Made], written: Sequence[Update]) -> dict[int, tuple[Any, int, Value]]:
-    """(node, index, value) of the outputs of the graph, by number, that have a history afterwards."""
-    found = {i: (m.node, m.index, m.value) for i, m in enumerate(made) if m.node is not None}
-    for i, update in enumerate(written, len(made)):
-        if update.is_new and update.node is not None:
-            assert update.value is not None
-            found[i] = update.node, update.index, update.value
-    return found
-
-
-def _watch(found: Captured, going: Inside, plain: Sequence[Tensor]) -> None:
-    """Note what must not be reached in two ways at once, because the function rebinds it in one of them."""
-    used = [*found.refs, *found.cleared, *(target for target, _ in found.updates)]
-    arguments = any(isinstance(ref, GradRef) and ref.leaf is None for ref in used)
-    found.distinct = arguments or any(isinstance(t, ArgumentRef) for t, _ in found.updates)
-    watched = [t.tensor for t, _ in found.updates if isinstance(t, TensorRef)]
-    found.watched = {id(t): t for t in (*watched, *(plain if found.distinct else ()))}
-
-
-def _argument(leaf: Any, going: Inside, shared: set[int]) -> Any:
+def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     """What the function gets for a leaf of its arguments."""
     if isinstance(leaf, TensorType):
         leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape), None, 0)
@@ -346,7 +340,7 @@ def _objects(results: Sequence[Tensor], going: Inside) -> list[Result]:
     found: list[Result] = []
     for number, item in enumerate(results):
         earlier = first.setdefault(id(item), number)
-        outside = going.object_of(item)
+        outside = going.object_of(item) or going.gradient_of(item)
         found.append(outside if outside is not None or earlier == number else earlier)
     return found
 

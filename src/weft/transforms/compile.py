@@ -60,7 +60,7 @@ class Compiled(Generic[P, R]):
                     results = self._first_run(entry, tensors)
             else:
                 results = entry.run(tensors)
-            form = entry.captured.outputs_form
+            form = entry.captured.returns.form
             if form == ("leaf",):
                 return results[0]  # type: ignore[return-value]
             return unflatten(form, results)
@@ -122,8 +122,8 @@ class Compiled(Generic[P, R]):
             entry.captured.abandon()
             raise
         entry.captured.take_back = None
-        if entry.captured.names is not None:
-            entry.captured.names.forget_before()
+        if entry.captured.reads.names is not None:
+            entry.captured.reads.names.forget_before()
         return results
 
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
@@ -145,6 +145,8 @@ class Compiled(Generic[P, R]):
                 key.append(a._spec)
                 if a._node is not None:
                     key.append(a._node.__class__)
+                if a._view is not None:  # a write changes the history of its base
+                    key.append((a._view.kind, a._view.base._node.__class__))
             else:
                 _key_of(a, key, tensors)
         if kwargs:
@@ -159,7 +161,7 @@ class Compiled(Generic[P, R]):
         self._warn_of_floats(signature)
         captured = capture(self.function, args, kwargs, to_run=True)
         try:
-            made = Entry(captured, [t._spec for t in (*tensors, *captured.state(tensors))])
+            made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))])
             self._keep(signature, made, tensors)
         except BaseException:
             captured.abandon()
@@ -176,7 +178,7 @@ class Compiled(Generic[P, R]):
         if len(entries) == _MAX_ENTRIES // 2:
             warnings.warn(
                 f"{self._name} has been captured {len(entries) + 1} times for one signature, because state it reads is "
-                f"different at each call: {entries[0].captured.changed(tensors)}. Keep what changes in a "
+                f"different at each call: {entries[0].captured.reads.changed(tensors)}. Keep what changes in a "
                 f"tensor, or pass it as an argument",
                 stacklevel=4,
             )
@@ -258,6 +260,8 @@ def _key_of(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
             key.append(tensor._spec)
             if tensor._node is not None:
                 key.append(tensor._node.__class__)
+            if tensor._view is not None:
+                key.append((tensor._view.kind, tensor._view.base._node.__class__))
         elif isinstance(leaf, float):
             key.append(("float", repr(leaf)))
         elif isinstance(leaf, _SIMPLE):

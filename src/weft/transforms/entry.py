@@ -1,13 +1,12 @@
 """One signature of a compiled function: its graph, its executable, and how a run meets the world.
 
-A run hands the storages of arguments and state to one native call, takes what was written in place as done, and puts
-the rest where it belongs: results, tensors that Python objects hold, state and gradients, the tape.
+A run hands the storages of arguments and state to one native call, which writes what the function wrote into their
+memory. Then it puts the rest where it belongs: results, tensors that Python objects hold, gradients, the tape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from sys import getrefcount
 from typing import Any
 
 from ..graph.executable import Executable, build
@@ -18,12 +17,15 @@ from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from ..runtime.state_locks import locks_of
 from ..tensor import tape
+from ..tensor.alias import attach_to, rebase
 from ..tensor.calls import GraphCall, traced_error
 from ..tensor.capturing import settled
-from ..tensor.spec import Spec, spec_of
+from ..tensor.in_place import check_storage, count_writes
+from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
-from .capture import Captured, Result
-from .inside import ArgumentRef, GradRef, Target, TensorRef
+from .captured import Captured
+from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
+from .returned import in_order
 from .stores import first_tensor, put
 from .unit import Unit, UnitRecord
 
@@ -41,80 +43,59 @@ class _Unsettled(Exception):
         self.tensors = tensors
 
 
-def _number(where: tuple[str, int]) -> int:
-    """n for the program's n-th output, ~n for its n-th input."""
-    kind, number = where
-    return number if kind == "output" else ~number
-
-
 class Entry:
     """One signature's graph, executable, and where its state lives."""
 
     __slots__ = (
-        "_fresh",
-        "_has_grads",
-        "_locks",
-        "_made",
-        "_owned",
-        "_rebound",
-        "_single",
-        "_specs",
-        "_tensors",
-        "_updates",
-        "captured",
-        "exe",
+        *("_flat", "_fresh", "_gradients", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
+        *("_residuals", "_single", "_specs", "_state", "_written", "captured", "exe"),
     )
 
     def __init__(self, captured: Captured, specs: list[Spec]):
         self.captured, self._specs = captured, specs
-        graph = captured.graph
-        count = len(graph.outputs) - len(captured.updates)  # results of its own, and what Python objects are given
-        position = {
-            id(r.tensor): captured.arguments + i for i, r in enumerate(captured.refs) if isinstance(r, TensorRef)
-        }
-        inputs = [_input_of(target, position) for target, _ in captured.updates]
-        replaced = [(at, v) for at, (_, v) in zip(inputs, captured.updates, strict=True) if at is not None]
-        extra = [v for at, (_, v) in zip(inputs, captured.updates, strict=True) if at is None]
+        graph, unit = captured.graph, captured.unit
+        count = len(graph.outputs) - len(captured.writes.updates)
+        residuals = () if unit is None or unit.spent is not None else unit.residuals
+        positions = {v: i for i, v in enumerate(graph.inputs)}
+        # Inputs that the run writes, in the order of the updates.
+        self._written = [_position(target, captured) for target, _ in captured.writes.updates]
         self.exe: Executable = build(
-            graph.copy(outputs=[*graph.outputs[:count], *extra]),
+            graph.copy(outputs=[*graph.outputs[:count], *residuals]),
             [s.strides for s in specs],
-            replaced,
+            list(zip(self._written, graph.outputs[count:], strict=True)),
             host_target(),
             get_num_threads(),
         )
-        # Where each tensor that a run makes comes from, and its spec.
-        self._made = [
-            (_number(where), self._spec(where, v))
-            for where, v in zip(self.exe.results[:count], graph.outputs[:count], strict=True)
-        ]
-        others, written = iter(self.exe.results[count:]), iter(self.exe.updates)
-        # What to do after a run: (reference, where its new value is, its spec); what is written in place is done.
-        self._updates: list[tuple[Target, int, Spec]] = []
-        for at, (target, value) in zip(inputs, captured.updates, strict=True):
-            where = next(others) if at is None else next(written)
-            if where is not None:
-                self._updates.append((target, _number(where), self._spec(where, value)))
-        # Inputs that are overwritten: their memory must belong to the tensor alone.
-        self._owned = [at for (at, _), where in zip(replaced, self.exe.updates, strict=True) if where is None]
+        # Tensors that share memory which is written as a flat tensor count writes apart.
+        self._flat = [r for t, _ in captured.writes.updates if isinstance(t, FlatRef) for r in t.others]
         self._single = len(self.exe.plan.outputs) == 1
-        self._has_grads = any(isinstance(r, GradRef) for r in captured.refs)
-        self._tensors = [] if self._has_grads else captured.state(())
-        # Tensors whose history ends with a run; those that are read had none, or the graph would not be valid.
-        plain = {
-            id(r.tensor)
-            for r, node in zip(captured.refs, captured.nodes, strict=True)
-            if isinstance(r, TensorRef) and not issubclass(node, tape.Record)
-        }
-        self._rebound = [t for t in captured.forgotten if not isinstance(t, TensorRef) or id(t.tensor) not in plain]
-        self._fresh = not captured.stores and all(what is None for what in captured.results)
+        numbers = iter(self.exe.results)
+        items = captured.returns.items
+        self._numbers = [next(numbers) if item.of is None else -1 for item in items]
+        self._gradients = [(ref, next(numbers), _spec_of(v)) for ref, v in captured.writes.gradients]
+        self._residuals = [(v, next(numbers), _spec_of(v)) for v in residuals]
+        self._items = items
+        self._order = in_order(items)
+        self._plain = all(item.base is None and item.of is None for item in items) and unit is None
+        self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
+        self._fresh = not captured.returns.stores and all(what is None for what in captured.returns.results)
         self._locks = locks_of(list(_written(captured)))
+        self._kept = [] if unit is None or unit.spent is not None else self._places(unit, positions)
 
-    def _spec(self, where: tuple[str, int], value: Value) -> Spec:
-        """The spec of an output; an input keeps its strides."""
-        return self._specs[where[1]] if where[0] == "input" else spec_of(value.dtype, value.shape)
+    def _places(self, unit: Unit, positions: dict[Value, int]) -> list[tuple[Value, str, int]]:
+        """Where the values that the tape reads lie after a run: in an input, a written input, or an item."""
+        found = []
+        updated = {v: at for (_, v), at in zip(self.captured.writes.updates, self._written, strict=True)}
+        own = {item.value: i for i, item in enumerate(self._items) if item.of is None}
+        for value in unit.lasting:
+            if value in own:
+                found.append((value, "item", own[value]))
+            else:
+                found.append((value, "input", updated[value] if value in updated else positions[value]))
+        return found
 
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Run on the arguments and the state; write the updates back; the results."""
+        """Run on the arguments and the state; the results."""
         for _ in range(_TRIES):
             try:
                 return self._locked(tensors) if self._locks else self._run(tensors)
@@ -139,105 +120,160 @@ class Entry:
 
     def _run(self, tensors: list[Tensor]) -> list[Tensor]:
         captured = self.captured
-        state = captured.state(tensors) if self._has_grads else self._tensors
+        state = captured.reads.state(tensors) if self._state is None else self._state
         given = [t._storage for t in tensors]
         given += [t._storage for t in state]
         record = None
-        if captured.unit is not None:
-            record = captured.unit.spent or self._record(captured.unit, tensors, state, given)
-        for at in self._owned:
-            # References: the tensor's, the list's, and getrefcount's own argument.
-            if given[at].__class__ is Value:
-                raise _Unsettled([*tensors, *state])
-            if getrefcount(given[at]) > 3 or given[at].owner is not None:
-                given[at] = _copy(tensors[at] if at < len(tensors) else state[at - len(tensors)])
+        unit = captured.unit
+        if unit is not None:
+            record = unit.spent or UnitRecord(unit, self._operands(unit, tensors, state), {})
         try:
+            for written in self._written:
+                if given[written].is_read_only:
+                    check_storage(captured.graph.name, given[written])
             outputs = self.exe.program.call(*given)
         except KernelStatus:
             raise GraphCall(captured.graph).status_error([*tensors, *state], captured=True) from None
-        except TypeError:
+        except (TypeError, AttributeError):
             raise _Unsettled([*tensors, *state]) from None
+        if self._written:
+            changed = [given[at] for at in self._written]
+            count_writes(changed + [_tensor_of(r, (), tensors)._storage for r in self._flat] if self._flat else changed)
         if self._single:
             outputs = (outputs,)
-        made = [make(outputs[n] if n >= 0 else given[~n], spec, None, 0) for n, spec in self._made]
-        for store in captured.stores:
-            if store.number >= 0:
-                made[store.number] = first_tensor(store, made[store.number])
-        for target, number, spec in self._updates:
-            value = outputs[number] if number >= 0 else given[~number]
-            if isinstance(target, GradRef):
-                target.set(tensors, make(value, spec, None, 0))
-            else:
-                tensor = _tensor_of(target, tensors)
-                tensor._storage, tensor._spec = value, spec
-        for grad in captured.cleared:
-            grad.set(tensors, None)
-        for target in self._rebound:
-            tensor = _tensor_of(target, tensors)
-            if not isinstance(tensor._node, tape.Leaf):
-                tensor._node = None
+        writes = captured.writes
+        for ref, output, spec in self._gradients:
+            ref.set(tensors, make(outputs[output], spec, None, 0))
+        for ref in writes.cleared:
+            ref.set(tensors, None)
+        made = self._make(outputs, tensors)
         if record is not None:
-            self._put(record, made, tensors)
-        if captured.stores:
-            put(captured.stores, made, tensors)
+            self._put(record, made, outputs, given, tensors)
+        for target, at in writes.places:
+            self._move(target, at, record, tensors)
+        stores = captured.returns.stores
+        if stores:
+            put(stores, made, tensors)
         return made if self._fresh else self._results(made, tensors)
 
-    def _record(self, unit: Unit, tensors: list[Tensor], state: list[Tensor], given: list[Any]) -> UnitRecord:
-        """A place on the tape. It holds on to what the run begins with, so that nothing of it is overwritten."""
-        count = len(tensors)
-        operands = [tensors[i] if i < count else state[i - count] for i in unit.positions]
-        return UnitRecord(unit, [(t._node, t._index) for t in operands], tuple(given), self._specs)
+    def _operands(self, unit: Unit, tensors: list[Tensor], state: list[Tensor]) -> list[tuple[Any, int]]:
+        """The places on the tape of the operands of the run, as they are before it."""
+        captured = self.captured
+        operands = [*tensors, *state]
+        if captured.members:
+            operands += [_tensor_of(ref, (), tensors) for ref in captured.members]
+        count = len(operands)
+        return [
+            (operands[i]._node, operands[i]._index) if i < count else (tape.Leaf(captured.leaves[i - count]), 0)
+            for i in unit.positions
+        ]
+
+    def _make(self, outputs: Sequence[Any], tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The items of a run."""
+        items = self._items
+        if self._plain and not self.captured.returns.stores:
+            return [make(outputs[n], item.spec, None, 0) for n, item in zip(self._numbers, items, strict=True)]
+        made: list[Any] = [None] * len(items)
+        for i in self._order:
+            item = items[i]
+            if item.of is None:
+                made[i] = make(outputs[self._numbers[i]], item.spec, None, 0)
+            else:
+                storage = _tensor_of(item.of, made, tensors)._storage
+                storage = storages.tail(storage, item.offset) if item.offset else storage
+                made[i] = make(storage, item.spec, None, 0)
+        for store in self.captured.returns.stores:
+            if store.number >= 0:
+                made[store.number] = first_tensor(store, made[store.number])
+        for i in self._order:
+            item = items[i]
+            if item.base is not None and item.spec.is_floating:
+                attach_to(made[i], _tensor_of(item.base, made, tensors), item.way, item.kind)
+        return made
+
+    def _put(
+        self,
+        record: UnitRecord,
+        made: Sequence[Tensor],
+        outputs: Sequence[Any],
+        given: Sequence[Any],
+        tensors: Sequence[Tensor],
+    ) -> None:
+        """Put the run on the tape: what it keeps, and the places of what it made."""
+        kept = record.kept
+        for value, where, number in self._kept:
+            storage = made[number]._storage if where == "item" else given[number]
+            spec = made[number]._spec if where == "item" else self._specs[number]
+            kept[value] = storage, spec, storages.save(storage)
+        for value, number, spec in self._residuals:
+            kept[value] = outputs[number], spec, 0
+        for tensor, at in zip(made, self.captured.returns.tape, strict=True):
+            if at is not None:
+                tensor._node, tensor._index = record.put(at)
+                if tensor._node is None:
+                    tensor._node = tape.Leaf(tensor._spec)
+
+    def _move(self, target: Ref, number: int | None, record: UnitRecord | None, tensors: Sequence[Tensor]) -> None:
+        """Give what was written its new place on the tape."""
+        tensor = target.get(tensors)
+        if tensor is None:
+            return
+        if number is None:
+            if not isinstance(tensor._node, tape.Leaf):
+                with tape.enable_grad():
+                    rebase(tensor, None, 0)
+        elif record is not None:
+            node, index = record.put(number)
+            with tape.enable_grad():
+                rebase(tensor, tape.Leaf(tensor._spec) if node is None else node, index)
 
     def _results(self, made: list[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
         """What the caller gets: new tensors, tensors that were there before, and again what came earlier."""
         found: list[Tensor] = []
         fresh = iter(made)
-        for what in self.captured.results:
-            found.append(_result(what, fresh, found, tensors))
+        for what in self.captured.returns.results:
+            if what is None:
+                found.append(next(fresh))
+            elif isinstance(what, int):
+                found.append(found[what])
+            else:
+                found.append(_tensor_of(what, made, tensors))
         return found
-
-    def _put(self, record: UnitRecord, made: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-        """Put the run on the tape: what it made and what it rebound, where that has a history."""
-        captured, count = self.captured, len(made)
-        record.put(
-            [made[i] if i < count else _tensor_of(captured.updates[i - count][0], tensors) for i in captured.on_tape]
-        )
 
     def program_inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Copies of all inputs, for runs that must not change the state."""
-        return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.state(tensors))]
+        return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.reads.state(tensors))]
+
+
+def _position(target: Ref, captured: Captured) -> int:
+    """The number of the graph's input that a run writes."""
+    if isinstance(target, ArgumentRef):
+        return target.position
+    tensor = target.tensor if isinstance(target, TensorRef) else None
+    for i, ref in enumerate(captured.reads.refs):
+        if ref is target or (isinstance(ref, TensorRef) and ref.tensor is tensor):
+            return captured.arguments + i
+    raise AssertionError("what is written is no input")
+
+
+def _tensor_of(where: Ref | int, made: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    """A tensor from outside, or one of the items."""
+    found = made[where] if isinstance(where, int) else where.get(tensors)
+    assert found is not None
+    return found
+
+
+def _spec_of(value: Value) -> Spec:
+    from ..tensor.spec import spec_of
+
+    return spec_of(value.dtype, value.shape)
 
 
 def _written(captured: Captured) -> Iterator[Any]:
     """What every run writes: tensors of the state, and leaves whose gradients it replaces."""
-    for target in (*(target for target, _ in captured.updates), *captured.cleared):
+    targets = (*captured.writes.updates, *captured.writes.gradients)
+    for target in (*(target for target, _ in targets), *captured.writes.cleared):
         if isinstance(target, TensorRef):
             yield target.tensor
         elif isinstance(target, GradRef) and target.leaf is not None:
             yield target.leaf
-
-
-def _input_of(target: Target, position: dict[int, int]) -> int | None:
-    """The graph's input that a target is; None where its old value is not read."""
-    if isinstance(target, ArgumentRef):
-        return target.position
-    return position.get(id(target.tensor)) if isinstance(target, TensorRef) else None
-
-
-def _tensor_of(target: Target, tensors: Sequence[Tensor]) -> Tensor:
-    """The tensor that an update rebinds."""
-    assert not isinstance(target, GradRef)
-    return tensors[target.position] if isinstance(target, ArgumentRef) else target.tensor
-
-
-def _result(what: Result, fresh: Any, found: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
-    if what is None:
-        made: Tensor = next(fresh)
-        return made
-    return found[what] if isinstance(what, int) else _tensor_of(what, tensors)
-
-
-def _copy(tensor: Tensor) -> Any:
-    """Give a tensor memory of its own, since something else still holds the old one."""
-    tensor._storage = storages.copy_of(tensor._storage)
-    return tensor._storage

@@ -69,7 +69,7 @@ def eval_shape(function: Callable[..., Any], *specs: Any) -> Any:
         raise DTypeError(f"eval_shape: {type(function).__name__} is not a function")
     with no_grad():
         captured = capture(function, [_typed(s) for s in specs])
-    return unflatten(captured.outputs_form, [v.type for v in captured.values])
+    return unflatten(captured.returns.form, [v.type for v in captured.returns.values])
 
 
 def _typed(tree: Any) -> Any:

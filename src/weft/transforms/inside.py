@@ -1,7 +1,7 @@
 """What a captured function sees of the tensors outside of it.
 
 A tensor from outside is never touched while a function is captured: other threads go on using it, other captures may be
-going on, and a capture that fails has nothing to put back. What the function reads, rebinds or differentiates is a
+going on, and a capture that fails has nothing to put back. What the function reads, writes or differentiates is a
 *stand-in*, a traced tensor that this capture keeps for it; gradients that are read or replaced are kept here as well.
 At the end the differences become the graph's updates.
 
@@ -16,58 +16,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.errors import CaptureError, user_line
 from ..graph.ir import Value
 from ..ops.op import Trace
 from ..tensor import tape
+from ..tensor.alias import DETACHED, TRACKED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
-from ..tensor.spec import Spec, spec_of
+from ..tensor.in_place import check_followed, check_leaf, check_storage
+from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
+from .aliasing import Group, step_to
+from .refs import ArgumentRef, GradRef, Ref, TensorRef
 
-__all__ = ["Argument", "ArgumentRef", "GradRef", "Inside", "Ref", "Target", "TensorRef", "Update"]
-
-
-@dataclass(slots=True, eq=False)
-class TensorRef:
-    """A tensor that the function read or rebound."""
-
-    tensor: Tensor
-
-    def get(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        """The tensor as it is now."""
-        return self.tensor
-
-
-@dataclass(slots=True, eq=False)
-class ArgumentRef:
-    """The tensor that a call gives as its n-th, which the function rebound."""
-
-    position: int
-
-
-@dataclass(slots=True, eq=False)
-class GradRef:
-    """The gradient of a leaf that the function read or replaced: a leaf from outside, or that of the n-th argument."""
-
-    leaf: tape.Leaf | None
-    position: int = -1
-
-    def leaf_of(self, arguments: Sequence[Tensor]) -> tape.Leaf:
-        """The leaf in a call with these arguments."""
-        leaf = arguments[self.position]._node if self.leaf is None else self.leaf
-        assert isinstance(leaf, tape.Leaf)
-        return leaf
-
-    def get(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        """The gradient as it is now."""
-        return self.leaf_of(arguments).grad
-
-    def set(self, arguments: Sequence[Tensor], gradient: Tensor | None) -> None:
-        """Replace it."""
-        self.leaf_of(arguments).grad = gradient
-
-
-Ref = TensorRef | GradRef
-Target = TensorRef | ArgumentRef | GradRef
+__all__ = ["Argument", "Inside", "SharedLeaf", "Update"]
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +41,7 @@ class Argument:
     stand_in: Tensor
     node: Any  # its place on the tape when the function begins
     handed: Tensor  # what the function gets
+    is_member: bool = False  # of a group, whose base is what is written
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +53,7 @@ class _Seen:
     stand_in: Tensor
     node: Any
     is_argument: bool = False
+    is_member: bool = False  # of a group, whose base is what is written
 
 
 @dataclass(slots=True, eq=False)
@@ -98,17 +61,36 @@ class Update:
     """What is written back: a new value (None: a gradient is dropped), and its place on the tape where that is another
     than in the beginning; ``is_new`` says whether it is."""
 
-    target: Target
+    target: Ref
     value: Value | None
     node: Any = None
     index: int = 0
     is_new: bool = False
+    written: bool = True  # into the memory that is there; False: another tensor becomes a gradient; a place alone
+
+
+class SharedLeaf(Exception):
+    """A leaf whose gradient is asked for is captured, and an argument as well: the function is to be captured once
+    more, with one object for both."""
+
+    def __init__(self, ids: set[int]):
+        super().__init__()
+        self.ids = ids
 
 
 class Inside:
     """A capture that is going on, as the trace's ``capture``."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Sequence[Group] = ()) -> None:
+        self.groups = groups
+        self.trace: Any = None  # set when it begins
+        self._early: dict[int, tuple[Value, Tensor, Any, bool]] = {}  # arguments, by their positions
+        self.members: list[
+            tuple[Ref, Any, Spec]
+        ] = []  # captured members of groups, which are no inputs, and their nodes
+        self._first: dict[int, Any] = {}  # places on the tape in the beginning, by the ids of stand-ins
+        self._bases: list[tuple[Ref, Value, Tensor, Any]] = []  # that are neither arguments nor captured themselves
+        self._entered: dict[int, Tensor] = {}  # the stand-ins of groups' bases, by the groups' ids
         self.inputs: list[Value] = []  # besides the arguments
         self.refs: list[Ref] = []
         self.nodes: list[Any] = []  # of the inputs: places on the tape in the beginning
@@ -117,12 +99,17 @@ class Inside:
         self.arguments: list[Argument] = []
         self.grad_refs: dict[tape.Leaf, GradRef] = {}
         self._seen: dict[int, _Seen] = {}  # by the id of the tensor from outside
+        self._inputs_of: dict[int, Value] = {}  # the same, kept to the end
         self._constants: dict[int, Tensor] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
         self._written_grads: dict[tape.Leaf, Tensor | None] = {}
         self.positions: dict[int, int] = {}  # of arguments, by the id of what the function got
         self._handed: dict[int, ArgumentRef] = {}  # by the id of what was given, and of what the function got
         self._made: list[weakref.ref[Tensor]] = []
+        # What stand-ins stand for, by their ids.
+        self._outer: dict[int, tuple[weakref.ref[Tensor], Ref, Tensor]] = {}
+        self.overwritten: dict[Value, Any] = {}  # values that an in-place form replaced, and the user's line
+        self._exposed: dict[Value, list[Value]] = {}  # values of views, by the value of all the memory that they show
         self.start = tape.now()
 
     # --- tensors ----------------------------------------------------------------------------------------------------
@@ -145,12 +132,55 @@ class Inside:
         node = tensor._node
         if isinstance(node, tape.Record):
             node = tape.Boundary(node.call.name)
+        group = None if constant else self._group(tensor)
+        if group is not None and tensor is not group.base:
+            stand_in = self._member(tensor, group, node)
+            seen = self._seen[id(tensor)] = _Seen(tensor, stand_in._storage, stand_in, node, is_member=True)
+            self._outer[id(stand_in)] = weakref.ref(stand_in), TensorRef(tensor), tensor
+            self.members.append((TensorRef(tensor), node, tensor._spec))
+            return seen
         # A constant may be changed by whoever gets it; what it is now must stay.
         kept = make(tensor._storage, tensor._spec, None, 0) if constant else tensor
-        spec = tensor._spec if tensor._spec.contiguous else spec_of(tensor._spec.dtype, tensor._spec.shape)
         value = self._add(TensorRef(kept), tensor._spec, None if constant else node)
-        seen = self._seen[id(tensor)] = _Seen(tensor, value, make(value, spec, node, 0), node)
+        seen = self._seen[id(tensor)] = _Seen(tensor, value, make(value, tensor._spec, node, 0), node)
+        self._first[id(seen.stand_in)] = node
+        self._inputs_of[id(tensor)] = value
+        if not constant:
+            self._outer[id(seen.stand_in)] = weakref.ref(seen.stand_in), TensorRef(tensor), tensor
         return seen
+
+    def _group(self, tensor: Tensor) -> Group | None:
+        """The group whose memory a tensor shows."""
+        if not self.groups or isinstance(tensor._storage, Value):
+            return None
+        return next((g for g in self.groups if g.holds(tensor)), None)
+
+    def _member(self, tensor: Tensor, group: Group, node: Any) -> Tensor:
+        """What stands for a member of a group: a view of what stands for its base."""
+        base = self._entered.get(id(group))
+        if base is None:
+            base = self._entered[id(group)] = self._base(group)
+        steps, kind = step_to(tensor, group)
+        made = shown(base, steps, kind, tensor._spec, node, self.trace)
+        if kind == TRACKED and base._node is not self._first[id(base)]:  # which has been written by now
+            follow(made, base)
+        return made
+
+    def _base(self, group: Group) -> Tensor:
+        """What stands for the base of a group."""
+        if isinstance(group.ref, ArgumentRef):
+            return self._argument(group.base, group.ref.position)[1]
+        if isinstance(group.ref, TensorRef):
+            return self.inside(group.base)
+        node = group.base._node
+        if isinstance(node, tape.Record):
+            node = tape.Boundary(node.call.name)
+        value = self._add(group.ref, group.base._spec, node)
+        stand_in = make(value, group.base._spec, node, 0)
+        self._bases.append((group.ref, value, stand_in, node))
+        self._first[id(stand_in)] = node
+        self._outer[id(stand_in)] = weakref.ref(stand_in), group.ref, group.base
+        return stand_in
 
     def _add(self, ref: Ref, spec: Spec, node: Any) -> Value:
         value = Value(spec.type)
@@ -163,21 +193,15 @@ class Inside:
     def add_argument(self, given: Tensor, shared: bool) -> Tensor:
         """Take ``given`` as the next argument; returns what the function gets for it. A shared one, which is also
         reached in another way, stays the object that it is; any other is one of its own."""
-        spec, position = given._spec, len(self.arguments)
-        value = Value(spec.type)
+        position = len(self.arguments)
         before = self._seen.get(id(given)) if shared else None
         if before is not None:  # a second time the same object: its first place counts
+            value = Value(given._spec.type)
             self.arguments.append(Argument(position, given, value, before.stand_in, before.node, given))
             return given
-        node: Any = given._node
-        if isinstance(node, tape.Record):
-            node = tape.Boundary()
-        elif node is not None:
-            node = tape.Leaf(spec)  # the argument's own: the same function may be called with another leaf
-            self.grad_refs[node] = GradRef(None, position)
-        spec = spec if spec.contiguous else spec_of(spec.dtype, spec.shape)
-        stand_in = make(value, spec, node, 0)
-        self.arguments.append(Argument(position, given, value, stand_in, node, given if shared else stand_in))
+        value, stand_in, node, is_member = self._argument(given, position)
+        handed = given if shared else stand_in
+        self.arguments.append(Argument(position, given, value, stand_in, node, handed, is_member))
         if not shared:
             self.made((stand_in,))
             self.positions[id(stand_in)] = position
@@ -185,9 +209,78 @@ class Inside:
         self._seen[id(given)] = _Seen(given, value, stand_in, node, True)
         return given
 
+    def _argument(self, given: Tensor, position: int) -> tuple[Value, Tensor, Any, bool]:
+        """The input of the graph for an argument, what stands for it, its place on the tape, and whether it is a member
+        of a group."""
+        if position in self._early:
+            return self._early[position]
+        spec = given._spec
+        value = Value(spec.type)
+        node: Any = given._node
+        if isinstance(node, tape.Record):
+            node = tape.Boundary()
+        elif isinstance(node, tape.Leaf):
+            node = tape.Leaf(spec)  # the argument's own: the same function may be called with another leaf
+            self.grad_refs[node] = GradRef(None, position)
+        group = self._group(given)
+        is_member = group is not None and given is not group.base
+        if group is not None and is_member:
+            stand_in = self._member(given, group, node)
+        else:
+            stand_in = make(value, spec, node, 0)
+        self._first[id(stand_in)] = node
+        self._outer[id(stand_in)] = weakref.ref(stand_in), ArgumentRef(position), given
+        self._early[position] = value, stand_in, node, is_member
+        return self._early[position]
+
     def add_constant(self, tensor: Tensor) -> None:
-        """Remember a tensor that is made of data inside: every run begins with it anew, also when it is rebound."""
+        """Remember a tensor that is made of data inside: every run begins with it anew, also when it is written."""
         self._constants[id(tensor)] = tensor
+
+    def expose(self, root: Tensor, value: Value) -> None:
+        """Note a value that shows memory as it is now: a record may keep it when the view is gone."""
+        self._exposed.setdefault(root._storage, []).append(value)
+
+    def overwrite(self, root: Tensor, values: Sequence[Value]) -> None:
+        """Note that an in-place form has replaced values: what a record kept of them is out of date."""
+        where = user_line(3)
+        for value in (*values, *self._exposed.pop(root._storage, ())):
+            self.overwritten.setdefault(value, where)
+
+    def check(self, name: str, tensor: Tensor) -> None:
+        """Raise where a traced tensor must not be written because of what it stands for, or shows: a view of a leaf,
+        memory that was lent read-only."""
+        base = base_of(tensor)
+        if tape.recording.enabled and any(stand_in is root_of(tensor) for _, _, stand_in, _ in self._bases):
+            self._check_flat(name)
+        own = self._outer.get(id(base))
+        if own is not None and own[0]() is base and tape.recording.enabled:
+            check_leaf(name, own[2])
+        found = self._outer.get(id(root_of(tensor)))
+        if found is not None and found[0]() is root_of(tensor) and not isinstance(found[2]._storage, Value):
+            check_storage(name, found[2]._storage)
+
+    def check_followed(self, name: str, tensor: Tensor) -> None:
+        """Raise where a history cannot follow a write to what a traced tensor stands for."""
+        base = base_of(tensor)
+        own = self._outer.get(id(base))
+        if own is not None and own[0]() is base:
+            check_followed(name, own[2])
+
+    def _check_flat(self, name: str) -> None:
+        """Raise where a write to memory of several tensors, of which none is the base, touches histories."""
+        tensors = [seen.tensor for seen in self._seen.values() if seen.is_member]
+        tensors += [a.given for a in self.arguments if a.is_member]
+        if any(t._node is not None for t in tensors):
+            raise CaptureError(
+                f"in-place {name}: a captured function writes memory that several tensors share, with gradients "
+                "recorded, and there is no one tensor of which all are views; pass that tensor, or clones"
+            )
+
+    def outside_of(self, root: Tensor) -> Ref | None:
+        """The tensor from outside that a stand-in stands for."""
+        found = self._outer.get(id(root))
+        return found[1] if found is not None and found[0]() is root else None
 
     def made(self, tensors: Sequence[Tensor]) -> None:
         """Remember traced tensors: those that are still there when the function has ended were stored somewhere."""
@@ -203,8 +296,18 @@ class Inside:
         """The gradient of a leaf from outside; None for a leaf that the function made."""
         found = self.grad_refs.get(leaf)
         if found is None and leaf.sequence < self.start:
+            same = {id(a.given) for a in self.arguments if a.given._node is leaf}
+            if same:
+                raise SharedLeaf(same)
             found = self.grad_refs[leaf] = GradRef(leaf)
         return found
+
+    def gradient_of(self, tensor: Tensor) -> GradRef | None:
+        """The gradient from outside that a tensor is when the function ends."""
+        for leaf, (read, _) in self._read_grads.items():
+            if read is tensor and self._written_grads.get(leaf, tensor) is tensor:
+                return self.grad_refs[leaf]
+        return next((self.grad_refs[leaf] for leaf, t in self._written_grads.items() if t is tensor), None)
 
     def read_grad(self, leaf: tape.Leaf) -> Tensor | None:
         """A leaf's gradient; one from outside is read by reference, and its absence is a condition of the graph."""
@@ -219,8 +322,16 @@ class Inside:
                 self.conditions.append(lambda arguments: ref.get(arguments) is None)
                 self._read_grads[leaf] = None, None
             else:
-                value = self._add(ref, now._spec, None)
-                gradient = make(value, spec_of(now._spec.dtype, now._spec.shape), None, 0)
+                node = now._node
+                if isinstance(node, tape.Record):
+                    node = tape.Boundary(node.call.name)
+                group = self._group(now)
+                if group is not None and now is not group.base:
+                    gradient = self._member(now, group, node)
+                    value = None  # what is written is the group's base
+                else:
+                    value = self._add(ref, now._spec, node)
+                    gradient = make(value, now._spec, node, 0)
                 self.made((gradient,))
                 self._read_grads[leaf] = gradient, value
         return self._read_grads[leaf][0]
@@ -238,7 +349,7 @@ class Inside:
         """The tensor from outside that a result is, if it is one."""
         if not self._handed:
             for a in reversed(self.arguments):  # the first of several counts
-                self._handed[id(a.handed)] = self._handed[id(a.given)] = ArgumentRef(a.position)
+                self._handed[id(a.handed)] = ArgumentRef(a.position)
         argument = self._handed.get(id(tensor))
         if argument is not None:
             return argument
@@ -250,26 +361,35 @@ class Inside:
         found: list[Update] = []
         stand_ins: set[int] = set()
         for a in self.arguments:
-            if id(a.stand_in) not in stand_ins and a.stand_in._storage is not a.value:
-                found.append(_update(ArgumentRef(a.position), a.stand_in, a.node, trace))
+            if id(a.stand_in) not in stand_ins:
+                found += _changed(ArgumentRef(a.position), a.value, a.stand_in, a.node, a.is_member, trace)
             stand_ins.add(id(a.stand_in))
         for seen in self._seen.values():
-            changed = seen.stand_in._storage is not seen.value
-            if changed and not seen.is_argument and id(seen.tensor) not in self._constants:
-                found.append(_update(TensorRef(seen.tensor), seen.stand_in, seen.node, trace))
+            if not seen.is_argument and id(seen.tensor) not in self._constants:
+                ref = TensorRef(seen.tensor)
+                found += _changed(ref, seen.value, seen.stand_in, seen.node, seen.is_member, trace)
+        for ref_, value, stand_in, node in self._bases:
+            found += _changed(ref_, value, stand_in, node, False, trace)
         grads: dict[tape.Leaf, Tensor | None] = {}
         for leaf, (tensor, value) in self._read_grads.items():
-            if tensor is not None and tensor._storage is not value:  # changed in place
+            if tensor is not None and value is not None and tensor._storage is not value:  # changed in place
                 grads[leaf] = tensor
         for leaf, tensor in self._written_grads.items():
             read = self._read_grads.get(leaf)
             if read is None or tensor is not read[0]:
                 grads[leaf] = tensor
+        read_as = {leaf: tensor for leaf, (tensor, _) in self._read_grads.items()}
         # Whoever still holds one of these tensors has stored it.
         self._read_grads.clear()
         self._written_grads.clear()
         for leaf, tensor in grads.items():
-            found.append(Update(self.grad_refs[leaf], None if tensor is None else value_of(tensor, trace)))
+            ref_ = self.grad_refs[leaf]
+            if tensor is None:
+                found.append(Update(ref_, None, written=False))
+            else:
+                is_new = tensor._node is not None and not isinstance(tensor._node, tape.Boundary)
+                written = read_as.get(leaf) is tensor
+                found.append(Update(ref_, value_of(tensor, trace), tensor._node, tensor._index, is_new, written))
         return found
 
     def release(self) -> None:
@@ -277,9 +397,20 @@ class Inside:
         for a in self.arguments:
             a.stand_in = a.handed = a.given
         self._seen.clear()
+        self._early.clear()
+        self._entered.clear()
+        self._bases.clear()
+
+    def input_of(self, target: Ref) -> Value:
+        """The graph's input that shows what a target held before."""
+        if isinstance(target, ArgumentRef):
+            return self.arguments[target.position].value
+        if isinstance(target, TensorRef):
+            return self._inputs_of[id(target.tensor)]
+        return next(v for r, v in zip(self.refs, self.inputs, strict=True) if r is target)
 
     def keep_only(self, used: set[Value]) -> None:
-        """Drop the inputs that nothing reads."""
+        """Drop the inputs that nothing reads or writes."""
         kept = [i for i, v in enumerate(self.inputs) if v in used]
         self.inputs = [self.inputs[i] for i in kept]
         self.refs = [self.refs[i] for i in kept]
@@ -287,7 +418,15 @@ class Inside:
         self.nodes = [self.nodes[i] for i in kept]
 
 
-def _update(target: Target, stand_in: Tensor, first: Any, trace: Trace) -> Update:
-    """The update that a stand-in whose place on the tape was ``first`` comes to."""
+def _changed(target: Ref, before: Value, stand_in: Tensor, first: Any, is_member: bool, trace: Trace) -> list[Update]:
+    """The update that a stand-in comes to, whose value and place on the tape were ``before`` and ``first``. Of a member
+    of a group the place alone, where it does not follow the group's base."""
     node = stand_in._node
-    return Update(target, value_of(stand_in, trace), node, stand_in._index, node is None or node is not first)
+    is_new = node is not first
+    if is_member:
+        of = stand_in._view
+        if not is_new or of is None or of.kind != DETACHED:
+            return []
+    elif stand_in._storage is before:
+        return []
+    return [Update(target, value_of(stand_in, trace), node, stand_in._index, is_new, not is_member)]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import CaptureError
 from ..graph.ir import Value
 from ..tensor import guards
+from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
 from .names import Names
 from .tree import flatten, unflatten
@@ -35,7 +36,7 @@ _PASSING: tuple[type, ...] = (
 )
 _MANY = 50
 # What remembers tensors without being a place that a function stored them in.
-_OURS = (FrameType, guards.Guard, guards.Recorded, Names)
+_OURS = (FrameType, guards.Guard, guards.Recorded, Names, View)
 
 __all__ = ["Store", "first_tensor", "put", "settle", "take_back"]
 
@@ -120,10 +121,24 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
     try:
-        return _stores(going.surviving(), results, going.positions)
+        return _stores(_stored(going), results, going.positions)
     except CaptureError:
         gc.collect()
-        return _stores(going.surviving(), results, going.positions)
+        return _stores(_stored(going), results, going.positions)
+
+
+def _stored(going: Inside) -> list[Tensor]:
+    """The traced tensors that are held by more than their views."""
+    alive = going.surviving()
+    bases = {id(t._view.base) for t in alive if t._view is not None}
+    found = []
+    for tensor in alive:
+        if id(tensor) in bases:
+            holders = gc.get_referrers(tensor)
+            if not any(h is not alive and not isinstance(h, _OURS) for h in holders):
+                continue
+        found.append(tensor)
+    return found
 
 
 def _stores(alive: list[Tensor], results: Sequence[int], arguments: Mapping[int, int]) -> list[Store]:

@@ -8,19 +8,20 @@ Eager code adds up cotangents in the order in which its records are visited, and
   records after the run goes in, and what they have received with the run's own contributions comes out: the additions
   are those of eager code, one by one.
 - With ``create_graph`` the gradients are differentiated in turn, through values in the middle of the function. Then the
-  record is unfolded: its inner records are made for real, their values computed by one call, and the walk goes on
+  record is unfolded: its inner records are made for real, over the values that the run kept, and the walk goes on
   through them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import user_line
+from ..core.errors import AutogradError, user_line
 from ..graph.ir import Graph, Node, Value
-from ..graph.simplify import eliminate_dead, simplify
+from ..graph.protocol import TensorType, View
+from ..graph.simplify import simplify
 from ..ops.op import Trace, state
 from ..tensor import tape
 from ..tensor.calls import GraphCall, value_of, wrap
@@ -42,15 +43,16 @@ class _Inner:
     call: GraphCall
     parents: list[_Place]
     saved: list[tuple[Value, Spec, _Place]] | None  # None: freed by a backward pass inside the function
+    at: Any  # where the call was made
+    spoiled: AutogradError | None  # a value that it saved was written by the function itself
 
 
 @dataclass(slots=True, eq=False)
 class _Fused:
-    """A traced walk: its call, the inputs and outputs of the function it needs, the groups whose sums it returns."""
+    """A traced walk: its call, which of the values that a run kept it needs, the groups whose sums it returns."""
 
     call: GraphCall
-    needs_inputs: tuple[int, ...]
-    needs_outputs: tuple[int, ...]
+    needs: tuple[Value, ...]
     groups: tuple[int, ...]
     visited: frozenset[int]
 
@@ -58,19 +60,36 @@ class _Fused:
 class Unit:
     """The tape of a captured function: its records in order, and where its outputs and operands are on it.
 
+    A run keeps what eager records would: operands, results and tensors that were written keep the memory that they have
+    (``shown``: as part of which of them a saved value can be read), and what else was saved is computed by the run as
+    ``residuals``.
+
     Args:
         graph: the captured graph.
-        nodes: for each of its inputs the place on the tape that it had in the capture.
+        nodes: for each of its inputs the place on the tape that it had in the capture; then of further operands, which
+            share memory with an input.
+        types: of these further operands.
         outputs: (node, index, value) of what the caller gets with a history.
+        lasting: values that are there after a run: what inputs hold then, and results. Others become residuals.
+        overwritten: values that the function wrote over, and where.
     """
 
     __slots__ = (
-        *("_fused", "_middle", "graph", "inner", "kept", "name"),
-        *("out_specs", "outputs", "positions", "spent", "values"),
+        *("_fused", "graph", "inner", "lasting", "name", "residuals"),
+        *("out_specs", "outputs", "positions", "slots", "spent", "types", "values"),
     )
 
-    def __init__(self, graph: Graph, nodes: Sequence[Any], outputs: Sequence[tuple[Any, int, Value]]):
+    def __init__(
+        self,
+        graph: Graph,
+        nodes: Sequence[Any],
+        types: Sequence[TensorType],
+        outputs: Sequence[tuple[Any, int, Value]],
+        lasting: set[Value],
+        overwritten: Mapping[Value, Any],
+    ):
         self.graph, self.name = graph, graph.name
+        self.types = [*(v.type for v in graph.inputs), *types]
         records = _reachable([node for node, _, _ in outputs])
         number = {record: i for i, record in enumerate(records)}
         position: dict[Any, int] = {}
@@ -83,22 +102,24 @@ class Unit:
                 return ("record", number[node], index)
             return ("input", position[node]) if node in position else None
 
-        self.inner = [_inner(record, place) for record in records]
+        self.inner = [_inner(record, place, overwritten) for record in records]
         # For each output its place; outputs at one place of a record are one output of the run's record, a slot.
         self.outputs = [place(node, index) for node, index, _ in outputs]
         values = {p: value for p, (_, _, value) in zip(self.outputs, outputs, strict=True)}
         self.out_specs = [p for p in values if p is not None and p[0] == "record"]
+        self.slots = [None if p is None or p[0] == "input" else self.out_specs.index(p) for p in self.outputs]
         self.values = [values[p] for p in self.out_specs]
         reached = {p for inner in self.inner for p in inner.parents} | set(self.outputs)
         self.positions = tuple(i for i in sorted(position.values()) if ("input", i) in reached)
-        self.kept = _needed(graph, _saved(self.inner))  # the inputs that a run's record holds on to
+        saved = [_seen(v) for inner in self.inner if inner.spoiled is None for v, _, _ in inner.saved or ()]
+        self.lasting = tuple(dict.fromkeys(v for v in saved if v in lasting))
+        self.residuals = tuple(dict.fromkeys(v for v in saved if v not in lasting))
         # Everything was freed by backward passes inside the function: its runs share a record that says so.
         self.spent: UnitRecord | None = None
         if all(inner.saved is None for inner in self.inner) and len(self.out_specs) == len(values):
             self.positions = ()
-            self.spent = UnitRecord(self, (), (), ())
+            self.spent = UnitRecord(self, (), {})
         self._fused: dict[Any, _Fused] = {}
-        self._middle: GraphCall | None = None
 
     def fused(self, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> _Fused:
         """The traced walk. ``pattern`` has for each operand the group of operands that are one place on the tape,
@@ -109,39 +130,26 @@ class Unit:
             found = self._fused[key] = _fuse(self, pattern, present, received)
         return found
 
-    def middle(self) -> tuple[GraphCall, list[Value]]:
-        """The call that computes all values that inner records saved from the inputs that are kept, and these
-        values."""
-        wanted = _saved(self.inner)
-        if self._middle is None:
-            live = eliminate_dead(self.graph.copy(outputs=wanted))
-            self._middle = GraphCall(Graph(live.name, [live.inputs[i] for i in self.kept], live.nodes, wanted))
-        return self._middle, wanted
+
+def _seen(value: Value) -> Value:
+    """The value that one is a view of."""
+    while value.node is not None and isinstance(value.node.op.lower, View):
+        value = value.node.inputs[0]
+    return value
 
 
-def _saved(inner: Sequence[_Inner]) -> list[Value]:
-    """The values that records saved, each once."""
-    return list(dict.fromkeys(v for record in inner for v, _, _ in record.saved or ()))
-
-
-def _needed(graph: Graph, wanted: Sequence[Value]) -> tuple[int, ...]:
-    """The numbers of the inputs that values are computed from."""
-    found = set(wanted)
-    for node in reversed(graph.nodes):
-        if node.output in found:
-            found.update(node.inputs)
-    return tuple(i for i, v in enumerate(graph.inputs) if v in found)
-
-
-def _inner(record: tape.Record, place: Any) -> _Inner:
+def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) -> _Inner:
     """A record as data: nodes become places."""
-    saved = None
+    saved, spoiled = None, None
     if record.saved is not None:
-        saved = [
-            (value, spec, ("own", index) if tape.is_own(node) else place(node, index))
-            for value, spec, node, index in record.saved
-        ]
-    return _Inner(record.backward, record.call, [place(node, index) for node, index in record.parents], saved)
+        saved = []
+        for value, spec, node, index, _ in record.saved:
+            saved.append((value, spec, ("own", index) if tape.is_own(node) else place(node, index)))
+            if value in overwritten and spoiled is None:
+                spoiled = tape.overwritten(record.call.name, spec, tape.where_of(record.place), overwritten[value])
+    parents = [place(node, index) for node, index in record.parents]
+    at = getattr(record, "place", None)
+    return _Inner(record.backward, record.call, parents, saved, at, spoiled)
 
 
 def _reachable(nodes: Sequence[Any]) -> list[tape.Record]:
@@ -156,23 +164,39 @@ def _reachable(nodes: Sequence[Any]) -> list[tape.Record]:
     return sorted(found, key=lambda record: record.sequence)
 
 
-def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> _Fused:
-    """Walk the tape on traced tensors; see :meth:`Unit.fused`."""
-    graph, trace, outer = unit.graph, Trace(None, user_line(2)), state.trace
-    inputs = [Value(v.type) for v in graph.inputs]
-    outputs = [Value(v.type) for v in unit.values]
-    given = {v: i for i, v in enumerate(graph.inputs)}
-    values = dict(zip(graph.inputs, inputs, strict=True))
-    known = {v: saved for v, saved in zip(unit.values, outputs, strict=True) if v not in given}
-    for node in graph.nodes:
+def _copied(nodes: Iterable[Node], values: dict[Value, Value], trace: Trace) -> None:
+    """Append copies of nodes to a trace, over ``values``, which gets their outputs where it does not know them."""
+    for node in nodes:
+        if node.output in values:
+            continue
         copied = Node(node.op, tuple(values[v] for v in node.inputs), node.params, node.where, node.scope)
         copied.output = Value(node.output.type, copied)
         trace.nodes.append(copied)
-        values[node.output] = known.get(node.output, copied.output)
+        values[node.output] = copied.output
+
+
+def _views_below(value: Value, known: Mapping[Value, Value]) -> list[Node]:
+    """The view nodes that lead to a value from one that is known."""
+    found: list[Node] = []
+    while value not in known:
+        assert value.node is not None
+        found.append(value.node)
+        value = value.node.inputs[0]
+    return found[::-1]
+
+
+def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> _Fused:
+    """Walk the tape on traced tensors; see :meth:`Unit.fused`."""
+    trace, outer = Trace(None, user_line(2)), state.trace
+    kept = {v: Value(v.type) for v in (*unit.lasting, *unit.residuals)}
+    values = dict(kept)
+    for inner in unit.inner:
+        for value, _, _ in (inner.saved or ()) if inner.spoiled is None else ():
+            _copied(_views_below(value, values), values, trace)
     ends = [tape.Boundary() for _ in received]
     group = dict(zip(unit.positions, pattern, strict=True))
-    records = _records(unit, lambda n: (ends[group[n]], 0), lambda v, spec: (values[v], spec), frozenset())
-    types = [graph.inputs[unit.positions[pattern.index(g)]].type for g in range(len(ends))]
+    records = _records(unit, lambda n: (ends[group[n]], 0), lambda v, spec: (values.get(v), spec), frozenset())
+    types = [unit.types[unit.positions[pattern.index(g)]] for g in range(len(ends))]
     sums = [Value(t) if has else None for t, has in zip(types, received, strict=True)]
     cotangents = [Value(v.type) if has else None for v, has in zip(unit.values, present, strict=True)]
     targets = {(end, 0): None if v is None else wrap(v) for end, v in zip(ends, sums, strict=True)}
@@ -182,6 +206,10 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
         if cotangent is not None:
             roots.append((records[number], index, wrap(cotangent)))
             visited |= _below(unit, number)
+    for number in sorted(visited, reverse=True):
+        spoiled = unit.inner[number].spoiled
+        if spoiled is not None:
+            raise spoiled
     state.trace = trace
     try:
         tape.backward(roots, False, True, targets)
@@ -190,13 +218,12 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
         state.trace = outer
     found = [(g, v) for g, v in found if v is not sums[g]]
     rest = [v for v in (*cotangents, *sums) if v is not None]
-    whole = simplify(Graph(f"{graph.name}.grad", [*inputs, *outputs, *rest], trace.nodes, [v for _, v in found]))
+    name = f"{unit.graph.name}.grad"
+    whole = simplify(Graph(name, [*kept.values(), *rest], trace.nodes, [v for _, v in found]))
     used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
-    needs_inputs = tuple(i for i, v in enumerate(inputs) if v in used)
-    needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
-    kept = [*(inputs[i] for i in needs_inputs), *(outputs[i] for i in needs_outputs), *rest]
-    call = GraphCall(Graph(whole.name, kept, whole.nodes, whole.outputs))
-    return _Fused(call, needs_inputs, needs_outputs, tuple(g for g, _ in found), frozenset(visited))
+    needs = tuple(v for v, given in kept.items() if given in used)
+    call = GraphCall(Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs), hands_on=True)
+    return _Fused(call, needs, tuple(g for g, _ in found), frozenset(visited))
 
 
 def _below(unit: Unit, number: int) -> set[int]:
@@ -223,14 +250,16 @@ def _records(unit: Unit, operand: Any, value: Any, freed: frozenset[int]) -> lis
 
     for number, inner in enumerate(unit.inner):
         record = tape.Record()
-        record.backward, record.call, record.sequence = inner.backward, inner.call, number
+        record.backward, record.call, record.sequence, record.place = inner.backward, inner.call, number, inner.at
         record.parents = tuple([found(p) for p in inner.parents])
         record.saved = None
         if inner.saved is not None and number not in freed:
-            record.saved = [
-                (*value(v, spec), *(tape.own(place[1]) if place is not None and place[0] == "own" else found(place)))
-                for v, spec, place in inner.saved
-            ]
+            record.saved = []
+            for v, spec, place in inner.saved:
+                storage, seen = value(v, spec)
+                own = place is not None and place[0] == "own"
+                node, index = tape.own(place[1]) if own and place is not None else found(place)
+                record.saved.append((storage, seen, node, index, getattr(storage, "version", 0)))
         made.append(record)
     return made
 
@@ -241,42 +270,36 @@ class UnitRecord(tape.Record):
     Args:
         unit: the function's tape.
         operands: for each of ``unit.positions`` the operand's (node, index) before the run.
-        inputs: the storages that the run begins with, and their specs.
+        kept: by their values in the graph the storages that inner records read, with their specs and versions.
     """
 
-    __slots__ = ("expanded", "freed", "inputs", "outputs", "unit")
+    __slots__ = ("expanded", "freed", "kept", "unit")
 
-    def __init__(self, unit: Unit, operands: Sequence[tuple[Any, int]], inputs: Sequence[Any], specs: Sequence[Spec]):
+    def __init__(self, unit: Unit, operands: Sequence[tuple[Any, int]], kept: dict[Value, tuple[Any, Spec, int]]):
         self.unit = unit
         self.call: Any = unit  # for its name, and the number of its outputs
         self.sequence = tape.now()
         self.parents = tuple(operands)
-        self.inputs = {i: (inputs[i], specs[i]) for i in unit.kept}
-        self.outputs: dict[int, tuple[Any, Spec]] = {}
+        self.kept = kept
         self.freed: set[int] = {i for i, inner in enumerate(unit.inner) if inner.saved is None}
         self.saved = []
         self.expanded = None
 
-    def put(self, outputs: Sequence[Tensor]) -> None:
-        """Give what the run made its place on the tape."""
-        unit = self.unit
-        operands = dict(zip(unit.positions, self.parents, strict=True))
-        for output, place in zip(outputs, unit.outputs, strict=True):
-            if place is None:  # a leaf that the function made
-                output._node, output._index = tape.Leaf(output._spec), 0
-            elif place[0] == "input":  # the value, and the history, of an operand
-                output._node, output._index = operands[place[1]]
-            else:
-                slot = unit.out_specs.index(place)
-                if unit.spent is None:
-                    self.outputs[slot] = output._storage, output._spec
-                output._node, output._index = self, slot
+    def put(self, number: int) -> tuple[Any, int]:
+        """The place on the tape of the run's n-th output with a history; (None, 0): a leaf that the function made."""
+        slot = self.unit.slots[number]
+        if slot is not None:
+            return self, slot
+        place = self.unit.outputs[number]
+        if place is None:
+            return None, 0
+        return self.parents[self.unit.positions.index(place[1])]  # the value, and the history, of an operand
 
     def propagate(self, cotangents: list[Tensor | None], sums: tape.Sums, retain_graph: bool) -> None:
         """Send the cotangents of the results on to the operands, added up as eager records would."""
+        if self.unit.spent is not None:
+            raise tape.freed(self.unit.inner[-1].call.name)
         if tape.recording.enabled:
-            if self.unit.spent is not None:
-                raise tape.freed(self.unit.inner[-1].call.name)
             self._unfold()
             for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):
                 if cotangent is not None:
@@ -289,38 +312,65 @@ class UnitRecord(tape.Record):
         walk = self.unit.fused(pattern, present, tuple([t is not None for t in before]))
         for number in sorted(walk.visited & self.freed, reverse=True):
             raise tape.freed(self.unit.inner[number].call.name)
-        operands = [make(*self.inputs[i], None, 0) for i in walk.needs_inputs]
-        operands += [make(*self.outputs[i], None, 0) for i in walk.needs_outputs]
+        operands = [self._kept(v) for v in walk.needs]
         operands += [t for t in (*cotangents, *before) if t is not None]
         keys = list(places)
-        for group, total in zip(walk.groups, walk.call(operands), strict=True):
-            sums.replace(*keys[group], total)
+        totals = walk.call(operands)
+        for at, (group, total) in enumerate(zip(walk.groups, totals, strict=True)):
+            sums.replace(*keys[group], total, tape.is_lent(total, totals[:at], operands))
         if not retain_graph:
             self._free(walk.visited)
 
+    def _kept(self, value: Value) -> Tensor:
+        """A value that the run kept.
+
+        Raises:
+            AutogradError: it was written since.
+        """
+        storage, spec, version = self.kept[value]
+        if storage.version != version:
+            inner = next(i for i in self.unit.inner if any(_seen(v) is value for v, _, _ in i.saved or ()))
+            raise tape.overwritten(inner.call.name, spec, tape.where_of(inner.at), storage.note)
+        return make(storage, spec, None, 0)
+
     def _free(self, numbers: frozenset[int]) -> None:
         """Let go of what inner records saved."""
-        self.freed |= numbers
-        if len(self.freed) == len(self.unit.inner):
-            self.inputs, self.outputs = {}, {}
+        self.freed |= {n for n in numbers if self.unit.inner[n].saved}  # what keeps nothing has nothing to free
+        if all(n in self.freed or not inner.saved for n, inner in enumerate(self.unit.inner)):
+            self.kept = {}
 
     def _unfold(self) -> None:
         """Make the inner records for real; from now on what is sent to this record goes to them."""
         if self.expanded is not None:
             return
-        unit, values, inputs = self.unit, {}, self.inputs
-        alive = len(self.freed) < len(unit.inner)
-        if alive and unit.kept and not inputs:  # another thread has just done it
-            return
-        if alive:
-            call, wanted = unit.middle()
-            with tape.set_grad_enabled(False):
-                computed = call([make(*inputs[i], None, 0) for i in unit.kept])
-            values = {v: (t._storage, t._spec) for v, t in zip(wanted, computed, strict=True)}
+        unit, kept = self.unit, self.kept
+        if len(self.freed) < len(unit.inner) and (unit.lasting or unit.residuals) and not kept:
+            return  # another thread has just done it
+        values = {v: (storage, spec) for v, (storage, spec, _) in kept.items()}
+        for number, inner in enumerate(unit.inner):
+            if inner.saved is None or number in self.freed:
+                continue
+            if inner.spoiled is not None:
+                raise inner.spoiled
+            for value, _, _ in inner.saved:
+                self._kept(_seen(value))
+                if value not in values:
+                    values[value] = self._viewed(value)
         operands = dict(zip(unit.positions, self.parents, strict=True))
         records = _records(unit, operands.__getitem__, lambda v, spec: values[v], frozenset(self.freed))
         for record in records:
             # In their order, after everything before this run and before everything after it.
             record.sequence = self.sequence - 1 + (record.sequence + 1) / (len(records) + 1)
         self.expanded = [(records[number], index) for _, number, index in unit.out_specs]
-        self.inputs, self.outputs = {}, {}
+        self.kept = {}
+
+    def _viewed(self, value: Value) -> tuple[Any, Spec]:
+        """A view of a value that the run kept."""
+        source = _seen(value)
+        given = Value(source.type)
+        trace, seen = Trace(), {source: given}
+        _copied(_views_below(value, seen), seen, trace)
+        call = GraphCall(Graph(self.unit.name, [given], trace.nodes, [seen[value]]), hands_on=True)
+        with tape.set_grad_enabled(False):
+            (found,) = call([self._kept(source)])
+        return found._storage, found._spec

@@ -18,7 +18,7 @@ from typing import Any
 
 from ...core.errors import CompileError
 from ..process import Lock
-from . import allocator, cpython, dlpack, pool, runner, storage
+from . import allocator, cpython, dlpack, pool, runner, storage, view
 
 __all__ = ["MAX_THREADS", "SCRATCH_BYTES", "UNLIMITED", "native", "text"]
 
@@ -40,7 +40,7 @@ _CONSTANTS = {
     "HUGE_PAGE": _HUGE_PAGE,
     "HUGE_PAGE_MASK": _HUGE_PAGE - 1,
     "HUGE_PAGE_INVERSE": -_HUGE_PAGE,
-    "STORAGE_SIZE": 56,
+    "STORAGE_SIZE": 88,
     "READ_ONLY": -1,  # in place of a window's size class
     "OPEN": _OPEN,
     "NOT_OPEN": ~_OPEN,
@@ -67,7 +67,7 @@ _PAUSES = {
 }
 _PAUSES["arm64"] = _PAUSES["aarch64"]
 
-_SECTIONS = (cpython, allocator, storage, pool, runner, dlpack)
+_SECTIONS = (cpython, allocator, storage, view, pool, runner, dlpack)
 _FLAGS = {"fast": 0x80, "none": 0x04, "one": 0x08}  # METH_FASTCALL, METH_NOARGS, METH_O
 
 _INIT = r"""
@@ -116,7 +116,7 @@ def _tables() -> str:
     """Method definitions of all builtins, and the init function."""
     builtins = {
         name: entry
-        for section in (allocator, storage, pool, runner, dlpack)
+        for section in (allocator, storage, view, pool, runner, dlpack)
         for name, entry in section.BUILTINS.items()
     }
     names = {**builtins, **runner.METHODS}

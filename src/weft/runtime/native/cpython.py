@@ -33,9 +33,14 @@ TEXT = (
 %Object = type { i64, ptr }                                  ; refcount, type
 %MethodDef = type { ptr, ptr, i32, ptr }                     ; name, function, flags, doc
 %MemberDef = type { ptr, i32, i64, i32, ptr }                ; name, type code, offset, flags, doc
+%GetSetDef = type { ptr, ptr, ptr, ptr, ptr }                ; name, get, set, doc, closure
 %TypeSlot = type { i32, ptr }                                ; slot number, function
 %TypeSpec = type { ptr, i32, i32, i32, ptr }                 ; name, basic size, item size, flags, slots
 
+declare ptr @PyType_GenericAlloc(ptr, i64)
+declare ptr @PyWeakref_NewRef(ptr, ptr)
+declare i32 @PyList_Append(ptr, ptr)
+declare i64 @PyList_Size(ptr)
 declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
 declare ptr @PyObject_Malloc(i64)
@@ -55,6 +60,7 @@ declare ptr @PyDict_New()
 declare i32 @PyDict_SetItemString(ptr, ptr, ptr)
 declare ptr @PyFloat_FromDouble(double)
 declare ptr @PyLong_FromLongLong(i64)
+declare ptr @PyBool_FromLong(i64)
 declare i64 @PyLong_AsLongLong(ptr)
 declare ptr @PyUnicode_FromFormat(ptr, ...)
 declare ptr @PyErr_NoMemory()

@@ -1,0 +1,296 @@
+"""Views: which tensor a view looks at, and what becomes of views when something is written.
+
+A view shares its base's memory, so outside of captures values need no care. What follows a write by hand is history
+(PyTorch's rule): a write to a view is a new value of its base, and every view of the base that is alive becomes a view
+of that. While a function is captured tensors are values of a graph and share nothing; then values follow in the same
+way. So there is one mechanism: :func:`attach` notes whose view a tensor is, :func:`rebase` and :func:`replace` follow a
+write.
+
+A view knows its base, which is never a view itself, and the *way* there: a chain of steps, each a call of a view
+function, a key of ``x[key]``, or the number of a row. Ways become graphs when a write needs them (:class:`_Way`). A
+base has weak references to its views.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from ..core.errors import ShapeError, user_line
+from ..graph.ir import Graph, Value, inline
+from ..graph.protocol import TensorType
+from ..ops.indexing import basic_subscript, getitem_basic
+from ..ops.op import Trace, trace_function
+from ..ops.put import put_graph, put_strided
+from . import tape
+from .calls import GraphCall
+from .spec import Spec, spec_of
+from .tensor import Tensor, make
+
+__all__ = [
+    "DETACHED",
+    "TRACKED",
+    "UNTRACKED",
+    "attach",
+    "base_of",
+    "follow",
+    "live_views",
+    "rebase",
+    "replace",
+    "shown",
+]
+
+TRACKED = 0  # its history follows its base's
+UNTRACKED = 1  # made under no_grad: shows the same values, but no history can follow
+DETACHED = 2  # detach(), .data: shares values, begins a history of its own
+
+_MANY = 16  # views of one tensor, from which on the list of them is cleared of dead ones now and then
+_lock = threading.Lock()
+_new = object.__new__
+
+
+class View:
+    """What a view knows: the tensor that it is a view of (``base``), the step that leads to it from there or from
+    another view (``above``), and how it follows its base (``kind``)."""
+
+    __slots__ = ("above", "base", "kind", "step")
+
+    above: View | None
+    base: Tensor
+    kind: int
+    step: Any
+
+    @property
+    def way(self) -> tuple[Any, ...]:
+        """The steps from the base."""
+        steps, at = [], self
+        while True:
+            steps.append(at.step)
+            if at.above is None:
+                return tuple(reversed(steps))
+            at = at.above
+
+
+def attach(view: Tensor, source: Tensor, step: Any, kind: int) -> None:
+    """Note that ``view`` was made of ``source`` (maybe a view itself) by a step."""
+    made: View = _new(View)
+    of = source._view
+    if of is None or of.kind == DETACHED:
+        made.base, made.above, made.kind = source, None, kind
+    else:
+        made.base, made.above, made.kind = of.base, of, of.kind if kind == TRACKED else kind
+    made.step = step
+    view._view = made
+    note(view, made.base)
+
+
+def note(view: Tensor, base: Tensor) -> None:
+    """Let a tensor know its view."""
+    views = base._views
+    if views is None:
+        base._views = [_ref(view)]
+    else:
+        views.append(_ref(view))
+        count = len(views)
+        if count >= _MANY and not count & (count - 1):
+            forget_dead(views)
+
+
+_ref = weakref.ref
+
+
+def attach_to(view: Tensor, base: Tensor, way: tuple[Any, ...], kind: int) -> None:
+    """Note that ``view`` is a view of ``base``, maybe a view itself, by way of some steps."""
+    above: View | None = base._view
+    if above is not None and above.kind != DETACHED:
+        base, kind = above.base, above.kind if kind == TRACKED else kind
+    else:
+        above = None
+    for step in way:
+        made: View = _new(View)
+        made.base, made.above, made.kind, made.step = base, above, kind, step
+        above = made
+    view._view = above
+    note(view, base)
+
+
+def forget_dead(views: list[weakref.ref[Tensor]]) -> None:
+    """Take the dead references out of a list of views."""
+    with _lock:  # others only append meanwhile
+        count = len(views)
+        views[:count] = [r for r in views[:count] if r() is not None]
+
+
+def live_views(tensor: Tensor) -> list[Tensor]:
+    """The views of a tensor that are alive."""
+    return [t for t in [r() for r in tensor._views or ()] if t is not None]
+
+
+def base_of(tensor: Tensor) -> Tensor:
+    """The tensor whose history a write to this one changes: its base, or itself."""
+    of = tensor._view
+    return tensor if of is None or of.kind == DETACHED else of.base
+
+
+# --- ways -----------------------------------------------------------------------------------------------------------
+
+
+class _Way:
+    """A chain of steps as calls: ``look(base)`` is the view, ``put(base, value)`` the base with another value there."""
+
+    __slots__ = ("_put", "look")
+
+    def __init__(self, of: TensorType, steps: tuple[Any, ...]):
+        source = Value(of)
+        nodes: list[Any] = []
+        value = source
+        for step in steps:
+            if step is not None:  # the step of detach()
+                graph, output = _graph_of(step, value.type)
+                value = inline(graph, [value], nodes)[output]
+        graph = Graph("view", [source], nodes, [value])
+        self.look = GraphCall(graph, is_view=True)
+        self._put: GraphCall | None = None
+
+    @property
+    def put(self) -> GraphCall:
+        """The base with another value where the view is."""
+        if self._put is None:
+            try:
+                graph = put_graph(self.look.graph)
+            except ShapeError:  # by way of something expanded, though the view itself may show each element once
+                graph = self._put_by_strides()
+            self._put = GraphCall(graph)
+        return self._put
+
+    def _put_by_strides(self) -> Graph:
+        base = self.look.graph.inputs[0].type
+        places = self.look.views_of(spec_of(base.dtype, base.shape))
+        assert places is not None
+        seen, offset = places[0]
+        if seen.overlaps:
+            raise ShapeError(f"elements of a tensor of shape {base.shape} show several times in the view of it")
+
+        def put(x: Any, y: Any) -> Any:
+            return put_strided(x, y, seen.strides, offset // base.dtype.itemsize)
+
+        return trace_function(put, [base, seen.type], "view.put")[0]
+
+
+def _graph_of(step: Any, of: TensorType) -> tuple[Graph, int]:
+    """The graph of one step from a tensor of a type, and which of its outputs is meant."""
+    if isinstance(step, tuple):
+        call, output = step
+        return call.graph, output
+    subscript = basic_subscript(step, of.shape) if isinstance(step, int) else step
+    return trace_function(lambda x: getitem_basic.function(x, subscript), [of], "getitem")[0], 0
+
+
+_ways: dict[Any, _Way] = {}
+
+
+def _way(base: Spec, steps: tuple[Any, ...]) -> _Way:
+    key = (base, steps)
+    found = _ways.get(key)
+    if found is None:
+        if len(_ways) > 4096:
+            _ways.clear()
+        found = _ways[key] = _Way(base.type, steps)
+    return found
+
+
+def look_of(source: Spec, step: Any) -> GraphCall:
+    """One step as a call."""
+    return _way(source, (step,)).look
+
+
+# --- what follows a write -------------------------------------------------------------------------------------------
+
+
+def rebase(target: Tensor, node: Any, index: int) -> None:
+    """Give a tensor that has been written the place on the tape of its new value; its base and all views follow."""
+    base, of = base_of(target), target._view
+    if base is target or of is None:
+        target._node, target._index = node, index
+    else:
+        value = make(target._storage, target._spec, node, index)
+        whole = make(base._storage, base._spec, None, 0)
+        tape.record(_way(base._spec, of.way).put, (base, value), (whole,))
+        base._node, base._index = whole._node, whole._index
+    for view in live_views(base):
+        of = view._view
+        if of is not None and of.base is base and of.kind != DETACHED:
+            follow(view, base)
+
+
+def follow(view: Tensor, base: Tensor) -> None:
+    """Give a view the history that its base has now."""
+    of = view._view
+    assert of is not None
+    view._node, view._index = None, 0
+    if of.kind == UNTRACKED:
+        view._node = tape.Stale()
+    elif base._node is not None:
+        tape.record(_way(base._spec, of.way).look, (base,), (view,))
+
+
+def replace(target: Tensor, value: Value, trace: Trace) -> None:
+    """Give a traced tensor another value; whatever shares memory with it follows."""
+    family = list(_family(target))
+    root = family[0]
+    if trace.capture is not None:
+        trace.capture.overwrite(root, [t._storage for t in family])
+    steps: tuple[Any, ...] = ()
+    tensor = target
+    while (of := tensor._view) is not None:
+        steps, tensor = (*of.way, *steps), of.base
+    if tensor is target:
+        root._storage = value
+    else:
+        (root._storage,) = _inlined(_way(root._spec, steps).put, [root._storage, value], trace)
+    for view in family[1:]:  # parents first
+        of = view._view
+        assert of is not None
+        if view is target:
+            view._storage = value
+        else:
+            (view._storage,) = _inlined(_way(of.base._spec, of.way).look, [of.base._storage], trace)
+
+
+def _inlined(call: GraphCall, values: list[Value], trace: Trace) -> list[Value]:
+    return inline(call.graph, values, trace.nodes, trace.scope, trace.where or user_line(3))
+
+
+def _family(tensor: Tensor) -> Iterator[Tensor]:
+    """All tensors alive that share memory with a traced one: parents before their views."""
+    root = tensor
+    while root._view is not None:
+        root = root._view.base
+    waiting = [root]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting += live_views(found)
+
+
+def root_of(tensor: Tensor) -> Tensor:
+    """The tensor whose memory a traced one shows."""
+    return next(_family(tensor))
+
+
+def layout_of(base: Spec, steps: tuple[Any, ...]) -> tuple[Spec, int]:
+    """Where a view lies in the memory of its base: its spec there, and byte offset."""
+    places = _way(base, steps).look.views_of(base)
+    assert places is not None, "a view that strides cannot express was noted"
+    return places[0]
+
+
+def shown(base: Tensor, steps: tuple[Any, ...], kind: int, spec: Spec, node: Any, trace: Trace) -> Tensor:
+    """A traced view of a traced tensor, with a place on the tape of its own."""
+    (value,) = _inlined(_way(base._spec, steps).look, [base._storage], trace)
+    view = make(value, spec, node, 0)
+    attach_to(view, base, steps, kind)
+    trace.capture.expose(root_of(view), value)
+    return view

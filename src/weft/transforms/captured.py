@@ -1,0 +1,276 @@
+"""A captured function: its graph, and what ties it to the world outside.
+
+The parts answer one question each: what is read (:class:`Reads`), what aliases what (:class:`Aliases`), what is written
+(:class:`Writes`), what is returned (:class:`Returns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.errors import CaptureError
+from ..graph.ir import Graph, Value
+from ..tensor import guards
+from ..tensor.spec import Spec
+from ..tensor.tensor import Tensor
+from .aliasing import Pair, meets, overlaps
+from .names import Names
+from .refs import GradRef, Ref, TensorRef
+from .returned import Item, Result
+from .stores import Store
+from .tree import Form
+from .unit import Unit
+
+__all__ = ["Aliases", "Captured", "Reads", "Returns", "Writes"]
+
+
+@dataclass(slots=True)
+class Reads:
+    """What the function read besides its arguments, and what its Python code was specialised on.
+
+    refs: where the further inputs of the graph come from; specs, nodes: of the tensors there, and kinds of their places
+    on the tape. tensors: these, where none of them is found anew at each call.
+    """
+
+    refs: list[Ref]
+    specs: list[Spec]
+    nodes: list[type]
+    conditions: list[Callable[[Sequence[Tensor]], bool]]
+    guards: list[guards.Guard]
+    names: Names | None = None  # what the function's code names
+    tensors: list[Tensor] = field(default_factory=list)
+    version: int = -1  # of the guarded state, when the guards were last checked
+
+    def state(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors read by reference, in the order of the graph's inputs."""
+        found = [r.get(given) for r in self.refs]
+        if any(t is None for t in found):
+            raise CaptureError("a gradient that the captured function reads is None now")
+        return found  # type: ignore[return-value]
+
+    def hold(self, given: Sequence[Tensor]) -> bool:
+        """Whether everything still is as it was when the function was captured (types, not values)."""
+        if self.tensors:
+            for tensor, spec, node in zip(self.tensors, self.specs, self.nodes, strict=True):
+                if tensor._spec is not spec or tensor._node.__class__ is not node:
+                    return False
+        else:
+            for ref, spec, node in zip(self.refs, self.specs, self.nodes, strict=True):
+                now = ref.get(given)
+                if now is None or now._spec is not spec or now._node.__class__ is not node:
+                    return False
+        version = guards.version()
+        if self.version != version:
+            if not all(guard.holds() for guard in self.guards):
+                return False
+            self.version = version
+        for condition in self.conditions:
+            if not condition(given):
+                return False
+        return self.names is None or self.names.same()
+
+    def changed(self, given: Sequence[Tensor]) -> str:
+        """What does not hold any more, in words."""
+        for guard in self.guards:
+            if not guard.holds():
+                return f"{type(guard.owner).__name__}{'.' if guard.name else ''}{guard.name}"
+        for ref, spec in zip(self.refs, self.specs, strict=True):
+            now = ref.get(given)
+            if now is None or now._spec is not spec:
+                return f"a tensor or gradient that was {spec}"
+        return "a variable that its code names"
+
+
+@dataclass(slots=True)
+class Aliases:
+    """Which arguments and captured tensors share memory, or are one, where that makes a difference.
+
+    refs: the captured tensors to look at: what this capture read, and what one that knew nothing of the overlaps did.
+    written: of the arguments, then of these, which are written. pairs: the overlaps when the function was captured.
+    groups: memory that several of them show, as the graph takes it: their numbers, addresses (from the first on) and
+    how they are related, and from where to where.
+    """
+
+    refs: list[Ref]
+    written: list[bool]
+    pairs: tuple[Pair, ...] = ()
+    groups: list[tuple[dict[int, tuple[int, Any]], int, int]] = field(default_factory=list)
+    leaves: bool = False  # gradients of arguments are read or written: two arguments may not be one leaf
+    same: tuple[int, ...] = ()  # which of them were
+    _fixed: list[Tensor] = field(default_factory=list)  # the captured tensors, where none is found anew at each call
+    _roots: frozenset[int] = frozenset()
+    _state: list[Any] = field(default_factory=list)  # storages that the roots are of
+    _windows: list[Tensor] = field(default_factory=list)  # captured tensors over memory of other libraries
+
+    def settle(self, given: Sequence[Tensor]) -> None:
+        """Take the overlaps of these arguments for those that the graph holds for."""
+        self.pairs = overlaps(self._tensors(given), self.written)
+        self.same = one_leaf(given, self._tensors(given)[len(given) :]) if self.leaves else ()
+
+    def _tensors(self, given: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        if all(isinstance(r, TensorRef) for r in self.refs):
+            self._fixed = [r.tensor for r in self.refs if isinstance(r, TensorRef)]
+        state: Sequence[Tensor | None] = self._fixed or [r.get(given) for r in self.refs]
+        return [*given, *state]
+
+    def hold(self, given: Sequence[Tensor]) -> bool:
+        """Whether the pattern is that of the capture."""
+        if self.leaves and one_leaf(given, self._tensors(given)[len(given) :]) != self.same:
+            return False
+        if True not in self.written:
+            return True
+        if not self.groups:
+            return self._clear(given) or not overlaps(self._tensors(given), self.written)
+        return self._as_grouped(self._tensors(given))
+
+    def group(self, given: Sequence[Tensor], ranges: Sequence[tuple[int, int]]) -> None:
+        """Note what lies in these ranges of memory, and where."""
+        for low, high in ranges:
+            tensors = self._tensors(given)
+            starts = {
+                i: t._storage.address
+                for i, t in enumerate(tensors)
+                if t is not None and low <= t._storage.address and t._storage.address + t._spec.extent <= high
+            }
+            first = next(iter(starts.values()))
+            known = {i: (at - first, _relation(tensors[i], tensors)) for i, at in starts.items()}
+            self.groups.append((known, low - first, high - first))
+
+    def _as_grouped(self, tensors: Sequence[Tensor | None]) -> bool:
+        """Whether the members of all groups lie as they did, nothing else reaches into their memory, and nothing else
+        that is written overlaps with anything."""
+        rest = list(tensors)
+        for starts, low, high in self.groups:
+            first = None
+            for i, (at, relation) in starts.items():
+                tensor = tensors[i]
+                if tensor is None:
+                    return False
+                first = tensor._storage.address - at if first is None else first
+                if tensor._storage.address != first + at or _relation(tensor, tensors) != relation:
+                    return False
+                rest[i] = None
+            assert first is not None
+            for i, tensor in enumerate(tensors):
+                if tensor is not None and i not in starts and meets(tensor, first + low, first + high):
+                    return False
+        return not overlaps(rest, self.written)
+
+    def _clear(self, given: Sequence[Tensor]) -> bool:
+        """Whether no argument shares a block with another, or with a captured tensor, and these do not overlap: a
+        comparison of roots says so as a rule."""
+        try:
+            roots = {id(root) for root in [t._storage.root for t in given] if root.owner is None}
+            if len(roots) < len(given) or (self.refs and not self._fixed):
+                return False
+            storages = [t._storage for t in self._fixed]
+            if storages != self._state:  # compared one by one, by identity
+                if overlaps(self._fixed, self.written[len(given) :]):
+                    return False
+                self._state = storages
+                self._roots = frozenset([id(s.root) for s in storages if s.root.owner is None])
+                self._windows = [t for t in self._fixed if t._storage.root.owner is not None]  # maybe of our memory
+        except AttributeError:  # a tensor without a value: another thread's capture
+            return True
+        for window in self._windows:
+            low = window._storage.address
+            if any(meets(t, low, low + window._spec.extent) for t in given):
+                return False
+        return self._roots.isdisjoint(roots)
+
+
+def _relation(tensor: Tensor | None, tensors: Sequence[Tensor | None]) -> Any:
+    """Which of the tensors one is (the first that is the same object), and whose view: that of the first of those that
+    have the same base, or are it; None where it is none."""
+    same = next(n for n, other in enumerate(tensors) if other is tensor)
+    of = None if tensor is None else tensor._view
+    if of is None:
+        return same, None
+    for n, other in enumerate(tensors):
+        if other is not None and (other is of.base or (other._view is not None and other._view.base is of.base)):
+            return same, of.kind, n
+    return same, of.kind, -1
+
+
+def one_leaf(given: Sequence[Tensor], state: Sequence[Tensor | None]) -> tuple[int, ...]:
+    """Which arguments are one leaf: for each the first that is the same, among the captured tensors too."""
+    first = {id(t._node): ~n for n, t in enumerate(state) if t is not None and t._node is not None}
+    return tuple([n if t._node is None else first.setdefault(id(t._node), n) for n, t in enumerate(given)])
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a run leaves behind in tensors and gradients that were there before.
+
+    updates: what is written into memory, with its value. gradients: leaves whose gradient becomes another tensor.
+    cleared: those whose gradient is None at the end. places: tensors whose place on the tape is another, with the
+    number of the output on the run's tape (None: without a history).
+    """
+
+    updates: list[tuple[Ref, Value]]
+    gradients: list[tuple[GradRef, Value]]
+    cleared: list[GradRef]
+    places: list[tuple[Ref, int | None]]
+
+    @property
+    def anything(self) -> bool:
+        """Whether a run changes what was there before."""
+        return bool(self.updates or self.gradients or self.cleared)
+
+
+@dataclass(slots=True)
+class Returns:
+    """What a run makes: results, and what Python objects are given. ``tape``: for each item the number of its output on
+    the run's tape (None: without a history)."""
+
+    form: Form
+    results: list[Result]
+    values: list[Value]  # of all results
+    items: list[Item]
+    stores: list[Store]
+    tape: list[int | None]
+
+
+@dataclass(slots=True)
+class Captured:
+    """What a function did. The inputs of ``graph`` are the arguments, then the state that is read; its outputs are the
+    items that have memory of their own, the gradients, then the updates."""
+
+    graph: Graph
+    arguments: int
+    reads: Reads
+    aliases: Aliases
+    writes: Writes
+    returns: Returns
+    unit: Unit | None  # the tape of what is made with a history
+    members: list[Ref]  # captured tensors that share memory with an input, and have a history of their own
+    leaves: list[Spec]  # leaves that every run makes
+    take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
+
+    @property
+    def function(self) -> Graph:
+        """The graph with all results, and nothing else, as outputs."""
+        return self.graph.copy(outputs=self.returns.values)
+
+    @property
+    def whole(self) -> Graph:
+        """The graph with all that a run leaves behind as outputs: results, what Python objects get, updates."""
+        values = self.returns.values
+        stored = [s.value for s in self.returns.stores if s.value not in values]
+        written = [v for _, v in (*self.writes.gradients, *self.writes.updates)]
+        return self.graph.copy(outputs=[*values, *stored, *written])
+
+    def abandon(self) -> None:
+        """Take back what the function stored in Python objects, if no run has given it a value."""
+        if self.take_back is not None:
+            self.take_back()
+            self.take_back = None
+
+    def valid(self, given: Sequence[Tensor]) -> bool:
+        """Whether arguments and state still are as they were when the function was captured."""
+        reads = self.reads
+        if not reads.hold(given):
+            return False
+        return self.aliases.hold(given)

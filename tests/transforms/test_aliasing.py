@@ -1,0 +1,77 @@
+"""Arguments and captured tensors that share memory: a compiled call leaves what an eager one leaves, and returns the
+same objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft as wf
+
+Body = Callable[..., Any]
+# What a call is given: a is a tensor that the function closes over, b shows its memory, c is another tensor.
+GIVEN: dict[str, Callable[[wf.Tensor, wf.Tensor, wf.Tensor], tuple[wf.Tensor, ...]]] = {
+    "apart": lambda a, b, c: (c, c.clone()),
+    "captured": lambda a, b, c: (c, a),
+    "captured twice": lambda a, b, c: (a, a),
+    "an alias": lambda a, b, c: (c, a.detach()),
+    "two aliases": lambda a, b, c: (a.detach(), a.detach()),
+    "one object": lambda a, b, c: (c, c),
+    "a view": lambda a, b, c: (c, a.T),
+    "both": lambda a, b, c: (a, b),
+    "another's view": lambda a, b, c: (c, c[:]),
+}
+
+
+def _write_b_read_a(a: wf.Tensor, b: wf.Tensor, x: wf.Tensor, y: wf.Tensor) -> Any:
+    b.assign(wf.full_like(x, 0.25))
+    b.add_((x @ a) * 0.125 + 1.0)
+    return y * 2.0
+
+
+def _write_y_read_all(a: wf.Tensor, b: wf.Tensor, x: wf.Tensor, y: wf.Tensor) -> Any:
+    y[0] = x[1]
+    return a + b + x
+
+
+def _write_row_of_a(a: wf.Tensor, b: wf.Tensor, x: wf.Tensor, y: wf.Tensor) -> Any:
+    a[0].mul_(2.0)
+    return a, y, x.T
+
+
+def _write_nothing(a: wf.Tensor, b: wf.Tensor, x: wf.Tensor, y: wf.Tensor) -> Any:
+    return a, x, y, b
+
+
+BODIES: list[Body] = [_write_b_read_a, _write_y_read_all, _write_row_of_a, _write_nothing]
+
+
+def _played(body: Body, names: Sequence[str], compiled: bool) -> list[Any]:
+    a = wf.tensor(np.arange(1.0, 5.0).reshape(2, 2))
+    b, c = a.detach(), wf.tensor(np.arange(2.0, 6.0).reshape(2, 2))
+
+    def function(x: wf.Tensor, y: wf.Tensor) -> Any:
+        return body(a, b, x, y)
+
+    run: Any = wf.compile(function) if compiled else function
+    seen: list[Any] = []
+    for name in names:
+        given = GIVEN[name](a, b, c)
+        found = run(*given)
+        results = found if isinstance(found, tuple) else (found,)
+        everything = (a, b, c, *given, *results)
+        seen.append([t.tolist() for t in everything])
+        seen.append([next(i for i, other in enumerate(everything) if other is t) for t in everything])
+    return seen
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("first", GIVEN)
+def test_compiled_calls_leave_what_eager_ones_leave(body: Body, first: str) -> None:
+    """What one call was given must not count for the next."""
+    for second in GIVEN:
+        names = (first, second, first)
+        assert _played(body, names, True) == _played(body, names, False), names
