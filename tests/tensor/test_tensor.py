@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import weakref
 from typing import Any
 
 import ml_dtypes
@@ -303,3 +305,29 @@ def test_a_tensor_of_the_dtype_is_itself_as_in_pytorch() -> None:
     assert x.to(wf.float32, copy=True) is not x and wf.astype(x, wf.float32) is not x
     (x.float() * 3.0).sum().backward()
     assert x.grad is not None and x.grad.tolist() == [3.0, 3.0]
+
+
+CALLS: dict[str, Any] = {
+    "relu": lambda x: x.relu(),
+    "softmax": lambda x: x.softmax(0),
+    "split": lambda x: x.split([1, 4]),
+    "view": lambda x: x.view(5, 1),
+    "sum": lambda x: x.sum(),
+    "add_": lambda x: x.add_(x.sum()),
+    "zero_": lambda x: x.zero_(),
+    "where": lambda x: wf.where(x > 0, x, 1.0),
+    "backward": lambda x: x.detach().requires_grad_().softmax(0).relu().sum().backward(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_nothing_holds_an_operand_after_the_call(call: Any) -> None:
+    """A plan is kept for the next call of the same signature, and not the tensors that it was made for."""
+    for dtype in (wf.float32, wf.float64):
+        x = wf.ones((5,), dtype=dtype)
+        gone, memory = weakref.ref(x), x._storage
+        call(x)
+        held = sys.getrefcount(memory)
+        del x
+        assert gone() is None
+        assert sys.getrefcount(memory) == held - 1

@@ -12,6 +12,7 @@ import weft as wf
 from weft import nn, optim
 from weft.compiler import build
 from weft.nn import functional as F
+from weft.tensor import guards
 
 SCALE = 2.0
 
@@ -473,3 +474,24 @@ def test_state_that_changes_at_each_call_is_reported() -> None:
     f = wf.compile(lambda x: net(x))
     with pytest.warns(UserWarning, match=r"captured 9 times .*Counting"):
         assert [f(wf.asarray(1.0)).item() for _ in range(12)] == list(range(1, 13))
+
+
+def test_a_warm_step_changes_nothing_that_guards_read() -> None:
+    """Else each call of every compiled function looks at all guards again."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(-1))
+    opt = optim.AdamW(net.parameters(), lr=1e-3)
+
+    @wf.compile
+    def step(x: wf.Tensor) -> wf.Tensor:
+        loss = net(x).square().sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    x = wf.ones((2, 4))
+    for _ in range(3):
+        step(x)
+    before = guards.version()
+    step(x)
+    assert guards.version() == before

@@ -96,7 +96,11 @@ def _activation(
     return decorate
 
 
-@composite
+def _relu_gradient(result: Array, g: Array, input: Array) -> Array:
+    return where(result <= 0, 0, g)
+
+
+@composite(gradient=_relu_gradient)
 def relu(input: Array) -> Array:
     """``max(0, x)``; NaN stays NaN, and the gradient at 0 is 0.
 
@@ -242,7 +246,14 @@ def hardswish(input: Array) -> Array:
     return input * where(input <= -3.0, 0.0, where(input < 3.0, input + 3.0, 6.0)) / 6.0
 
 
-@composite
+def _softmax_gradient(
+    result: Array, g: Array, input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None
+) -> Array:
+    y, h, at = _along("softmax", result, g, dim if axis is None else axis)
+    return reshape(cast((h - sum_(h * y, axis=at, keepdims=True)) * y, input.dtype), input.shape)
+
+
+@composite(gradient=_softmax_gradient)
 def softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Array:
     """``exp(x) / sum(exp(x))`` along one axis: positive, summing to 1; one kernel a row.
 
@@ -269,7 +280,14 @@ def softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None 
     return reshape(cast(shifted / sum_(shifted, axis=at, keepdims=True), result), shape)
 
 
-@composite
+def _log_softmax_gradient(
+    result: Array, g: Array, input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None
+) -> Array:
+    y, h, at = _along("log_softmax", result, g, dim if axis is None else axis)
+    return reshape(cast(h - exp(y) * sum_(h, axis=at, keepdims=True), input.dtype), input.shape)
+
+
+@composite(gradient=_log_softmax_gradient)
 def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Array:
     """``log(softmax(x))`` along one axis, accurate where softmax underflows.
 
@@ -288,6 +306,13 @@ def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | N
     x, shape, at, result = _softmax_operands("log_softmax", input, dim if axis is None else axis, dtype)
     shifted = x - stop_gradient(max_(x, axis=at, keepdims=True))
     return reshape(cast(shifted - log(sum_(exp(shifted), axis=at, keepdims=True)), result), shape)
+
+
+def _along(op: str, result: Array, g: Array, dim: int) -> tuple[Array, Array, int]:
+    """A result and its cotangent in the dtype to compute in, of rank 1 at least, and the axis."""
+    at = normalize_axis(dim, max(result.ndim, 1), op)
+    y, h = widen(op, result, g)
+    return (y, h, at) if y.ndim else (reshape(y, (1,)), reshape(h, (1,)), at)
 
 
 def _softmax_operands(op: str, input: Array, dim: int, dtype: Any) -> tuple[Array, Shape, int, DType]:

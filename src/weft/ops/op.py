@@ -120,11 +120,12 @@ def all_composites() -> list[Composite]:
 class Composite:
     """A public function over arrays: see :func:`composite`."""
 
-    def __init__(self, function: Callable[..., Any], name: str, is_view: bool = False):
+    def __init__(self, function: Callable[..., Any], name: str, is_view: bool = False, gradient: Any = None):
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.is_view = is_view  # whether its results may look at the operand's memory
+        self.gradient: Callable[..., Any] | None = gradient  # from the result instead of the operand
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
         self.takes_copy = "copy" in inspect.signature(function).parameters  # the Array API's: what shares memory
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
@@ -166,8 +167,16 @@ def public(function: F) -> F:
 @overload
 def composite(function: F) -> F: ...
 @overload
-def composite(*, name: str | None = None, view: bool = False) -> Callable[[F], F]: ...
-def composite(function: Any = None, *, name: str | None = None, view: bool = False) -> Any:
+def composite(
+    *, name: str | None = None, view: bool = False, gradient: Callable[..., Any] | None = None
+) -> Callable[[F], F]: ...
+def composite(
+    function: Any = None,
+    *,
+    name: str | None = None,
+    view: bool = False,
+    gradient: Callable[..., Any] | None = None,
+) -> Any:
     """Decorator: a function over arrays that is traced once per signature and runs as one graph.
 
     Arrays may be given positionally, by keyword, or in a list or tuple; every other argument is static and must be
@@ -176,9 +185,13 @@ def composite(function: Any = None, *, name: str | None = None, view: bool = Fal
     tuple of arrays.
 
     ``view``: its results look at the memory of the operand where strides can say so; all others own theirs.
+
+    ``gradient(result, g, *arguments)``, of a function of one array: that array's cotangent, written in terms of the
+    result, which is then what is kept for it. Without it the body is differentiated, and what that needs is computed
+    again from the operand.
     """
     if function is None:
-        return lambda f: Composite(f, name or f.__name__, view)
+        return lambda f: Composite(f, name or f.__name__, view, gradient)
     return Composite(function, name or function.__name__, view)
 
 

@@ -6,7 +6,7 @@ gradient graphs. The gradient of a graph is a graph, hence a GraphCall: gradient
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
@@ -54,7 +54,7 @@ class GraphCall:
     """
 
     __slots__ = (
-        *("backwards", "epoch", "executables", "graph", "hands_on", "in_place", "is_view"),
+        *("backwards", "epoch", "executables", "gradient", "graph", "hands_on", "in_place", "is_view"),
         *("name", "out_specs", "pairs", "quick"),
     )
 
@@ -67,6 +67,8 @@ class GraphCall:
         # By the operands' specs: the native call, its number of outputs, and where each result comes from.
         self.quick: dict[tuple[Spec, ...], tuple[Any, int, tuple[int, ...]]] = {}
         self.epoch = epoch.number
+        # (result, its cotangent, operand) -> the operand's cotangent, where a function of one tensor says it itself.
+        self.gradient: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
         self.backwards: dict[tuple[bool, ...], Backward] = {}
         self.pairs: list[Backward | None] = [None] * 4  # for two operands: by which of them want a gradient
 
@@ -275,7 +277,11 @@ class Backward:
         cotangents = [Value(v.type) for v in graph.outputs]
         state.trace = trace
         try:
-            found = _reverse(graph, trace, inputs, outputs, cotangents, wanted)
+            if forward.gradient is not None:
+                traced = [wrap(v) for v in (*outputs, *cotangents, *inputs)]
+                found = [value_of(forward.gradient(*traced), trace)]
+            else:
+                found = _reverse(graph, trace, inputs, outputs, cotangents, wanted)
         finally:
             state.trace = outer
         whole = Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found)

@@ -199,18 +199,30 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
     return value
 
 
-def _fill(value: Any, tensors: list[Tensor], numbers: list[int]) -> Any:
-    """``value`` with its tensors (in the order of :func:`_flatten`) replaced by ``tensors``."""
+def _hollow(value: Any, numbers: list[int]) -> Any:
+    """``value`` with its tensors replaced by slots (in the order of :func:`_flatten`), and everything else as it is."""
     if isinstance(value, Tensor) or is_array(value):
         if is_scalar(value):
             return python_number(value)
         numbers[0] += 1
-        return tensors[numbers[0] - 1]
+        return _slot(numbers[0] - 1)
     if isinstance(value, (tuple, list)):
-        filled = [_fill(v, tensors, numbers) for v in value]
+        emptied = [_hollow(v, numbers) for v in value]
+        return emptied if isinstance(value, list) else tuple(emptied)
+    if isinstance(value, dict):
+        return {k: _hollow(v, numbers) for k, v in value.items()}
+    return value
+
+
+def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
+    """``value`` with its slots replaced by ``tensors``."""
+    if value.__class__ is _Slot:
+        return tensors[value.number]
+    if isinstance(value, (tuple, list)):
+        filled = [_fill(v, tensors) for v in value]
         return filled if isinstance(value, list) else tuple(filled)
     if isinstance(value, dict):
-        return {k: _fill(v, tensors, numbers) for k, v in value.items()}
+        return {k: _fill(v, tensors) for k, v in value.items()}
     return value
 
 
@@ -257,11 +269,12 @@ def _hashable(value: Any) -> bool:
 
 
 def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Plan:
+    numbers = [0]
+    given = [_hollow(a, numbers) for a in args]  # a plan outlives the tensors that it was made for
+    options = {k: _hollow(v, numbers) for k, v in kwargs.items()}
+
     def body(*traced: Tensor) -> Any:
-        numbers = [0]
-        filled = [_fill(a, list(traced), numbers) for a in args]
-        options = {k: _fill(v, list(traced), numbers) for k, v in kwargs.items()}
-        return function.function(*filled, **options)
+        return function.function(*_fill(given, traced), **_fill(options, traced))
 
     before, tape.recording.enabled = tape.recording.enabled, False
     try:
@@ -270,7 +283,13 @@ def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], t
         tape.recording.enabled = before
     for value in graph.outputs:
         check_count(value.shape, value.dtype.itemsize, function.name)
-    return Plan(GraphCall(graph, is_view=function.is_view, in_place=function.in_place), several)
+    made = GraphCall(graph, is_view=function.is_view, in_place=function.in_place)
+    rule = function.gradient
+    if rule is not None:
+        made.gradient = lambda result, g, operand: rule(
+            result, g, *_fill(given, [operand]), **_fill(options, [operand])
+        )
+    return Plan(made, several)
 
 
 def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
