@@ -16,7 +16,7 @@ from ..ops import cumulative, elementwise, indexing, linalg, reduction, shape
 from .arguments import CONTRACTS
 from .tensor import Tensor
 
-__all__ = ["Extreme", "METHODS", "bind", "required"]
+__all__ = ["Extreme", "METHODS", "bind", "required", "sizes_given"]
 
 _PYTORCH = {
     "axis": "dim",
@@ -212,6 +212,20 @@ def required(name: str, named: dict[str, Any], *keys: str) -> list[Any]:
     if missing:
         raise ArgumentError(f"{name}: {' and '.join(missing)} must be given")
     return [named[k] for k in keys]
+
+
+def sizes_given(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The numbers of ``x.name(2, 3)``, ``x.name((2, 3))`` or ``x.name(key=(2, 3))``."""
+    if kwargs:
+        args = tuple(required(name, bind(name, (key,), (), args, kwargs), key))
+    if len(args) != 1 or args[0].__class__ is int:
+        return args
+    given = args[0]
+    if not isinstance(given, (tuple, list)):
+        given = CONTRACTS["Shape"].convert(
+            name, key, given
+        )  # what is in a tuple, the function behind the method checks
+    return tuple(given) if isinstance(given, (tuple, list)) else (given,)
 
 
 def _unsqueeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:

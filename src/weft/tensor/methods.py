@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ..core.boundary import leave
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import ArgumentError, DeviceError, ShapeError
-from ..core.shapes import SymDim, broadcast_shapes, normalize_axis, shown
+from ..core.shapes import SymDim, broadcast_shapes, shown
 from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
@@ -20,13 +19,14 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import along_axes, in_place_methods, layout, tape
 from .alias import look_of
-from .along_axes import bind, required
+from .along_axes import bind, required, sizes_given
 from .arguments import CONTRACTS, guarded
 from .calls import epoch
 from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
+from .view_methods import view_methods
 from .writing import whole_form, write_item
 
 __all__: list[str] = []
@@ -244,87 +244,6 @@ def _install_methods() -> None:
 # --- methods that are more than a function --------------------------------------------------------------------------
 
 
-def _sizes(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """The numbers of ``x.name(2, 3)``, ``x.name((2, 3))`` or ``x.name(key=(2, 3))``."""
-    if kwargs:
-        args = tuple(required(name, bind(name, (key,), (), args, kwargs), key))
-    if len(args) != 1 or args[0].__class__ is int:
-        return args
-    given = args[0]
-    if not isinstance(given, (tuple, list)):
-        given = _shape_of(name, key, given)  # what is in a tuple, the function behind the method checks
-    return tuple(given) if isinstance(given, (tuple, list)) else (given,)
-
-
-def reshape(self: Tensor, *shape: Any, **named: Any) -> Any:
-    """The elements in row-major order under another shape; one size may be -1."""
-    from ..ops.shape import reshape as function
-
-    return function(self, _sizes("reshape", "shape", shape, named))
-
-
-def view_of(self: Tensor, *shape: Any, **named: Any) -> Any:
-    """The same memory under another shape; one size may be -1.
-
-    Raises:
-        ShapeError: strides cannot say it; ``reshape`` copies then.
-    """
-    found = reshape(self, *_sizes("view", "shape", shape, named))
-    trace = state.trace
-    if found._view is None and found is not self and (trace is None or trace.capture is not None):
-        raise ShapeError(
-            f"view: a tensor of shape {self.shape} whose elements lie with strides {self._spec.strides} cannot be seen "
-            f"under the shape {found.shape} without a copy; use reshape"
-        )
-    return found
-
-
-def flatten(self: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
-    """The axes ``start_dim`` to ``end_dim`` as one; the tensor itself where they are one."""
-    from ..ops.shape import flatten as function
-
-    if self.ndim and normalize_axis(start_dim, self.ndim, "flatten") == normalize_axis(end_dim, self.ndim, "flatten"):
-        return self
-    return function(self, start_dim, end_dim)
-
-
-def permute(self: Tensor, *dims: Any, **named: Any) -> Any:
-    """The axes in another order."""
-    from ..ops.shape import permute_dims
-
-    return permute_dims(self, _sizes("permute", "dim", dims, named))
-
-
-def transpose(self: Tensor, dim0: int, dim1: int) -> Any:
-    """Two axes exchanged."""
-    from ..ops.shape import swapaxes
-
-    return swapaxes(self, dim0, dim1)
-
-
-def t(self: Tensor) -> Any:
-    """A matrix transposed; a vector or a number is itself."""
-    if self.ndim > 2:
-        raise ShapeError(f"t: {self.shape} has more than two axes; say which with transpose(dim0, dim1), or use mT")
-    return self.permute(*range(self.ndim)[::-1])
-
-
-def expand(self: Tensor, *size: Any, **named: Any) -> Any:
-    """Broadcast to a shape; -1 keeps an axis."""
-    from ..ops.shape import broadcast_to
-
-    wanted = _shape_of("expand", "size", _sizes("expand", "size", size, named))
-    new = len(wanted) - self.ndim
-    if new < 0:
-        raise ShapeError(f"expand: {self.shape} to {wanted}: there are fewer axes than before")
-    if any(isinstance(w, int) and w == -1 for w in wanted[:new]):
-        raise ShapeError(f"expand: {self.shape} to {wanted}: -1 keeps an axis, and there is none to keep in front")
-    own = (1,) * new + tuple(self.shape)
-    return broadcast_to(
-        self, tuple(o if isinstance(w, int) and w == -1 else w for w, o in zip(wanted, own, strict=True))
-    )
-
-
 def to(self: Tensor, *args: Any, **named: Any) -> Any:
     """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
     ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking`` (which makes no difference) and ``copy``
@@ -420,40 +339,6 @@ def _learn(source: Tensor, name: Any, found: Tensor) -> None:
     if of is not None:
         offset = found._storage.address - source._storage.address
         _places[source._spec, name] = found._spec, offset, of.step
-
-
-def _quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., Any]:
-    """A method that makes a view, given numbers by position alone: where it lies is looked up. ``flat``: a tuple is the
-    numbers in it."""
-    plans: dict[Any, tuple[Spec, int, Any]] = {}
-    epoch.caches.append(plans)
-
-    @functools.wraps(slow)
-    def method(self: Tensor, *args: Any, **named: Any) -> Any:
-        if named or state.trace is not None:
-            return slow(self, *args, **named)
-        given = args
-        if flat and len(args) == 1 and args[0].__class__ is tuple:
-            (args,) = args
-        for number in args:
-            if number.__class__ is not int:  # True and 1.0 are equal to 1
-                return slow(self, *given)
-        plan = plans.get((self._spec, args))
-        if plan is None:
-            found = slow(self, *given)
-            of = found._view
-            if found is not self and of is not None:
-                if len(plans) >= MAX_PLANS:
-                    plans.clear()
-                offset = found._storage.address - self._storage.address
-                plans[self._spec, args] = found._spec, offset, of.step
-            return found
-        made = view(self, *plan)
-        if self._node is not None and recording.enabled:
-            tape.record_view(look_of(self._spec, plan[2]), self, made)
-        return made
-
-    return method
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
@@ -576,7 +461,7 @@ def _like(name: str) -> Callable[..., Tensor]:
         from ..ops import creation
 
         _check_device(f"new_{name}", device)
-        sizes = _sizes(f"new_{name}", "size", size, named)
+        sizes = sizes_given(f"new_{name}", "size", size, named)
         made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype)
         return made.requires_grad_() if requires_grad else made
 
@@ -593,7 +478,7 @@ def repeat(self: Tensor, *repeats: Any, **named: Any) -> Any:
     """PyTorch's repeat: the tensor as a whole, so many times along each axis (NumPy's ``tile``)."""
     from ..ops.shape import tile
 
-    times = _sizes("repeat", "repeats", repeats, named)
+    times = sizes_given("repeat", "repeats", repeats, named)
     if len(times) < self.ndim:
         raise ShapeError(
             f"repeat: {times} for a tensor of shape {self.shape}: a number for each axis is wanted, and more for new "
@@ -631,34 +516,8 @@ def allclose(self: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08,
     return bool(np.allclose(next(wide), next(wide), float(rtol), float(atol), equal_nan))
 
 
-def view_as(self: Tensor, other: Tensor) -> Any:
-    """The elements under the shape of another."""
-    return reshape(self, *other.shape)
-
-
-def expand_as(self: Tensor, other: Tensor) -> Any:
-    """Broadcast to the shape of another."""
-    return expand(self, *other.shape)
-
-
-# Views by other names, for which numbers by position are looked up too.
-_VIEWS = (
-    "diagonal",
-    "movedim",
-    "narrow",
-    "select",
-    "squeeze",
-    "swapaxes",
-    "swapdims",
-    "unflatten",
-    "unfold",
-    "unsqueeze",
-)
-
-
 def _install_special() -> None:
     from ..ops.contraction import matmul, vecdot
-    from ..ops.shape import matrix_transpose
 
     arithmetic = {
         "add": _of_two("add", Tensor.__add__, _scaled("add", e.add)),
@@ -671,17 +530,8 @@ def _install_special() -> None:
         "__setitem__": setitem,
         "__iter__": iterate,
         "__hash__": object.__hash__,
-        "reshape": _quick_view(guarded(reshape), flat=True),
-        "view": _quick_view(guarded(view_of), flat=True),
-        "flatten": _quick_view(guarded(flatten)),
-        "permute": _quick_view(guarded(permute), flat=True),
-        "transpose": _quick_view(guarded(transpose)),
-        "expand": _quick_view(guarded(expand), flat=True),
         "to": to,
         "type_as": type_as,
-        "mT": property(_quick_view(_method(matrix_transpose))),
-        "T": property(_quick_view(lambda self: self.permute(*range(self.ndim)[::-1]))),
-        "t": _quick_view(guarded(t)),
         "numel": lambda self: int(self.size),
         "dim": lambda self: self.ndim,
         "clone": _method(e.clone),
@@ -707,15 +557,12 @@ def _install_special() -> None:
         "where": where,
         "repeat": repeat,
         "allclose": allclose,
-        "view_as": view_as,
-        "reshape_as": view_as,
-        "expand_as": expand_as,
     }
     for name, value in special.items():
         checks = getattr(value, "__annotations__", None) and not name.startswith("__")  # x[i] is checked further down
         setattr(Tensor, name, guarded(value) if checks else value)
-    for name in _VIEWS:
-        setattr(Tensor, name, _quick_view(getattr(Tensor, name)))
+    for name, value in view_methods().items():
+        setattr(Tensor, name, value)
     for name, value in {**in_place_methods.in_place_methods(arithmetic), **layout.restriding_methods()}.items():
         setattr(Tensor, name, value)
 
