@@ -63,6 +63,12 @@ x[0].data.fill_(2)
 x.data[0] = 5
 x.data = y
 x.data.add_(y.data)
+x.data -= y
+u = x.T; u.data -= u
+u = x[1:]; u.data *= 2; u.data += y[:1]
+u = (x * 1)[0].expand(2, 3)
+u = x.sum().expand(4); w = u[:2]
+u = x[:, :1].expand(2, 3)
 x.contiguous().zero_()
 x.T.contiguous().zero_()
 x.clone().zero_()
@@ -82,6 +88,7 @@ a, b = x; a.copy_(b)
 x.add_(x.T.T)
 x.add_(x[0])
 x.copy_(x[1])
+x.copy_(x)
 x.copy_(y[0])
 x.copy_(2.5)
 x.copy_(i)
@@ -139,6 +146,9 @@ w = x; w += 1
 w = x.view(6); w += 1
 w = x[0]; w *= 2
 w = x + 0; w += 1
+u = x.expand(2, 2, 3); u.copy_(u)
+u = x.expand(2, 2, 3); u.data.copy_(u)
+u = x.expand(2, 2, 3); u.copy_(u + 1)
 x.detach_().add_(1)
 y.requires_grad_().data.add_(1)
 y.requires_grad_().add_(1)
@@ -176,6 +186,16 @@ y = p.exp(); p.data.mul_(2); y.sum().backward()
 y = p.sigmoid(); y.mul_(2); y.sum().backward()
 y = p.tanh(); y.add_(1); y.sum().backward()
 y = p.abs(); y.add_(1); y.sum().backward()
+y = p * 1; z = y.relu(); y.zero_(); z.sum().backward()
+y = p * 1; z = y.softmax(1); y.mul_(2); (z * z).sum().backward()
+y = p * 1; z = y.log_softmax(0); y.mul_(2); (z * z).sum().backward()
+y = (p * 1)[0, 0]; z = y.softmax(0); y.mul_(2); (z * p).sum().backward()
+z = p.relu(); z.add_(1); z.sum().backward()
+z = p.softmax(1); z.add_(1); z.sum().backward()
+z = p.log_softmax(1); z[0] = 1; z.sum().backward()
+z = p.double().softmax(0); (z * z * z).sum().backward(create_graph=True); (p.grad * p.grad).sum().backward()
+z = p.double().log_softmax(0); (z * z * z).sum().backward(create_graph=True); (p.grad * p.grad).sum().backward()
+z = (p * p).relu(); (z * z).sum().backward(create_graph=True); (p.grad * p.grad).sum().backward()
 y = p.sum(); p.data.zero_(); y.backward()
 y = p * p; p.data.mul_(2); y.sum().backward()
 y = p * p; p.detach().mul_(2); y.sum().backward()
@@ -224,6 +244,12 @@ p.sum().backward(); g = p.grad; p.grad.zero_(); p.sum().backward()
 p.sum().backward(); g = p.grad; p.grad = None; p.sum().backward()
 p.sum().backward(); p.grad[0] = 7; p.sum().backward()
 p.grad = m.ones((2, 3)); g = p.grad; p.sum().backward()
+p.sum().backward(); p.requires_grad_(False)
+p.sum().backward(); p.requires_grad_(False); p.requires_grad_(); p.sum().backward()
+p.sum().backward(); p.detach_(); g = p.grad; p.requires_grad_(); p.sum().backward()
+y = p.sum(); p.requires_grad_(False); y.backward()
+y = p.sum(); p.requires_grad_(False); p.grad = m.ones((2, 3)); p.requires_grad_(); y.backward()
+y = p * p; p.requires_grad_(False); p.mul_(2); y.sum().backward()
 p.grad = m.ones((3, 2))
 p.grad = m.ones((2, 3), dtype=m.float64)
 y = (p * p).sum(); y.backward(retain_graph=True); y.backward()
@@ -246,6 +272,26 @@ y = p * 1; v = y[0]; del y; v.mul_(2); v.sum().backward()
 y = p * 1; v = y[0]; w = y[0]; v.mul_(2); w.mul_(3); y.sum().backward()
 y = m.stack([p, p]); y[0].mul_(2); y[1] = y[0]; y.sum().backward()
 y = p[m.tensor([0, 1, 1])]; y[1].zero_(); y.sum().backward()
+"""
+# What `copy` makes of tensors, after `import copy`.
+COPIES = """
+q = copy.copy(p); q.data[0] = 3
+q = copy.copy(x); q[0] = 3; x[1, 1] = 4
+q = copy.copy(v); q[0] = 3
+q = copy.copy(m.nn.Parameter(x)); q.sum().backward()
+q = copy.deepcopy(p); (q * p).sum().backward()
+p.sum().backward(); q = copy.deepcopy(p); q.sum().backward()
+p.sum().backward(); q, g = copy.deepcopy([p, p.grad]); q.sum().backward()
+q, r = copy.deepcopy([x, v]); q[0] = 3
+q, r = copy.deepcopy([v, x[1]]); q[4] = 3
+q, r = copy.deepcopy([x, x]); q[0] = 3
+q, r = copy.deepcopy([x.detach(), x.data]); q[0] = 3
+q = copy.deepcopy(x.T); r = q.contiguous()
+q = copy.deepcopy(x[:, 1:]); r = q.view(4)
+q = copy.deepcopy(x[0].expand(2, 3)); q[0] = 3
+q = copy.deepcopy(p * 1)
+q = copy.deepcopy((p * 1).detach())
+q = copy.deepcopy(m.nn.Parameter(x)); q.data[0] = 3
 """
 LOSSES = """
 y = a * 1; y[0] = 0; return (y * y).sum()
@@ -306,7 +352,15 @@ def test_memory(case: str, mode: str) -> None:
 def test_autograd(case: str, mode: str) -> None:
     if mode == "compiled" and ".data." in case:
         pytest.skip("captured code counts what is written through .data (docs/from_pytorch.md)")
+    if mode == "compiled" and re.search(r"p\.(requires_grad|detach)_\(", case):
+        pytest.skip("captured code does not say of outside tensors whether they require grad (docs/from_pytorch.md)")
     check(mode, ("p = new((2, 3), 'float32', 3).requires_grad_()",), case)
+
+
+@pytest.mark.parametrize("case", lines(COPIES))
+def test_copies(case: str) -> None:
+    before = ("p = new((2, 3), 'float32', 3).requires_grad_()", "x = new((2, 3), 'float32', 5)", "v = x.view(6)")
+    check("eager", ("import copy", *before), case)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in FORMS if "grad" in mode])

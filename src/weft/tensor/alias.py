@@ -37,6 +37,7 @@ __all__ = [
     "base_of",
     "follow",
     "live_views",
+    "place_of",
     "rebase",
     "replace",
     "shown",
@@ -285,6 +286,14 @@ def layout_of(base: Spec, steps: tuple[Any, ...]) -> tuple[Spec, int]:
     places = _way(base, steps).look.views_of(base)
     assert places is not None, "a view that strides cannot express was noted"
     return places[0]
+
+
+def place_of(tensor: Tensor) -> tuple[int, Spec, int]:
+    """Which elements a traced tensor shows: whose (an id), its spec there, and byte offset."""
+    steps: tuple[Any, ...] = ()
+    while (of := tensor._view) is not None:
+        steps, tensor = (*of.way, *steps), of.base
+    return id(tensor), *layout_of(tensor._spec, steps)
 
 
 def shown(base: Tensor, steps: tuple[Any, ...], kind: int, spec: Spec, node: Any, trace: Trace) -> Tensor:

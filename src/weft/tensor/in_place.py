@@ -23,7 +23,7 @@ from ..ops.op import Composite, Trace, state
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import guards, tape
-from .alias import UNTRACKED, base_of, live_views, rebase, replace, root_of
+from .alias import UNTRACKED, base_of, live_views, place_of, rebase, replace, root_of
 from .calls import epoch, traced_error
 from .capturing import settled
 from .dispatch import MAX_PLANS, Plan, plan_of
@@ -42,6 +42,7 @@ __all__ = [
     "look_at",
     "overlap",
     "owned",
+    "same_place",
     "write",
 ]
 
@@ -311,6 +312,17 @@ def overlap(a: Any, a_spec: Spec, b: Any, b_spec: Spec) -> bool:
     return bool(first < second + b_spec.extent and second < first + a_spec.extent)
 
 
+def same_place(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors show the very same elements of the same memory."""
+    trace = state.trace
+    if trace is None:
+        return a._spec is b._spec and bool(a._storage.address == b._storage.address)
+    if trace.capture is None:
+        return a is b
+    a, b = trace.capture.inside(a), trace.capture.inside(b)
+    return a is b or a._storage is b._storage or place_of(a) == place_of(b)
+
+
 def look_at(tensor: Tensor, value: Tensor) -> None:
     """Make a tensor look at the memory of another: ``tensor.data = value``. Memory of other libraries is copied, so
     that parameters own theirs."""
@@ -322,9 +334,9 @@ def look_at(tensor: Tensor, value: Tensor) -> None:
                 f"a tensor that is {here._spec} would become {value._spec} inside a captured function; keep its dtype "
                 "and shape, or change it outside"
             )
-        there = trace.capture.inside(value)
-        if there is here or there._storage is here._storage:
+        if same_place(tensor, value):
             return  # `x.data += 1` sets what it got
+        there = trace.capture.inside(value)
         if there._view is not None or live_views(there) or live_views(here) or trace.capture.is_outside(value):
             raise CaptureError(
                 "inside a captured function x.data = y can give x another value, not the memory of another tensor, nor "
@@ -333,8 +345,8 @@ def look_at(tensor: Tensor, value: Tensor) -> None:
         with tape.no_grad():
             copy_(tensor, value)
         return
-    if value._spec is tensor._spec and value._storage.address == tensor._storage.address:
-        return  # `x.data += 1` sets what it got
+    if same_place(tensor, value):
+        return
     value = owned(value)
     storage, spec = value._storage, value._spec
     tensor._view = tensor._views = None

@@ -18,7 +18,7 @@ from ..ops.op import state
 from . import guards, tape
 from .alias import DETACHED, base_of, live_views
 from .capturing import settled
-from .tensor import Tensor, make
+from .tensor import Tensor, make, rest
 
 __all__ = ["METHODS"]
 
@@ -182,6 +182,7 @@ def detach_(self: Tensor) -> Tensor:
     if self._node is not None:
         if trace is not None and trace.capture is not None and trace.capture.is_outside(self):
             raise CaptureError("detach_ inside a captured function on a tensor from outside: use detach()")
+        rest(self)
         self._node, self._index = None, 0
         if trace is None:
             guards.bump()

@@ -113,12 +113,14 @@ class enable_grad(_Mode):
 
 
 class Leaf:
-    """The end of the tape: a tensor that gradients are accumulated for."""
+    """The end of the tape: a tensor that gradients are accumulated for, except while it ``rests``, which it does when
+    its tensor has stopped requiring grad."""
 
-    __slots__ = ("__weakref__", "grad", "sequence", "spec")
+    __slots__ = ("__weakref__", "grad", "rests", "sequence", "spec")
 
     def __init__(self, spec: Any) -> None:
         self.grad: Tensor | None = None
+        self.rests = False
         self.spec = spec
         self.sequence = next(_sequence)
 
@@ -461,6 +463,8 @@ class Sums:
             if targets is not None and lent is not None:
                 targets[place] = _owned(lent)
         for leaf, total in self._leaves.items():
+            if leaf.rests:
+                continue
             before = read_grad(leaf)
             if before is None:
                 set_grad(leaf, _owned(total) if leaf in self._lent else total)

@@ -6,6 +6,8 @@ memory: :mod:`weft.tensor.alias` says who is whose view, :mod:`weft.tensor.in_pl
 
 from __future__ import annotations
 
+import copy
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ArgumentError, AutogradError, CaptureError, DTypeError, ShapeError
@@ -15,7 +17,7 @@ from ..ops.op import hooks, public, state
 from ..runtime import storage as storages
 from . import guards, tape
 from .capturing import settled
-from .spec import Spec, spec_of
+from .spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from ..core.dtypes import DType
     from .alias import View
 
-__all__ = ["Tensor", "is_traced", "make"]
+__all__ = ["Tensor", "is_traced", "make", "rest"]
 
 
 class Size(int):
@@ -171,7 +173,11 @@ class Tensor:
                     f"requires_grad_({requires_grad}) inside a captured function on a tensor from outside: do it "
                     f"before the function is called, or on x.detach()"
                 )
-            self._node = tape.Leaf(self._spec) if requires_grad else None
+            if requires_grad:
+                self._node = _awake(self)
+            else:
+                rest(self)
+                self._node = None
             here = _here(self)  # of a tensor made of data inside a captured function: what stands for it
             here._node, here._index = self._node, 0
             guards.bump()
@@ -181,15 +187,22 @@ class Tensor:
     def grad(self) -> Tensor | None:
         """The gradient that backward() accumulated in this leaf; None before."""
         node = _here(self)._node
+        if node is None and _resting:
+            node = _leaf_of(self)
         return tape.read_grad(node) if isinstance(node, tape.Leaf) else None
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         node = _here(self)._node
+        if node is None:
+            node = _leaf_of(self)
+            if node is None and value is not None and self._spec.dtype.is_floating:
+                node = tape.Leaf(self._spec)
+                rest(self, node)
         if not isinstance(node, tape.Leaf):
             if value is None:
                 return
-            raise AutogradError("only a leaf that requires grad has a gradient to set")
+            raise AutogradError("only a floating leaf has a gradient to set; this one was computed, or holds no floats")
         if value is not None and value._spec.type != self._spec.type:
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
         tape.set_grad(node, value)
@@ -359,7 +372,7 @@ class Tensor:
         captures = trace is not None and trace.capture is not None
         if captures or (isinstance(self._storage, Value) and (trace is not None or not settled([self]))):
             raise CaptureError("the memory of a tensor is asked for while a function is captured")
-        source = self.__deepcopy__({}) if copy else self
+        source = self.detach().clone() if copy else self
         spec = source._spec
         return to_dlpack(
             source._storage, spec.static_shape, spec.strides, spec.dtype, max_version=max_version, copied=bool(copy)
@@ -399,19 +412,34 @@ class Tensor:
         number = spec or (not self._spec.shape and state.trace is None)  # f"{loss:.3f}" and f"{loss}" are the number's
         return format(self.item(), spec) if number else repr(self)
 
+    def __copy__(self) -> Tensor:
+        """A leaf that shares the memory, as in PyTorch; it requires grad where this tensor does."""
+        seen = self.detach()
+        if type(self) is not Tensor:
+            seen = _of_kind(type(self), seen._storage, seen._spec)
+        return seen.requires_grad_() if self.requires_grad else seen
+
     def __deepcopy__(self, memo: Any) -> Tensor:
-        from ..runtime.storage import copy_of
+        """A leaf with memory and a gradient of its own; tensors that share memory and are copied together share it
+        again, as in PyTorch.
 
-        copied = object.__new__(type(self))
-        array = self.numpy()
-        import numpy as np
-
-        copied._storage = copy_of(np.ascontiguousarray(array).view(np.uint8) if array.size else b"")
-        copied._spec = spec_of(self.dtype, self.shape)
-        copied._node, copied._index = None, 0
-        copied._view = copied._views = None
-        if isinstance(self._node, tape.Leaf):
-            copied._node = tape.Leaf(copied._spec)
+        Raises:
+            AutogradError: the tensor is a result of recorded calls, whose history cannot be copied.
+        """
+        if isinstance(_here(self)._node, tape.Record):
+            raise AutogradError("deepcopy of a result of recorded calls: its history cannot be copied; use detach()")
+        self.numpy()  # raises where there is no value to copy
+        root = self._storage.root
+        while isinstance(root.owner, storages.Storage):  # x.data: counted apart, of the same memory
+            root = root.owner.root
+        whole = memo.get(id(root))
+        if whole is None:
+            whole = memo[id(root)] = storages.copy_of(root)
+        copied = _of_kind(type(self), storages.tail(whole, self._storage.address - root.address), self._spec)
+        copied._node = tape.Leaf(copied._spec) if isinstance(self._node, tape.Leaf) else None
+        memo[id(self)] = copied
+        if self.grad is not None:
+            copied.grad = copy.deepcopy(self.grad, memo)
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -420,14 +448,48 @@ class Tensor:
         return _unpickled, (type(self), self.numpy().copy(), self.requires_grad)
 
 
+# Leaves of tensors that do not require grad now, and their gradients with them, by the ids of the tensors.
+_resting: dict[int, tuple[ref[Tensor], tape.Leaf]] = {}
+
+
+def _leaf_of(tensor: Tensor) -> tape.Leaf | None:
+    """The leaf that a tensor was while it required grad."""
+    found = _resting.get(id(tensor))
+    return None if found is None else found[1]
+
+
+def rest(tensor: Tensor, leaf: Any = None) -> None:
+    """Keep the leaf, and the gradient, of a tensor that does not require grad from now on, as PyTorch does."""
+    leaf = tensor._node if leaf is None else leaf
+    if isinstance(leaf, tape.Leaf):
+        number, leaf.rests = id(tensor), True
+        _resting[number] = weakref.ref(tensor, lambda _: _resting.pop(number, None)), leaf
+
+
+def _awake(tensor: Tensor) -> tape.Leaf:
+    """The leaf of a tensor that begins to require grad: the one that it was, if it was one."""
+    found = _resting.pop(id(tensor), None)
+    if found is None:
+        return tape.Leaf(tensor._spec)
+    found[1].rests = False
+    return found[1]
+
+
 def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     """A tensor (or a subclass's) that owns a pickled array."""
     from .create import tensor
 
-    source, made = tensor(array), object.__new__(kind)
-    made._storage, made._spec, made._node, made._index = source._storage, source._spec, None, 0
-    made._view = made._views = None
+    source = tensor(array)
+    made = _of_kind(kind, source._storage, source._spec)
     return made.requires_grad_() if requires_grad else made
+
+
+def _of_kind(kind: type[Tensor], storage: Any, spec: Spec) -> Tensor:
+    """A tensor, of a subclass perhaps, that is no view and has no history."""
+    made = object.__new__(kind)
+    made._storage, made._spec, made._node, made._index = storage, spec, None, 0
+    made._view = made._views = None
+    return made
 
 
 _new = object.__new__

@@ -5,7 +5,7 @@ A result, or a tensor that the function stored somewhere, is one of these:
 - a tensor from outside, or an earlier result: the very object;
 - an :class:`Item`, a tensor that each run makes anew. It has memory of its own, or it is a view: of an argument, of
   captured state, or of another item, as an eager call would have made it. A tensor that is a view of something that
-  nobody gets to see has memory of its own too: nobody can tell.
+  nobody gets to see has memory of its own too, unless it is expanded: nobody can tell.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Items:
         for i in waiting:  # which grows meanwhile
             seen, item = self._seen[i], self.items[self._numbers[i]]
             root = self._root(i)
-            if root == i or (self._seen[root].outside is None and families[root] == 1 and i in ids):
+            alone = self._seen[root].outside is None and families[root] == 1 and i in ids
+            if root == i or (alone and not seen.spec.overlaps):  # an expanded one shows its elements several times
                 continue
             item.of = self._where(root, waiting)
             item.spec, item.offset = self._layout(i, root)
