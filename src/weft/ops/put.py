@@ -8,13 +8,14 @@ from typing import Any
 from ..core.errors import ShapeError
 from ..core.shapes import Shape, is_static, size_of
 from ..graph.ir import Graph, Node, Value, inline
-from ..graph.protocol import Primitive, View
+from ..graph.protocol import Layout, Primitive, View
 from ..graph.simplify import simplify
 from .op import Array, apply, trace_function
 from .strided_views import AS_STRIDED_UPDATE
+from .subscript import Subscript
 from .views import PERMUTE, RESHAPE, SLICE, reshaped
 
-__all__ = ["compose", "put_graph", "put_strided"]
+__all__ = ["compose", "layout_at", "put_graph", "put_strided"]
 
 
 def compose(graphs: Sequence[Graph], outputs: Sequence[int] | None = None) -> Graph:
@@ -131,6 +132,17 @@ class _Region:
         if None in self.axes:
             found.append((RESHAPE, {"shape": tuple(self._sizes())}))
         return found
+
+
+def layout_at(key: Subscript, x: Layout) -> Layout | None:
+    """Where ``x[key]`` lies, for a key without index arrays, in memory in which x lies like this; None where strides
+    that count backwards are all that could say it."""
+    assert isinstance(SLICE.lower, View)
+    assert isinstance(RESHAPE.lower, View)
+    cut = SLICE.lower.layout({"starts": key.starts, "sizes": key.sizes, "steps": key.steps}, x)
+    if cut is None or any(s < 0 for s in cut.strides):
+        return None
+    return RESHAPE.lower.layout({"shape": key.shape}, cut)
 
 
 def put_strided(x: Array, y: Array, strides: tuple[int, ...], offset: int) -> Array:

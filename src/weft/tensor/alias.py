@@ -7,7 +7,7 @@ way. So there is one mechanism: :func:`attach` notes whose view a tensor is, :fu
 write.
 
 A view knows its base, which is never a view itself, and the *way* there: a chain of steps, each a call of a view
-function, a key of ``x[key]``, or the number of a row. Ways become graphs when a write needs them (:class:`_Way`). A
+function, a key of ``x[key]``, or the number of a row. Ways become graphs when a write needs them (:class:`Way`). A
 base has weak references to its views.
 """
 
@@ -19,20 +19,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..core.errors import ShapeError, user_line
+from ..core.shapes import is_static, size_of
 from ..graph.ir import Graph, Value, inline
-from ..graph.protocol import TensorType
+from ..graph.protocol import Layout, TensorType
 from ..ops.indexing import basic_subscript, getitem_basic
-from ..ops.op import Trace, trace_function
-from ..ops.put import put_graph, put_strided
+from ..ops.op import Trace, state, trace_function
+from ..ops.put import layout_at, put_graph, put_strided
 from . import tape
-from .calls import GraphCall
+from .calls import GraphCall, placed
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
+from .windows import Window
 
 __all__ = [
     "DETACHED",
     "TRACKED",
     "UNTRACKED",
+    "Way",
     "attach",
     "base_of",
     "follow",
@@ -138,22 +141,35 @@ def base_of(tensor: Tensor) -> Tensor:
 # --- ways -----------------------------------------------------------------------------------------------------------
 
 
-class _Way:
-    """A chain of steps as calls: ``look(base)`` is the view, ``put(base, value)`` the base with another value there."""
+class Way:
+    """A chain of steps, as calls: ``look(base)`` is the view, ``put(base, value)`` the base with another value there.
+    These are graphs, made when captured code asks for them, or where there is no ``window``.
 
-    __slots__ = ("_put", "look")
+    window: where the view lies in its base, which is all that the tape needs outside of captures; None where it is all
+    of the base, shows an element twice, or has no gradient.
+    """
+
+    __slots__ = ("_look", "_of", "_put", "_steps", "window")
 
     def __init__(self, of: TensorType, steps: tuple[Any, ...]):
-        source = Value(of)
-        nodes: list[Any] = []
-        value = source
-        for step in steps:
-            if step is not None:  # the step of detach()
-                graph, output = _graph_of(step, value.type)
-                value = inline(graph, [value], nodes)[output]
-        graph = Graph("view", [source], nodes, [value])
-        self.look = GraphCall(graph, is_view=True)
+        self._of, self._steps = of, steps
+        self._look: GraphCall | None = None
         self._put: GraphCall | None = None
+        self.window = _window(of, steps)
+
+    @property
+    def look(self) -> GraphCall:
+        """The view of the base."""
+        if self._look is None:
+            source = Value(self._of)
+            nodes: list[Any] = []
+            value = source
+            for step in self._steps:
+                if step is not None:  # the step of detach()
+                    graph, output = _graph_of(step, value.type)
+                    value = inline(graph, [value], nodes)[output]
+            self._look = GraphCall(Graph("view", [source], nodes, [value]), is_view=True)
+        return self._look
 
     @property
     def put(self) -> GraphCall:
@@ -180,6 +196,36 @@ class _Way:
         return trace_function(put, [base, seen.type], "view.put")[0]
 
 
+def _window(of: TensorType, steps: tuple[Any, ...]) -> Window | None:
+    if not of.dtype.is_floating or not is_static(of.shape):
+        return None
+    whole = spec_of(of.dtype, of.shape)
+    layout = Layout.contiguous(whole.static_shape)
+    for step in steps:
+        after = _layout_after(step, layout)
+        if after is None:
+            return None
+        layout = after
+    part, offset = placed(of.dtype, layout)
+    if part.overlaps or size_of(layout.shape) >= size_of(of.shape):
+        return None
+    return Window(whole, part, offset)
+
+
+def _layout_after(step: Any, x: Layout) -> Layout | None:
+    """Where a step leads in memory in which x lies like this; None where strides cannot say it, or no gradient takes
+    the same way back."""
+    if step is None:
+        return x
+    if isinstance(step, tuple):
+        call, output = step
+        if any(node.op.vjp is None for node in call.graph.nodes):
+            return None
+        found = call.layouts_of(x)
+        return None if found is None else found[output]
+    return layout_at(basic_subscript(step, x.shape) if isinstance(step, int) else step, x)
+
+
 def _graph_of(step: Any, of: TensorType) -> tuple[Graph, int]:
     """The graph of one step from a tensor of a type, and which of its outputs is meant."""
     if isinstance(step, tuple):
@@ -189,22 +235,22 @@ def _graph_of(step: Any, of: TensorType) -> tuple[Graph, int]:
     return trace_function(lambda x: getitem_basic.function(x, subscript), [of], "getitem")[0], 0
 
 
-_ways: dict[Any, _Way] = {}
+_ways: dict[Any, Way] = {}
 
 
-def _way(base: Spec, steps: tuple[Any, ...]) -> _Way:
+def _way(base: Spec, steps: tuple[Any, ...]) -> Way:
     key = (base, steps)
     found = _ways.get(key)
     if found is None:
         if len(_ways) > 4096:
             _ways.clear()
-        found = _ways[key] = _Way(base.type, steps)
+        found = _ways[key] = Way(base.type, steps)
     return found
 
 
-def look_of(source: Spec, step: Any) -> GraphCall:
-    """One step as a call."""
-    return _way(source, (step,)).look
+def look_of(source: Spec, step: Any) -> Way:
+    """One step."""
+    return _way(source, (step,))
 
 
 # --- what follows a write -------------------------------------------------------------------------------------------
@@ -216,10 +262,15 @@ def rebase(target: Tensor, node: Any, index: int) -> None:
     if base is target or of is None:
         target._node, target._index = node, index
     else:
-        value = make(target._storage, target._spec, node, index)
-        whole = make(base._storage, base._spec, None, 0)
-        tape.record(_way(base._spec, of.way).put, (base, value), (whole,))
-        base._node, base._index = whole._node, whole._index
+        way = _way(base._spec, of.way)
+        window = way.window if state.trace is None else None
+        if window is not None:
+            window.record_put(base, node, index)
+        else:
+            value = make(target._storage, target._spec, node, index)
+            whole = make(base._storage, base._spec, None, 0)
+            tape.record(way.put, (base, value), (whole,))
+            base._node, base._index = whole._node, whole._index
     for view in live_views(base):
         of = view._view
         if of is not None and of.base is base and of.kind != DETACHED:
@@ -234,7 +285,11 @@ def follow(view: Tensor, base: Tensor) -> None:
     if of.kind == UNTRACKED:
         view._node = tape.Stale()
     elif base._node is not None:
-        tape.record(_way(base._spec, of.way).look, (base,), (view,))
+        way = _way(base._spec, of.way)
+        if state.trace is None:
+            tape.record_view(way, base, view)
+        else:
+            tape.record(way.look, (base,), (view,))
 
 
 def replace(target: Tensor, value: Value, trace: Trace) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core.dtypes import DType
 from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
 from ..core.shapes import is_static, strides_of
 from ..graph.executable import Executable, build
@@ -24,7 +25,7 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["Backward", "GraphCall", "epoch", "value_of", "wrap"]
+__all__ = ["Backward", "GraphCall", "epoch", "placed", "value_of", "wrap"]
 
 
 def wrap(value: Value) -> Tensor:
@@ -75,7 +76,14 @@ class GraphCall:
     def views_of(self, spec: Spec) -> list[tuple[Spec, int]] | None:
         """Where the results lie in the memory of an operand with these strides: for each its spec and byte offset; None
         where strides cannot say it."""
-        layouts = {self.graph.inputs[0]: Layout(spec.static_shape, 0, spec.strides)}
+        found = self.layouts_of(Layout(spec.static_shape, 0, spec.strides))
+        if found is None:
+            return None
+        return [placed(v.dtype, at) for v, at in zip(self.graph.outputs, found, strict=True)]
+
+    def layouts_of(self, source: Layout) -> list[Layout] | None:
+        """Where the results lie in memory in which the operand lies like this; None where strides cannot say it."""
+        layouts = {self.graph.inputs[0]: source}
         for node in self.graph.nodes:
             if not isinstance(node.op.lower, View):
                 return None
@@ -83,13 +91,7 @@ class GraphCall:
             if moved is None or any(is_static((s,)) and s < 0 for s in moved.strides):
                 return None  # a window begins at its first element
             layouts[node.output] = moved
-        found = []
-        for value in self.graph.outputs:
-            layout = layouts[value]
-            strides = strides_of(layout.shape) if layout.is_contiguous else layout.strides
-            offset = layout.offset * value.dtype.itemsize
-            found.append((spec_of(value.dtype, layout.shape, strides), offset))
-        return found
+        return [layouts[v] for v in self.graph.outputs]
 
     def executable(self, specs: Sequence[Spec], targets: tuple[int, ...] = ()) -> Executable:
         """The executable for operands with these strides. ``targets``: the operands over which the results, in their
@@ -186,6 +188,12 @@ class GraphCall:
         if found is None:
             found = self.backwards[wanted] = Backward(self, wanted)
         return found
+
+
+def placed(dtype: DType, layout: Layout) -> tuple[Spec, int]:
+    """The spec of what lies in memory like this, and its byte offset."""
+    strides = strides_of(layout.shape) if layout.is_contiguous else layout.strides
+    return spec_of(dtype, layout.shape, strides), layout.offset * dtype.itemsize
 
 
 def _own(found: list[Value], values: list[Value], trace: Trace) -> list[Value]:

@@ -14,15 +14,19 @@ from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import check_count, shown
 from ..graph.ir import Value
+from ..graph.protocol import Layout
 from ..ops import op
+from ..ops.indexing import getitem_basic
 from ..ops.op import Composite, state, trace_function
+from ..ops.put import layout_at
+from ..ops.subscript import Subscript
 from ..runtime import pool
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import tape
-from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead
+from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead, look_of
 from .arguments import checked, guarded
-from .calls import GraphCall, epoch, traced_error, value_of, wrap
+from .calls import GraphCall, epoch, placed, traced_error, value_of, wrap
 from .capturing import settled
 from .create import asarray, is_array, is_scalar, python_number
 from .spec import Spec, spec_of
@@ -105,7 +109,10 @@ class Plan:
         call_, views = self.call, self.views
         found = tuple([view(source, spec, offset, (call_, k)) for k, (spec, offset) in enumerate(views)])
         if source._node is not None and tape.recording.enabled:
-            tape.record(call_, (source,), found)
+            if len(found) == 1:
+                tape.record_view(look_of(source._spec, (call_, 0)), source, found[0])
+            else:
+                tape.record(call_, (source,), found)
         return found
 
 
@@ -310,6 +317,10 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             return write_out(function, args, kwargs)
         if kwargs and "copy" in kwargs and function.takes_copy:
             return _copied_or_not(function, *(checked(function, args, kwargs) or (args, kwargs)))
+        if function is getitem_basic and state.trace is None and isinstance(args[0], Tensor):
+            part = _part(*args)
+            if part is not None:
+                return part
     plan, tensors = plan_of(function, args, kwargs)
     if state.trace is not None:
         outputs = plan.call(tensors)
@@ -322,6 +333,18 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if key is not None and len(key) == len(tensors):  # else a tensor stood for a number
         function.quick[key] = plan
     return run_single(plan, tensors)
+
+
+def _part(source: Tensor, key: Subscript) -> Tensor | None:
+    """``source[key]`` as a view, without a plan for each key; None where strides cannot say it."""
+    spec = source._spec
+    layout = layout_at(key, Layout(spec.static_shape, 0, spec.strides))
+    if layout is None:
+        return None
+    made = view(source, *placed(spec.dtype, layout), key)
+    if source._node is not None and recording.enabled:
+        tape.record_view(look_of(spec, key), source, made)
+    return made
 
 
 def _copied_or_not(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -20,12 +20,15 @@ from ..ops.op import hooks, state
 from ..runtime import storage as storages
 
 if TYPE_CHECKING:
+    from .alias import Way
     from .calls import Backward, GraphCall
     from .tensor import Tensor
+    from .windows import Window
 
 __all__ = [
     "Boundary",
     "Leaf",
+    "Linear",
     "Record",
     "backward",
     "clear_grad",
@@ -199,6 +202,28 @@ class Record:
         sums.add_all(self.parents, gradients, operands)
 
 
+class Linear(Record):
+    """A call with one result that is linear in its operands, so that nothing of them is kept: ``pulls`` has what hands
+    the cotangent on to each, as a method of ``at`` (a :class:`weft.tensor.windows.Window`)."""
+
+    __slots__ = ("at", "pulls")
+
+    call: Any
+
+    def __init__(self, call: Any, at: Window, pulls: tuple[Any, ...], parents: tuple[tuple[Any, int], ...]):
+        self.call, self.at, self.pulls, self.parents = call, at, pulls, parents
+        self.sequence = next(_sequence)
+        self.place, self.saved = None, []
+
+    def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
+        """Send the cotangent of the result on to the operands."""
+        (cotangent,) = cotangents
+        assert cotangent is not None
+        if state.trace is not None:  # made before the capture
+            raise Boundary(self.call.name).error()
+        sums.add_all(self.parents, [pull(self.at, cotangent) for pull in self.pulls], (cotangent,))
+
+
 def _check_traced(value: Value, record: Record) -> None:
     """As versions do outside of captures: a value that the captured function has written since."""
     trace = state.trace
@@ -344,21 +369,13 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
     output._node = made
 
 
-def record_view(call: GraphCall, source: Tensor, view: Tensor) -> None:
-    """:func:`record` for a view of a tensor that has a history: nothing is kept."""
-    if state.trace is not None or not view._spec.is_floating:
-        record(call, (source,), (view,))
-        return
-    made = Record()
-    made.backward = call.backwards.get(_ONE) or call.backward(_ONE)
-    made.call = call
-    made.sequence = next(_sequence)
-    made.parents = ((source._node, source._index),)
-    made.place, made.saved = None, []
-    view._node = made
-
-
-_ONE = (True,)
+def record_view(way: Way, source: Tensor, view: Tensor) -> None:
+    """:func:`record` for a view of a tensor that has a history, outside of captures: nothing is kept."""
+    window = way.window
+    if window is None:
+        record(way.look, (source,), (view,))
+    else:
+        view._node = Linear(window.view_call, window, window.looked, ((source._node, source._index),))
 
 
 class Sums:

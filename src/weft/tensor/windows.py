@@ -1,0 +1,149 @@
+"""Parts of tensors on the tape: reads and writes whose place is data.
+
+``x[i]`` and ``out[i] = y`` are other views for every i; what differs is an offset. A graph for each of them would be
+traced, differentiated and compiled at every new index. Outside of captures a :class:`Window` records them instead: it
+says where a part of a tensor lies, and is four maps, all made of copies that are compiled for the shapes and strides
+alone, since kernels take addresses. With ``x[W]`` for the part of x:
+
+    look(x)      x[W]                        its gradient: spread
+    spread(g)    zeros, with g at [W]        its gradient: look
+    hide(g)      g, with zeros at [W]        its gradient: hide
+    put(x, y)    x, with y at [W]            its gradients: hide for x, look for y
+
+Nothing is computed, so that the bits are those of the graphs of these views, which captured code uses
+(:mod:`weft.tensor.alias`). The results own their memory and are row-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from ..graph.ir import Value
+from ..graph.protocol import COPY
+from ..ops.creation import full
+from ..ops.op import apply, trace_function
+from ..runtime import storage as storages
+from . import tape
+from .calls import GraphCall, epoch, traced_error
+from .capturing import settled
+from .spec import Spec, spec_of
+from .tensor import Tensor, make
+
+__all__ = ["Called", "Window"]
+
+_Map = Callable[["Window", Tensor], Tensor]
+
+
+class Called(NamedTuple):
+    """What a record says of its call."""
+
+    name: str
+    out_specs: tuple[Spec, ...]
+
+
+class Window:
+    """A part of a tensor: element i of it lies ``offset`` bytes and ``part.strides`` elements from the beginning of the
+    ``whole``, were that row-major. No element of the whole shows twice."""
+
+    __slots__ = ("offset", "part", "put_call", "view_call", "whole")
+
+    looked: ClassVar[tuple[_Map, ...]]  # what hands the cotangent of a view on
+
+    def __init__(self, whole: Spec, part: Spec, offset: int):
+        self.whole = spec_of(whole.dtype, whole.shape)
+        self.part, self.offset = part, offset
+        self.view_call = Called("view", (spec_of(part.dtype, part.shape),))
+        self.put_call = Called("view.put", (self.whole,))
+
+    def look(self, x: Tensor) -> Tensor:
+        """The part of a tensor."""
+        storage = _value(x)
+        if not x._spec.contiguous:
+            storage = _native(_copied, x._spec)(storage)
+        storage = _native(_copied, self.part)(storages.tail(storage, self.offset))
+        return self._recorded(x, storage, self.view_call, (Window.spread,))
+
+    def spread(self, g: Tensor) -> Tensor:
+        """A tensor of zeros whose part is ``g``."""
+        value = _value(g)
+        storage = _native(_filled, self.whole)()
+        _native(_written, self.part, g._spec)(storages.tail(storage, self.offset), value)
+        return self._recorded(g, storage, self.put_call, (Window.look,))
+
+    def hide(self, g: Tensor) -> Tensor:
+        """A tensor with zeros in the place of the part."""
+        storage = _native(_copied, g._spec)(_value(g))
+        _native(_cleared, self.part)(storages.tail(storage, self.offset))
+        return self._recorded(g, storage, self.put_call, (Window.hide,))
+
+    def _recorded(self, x: Tensor, storage: Any, call: Called, pulls: tuple[_Map, ...]) -> Tensor:
+        result = make(storage, call.out_specs[0], None, 0)
+        if x._node is not None and tape.recording.enabled:
+            result._node = tape.Linear(call, self, pulls, ((x._node, x._index),))
+        return result
+
+    def record_put(self, base: Tensor, node: Any, index: int) -> None:
+        """Let a tensor be what it was, with a value of the place ``(node, index)`` written to its part."""
+        parents: list[tuple[Any, int]] = []
+        pulls: list[_Map] = []
+        if base._node is not None:
+            parents.append((base._node, base._index))
+            pulls.append(Window.hide)
+        if node is not None:
+            parents.append((node, index))
+            pulls.append(Window.look)
+        if parents:
+            base._node = tape.Linear(self.put_call, self, tuple(pulls), tuple(parents))
+            base._index = 0
+
+
+Window.looked = (Window.spread,)
+
+
+def _value(x: Tensor) -> Any:
+    """The storage of a tensor that has a value."""
+    if x._storage.__class__ is Value and not settled([x]):
+        raise traced_error([x])
+    return x._storage
+
+
+_natives: dict[Any, Any] = {}
+_MOST = 4096
+epoch.caches.append(_natives)
+
+
+def _native(kind: Callable[..., Any], *specs: Spec) -> Any:
+    """What a function of this file makes of some specs: a native call on storages."""
+    key = kind, *specs
+    found = _natives.get(key)
+    if found is None:
+        if len(_natives) >= _MOST:
+            _natives.clear()
+        found = _natives[key] = kind(*specs)
+    return found
+
+
+def _copied(x: Spec) -> Any:
+    """Of a tensor, one of its own."""
+    return _compiled(lambda x: apply(COPY, x), [x])
+
+
+def _filled(x: Spec) -> Any:
+    """Of nothing, a tensor of zeros."""
+    return _compiled(lambda: full(x.shape, 0, dtype=x.dtype), [])
+
+
+def _written(x: Spec, y: Spec) -> Any:
+    """Writes one tensor over another."""
+    return _compiled(lambda x, y: y, [x, y], (0,))
+
+
+def _cleared(x: Spec) -> Any:
+    """Writes zeros over a tensor."""
+    return _compiled(lambda x: full(x.shape, 0, dtype=x.dtype), [x], (0,))
+
+
+def _compiled(function: Callable[..., Any], specs: list[Spec], targets: tuple[int, ...] = ()) -> Any:
+    graph, _ = trace_function(function, [s.type for s in specs], "view")
+    return GraphCall(graph).executable(specs, targets).program.call
