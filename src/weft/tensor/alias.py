@@ -29,7 +29,7 @@ from . import tape
 from .calls import GraphCall, placed
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
-from .windows import Window
+from .windows import Called, Window
 
 __all__ = [
     "DETACHED",
@@ -223,7 +223,10 @@ def _layout_after(step: Any, x: Layout) -> Layout | None:
             return None
         found = call.layouts_of(x)
         return None if found is None else found[output]
-    return layout_at(basic_subscript(step, x.shape) if isinstance(step, int) else step, x)
+    if isinstance(step, int):
+        shape, strides = x.shape[1:], x.strides[1:]
+        return Layout(shape, 0 if 0 in shape else x.offset + step * x.strides[0], strides)
+    return layout_at(step, x)
 
 
 def _graph_of(step: Any, of: TensorType) -> tuple[Graph, int]:
@@ -271,10 +274,67 @@ def rebase(target: Tensor, node: Any, index: int) -> None:
             whole = make(base._storage, base._spec, None, 0)
             tape.record(way.put, (base, value), (whole,))
             base._node, base._index = whole._node, whole._index
+    if state.trace is None and base._node is not None:
+        _follow_together(base)
+        return
     for view in live_views(base):
         of = view._view
         if of is not None and of.base is base and of.kind != DETACHED:
             follow(view, base)
+
+
+def _follow_together(base: Tensor) -> None:
+    """:func:`follow` outside of captures, for all views of a tensor: there may be many, and most are not asked for
+    before the next write."""
+    together = _Views(base)
+    ways = together.ways
+    for reference in base._views or ():
+        view = reference()
+        of = None if view is None else view._view
+        if view is None or of is None or of.base is not base:
+            continue
+        if of.kind == TRACKED:
+            view._node, view._index = together, len(ways)
+            ways.append((of.step,) if of.above is None else of.way)
+        elif of.kind == UNTRACKED:
+            view._node, view._index = tape.Stale(), 0
+
+
+class _Views(tape.Record):
+    """The views of a tensor that was written, as one record until a gradient arrives: a slot for each, behind which the
+    record of that view is then made. (Steps are kept, not the views: those hold their base, which has this history.)"""
+
+    __slots__ = ("_made", "_spec", "ways")
+
+    def __init__(self, base: Tensor):
+        self._spec, self.ways = base._spec, list[tuple[Any, ...]]()
+        self._made: dict[int, tape.Record] | None = None
+        self.call, self.sequence, self.saved = _VIEWS, tape.now(), []
+        self.parents = ((base._node, base._index),)
+
+    @property
+    def expanded(self) -> _Views:  # type: ignore[override]
+        """The places of the views."""
+        return self
+
+    def __getitem__(self, number: int) -> tuple[tape.Record, int]:
+        if self._made is None:
+            self._made = {}
+        found = self._made.get(number)
+        if found is None:
+            way = _way(self._spec, self.ways[number])
+            window = way.window
+            if window is not None:
+                record = tape.keep_nothing(window.view_call, window, self.parents)
+            else:
+                record = tape.keep_nothing(way.look, way.look.backward((True,)), self.parents)
+            # As if made with the write, one after the other.
+            record.sequence = self.sequence + number / len(self.ways)
+            found = self._made.setdefault(number, record)
+        return found, 0
+
+
+_VIEWS = Called("view", ())
 
 
 def follow(view: Tensor, base: Tensor) -> None:
@@ -285,11 +345,7 @@ def follow(view: Tensor, base: Tensor) -> None:
     if of.kind == UNTRACKED:
         view._node = tape.Stale()
     elif base._node is not None:
-        way = _way(base._spec, of.way)
-        if state.trace is None:
-            tape.record_view(way, base, view)
-        else:
-            tape.record(way.look, (base,), (view,))
+        tape.record(_way(base._spec, of.way).look, (base,), (view,))
 
 
 def replace(target: Tensor, value: Value, trace: Trace) -> None:

@@ -21,14 +21,12 @@ from ..runtime import storage as storages
 
 if TYPE_CHECKING:
     from .alias import Way
-    from .calls import Backward, GraphCall
+    from .calls import GraphCall
     from .tensor import Tensor
-    from .windows import Window
 
 __all__ = [
     "Boundary",
     "Leaf",
-    "Linear",
     "Record",
     "backward",
     "clear_grad",
@@ -173,8 +171,8 @@ class Record:
 
     __slots__ = ("backward", "call", "parents", "place", "saved", "sequence")
 
-    backward: Backward
-    call: GraphCall
+    backward: Any  # a Backward, or what stands for one: Window, Pulls (tensor/windows.py)
+    call: Any  # a GraphCall, or what stands for one: only the name and the specs of the results are asked for
     parents: tuple[tuple[Any, int], ...]
     place: Any
     saved: list[tuple[Any, Any, Any, int, int]] | None
@@ -200,28 +198,6 @@ class Record:
         if not retain_graph and self.saved:  # what keeps nothing has nothing to free
             self.saved = None
         sums.add_all(self.parents, gradients, operands)
-
-
-class Linear(Record):
-    """A call with one result that is linear in its operands, so that nothing of them is kept: ``pulls`` has what hands
-    the cotangent on to each, as a method of ``at`` (a :class:`weft.tensor.windows.Window`)."""
-
-    __slots__ = ("at", "pulls")
-
-    call: Any
-
-    def __init__(self, call: Any, at: Window, pulls: tuple[Any, ...], parents: tuple[tuple[Any, int], ...]):
-        self.call, self.at, self.pulls, self.parents = call, at, pulls, parents
-        self.sequence = next(_sequence)
-        self.place, self.saved = None, []
-
-    def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
-        """Send the cotangent of the result on to the operands."""
-        (cotangent,) = cotangents
-        assert cotangent is not None
-        if state.trace is not None:  # made before the capture
-            raise Boundary(self.call.name).error()
-        sums.add_all(self.parents, [pull(self.at, cotangent) for pull in self.pulls], (cotangent,))
 
 
 def _check_traced(value: Value, record: Record) -> None:
@@ -375,7 +351,18 @@ def record_view(way: Way, source: Tensor, view: Tensor) -> None:
     if window is None:
         record(way.look, (source,), (view,))
     else:
-        view._node = Linear(window.view_call, window, window.looked, ((source._node, source._index),))
+        view._node = keep_nothing(window.view_call, window, ((source._node, source._index),))
+
+
+def keep_nothing(call: Any, backward: Any, parents: tuple[tuple[Any, int], ...]) -> Record:
+    """A record of a call of which nothing has to be kept."""
+    made = Record()
+    made.backward = backward
+    made.call = call
+    made.sequence = next(_sequence)
+    made.parents = parents
+    made.place, made.saved = None, []
+    return made
 
 
 class Sums:

@@ -16,13 +16,13 @@ Nothing is computed, so that the bits are those of the graphs of these views, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ..graph.ir import Value
 from ..graph.protocol import COPY
 from ..ops.creation import full
-from ..ops.op import apply, trace_function
+from ..ops.op import apply, state, trace_function
 from ..runtime import storage as storages
 from . import tape
 from .calls import GraphCall, epoch, traced_error
@@ -30,9 +30,7 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["Called", "Window"]
-
-_Map = Callable[["Window", Tensor], Tensor]
+__all__ = ["Called", "Pulls", "Window"]
 
 
 class Called(NamedTuple):
@@ -43,18 +41,19 @@ class Called(NamedTuple):
 
 
 class Window:
-    """A part of a tensor: element i of it lies ``offset`` bytes and ``part.strides`` elements from the beginning of the
-    ``whole``, were that row-major. No element of the whole shows twice."""
+    """A part of a tensor: its element i lies ``offset`` bytes and ``part.strides`` times i elements from the beginning
+    of the ``whole``, were that row-major. No element of the whole shows twice."""
 
     __slots__ = ("offset", "part", "put_call", "view_call", "whole")
 
-    looked: ClassVar[tuple[_Map, ...]]  # what hands the cotangent of a view on
-
     def __init__(self, whole: Spec, part: Spec, offset: int):
-        self.whole = spec_of(whole.dtype, whole.shape)
-        self.part, self.offset = part, offset
+        self.whole, self.part, self.offset = whole, part, offset
         self.view_call = Called("view", (spec_of(part.dtype, part.shape),))
-        self.put_call = Called("view.put", (self.whole,))
+        self.put_call = Called("view.put", (whole,))
+
+    def call(self, operands: Sequence[Tensor]) -> list[Tensor]:
+        """The gradient of ``look``, as the record of a view asks for it."""
+        return Pulls(self, (Window.spread,)).call(operands)
 
     def look(self, x: Tensor) -> Tensor:
         """The part of a tensor."""
@@ -62,43 +61,54 @@ class Window:
         if not x._spec.contiguous:
             storage = _native(_copied, x._spec)(storage)
         storage = _native(_copied, self.part)(storages.tail(storage, self.offset))
-        return self._recorded(x, storage, self.view_call, (Window.spread,))
+        return self._recorded(x, storage, self.view_call, Window.spread)
 
     def spread(self, g: Tensor) -> Tensor:
         """A tensor of zeros whose part is ``g``."""
         value = _value(g)
         storage = _native(_filled, self.whole)()
         _native(_written, self.part, g._spec)(storages.tail(storage, self.offset), value)
-        return self._recorded(g, storage, self.put_call, (Window.look,))
+        return self._recorded(g, storage, self.put_call, Window.look)
 
     def hide(self, g: Tensor) -> Tensor:
         """A tensor with zeros in the place of the part."""
         storage = _native(_copied, g._spec)(_value(g))
         _native(_cleared, self.part)(storages.tail(storage, self.offset))
-        return self._recorded(g, storage, self.put_call, (Window.hide,))
+        return self._recorded(g, storage, self.put_call, Window.hide)
 
-    def _recorded(self, x: Tensor, storage: Any, call: Called, pulls: tuple[_Map, ...]) -> Tensor:
+    def _recorded(self, x: Tensor, storage: Any, call: Called, pull: _Map) -> Tensor:
         result = make(storage, call.out_specs[0], None, 0)
         if x._node is not None and tape.recording.enabled:
-            result._node = tape.Linear(call, self, pulls, ((x._node, x._index),))
+            result._node = tape.keep_nothing(call, Pulls(self, (pull,)), ((x._node, x._index),))
         return result
 
     def record_put(self, base: Tensor, node: Any, index: int) -> None:
-        """Let a tensor be what it was, with a value of the place ``(node, index)`` written to its part."""
-        parents: list[tuple[Any, int]] = []
-        pulls: list[_Map] = []
-        if base._node is not None:
-            parents.append((base._node, base._index))
-            pulls.append(Window.hide)
-        if node is not None:
-            parents.append((node, index))
-            pulls.append(Window.look)
-        if parents:
-            base._node = tape.Linear(self.put_call, self, tuple(pulls), tuple(parents))
+        """Give a tensor the history of what it was, with the value of a place on the tape written to its part."""
+        places = ((base._node, base._index, Window.hide), (node, index, Window.look))
+        known = [(node, index, pull) for node, index, pull in places if node is not None]
+        if known:
+            pulls = Pulls(self, tuple([pull for _, _, pull in known]))
+            base._node = tape.keep_nothing(self.put_call, pulls, tuple([(node, index) for node, index, _ in known]))
             base._index = 0
 
 
-Window.looked = (Window.spread,)
+_Map = Callable[[Window, Tensor], Tensor]
+
+
+class Pulls:
+    """The gradient of a call, as its record asks for it: for each operand a map, which takes the cotangent there."""
+
+    __slots__ = ("maps", "window")
+
+    def __init__(self, window: Window, maps: tuple[_Map, ...]):
+        self.window, self.maps = window, maps
+
+    def call(self, operands: Sequence[Tensor]) -> list[Tensor]:
+        """The cotangents of the operands of the call, given that of its result."""
+        if state.trace is not None:  # recorded before the capture
+            raise tape.Boundary("a view").error()
+        (g,) = operands
+        return [pull(self.window, g) for pull in self.maps]
 
 
 def _value(x: Tensor) -> Any:
