@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import weft as wf
 
@@ -75,3 +77,27 @@ def test_compiled_calls_leave_what_eager_ones_leave(body: Body, first: str) -> N
     for second in GIVEN:
         names = (first, second, first)
         assert _played(body, names, True) == _played(body, names, False), names
+
+
+def _windows(compiled: bool, places: Sequence[tuple[int, int, int]]) -> list[Any]:
+    """Calls of one function with windows of tensors that are not among its arguments."""
+
+    def function(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+        a.add_(10.0)
+        return b * 1.0
+
+    run: Any = wf.compile(function) if compiled else function
+    seen: list[Any] = []
+    for start, length, distance in places:
+        whole = wf.arange(0.0, 12.0)
+        a, b = whole[start : start + length], whole[start + distance : start + distance + length]
+        seen.append((run(a, b).tolist(), whole.tolist()))
+    return seen
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(3, 4), st.integers(0, 4)), min_size=2, max_size=5))
+@example([(0, 3, 2), (1, 3, 2), (0, 3, 2)])
+def test_windows_that_overlap_in_the_same_way_elsewhere(places: list[tuple[int, int, int]]) -> None:
+    """Where the windows lie in the tensor that they are of is part of what a graph holds for."""
+    assert _windows(True, places) == _windows(False, places)

@@ -97,7 +97,7 @@ def _with_aliases(
             and not one
             and all(_is_known(tensors[i], tensors[j], shared, groups) for i, j, _ in aliases.pairs)
         ):
-            aliases.group(given, [(g.low, g.high) for g in groups])
+            aliases.group(given, groups)
             return found
         found.abandon()
         ids = [id(t) for t in tensors]

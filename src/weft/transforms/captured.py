@@ -15,9 +15,9 @@ from ..graph.ir import Graph, Value
 from ..tensor import guards
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
-from .aliasing import Pair, meets, overlaps
+from .aliasing import Group, Pair, meets, overlaps
 from .names import Names
-from .refs import GradRef, Ref, TensorRef
+from .refs import BaseRef, GradRef, Ref, TensorRef
 from .returned import Item, Result
 from .stores import Store
 from .tree import Form
@@ -84,19 +84,29 @@ class Reads:
 
 
 @dataclass(slots=True)
+class _Shared:
+    """Memory that several tensors show, as a graph takes it: their numbers, where they lie (from the first on) and how
+    they are related, and from where to where it goes. ``base``: whose memory it is, where that is none of them."""
+
+    members: dict[int, tuple[int, Any]]
+    low: int
+    high: int
+    base: BaseRef | None
+
+
+@dataclass(slots=True)
 class Aliases:
     """Which arguments and captured tensors share memory, or are one, where that makes a difference.
 
     refs: the captured tensors to look at: what this capture read, and what one that knew nothing of the overlaps did.
     written: of the arguments, then of these, which are written. pairs: the overlaps when the function was captured.
-    groups: memory that several of them show, as the graph takes it: their numbers, addresses (from the first on) and
-    how they are related, and from where to where.
+    groups: memory that several of them show, as the graph takes it.
     """
 
     refs: list[Ref]
     written: list[bool]
     pairs: tuple[Pair, ...] = ()
-    groups: list[tuple[dict[int, tuple[int, Any]], int, int]] = field(default_factory=list)
+    groups: list[_Shared] = field(default_factory=list)
     leaves: bool = False  # gradients of arguments are read or written: two arguments may not be one leaf
     same: tuple[int, ...] = ()  # which of them were
     _fixed: list[Tensor] = field(default_factory=list)  # the captured tensors, where none is found anew at each call
@@ -123,12 +133,12 @@ class Aliases:
             return True
         if not self.groups:
             return self._clear(given) or not overlaps(self._tensors(given), self.written)
-        return self._as_grouped(self._tensors(given))
+        return self._as_grouped(given, self._tensors(given))
 
-    def group(self, given: Sequence[Tensor], ranges: Sequence[tuple[int, int]]) -> None:
-        """Note what lies in these ranges of memory, and where."""
-        for low, high in ranges:
-            tensors = self._tensors(given)
+    def group(self, given: Sequence[Tensor], groups: Sequence[Group]) -> None:
+        """Note what lies in the memory of these groups, and where."""
+        for group in groups:
+            tensors, low, high = self._tensors(given), group.low, group.high
             starts = {
                 i: t._storage.address
                 for i, t in enumerate(tensors)
@@ -136,15 +146,16 @@ class Aliases:
             }
             first = next(iter(starts.values()))
             known = {i: (at - first, _relation(tensors[i], tensors)) for i, at in starts.items()}
-            self.groups.append((known, low - first, high - first))
+            base = group.ref if isinstance(group.ref, BaseRef) else None
+            self.groups.append(_Shared(known, low - first, high - first, base))
 
-    def _as_grouped(self, tensors: Sequence[Tensor | None]) -> bool:
+    def _as_grouped(self, given: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> bool:
         """Whether the members of all groups lie as they did, nothing else reaches into their memory, and nothing else
         that is written overlaps with anything."""
         rest = list(tensors)
-        for starts, low, high in self.groups:
+        for shared in self.groups:
             first = None
-            for i, (at, relation) in starts.items():
+            for i, (at, relation) in shared.members.items():
                 tensor = tensors[i]
                 if tensor is None:
                     return False
@@ -153,8 +164,12 @@ class Aliases:
                     return False
                 rest[i] = None
             assert first is not None
+            base = None if shared.base is None else shared.base.get(given)
+            if base is not None and base._storage.address != first + shared.low:
+                return False  # the same pattern elsewhere in the base: the graph has the members' ways from there
             for i, tensor in enumerate(tensors):
-                if tensor is not None and i not in starts and meets(tensor, first + low, first + high):
+                reaches = tensor is not None and meets(tensor, first + shared.low, first + shared.high)
+                if reaches and i not in shared.members:
                     return False
         return not overlaps(rest, self.written)
 
