@@ -101,3 +101,58 @@ def _windows(compiled: bool, places: Sequence[tuple[int, int, int]]) -> list[Any
 def test_windows_that_overlap_in_the_same_way_elsewhere(places: list[tuple[int, int, int]]) -> None:
     """Where the windows lie in the tensor that they are of is part of what a graph holds for."""
     assert _windows(True, places) == _windows(False, places)
+
+
+@pytest.mark.parametrize("with_history", [False, True])
+def test_windows_of_a_tensor_with_a_history(with_history: bool) -> None:
+    """Values, and gradients through every name, are those of eager code; the tensor itself is no argument."""
+    found = []
+    for compiled in (False, True):
+        w = wf.tensor([2.0, 3.0]).requires_grad_()
+
+        def function(a: wf.Tensor, b: wf.Tensor, w: wf.Tensor = w) -> wf.Tensor:
+            a.mul_(w[0])
+            return b * 2.0
+
+        run: Any = wf.compile(function) if compiled else function
+        x = wf.arange(0.0, 8.0) * (w[1] if with_history else 1.0)
+        a, b = x[0:3], x[2:5]
+        result = run(a, b)
+        (result.sum() + (x * x).sum() + (a * b).sum()).backward()
+        found.append((result.tolist(), x.tolist(), w.grad.tolist()))  # type: ignore[union-attr]
+    assert found[0] == found[1]
+
+
+def test_memory_without_a_base_takes_no_history() -> None:
+    """Where nothing says whose views the others are, a value with a history is refused, not written without it."""
+    w, x = wf.tensor(2.0).requires_grad_(), wf.arange(0.0, 6.0)
+    a, b, c = x.data[0:3], x[0:3], x[1:4]
+
+    @wf.compile
+    def function(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+        b.copy_(a * w)
+        return c * 1.0
+
+    with pytest.raises(wf.CaptureError, match="no one tensor of which all are views"):
+        function(a, b)
+    assert x.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("value", [2.0, "w"])
+@pytest.mark.parametrize("second", ["other", "same", "overlaps"])
+def test_views_made_under_no_grad_are_not_written(value: Any, second: str) -> None:
+    """As in eager code, where gradients are recorded and the base has a history."""
+    w = wf.tensor(2.0).requires_grad_()
+    for function in (_multiply, wf.compile(_multiply)):
+        x = wf.arange(0.0, 6.0) * w
+        with wf.no_grad():
+            a = x[0:3]
+            b = {"other": wf.zeros(3), "same": a, "overlaps": x[1:4]}[second]
+        with pytest.raises(wf.AutogradError, match="made under no_grad"):
+            function(a, b, w if value == "w" else value)
+        assert x.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+
+
+def _multiply(a: wf.Tensor, b: wf.Tensor, value: Any) -> wf.Tensor:
+    a.mul_(value)
+    return b * 1.0

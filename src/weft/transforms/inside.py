@@ -26,7 +26,7 @@ from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
 from .aliasing import Group, step_to
-from .refs import ArgumentRef, GradRef, Ref, TensorRef
+from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
 __all__ = ["Argument", "Inside", "SharedLeaf", "Update"]
 
@@ -250,28 +250,43 @@ class Inside:
     def check(self, name: str, tensor: Tensor) -> None:
         """Raise where a traced tensor must not be written because of what it stands for, or shows: a view of a leaf,
         memory that was lent read-only."""
-        base = base_of(tensor)
-        if tape.recording.enabled and any(stand_in is root_of(tensor) for _, _, stand_in, _ in self._bases):
-            self._check_flat(name)
+        base, root = base_of(tensor), root_of(tensor)
+        if tape.recording.enabled and self._is_flat(root):
+            self._check_flat(name, [base_of(t)._node for t in self._members()])
         own = self._outer.get(id(base))
         if own is not None and own[0]() is base and tape.recording.enabled:
             check_leaf(name, own[2])
-        found = self._outer.get(id(root_of(tensor)))
-        if found is not None and found[0]() is root_of(tensor) and not isinstance(found[2]._storage, Value):
+            if base_of(own[2])._node is not None:
+                check_followed(name, own[2])
+        found = self._outer.get(id(root))
+        if found is not None and found[0]() is root and not isinstance(found[2]._storage, Value):
             check_storage(name, found[2]._storage)
 
     def check_followed(self, name: str, tensor: Tensor) -> None:
-        """Raise where a history cannot follow a write to what a traced tensor stands for."""
-        base = base_of(tensor)
+        """Raise where a history cannot follow a write to a traced tensor, or to what it stands for. The value that is
+        written has a history, or the tensor's base has one."""
+        check_followed(name, tensor)
+        base, root = base_of(tensor), root_of(tensor)
         own = self._outer.get(id(base))
         if own is not None and own[0]() is base:
             check_followed(name, own[2])
+        if self._is_flat(root):
+            self._check_flat(name, [tensor])
 
-    def _check_flat(self, name: str) -> None:
+    def _is_flat(self, root: Tensor) -> bool:
+        """Whether a traced tensor stands for memory of several tensors of which none is the base."""
+        return any(stand_in is root and isinstance(ref, FlatRef) for ref, _, stand_in, _ in self._bases)
+
+    def _members(self) -> list[Tensor]:
+        """The tensors from outside that are members of groups."""
+        return [
+            *[seen.tensor for seen in self._seen.values() if seen.is_member],
+            *[a.given for a in self.arguments if a.is_member],
+        ]
+
+    def _check_flat(self, name: str, histories: Sequence[Any]) -> None:
         """Raise where a write to memory of several tensors, of which none is the base, touches histories."""
-        tensors = [seen.tensor for seen in self._seen.values() if seen.is_member]
-        tensors += [a.given for a in self.arguments if a.is_member]
-        if any(t._node is not None for t in tensors):
+        if any(node is not None for node in histories):
             raise CaptureError(
                 f"in-place {name}: a captured function writes memory that several tensors share, with gradients "
                 "recorded, and there is no one tensor of which all are views; pass that tensor, or clones"
