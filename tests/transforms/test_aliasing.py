@@ -156,3 +156,27 @@ def test_views_made_under_no_grad_are_not_written(value: Any, second: str) -> No
 def _multiply(a: wf.Tensor, b: wf.Tensor, value: Any) -> wf.Tensor:
     a.mul_(value)
     return b * 1.0
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("other", [slice(None), slice(1, None)])
+def test_read_only_windows_of_memory_that_is_written(other: slice, warm: bool) -> None:
+    """What must not be written is not written by way of what shares its memory either; beside it one may write."""
+
+    def function(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+        a[1:].add_(1.0)
+        return b.sum()
+
+    for run in (function, wf.compile(function)):
+        buffer = np.arange(4.0)
+        locked = buffer[:]
+        locked.flags.writeable = False
+        if warm:
+            run(wf.from_numpy(buffer[other]), wf.from_numpy(buffer[:3]))
+            buffer[:] = np.arange(4.0)
+        with pytest.raises(wf.WeftError, match="read-only"):
+            run(wf.from_numpy(locked[other]), wf.from_numpy(buffer[:3]))
+        assert buffer.tolist() == [0.0, 1.0, 2.0, 3.0]
+        if other.start is not None:
+            assert run(wf.from_numpy(buffer[:3]), wf.from_numpy(locked[other])).item() == 8.0
+            assert buffer.tolist() == [0.0, 2.0, 3.0, 3.0]

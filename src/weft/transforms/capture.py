@@ -254,6 +254,7 @@ def _captured(
         [(t, v) for t, v in gradients if v is not None and isinstance(t, GradRef)],
         [t for t, v in gradients if v is None and isinstance(t, GradRef)],
         [(u.target, None if u.node is None else next(counted)) for u in moved],
+        [ref for ref in going.through if not isinstance(ref, FlatRef)],
     )
     returns = Returns(("leaf",), [], [], items, [], tape_of_items)
     members = [ref for ref, _, _ in going.members]

@@ -221,13 +221,15 @@ class Writes:
 
     updates: what is written into memory, with its value. gradients: leaves whose gradient becomes another tensor.
     cleared: those whose gradient is None at the end. places: tensors whose place on the tape is another, with the
-    number of the output on the run's tape (None: without a history).
+    number of the output on the run's tape (None: without a history). through: tensors by way of which memory that
+    several show was written, so that they must not be read-only.
     """
 
     updates: list[tuple[Ref, Value]]
     gradients: list[tuple[GradRef, Value]]
     cleared: list[GradRef]
     places: list[tuple[Ref, int | None]]
+    through: list[Ref] = field(default_factory=list)
 
     @property
     def anything(self) -> bool:

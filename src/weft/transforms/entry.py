@@ -131,6 +131,8 @@ class Entry:
             for written in self._written:
                 if given[written].is_read_only:
                     check_storage(captured.graph.name, given[written])
+            for ref in captured.writes.through:
+                check_storage(captured.graph.name, _tensor_of(ref, (), tensors)._storage)
             outputs = self.exe.program.call(*given)
         except KernelStatus:
             raise GraphCall(captured.graph).status_error([*tensors, *state], captured=True) from None
@@ -138,7 +140,7 @@ class Entry:
             raise _Unsettled([*tensors, *state]) from None
         if self._written:
             changed = [given[at] for at in self._written]
-            count_writes(changed + [_tensor_of(r, (), tensors)._storage for r in self._flat] if self._flat else changed)
+            count_writes(changed + self._apart(tensors) if self._flat else changed)
         if self._single:
             outputs = (outputs,)
         writes = captured.writes
@@ -155,6 +157,12 @@ class Entry:
         if stores:
             put(stores, made, tensors)
         return made if self._fresh else self._results(made, tensors)
+
+    def _apart(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Storages that show what was written as a flat tensor, and count writes apart. A read-only one has no count:
+        its lender may change it at any time."""
+        members = [_tensor_of(ref, (), tensors)._storage for ref in self._flat]
+        return [storage for storage in members if not storage.is_read_only]
 
     def _operands(self, unit: Unit, tensors: list[Tensor], state: list[Tensor]) -> list[tuple[Any, int]]:
         """The places on the tape of the operands of the run, as they are before it."""

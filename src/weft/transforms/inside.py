@@ -110,6 +110,7 @@ class Inside:
         self._outer: dict[int, tuple[weakref.ref[Tensor], Ref, Tensor]] = {}
         self.overwritten: dict[Value, Any] = {}  # values that an in-place form replaced, and the user's line
         self._exposed: dict[Value, list[Value]] = {}  # values of views, by the value of all the memory that they show
+        self.through: list[Ref] = []  # by way of which memory of groups was written
         self.start = tape.now()
 
     # --- tensors ----------------------------------------------------------------------------------------------------
@@ -258,9 +259,28 @@ class Inside:
             check_leaf(name, own[2])
             if base_of(own[2])._node is not None:
                 check_followed(name, own[2])
-        found = self._outer.get(id(root))
-        if found is not None and found[0]() is root and not isinstance(found[2]._storage, Value):
+        found = self._shown_by(tensor) if self.groups else self._outer.get(id(root))
+        if found is not None and found[0]() is not None and not isinstance(found[2]._storage, Value):
             check_storage(name, found[2]._storage)
+            if self.groups and found[1] not in self.through:
+                self.through.append(found[1])
+
+    def _shown_by(self, tensor: Tensor) -> tuple[weakref.ref[Tensor], Ref, Tensor] | None:
+        """The tensor from outside by way of which a traced one shows its memory: of a group, one of the members."""
+        outer = [(stand_in, found) for found in self._outer.values() if (stand_in := found[0]()) is not None]
+        while True:
+            for stand_in, found in outer:
+                if stand_in is tensor:
+                    return found
+            at, of = tensor._view, tensor._view
+            if of is None:
+                return None
+            while at is not None:
+                for stand_in, found in outer:
+                    if stand_in._view is at:
+                        return found
+                at = at.above
+            tensor = of.base
 
     def check_followed(self, name: str, tensor: Tensor) -> None:
         """Raise where a history cannot follow a write to a traced tensor, or to what it stands for. The value that is
