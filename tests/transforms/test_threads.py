@@ -71,6 +71,36 @@ def test_no_update_is_lost_or_made_twice(attempt: int) -> None:
     assert counter.tolist() == [440.0] * 3 and other.tolist() == [40.0] * 3
 
 
+MANY = 2_000_000  # elements: kernels this long run without the GIL
+SHARED: dict[str, Callable[[], tuple[wf.Tensor, wf.Tensor]]] = {
+    "a view": lambda: (p := wf.zeros(MANY), p.reshape(2, -1)),
+    "two views": lambda: (p := wf.zeros(MANY + 8), (p[:MANY], p[8:]))[1],
+    "detached": lambda: (p := wf.zeros(MANY), p.detach()),
+    "counted apart": lambda: (p := wf.zeros(MANY), p.data),
+    "windows of a buffer": lambda: (p := np.zeros(MANY + 8, np.float32), (wf.asarray(p[:MANY]), wf.asarray(p[8:])))[1],
+}
+
+
+@pytest.mark.parametrize("shared", SHARED)
+def test_no_update_of_memory_that_several_tensors_show_is_lost(shared: str) -> None:
+    a, b = SHARED[shared]()
+
+    @wf.compile
+    def both() -> None:
+        a.add_(1.0)
+        b.add_(1.0)
+
+    functions = [both]
+    if shared != "windows of a buffer":  # two lenders, as far as two functions can tell
+        functions += [wf.compile(lambda: a.add_(1.0)), wf.compile(lambda: b.add_(1.0))]
+    for function in functions:
+        function()
+    threads = 6 // len(functions)  # of each
+    together(*[times(5, f) for f in functions * threads])
+    values = a.numpy()[16:]
+    assert values.min() == values.max() == (5 * threads + 1) * (1 + len(functions))
+
+
 @pytest.mark.parametrize("attempt", range(3))
 def test_training_steps_of_several_threads_and_eager_readers(attempt: int) -> None:
     net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 4))

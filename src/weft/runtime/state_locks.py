@@ -1,10 +1,10 @@
 """Locks of state: runs of captured code that write tensors in place happen one after the other.
 
 A training step is one call for whoever makes it, so of two threads that make it at once neither may lose its update.
-Each tensor of the state that captured code writes, and each leaf whose gradient it replaces, belongs to a lock; what is
-written by the same code shares one. A run takes the locks of all that it writes, in one order for all; runs over
-separate state do not wait for each other. An argument that is written is the caller's affair. Eager code takes none, as
-in PyTorch, except for draws of random numbers, which would come twice.
+Each tensor of the state that captured code writes, the memory that it shares with others, and each leaf whose gradient
+it replaces belong to a lock; what is written by the same code shares one. A run takes the locks of all that it writes,
+in one order for all; runs over separate state do not wait for each other. An argument that is written is the caller's
+affair. Eager code takes none, as in PyTorch, except for draws of random numbers, which would come twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class StateLock(Lock):
         self.number = next(_numbers)
 
 
-# By the tensor's id (equality of tensors is elementwise): a reference that takes the entry away, and the lock.
+# By the id of a tensor (equality of tensors is elementwise), Storage or leaf: a reference that takes the entry away,
+# and the lock.
 _of: dict[int, tuple[weakref.ref[Any], StateLock]] = {}
 _registry = Lock()
 

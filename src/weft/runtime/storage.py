@@ -31,7 +31,20 @@ from typing import TYPE_CHECKING, Any
 
 from .native import native
 
-__all__ = ["Storage", "copy_of", "empty", "look", "read_only", "save", "tail", "unshared", "view", "wrap", "wrote"]
+__all__ = [
+    "Storage",
+    "block_of",
+    "copy_of",
+    "empty",
+    "look",
+    "read_only",
+    "save",
+    "tail",
+    "unshared",
+    "view",
+    "wrap",
+    "wrote",
+]
 
 _NATIVE = ("Storage", "empty", "look", "read_only", "save", "tail", "unshared", "view", "wrap", "wrote")
 
@@ -139,3 +152,17 @@ def copy_of(data: Any) -> Storage:
     block: Storage = native()["empty"](source.nbytes)
     memoryview(block)[:] = source.cast("B") if source.nbytes else b""
     return block
+
+
+def block_of(storage: Storage) -> Storage:
+    """The root of the memory itself, also of what counts its writes apart (``unshared``).
+
+    >>> from weft.runtime import storage
+    >>> block = storage.empty(64)
+    >>> block_of(storage.view(storage.unshared(block), 8, 8)) is block
+    True
+    """
+    root = storage.root
+    while type(root.owner) is type(storage):
+        root = root.owner.root
+    return root

@@ -278,10 +278,14 @@ def _spec_of(value: Value) -> Spec:
 
 
 def _written(captured: Captured) -> Iterator[Any]:
-    """What every run writes: tensors of the state, and leaves whose gradients it replaces."""
+    """What every run writes: tensors of the state and the memory that they share with others, and leaves whose
+    gradients it replaces."""
     targets = (*captured.writes.updates, *captured.writes.gradients)
     for target in (*(target for target, _ in targets), *captured.writes.cleared):
-        if isinstance(target, TensorRef):
-            yield target.tensor
-        elif isinstance(target, GradRef) and target.leaf is not None:
-            yield target.leaf
+        for ref in target.others if isinstance(target, FlatRef) else (target,):
+            if isinstance(ref, TensorRef):
+                yield ref.tensor
+                if isinstance(ref.tensor._storage, storages.Storage):
+                    yield storages.block_of(ref.tensor._storage)
+            elif isinstance(ref, GradRef) and ref.leaf is not None:
+                yield ref.leaf
