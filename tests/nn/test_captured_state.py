@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -122,3 +123,89 @@ def test_initial_values_are_written_in_captured_code() -> None:
 
     reset()
     assert w.tolist() == [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]] and view.tolist() == [0.0, 0.0]
+
+
+def _two_gradients(p: wf.Tensor, q: wf.Tensor) -> wf.Tensor:
+    p.grad, q.grad = wf.ones(3), wf.full((3,), 2.0)
+    return wf.ones(3)
+
+
+def _one_gradient(p: wf.Tensor, q: wf.Tensor) -> wf.Tensor:
+    p.grad = q.grad = wf.ones(3)
+    return wf.ones(3)
+
+
+def _given_gradient(p: wf.Tensor, q: wf.Tensor) -> wf.Tensor:
+    p.grad, q.grad = wf.ones(3), wf.full((3,), 2.0)
+    return p.grad
+
+
+def _one_for_all(p: wf.Tensor, q: wf.Tensor) -> wf.Tensor:
+    p.grad = q.grad = wf.ones(3)
+    return p.grad
+
+
+def _flat_gradients(p: wf.Tensor, q: wf.Tensor) -> wf.Tensor:
+    flat = wf.arange(0.0, 5.0)
+    p.grad, q.grad = flat[:3], flat[2:]
+    return flat[1:4]
+
+
+def _accumulate(p: wf.Tensor, q: wf.Tensor, x: wf.Tensor) -> wf.Tensor:
+    ((p * x).sum() + (q * 2.0).sum()).backward()
+    return p.grad * 1.0  # type: ignore[operator]
+
+
+def _copy(p: wf.Tensor, q: wf.Tensor, x: wf.Tensor) -> wf.Tensor:
+    with wf.no_grad():
+        q.grad.copy_(p.grad * 2.0)  # type: ignore[union-attr, operator]
+    return p.grad + x  # type: ignore[operator]
+
+
+def _write_given(p: wf.Tensor, q: wf.Tensor, x: wf.Tensor) -> wf.Tensor:
+    (p * 2.0).sum().backward()
+    with wf.no_grad():
+        x.add_(1.0)
+        p.grad.mul_(2.0)  # type: ignore[union-attr]
+    return x * q.grad
+
+
+def _part(p: wf.Tensor, q: wf.Tensor, x: wf.Tensor) -> wf.Tensor:
+    return q.grad[:2]  # type: ignore[index]
+
+
+def _detached(p: wf.Tensor, q: wf.Tensor, x: wf.Tensor) -> wf.Tensor:
+    (p * x).sum().backward()
+    return p.grad.detach()  # type: ignore[union-attr]
+
+
+def _part_of_the_former(p: wf.Tensor, q: wf.Tensor, x: wf.Tensor) -> wf.Tensor:
+    part = p.grad[1:]  # type: ignore[index]
+    p.grad = None
+    (p * 3.0).sum().backward()
+    return part * 1.0
+
+
+@pytest.mark.parametrize("captured", ["", "p q", "p q x"])
+@pytest.mark.parametrize("first", [_two_gradients, _one_gradient, _given_gradient, _one_for_all, _flat_gradients])
+@pytest.mark.parametrize("body", [_accumulate, _copy, _write_given, _part, _detached, _part_of_the_former])
+def test_gradients_that_share_memory(body: Callable[..., Any], first: Callable[..., Any], captured: str) -> None:
+    """With each other, with an argument, with what the function closes over; what it returns shows them as in eager
+    code."""
+    found = []
+    for compiled in (False, True):
+        p, q = wf.ones(3).requires_grad_(), wf.full((3,), 3.0).requires_grad_()
+        names = {"p": p, "q": q, "x": first(p, q)}
+        x = names["x"]
+        closed = {name: names.pop(name) for name in captured.split()}
+        run: Any = functools.partial(body, **closed)
+        run = wf.compile(run) if compiled else run
+        seen: list[Any] = []
+        for _ in range(2):
+            result = run(**names)
+            with wf.no_grad():
+                result.add_(1.0)
+            seen.append([t.tolist() for t in (result, p, q, x, p.grad, q.grad)])  # type: ignore[union-attr]
+            seen.append((p.grad is q.grad, p.grad is x))
+        found.append(seen)
+    assert found[0] == found[1]

@@ -103,6 +103,7 @@ class Inside:
         self._constants: dict[int, Tensor] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
         self._written_grads: dict[tape.Leaf, Tensor | None] = {}
+        self._replaced: set[Any] = set()  # keys of gradients that another tensor has taken the place of
         self.positions: dict[int, int] = {}  # of arguments, by the id of what the function got
         self._handed: dict[int, ArgumentRef] = {}  # by the id of what was given, and of what the function got
         self._made: list[weakref.ref[Tensor]] = []
@@ -134,7 +135,7 @@ class Inside:
         if isinstance(node, tape.Record):
             node = tape.Boundary(node.call.name)
         group = None if constant else self._group(tensor)
-        if group is not None and tensor is not group.base:
+        if group is not None and (tensor is not group.base or isinstance(group.ref, GradRef)):
             stand_in = self._member(tensor, group, node)
             seen = self._seen[id(tensor)] = _Seen(tensor, stand_in._storage, stand_in, node, is_member=True)
             self._outer[id(stand_in)] = weakref.ref(stand_in), TensorRef(tensor), tensor
@@ -158,14 +159,19 @@ class Inside:
 
     def _member(self, tensor: Tensor, group: Group, node: Any) -> Tensor:
         """What stands for a member of a group: a view of what stands for its base."""
-        base = self._entered.get(id(group))
-        if base is None:
-            base = self._entered[id(group)] = self._base(group)
+        base = self._entry(group)
         steps, kind = step_to(tensor, group)
         made = shown(base, steps, kind, tensor._spec, node, self.trace)
         if kind == TRACKED and base._node is not self._first[id(base)]:  # which has been written by now
             follow(made, base)
         return made
+
+    def _entry(self, group: Group) -> Tensor:
+        """What stands for the base of a group, one for all members."""
+        base = self._entered.get(id(group))
+        if base is None:
+            base = self._entered[id(group)] = self._base(group)
+        return base
 
     def _base(self, group: Group) -> Tensor:
         """What stands for the base of a group."""
@@ -315,7 +321,9 @@ class Inside:
     def outside_of(self, root: Tensor) -> Ref | None:
         """The tensor from outside that a stand-in stands for."""
         found = self._outer.get(id(root))
-        return found[1] if found is not None and found[0]() is root else None
+        if found is None or found[0]() is not root or found[1].key in self._replaced:
+            return None
+        return found[1]
 
     def made(self, tensors: Sequence[Tensor]) -> None:
         """Remember traced tensors: those that are still there when the function has ended were stored somewhere."""
@@ -361,22 +369,28 @@ class Inside:
                 if isinstance(node, tape.Record):
                     node = tape.Boundary(node.call.name)
                 group = self._group(now)
-                if group is not None and now is not group.base:
-                    gradient = self._member(now, group, node)
-                    value = None  # what is written is the group's base
-                else:
+                value = None  # of a group: what is written is its base
+                if group is None:
                     value = self._add(ref, now._spec, node)
                     gradient = make(value, now._spec, node, 0)
-                self.made((gradient,))
+                    self._outer[id(gradient)] = weakref.ref(gradient), ref, now
+                else:
+                    gradient = self._entry(group) if now is group.base else self._member(now, group, node)
+                if not any(known() is gradient for known in self._made):
+                    self.made((gradient,))
                 self._read_grads[leaf] = gradient, value
         return self._read_grads[leaf][0]
 
     def write_grad(self, leaf: tape.Leaf, gradient: Tensor | None) -> None:
         """Replace a leaf's gradient."""
-        if self._outside(leaf) is None:
+        ref = self._outside(leaf)
+        if ref is None:
             leaf.grad = gradient
-        else:
-            self._written_grads[leaf] = gradient
+            return
+        self._written_grads[leaf] = gradient
+        read = self._read_grads.get(leaf)
+        if read is None or read[0] is not gradient:
+            self._replaced.add(ref.key)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
