@@ -139,6 +139,38 @@ def test_modes_reach_everything_below() -> None:
     assert net.encoder[0].fc.training and not net.head.training
 
 
+def test_a_module_that_overrides_train_is_asked() -> None:
+    class Merging(nn.Linear):
+        def train(self, mode: bool = True) -> Any:
+            if mode != self.training:
+                with wf.no_grad():
+                    self.weight.add_(1 if mode else -1)
+            return super().train(mode)
+
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def train(self, mode: bool = True) -> Any:
+            super().train(mode)
+            self.drop.eval()
+            return self
+
+    merging, frozen = Merging(1, 1), Frozen()
+    nn.init.zeros_(merging.weight)
+    net = nn.Sequential(merging, nn.ModuleList([frozen]))
+    for mode, weight in [(False, -1.0), (False, -1.0), (True, 0.0)]:
+        assert net.train(mode) is net
+        assert merging.weight.item() == weight
+        assert (merging.training, frozen.training, frozen.drop.training) == (mode, mode, False)
+
+
+def test_a_mode_is_a_bool() -> None:
+    with pytest.raises(wf.ArgumentError, match="True or False"):
+        nn.Linear(1, 1).train("yes")  # type: ignore[arg-type]
+
+
 def test_apply_visits_children_first() -> None:
     seen: list[str] = []
     net = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Tanh()))

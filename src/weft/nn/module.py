@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..core.boundary import leave
 from ..core.dtypes import DType, as_dtype
-from ..core.errors import DTypeError, StateError, WeftError
+from ..core.errors import ArgumentError, DTypeError, StateError, WeftError
+from ..core.shapes import shown
 from ..graph.ir import Value
 from ..ops.elementwise import astype
 from ..ops.op import state
@@ -424,9 +425,19 @@ class Module:
     # --- modes and conversions --------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Set training mode here and below: Dropout drops."""
-        for module in self.modules():
-            module.training = mode
+        """Set training mode here and below: Dropout drops.
+
+        It calls ``train`` of every submodule, so one that says there what changes (LoRA merges its weights, a frozen
+        normalization stays in evaluation mode) is asked.
+
+        Raises:
+            ArgumentError: ``mode`` is no bool.
+        """
+        if not isinstance(mode, bool):
+            raise ArgumentError(f"train: mode is {shown(mode)}; it must be True or False")
+        self.training = mode
+        for module in self.children():
+            module.train(mode)
         return self
 
     def eval(self: Self) -> Self:
