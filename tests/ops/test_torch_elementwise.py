@@ -274,3 +274,19 @@ def test_softmax_of_odd_rows(name: str, row: str) -> None:
         found.append((np.asarray(y.detach()), np.asarray(x.grad)))
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("weight", [0.0, 0.05, 0.3, 0.5, 0.6, 0.9, 0.95, 0.99, 0.999, 1.0, 1.5, -0.3, -1.0, 1])
+def test_lerp_has_the_same_bits_compiled_and_with_a_weight_that_is_a_tensor(dtype: str, weight: float) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (wf.tensor(rng.normal(size=60), dtype=dtype) for _ in range(2))
+    eager = x.lerp(y, weight)
+    compiled = wf.compile(lambda x, y: x.lerp(y, weight))(x, y)
+    tensor = x.lerp(y, wf.tensor(weight, dtype=dtype))
+    assert eager.tolist() == compiled.tolist() == tensor.tolist()
+    theirs = torch.tensor(x.tolist(), dtype=getattr(torch, dtype)).lerp(
+        torch.tensor(y.tolist(), dtype=getattr(torch, dtype)), weight
+    )
+    digits = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-6, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(eager.tolist(), theirs.tolist(), rtol=digits, atol=digits)

@@ -96,10 +96,8 @@ def lerp(input: Array, end: Array, weight: Array | float) -> Array:
     if not input.dtype.is_floating:
         raise DTypeError(f"lerp: {input.dtype.name} operands: wants a floating-point dtype; cast them")
     way = e.subtract(end, input)
-    if is_number(weight):
-        if weight < 0.5:
-            return e.add(input, e.multiply(way, weight))
-        return e.subtract(end, e.multiply(way, 1 - weight))
+    # A number counts as it is rounded to the tensor's dtype, `1 - weight` too: as where it comes as a tensor.
+    weight = as_operand("lerp", weight, input.dtype)
     first = e.add(input, e.multiply(weight, way))
     return e.where(e.less(e.abs(weight), 0.5), first, e.subtract(end, e.multiply(way, e.subtract(1, weight))))
 
