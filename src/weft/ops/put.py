@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.shapes import Shape, is_static, size_of
-from ..graph.ir import Graph, Node, Value, inline
+from ..graph.ir import Graph, Node
 from ..graph.protocol import Layout, Primitive, View
 from ..graph.simplify import simplify
 from .op import Array, apply, trace_function
@@ -15,21 +15,7 @@ from .strided_views import AS_STRIDED_UPDATE
 from .subscript import Subscript
 from .views import PERMUTE, RESHAPE, SLICE, reshaped
 
-__all__ = ["compose", "layout_at", "put_graph", "put_strided"]
-
-
-def compose(graphs: Sequence[Graph], outputs: Sequence[int] | None = None) -> Graph:
-    """The graph of one after another: each has one input, which is an output of the one before.
-
-    Args:
-        graphs: at least one.
-        outputs: of each graph, the output that goes on (of the last one: that is the result); None: always the first.
-    """
-    value = Value(graphs[0].inputs[0].type)
-    inputs, nodes = [value], list[Node]()
-    for graph, output in zip(graphs, outputs or [0] * len(graphs), strict=True):
-        value = inline(graph, [value], nodes)[output]
-    return simplify(Graph(graphs[0].name, inputs, nodes, [value]))
+__all__ = ["layout_at", "put_graph", "put_strided"]
 
 
 def put_graph(graph: Graph, output: int = 0) -> Graph:
