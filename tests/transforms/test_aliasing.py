@@ -180,3 +180,39 @@ def test_read_only_windows_of_memory_that_is_written(other: slice, warm: bool) -
         if other.start is not None:
             assert run(wf.from_numpy(buffer[:3]), wf.from_numpy(locked[other])).item() == 8.0
             assert buffer.tolist() == [0.0, 2.0, 3.0, 3.0]
+
+
+VIEWS: list[Callable[[wf.Tensor], wf.Tensor]] = [
+    lambda x: x[1:3],
+    lambda x: x[:2],
+    lambda x: x.detach()[2:],
+    lambda x: wf.zeros((2,)),
+    lambda x: x[::2],
+]
+
+
+def _rebound(kept_in: str, compiled: bool) -> list[Any]:
+    """A function writes a view that a variable, a list or an attribute names, which is another one at each call."""
+    base, view = wf.arange(4.0), wf.zeros((2,))
+    items, module = [view], wf.nn.Module()
+    module.view = view
+
+    def function() -> Any:
+        part = view if kept_in == "a variable" else items[0] if kept_in == "a list" else module.view
+        part.add_(1.0)
+        return base * 1.0, part
+
+    run: Any = wf.compile(function) if compiled else function
+    seen: list[Any] = []
+    for make in VIEWS:
+        view = items[0] = module.view = make(base)
+        seen.append([t.tolist() for t in (*run(), base, view)])
+    view.data = wf.ones((2,))  # it is the same tensor, and shares nothing any more
+    seen.append([t.tolist() for t in (*run(), base, view)])
+    return seen
+
+
+@pytest.mark.parametrize("kept_in", ["a variable", "a list", "an attribute"])
+def test_names_may_come_to_mean_other_views_of_the_same_memory(kept_in: str) -> None:
+    """Captured views are no inputs where their base is one, and must be those very tensors all the same."""
+    assert _rebound(kept_in, True) == _rebound(kept_in, False)

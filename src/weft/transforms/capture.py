@@ -71,7 +71,9 @@ def capture(
     again = functools.partial(_run, function, leaves, form, to_run, names)
     found = _with_aliases(found, given, lambda more, groups: again(shared | more, groups))
     found.reads.names = names
-    names.settle(_places(found), {id(r.tensor) for r in found.reads.refs if isinstance(r, TensorRef)})
+    names.settle(
+        _places(found), {id(r.tensor) for r in (*found.reads.refs, *found.members) if isinstance(r, TensorRef)}
+    )
     return found
 
 
@@ -188,10 +190,12 @@ def _run(
     found.returns.form, found.returns.results = result_form, is_what
     found.returns.values, found.returns.stores = values, stores
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
-    replacement = functools.partial(_seen_as, {id(t) for t in plain}, _places(found), recorded)
+    members = [r.tensor for r, _, _ in going.members if isinstance(r, TensorRef)]
+    replacement = functools.partial(_seen_as, {id(t) for t in (*plain, *members)}, _places(found), recorded)
     # requires_grad_ gives and takes the leaf that gradients go to.
     found.reads.guards = [guards.rewritten(guard, replacement) for guard in recorded.seen]
     found.reads.guards += [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)]
+    found.reads.conditions += [_is_as_now(t) for t in members]  # which are no inputs
     found.reads.version = version
     if to_run:
         found.take_back = functools.partial(take_back, going, recorded, names)
@@ -288,6 +292,12 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
         before is value and (id(names), key) in places for names, key, before in recorded.writes
     )
     return guards.like(value) if replaced and id(value) not in read else value
+
+
+def _is_as_now(tensor: Tensor) -> Callable[[Sequence[Tensor]], bool]:
+    """The condition that a captured tensor has the type, the strides and the kind of place on the tape that it has."""
+    spec, kind = tensor._spec, type(tensor._node)
+    return lambda _: tensor._spec is spec and type(tensor._node) is kind
 
 
 def _give_values(going: Inside, trace: Trace) -> None:
