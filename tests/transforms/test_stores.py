@@ -609,3 +609,84 @@ def test_a_copy_of_an_object_has_methods_of_its_own() -> None:
     assert a.other(x) is captures
     del a.other
     assert a.other(x).item() == 1.0
+
+
+def _ping_pong(kind: str) -> tuple[Any, Callable[[], Any]]:
+    """An object, and a function that writes one of its two buffers and lets them change places."""
+    base = wf.arange(6.0)
+    first, second = (base[:3], base[3:]) if kind == "views" else (wf.zeros((3,)), wf.ones((3,)))
+    if kind == "a list" or kind == "a dict":
+        items: Any = [first, second] if kind == "a list" else {0: first, 1: second}
+
+        def in_items() -> Any:
+            items[1].copy_(items[0] * 2.0 + 1.0)
+            items[0], items[1] = items[1], items[0]
+            return items[0] * 1.0
+
+        return lambda: (items[0], items[1]), in_items
+    if kind == "variables":
+
+        def in_variables() -> Any:
+            nonlocal first, second
+            second.copy_(first * 2.0 + 1.0)
+            first, second = second, first
+            return first * 1.0
+
+        return lambda: (first, second), in_variables
+    box: Any = nn.Module() if kind == "a module" else SimpleNamespace()
+    box.first, box.second = first, second
+
+    def in_attributes() -> Any:
+        box.second.copy_(box.first * 2.0 + 1.0)
+        box.first, box.second = box.second, box.first
+        return box.first * 1.0
+
+    return lambda: (box.first, box.second), in_attributes
+
+
+@pytest.mark.parametrize("kind", ["an object", "a module", "a list", "a dict", "variables", "views"])
+def test_buffers_from_outside_may_change_places(kind: str) -> None:
+    """What is stored was there before: every run stores it, not the capture alone."""
+    seen: list[list[Any]] = []
+    for compiled in (False, True):
+        buffers, function = _ping_pong(kind)
+        run: Any = wf.compile(function) if compiled else function
+        own, played = buffers(), []
+        for _ in range(6):
+            result = run()
+            played.append([t.tolist() for t in (result, *buffers())])
+            played.append([[t is o for o in own] for t in buffers()])
+        seen.append(played)
+    assert seen[0] == seen[1]
+
+
+def test_an_argument_and_a_captured_tensor_are_kept() -> None:
+    box = SimpleNamespace(given=None, own=None)
+    captured = wf.ones((2,))
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.given, box.own = x, captured
+        return x + captured
+
+    run = wf.compile(f)
+    for x in (wf.zeros((2,)), wf.ones((2,)), captured, wf.zeros((2,))):
+        box.given = box.own = None
+        run(x)
+        assert box.given is x and box.own is captured
+
+
+def test_a_call_that_fails_stores_nothing_from_outside() -> None:
+    old, new = wf.zeros((3,)), wf.ones((3,))
+    box = SimpleNamespace(kept=old)
+
+    def f(i: wf.Tensor) -> wf.Tensor:
+        box.kept = new
+        return new[i]
+
+    run = wf.compile(f)
+    for _ in range(2):
+        with pytest.raises(IndexError):
+            run(wf.tensor([7]))
+        assert box.kept is old
+    run(wf.tensor([1]))
+    assert box.kept is new

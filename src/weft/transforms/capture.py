@@ -35,7 +35,7 @@ from .inside import Inside, SharedLeaf, Update
 from .names import Names
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
-from .stores import Store, settle, take_back
+from .stores import Kept, Store, kept, settle, take_back
 from .tree import Form, flatten, unflatten
 from .unit import Unit
 
@@ -71,9 +71,8 @@ def capture(
     again = functools.partial(_run, function, leaves, form, to_run, names)
     found = _with_aliases(found, given, lambda more, groups: again(shared | more, groups))
     found.reads.names = names
-    names.settle(
-        _places(found), {id(r.tensor) for r in (*found.reads.refs, *found.members) if isinstance(r, TensorRef)}
-    )
+    known = (*found.reads.refs, *found.members, *(each.what for each in found.returns.kept))
+    names.settle(_places(found), {id(r.tensor) for r in known if isinstance(r, TensorRef)})
     return found
 
 
@@ -184,9 +183,15 @@ def _run(
             state.trace, tape.recording.enabled = None, mode
             if not done:
                 _give_values(going, trace)
+            stays = kept(going, recorded, names)
             if not done or not to_run:
-                take_back(going, recorded, names)
-    found = _captured(function, going, trace, updates, items.make(made), values)
+                _take_back(going, recorded, names, stays)
+    try:
+        found = _captured(function, going, trace, updates, items.make(made), values)
+    except BaseException:  # an interrupt, say: what the function stored has no value yet
+        if to_run:
+            _take_back(going, recorded, names, stays)
+        raise
     found.returns.form, found.returns.results = result_form, is_what
     found.returns.values, found.returns.stores = values, stores
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
@@ -198,7 +203,8 @@ def _run(
     found.reads.conditions += [_is_as_now(t) for t in members]  # which are no inputs
     found.reads.version = version
     if to_run:
-        found.take_back = functools.partial(take_back, going, recorded, names)
+        found.returns.kept = [each for each, _ in stays]
+        found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return found, [a.given for a in going.arguments]
 
 
@@ -292,6 +298,13 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
         before is value and (id(names), key) in places for names, key, before in recorded.writes
     )
     return guards.like(value) if replaced and id(value) not in read else value
+
+
+def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Sequence[tuple[Kept, Any]]) -> None:
+    """Undo what the function stored in Python objects, what was there before included."""
+    take_back(going, recorded, names)
+    for each, before in stays:
+        each.undo(before)
 
 
 def _is_as_now(tensor: Tensor) -> Callable[[Sequence[Tensor]], bool]:

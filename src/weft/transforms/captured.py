@@ -19,7 +19,7 @@ from .aliasing import Group, Pair, meets, overlaps
 from .names import Names
 from .refs import BaseRef, GradRef, Ref, TensorRef
 from .returned import Item, Result
-from .stores import Store
+from .stores import Kept, Store
 from .tree import Form
 from .unit import Unit
 
@@ -240,7 +240,7 @@ class Writes:
 @dataclass(slots=True)
 class Returns:
     """What a run makes: results, and what Python objects are given. ``tape``: for each item the number of its output on
-    the run's tape (None: without a history)."""
+    the run's tape (None: without a history). ``kept``: what they are given of what was there before."""
 
     form: Form
     results: list[Result]
@@ -248,6 +248,7 @@ class Returns:
     items: list[Item]
     stores: list[Store]
     tape: list[int | None]
+    kept: list[Kept] = field(default_factory=list)
 
 
 @dataclass(slots=True)

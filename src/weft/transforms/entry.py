@@ -156,6 +156,8 @@ class Entry:
         stores = captured.returns.stores
         if stores:
             put(stores, made, tensors)
+        for each in captured.returns.kept:
+            each.set(tensors)
         return made if self._fresh else self._results(made, tensors)
 
     def _apart(self, tensors: Sequence[Tensor]) -> list[Any]:

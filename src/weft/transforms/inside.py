@@ -244,6 +244,10 @@ class Inside:
         """Remember a tensor that is made of data inside: every run begins with it anew, also when it is written."""
         self._constants[id(tensor)] = tensor
 
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether it was made of data inside."""
+        return id(tensor) in self._constants
+
     def expose(self, root: Tensor, value: Value) -> None:
         """Note a value that shows memory as it is now: a record may keep it when the view is gone."""
         self._exposed.setdefault(root._storage, []).append(value)

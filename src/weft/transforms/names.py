@@ -19,13 +19,13 @@ from ..tensor.guards import like, same
 from ..tensor.tensor import Tensor, is_traced
 from .reads import Chain, reads
 
-__all__ = ["Names"]
+__all__ = ["ABSENT", "Names", "content"]
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 _SIMPLE = (bool, int, float, str, type(None))
 _LONGEST = 1024  # a longer list or dict is compared by identity
 _DEEPEST = 4  # functions named by functions that are followed
-_ABSENT: Any = object()
+ABSENT: Any = object()
 
 
 class Names:
@@ -81,15 +81,15 @@ class Names:
     def same(self) -> bool:
         """Whether all of them still mean the same."""
         for cell, value in self._cells:
-            now = _content(cell)
+            now = content(cell)
             if now is not value and not same(now, value):
                 return False
         for names, name, value in self._bound:
-            now = names.get(name, _ABSENT)
+            now = names.get(name, ABSENT)
             if now is not value and not same(now, value):
                 return False
         for owner, name, value in self._members:
-            now = getattr(owner, name, _ABSENT)
+            now = getattr(owner, name, ABSENT)
             if now is not value and not same(now, value):
                 return False
         for container, items in self._contents:  # noqa: SIM110 - called each time: a generator would cost more
@@ -99,7 +99,7 @@ class Names:
 
     # --- what runs --------------------------------------------------------------------------------------------------
 
-    def _follow(self, called: Any, depth: int, owner: Any = _ABSENT) -> None:
+    def _follow(self, called: Any, depth: int, owner: Any = ABSENT) -> None:
         """Look into what a call of ``called`` runs; ``owner`` is its first argument where that is known."""
         if isinstance(called, MethodType):
             called, owner = called.__func__, called.__self__
@@ -123,7 +123,7 @@ class Names:
     def _given(self, called: FunctionType, owner: Any, variables: dict[str, list[Any]]) -> None:
         """The objects among the arguments, whose attributes the function may read."""
         code, (args, kwargs) = called.__code__, self._arguments
-        names = code.co_varnames[owner is not _ABSENT : code.co_argcount]
+        names = code.co_varnames[owner is not ABSENT : code.co_argcount]
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if not isinstance(value, (Tensor, list, tuple, dict, *_SIMPLE)):
                 variables.setdefault(name, []).append(value)
@@ -158,7 +158,7 @@ class Names:
             if chain.is_global:
                 values = [self._global(names, chain.root, depth)]
             elif chain.root in cells:
-                values = [_content(cells[chain.root])]
+                values = [content(cells[chain.root])]
                 self._note(("cell", id(cells[chain.root])), values[0], depth, cell=cells[chain.root])
             else:
                 values = variables.get(chain.root, [])
@@ -166,7 +166,7 @@ class Names:
                 for name in chain.links:
                     value = self._attribute(value, name, depth)
                     reached.append(value)
-                if chain.kept_in is not None and value is not _ABSENT:
+                if chain.kept_in is not None and value is not ABSENT:
                     variables.setdefault(chain.kept_in, []).append(value)
                 reached.append(value)
         for chain in found.written:
@@ -187,12 +187,12 @@ class Names:
     # --- what it reads ----------------------------------------------------------------------------------------------
 
     def _global(self, names: dict[str, Any], name: str, depth: int) -> Any:
-        value = names.get(name, _ABSENT)
+        value = names.get(name, ABSENT)
         self._note((id(names), name), value, depth, names, name)
         return value
 
     def _attribute(self, owner: Any, name: str, depth: int) -> Any:
-        """Note ``owner.name``; its value, or _ABSENT where that is not known without running code."""
+        """Note ``owner.name``; its value, or ABSENT where that is not known without running code."""
         own = _attributes(owner)
         if name in own:
             self._note((id(own), name), own[name], depth, own, name)
@@ -200,20 +200,20 @@ class Names:
         modules = own.get("_modules")
         if isinstance(modules, dict) and name in modules:  # reported to the guards
             return modules[name]
-        value = _ABSENT
+        value = ABSENT
         for holder, found in _in_class(owner, name):  # all of them: super() reads those behind the first
             if isinstance(found, (staticmethod, classmethod, FunctionType)):
                 function = getattr(found, "__func__", found)
-                self._follow(function, depth + 1, owner if found is function else _ABSENT)
+                self._follow(function, depth + 1, owner if found is function else ABSENT)
             elif isinstance(found, property):
                 self._follow(found.fget, depth + 1, owner)
             elif isinstance(found, MemberDescriptorType):
-                value = getattr(owner, name, _ABSENT) if not isinstance(owner, type) else _ABSENT
+                value = getattr(owner, name, ABSENT) if not isinstance(owner, type) else ABSENT
                 self._note((id(owner), name), value, depth, owner, name)
             elif hasattr(type(found), "__get__"):
                 self._follow(found, depth + 1, owner)
             else:
-                value = found if value is _ABSENT else value
+                value = found if value is ABSENT else value
                 self._note((id(holder), name), found, depth, holder.__dict__, name)
                 self._absence(own, name)
         return value
@@ -224,35 +224,35 @@ class Names:
         """Remember what an attribute or a global holds that the code stores into."""
         if not chain.links:
             if chain.is_global:
-                self._written.append((names, chain.root, names.get(chain.root, _ABSENT)))
+                self._written.append((names, chain.root, names.get(chain.root, ABSENT)))
             elif chain.root in cells:
-                self._written.append((cells[chain.root], "", _content(cells[chain.root])))
+                self._written.append((cells[chain.root], "", content(cells[chain.root])))
             return
         if chain.is_global:
-            owners = [names.get(chain.root, _ABSENT)]
+            owners = [names.get(chain.root, ABSENT)]
         else:
-            owners = [_content(cells[chain.root])] if chain.root in cells else variables.get(chain.root, [])
+            owners = [content(cells[chain.root])] if chain.root in cells else variables.get(chain.root, [])
         for owner in owners:
             for name in chain.links[:-1]:
-                owner = _attributes(owner).get(name, _ABSENT)
+                owner = _attributes(owner).get(name, ABSENT)
             last, own = chain.links[-1], getattr(owner, "__dict__", None)
             if isinstance(own, dict):
-                self._written.append((own, last, own.get(last, _ABSENT)))
-            elif owner is not _ABSENT and not isinstance(owner, (type, ModuleType)):
-                self._written.append((owner, last, getattr(owner, last, _ABSENT)))
+                self._written.append((own, last, own.get(last, ABSENT)))
+            elif owner is not ABSENT and not isinstance(owner, (type, ModuleType)):
+                self._written.append((owner, last, getattr(owner, last, ABSENT)))
 
     def restore(self) -> None:
         """Give variables, attributes and items that hold tensors without a value back what they held before."""
         cells, bound, members, contents = self._before or (self._cells, self._bound, self._members, self._contents)
         for owner, name, value in (*((cell, "", value) for cell, value in cells), *bound, *members, *self._written):
             if isinstance(owner, CellType):
-                if _is_dead(_content(owner)):
-                    owner.cell_contents = None if value is _ABSENT else value
+                if _is_dead(content(owner)):
+                    owner.cell_contents = None if value is ABSENT else value
                 continue
             is_dict = isinstance(owner, dict)
             if not _is_dead(owner.get(name) if is_dict else getattr(owner, name, None)):
                 continue
-            if value is _ABSENT:
+            if value is ABSENT:
                 owner.pop(name) if is_dict else delattr(owner, name)
             elif is_dict:
                 owner[name] = value
@@ -265,6 +265,16 @@ class Names:
             elif isinstance(container, list) and any(_is_dead(v) for v in container):
                 container[:] = items
 
+    def stores(self, containers: bool) -> Iterator[tuple[Any, Any, Any]]:
+        """What the code may have stored into: (owner, key, what was there before). ``containers``: items of lists and
+        dicts too."""
+        yield from self._written
+        for container, before in self._contents if containers else ():
+            if isinstance(container, dict):
+                yield from ((container, key, earlier) for key, _, earlier in _pairs(_items(container), before))
+            elif len(container) == len(before):
+                yield from ((container, n, value) for n, value in enumerate(before))
+
     def forget_before(self) -> None:
         """There is nothing to restore any more: what a capture stored has values."""
         self._before, self._written = None, []
@@ -273,11 +283,11 @@ class Names:
         """An attribute of the class counts as long as the object has none of its own."""
         if isinstance(names, dict) and (id(names), name) not in self._seen:
             self._seen.add((id(names), name))
-            self._bound.append((names, name, _ABSENT))
+            self._bound.append((names, name, ABSENT))
 
     def _note(self, key: Any, value: Any, depth: int, names: Any = None, name: str = "", cell: Any = None) -> None:
         """Remember what a name means; once."""
-        if key in self._seen or value is _ABSENT or isinstance(value, (ModuleType, type)):
+        if key in self._seen or value is ABSENT or isinstance(value, (ModuleType, type)):
             return
         self._seen.add(key)
         if cell is not None:
@@ -316,7 +326,7 @@ def _is_users(module: Any) -> bool:
 def _variables(function: FunctionType, owner: Any) -> dict[str, list[Any]]:
     """The locals that are known before the function runs: the object that it is a method of."""
     first = function.__code__.co_varnames[: function.__code__.co_argcount][:1]
-    return {} if owner is _ABSENT or not first else {first[0]: [owner]}
+    return {} if owner is ABSENT or not first else {first[0]: [owner]}
 
 
 def _attributes(owner: Any) -> dict[str, Any]:
@@ -332,11 +342,12 @@ def _in_class(owner: Any, name: str) -> Iterator[tuple[type, Any]]:
             yield kind, kind.__dict__[name]
 
 
-def _content(cell: Any) -> Any:
+def content(cell: Any) -> Any:
+    """What a closure cell holds."""
     try:
         return cell.cell_contents
     except ValueError:  # it is empty now
-        return _ABSENT
+        return ABSENT
 
 
 def _items(container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
@@ -346,7 +357,7 @@ def _items(container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
 def _pairs(now: tuple[Any, ...], before: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Any]]:
     """(key, value now, value before) of a dict's items."""
     known = dict(before)
-    return ((key, value, known.get(key, _ABSENT)) for key, value in now)
+    return ((key, value, known.get(key, ABSENT)) for key, value in now)
 
 
 def _renewed(now: Any, before: Any, stored: bool) -> Any:

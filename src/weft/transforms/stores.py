@@ -5,6 +5,8 @@ ended, traced tensors that still exist were stored somewhere. Where that is an a
 (maybe inside of a tuple), the store becomes part of every run: the tensor is an output of the graph, and the run puts a
 new tensor there. Anything else (a list that is appended to, a set, a cache) is refused, since a run could not repeat
 it. A capture that fails, or that is never run, takes its stores back.
+
+Tensors from outside may be stored as well (two buffers that change places at each call): :class:`Kept`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from ..graph.ir import Value
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
-from .names import Names
+from .names import ABSENT, Names, content
+from .refs import ArgumentRef, TensorRef
 from .tree import flatten, unflatten
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ _MANY = 50
 # What remembers tensors without being a place that a function stored them in.
 _OURS = (FrameType, guards.Guard, guards.Recorded, Names, View)
 
-__all__ = ["Store", "first_tensor", "put", "settle", "take_back"]
+__all__ = ["Kept", "Store", "first_tensor", "kept", "put", "settle", "take_back"]
 
 
 @dataclass(slots=True, eq=False)
@@ -52,12 +55,22 @@ class Place:
 
     def set(self, value: Any) -> None:
         """Store there."""
-        if isinstance(self.owner, dict):
+        if isinstance(self.owner, (dict, list)):
             self.owner[self.key] = value
         elif isinstance(self.owner, CellType):
             self.owner.cell_contents = value
         else:
             object.__setattr__(self.owner, self.key, value)
+
+    def get(self) -> Any:
+        """What is there."""
+        if isinstance(self.owner, dict):
+            return self.owner.get(self.key, ABSENT)
+        if isinstance(self.owner, list):
+            return self.owner[self.key]
+        if isinstance(self.owner, CellType):
+            return content(self.owner)
+        return getattr(self.owner, self.key, ABSENT)
 
     def clear(self) -> None:
         """Take away what is there."""
@@ -80,6 +93,42 @@ class Store:
     index: int
     places: list[Place]
     first: weakref.ref[Tensor]  # the tensor itself: what the first run makes becomes its value
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A place where the function stored a tensor that was there before."""
+
+    place: Place
+    what: TensorRef | ArgumentRef
+
+    def set(self, arguments: Sequence[Tensor]) -> None:
+        """Store it, as the function would."""
+        self.place.set(self.what.get(arguments))
+        guards.bump()
+
+    def undo(self, before: Any) -> None:
+        """Put back what was there before."""
+        if before is ABSENT or before is guards.ABSENT:
+            self.place.clear()
+        else:
+            self.place.set(before)
+
+
+def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[Kept, Any]]:
+    """The places in which the function stored tensors from outside, as far as its code, or a module, tells, and what
+    was there before."""
+    found: dict[Any, tuple[Kept, Any]] = {}
+    # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
+    for owner, key, before in (*recorded.writes, *names.stores(containers=threading.active_count() == 1)):
+        place = Place(owner, key)
+        now = place.get()
+        if now is before or not isinstance(now, Tensor) or is_traced(now) or going.is_constant(now):
+            continue
+        what = going.object_of(now)
+        what = what if isinstance(what, ArgumentRef) else TensorRef(now)
+        found.setdefault((id(owner), key), (Kept(place, what), before))  # the first says what was there before
+    return list(found.values())
 
 
 def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Tensor]) -> None:
