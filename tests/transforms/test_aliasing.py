@@ -216,3 +216,24 @@ def _rebound(kept_in: str, compiled: bool) -> list[Any]:
 def test_names_may_come_to_mean_other_views_of_the_same_memory(kept_in: str) -> None:
     """Captured views are no inputs where their base is one, and must be those very tensors all the same."""
     assert _rebound(kept_in, True) == _rebound(kept_in, False)
+
+
+def _argument_and_item(compiled: bool) -> list[Any]:
+    """A function writes an item of a list, which is an argument as well at first."""
+    own, other = wf.zeros((2,)), wf.ones((2,))
+    items = [own]
+
+    def function(x: wf.Tensor) -> Any:
+        items[0].add_(2.0)
+        return x * 1.0
+
+    run: Any = wf.compile(function) if compiled else function
+    seen: list[Any] = []
+    for item, given in ((own, own), (own, other), (other, own), (other, other), (own, own)):
+        items[0] = item
+        seen.append([t.tolist() for t in (run(given), own, other)])
+    return seen
+
+
+def test_a_name_that_meant_an_argument_may_come_to_mean_another_tensor() -> None:
+    assert _argument_and_item(True) == _argument_and_item(False)

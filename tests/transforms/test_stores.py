@@ -690,3 +690,37 @@ def test_a_call_that_fails_stores_nothing_from_outside() -> None:
         assert box.kept is old
     run(wf.tensor([1]))
     assert box.kept is new
+
+
+@pytest.mark.parametrize("first", ["stored", "another"])
+def test_a_store_counts_though_its_tensor_is_there_already(first: str) -> None:
+    """Where the place is given another tensor later, a run stores the function's own again."""
+    own, other = wf.ones((2,)), wf.zeros((2,))
+    net, box = nn.Module(), SimpleNamespace()
+
+    def f() -> wf.Tensor:
+        net.kept, box.kept = own, own
+        return other + 1.0
+
+    run = wf.compile(f)
+    for held in (own if first == "stored" else other, other, own, other):
+        net.kept = box.kept = held
+        run()
+        assert net.kept is own and box.kept is own
+
+
+def test_a_store_that_is_not_made_leaves_what_is_there() -> None:
+    box = SimpleNamespace(on=False, kept=wf.ones((2,)))
+    other = wf.zeros((2,))
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        if box.on:
+            box.kept = other
+        return x * 2.0
+
+    run = wf.compile(f)
+    for on in (False, False, True, False):
+        box.on, box.kept = on, wf.ones((2,))
+        before = box.kept
+        run(other)
+        assert box.kept is (other if on else before)

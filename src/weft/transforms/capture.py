@@ -35,7 +35,7 @@ from .inside import Inside, SharedLeaf, Update
 from .names import Names
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
-from .stores import Kept, Store, kept, settle, take_back
+from .stores import Kept, Place, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
 from .unit import Unit
 
@@ -71,8 +71,7 @@ def capture(
     again = functools.partial(_run, function, leaves, form, to_run, names)
     found = _with_aliases(found, given, lambda more, groups: again(shared | more, groups))
     found.reads.names = names
-    known = (*found.reads.refs, *found.members, *(each.what for each in found.returns.kept))
-    names.settle(_places(found), {id(r.tensor) for r in known if isinstance(r, TensorRef)})
+    names.settle(_places(found), found.reads.objects)
     return found
 
 
@@ -196,7 +195,9 @@ def _run(
     found.returns.values, found.returns.stores = values, stores
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
     members = [r.tensor for r, _, _ in going.members if isinstance(r, TensorRef)]
-    replacement = functools.partial(_seen_as, {id(t) for t in (*plain, *members)}, _places(found), recorded)
+    # Arguments that are reached by another name as well stand for what that name means.
+    found.reads.objects = {id(t) for t in (*plain, *members)}.union(shared)
+    replacement = functools.partial(_seen_as, found.reads.objects, _places(found), recorded)
     # requires_grad_ gives and takes the leaf that gradients go to.
     found.reads.guards = [guards.rewritten(guard, replacement) for guard in recorded.seen]
     found.reads.guards += [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)]
@@ -204,6 +205,10 @@ def _run(
     found.reads.version = version
     if to_run:
         found.returns.kept = [each for each, _ in stays]
+        same = unchanged(names)
+        found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
+        stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
+        found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)))
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return found, [a.given for a in going.arguments]
 
@@ -305,6 +310,11 @@ def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Se
     take_back(going, recorded, names)
     for each, before in stays:
         each.undo(before)
+
+
+def _holds(place: Place, tensor: Tensor, _: Sequence[Tensor]) -> bool:
+    """Whether a place holds a tensor."""
+    return place.get() is tensor
 
 
 def _is_as_now(tensor: Tensor) -> Callable[[Sequence[Tensor]], bool]:

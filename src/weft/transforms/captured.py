@@ -41,6 +41,7 @@ class Reads:
     guards: list[guards.Guard]
     names: Names | None = None  # what the function's code names
     tensors: list[Tensor] = field(default_factory=list)
+    objects: set[int] = field(default_factory=set)  # ids of tensors: what names one of them must go on to do so
     version: int = -1  # of the guarded state, when the guards were last checked
 
     def state(self, given: Sequence[Tensor]) -> list[Tensor]:

@@ -41,7 +41,7 @@ _MANY = 50
 # What remembers tensors without being a place that a function stored them in.
 _OURS = (FrameType, guards.Guard, guards.Recorded, Names, View)
 
-__all__ = ["Kept", "Store", "first_tensor", "kept", "put", "settle", "take_back"]
+__all__ = ["Kept", "Store", "first_tensor", "kept", "put", "settle", "take_back", "unchanged"]
 
 
 @dataclass(slots=True, eq=False)
@@ -120,15 +120,25 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     was there before."""
     found: dict[Any, tuple[Kept, Any]] = {}
     # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
-    for owner, key, before in (*recorded.writes, *names.stores(containers=threading.active_count() == 1)):
+    others = [*names.stores(containers=threading.active_count() == 1)]
+    for number, (owner, key, before) in enumerate((*recorded.writes, *others)):
         place = Place(owner, key)
         now = place.get()
-        if now is before or not isinstance(now, Tensor) or is_traced(now) or going.is_constant(now):
+        if not isinstance(now, Tensor) or is_traced(now) or going.is_constant(now):
+            continue
+        if now is before and number >= len(recorded.writes):  # nobody knows whether it was stored again
             continue
         what = going.object_of(now)
         what = what if isinstance(what, ArgumentRef) else TensorRef(now)
         found.setdefault((id(owner), key), (Kept(place, what), before))  # the first says what was there before
     return list(found.values())
+
+
+def unchanged(names: Names) -> list[tuple[Place, Tensor]]:
+    """The places that hold the tensors that they held, and that the function's code may store into: what it stored, if
+    it did, was there already."""
+    places = [(Place(owner, key), before) for owner, key, before in names.stores(containers=False)]
+    return [(place, held) for place, held in places if isinstance(held, Tensor) and place.get() is held]
 
 
 def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Tensor]) -> None:
