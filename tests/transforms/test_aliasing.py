@@ -237,3 +237,16 @@ def _argument_and_item(compiled: bool) -> list[Any]:
 
 def test_a_name_that_meant_an_argument_may_come_to_mean_another_tensor() -> None:
     assert _argument_and_item(True) == _argument_and_item(False)
+
+
+def test_a_captured_view_of_what_becomes_a_leaf() -> None:
+    x = wf.ones(3)
+    row = x[:2]
+    run = wf.compile(lambda: row.add_(1.0))
+    run()
+    x.requires_grad_()
+    with pytest.raises(wf.AutogradError, match="a view of a leaf that requires grad"):
+        run()
+    x.requires_grad_(False)
+    run()
+    assert x.tolist() == [3.0, 3.0, 1.0]

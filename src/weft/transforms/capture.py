@@ -200,7 +200,10 @@ def _run(
     replacement = functools.partial(_seen_as, found.reads.objects, _places(found), recorded)
     # requires_grad_ gives and takes the leaf that gradients go to.
     found.reads.guards = [guards.rewritten(guard, replacement) for guard in recorded.seen]
-    found.reads.guards += [guards.Guard(t, "_node", t._node) for t in plain if not isinstance(t._node, tape.Record)]
+    bases = [t._view.base for t in plain if t._view is not None]  # a view of a leaf is not written
+    found.reads.guards += [
+        guards.Guard(t, "_node", t._node) for t in (*plain, *bases) if not isinstance(t._node, tape.Record)
+    ]
     found.reads.conditions += [_is_as_now(t) for t in members]  # which are no inputs
     found.reads.version = version
     if to_run:
