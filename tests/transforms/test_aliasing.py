@@ -229,9 +229,9 @@ def _argument_and_item(compiled: bool) -> list[Any]:
 
     run: Any = wf.compile(function) if compiled else function
     seen: list[Any] = []
-    for item, given in ((own, own), (own, other), (other, own), (other, other), (own, own)):
+    for item, x in ((own, own), (own, other), (other, own), (other, other), (own, own)):
         items[0] = item
-        seen.append([t.tolist() for t in (run(given), own, other)])
+        seen.append([t.tolist() for t in (run(x), own, other)])
     return seen
 
 
@@ -250,3 +250,50 @@ def test_a_captured_view_of_what_becomes_a_leaf() -> None:
     x.requires_grad_(False)
     run()
     assert x.tolist() == [3.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize("change", ["frozen", "shape"])
+def test_members_that_are_no_inputs_are_looked_at(change: str) -> None:
+    """A captured tensor whose memory comes in as an argument's: what becomes of it later is noticed."""
+    found = []
+    for compiled in (False, True):
+        p, seen = wf.ones((2, 2)).requires_grad_(), list[Any]()
+
+        def step(x: wf.Tensor, p: wf.Tensor = p) -> wf.Tensor:
+            p.grad = None
+            loss = (p * x).sum() * 1.0
+            if loss.requires_grad:
+                loss.backward()
+            with wf.no_grad():
+                p.add_(1.0)
+            return loss.detach()
+
+        run: Any = wf.compile(step) if compiled else step
+        for number in range(3):
+            if number == 1:
+                if change == "frozen":
+                    p.requires_grad_(False)
+                else:
+                    p.data = wf.ones((1, 2, 2)).expand(1, 2, 2).clone()
+            x = p.data[:1] if change == "frozen" else p.data.reshape(-1)[:2]
+            seen.append((run(x).tolist(), p.tolist(), None if p.grad is None else p.grad.tolist()))
+        found.append(seen)
+    assert found[0] == found[1]
+
+
+def test_a_name_that_comes_to_mean_another_member() -> None:
+    """The same signature, and the memory of the former one is still there: but it is not what the name says now."""
+    found = []
+    for compiled in (False, True):
+        x, y = wf.arange(0.0, 6.0), wf.arange(10.0, 16.0)
+        c = x[2:5]
+
+        def function(a: wf.Tensor) -> wf.Tensor:
+            a.add_(1.0)
+            return c * 1.0  # noqa: B023 - that it changes is what is tested
+
+        run: Any = wf.compile(function) if compiled else function
+        first = run(x[0:3]).tolist()
+        c = y[2:5]
+        found.append((first, run(x[0:3]).tolist(), run(y[0:3]).tolist(), x.tolist(), y.tolist()))
+    assert found[0] == found[1]

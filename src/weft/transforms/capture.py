@@ -200,11 +200,9 @@ def _run(
     replacement = functools.partial(_seen_as, found.reads.objects, _places(found), recorded)
     # requires_grad_ gives and takes the leaf that gradients go to.
     found.reads.guards = [guards.rewritten(guard, replacement) for guard in recorded.seen]
-    bases = [t._view.base for t in plain if t._view is not None]  # a view of a leaf is not written
-    found.reads.guards += [
-        guards.Guard(t, "_node", t._node) for t in (*plain, *bases) if not isinstance(t._node, tape.Record)
-    ]
-    found.reads.conditions += [_is_as_now(t) for t in members]  # which are no inputs
+    read = [*plain, *members]
+    read += [t._view.base for t in read if t._view is not None]  # a view of a leaf is not written
+    found.reads.guards += [guards.Guard(t, "_node", t._node) for t in read if not isinstance(t._node, tape.Record)]
     found.reads.version = version
     if to_run:
         found.returns.kept = [each for each, _ in stays]
@@ -318,12 +316,6 @@ def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Se
 def _holds(place: Place, tensor: Tensor, _: Sequence[Tensor]) -> bool:
     """Whether a place holds a tensor."""
     return place.get() is tensor
-
-
-def _is_as_now(tensor: Tensor) -> Callable[[Sequence[Tensor]], bool]:
-    """The condition that a captured tensor has the type, the strides and the kind of place on the tape that it has."""
-    spec, kind = tensor._spec, type(tensor._node)
-    return lambda _: tensor._spec is spec and type(tensor._node) is kind
 
 
 def _give_values(going: Inside, trace: Trace) -> None:

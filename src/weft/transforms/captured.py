@@ -198,16 +198,19 @@ class Aliases:
 
 
 def _relation(tensor: Tensor | None, tensors: Sequence[Tensor | None]) -> Any:
-    """Which of the tensors one is (the first that is the same object), and whose view: that of the first of those that
-    have the same base, or are it; None where it is none."""
+    """What a member of a group is, which may be no input of the graph: its spec and kind of place on the tape, which of
+    the tensors it is (the first that is the same object), and whose view: that of the first of those that have the same
+    base, or are it; None where it is none."""
+    if tensor is None:
+        return None
     same = next(n for n, other in enumerate(tensors) if other is tensor)
-    of = None if tensor is None else tensor._view
+    own, of = (same, tensor._spec, tensor._node.__class__), tensor._view
     if of is None:
-        return same, None
+        return own, None
     for n, other in enumerate(tensors):
         if other is not None and (other is of.base or (other._view is not None and other._view.base is of.base)):
-            return same, of.kind, n
-    return same, of.kind, -1
+            return own, of.kind, n
+    return own, of.kind, -1
 
 
 def one_leaf(given: Sequence[Tensor], state: Sequence[Tensor | None]) -> tuple[int, ...]:
