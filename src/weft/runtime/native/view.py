@@ -149,14 +149,15 @@ keep_list:
   br label %append
 append:
   %list = phi ptr [ %known, %link ], [ %fresh, %keep_list ]
+  call void @Py_IncRef(ptr %list)  ; what is allocated now may collect garbage, and that put another list there
   %reference = call ptr @PyWeakref_NewRef(ptr %made, ptr null)
   %no_reference = icmp eq ptr %reference, null
-  br i1 %no_reference, label %drop_tensor, label %add
+  br i1 %no_reference, label %drop_list, label %add
 add:
   %added = call i32 @PyList_Append(ptr %list, ptr %reference)
   call void @Py_DecRef(ptr %reference)
   %refused = icmp ne i32 %added, 0
-  br i1 %refused, label %drop_tensor, label %counted
+  br i1 %refused, label %drop_list, label %counted
 counted:
   %length = call i64 @PyList_Size(ptr %list)
   %many = icmp uge i64 %length, 16
@@ -166,16 +167,18 @@ counted:
   %due = and i1 %many, %power
   br i1 %due, label %clear_dead, label %done
 clear_dead:
-  call void @Py_IncRef(ptr %list)
   %cleared = call ptr @PyObject_CallOneArg(ptr %clear, ptr %list)
-  call void @Py_DecRef(ptr %list)
   %not_cleared = icmp eq ptr %cleared, null
-  br i1 %not_cleared, label %drop_tensor, label %drop_result
+  br i1 %not_cleared, label %drop_list, label %drop_result
 drop_result:
   call void @Py_DecRef(ptr %cleared)
   br label %done
 done:
+  call void @Py_DecRef(ptr %list)
   ret ptr %made
+drop_list:
+  call void @Py_DecRef(ptr %list)
+  br label %drop_tensor
 drop_storage:
   call void @Py_DecRef(ptr %shown)
   ret ptr null
