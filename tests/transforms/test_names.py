@@ -395,3 +395,162 @@ def test_instructions_of_a_python_to_come(
     plain = dis.get_instructions
     monkeypatch.setattr(reads.dis, "get_instructions", lambda code: future(plain(code)))
     check(way, monkeypatch)
+
+
+class _Slotted:
+    __slots__ = ("flip", "k")
+
+
+COUNTER = 0
+
+
+def _counters(kind: str) -> tuple[Callable[[wf.Tensor], None], Callable[[], Any]]:
+    """A function that counts in Python and adds the count to what it is given, and what sees the count."""
+    objects = {"attribute": SimpleNamespace(k=0), "module": nn.Identity(), "slot": _Slotted()}
+    number, held, listed, group = 0, {"k": 0}, [0], wf.optim.SGD([nn.Parameter(wf.zeros(1))]).param_groups[0]
+    nested, empty = {"w": {"k": 0}}, dict[str, int]()
+    place = objects.get(kind)
+    if place is not None:
+        place.k = 0
+
+    def in_object(x: wf.Tensor) -> None:
+        assert place is not None
+        place.k = (place.k + 1) % 3
+        x.add_(place.k)
+
+    def in_object_at_once(x: wf.Tensor) -> None:
+        assert place is not None
+        place.k += 1
+        place.k %= 3
+        x.add_(place.k)
+
+    def in_global(x: wf.Tensor) -> None:
+        global COUNTER
+        COUNTER = (COUNTER + 1) % 3
+        x.add_(COUNTER)
+
+    def in_variable(x: wf.Tensor) -> None:
+        nonlocal number
+        number = (number + 1) % 3
+        x.add_(number)
+
+    def in_dict(x: wf.Tensor) -> None:
+        held["k"] = (held["k"] + 1) % 3
+        x.add_(held["k"])
+
+    def in_list(x: wf.Tensor) -> None:
+        listed[0] = (listed[0] + 1) % 3
+        x.add_(listed[0])
+
+    def in_nested(x: wf.Tensor) -> None:
+        for state in nested.values():
+            state["k"] += 1
+            x.add_(state["k"])
+
+    def in_new_key(x: wf.Tensor) -> None:
+        if not empty:
+            empty["k"] = 0
+        empty["k"] += 1
+        x.add_(empty["k"])
+
+    def in_group(x: wf.Tensor) -> None:
+        group["k"] = group.get("k", 0) + 1
+        x.add_(group["k"])
+
+    functions: dict[str, tuple[Callable[[wf.Tensor], None], Callable[[], Any]]] = {
+        "global": (in_global, lambda: COUNTER),
+        "variable": (in_variable, lambda: number),
+        "dict": (in_dict, lambda: held["k"]),
+        "list": (in_list, lambda: listed[0]),
+        "nested": (in_nested, lambda: nested["w"]["k"]),
+        "new key": (in_new_key, lambda: empty["k"]),
+        "group": (in_group, lambda: group["k"]),
+    }
+    if kind in functions:
+        return functions[kind]
+    return (in_object_at_once if kind == "slot" else in_object), lambda: place.k  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "kind", ["attribute", "module", "slot", "global", "variable", "dict", "list", "nested", "new key", "group"]
+)
+def test_python_numbers_that_a_function_changes_are_changed_by_every_run(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "COUNTER", 0)
+    seen = []
+    for compiled in (False, True):
+        globals()["COUNTER"] = 0
+        f, count = _counters(kind)
+        g = wf.compile(f) if compiled else f
+        x, rows = wf.zeros(1), []
+        for _ in range(7):
+            g(x)
+            rows.append((count(), x.item()))
+        seen.append(rows)
+    assert seen[0] == seen[1]
+
+
+def test_tensors_that_change_places_change_them_in_every_run() -> None:
+    a, b = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    field = SimpleNamespace(now=wf.asarray([1.0, 2.0, 3.0]), then=wf.zeros(3))
+    nn.init.ones_(a.weight), nn.init.zeros_(b.weight)
+
+    @wf.compile
+    def step() -> None:
+        a.weight, b.weight = b.weight, a.weight
+        field.then[1:] = field.now[:-1] * 2
+        field.now, field.then = field.then, field.now
+
+    def eager(now: Any, then: Any) -> tuple[Any, Any]:
+        then[1:] = now[:-1] * 2
+        return then, now
+
+    now, then = field.now.clone(), field.then.clone()
+    for k in range(6):
+        step()
+        now, then = eager(now, then)
+        assert (a.weight.item(), b.weight.item()) == ((0.0, 1.0) if k % 2 == 0 else (1.0, 0.0))
+        assert (field.now.tolist(), field.then.tolist()) == (now.tolist(), then.tolist())
+
+
+def test_a_count_that_the_program_sets_back() -> None:
+    counted = SimpleNamespace(n=0)
+
+    @wf.compile
+    def f(x: wf.Tensor) -> None:
+        counted.n += 1
+        x.add_(counted.n)
+
+    x = wf.zeros(1)
+    for _ in range(3):
+        counted.n = 0
+        f(x)
+        f(x)
+    assert (counted.n, x.item()) == (2, 9.0)
+
+
+def test_a_function_that_is_captured_twice_because_tensors_share_memory_counts_once() -> None:
+    counted, made, log = SimpleNamespace(n=0, mask=None), dict[str, Any](), list[int]()
+    base = wf.asarray([1.0, 2.0, 3.0, 4.0])
+    part = base[:2]
+
+    @wf.compile
+    def f(x: wf.Tensor) -> None:
+        counted.n += 1
+        if counted.mask is None:
+            counted.mask = "made"
+            x.add_(10)
+        if "k" not in made:
+            made["k"] = 0
+            log.append(1)
+        made["k"] += 1
+        x.mul_(2)
+        part.add_(counted.n)
+
+    expected = base.clone()
+    for k in range(1, 4):
+        f(base)
+        expected = (expected + 10 * (k == 1)) * 2 + wf.asarray([k, k, 0.0, 0.0])
+        assert (counted.n, made, log) == (k, {"k": k}, [1])
+        assert base.tolist() == expected.tolist()

@@ -69,9 +69,14 @@ def capture(
             if not settle_others() and attempt:
                 raise
     again = functools.partial(_run, function, leaves, form, to_run, names)
-    found = _with_aliases(found, given, lambda more, groups: again(shared | more, groups))
+
+    def once_more(more: set[int], groups: list[Group]) -> tuple[Captured, list[Tensor]]:
+        names.undo()
+        return again(shared | more, groups)
+
+    found = _with_aliases(found, given, once_more)
     found.reads.names = names
-    names.settle(_places(found), found.reads.objects)
+    names.settle(found.reads.objects)
     return found
 
 
@@ -209,7 +214,7 @@ def _run(
         same = unchanged(names)
         found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
         stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
-        found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)))
+        found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return found, [a.given for a in going.arguments]
 
@@ -313,9 +318,9 @@ def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Se
         each.undo(before)
 
 
-def _holds(place: Place, tensor: Tensor, _: Sequence[Tensor]) -> bool:
-    """Whether a place holds a tensor."""
-    return place.get() is tensor
+def _holds(place: Place, value: Any, _: Sequence[Tensor]) -> bool:
+    """Whether a place holds a tensor, or a plain value."""
+    return guards.same(place.get(), value)
 
 
 def _give_values(going: Inside, trace: Trace) -> None:

@@ -19,10 +19,10 @@ from ..tensor.guards import like, same
 from ..tensor.tensor import Tensor, is_traced
 from .reads import Chain, reads
 
-__all__ = ["ABSENT", "Names", "content"]
+__all__ = ["ABSENT", "Names", "SIMPLE", "content"]
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
-_SIMPLE = (bool, int, float, str, type(None))
+SIMPLE = (bool, int, float, str, type(None))
 _LONGEST = 1024  # a longer list or dict is compared by identity
 _DEEPEST = 4  # functions named by functions that are followed
 ABSENT: Any = object()
@@ -47,12 +47,12 @@ class Names:
         self._seen.clear()
         self._arguments = (), {}
 
-    def settle(self, places: set[tuple[int, Any]], read: set[int]) -> None:
+    def settle(self, read: set[int]) -> None:
         """Take note of what the function has done when it was captured.
 
         A tensor that it read (``read``: by id) must be that very one; for another any of its type will do. What it
-        stored (``places``: id of the owner, key) counts as it was before. Numbers in lists and dicts are taken as they
-        are now: a function that counts its captures in one of them is not captured again for that.
+        stored counts as it was before. What was added to lists is taken as it is now: a function that notes its
+        captures in one is not captured again for that.
         """
 
         def expected(value: Any) -> Any:
@@ -64,17 +64,10 @@ class Names:
         self._members = [(owner, name, expected(value)) for owner, name, value in self._members]
         contents = []
         for container, before in self._contents:
-            now = _items(container)
             if isinstance(container, dict):
-                items: tuple[Any, ...] = tuple(
-                    [
-                        (key, expected(_renewed(value, earlier, (id(container), key) in places)))
-                        for key, value, earlier in _pairs(now, before)
-                    ]
-                )
+                items: tuple[Any, ...] = tuple([(key, expected(value)) for key, value in before])
             else:
-                pairs = zip(now, (*before, *now[len(before) :]), strict=False)
-                items = tuple([expected(_renewed(value, earlier, False)) for value, earlier in pairs])
+                items = (*map(expected, before), *container[len(before) :])
             contents.append((container, items))
         self._contents = contents
 
@@ -114,7 +107,7 @@ class Names:
                     self._given(called, owner, variables)
                 cells = dict(zip(called.__code__.co_freevars, called.__closure__ or (), strict=True))
                 self._code(called.__code__, called.__globals__, variables, cells, depth, [])
-        elif not isinstance(called, (Tensor, ModuleType, *_SIMPLE)):
+        elif not isinstance(called, (Tensor, ModuleType, *SIMPLE)):
             self._object(called, depth)
         wrapped = called.func if isinstance(called, partial) else _attributes(called).get("__wrapped__")
         if wrapped is not None:
@@ -125,7 +118,7 @@ class Names:
         code, (args, kwargs) = called.__code__, self._arguments
         names = code.co_varnames[owner is not ABSENT : code.co_argcount]
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if not isinstance(value, (Tensor, list, tuple, dict, *_SIMPLE)):
+            if not isinstance(value, (Tensor, list, tuple, dict, *SIMPLE)):
                 variables.setdefault(name, []).append(value)
 
     def _object(self, called: Any, depth: int) -> None:
@@ -238,8 +231,26 @@ class Names:
             last, own = chain.links[-1], getattr(owner, "__dict__", None)
             if isinstance(own, dict):
                 self._written.append((own, last, own.get(last, ABSENT)))
-            elif owner is not ABSENT and not isinstance(owner, (type, ModuleType)):
+            elif owner is not ABSENT and not isinstance(owner, (Tensor, type, ModuleType)):  # p.grad is the tape's
                 self._written.append((owner, last, getattr(owner, last, ABSENT)))
+
+    def undo(self) -> None:
+        """Give all that the code stores into back what it held before, since the function is going to run once more."""
+        for owner, name, value in self._written:
+            if isinstance(owner, CellType):
+                owner.cell_contents = None if value is ABSENT else value
+            elif isinstance(owner, dict):
+                owner.pop(name, None) if value is ABSENT else owner.__setitem__(name, value)
+            elif value is not ABSENT:
+                setattr(owner, name, value)
+            elif hasattr(owner, name):
+                delattr(owner, name)
+        for container, items in self._contents:
+            if isinstance(container, list):
+                container[:] = items
+            elif not same(_items(container), items):
+                container.clear()
+                container.update(items)
 
     def restore(self) -> None:
         """Give variables, attributes and items that hold tensors without a value back what they held before."""
@@ -306,7 +317,7 @@ class Names:
         if not isinstance(container, tuple):
             self._contents.append((container, _items(container)))
         for item in container.values() if isinstance(container, dict) else container:
-            if not isinstance(item, (Tensor, ModuleType, type, *_SIMPLE)):
+            if not isinstance(item, (Tensor, ModuleType, type, *SIMPLE)):
                 self._inside(item, depth + 1)
                 self._follow(item, depth + 1)
 
@@ -358,8 +369,3 @@ def _pairs(now: tuple[Any, ...], before: tuple[Any, ...]) -> Iterator[tuple[Any,
     """(key, value now, value before) of a dict's items."""
     known = dict(before)
     return ((key, value, known.get(key, ABSENT)) for key, value in now)
-
-
-def _renewed(now: Any, before: Any, stored: bool) -> Any:
-    """What an item has to be from now on: a number that it has become; else what it was when the capture began."""
-    return now if not stored and isinstance(now, _SIMPLE) else before

@@ -96,6 +96,8 @@ class _Decoder:
                 self.written.append(Chain(*self.root, (*self.links, argument)))
             elif "ATTR" not in words:
                 self.written.append(Chain(argument, True))
+            else:  # ``x.n += 1``: the object waits on the stack since ``x.n`` was read
+                self.written += [chain for chain in self.chains if chain.links[-1:] == (argument,)]
             self.end()
         elif words & {"ATTR", "METHOD"}:
             if self.root is not None:

@@ -6,7 +6,8 @@ ended, traced tensors that still exist were stored somewhere. Where that is an a
 new tensor there. Anything else (a list that is appended to, a set, a cache) is refused, since a run could not repeat
 it. A capture that fails, or that is never run, takes its stores back.
 
-Tensors from outside may be stored as well (two buffers that change places at each call): :class:`Kept`.
+Tensors from outside may be stored as well (two buffers that change places at each call), and numbers (a counter):
+:class:`Kept`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..graph.ir import Value
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
-from .names import ABSENT, Names, content
+from .names import ABSENT, SIMPLE, Names, content
 from .refs import ArgumentRef, TensorRef
 from .tree import flatten, unflatten
 
@@ -95,12 +96,23 @@ class Store:
     first: weakref.ref[Tensor]  # the tensor itself: what the first run makes becomes its value
 
 
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A number, a string: what the function made of values that the capture holds for."""
+
+    value: Any
+
+    def get(self, _: Sequence[Tensor]) -> Any:
+        """It is the same in every run."""
+        return self.value
+
+
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A place where the function stored a tensor that was there before."""
+    """A place where the function stored a tensor that was there before, or a plain value (a counter's next one)."""
 
     place: Place
-    what: TensorRef | ArgumentRef
+    what: TensorRef | ArgumentRef | Plain
 
     def set(self, arguments: Sequence[Tensor]) -> None:
         """Store it, as the function would."""
@@ -116,29 +128,32 @@ class Kept:
 
 
 def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[Kept, Any]]:
-    """The places in which the function stored tensors from outside, as far as its code, or a module, tells, and what
-    was there before."""
+    """The places in which the function stored tensors from outside, or plain values, as far as its code, or a module,
+    tells, and what was there before."""
     found: dict[Any, tuple[Kept, Any]] = {}
     # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
     others = [*names.stores(containers=threading.active_count() == 1)]
     for number, (owner, key, before) in enumerate((*recorded.writes, *others)):
         place = Place(owner, key)
         now = place.get()
-        if not isinstance(now, Tensor) or is_traced(now) or going.is_constant(now):
+        if guards.same(now, before) and number >= len(recorded.writes):  # nobody knows whether it was stored again
             continue
-        if now is before and number >= len(recorded.writes):  # nobody knows whether it was stored again
+        if isinstance(now, SIMPLE):
+            what: TensorRef | ArgumentRef | Plain = Plain(now)
+        elif isinstance(now, Tensor) and not is_traced(now) and not going.is_constant(now):
+            ref = going.object_of(now)
+            what = ref if isinstance(ref, ArgumentRef) else TensorRef(now)
+        else:
             continue
-        what = going.object_of(now)
-        what = what if isinstance(what, ArgumentRef) else TensorRef(now)
         found.setdefault((id(owner), key), (Kept(place, what), before))  # the first says what was there before
     return list(found.values())
 
 
-def unchanged(names: Names) -> list[tuple[Place, Tensor]]:
-    """The places that hold the tensors that they held, and that the function's code may store into: what it stored, if
-    it did, was there already."""
+def unchanged(names: Names) -> list[tuple[Place, Any]]:
+    """The places that hold the tensors and plain values that they held, and that the function's code may store into:
+    what it stored, if it did, was there already."""
     places = [(Place(owner, key), before) for owner, key, before in names.stores(containers=False)]
-    return [(place, held) for place, held in places if isinstance(held, Tensor) and place.get() is held]
+    return [(p, held) for p, held in places if isinstance(held, (Tensor, *SIMPLE)) and guards.same(p.get(), held)]
 
 
 def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Tensor]) -> None:
