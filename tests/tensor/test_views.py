@@ -228,3 +228,15 @@ def test_empty_and_single_elements() -> None:
     s[...] += 1.0
     s[()].mul_(2.0)
     assert s.item() == 10.0
+
+
+def test_views_of_what_looks_elsewhere_stay_views_of_one_another() -> None:
+    w = wf.tensor(3.0).requires_grad_()
+    x = wf.arange(0.0, 4.0)
+    first, second = x[:2], x[1:3]
+    x.data = wf.zeros(4)
+    first.mul_(w)
+    assert second.requires_grad and not x.requires_grad
+    second.sum().backward()
+    assert w.grad is not None and w.grad.item() == 1.0
+    assert (first.tolist(), second.tolist(), x.tolist()) == ([0.0, 3.0], [3.0, 2.0], [0.0] * 4)

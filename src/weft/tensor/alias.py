@@ -39,9 +39,11 @@ __all__ = [
     "attach",
     "base_of",
     "follow",
+    "hand_over",
     "live_views",
     "place_of",
     "rebase",
+    "relist",
     "replace",
     "shown",
 ]
@@ -130,6 +132,23 @@ def forget_dead(views: list[weakref.ref[Tensor]]) -> None:
 def live_views(tensor: Tensor) -> list[Tensor]:
     """The views of a tensor that are alive."""
     return [t for t in [r() for r in tensor._views or ()] if t is not None]
+
+
+def hand_over(tensor: Tensor, other: Tensor) -> None:
+    """Let another tensor be the base of all views of this one, and what this one is of its own base."""
+    for view in live_views(tensor):
+        at = view._view
+        while at is not None and at.base is tensor:
+            at.base, at = other, at.above
+    other._view, other._views, tensor._views = tensor._view, tensor._views, None
+    if tensor._view is not None:
+        relist(tensor._view.base, tensor, other)
+
+
+def relist(base: Tensor, old: Tensor, new: Tensor) -> None:
+    """Let a base know another tensor in the place of one of its views."""
+    if base._views is not None:
+        base._views = [weakref.ref(new) if r() is old else r for r in base._views]
 
 
 def base_of(tensor: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from ..ops.op import Composite, Trace, state
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import guards, tape
-from .alias import UNTRACKED, base_of, live_views, place_of, rebase, replace, root_of
+from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
 from .calls import epoch, traced_error
 from .capturing import settled
 from .dispatch import MAX_PLANS, Plan, plan_of
@@ -349,6 +349,8 @@ def look_at(tensor: Tensor, value: Tensor) -> None:
         return
     value = owned(value)
     storage, spec = value._storage, value._spec
+    if live_views(tensor):  # they stay views of one another
+        hand_over(tensor, make(tensor._storage, tensor._spec, tensor._node, tensor._index))
     tensor._view = tensor._views = None
     if isinstance(tensor._node, tape.Leaf) and tensor._node.spec is not spec:
         if not spec.is_floating:
@@ -363,10 +365,7 @@ def owned(tensor: Tensor) -> Tensor:
     storage = tensor._storage
     if storage.__class__ is Value:
         return tensor
-    root = storage.root
-    while isinstance(root.owner, storages.Storage):  # x.data: counted apart, of the same memory
-        root = root.owner.root
-    if root.owner is None:
+    if storages.block_of(storage).owner is None:
         return tensor
     with tape.no_grad():
         copied: Tensor = clone(make(storage, tensor._spec, None, 0))

@@ -338,6 +338,9 @@ def _form_of_two(
                 if fits and state.trace is None:
                     other = args[0] if isinstance(args[0], Tensor) else _operand(form.name, key, args[0])
                     return scaled(self, other, scalar_like(form.name, alpha, self._spec))
+            if isinstance(kwargs.get("alpha"), Tensor) and state.trace is None:  # a number, as in PyTorch
+                kwargs["alpha"] = CONTRACTS["Scalar"].convert(form.name, "alpha", kwargs["alpha"])
+                return method(self, *args, **kwargs)
             if args:
                 args = (_operand(form.name, key, args[0]), *args[1:])
             elif key in kwargs:

@@ -6,7 +6,6 @@ nobody else holds takes its place as the base of its other views (see :mod:`weft
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..graph.ir import Value
 from ..ops.elementwise import clone
 from ..ops.op import state
 from . import guards, tape
-from .alias import DETACHED, base_of, live_views
+from .alias import DETACHED, base_of, hand_over, relist
 from .capturing import settled
 from .tensor import Tensor, make, rest
 
@@ -139,32 +138,16 @@ def _become(tensor: Tensor, made: Tensor, is_leaf: bool) -> None:
     is_view = of is not None and of.kind != DETACHED
     if not is_view:  # the new view is one of the tensor
         was = make(tensor._storage, tensor._spec, tensor._node, tensor._index)
-        _hand_over(tensor, was)
+        hand_over(tensor, was)
         if is_leaf:
             made._view, made._node, made._index = None, tensor._node, 0
             tensor._node.spec = made._spec
     tensor._storage, tensor._spec, tensor._view = made._storage, made._spec, made._view
     tensor._node, tensor._index = made._node, made._index
     if not is_view and tensor._view is not None:
-        _replace(tensor._view.base, made, tensor)
+        relist(tensor._view.base, made, tensor)
     if state.trace is None:
         guards.bump()
-
-
-def _hand_over(tensor: Tensor, other: Tensor) -> None:
-    """Let another tensor be the base of all views of this one, and what this one is of its own base."""
-    for view in live_views(tensor):
-        at = view._view
-        while at is not None and at.base is tensor:
-            at.base, at = other, at.above
-    other._view, other._views, tensor._views = tensor._view, tensor._views, None
-    if tensor._view is not None:
-        _replace(tensor._view.base, tensor, other)
-
-
-def _replace(base: Tensor, old: Tensor, new: Tensor) -> None:
-    if base._views is not None:
-        base._views = [weakref.ref(new) if r() is old else r for r in base._views]
 
 
 def detach_(self: Tensor) -> Tensor:

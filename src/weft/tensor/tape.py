@@ -278,7 +278,8 @@ def now() -> int:
 
 def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Put a call on the tape: its floating outputs get a Record as their node."""
-    wanted = tuple([t._node is not None for t in tensors])
+    nodes = [t._node for t in tensors]  # once: another thread may be writing what these are views of
+    wanted = tuple([node is not None for node in nodes])
     gradient = call.backwards.get(wanted)
     if gradient is None:
         if not any(o._spec.dtype.is_floating for o in outputs):
@@ -290,7 +291,7 @@ def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
     made.backward = gradient
     made.call = call
     made.sequence = next(_sequence)
-    made.parents = tuple([(t._node, t._index) for t in tensors if t._node is not None])
+    made.parents = tuple([(n, t._index) for n, t in zip(nodes, tensors, strict=True) if n is not None])
     made.place = place() if gradient.needs_values else None
     trace = state.trace
     if trace is None:

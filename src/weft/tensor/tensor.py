@@ -429,9 +429,7 @@ class Tensor:
         if isinstance(_here(self)._node, tape.Record):
             raise AutogradError("deepcopy of a result of recorded calls: its history cannot be copied; use detach()")
         self.numpy()  # raises where there is no value to copy
-        root = self._storage.root
-        while isinstance(root.owner, storages.Storage):  # x.data: counted apart, of the same memory
-            root = root.owner.root
+        root = storages.block_of(self._storage)
         whole = memo.get(id(root))
         if whole is None:
             whole = memo[id(root)] = storages.copy_of(root)
