@@ -724,3 +724,41 @@ def test_a_store_that_is_not_made_leaves_what_is_there() -> None:
         before = box.kept
         run(other)
         assert box.kept is (other if on else before)
+
+
+@pytest.mark.parametrize("made", [0.0, [1.0, 2.0]])
+@pytest.mark.parametrize("where", ["dict", "attribute", "optimizer"])
+def test_a_tensor_made_of_data_that_is_kept_and_written(where: str, made: Any) -> None:
+    kept, holder, p = dict[str, Any](), SimpleNamespace(n=None), nn.Parameter(wf.zeros(1))
+    state: Any = wf.optim.SGD([p]).state
+
+    @wf.compile
+    def f(x: wf.Tensor) -> None:
+        if where == "attribute":
+            if holder.n is None:
+                holder.n = wf.tensor(made)
+            n = holder.n
+        else:
+            own = kept if where == "dict" else state[p]
+            if "n" not in own:
+                own["n"] = wf.tensor(made)
+            n = own["n"]
+        n += 1
+        x.add_(n.sum())
+
+    def get() -> Any:
+        return holder.n if where == "attribute" else (kept if where == "dict" else state[p])["n"]
+
+    first = None
+    for _ in range(2):
+        x, sums = wf.zeros(1), 0.0
+        for k in range(1, 4):
+            f(x)
+            sums += float((wf.tensor(made) + k).sum())
+            assert get().tolist() == (wf.tensor(made) + k).tolist()
+            assert x.item() == sums
+        assert get() is not first
+        first = get()
+        holder.n = None
+        kept.clear()
+        state[p].clear()

@@ -176,8 +176,10 @@ def _run(
             items = Items(going)
             own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
             updates = going.updates(trace)
+            constants = going.let_go_of_constants()
             going.release()
             del result, results, args, kwargs
+            going.keep_constants(constants)
             stores = settle(going, list(own)) if to_run else []
             made = [*own.values(), *_seen_stores(stores, items, len(own))]
             arguments = [a.value for a in going.arguments]

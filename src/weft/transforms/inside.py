@@ -248,6 +248,21 @@ class Inside:
         """Whether it was made of data inside."""
         return id(tensor) in self._constants
 
+    def let_go_of_constants(self) -> list[tuple[weakref.ref[Tensor], Tensor]]:
+        """The tensors made of data inside, and what stands for them."""
+        found = [(weakref.ref(tensor), self.inside(tensor)) for tensor in self._constants.values()]
+        self._constants.clear()
+        return found
+
+    def keep_constants(self, constants: Sequence[tuple[weakref.ref[Tensor], Tensor]]) -> None:
+        """Those that are still there were stored: like all that is computed here, every run makes its own."""
+        for held, stand_in in constants:
+            tensor = held()
+            if tensor is not None:
+                tensor._storage, tensor._spec = stand_in._storage, stand_in._spec
+                tensor._node, tensor._index = stand_in._node, stand_in._index
+                self.made((tensor,))
+
     def expose(self, root: Tensor, value: Value) -> None:
         """Note a value that shows memory as it is now: a record may keep it when the view is gone."""
         self._exposed.setdefault(root._storage, []).append(value)
