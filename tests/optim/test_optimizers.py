@@ -497,3 +497,51 @@ def test_a_loaded_state_owns_its_memory() -> None:
     held = other.state[q]["momentum_buffer"]
     other.load_state_dict(opt.state_dict())
     assert other.state[q]["momentum_buffer"] is held and held.tolist() == [9.0, 9.0]
+
+
+class Counting(wf.optim.Optimizer):
+    """An optimizer of the user's: Python numbers and dicts in its state, and a learning rate that may be its own."""
+
+    def __init__(self, params: Any, lr: float | None = None) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @wf.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state: Any = self.state[p]
+                if not state:
+                    state["step"], state["mean"], state["last"] = 0, wf.zeros_like(p), {0: wf.zeros_like(p)}
+                state["step"] += 1
+                state["mean"].lerp_(p.grad, 0.5)
+                p.sub_(state["mean"], alpha=group["lr"] or 1 / state["step"])
+                state["last"][0].copy_(p.grad)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("lr", [None, 0.25])
+def test_an_optimizer_of_the_users_keeps_what_it_likes(lr: float | None, compiled: bool) -> None:
+    def train(optimizer: wf.optim.Optimizer, p: wf.Tensor, times: int) -> None:
+        def step() -> None:
+            optimizer.zero_grad()
+            (p * p).sum().backward()
+            optimizer.step()
+
+        run = wf.compile(step) if compiled else step
+        for _ in range(times):
+            run()
+
+    whole, half = (wf.nn.Parameter(wf.asarray([1.0, -2.0])) for _ in range(2))
+    all_at_once, first, second = Counting([whole], lr), Counting([half], lr), Counting([half], 1.0)
+    train(all_at_once, whole, 4)
+    train(first, half, 2)
+    saved = first.state_dict()
+    assert saved["state"][0]["step"] == 2 and saved["state"][0]["mean"].dtype is wf.float32
+    second.load_state_dict(saved)
+    saved["state"][0]["mean"].zero_()
+    saved["state"][0]["last"][0].zero_()
+    assert second.param_groups[0]["lr"] == lr
+    train(second, half, 2)
+    assert half.tolist() == whole.tolist()
+    state: Any = second.state[half]
+    assert state["step"] == 4 and state["last"][0].tolist() == all_at_once.state[whole]["last"][0].tolist()  # type: ignore[index]

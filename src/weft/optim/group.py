@@ -45,7 +45,8 @@ class ParamGroup(dict[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
         guards.bump()
-        if name not in _BY_REFERENCE:
+        if name not in _BY_REFERENCE or value is None:  # an optimizer of the user's may choose its own rate
+            self._tensors.pop(name, None)
             return
         if isinstance(value, Tensor):
             if value.ndim:

@@ -214,7 +214,10 @@ class Optimizer:
             }
             for group in self.param_groups
         ]
-        state = {numbers[id(p)]: {name: t.detach() for name, t in held.items()} for p, held in self.state.items()}
+        state = {
+            numbers[id(p)]: {name: t.detach() if isinstance(t, Tensor) else t for name, t in held.items()}
+            for p, held in self.state.items()
+        }
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -235,7 +238,7 @@ class Optimizer:
         for group, loaded in zip(self.param_groups, groups, strict=True):
             try:
                 options = {**group, **_options(loaded)}
-                if not isinstance(options["lr"], Tensor):
+                if not isinstance(options.get("lr"), (Tensor, type(None))):
                     float(options["lr"])
                 self._check_options(options)
             except (TypeError, ValueError) as error:
@@ -244,11 +247,15 @@ class Optimizer:
         by_number = dict(zip(numbers, zip(self._parameters(), self._groups(), strict=True), strict=True))
         fit: dict[Tensor, tuple[State, State]] = {}
         problems: list[str] = []
+        keeps_own = type(self)._initial_state is Optimizer._initial_state  # a user's optimizer, which may keep anything
         for number, tensors in saved.items():
             if number not in by_number:
                 problems.append(f"state of parameter {number!r}, which is in no group")
                 continue
             p, group = by_number[number]
+            if keeps_own:
+                fit[p] = {name: _cast_like(p, name, value) for name, value in tensors.items()}, {}
+                continue
             fit[p] = self._fit_state(number, tensors, p, group, problems)
         if problems:
             raise StateError(f"{name}.load_state_dict: the state does not fit\n    " + "\n    ".join(problems))
@@ -318,6 +325,17 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def _own(value: Any) -> Any:
     return clone(value.detach()) if isinstance(value, Tensor) else value
+
+
+def _cast_like(p: Tensor, name: str, value: Any) -> Any:
+    """A copy of state that was saved; floats get the parameter's dtype, but for a count of steps, as in PyTorch."""
+    if isinstance(value, dict):
+        return {key: _cast_like(p, name, item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_cast_like(p, name, item) for item in value])
+    if isinstance(value, Tensor) and value.dtype.is_floating and p.dtype.is_floating and name != "step":
+        return clone(value.detach()).astype(p.dtype)
+    return _own(value)
 
 
 def _gradients(params: Sequence[Tensor]) -> list[Any]:
