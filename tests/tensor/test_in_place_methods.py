@@ -837,3 +837,26 @@ def test_out_of_a_view_or_of_several_results() -> None:
         wf.add(x, x, out=wf.ones((2, 3), dtype=wf.int64))
     with pytest.raises(wf.ShapeError, match="several elements"):
         wf.add(x, x, out=wf.ones(3).expand(2, 3))
+
+
+WINDOWS = {
+    "windows": lambda x: x.unfold(0, 3, 1),
+    "some windows": lambda x: x.unfold(0, 3, 1)[1:3],
+    "expanded windows": lambda x: x.unfold(0, 4, 2).unsqueeze(1).expand(3, 2, 4),
+    "windows of windows": lambda x: x.unfold(0, 4, 1).unfold(1, 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_windows_that_overlap_are_filled(name: str, compiled: bool) -> None:
+    """One value everywhere: it does not matter how often a place is written."""
+    x, expected = wf.arange(8.0), np.arange(8.0, dtype=np.float32)
+    places = WINDOWS[name](wf.arange(8)).numpy()
+    expected[places] = 9.0
+
+    def fill(x: wf.Tensor) -> None:
+        WINDOWS[name](x).fill_(9.0)
+
+    (wf.compile(fill) if compiled else fill)(x)
+    assert x.tolist() == expected.tolist()

@@ -381,8 +381,13 @@ def _copies() -> dict[str, Any]:
         """Write ``value`` everywhere; returns the tensor."""
         spec = self._spec
         if spec.overlaps:  # the same value everywhere: once in each place will do
-            axes = zip(spec.shape, spec.strides, strict=True)
-            fill_(self[tuple([0 if s == 0 and n != 1 else slice(None) for n, s in axes])], value)
+            key = [0 if s == 0 and n != 1 else slice(None) for n, s in zip(spec.shape, spec.strides, strict=True)]
+            if 0 in key:
+                fill_(self[tuple(key)], value)
+                return self
+            shortest = min(n for n in spec.static_shape if n > 1)  # windows that overlap: along the fewest
+            for part in self.unbind(spec.shape.index(shortest)):
+                fill_(part, value)
             return self
         try:
             if isinstance(value, Tensor):
