@@ -7,8 +7,10 @@ way. So there is one mechanism: :func:`attach` notes whose view a tensor is, :fu
 write.
 
 A view knows its base, which is never a view itself, and the *way* there: a chain of steps, each a call of a view
-function, a key of ``x[key]``, or the number of a row. Ways become graphs when a write needs them (:class:`Way`). A
-base has weak references to its views.
+function, a key of ``x[key]``, or the number of a row. A base has weak references to its views. While a function is
+captured a write needs ways as graphs; outside, history needs to know where they lead: to an offset and strides, which
+:mod:`weft.tensor.windows` makes records of. A :class:`Way` is both. Views that follow a write share one record until a
+gradient arrives (:class:`_Views`).
 """
 
 from __future__ import annotations
@@ -161,11 +163,11 @@ def base_of(tensor: Tensor) -> Tensor:
 
 
 class Way:
-    """A chain of steps, as calls: ``look(base)`` is the view, ``put(base, value)`` the base with another value there.
-    These are graphs, made when captured code asks for them, or where there is no ``window``.
+    """A chain of steps. ``look`` and ``put`` are calls: ``look(base)`` is the view, ``put(base, value)`` the base with
+    another value there. Their graphs are made for captured code, and where there is no ``window``.
 
     window: where the view lies in its base, which is all that the tape needs outside of captures; None where it is all
-    of the base, shows an element twice, or has no gradient.
+    of the base (then offsets are none), shows an element twice, or has no gradient.
     """
 
     __slots__ = ("_look", "_of", "_put", "_steps", "window")
@@ -327,7 +329,7 @@ class _Views(tape.Record):
 
     def __init__(self, base: Tensor):
         self._spec, self.ways = base._spec, list[tuple[Any, ...]]()
-        self._made: dict[int, tape.Record] | None = None
+        self._made: dict[int, tape.Record] = {}
         self.call, self.sequence, self.saved = _VIEWS, tape.now(), []
         self.parents = ((base._node, base._index),)
 
@@ -337,8 +339,6 @@ class _Views(tape.Record):
         return self
 
     def __getitem__(self, number: int) -> tuple[tape.Record, int]:
-        if self._made is None:
-            self._made = {}
         found = self._made.get(number)
         if found is None:
             way = _way(self._spec, self.ways[number])
