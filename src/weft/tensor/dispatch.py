@@ -109,10 +109,11 @@ class Plan:
         call_, views = self.call, self.views
         found = tuple([view(source, spec, offset, (call_, k)) for k, (spec, offset) in enumerate(views)])
         if source._node is not None and tape.recording.enabled:
-            if len(found) == 1:
-                tape.record_view(look_of(source._spec, (call_, 0)), source, found[0])
-            else:
+            way = look_of(source._spec, (call_, 0)) if len(found) == 1 else None
+            if way is None or way.window is None:
                 tape.record(call_, (source,), found)
+            else:
+                tape.record_view(way, source, found[0])
         return found
 
 
@@ -338,6 +339,8 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _part(source: Tensor, key: Subscript) -> Tensor | None:
     """``source[key]`` as a view, without a plan for each key; None where strides cannot say it."""
     spec = source._spec
+    if source._storage.__class__ is Value:  # of another thread's capture, or of one that is over
+        return None
     layout = layout_at(key, Layout(spec.static_shape, 0, spec.strides))
     if layout is None:
         return None
