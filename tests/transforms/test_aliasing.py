@@ -297,3 +297,34 @@ def test_a_name_that_comes_to_mean_another_member() -> None:
         c = y[2:5]
         found.append((first, run(x[0:3]).tolist(), run(y[0:3]).tolist(), x.tolist(), y.tolist()))
     assert found[0] == found[1]
+
+
+def _write_both(p: wf.Tensor, q: wf.Tensor) -> Any:
+    p.mul_(2.0)
+    q.add_(p.sum())
+    return p * q
+
+
+def _write_one(p: wf.Tensor, q: wf.Tensor) -> Any:
+    q[:2].mul_(3.0)
+    return p, q[1:]
+
+
+@pytest.mark.parametrize("body", [_write_both, _write_one])
+def test_arguments_may_be_views_of_a_tensor_with_a_history(body: Body) -> None:
+    """The tensor itself is neither an argument nor captured; its history goes on all the same."""
+    seen: list[list[Any]] = []
+    for compiled in (False, True):
+        run: Any = wf.compile(body) if compiled else body
+        leaf, played = wf.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], requires_grad=True), []
+        for make in (lambda x: x * 1.0, lambda x: x.detach() * 1.0, lambda x: x * 2.0):
+            base = make(leaf)
+            views = base[1:4], base.view(2, 3)[1]
+            results = run(*views)
+            for t in (base, *views, *(results if isinstance(results, tuple) else (results,))):
+                leaf.grad = None
+                if t.requires_grad:
+                    t.sum().backward(retain_graph=True)
+                played.append([t.tolist(), None if leaf.grad is None else leaf.grad.tolist()])
+        seen.append(played)
+    assert seen[0] == seen[1]
