@@ -762,3 +762,19 @@ def test_a_tensor_made_of_data_that_is_kept_and_written(where: str, made: Any) -
         holder.n = None
         kept.clear()
         state[p].clear()
+
+
+def test_a_view_takes_the_place_of_what_it_shows() -> None:
+    box = SimpleNamespace()
+
+    def f() -> None:
+        box.kept = box.kept.view(3)
+
+    run = wf.compile(f)
+    for value in (1.0, 2.0, 3.0):
+        box.kept = wf.full((3,), value)
+        for _ in range(2):
+            before = box.kept
+            run()
+            box.kept.add_(1.0)
+            assert box.kept is not before and box.kept.tolist() == before.tolist()

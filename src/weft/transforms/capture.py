@@ -203,7 +203,8 @@ def _run(
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
     members = [r.tensor for r, _, _ in going.members if isinstance(r, TensorRef)]
     # Arguments that are reached by another name as well stand for what that name means.
-    found.reads.objects = {id(t) for t in (*plain, *members)}.union(shared)
+    shown = [ref.tensor for item in found.returns.items for ref in (item.of, item.base) if isinstance(ref, TensorRef)]
+    found.reads.objects = {id(t) for t in (*plain, *members, *shown)}.union(shared)
     replacement = functools.partial(_seen_as, found.reads.objects, _places(found), recorded)
     # requires_grad_ gives and takes the leaf that gradients go to.
     found.reads.guards = [guards.rewritten(guard, replacement) for guard in recorded.seen]
