@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.graph.protocol import Layout, View
+from weft.ops.put import layout_at
+from weft.ops.subscript import normalize_key
 from weft.ops.views import BROADCAST_TO, PERMUTE, RESHAPE, SLICE
 
 
@@ -80,3 +82,22 @@ def test_permute_broadcast_slice(x: Any, data: Any) -> None:
     cut = tuple(slice(data.draw(st.integers(0, n)), None, data.draw(st.sampled_from((1, 2)))) for n in x.shape)
     params = {"starts": tuple(s.start for s in cut), "sizes": x[cut].shape, "steps": tuple(s.step for s in cut)}
     same(rule(SLICE)(params, layout_of(x)), x[cut])
+
+
+@given(x=strided(), data=st.data())
+def test_a_key_lies_where_numpys_view_lies(x: Any, data: Any) -> None:
+    key: list[Any] = []
+    for n in x.shape:
+        if data.draw(st.booleans()):
+            key.append(data.draw(st.integers(-n, n - 1)))
+        else:
+            key.append(slice(data.draw(st.integers(0, n)), None, data.draw(st.sampled_from((1, 1, 2, -1)))))
+    for _ in range(data.draw(st.integers(0, 2))):
+        key.insert(data.draw(st.integers(0, len(key))), None)
+    at = (*key, ...)
+    found = layout_at(normalize_key(at, x.shape)[0], layout_of(x))
+    backwards = any(s < 0 for s in x.strides) or any(isinstance(k, slice) and k.step < 0 for k in key)
+    if found is None:
+        assert backwards
+    else:
+        same(found, x[at])

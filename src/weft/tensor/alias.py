@@ -170,13 +170,15 @@ class Way:
     of the base (then offsets are none), shows an element twice, or has no gradient.
     """
 
-    __slots__ = ("_look", "_of", "_put", "_steps", "window")
+    __slots__ = ("_look", "_of", "_put", "_steps", "history", "window")
 
     def __init__(self, of: TensorType, steps: tuple[Any, ...]):
         self._of, self._steps = of, steps
         self._look: GraphCall | None = None
         self._put: GraphCall | None = None
         self.window = _window(of, steps)
+        # The call of a record of the view, and its gradient, once they have been asked for.
+        self.history: tuple[Any, Any] | None = None
 
     @property
     def look(self) -> GraphCall:
@@ -202,6 +204,12 @@ class Way:
                 graph = self._put_by_strides()
             self._put = GraphCall(graph)
         return self._put
+
+    def find_history(self) -> tuple[Any, Any]:
+        """What is ``history`` from now on."""
+        window = self.window
+        self.history = (self.look, self.look.backward((True,))) if window is None else (window.view_call, window)
+        return self.history
 
     def _put_by_strides(self) -> Graph:
         base = self.look.graph.inputs[0].type
@@ -342,11 +350,7 @@ class _Views(tape.Record):
         found = self._made.get(number)
         if found is None:
             way = _way(self._spec, self.ways[number])
-            window = way.window
-            if window is not None:
-                record = tape.keep_nothing(window.view_call, window, self.parents)
-            else:
-                record = tape.keep_nothing(way.look, way.look.backward((True,)), self.parents)
+            record = tape.keep_nothing(*(way.history or way.find_history()), self.parents)
             # As if made with the write, one after the other.
             record.sequence = self.sequence + number / len(self.ways)
             found = self._made.setdefault(number, record)

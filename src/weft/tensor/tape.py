@@ -348,11 +348,8 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
 
 def record_view(way: Way, source: Tensor, view: Tensor) -> None:
     """:func:`record` for a view of a tensor that has a history, outside of captures: nothing is kept."""
-    window = way.window
-    if window is None:
-        record(way.look, (source,), (view,))
-    else:
-        view._node = keep_nothing(window.view_call, window, ((source._node, source._index),))
+    call, backward = way.history or way.find_history()
+    view._node = keep_nothing(call, backward, ((source._node, source._index),))
 
 
 def keep_nothing(call: Any, backward: Any, parents: tuple[tuple[Any, int], ...]) -> Record:
