@@ -145,7 +145,15 @@ def beginning(library: str) -> World:
     world: World = {"m": _LIBRARIES[library], "look": looked_at}
     exec(_compiled(HELPERS), world)
     if library == TORCH:
-        world["own"] = torch.Tensor.contiguous  # weft's results are row-major; PyTorch keeps their operands' order
+
+        def own(result: torch.Tensor) -> torch.Tensor:
+            """Weft's results are row-major; PyTorch keeps their operands' order."""
+            made = result.contiguous()
+            if made is not result:
+                world["copied"] = True
+            return made
+
+        world["own"] = own
     return world
 
 
@@ -232,9 +240,10 @@ REFUSALS = (
 )
 OVERWRITTEN = "modified by an inplace operation"  # what PyTorch and weft say of a saved value that was written
 OWN_OVERWRITTEN = "changed in place since"
+SECOND_TIME = "backward a second time through"  # weft frees the number of add_(x, alpha=2) as well
 # What PyTorch's backward() refuses and weft's need not: it frees less, writes no expanded memory, and detach_() takes
 # nothing away from what was kept.
-PERMITTED = ("Trying to backward through the graph a second time", "detached in-place")
+PERMITTED = ("Trying to backward through the graph a second time", "detached in-place", "moved into the graph interior")
 
 
 # --- what can be seen ---------------------------------------------------------------------------------------------
@@ -339,11 +348,34 @@ def failure(program: Program) -> str:
         return problem
 
 
+def knows_more(ours: World, theirs: World) -> bool:
+    """Whether a gradient under ``create_graph`` has a history in PyTorch alone: weft knows that there is no more to
+    follow, as in the gradient of abs."""
+    for name, value in values_of(theirs, TORCH).items():
+        if hidden(value) or not isinstance(value, torch.Tensor) or not value.is_leaf or value.grad is None:
+            continue
+        if value.grad.requires_grad:
+            own = ours[name].grad
+            if own is not None and not own.requires_grad:
+                return True
+    return False
+
+
+def reads_what_it_writes(program: Program) -> bool:
+    """Whether a write by hand reads the same memory through ``.data``: PyTorch's gradient takes the new value for the
+    old one, without a word, since it does not count what ``.data`` shows."""
+    text = "\n".join(program.steps())
+    shown = re.findall(r"(\w+) = \w+\.data$", text, re.M)
+    return any(re.search(rf"([-+*/]= |_\().*\b{name}\b", text) for name in shown)
+
+
 def _failure(program: Program, keeps: bool = False) -> str:
     """``keeps``: PyTorch keeps the old values of what is written, so that weft may refuse more than it. So it may where
     compiled code writes through ``x.data``, which is counted there."""
     keeps = keeps or (program.mode != "eager" and any(".data" in step for step in program.steps()))
     theirs, ours, ended = beginning(TORCH), beginning(WEFT), False
+    text = "\n".join(program.steps())
+    freed = "alpha=" in text
     for step, looking in zip(program.steps(), program.steps(True), strict=True):
         if astray(step, theirs):
             break
@@ -356,12 +388,16 @@ def _failure(program: Program, keeps: bool = False) -> str:
                 looked_at(theirs)
             break
         calls = step in program.calls
+        # What is written is a copy of what PyTorch keeps, or PyTorch does not count what is written.
+        keeps = keeps or "copied" in theirs
         skipped = {name for name, value in theirs.items() if hidden(value)}
         before = dict(seen(ours, WEFT, True, skipped)) if calls else {}
         got = run_step(step, ours)
         if isinstance(got, wf.CaptureError) and calls and any(text in str(got) for text in REFUSALS):
             expected = got  # in eager code it is none
-        if (keeps and OWN_OVERWRITTEN in str(got)) or (permitted(expected, step) and got is None):
+        if (keeps and OWN_OVERWRITTEN in str(got)) or (freed and SECOND_TIME in str(got)):
+            return ""
+        if permitted(expected, step) and got is None:
             return ""
         if differ(got, expected):
             return f"raised: {_kind(expected)}, {_kind(got)}: `{step}`: weft {_said(got)}, PyTorch {_said(expected)}"
@@ -371,7 +407,7 @@ def _failure(program: Program, keeps: bool = False) -> str:
             changed = [n for n, v in seen(ours, WEFT, True, skipped) if differ(v, before.get(n, "nothing"))]
             return f"half: `{step}` raised and changed {changed}" if changed else ""
         ended = expected is not None and "backward" in step
-        if ended:  # which gradients it had reached is not told
+        if ended or knows_more(ours, theirs):  # after an error, which gradients it had reached is not told
             break
     skipped = {name for name, value in theirs.items() if hidden(value)}
     looks: list[Callable[[World, str], Iterator[tuple[str, Any]]]] = [
@@ -381,12 +417,14 @@ def _failure(program: Program, keeps: bool = False) -> str:
     ]
     for look in looks:
         for (what, expected), (ours_what, got) in zip(look(theirs, TORCH), look(ours, WEFT), strict=False):
-            if keeps and OWN_OVERWRITTEN in str(got):
+            if (keeps and OWN_OVERWRITTEN in str(got)) or (freed and SECOND_TIME in str(got)):
                 break
+            if what.startswith("grad of") and reads_what_it_writes(program):
+                continue
             if permitted(expected, what) and got is None:
                 break
             if what.endswith(".grad") and (expected, got) == ((True,), (False,)):
-                continue  # weft knows that there is no more to follow, as in the gradient of abs
+                continue
             if what != ours_what or differ(got, expected):
                 return f"{what}: weft {_said(got)}, PyTorch {_said(expected)}"
     return ""
