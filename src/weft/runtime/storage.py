@@ -37,6 +37,8 @@ __all__ = [
     "copy_of",
     "empty",
     "look",
+    "make",
+    "make_kind",
     "read_only",
     "save",
     "tail",
@@ -46,7 +48,20 @@ __all__ = [
     "wrote",
 ]
 
-_NATIVE = ("Storage", "empty", "look", "read_only", "save", "tail", "unshared", "view", "wrap", "wrote")
+_NATIVE = (
+    "Storage",
+    "empty",
+    "look",
+    "make",
+    "make_kind",
+    "read_only",
+    "save",
+    "tail",
+    "unshared",
+    "view",
+    "wrap",
+    "wrote",
+)
 
 if TYPE_CHECKING:
 
@@ -128,6 +143,12 @@ if TYPE_CHECKING:
 
     def read_only(storage: Storage, /) -> Storage:
         """A window on all of a Storage that cannot be written, nor can any view of it."""
+
+    def make(storage: Any, spec: Any, node: Any, index: int, /) -> Any:
+        """A tensor of its parts in one call. See native/view.py."""
+
+    def make_kind(type: type, /) -> None:
+        """Say what :func:`make` makes."""
 
     def look(source: Any, spec: Any, offset: int, step: Any, kind: int, layout: tuple[Any, ...], /) -> Any:
         """A view of a tensor in one call; None where it has no memory. See native/view.py."""

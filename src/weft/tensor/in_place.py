@@ -468,7 +468,10 @@ class Update:
 def count_writes(written: list[Any]) -> None:
     """Count a write to each of these storages, and note the user's line where somebody kept what was there."""
     wrote = storages.wrote
-    kept = [s for s in written if wrote(s)]
+    kept: list[Any] = []
+    for storage in written:
+        if wrote(storage):
+            kept.append(storage)
     if kept:
         tape.note_write(kept[0])
         note = kept[0].note

@@ -22,7 +22,7 @@ from ..runtime import storage as storages
 if TYPE_CHECKING:
     from .alias import Way
     from .calls import GraphCall
-    from .tensor import Tensor
+    from .tensor import Tensor, make  # tensor.py puts it here: it imports this module
 
 __all__ = [
     "Boundary",
@@ -181,8 +181,6 @@ class Record:
 
     def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
         """Send the cotangents of the outputs on to the operands."""
-        from .tensor import make
-
         if self.saved is None:
             raise freed(self.call.name)
         operands = []
@@ -336,7 +334,9 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
         made.parents = ((first, a._index), (second, b._index))
     made.saved = saved = []
     if gradient.needs_values:
-        made.place = place(3)  # behind the operator
+        frame = _getframe(2)  # behind the operator
+        code = frame.f_code
+        made.place = (code, frame.f_lasti) if id(code) in _user_code else place(3)
         save = storages.save
         for i in gradient.needs_inputs:
             t = b if i else a
@@ -411,6 +411,8 @@ class Sums:
         targets = self._targets
         for number, ((node, index), cotangent) in enumerate(zip(places, cotangents, strict=True)):
             self.add(node, index, cotangent)
+            if targets is None and node.__class__ is not Leaf:
+                continue
             kept = self._leaves.get(node) if targets is None else targets.get((node, index))
             if kept is cotangent and is_lent(cotangent, cotangents[:number], sources):
                 self._lent.add(node if targets is None else (node, index))
@@ -501,8 +503,6 @@ def backward(
     Gradients are accumulated in the leaves' ``grad``; with ``targets`` ((node, index) -> gradient so far) they are
     put there instead and leaves stay as they are.
     """
-    from .tensor import make
-
     trace, sums = state.trace, Sums(targets)
     with set_grad_enabled(create_graph):
         for node, index, cotangent in roots:

@@ -7,6 +7,7 @@ memory: :mod:`weft.tensor.alias` says who is whose view, :mod:`weft.tensor.in_pl
 from __future__ import annotations
 
 import copy
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -508,14 +509,39 @@ def _here(tensor: Tensor) -> Tensor:
 
 
 def make(storage: Any, spec: Spec, node: Any, index: int) -> Tensor:
-    """A Tensor from its parts."""
+    """A Tensor from its parts. With the first that has memory, a native function takes this one's name."""
     tensor: Tensor = _new(Tensor)
     tensor._storage = storage
     tensor._spec = spec
     tensor._node = node
     tensor._index = index
     tensor._view = tensor._views = None
+    if _choosing and storage.__class__ is not Value:
+        _choosing.clear()
+        _choose_make(tensor)
     return tensor
+
+
+vars(tape)["make"] = make
+_choosing = [True]
+
+
+def _choose_make(first: Tensor) -> None:
+    """Let all modules call the native function instead of :func:`make`, if it makes the same: it knows where CPython
+    puts the slots of a class (runtime/native/view.py)."""
+    storages.make_kind(Tensor)
+    quick, node = storages.make, object()
+    probe = quick(first._storage, first._spec, node, 7)
+    parts = (probe._storage, probe._spec, probe._node, probe._view, probe._views)
+    right = all(a is b for a, b in zip(parts, (first._storage, first._spec, node, None, None), strict=True))
+    if probe.__class__ is Tensor and right and probe._index == 7:
+        slow = make
+        for name, module in list(sys.modules.items()):
+            if name.startswith(_PACKAGE) and vars(module).get("make") is slow:
+                vars(module)["make"] = quick
+
+
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 def format_tensor(tensor: Tensor) -> str:

@@ -177,10 +177,15 @@ class Aliases:
     def _clear(self, given: Sequence[Tensor]) -> bool:
         """Whether no argument shares a block with another, or with a captured tensor, and these do not overlap: a
         comparison of roots says so as a rule."""
+        if self.refs and not self._fixed:
+            return False
+        roots = set()
         try:
-            roots = {id(root) for root in [t._storage.root for t in given] if root.owner is None}
-            if len(roots) < len(given) or (self.refs and not self._fixed):
-                return False
+            for t in given:
+                root = t._storage.root
+                if root.owner is not None:
+                    return False
+                roots.add(id(root))
             storages = [t._storage for t in self._fixed]
             if storages != self._state:  # compared one by one, by identity
                 if overlaps(self._fixed, self.written[len(given) :]):
@@ -194,7 +199,7 @@ class Aliases:
             low = window._storage.address
             if any(meets(t, low, low + window._spec.extent) for t in given):
                 return False
-        return self._roots.isdisjoint(roots)
+        return len(roots) == len(given) and self._roots.isdisjoint(roots)
 
 
 def _relation(tensor: Tensor | None, tensors: Sequence[Tensor | None]) -> Any:

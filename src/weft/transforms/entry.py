@@ -76,7 +76,7 @@ class Entry:
         self._residuals = [(v, next(numbers), _spec_of(v)) for v in residuals]
         self._items = items
         self._order = in_order(items)
-        self._plain = all(item.base is None and item.of is None for item in items) and unit is None
+        self._plain = all(item.base is None and item.of is None for item in items)
         self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
         self._fresh = not captured.returns.stores and all(what is None for what in captured.returns.results)
         self._locks = locks_of(list(_written(captured)))
@@ -121,8 +121,7 @@ class Entry:
     def _run(self, tensors: list[Tensor]) -> list[Tensor]:
         captured = self.captured
         state = captured.reads.state(tensors) if self._state is None else self._state
-        given = [t._storage for t in tensors]
-        given += [t._storage for t in state]
+        given = [t._storage for t in (*tensors, *state)]
         record = None
         unit = captured.unit
         if unit is not None:

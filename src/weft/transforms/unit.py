@@ -14,7 +14,7 @@ Eager code adds up cotangents in the order in which its records are visited, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class Unit:
     """
 
     __slots__ = (
-        *("_fused", "graph", "inner", "lasting", "name", "residuals"),
+        *("_fused", "freed", "graph", "inner", "lasting", "name", "residuals"),
         *("out_specs", "outputs", "positions", "slots", "spent", "types", "values"),
     )
 
@@ -114,9 +114,11 @@ class Unit:
         saved = [_seen(v) for inner in self.inner if inner.spoiled is None for v, _, _ in inner.saved or ()]
         self.lasting = tuple(dict.fromkeys(v for v in saved if v in lasting))
         self.residuals = tuple(dict.fromkeys(v for v in saved if v not in lasting))
-        # Everything was freed by backward passes inside the function: its runs share a record that says so.
+        self.freed = frozenset(i for i, inner in enumerate(self.inner) if inner.saved is None)
+        # All ways back come to what backward passes inside the function have freed: its runs share a record that says
+        # so.
         self.spent: UnitRecord | None = None
-        if all(inner.saved is None for inner in self.inner) and len(self.out_specs) == len(values):
+        if len(self.out_specs) == len(values) and all(self.freed & _below(self, n) for _, n, _ in self.out_specs):
             self.positions = ()
             self.spent = UnitRecord(self, (), {})
         self._fused: dict[Any, _Fused] = {}
@@ -281,7 +283,7 @@ class UnitRecord(tape.Record):
         self.sequence = tape.now()
         self.parents = tuple(operands)
         self.kept = kept
-        self.freed: set[int] = {i for i, inner in enumerate(unit.inner) if inner.saved is None}
+        self.freed: Set[int] = unit.freed
         self.saved = []
         self.expanded = None
 
@@ -298,7 +300,7 @@ class UnitRecord(tape.Record):
     def propagate(self, cotangents: list[Tensor | None], sums: tape.Sums, retain_graph: bool) -> None:
         """Send the cotangents of the results on to the operands, added up as eager records would."""
         if self.unit.spent is not None:
-            raise tape.freed(self.unit.inner[-1].call.name)
+            raise tape.freed(self.unit.inner[max(self.freed)].call.name)
         if tape.recording.enabled:
             self._unfold()
             for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):

@@ -1,4 +1,6 @@
-"""IR: a view of a tensor in one call, since little else happens when a view is made.
+"""IR: a tensor, or a view of one, in one call, since little else happens where these are made.
+
+``make(storage, spec, node, index)`` makes a Tensor of its parts: an object of the type that ``make_kind`` was given.
 
 ``look(source, spec, offset, step, tracked, layout)`` makes what tensor/dispatch.py describes in Python
 (``view_in_steps``): the window on the memory, the Tensor, its View, and the weak reference that the base has to it.
@@ -12,12 +14,67 @@ from __future__ import annotations
 
 __all__ = ["BUILTINS", "TEXT"]
 
-BUILTINS = {"look": ("fast", "look(source, spec, offset, step, kind, layout): a view of a tensor, or None.")}
+BUILTINS = {
+    "look": ("fast", "look(source, spec, offset, step, kind, layout): a view of a tensor, or None."),
+    "make": ("fast", "make(storage, spec, node, index): a tensor of these parts."),
+    "make_kind": ("one", "make_kind(type): what make makes, from now on."),
+}
 
 TEXT = r"""
 ; refcount, type, then the slots: _index, _node, _spec, _storage, _view, _views; above, base, kind, step
 %Tensor = type { i64, ptr, ptr, ptr, ptr, ptr, ptr, ptr }
 %View = type { i64, ptr, ptr, ptr, ptr, ptr }
+
+@made_type = internal global ptr null
+
+define internal ptr @make_kind(ptr %self, ptr %type) {
+  call void @Py_IncRef(ptr %type)  ; for good
+  store ptr %type, ptr @made_type
+  %none = load ptr, ptr @py_none
+  call void @Py_IncRef(ptr %none)
+  ret ptr %none
+}
+
+; make(storage, spec, node, index) -> Tensor
+define internal ptr @make(ptr %self, ptr %arguments, i64 %count) {
+  %enough = call i1 @check_count(ptr @name_make, i64 4, i64 %count)
+  br i1 %enough, label %parse, label %failed
+parse:
+  %type = load ptr, ptr @made_type
+  %made = call ptr @PyType_GenericAlloc(ptr %type, i64 0)
+  %no_tensor = icmp eq ptr %made, null
+  br i1 %no_tensor, label %failed, label %fill
+fill:
+  %storage = load ptr, ptr %arguments
+  %spec_at = getelementptr ptr, ptr %arguments, i64 1
+  %spec = load ptr, ptr %spec_at
+  %node_at = getelementptr ptr, ptr %arguments, i64 2
+  %node = load ptr, ptr %node_at
+  %index_at = getelementptr ptr, ptr %arguments, i64 3
+  %index = load ptr, ptr %index_at
+  %none = load ptr, ptr @py_none
+  call void @Py_IncRef(ptr %storage)
+  call void @Py_IncRef(ptr %spec)
+  call void @Py_IncRef(ptr %node)
+  call void @Py_IncRef(ptr %index)
+  call void @Py_IncRef(ptr %none)
+  call void @Py_IncRef(ptr %none)
+  %index_slot = getelementptr %Tensor, ptr %made, i64 0, i32 2
+  store ptr %index, ptr %index_slot
+  %node_slot = getelementptr %Tensor, ptr %made, i64 0, i32 3
+  store ptr %node, ptr %node_slot
+  %spec_slot = getelementptr %Tensor, ptr %made, i64 0, i32 4
+  store ptr %spec, ptr %spec_slot
+  %storage_slot = getelementptr %Tensor, ptr %made, i64 0, i32 5
+  store ptr %storage, ptr %storage_slot
+  %view_slot = getelementptr %Tensor, ptr %made, i64 0, i32 6
+  store ptr %none, ptr %view_slot
+  %views_slot = getelementptr %Tensor, ptr %made, i64 0, i32 7
+  store ptr %none, ptr %views_slot
+  ret ptr %made
+failed:
+  ret ptr null
+}
 
 ; look(source, spec, offset, step, kind, layout) -> Tensor; None where the source has no memory
 define internal ptr @look(ptr %self, ptr %arguments, i64 %count) {
