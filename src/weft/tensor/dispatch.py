@@ -106,8 +106,8 @@ class Plan:
     def look(self, source: Tensor) -> tuple[Tensor, ...]:
         """The views of a tensor."""
         assert self.views is not None
-        call_, views = self.call, self.views
-        found = tuple([view(source, spec, offset, (call_, k)) for k, (spec, offset) in enumerate(views)])
+        call_ = self.call
+        found = views(source, [(spec, offset, (call_, k)) for k, (spec, offset) in enumerate(self.views)])
         if source._node is not None and tape.recording.enabled:
             way = look_of(source._spec, (call_, 0)) if len(found) == 1 else None
             if way is None or way.window is None:
@@ -127,6 +127,15 @@ def view(source: Tensor, spec: Spec, offset: int, step: Any) -> Tensor:
         made = _look(source, spec, offset, step, kind, _LAYOUT)
         assert made is not None
     return made
+
+
+def views(source: Tensor, places: Sequence[tuple[Spec, int, Any]]) -> tuple[Tensor, ...]:
+    """:func:`view`, for several: (spec, byte offset, step) of each."""
+    kind, look = TRACKED if recording.enabled else UNTRACKED, _look
+    made = [look(source, spec, offset, step, kind, _LAYOUT) for spec, offset, step in places]
+    if made and made[0] is None:  # a tensor without a value
+        return tuple([view(source, *place) for place in places])
+    return tuple(made)
 
 
 def view_in_steps(source: Tensor, spec: Spec, offset: int, step: Any, kind: int, layout: Any = None) -> Tensor | None:

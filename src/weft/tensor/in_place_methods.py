@@ -401,12 +401,18 @@ def _copies() -> dict[str, Any]:
             leave(error)
             raise
 
+    zeros: dict[Any, Tensor] = {}
+
     def zero_(self: Tensor) -> Tensor:
         """Write 0 everywhere; returns the tensor."""
-        if self._spec.overlaps or state.trace is not None:
+        spec = self._spec
+        if spec.overlaps or state.trace is not None:
             return fill_(self, 0)
+        number = zeros.get(spec.dtype)
+        if number is None:
+            number = zeros[spec.dtype] = scalar_like("zero_", 0, spec)
         try:
-            return quick(self, scalar_like("zero_", 0, self._spec))
+            return quick(self, number)
         except Exception as error:
             leave(error)
             raise

@@ -19,7 +19,7 @@ from .alias import look_of
 from .along_axes import sizes_given
 from .arguments import CONTRACTS, guarded
 from .calls import GraphCall, epoch
-from .dispatch import MAX_PLANS, view
+from .dispatch import MAX_PLANS, view, views
 from .spec import Spec
 from .tensor import Tensor
 
@@ -166,7 +166,7 @@ def _quick_views(slow: Callable[..., Any]) -> Callable[..., Any]:
                     _room(plans)[key] = found[0]._view.step[0], [_step(self, each) for each in found]
                 return found
             call_, steps = plan
-            made = tuple([view(self, *step) for step in steps])
+            made = views(self, steps)
             if self._node is not None and recording.enabled:
                 tape.record(call_, (self,), made)
             return made
