@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Any
 
@@ -175,6 +175,10 @@ def _run(
             _check_containers(args, kwargs, form, going)
             items = Items(going)
             own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
+            gradients = [
+                (ref, None) if t is None else (ref, going.object_of(t) or (id(t), items.see(t)))
+                for ref, t in going.gradients()
+            ]
             updates = going.updates(trace)
             constants = going.let_go_of_constants()
             going.release()
@@ -182,6 +186,9 @@ def _run(
             going.keep_constants(constants)
             stores = settle(going, list(own)) if to_run else []
             made = [*own.values(), *_seen_stores(stores, items, len(own))]
+            becomes = _numbered(gradients, own, stores, made)
+            for ref in (*is_what, *(store.of for store in stores), *(what for _, what in becomes)):
+                going.hold_on(ref)
             arguments = [a.value for a in going.arguments]
             _check_own(trace, [*arguments, *going.inputs], values)
             done = True
@@ -193,7 +200,7 @@ def _run(
             if not done or not to_run:
                 _take_back(going, recorded, names, stays)
     try:
-        found = _captured(function, going, trace, updates, items.make(made), values)
+        found = _captured(function, going, trace, updates, becomes, items.make(made), values)
     except BaseException:  # an interrupt, say: what the function stored has no value yet
         if to_run:
             _take_back(going, recorded, names, stays)
@@ -217,6 +224,7 @@ def _run(
         same = unchanged(names)
         found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
         stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
+        stored += [what.tensor for _, what in becomes if isinstance(what, TensorRef)]
         found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return found, [a.given for a in going.arguments]
@@ -224,7 +232,7 @@ def _run(
 
 def _seen_stores(stores: Sequence[Store], items: Items, results: int) -> list[int]:
     """Note the tensors of stores that are no results; their ids."""
-    made = {s.number: s for s in stores if s.number >= results}
+    made = {s.number: s for s in stores if s.of is None and s.number >= results}
     found = []
     for _, store in sorted(made.items()):
         tensor = store.first()
@@ -233,27 +241,47 @@ def _seen_stores(stores: Sequence[Store], items: Items, results: int) -> list[in
     return found
 
 
+def _numbered(
+    gradients: Sequence[tuple[GradRef, Any]], own: Mapping[int, int], stores: Sequence[Store], made: list[int]
+) -> list[tuple[GradRef, Result]]:
+    """What gradients become: tensors that are made as numbers of items, which may be results, or stored as well."""
+    numbers = {key: n for n, key in enumerate(own)}
+    for store in stores:
+        if store.of is None and store.first() is not None:  # where other threads run, one may have replaced it
+            numbers[id(store.first())] = store.number
+    found: list[tuple[GradRef, Result]] = []
+    for ref, what in gradients:
+        if isinstance(what, tuple):
+            key, name = what
+            if key not in numbers:
+                numbers[key] = len(made)
+                made.append(name)
+            what = numbers[key]
+        found.append((ref, what))
+    return found
+
+
 def _captured(
     function: Callable[..., Any],
     going: Inside,
     trace: Trace,
     updates: Sequence[Update],
+    gradients: list[tuple[GradRef, Result]],
     items: list[Item],
     values: Sequence[Value],
 ) -> Captured:
     """What a capture has come to, but for results, stores and guards."""
     fresh = [item.value for item in items if item.of is None]
-    gradients = [(u.target, u.value) for u in updates if isinstance(u.target, GradRef) and not u.written]
-    written = [(u.target, u.value) for u in updates if u.written and u.value is not None]
+    written = [(u.target, u.value) for u in updates if u.written]
     replaced = [going.input_of(target) for target, _ in written]
-    outputs = [*fresh, *(v for _, v in gradients if v is not None), *(v for _, v in written)]
+    outputs = [*fresh, *(v for _, v in written)]
     going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, replaced, values))
     arguments = [a.value for a in going.arguments]
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)
     on_tape = [(item.node, item.index, item.value) for item in items if item.node is not None]
-    moved = [u for u in updates if u.is_new and u.value is not None]
-    on_tape += [(u.node, u.index, u.value) for u in moved if u.node is not None and u.value is not None]
+    moved = [u for u in updates if u.is_new]
+    on_tape += [(u.node, u.index, u.value) for u in moved if u.node is not None]
     counted = iter(range(len(on_tape)))
     tape_of_items = [None if item.node is None else next(counted) for item in items]
     unit, leaves_made = None, dict[tape.Leaf, Spec]()
@@ -269,14 +297,13 @@ def _captured(
     if all(isinstance(r, TensorRef) for r in going.refs):
         reads.tensors = [t for t in now if t is not None]
     is_written = set(replaced)
-    leaves = any(isinstance(r, GradRef) and r.leaf is None for r in (*going.refs, *(u.target for u in updates)))
+    leaves = any(isinstance(r, GradRef) and r.leaf is None for r in (*going.refs, *(r for r, _ in gradients)))
     plain = [(r, v) for r, v in zip(going.refs, going.inputs, strict=True) if not isinstance(r, (BaseRef, FlatRef))]
     looked_at = [*arguments, *(v for _, v in plain)]
     aliases = Aliases([r for r, _ in plain], [v in is_written for v in looked_at], leaves=leaves)
     writes = Writes(
         written,
-        [(t, v) for t, v in gradients if v is not None and isinstance(t, GradRef)],
-        [t for t, v in gradients if v is None and isinstance(t, GradRef)],
+        gradients,
         [(u.target, None if u.node is None else next(counted)) for u in moved],
         [ref for ref in going.through if not isinstance(ref, FlatRef)],
     )
@@ -377,7 +404,7 @@ def _objects(results: Sequence[Tensor], going: Inside) -> list[Result]:
     found: list[Result] = []
     for number, item in enumerate(results):
         earlier = first.setdefault(id(item), number)
-        outside = going.object_of(item) or going.gradient_of(item)
+        outside = going.object_of(item)
         found.append(outside if outside is not None or earlier == number else earlier)
     return found
 

@@ -228,22 +228,21 @@ def one_leaf(given: Sequence[Tensor], state: Sequence[Tensor | None]) -> tuple[i
 class Writes:
     """What a run leaves behind in tensors and gradients that were there before.
 
-    updates: what is written into memory, with its value. gradients: leaves whose gradient becomes another tensor.
-    cleared: those whose gradient is None at the end. places: tensors whose place on the tape is another, with the
+    updates: what is written into memory, with its value. gradients: leaves whose gradient becomes another tensor, one
+    from outside or an item (its number), or None. places: tensors whose place on the tape is another, with the
     number of the output on the run's tape (None: without a history). through: tensors by way of which memory that
     several show was written, so that they must not be read-only.
     """
 
     updates: list[tuple[Ref, Value]]
-    gradients: list[tuple[GradRef, Value]]
-    cleared: list[GradRef]
+    gradients: list[tuple[GradRef, Result]]
     places: list[tuple[Ref, int | None]]
     through: list[Ref] = field(default_factory=list)
 
     @property
     def anything(self) -> bool:
         """Whether a run changes what was there before."""
-        return bool(self.updates or self.gradients or self.cleared)
+        return bool(self.updates or self.gradients)
 
 
 @dataclass(slots=True)
@@ -263,7 +262,7 @@ class Returns:
 @dataclass(slots=True)
 class Captured:
     """What a function did. The inputs of ``graph`` are the arguments, then the state that is read; its outputs are the
-    items that have memory of their own, the gradients, then the updates."""
+    items that have memory of their own, then the updates."""
 
     graph: Graph
     arguments: int
@@ -286,7 +285,8 @@ class Captured:
         """The graph with all that a run leaves behind as outputs: results, what Python objects get, updates."""
         values = self.returns.values
         stored = [s.value for s in self.returns.stores if s.value not in values]
-        written = [v for _, v in (*self.writes.gradients, *self.writes.updates)]
+        written = [self.returns.items[n].value for _, n in self.writes.gradients if isinstance(n, int)]
+        written += [v for _, v in self.writes.updates]
         return self.graph.copy(outputs=[*values, *stored, *written])
 
     def abandon(self) -> None:

@@ -47,7 +47,7 @@ class Entry:
     """One signature's graph, executable, and where its state lives."""
 
     __slots__ = (
-        *("_flat", "_fresh", "_gradients", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
+        *("_flat", "_fresh", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
         *("_residuals", "_single", "_specs", "_state", "_written", "captured", "exe"),
     )
 
@@ -72,13 +72,13 @@ class Entry:
         numbers = iter(self.exe.results)
         items = captured.returns.items
         self._numbers = [next(numbers) if item.of is None else -1 for item in items]
-        self._gradients = [(ref, next(numbers), _spec_of(v)) for ref, v in captured.writes.gradients]
         self._residuals = [(v, next(numbers), _spec_of(v)) for v in residuals]
         self._items = items
         self._order = in_order(items)
         self._plain = all(item.base is None and item.of is None for item in items)
         self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
-        self._fresh = not captured.returns.stores and all(what is None for what in captured.returns.results)
+        results = captured.returns.results
+        self._fresh = not captured.returns.stores and len(results) == len(items) and all(what is None for what in results)
         self._locks = locks_of(list(_written(captured)))
         self._kept = [] if unit is None or unit.spent is not None else self._places(unit, positions)
 
@@ -143,10 +143,6 @@ class Entry:
         if self._single:
             outputs = (outputs,)
         writes = captured.writes
-        for ref, output, spec in self._gradients:
-            ref.set(tensors, make(outputs[output], spec, None, 0))
-        for ref in writes.cleared:
-            ref.set(tensors, None)
         made = self._make(outputs, tensors)
         if record is not None:
             self._put(record, made, outputs, given, tensors)
@@ -157,7 +153,12 @@ class Entry:
             put(stores, made, tensors)
         for each in captured.returns.kept:
             each.set(tensors)
-        return made if self._fresh else self._results(made, tensors)
+        results = made if self._fresh else self._results(made, tensors)
+        # Last: until here a gradient is the one that was there before.
+        becomes = [None if what is None else _tensor_of(what, made, tensors) for _, what in writes.gradients]
+        for (ref, _), gradient in zip(writes.gradients, becomes, strict=True):
+            ref.set(tensors, gradient)
+        return results
 
     def _apart(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Storages that show what was written as a flat tensor, and count writes apart. A read-only one has no count:
@@ -192,7 +193,7 @@ class Entry:
                 storage = storages.tail(storage, item.offset) if item.offset else storage
                 made[i] = make(storage, item.spec, None, 0)
         for store in self.captured.returns.stores:
-            if store.number >= 0:
+            if store.of is None:
                 made[store.number] = first_tensor(store, made[store.number])
         for i in self._order:
             item = items[i]
@@ -282,7 +283,7 @@ def _written(captured: Captured) -> Iterator[Any]:
     """What every run writes: tensors of the state and the memory that they share with others, and leaves whose
     gradients it replaces."""
     targets = (*captured.writes.updates, *captured.writes.gradients)
-    for target in (*(target for target, _ in targets), *captured.writes.cleared):
+    for target, _ in targets:
         for ref in target.others if isinstance(target, FlatRef) else (target,):
             if isinstance(ref, TensorRef):
                 yield ref.tensor

@@ -58,15 +58,15 @@ class _Seen:
 
 @dataclass(slots=True, eq=False)
 class Update:
-    """What is written back: a new value (None: a gradient is dropped), and its place on the tape where that is another
-    than in the beginning; ``is_new`` says whether it is."""
+    """What is written back: a new value, and its place on the tape where that is another than in the beginning;
+    ``is_new`` says whether it is."""
 
     target: Ref
-    value: Value | None
+    value: Value
     node: Any = None
     index: int = 0
     is_new: bool = False
-    written: bool = True  # into the memory that is there; False: another tensor becomes a gradient; a place alone
+    written: bool = True  # into the memory that is there; False: a place alone
 
 
 class SharedLeaf(Exception):
@@ -103,8 +103,8 @@ class Inside:
         self._constants: dict[int, Tensor] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
         self._written_grads: dict[tape.Leaf, Tensor | None] = {}
-        self._replaced: set[Any] = set()  # keys of gradients that another tensor has taken the place of
-        self.positions: dict[int, int] = {}  # of arguments, by the id of what the function got
+        # Arguments, and gradients as they were before, by the ids of the traced tensors that the function got for them.
+        self.stands_for: dict[int, ArgumentRef | GradRef] = {}
         self._handed: dict[int, ArgumentRef] = {}  # by the id of what was given, and of what the function got
         self._made: list[weakref.ref[Tensor]] = []
         # What stand-ins stand for, by their ids.
@@ -211,7 +211,7 @@ class Inside:
         self.arguments.append(Argument(position, given, value, stand_in, node, handed, is_member))
         if not shared:
             self.made((stand_in,))
-            self.positions[id(stand_in)] = position
+            self.stands_for[id(stand_in)] = ArgumentRef(position)
             return stand_in
         self._seen[id(given)] = _Seen(given, value, stand_in, node, True)
         return given
@@ -340,9 +340,7 @@ class Inside:
     def outside_of(self, root: Tensor) -> Ref | None:
         """The tensor from outside that a stand-in stands for."""
         found = self._outer.get(id(root))
-        if found is None or found[0]() is not root or found[1].key in self._replaced:
-            return None
-        return found[1]
+        return None if found is None or found[0]() is not root else found[1]
 
     def made(self, tensors: Sequence[Tensor]) -> None:
         """Remember traced tensors: those that are still there when the function has ended were stored somewhere."""
@@ -363,13 +361,6 @@ class Inside:
                 raise SharedLeaf(same)
             found = self.grad_refs[leaf] = GradRef(leaf)
         return found
-
-    def gradient_of(self, tensor: Tensor) -> GradRef | None:
-        """The gradient from outside that a tensor is when the function ends."""
-        for leaf, (read, _) in self._read_grads.items():
-            if read is tensor and self._written_grads.get(leaf, tensor) is tensor:
-                return self.grad_refs[leaf]
-        return next((self.grad_refs[leaf] for leaf, t in self._written_grads.items() if t is tensor), None)
 
     def read_grad(self, leaf: tape.Leaf) -> Tensor | None:
         """A leaf's gradient; one from outside is read by reference, and its absence is a condition of the graph."""
@@ -397,6 +388,7 @@ class Inside:
                     gradient = self._entry(group) if now is group.base else self._member(now, group, node)
                 if not any(known() is gradient for known in self._made):
                     self.made((gradient,))
+                self.stands_for.setdefault(id(gradient), ref)
                 self._read_grads[leaf] = gradient, value
         return self._read_grads[leaf][0]
 
@@ -407,13 +399,10 @@ class Inside:
             leaf.grad = gradient
             return
         self._written_grads[leaf] = gradient
-        read = self._read_grads.get(leaf)
-        if read is None or read[0] is not gradient:
-            self._replaced.add(ref.key)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def object_of(self, tensor: Tensor) -> TensorRef | ArgumentRef | None:
+    def object_of(self, tensor: Tensor) -> TensorRef | ArgumentRef | GradRef | None:
         """The tensor from outside that a result is, if it is one."""
         if not self._handed:
             for a in reversed(self.arguments):  # the first of several counts
@@ -421,6 +410,8 @@ class Inside:
         argument = self._handed.get(id(tensor))
         if argument is not None:
             return argument
+        if id(tensor) in self.stands_for:
+            return self.stands_for[id(tensor)]
         seen = self._seen.get(id(tensor))
         return TensorRef(tensor) if seen is not None and id(tensor) not in self._constants else None
 
@@ -438,32 +429,43 @@ class Inside:
                 found += _changed(ref, seen.value, seen.stand_in, seen.node, seen.is_member, trace)
         for ref_, value, stand_in, node in self._bases:
             found += _changed(ref_, value, stand_in, node, False, trace)
-        grads: dict[tape.Leaf, Tensor | None] = {}
         for leaf, (tensor, value) in self._read_grads.items():
             if tensor is not None and value is not None and tensor._storage is not value:  # changed in place
-                grads[leaf] = tensor
+                is_new = tensor._node is not None and not isinstance(tensor._node, tape.Boundary)
+                written = value_of(tensor, trace)
+                found.append(Update(self.grad_refs[leaf], written, tensor._node, tensor._index, is_new))
+        return found
+
+    def gradients(self) -> list[tuple[GradRef, Tensor | None]]:
+        """The gradients that another tensor has taken the place of, or none."""
+        found: list[tuple[GradRef, Tensor | None]] = []
         for leaf, tensor in self._written_grads.items():
             read = self._read_grads.get(leaf)
             if read is None or tensor is not read[0]:
-                grads[leaf] = tensor
-        read_as = {leaf: tensor for leaf, (tensor, _) in self._read_grads.items()}
-        # Whoever still holds one of these tensors has stored it.
-        self._read_grads.clear()
-        self._written_grads.clear()
-        for leaf, tensor in grads.items():
-            ref_ = self.grad_refs[leaf]
-            if tensor is None:
-                found.append(Update(ref_, None, written=False))
-            else:
-                is_new = tensor._node is not None and not isinstance(tensor._node, tape.Boundary)
-                written = read_as.get(leaf) is tensor
-                found.append(Update(ref_, value_of(tensor, trace), tensor._node, tensor._index, is_new, written))
+                if tensor is not None:
+                    self.inside(tensor)  # so that it is known
+                found.append((self.grad_refs[leaf], tensor))
         return found
+
+    def hold_on(self, ref: Ref | int | None) -> None:
+        """A gradient is kept as the object that it is: what it was is a condition, also where no value of it is used."""
+        if isinstance(ref, GradRef):
+            now = ref.get([a.given for a in self.arguments])
+            assert now is not None
+            spec, node = now._spec, now._node.__class__
+
+            def holds(arguments: Sequence[Tensor]) -> bool:
+                found = ref.get(arguments)
+                return found is not None and found._spec is spec and found._node.__class__ is node
+
+            self.conditions.append(holds)
 
     def release(self) -> None:
         """Let go of the stand-ins: whoever still holds one has stored it."""
         for a in self.arguments:
             a.stand_in = a.handed = a.given
+        self._read_grads.clear()
+        self._written_grads.clear()
         self._seen.clear()
         self._early.clear()
         self._entered.clear()

@@ -27,7 +27,7 @@ from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
 from .names import ABSENT, SIMPLE, Names, content
-from .refs import ArgumentRef, TensorRef
+from .refs import ArgumentRef, GradRef, TensorRef
 from .tree import flatten, unflatten
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class Store:
-    """A tensor that the function made and stored: its number among those that a run makes (``~n``: it is the n-th
-    argument), what the graph computes for it, and its place on the tape."""
+    """A tensor that the function made and stored: its number among those that a run makes (-1: it is an argument, or
+    the gradient ``of`` a leaf before the run), what the graph computes for it, and its place on the tape."""
 
     number: int
+    of: ArgumentRef | GradRef | None
     value: Value
     node: Any
     index: int
@@ -112,7 +113,7 @@ class Kept:
     """A place where the function stored a tensor that was there before, or a plain value (a counter's next one)."""
 
     place: Place
-    what: TensorRef | ArgumentRef | Plain
+    what: TensorRef | ArgumentRef | GradRef | Plain
 
     def set(self, arguments: Sequence[Tensor]) -> None:
         """Store it, as the function would."""
@@ -139,7 +140,7 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
         if guards.same(now, before) and number >= len(recorded.writes):  # nobody knows whether it was stored again
             continue
         if isinstance(now, SIMPLE):
-            what: TensorRef | ArgumentRef | Plain = Plain(now)
+            what: TensorRef | ArgumentRef | GradRef | Plain = Plain(now)
         elif isinstance(now, Tensor) and not is_traced(now) and not going.is_constant(now):
             ref = going.object_of(now)
             what = ref if isinstance(ref, ArgumentRef) else TensorRef(now)
@@ -158,7 +159,7 @@ def unchanged(names: Names) -> list[tuple[Place, Any]]:
 
 def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Tensor]) -> None:
     """Store the tensors that a run made, or was given, where the function stored its own."""
-    tensors = [made[s.number] if s.number >= 0 else arguments[~s.number] for s in stores]
+    tensors = [made[s.number] if s.of is None else s.of.get(arguments) for s in stores]
     for store in stores:
         for place in store.places:
             leaves = [tensors[p.store] if isinstance(p, _Number) else p for p in place.parts]
@@ -195,10 +196,10 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
     try:
-        return _stores(_stored(going), results, going.positions)
+        return _stores(_stored(going), results, going.stands_for)
     except CaptureError:
         gc.collect()
-        return _stores(_stored(going), results, going.positions)
+        return _stores(_stored(going), results, going.stands_for)
 
 
 def _stored(going: Inside) -> list[Tensor]:
@@ -215,19 +216,22 @@ def _stored(going: Inside) -> list[Tensor]:
     return found
 
 
-def _stores(alive: list[Tensor], results: Sequence[int], arguments: Mapping[int, int]) -> list[Store]:
+def _stores(
+    alive: list[Tensor], results: Sequence[int], given: Mapping[int, ArgumentRef | GradRef]
+) -> list[Store]:
     """A store for each of the tensors, with all the places that hold it."""
     numbers = {id(t): _Number(i) for i, t in enumerate(alive)}
     stores: list[Store] = []
     more = len(results)
     for tensor in alive:
-        if id(tensor) in arguments:
-            number = ~arguments[id(tensor)]
+        if id(tensor) in given:
+            number = -1
         elif id(tensor) in results:
             number = results.index(id(tensor))
         else:
             number, more = more, more + 1
-        stores.append(Store(number, tensor._storage, tensor._node, tensor._index, [], weakref.ref(tensor)))
+        of, first = given.get(id(tensor)), weakref.ref(tensor)
+        stores.append(Store(number, of, tensor._storage, tensor._node, tensor._index, [], first))
     level: list[Any] = list(alive)
     inside: dict[int, set[int]] = {id(t): {i} for i, t in enumerate(alive)}  # by id: the tensors in an item of a level
     while level:  # a tuple that holds some of them is an item of the next level
@@ -259,7 +263,7 @@ def _stores(alive: list[Tensor], results: Sequence[int], arguments: Mapping[int,
             raise _refused(tensor, None)
         if type(tensor) is not Tensor:
             raise _refused(tensor, f"a {type(tensor).__name__}, which would be another object for each run")
-        if getattr(tensor._node, "grad", None) is not None and store.number >= 0:
+        if getattr(tensor._node, "grad", None) is not None and store.of is None:
             raise _refused(tensor, "a leaf with a gradient of its own")
     return stores
 
