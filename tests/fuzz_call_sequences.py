@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import weft as wf
+from weft.tensor import tape
 
 World = dict[str, Any]  # what the lines of a program see and change
 
@@ -137,7 +138,7 @@ def looked_at(world: World) -> Iterator[tuple[str, Any]]:
     for name, array in arrays.items():
         yield f"value of {name}", array.copy()
     for name, tensor in tensors.items():
-        yield f"flags of {name}", f"requires_grad={tensor.requires_grad}, is_leaf={tensor.is_leaf}"
+        yield f"flags of {name}", f"requires_grad={tensor.requires_grad}, is_leaf={is_leaf(tensor)}"
     for at, name in enumerate(names):
         shared = {}
         for other in names[at + 1 :]:
@@ -145,6 +146,11 @@ def looked_at(world: World) -> Iterator[tuple[str, Any]]:
                 shared[other] = _address(arrays[other]) - _address(arrays[name]), arrays[other].strides
         yield f"memory of {name}", shared
     yield from gradients(world, tensors)
+
+
+def is_leaf(tensor: wf.Tensor) -> bool:
+    """Whether it was not computed. (A view that no history can follow is whatever it was when it was looked at.)"""
+    return tensor.is_leaf and not isinstance(tensor._node, tape.Stale)
 
 
 def _address(array: np.ndarray[Any, Any]) -> int:
@@ -156,12 +162,14 @@ def gradients(world: World, tensors: dict[str, wf.Tensor]) -> Iterator[tuple[str
     leaves = [tensor for name, tensor in tensors.items() if name in LEAVES]
     before = [leaf.grad for leaf in leaves]
     for name, tensor in tensors.items():
-        if not tensor.requires_grad or tensor.is_leaf:
+        if not tensor.requires_grad or is_leaf(tensor):
             continue
         for leaf in leaves:
             leaf.grad = None
         error = run_step(f"({name} * 0.5).sum().backward(retain_graph=True)", world)
-        found = [None if leaf.grad is None else array_of(leaf.grad) for leaf in leaves]
+        # No gradient is one of zeros: a write with a history gives one to all views of the base in plain code, in
+        # compiled code to those that overlap with what is written, or were captured.
+        found = [np.zeros(3) if leaf.grad is None else array_of(leaf.grad) for leaf in leaves]
         yield f"gradients from {name}", error or found
     for leaf, gradient in zip(leaves, before, strict=True):
         leaf.grad = gradient

@@ -20,7 +20,7 @@ from ..core.errors import CaptureError, user_line
 from ..graph.ir import Value
 from ..ops.op import Trace
 from ..tensor import tape
-from ..tensor.alias import DETACHED, TRACKED, base_of, follow, root_of, shown
+from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.spec import Spec
@@ -162,7 +162,7 @@ class Inside:
         base = self._entry(group)
         steps, kind = step_to(tensor, group)
         made = shown(base, steps, kind, tensor._spec, node, self.trace)
-        if kind == TRACKED and base._node is not self._first[id(base)]:  # which has been written by now
+        if kind != DETACHED and base._node is not self._first[id(base)]:  # which has been written by now
             follow(made, base)
         return made
 

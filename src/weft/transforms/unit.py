@@ -31,7 +31,7 @@ from ..tensor.tensor import Tensor, make
 __all__ = ["Unit", "UnitRecord"]
 
 # A place on the tape, as seen from a Unit: ("input", n), ("record", number, output), ("own", output) of the record that
-# saved it, or None.
+# saved it, ("stale",) of a view that no history can follow, or None.
 _Place = tuple[Any, ...] | None
 
 
@@ -100,14 +100,16 @@ class Unit:
         def place(node: Any, index: int) -> _Place:
             if node in number:
                 return ("record", number[node], index)
-            return ("input", position[node]) if node in position else None
+            if node in position:
+                return "input", position[node]
+            return ("stale",) if isinstance(node, tape.Stale) else None
 
         self.inner = [_inner(record, place, overwritten) for record in records]
         # For each output its place; outputs at one place of a record are one output of the run's record, a slot.
         self.outputs = [place(node, index) for node, index, _ in outputs]
         values = {p: value for p, (_, _, value) in zip(self.outputs, outputs, strict=True)}
         self.out_specs = [p for p in values if p is not None and p[0] == "record"]
-        self.slots = [None if p is None or p[0] == "input" else self.out_specs.index(p) for p in self.outputs]
+        self.slots = [self.out_specs.index(p) if p in self.out_specs else None for p in self.outputs]
         self.values = [values[p] for p in self.out_specs]
         reached = {p for inner in self.inner for p in inner.parents} | set(self.outputs)
         self.positions = tuple(i for i in sorted(position.values()) if ("input", i) in reached)
@@ -212,6 +214,8 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
         spoiled = unit.inner[number].spoiled
         if spoiled is not None:
             raise spoiled
+        if ("stale",) in unit.inner[number].parents:
+            raise tape.Stale().error()
     state.trace = trace
     try:
         tape.backward(roots, False, True, targets)
@@ -248,6 +252,8 @@ def _records(unit: Unit, operand: Any, value: Any, freed: frozenset[int]) -> lis
     def found(place: _Place) -> tuple[Any, int]:
         if place is None:
             return None, 0
+        if place[0] == "stale":
+            return tape.Stale(), 0
         return operand(place[1]) if place[0] == "input" else (made[place[1]], place[2])
 
     for number, inner in enumerate(unit.inner):
@@ -295,6 +301,8 @@ class UnitRecord(tape.Record):
         place = self.unit.outputs[number]
         if place is None:
             return None, 0
+        if place[0] == "stale":
+            return tape.Stale(), 0
         return self.parents[self.unit.positions.index(place[1])]  # the value, and the history, of an operand
 
     def propagate(self, cotangents: list[Tensor | None], sums: tape.Sums, retain_graph: bool) -> None:
