@@ -275,7 +275,8 @@ def _captured(
     written = [(u.target, u.value) for u in updates if u.written]
     replaced = [going.input_of(target) for target, _ in written]
     outputs = [*fresh, *(v for _, v in written)]
-    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, replaced, values))
+    shown = [item.value for item in items]  # a view may be all of an input, without a node
+    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, replaced, values, shown))
     arguments = [a.value for a in going.arguments]
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)

@@ -17,7 +17,7 @@ from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from ..runtime.state_locks import locks_of
 from ..tensor import tape
-from ..tensor.alias import attach_to, rebase
+from ..tensor.alias import UNTRACKED, attach_to, rebase
 from ..tensor.calls import GraphCall, traced_error
 from ..tensor.capturing import settled
 from ..tensor.in_place import check_storage, count_writes
@@ -48,7 +48,7 @@ class Entry:
 
     __slots__ = (
         *("_flat", "_fresh", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
-        *("_residuals", "_single", "_specs", "_state", "_written", "captured", "exe"),
+        *("_residuals", "_single", "_specs", "_state", "_untracked", "_written", "captured", "exe"),
     )
 
     def __init__(self, captured: Captured, specs: list[Spec]):
@@ -75,10 +75,16 @@ class Entry:
         self._residuals = [(v, next(numbers), _spec_of(v)) for v in residuals]
         self._items = items
         self._order = in_order(items)
+        on_tape = captured.returns.tape
+        self._untracked = [
+            n for n, i in enumerate(items) if i.kind == UNTRACKED and i.base is not None and on_tape[n] is None
+        ]
         self._plain = all(item.base is None and item.of is None for item in items)
         self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
         results = captured.returns.results
-        self._fresh = not captured.returns.stores and len(results) == len(items) and all(what is None for what in results)
+        self._fresh = (
+            not captured.returns.stores and len(results) == len(items) and all(what is None for what in results)
+        )
         self._locks = locks_of(list(_written(captured)))
         self._kept = [] if unit is None or unit.spent is not None else self._places(unit, positions)
 
@@ -148,6 +154,8 @@ class Entry:
             self._put(record, made, outputs, given, tensors)
         for target, at in writes.places:
             self._move(target, at, record, tensors)
+        for i in self._untracked:  # made after the write, if no history is said to have missed it
+            made[i]._node, made[i]._index = None, 0
         stores = captured.returns.stores
         if stores:
             put(stores, made, tensors)

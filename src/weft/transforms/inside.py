@@ -11,6 +11,7 @@ Every way from a tensor to its value goes through :meth:`Inside.inside` (``dispa
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from ..tensor.calls import value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
-from .aliasing import Group, step_to
+from .aliasing import Group, meets, step_to
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
 __all__ = ["Argument", "Inside", "SharedLeaf", "Update"]
@@ -101,6 +102,8 @@ class Inside:
         self._seen: dict[int, _Seen] = {}  # by the id of the tensor from outside
         self._inputs_of: dict[int, Value] = {}  # the same, kept to the end
         self._constants: dict[int, Tensor] = {}
+        # What stands for memory that another library lent inside, by its id: such a constant must not be written.
+        self._lent: dict[int, tuple[weakref.ref[Tensor], Tensor]] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
         self._written_grads: dict[tape.Leaf, Tensor | None] = {}
         # Arguments, and gradients as they were before, by the ids of the traced tensors that the function got for them.
@@ -147,8 +150,13 @@ class Inside:
         seen = self._seen[id(tensor)] = _Seen(tensor, value, make(value, tensor._spec, node, 0), node)
         self._first[id(seen.stand_in)] = node
         self._inputs_of[id(tensor)] = value
+        outer = weakref.ref(seen.stand_in), TensorRef(tensor), tensor
         if not constant:
-            self._outer[id(seen.stand_in)] = weakref.ref(seen.stand_in), TensorRef(tensor), tensor
+            self._outer[id(seen.stand_in)] = outer
+        elif is_lent(tensor):
+            if any(g.low < g.high and meets(tensor, g.low, g.high) for g in self.groups):
+                raise _lent("a captured function", "another tensor's memory")
+            self._lent[id(seen.stand_in)] = outer[0], tensor
         return seen
 
     def _group(self, tensor: Tensor) -> Group | None:
@@ -277,6 +285,10 @@ class Inside:
         """Raise where a traced tensor must not be written because of what it stands for, or shows: a view of a leaf,
         memory that was lent read-only."""
         base, root = base_of(tensor), root_of(tensor)
+        lent = self._lent.get(id(root))
+        if lent is not None and lent[0]() is root:
+            check_storage(name, lent[1]._storage)
+            raise _lent(f"in-place {name}", "its memory")
         if tape.recording.enabled and self._is_flat(root):
             self._check_flat(name, [base_of(t)._node for t in self._members()])
         own = self._outer.get(id(base))
@@ -384,8 +396,12 @@ class Inside:
                     value = self._add(ref, now._spec, node)
                     gradient = make(value, now._spec, node, 0)
                     self._outer[id(gradient)] = weakref.ref(gradient), ref, now
+                elif now is group.base:
+                    gradient = self._entry(group)
                 else:
-                    gradient = self._entry(group) if now is group.base else self._member(now, group, node)
+                    gradient = self._member(now, group, node)
+                    self._first[id(gradient)] = node
+                    self.members.append((ref, node, now._spec))
                 if not any(known() is gradient for known in self._made):
                     self.made((gradient,))
                 self.stands_for.setdefault(id(gradient), ref)
@@ -430,7 +446,10 @@ class Inside:
         for ref_, value, stand_in, node in self._bases:
             found += _changed(ref_, value, stand_in, node, False, trace)
         for leaf, (tensor, value) in self._read_grads.items():
-            if tensor is not None and value is not None and tensor._storage is not value:  # changed in place
+            if tensor is not None and value is None and tensor._view is not None:  # a member of a group
+                first = self._first.get(id(tensor))
+                found += _changed(self.grad_refs[leaf], tensor._storage, tensor, first, True, trace)
+            elif tensor is not None and value is not None and tensor._storage is not value:  # changed in place
                 is_new = tensor._node is not None and not isinstance(tensor._node, tape.Boundary)
                 written = value_of(tensor, trace)
                 found.append(Update(self.grad_refs[leaf], written, tensor._node, tensor._index, is_new))
@@ -448,7 +467,7 @@ class Inside:
         return found
 
     def hold_on(self, ref: Ref | int | None) -> None:
-        """A gradient is kept as the object that it is: what it was is a condition, also where no value of it is used."""
+        """A gradient is kept as the object that it is: its type is a condition, also where no value of it is used."""
         if isinstance(ref, GradRef):
             now = ref.get([a.given for a in self.arguments])
             assert now is not None
@@ -486,6 +505,25 @@ class Inside:
         self.refs = [self.refs[i] for i in kept]
         self.specs = [self.specs[i] for i in kept]
         self.nodes = [self.nodes[i] for i in kept]
+
+
+def is_lent(tensor: Tensor) -> bool:
+    """Whether a tensor of data shows memory of another library that somebody else can see."""
+    storage = tensor._storage
+    if storage.root.owner is None:
+        return False
+    owner = storage.root.owner
+    # An array that nobody else refers to (a copy that had to be made, say) is the tensor's own. The storage refers to
+    # it, this function, and the call of getrefcount.
+    return getattr(owner, "base", owner) is not None or sys.getrefcount(owner) > 3
+
+
+def _lent(what: str, how: str) -> CaptureError:
+    return CaptureError(
+        f"{what}: an array that becomes a tensor inside of the captured function is written as {how}, which later "
+        "calls, that do not run its Python code, could not repeat. Pass the array as an argument, make the tensor "
+        "outside of the function, or copy it: wf.tensor(array)"
+    )
 
 
 def _changed(target: Ref, before: Value, stand_in: Tensor, first: Any, is_member: bool, trace: Trace) -> list[Update]:

@@ -216,9 +216,7 @@ def _stored(going: Inside) -> list[Tensor]:
     return found
 
 
-def _stores(
-    alive: list[Tensor], results: Sequence[int], given: Mapping[int, ArgumentRef | GradRef]
-) -> list[Store]:
+def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, ArgumentRef | GradRef]) -> list[Store]:
     """A store for each of the tensors, with all the places that hold it."""
     numbers = {id(t): _Number(i) for i, t in enumerate(alive)}
     stores: list[Store] = []
