@@ -21,6 +21,7 @@ from ..graph.ir import Value
 from ..ops.elementwise import astype
 from ..ops.op import state
 from ..tensor import guards
+from ..tensor.gradient_hooks import RemovableHandle
 from ..tensor.in_place import copy_, look_at, owned
 from ..tensor.tape import Leaf, clear_grad, no_grad
 from ..tensor.tensor import Tensor
@@ -39,18 +40,6 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-class RemovableHandle:
-    """Takes a hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], key: int):
-        self._hooks, self._key = hooks, key
-
-    def remove(self) -> None:
-        """Remove the hook; a second time does nothing."""
-        self._hooks.pop(self._key, None)
-        guards.bump()
 
 
 class Module:

@@ -17,7 +17,7 @@ from ..ops.op import Composite, state
 from ..ops.subscript import basic_name
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
-from . import along_axes, in_place_methods, layout, tape
+from . import along_axes, hook_methods, in_place_methods, layout, tape
 from .alias import look_of
 from .along_axes import bind, required, sizes_given
 from .arguments import CONTRACTS, guarded
@@ -552,6 +552,7 @@ def _install_special() -> None:
         "mm": _product("mm", 2, matmul),
         "bmm": _product("bmm", 3, matmul),
         **layout.METHODS,
+        **hook_methods.METHODS,
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
         "where": where,

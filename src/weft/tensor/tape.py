@@ -18,6 +18,8 @@ from ..core.errors import AutogradError, CaptureError, is_wefts_own, user_line
 from ..graph.ir import Value
 from ..ops.op import hooks, state
 from ..runtime import storage as storages
+from . import gradient_hooks
+from .gradient_hooks import ever, retaining
 
 if TYPE_CHECKING:
     from .alias import Way
@@ -115,15 +117,23 @@ class enable_grad(_Mode):
 
 class Leaf:
     """The end of the tape: a tensor that gradients are accumulated for, except while it ``rests``, which it does when
-    its tensor has stopped requiring grad."""
+    its tensor has stopped requiring grad. ``before``: hooks on what arrives; ``after``: the tensor, and hooks on it
+    when its gradient is there."""
 
-    __slots__ = ("__weakref__", "grad", "rests", "sequence", "spec")
+    __slots__ = ("__weakref__", "after", "before", "grad", "rests", "sequence", "spec")
 
     def __init__(self, spec: Any) -> None:
         self.grad: Tensor | None = None
+        self.before: gradient_hooks.Hooks | None = None
+        self.after: tuple[Tensor, gradient_hooks.Hooks] | None = None
         self.rests = False
         self.spec = spec
         self.sequence = next(_sequence)
+
+    def guarded(self) -> tuple[Any, ...]:
+        """The hooks, as a captured function that differentiates is specialised on them."""
+        before, after = self.before or {}, self.after[1] if self.after else {}
+        return (tuple(before.values()), tuple(after.values())) if before or after else ()
 
 
 class Boundary:
@@ -167,9 +177,10 @@ class Record:
 
     ``saved`` holds (storage, spec, node, index, version) of operands, and of results with OWN for the node: a Record
     that held its own results would never be freed by reference counting. ``place`` is where the call was made.
+    ``hooks``, on gradients of outputs, by their numbers, are there where somebody has registered one.
     """
 
-    __slots__ = ("backward", "call", "parents", "place", "saved", "sequence")
+    __slots__ = ("backward", "call", "hooks", "parents", "place", "saved", "sequence")
 
     backward: Any  # a Backward, or what stands for one: Window, Pulls (tensor/windows.py)
     call: Any  # a GraphCall, or what stands for one: only the name and the specs of the results are asked for
@@ -177,6 +188,8 @@ class Record:
     place: Any
     saved: list[tuple[Any, Any, Any, int, int]] | None
     sequence: float
+    hooks: dict[int, gradient_hooks.Hooks]
+    is_many = False  # whether it hands its cotangents to records of its own, which then have the hooks
     expanded: list[tuple[Any, int]] | None = None  # of a call of many records: for each output the one that made it
 
     def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
@@ -370,7 +383,7 @@ class Sums:
     the last to the first, and the operands of a record from left to right.
     """
 
-    __slots__ = ("_heap", "_leaves", "_lent", "_pending", "_targets")
+    __slots__ = ("_heap", "_leaves", "_lent", "_pending", "_retained", "_targets")
 
     def __init__(self, targets: dict[Any, Tensor | None] | None):
         self._targets = targets
@@ -378,6 +391,8 @@ class Sums:
         self._lent: set[Any] = set()  # leaves, or targets, whose total is memory of something else too
         self._pending: dict[Record, list[Tensor | None]] = {}
         self._heap: list[tuple[float, Record]] = []
+        # Places whose gradients tensors keep.
+        self._retained = gradient_hooks.places_retained() if retaining else {}
 
     def add(self, node: Any, index: int, cotangent: Tensor) -> None:
         """Send a contribution to output ``index`` of a node."""
@@ -456,12 +471,54 @@ class Sums:
         heap, pending = self._heap, self._pending
         while heap:
             node = heapq.heappop(heap)[1]
-            node.propagate(pending.pop(node), self, retain_graph)
+            cotangents = pending.pop(node)
+            if (ever or self._retained) and not node.is_many:
+                self._pass_hooks(node, cotangents)
+            node.propagate(cotangents, self, retain_graph)
+
+    def _pass_hooks(self, node: Record, cotangents: list[Tensor | None]) -> None:
+        """Let the hooks of a record's outputs see, and change, what has arrived there."""
+        hooked = getattr(node, "hooks", None)
+        for index, cotangent in enumerate(cotangents):
+            if cotangent is not None and hooked is not None and hooked.get(index):
+                cotangent = cotangents[index] = gradient_hooks.changed(cotangent, hooked[index])
+            if cotangent is not None and self._retained:
+                for retained in self._retained.get((node, index), ()):
+                    retained.keep(cotangent)
+
+    def watches(self, node: Record) -> bool:
+        """Whether an output of a record of many has a hook, or a tensor that keeps its gradient."""
+        if self._retained and any(kept is node for kept, _ in self._retained):
+            return True
+        return bool(ever) and any(getattr(node, "hooks", {}).values())
+
+    def moved(self, node: Record) -> None:
+        """Note that a record of many has been replaced by its parts."""
+        for index, place in enumerate(node.expanded or () if self._retained else ()):
+            if (node, index) in self._retained:
+                self._retained[place] = self._retained.pop((node, index))
+
+    def _finish_hooks(self) -> None:
+        """Let the hooks of leaves, or of the targets, change what was received. What they leave may be anybody's."""
+        for leaf, total in self._leaves.items():
+            if leaf.before:
+                self._leaves[leaf] = gradient_hooks.changed(total, leaf.before)
+                self._lent.add(leaf)
+        for place, total_ in (self._targets or {}).items():
+            node, index = place
+            hooked = node.before if isinstance(node, Leaf) else getattr(node, "hooks", {}).get(index)
+            if hooked and total_ is not None and self._targets is not None:
+                self._targets[place] = gradient_hooks.changed(total_, hooked)
+                self._lent.add(place)
 
     def finish(self) -> None:
         """Add what the leaves received to their gradients: once each, after everything else went well. A gradient
         that is there is written in place, so that whoever holds it sees the sum; unless calls are recorded."""
-        targets = self._targets
+        targets, trace = self._targets, state.trace
+        if trace is not None and trace.capture is not None:
+            trace.capture.read_hooks(list(self._leaves))
+        if ever:
+            self._finish_hooks()
         for place in self._lent if targets is not None else ():
             lent = targets[place] if targets is not None else None
             if targets is not None and lent is not None:
@@ -476,6 +533,12 @@ class Sums:
                 set_grad(leaf, before + total)
             else:
                 before += total
+        for leaf in list(self._leaves) if ever else ():
+            if leaf.after and leaf.after[1] and not leaf.rests:
+                tensor, hooked = leaf.after
+                if trace is not None and trace.capture is not None:
+                    tensor = trace.capture.handed(leaf, tensor)
+                gradient_hooks.call_after(tensor, hooked)
 
 
 def is_lent(cotangent: Tensor, earlier: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:

@@ -18,6 +18,7 @@ from ..ops.op import hooks, public, state
 from ..runtime import storage as storages
 from . import guards, tape
 from .capturing import settled
+from .gradient_hooks import retaining
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..core.dtypes import DType
     from .alias import View
+    from .gradient_hooks import Retained
 
 __all__ = ["Tensor", "is_traced", "make", "rest"]
 
@@ -186,8 +188,10 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward() accumulated in this leaf; None before."""
+        """The gradient that backward() accumulated in this leaf, or kept for :meth:`retain_grad`; None before."""
         node = _here(self)._node
+        if retaining and id(self) in retaining:
+            return _retained(self).grad
         if node is None and _resting:
             node = _leaf_of(self)
         return tape.read_grad(node) if isinstance(node, tape.Leaf) else None
@@ -200,13 +204,17 @@ class Tensor:
             if node is None and value is not None and self._spec.dtype.is_floating:
                 node = tape.Leaf(self._spec)
                 rest(self, node)
-        if not isinstance(node, tape.Leaf):
+        retained = _retained(self) if retaining and id(self) in retaining else None
+        if not isinstance(node, tape.Leaf) and retained is None:
             if value is None:
                 return
             raise AutogradError("only a floating leaf has a gradient to set; this one was computed, or holds no floats")
         if value is not None and value._spec.type != self._spec.type:
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
-        tape.set_grad(node, value)
+        if retained is not None:
+            retained.grad = value
+        else:
+            tape.set_grad(node, value)
 
     @public
     def backward(
@@ -445,6 +453,20 @@ class Tensor:
         if isinstance(self._node, tape.Record):
             raise AutogradError("a result of recorded calls cannot be pickled; use detach()")
         return _unpickled, (type(self), self.numpy().copy(), self.requires_grad)
+
+
+def _retained(tensor: Tensor) -> Retained:
+    """What a tensor keeps of its gradient.
+
+    Raises:
+        CaptureError: inside a captured function, of a tensor from outside: it would be today's for ever.
+    """
+    if state.trace is not None and state.trace.capture is not None and state.trace.capture.is_outside(tensor):
+        raise CaptureError(
+            f"the gradient that a tensor {tensor._spec} from outside keeps (retain_grad) is asked for inside a "
+            f"captured function; pass it as an argument"
+        )
+    return retaining[id(tensor)]
 
 
 # Leaves of tensors that do not require grad now, and their gradients with them, by the ids of the tensors.

@@ -27,6 +27,7 @@ from ..tensor import guards, tape
 from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
 from ..tensor.dispatch import is_array, is_scalar
+from ..tensor.gradient_hooks import retaining
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, is_traced, make
 from .aliasing import Group, groups_of
@@ -37,7 +38,7 @@ from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
 from .stores import Kept, Place, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
-from .unit import Unit
+from .unit import Unit, refused
 
 __all__ = ["Captured", "capture"]
 
@@ -157,6 +158,7 @@ def _run(
     """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are, ``groups`` say
     which share memory."""
     going = Inside(groups)
+    going.follow = names.follow
     trace = going.trace = Trace(going)
     version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
@@ -172,6 +174,7 @@ def _run(
             results, result_form = flatten(result)
             values = _outputs(results, trace)
             is_what = _objects(results, going)
+            _check_retained(results)
             _check_containers(args, kwargs, form, going)
             items = Items(going)
             own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
@@ -185,6 +188,7 @@ def _run(
             del result, results, args, kwargs
             going.keep_constants(constants)
             stores = settle(going, list(own)) if to_run else []
+            _check_retained([store.first() for store in stores])
             made = [*own.values(), *_seen_stores(stores, items, len(own))]
             becomes = _numbered(gradients, own, stores, made)
             for ref in (*is_what, *(store.of for store in stores), *(what for _, what in becomes)):
@@ -322,6 +326,9 @@ def _leaves_made(items: Sequence[Item], known: Sequence[Any]) -> dict[tape.Leaf,
     found: dict[tape.Leaf, Spec] = {}
     for item in items:
         if isinstance(item.node, tape.Leaf) and item.node not in known:
+            for hooked in (item.node.before, item.node.after and item.node.after[1]):
+                if hooked:
+                    raise refused(hooked)
             if item.node.grad is not None:
                 raise CaptureError(
                     f"a tensor {item.spec} that the captured function made and that requires grad is kept with a "
@@ -397,6 +404,23 @@ def _outputs(results: Sequence[Any], trace: Trace) -> list[Value]:
                 f"not {type(item).__name__}"
             )
     return [value_of(item, trace) for item in results]
+
+
+def _check_retained(tensors: Sequence[Tensor | None]) -> None:
+    """What leaves the function may not keep its gradient: every run makes another tensor, which would keep none.
+
+    Raises:
+        CaptureError: the function has called ``retain_grad`` on one of them.
+    """
+    for tensor in tensors if retaining else ():
+        retained = retaining.get(id(tensor))
+        if retained is not None and is_traced(tensor):
+            error = CaptureError(
+                "retain_grad inside a captured function on a tensor that is returned or stored: call it on the result, "
+                "or return its grad"
+            )
+            error.where = retained.where
+            raise error
 
 
 def _objects(results: Sequence[Tensor], going: Inside) -> list[Result]:

@@ -11,6 +11,7 @@ Every way from a tensor to its value goes through :meth:`Inside.inside` (``dispa
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ from typing import Any
 from ..core.errors import CaptureError, user_line
 from ..graph.ir import Value
 from ..ops.op import Trace
-from ..tensor import tape
-from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
+from ..tensor import guards, tape
+from ..tensor.alias import DETACHED, TRACKED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.spec import Spec
@@ -79,6 +80,17 @@ class SharedLeaf(Exception):
         self.ids = ids
 
 
+@dataclass(slots=True, eq=False)
+class HooksOfLeaves:
+    """What a backward pass inside depends on: the hooks of the leaves from outside that it reached."""
+
+    leaves: list[tape.Leaf]
+
+    def guarded(self) -> tuple[Any, ...]:
+        """They all, as the value of one guard."""
+        return tuple([leaf.guarded() for leaf in self.leaves if leaf.before or leaf.after])
+
+
 class Inside:
     """A capture that is going on, as the trace's ``capture``."""
 
@@ -116,6 +128,8 @@ class Inside:
         self._exposed: dict[Value, list[Value]] = {}  # values of views, by the value of all the memory that they show
         self.through: list[Ref] = []  # by way of which memory of groups was written
         self.start = tape.now()
+        # Looks into what a function's code names.
+        self.follow: Callable[[Any], None] = lambda _: None
 
     # --- tensors ----------------------------------------------------------------------------------------------------
 
@@ -236,6 +250,7 @@ class Inside:
             node = tape.Boundary()
         elif isinstance(node, tape.Leaf):
             node = tape.Leaf(spec)  # the argument's own: the same function may be called with another leaf
+            node.before, node.after = given._node.before, given._node.after
             self.grad_refs[node] = GradRef(None, position)
         group = self._group(given)
         is_member = group is not None and given is not group.base
@@ -408,6 +423,30 @@ class Inside:
                 self._read_grads[leaf] = gradient, value
         return self._read_grads[leaf][0]
 
+    def is_outside_leaf(self, leaf: tape.Leaf) -> bool:
+        """Whether a leaf was there before the function, or is an argument's."""
+        return leaf in self.grad_refs or leaf.sequence < self.start
+
+    def read_hooks(self, leaves: Sequence[tape.Leaf]) -> None:
+        """Note that the hooks of leaves are a condition of the graph, none included, and what they name too."""
+        known = HooksOfLeaves([])
+        for leaf in leaves:
+            ref = self._outside(leaf)
+            if ref is None:
+                continue
+            now = leaf.guarded()
+            for hook in (hook for hooks in now for hook in hooks):
+                self.follow(hook)
+            if ref.leaf is not None:
+                known.leaves.append(ref.leaf)
+            else:
+                self.conditions.append(functools.partial(_has_hooks, ref, now))
+        guards.read(known, "", known.guarded())
+
+    def handed(self, leaf: tape.Leaf, tensor: Tensor) -> Tensor:
+        """The tensor of a leaf as the function has it."""
+        return next((a.handed for a in self.arguments if a.node is leaf), tensor)
+
     def write_grad(self, leaf: tape.Leaf, gradient: Tensor | None) -> None:
         """Replace a leaf's gradient."""
         ref = self._outside(leaf)
@@ -524,6 +563,11 @@ def _lent(what: str, how: str) -> CaptureError:
         "calls, that do not run its Python code, could not repeat. Pass the array as an argument, make the tensor "
         "outside of the function, or copy it: wf.tensor(array)"
     )
+
+
+def _has_hooks(ref: GradRef, hooks: tuple[Any, ...], arguments: Sequence[Tensor]) -> bool:
+    """Whether the leaf of an argument has these hooks."""
+    return guards.same(ref.leaf_of(arguments).guarded(), hooks)
 
 
 def _changed(target: Ref, before: Value, stand_in: Tensor, first: Any, is_member: bool, trace: Trace) -> list[Update]:

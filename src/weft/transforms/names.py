@@ -44,8 +44,11 @@ class Names:
         self._seen: set[Any] = set()
         self._called: set[int] = set()  # modules whose forward is followed
         self._follow(function, 0)
-        self._seen.clear()
         self._arguments = (), {}
+
+    def follow(self, called: Any) -> None:
+        """Look into a function too that the captured one is about to call without naming it: a hook."""
+        self._follow(called, 1)
 
     def settle(self, read: set[int]) -> None:
         """Take note of what the function has done when it was captured.
@@ -58,6 +61,7 @@ class Names:
         def expected(value: Any) -> Any:
             return like(value) if isinstance(value, Tensor) and id(value) not in read else value
 
+        self._seen.clear()
         self._before = self._cells, self._bound, self._members, self._contents
         self._cells = [(cell, expected(value)) for cell, value in self._cells]
         self._bound = [(names, name, expected(value)) for names, name, value in self._bound]

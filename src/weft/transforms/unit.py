@@ -18,13 +18,14 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import AutogradError, user_line
+from ..core.errors import AutogradError, CaptureError, user_line
 from ..graph.ir import Graph, Node, Value
 from ..graph.protocol import TensorType, View
 from ..graph.simplify import simplify
 from ..ops.op import Trace, state
 from ..tensor import tape
 from ..tensor.calls import GraphCall, value_of, wrap
+from ..tensor.gradient_hooks import Hooks, line_of
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
 
@@ -143,7 +144,14 @@ def _seen(value: Value) -> Value:
 
 
 def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) -> _Inner:
-    """A record as data: nodes become places."""
+    """A record as data: nodes become places.
+
+    Raises:
+        CaptureError: the captured function has registered a hook there, which no run would have.
+    """
+    for hooked in getattr(record, "hooks", {}).values():
+        if hooked:
+            raise refused(hooked)
     saved, spoiled = None, None
     if record.saved is not None:
         saved = []
@@ -154,6 +162,16 @@ def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) ->
     parents = [place(node, index) for node, index in record.parents]
     at = getattr(record, "place", None)
     return _Inner(record.backward, record.call, parents, saved, at, spoiled)
+
+
+def refused(hooked: Hooks) -> CaptureError:
+    """What to raise where a hook that the captured function has registered would be ignored."""
+    error = CaptureError(
+        "a hook that is registered inside a captured function, on a tensor whose gradient is asked for outside of it; "
+        "call backward() inside too, or return the tensor and register the hook there"
+    )
+    error.where = line_of(hooked) or error.where
+    return error
 
 
 def _reachable(nodes: Sequence[Any]) -> list[tape.Record]:
@@ -282,6 +300,7 @@ class UnitRecord(tape.Record):
     """
 
     __slots__ = ("expanded", "freed", "kept", "unit")
+    is_many = True
 
     def __init__(self, unit: Unit, operands: Sequence[tuple[Any, int]], kept: dict[Value, tuple[Any, Spec, int]]):
         self.unit = unit
@@ -309,8 +328,9 @@ class UnitRecord(tape.Record):
         """Send the cotangents of the results on to the operands, added up as eager records would."""
         if self.unit.spent is not None:
             raise tape.freed(self.unit.inner[max(self.freed)].call.name)
-        if tape.recording.enabled:
+        if tape.recording.enabled or sums.watches(self):
             self._unfold()
+            sums.moved(self)
             for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):
                 if cotangent is not None:
                     sums.add(node, index, cotangent)
@@ -354,7 +374,8 @@ class UnitRecord(tape.Record):
         if self.expanded is not None:
             return
         unit, kept = self.unit, self.kept
-        if len(self.freed) < len(unit.inner) and (unit.lasting or unit.residuals) and not kept:
+        left = any(inner.saved and n not in self.freed for n, inner in enumerate(unit.inner))
+        if left and (unit.lasting or unit.residuals) and not kept:
             return  # another thread has just done it
         values = {v: (storage, spec) for v, (storage, spec, _) in kept.items()}
         for number, inner in enumerate(unit.inner):
@@ -372,6 +393,11 @@ class UnitRecord(tape.Record):
             # In their order, after everything before this run and before everything after it.
             record.sequence = self.sequence - 1 + (record.sequence + 1) / (len(records) + 1)
         self.expanded = [(records[number], index) for _, number, index in unit.out_specs]
+        for slot, hooked in getattr(self, "hooks", {}).items():
+            record, index = self.expanded[slot]
+            if not hasattr(record, "hooks"):
+                record.hooks = {}
+            record.hooks[index] = hooked
         self.kept = {}
 
     def _viewed(self, value: Value) -> tuple[Any, Spec]:
