@@ -190,8 +190,8 @@ class Tensor:
     def grad(self) -> Tensor | None:
         """The gradient that backward() accumulated in this leaf, or kept for :meth:`retain_grad`; None before."""
         node = _here(self)._node
-        if retaining and id(self) in retaining:
-            return _retained(self).grad
+        if retaining and (retained := _retained(self)) is not None:
+            return retained.grad
         if node is None and _resting:
             node = _leaf_of(self)
         return tape.read_grad(node) if isinstance(node, tape.Leaf) else None
@@ -204,7 +204,7 @@ class Tensor:
             if node is None and value is not None and self._spec.dtype.is_floating:
                 node = tape.Leaf(self._spec)
                 rest(self, node)
-        retained = _retained(self) if retaining and id(self) in retaining else None
+        retained = _retained(self) if retaining else None
         if not isinstance(node, tape.Leaf) and retained is None:
             if value is None:
                 return
@@ -455,18 +455,21 @@ class Tensor:
         return _unpickled, (type(self), self.numpy().copy(), self.requires_grad)
 
 
-def _retained(tensor: Tensor) -> Retained:
-    """What a tensor keeps of its gradient.
+def _retained(tensor: Tensor) -> Retained | None:
+    """What a tensor keeps of its gradient, if it does.
 
     Raises:
         CaptureError: inside a captured function, of a tensor from outside: it would be today's for ever.
     """
-    if state.trace is not None and state.trace.capture is not None and state.trace.capture.is_outside(tensor):
+    trace = state.trace
+    given = trace.capture.given(tensor) if trace is not None and trace.capture is not None else tensor
+    found = retaining.get(id(given))
+    if found is not None and trace is not None and trace.capture is not None and trace.capture.is_outside(tensor):
         raise CaptureError(
             f"the gradient that a tensor {tensor._spec} from outside keeps (retain_grad) is asked for inside a "
             f"captured function; pass it as an argument"
         )
-    return retaining[id(tensor)]
+    return found
 
 
 # Leaves of tensors that do not require grad now, and their gradients with them, by the ids of the tensors.

@@ -38,7 +38,7 @@ from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
 from .stores import Kept, Place, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
-from .unit import Unit, refused
+from .unit import Unit, check_unhooked
 
 __all__ = ["Captured", "capture"]
 
@@ -326,9 +326,7 @@ def _leaves_made(items: Sequence[Item], known: Sequence[Any]) -> dict[tape.Leaf,
     found: dict[tape.Leaf, Spec] = {}
     for item in items:
         if isinstance(item.node, tape.Leaf) and item.node not in known:
-            for hooked in (item.node.before, item.node.after and item.node.after[1]):
-                if hooked:
-                    raise refused(hooked)
+            check_unhooked(item.node)
             if item.node.grad is not None:
                 raise CaptureError(
                     f"a tensor {item.spec} that the captured function made and that requires grad is kept with a "

@@ -88,7 +88,7 @@ class HooksOfLeaves:
 
     def guarded(self) -> tuple[Any, ...]:
         """They all, as the value of one guard."""
-        return tuple([leaf.guarded() for leaf in self.leaves if leaf.before or leaf.after])
+        return tuple([(leaf, leaf.guarded()) for leaf in self.leaves if leaf.before or leaf.after])
 
 
 class Inside:
@@ -442,6 +442,10 @@ class Inside:
             else:
                 self.conditions.append(functools.partial(_has_hooks, ref, now))
         guards.read(known, "", known.guarded())
+
+    def given(self, tensor: Tensor) -> Tensor:
+        """What a tensor stands for, if that is an argument."""
+        return next((a.given for a in self.arguments if a.stand_in is tensor), tensor)
 
     def handed(self, leaf: tape.Leaf, tensor: Tensor) -> Tensor:
         """The tensor of a leaf as the function has it."""

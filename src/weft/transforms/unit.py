@@ -152,6 +152,9 @@ def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) ->
     for hooked in getattr(record, "hooks", {}).values():
         if hooked:
             raise refused(hooked)
+    for node, index in record.parents:  # a leaf that the function made
+        if isinstance(node, tape.Leaf) and place(node, index) is None:
+            check_unhooked(node)
     saved, spoiled = None, None
     if record.saved is not None:
         saved = []
@@ -162,6 +165,13 @@ def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) ->
     parents = [place(node, index) for node, index in record.parents]
     at = getattr(record, "place", None)
     return _Inner(record.backward, record.call, parents, saved, at, spoiled)
+
+
+def check_unhooked(leaf: tape.Leaf) -> None:
+    """Raise where a leaf that the captured function has made, and that is reached from outside, has hooks."""
+    for hooked in (leaf.before, leaf.after and leaf.after[1]):
+        if hooked:
+            raise refused(hooked)
 
 
 def refused(hooked: Hooks) -> CaptureError:
