@@ -48,7 +48,8 @@ class Entry:
 
     __slots__ = (
         *("_flat", "_fresh", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
-        *("_residuals", "_single", "_specs", "_state", "_untracked", "_written", "captured", "exe"),
+        *("_others", "_residuals", "_simple", "_single", "_specs", "_state", "_tracked", "_untracked", "_written"),
+        *("captured", "exe"),
     )
 
     def __init__(self, captured: Captured, specs: list[Spec]):
@@ -81,10 +82,14 @@ class Entry:
         ]
         self._plain = all(item.base is None and item.of is None for item in items)
         self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
+        self._tracked = [(n, at) for n, at in enumerate(on_tape) if at is not None]
+        # A gradient is as a rule something that the run made: the number of an item.
+        gradients = captured.writes.gradients
+        self._simple = [(ref, n) for ref, n in gradients if n is None or isinstance(n, int)]
+        self._others = [] if len(self._simple) == len(gradients) else gradients
+        # So many items are the results, in order; None: results are not all made anew.
         results = captured.returns.results
-        self._fresh = (
-            not captured.returns.stores and len(results) == len(items) and all(what is None for what in results)
-        )
+        self._fresh = len(results) if all(what is None for what in results) else None
         self._locks = locks_of(list(_written(captured)))
         self._kept = [] if unit is None or unit.spent is not None else self._places(unit, positions)
 
@@ -161,11 +166,15 @@ class Entry:
             put(stores, made, tensors)
         for each in captured.returns.kept:
             each.set(tensors)
-        results = made if self._fresh else self._results(made, tensors)
+        results = made[: self._fresh] if self._fresh is not None else self._results(made, tensors)
         # Last: until here a gradient is the one that was there before.
-        becomes = [None if what is None else _tensor_of(what, made, tensors) for _, what in writes.gradients]
-        for (ref, _), gradient in zip(writes.gradients, becomes, strict=True):
-            ref.set(tensors, gradient)
+        if self._others:
+            becomes = [None if what is None else _tensor_of(what, made, tensors) for _, what in self._others]
+            for (ref, _), gradient in zip(self._others, becomes, strict=True):
+                ref.set(tensors, gradient)
+        else:
+            for ref, n in self._simple:
+                ref.set(tensors, None if n is None else made[n])
         return results
 
     def _apart(self, tensors: Sequence[Tensor]) -> list[Any]:
@@ -225,11 +234,11 @@ class Entry:
             kept[value] = storage, spec, storages.save(storage)
         for value, number, spec in self._residuals:
             kept[value] = outputs[number], spec, 0
-        for tensor, at in zip(made, self.captured.returns.tape, strict=True):
-            if at is not None:
-                tensor._node, tensor._index = record.put(at)
-                if tensor._node is None:
-                    tensor._node = tape.Leaf(tensor._spec)
+        for n, at in self._tracked:
+            tensor = made[n]
+            tensor._node, tensor._index = record.put(at)
+            if tensor._node is None:
+                tensor._node = tape.Leaf(tensor._spec)
 
     def _move(self, target: Ref, number: int | None, record: UnitRecord | None, tensors: Sequence[Tensor]) -> None:
         """Give what was written its new place on the tape."""

@@ -22,7 +22,7 @@ from ..core.errors import CaptureError, user_line
 from ..graph.ir import Value
 from ..ops.op import Trace
 from ..tensor import guards, tape
-from ..tensor.alias import DETACHED, TRACKED, base_of, follow, root_of, shown
+from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.spec import Spec
