@@ -95,7 +95,10 @@ def from_numpy(array: np.ndarray[Any, Any], copy: bool | None = None) -> Strided
         if copy is False and obstacle:
             raise ArgumentError(f"an array with {obstacle} cannot be shared; wf.asarray(array) copies it")
     if copy or obstacle:
-        array = array.astype(dtype.numpy, order="C")
+        block = storages.empty(array.size * dtype.itemsize)
+        own = np.frombuffer(memoryview(block), np.uint8, array.size * dtype.itemsize).view(dtype.numpy).reshape(shape)
+        own[...] = array
+        return Strided(block, shape, contiguous_strides(shape), dtype)
     flags = array.flags
     if flags.c_contiguous:
         strides, span = contiguous_strides(shape), array.size

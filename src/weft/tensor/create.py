@@ -192,7 +192,7 @@ def _of_foreign(obj: Any, copy: bool | None) -> Tensor:
         if copy is False and isinstance(error, ValueError):
             raise ArgumentError(f"asarray: {type(obj).__name__} does not lend its memory without a copy") from error
         raise DTypeError(f"asarray: {type(obj).__name__} cannot be read as an array: {error}") from error
-    return _of(import_numpy(array, copy))
+    return _of(import_numpy(array, True if isinstance(obj, np.generic) else copy))
 
 
 def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:

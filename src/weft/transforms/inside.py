@@ -12,7 +12,6 @@ Every way from a tensor to its value goes through :meth:`Inside.inside` (``dispa
 from __future__ import annotations
 
 import functools
-import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from ..core.errors import CaptureError, user_line
 from ..graph.ir import Value
 from ..ops.op import Trace
+from ..runtime import storage as storages
 from ..tensor import guards, tape
 from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
@@ -551,14 +551,8 @@ class Inside:
 
 
 def is_lent(tensor: Tensor) -> bool:
-    """Whether a tensor of data shows memory of another library that somebody else can see."""
-    storage = tensor._storage
-    if storage.root.owner is None:
-        return False
-    owner = storage.root.owner
-    # An array that nobody else refers to (a copy that had to be made, say) is the tensor's own. The storage refers to
-    # it, this function, and the call of getrefcount.
-    return getattr(owner, "base", owner) is not None or sys.getrefcount(owner) > 3
+    """Whether a tensor of data shows memory of another library."""
+    return storages.block_of(tensor._storage).owner is not None
 
 
 def _lent(what: str, how: str) -> CaptureError:
