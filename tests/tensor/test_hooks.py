@@ -383,7 +383,7 @@ def test_what_hooks_return_is_checked() -> None:
         assert x.grad is None
     x = leaf(1, 2)
     x.register_post_accumulate_grad_hook(lambda t: 5)
-    with pytest.raises(ArgumentError, match="returned a int"):
+    with pytest.raises(ArgumentError, match="returned a value of type int"):
         (x * 2).sum().backward()
 
 
@@ -392,7 +392,7 @@ def test_who_may_have_a_hook() -> None:
     for method in ("register_hook", "register_post_accumulate_grad_hook"):
         with pytest.raises(AutogradError, match=f"{method} on a tensor that does not require grad"):
             getattr(wf.ones(2), method)(print)
-        with pytest.raises(ArgumentError, match="a hook is a function; this is a int"):
+        with pytest.raises(ArgumentError, match="a hook is a function, not a value of type int"):
             getattr(x, method)(3)
     with pytest.raises(AutogradError, match="retain_grad on a tensor that does not require grad"):
         wf.ones(2).retain_grad()
@@ -745,3 +745,70 @@ def test_a_kept_gradient_is_not_read_inside(as_argument: bool) -> None:
     y.sum().backward()
     with pytest.raises(CaptureError, match="from outside keeps"):
         wf.compile(lambda a: (a if as_argument else y).grad * 1)(y)
+
+
+def _of_a_leaf_made_inside(a: wf.Tensor) -> Any:
+    y = (a * 2).detach().requires_grad_()
+    y.register_hook(lambda g: g * 10)
+    y.register_post_accumulate_grad_hook(sevenfold)
+    (y * y).sum().backward()
+    return y.grad * 1
+
+
+def _of_a_function(a: wf.Tensor) -> Any:
+    def cubed(x: wf.Tensor) -> wf.Tensor:
+        x.register_hook(lambda g: g + 1)
+        y = x * x
+        y.register_hook(lambda g: g * a)
+        return (y * x).sum()
+
+    return wf.grad(cubed)(a), wf.grad(lambda x: wf.grad(cubed)(x).sum())(a)
+
+
+@pytest.mark.parametrize("function", [_of_a_leaf_made_inside, _of_a_function])
+def test_hooks_of_what_is_made_inside(function: Any) -> None:
+    compiled = wf.compile(function)
+    for values in ([1.0, 2.0], [3.0, -1.0]):
+        expected, found = function(wf.tensor(values)), compiled(wf.tensor(values))
+        for e, f in zip(*[x if isinstance(x, tuple) else (x,) for x in (expected, found)], strict=True):
+            assert e.tolist() == f.tolist()
+
+
+def test_hooks_of_parameters_of_a_compiled_module_run_in_the_pass_outside() -> None:
+    results = []
+    for compiling in (lambda f: f, wf.compile):
+        wf.random.seed(0)
+        model, seen = wf.nn.Sequential(wf.nn.Linear(3, 4), wf.nn.ReLU(), wf.nn.Linear(4, 2)), []
+        run = compiling(model)
+        run(wf.ones((2, 3)))
+        model[0].weight.register_hook(lambda g, seen=seen: seen.append(g.tolist()) or g * 2)
+        model[2].bias.register_post_accumulate_grad_hook(sevenfold)
+        for scale in (1.0, 2.0):
+            out = run(wf.ones((2, 3)) * scale)
+            out.register_hook(lambda g: g.clamp_(-1, 1))
+            (out * out * 5).sum().backward()
+        results.append((seen, [p.grad.tolist() for p in model.parameters()]))
+    assert results[0] == results[1]
+
+
+def test_a_tensor_that_becomes_a_leaf_has_the_gradient_of_one() -> None:
+    y = leaf(1, 2) * 2
+    y.retain_grad()
+    y.sum().backward()
+    y.detach_().requires_grad_()
+    assert not y.retains_grad
+    (y * 3).sum().backward()
+    assert y.grad.tolist() == [3, 3]
+
+
+def test_a_hook_may_run_a_pass_of_its_own() -> None:
+    x, z = leaf(1, 2), leaf(3, 4)
+
+    def hook(g: wf.Tensor) -> None:
+        with wf.enable_grad():
+            (z * g).sum().backward()
+
+    y = x * 2
+    y.register_hook(hook)
+    (y * 3).sum().backward()
+    assert (x.grad.tolist(), z.grad.tolist()) == ([6, 6], [3, 3])

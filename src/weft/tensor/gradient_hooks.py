@@ -90,6 +90,32 @@ def changed(gradient: Tensor, hooks: Hooks) -> Tensor:
     return gradient
 
 
+def run_at(node: Any, cotangents: list[Tensor | None], retained: Places) -> None:
+    """Let the hooks of a record's outputs see, and change, what has arrived there."""
+    hooked = getattr(node, "hooks", None)
+    for index, cotangent in enumerate(cotangents):
+        if cotangent is None:
+            continue
+        if hooked is not None and hooked.get(index):
+            cotangent = cotangents[index] = changed(cotangent, hooked[index])
+        for kept in retained.get((node, index), ()):
+            kept.keep(cotangent)
+
+
+def are_many_watched(node: Any, retained: Places) -> bool:
+    """Whether an output of a record of many has a hook, or a tensor that keeps its gradient."""
+    if any(kept is node for kept, _ in retained):
+        return True
+    return any(getattr(node, "hooks", {}).values())
+
+
+def unfold(node: Any, retained: Places) -> None:
+    """Let the parts that a record of many has been replaced by have what tensors keep of it."""
+    for index, place in enumerate(node.expanded or () if retained else ()):
+        if (node, index) in retained:
+            retained[place] = retained.pop((node, index))
+
+
 def call_after(tensor: Tensor, hooks: Hooks) -> None:
     """Run hooks on a leaf whose gradient is there.
 
@@ -101,7 +127,7 @@ def call_after(tensor: Tensor, hooks: Hooks) -> None:
             found = hook(tensor)
             if found is not None:
                 raise ArgumentError(
-                    f"the post-accumulate hook {told(hook)} returned a {type(found).__name__}, which has no meaning: "
+                    f"the post-accumulate hook {told(hook)} returned a value of type {type(found).__name__}, which has no meaning: "
                     f"let it change tensor.grad, and return None"
                 )
 
@@ -119,7 +145,7 @@ def _check(hook: Any, found: Any, gradient: Tensor) -> None:
 
     if not isinstance(found, Tensor):
         raise ArgumentError(
-            f"the hook {told(hook)} returned a {type(found).__name__}; a hook returns a tensor, which replaces the "
+            f"the hook {told(hook)} returned a value of type {type(found).__name__}; a hook returns a tensor, which replaces the "
             f"gradient, or None"
         )
     if found.shape != gradient.shape:
@@ -172,13 +198,15 @@ class Retained:
         self.grad = copied(gradient) if self.grad is None else self.grad + gradient
 
 
+Places = dict[tuple[Any, int], list[Retained]]
+
 # By the ids of the tensors.
 retaining: dict[int, Retained] = {}
 
 
-def places_retained() -> dict[tuple[Any, int], list[Retained]]:
+def places_retained() -> Places:
     """The places on the tape whose gradients are kept now."""
-    found: dict[tuple[Any, int], list[Retained]] = {}
+    found: Places = {}
     for retained in list(retaining.values()):
         tensor = retained.tensor()
         if tensor is not None and tensor._node is not None:

@@ -85,7 +85,7 @@ def retain_grad(self: Tensor) -> None:
 
 def _check(name: str, hook: Any) -> None:
     if not callable(hook):
-        raise ArgumentError(f"{name}: a hook is a function; this is a {type(hook).__name__}")
+        raise ArgumentError(f"{name}: a hook is a function, not a value of type {type(hook).__name__}")
 
 
 def _added(hooks: Hooks, hook: Callable[..., Any]) -> RemovableHandle:
@@ -118,7 +118,7 @@ def _place(name: str, tensor: Tensor) -> tuple[Any, int]:
 
 def _retains_grad(self: Tensor) -> bool:
     """Whether backward() keeps the gradient of this result of recorded calls; False for leaves."""
-    return id(self) in retaining
+    return id(self) in retaining and not isinstance(_here(self)._node, tape.Leaf)
 
 
 METHODS: dict[str, Any] = {

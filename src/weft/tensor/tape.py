@@ -383,7 +383,7 @@ class Sums:
     the last to the first, and the operands of a record from left to right.
     """
 
-    __slots__ = ("_heap", "_leaves", "_lent", "_pending", "_retained", "_targets")
+    __slots__ = ("_heap", "_leaves", "_lent", "_pending", "_targets", "retained")
 
     def __init__(self, targets: dict[Any, Tensor | None] | None):
         self._targets = targets
@@ -392,7 +392,7 @@ class Sums:
         self._pending: dict[Record, list[Tensor | None]] = {}
         self._heap: list[tuple[float, Record]] = []
         # Places whose gradients tensors keep.
-        self._retained = gradient_hooks.places_retained() if retaining else {}
+        self.retained = gradient_hooks.places_retained() if retaining else {}
 
     def add(self, node: Any, index: int, cotangent: Tensor) -> None:
         """Send a contribution to output ``index`` of a node."""
@@ -472,31 +472,9 @@ class Sums:
         while heap:
             node = heapq.heappop(heap)[1]
             cotangents = pending.pop(node)
-            if (ever or self._retained) and not node.is_many:
-                self._pass_hooks(node, cotangents)
+            if (ever or self.retained) and not node.is_many:
+                gradient_hooks.run_at(node, cotangents, self.retained)
             node.propagate(cotangents, self, retain_graph)
-
-    def _pass_hooks(self, node: Record, cotangents: list[Tensor | None]) -> None:
-        """Let the hooks of a record's outputs see, and change, what has arrived there."""
-        hooked = getattr(node, "hooks", None)
-        for index, cotangent in enumerate(cotangents):
-            if cotangent is not None and hooked is not None and hooked.get(index):
-                cotangent = cotangents[index] = gradient_hooks.changed(cotangent, hooked[index])
-            if cotangent is not None and self._retained:
-                for retained in self._retained.get((node, index), ()):
-                    retained.keep(cotangent)
-
-    def watches(self, node: Record) -> bool:
-        """Whether an output of a record of many has a hook, or a tensor that keeps its gradient."""
-        if self._retained and any(kept is node for kept, _ in self._retained):
-            return True
-        return bool(ever) and any(getattr(node, "hooks", {}).values())
-
-    def moved(self, node: Record) -> None:
-        """Note that a record of many has been replaced by its parts."""
-        for index, place in enumerate(node.expanded or () if self._retained else ()):
-            if (node, index) in self._retained:
-                self._retained[place] = self._retained.pop((node, index))
 
     def _finish_hooks(self) -> None:
         """Let the hooks of leaves, or of the targets, change what was received. What they leave may be anybody's."""

@@ -190,7 +190,7 @@ class Tensor:
     def grad(self) -> Tensor | None:
         """The gradient that backward() accumulated in this leaf, or kept for :meth:`retain_grad`; None before."""
         node = _here(self)._node
-        if retaining and (retained := _retained(self)) is not None:
+        if retaining and not isinstance(node, tape.Leaf) and (retained := _retained(self)) is not None:
             return retained.grad
         if node is None and _resting:
             node = _leaf_of(self)
@@ -204,7 +204,7 @@ class Tensor:
             if node is None and value is not None and self._spec.dtype.is_floating:
                 node = tape.Leaf(self._spec)
                 rest(self, node)
-        retained = _retained(self) if retaining else None
+        retained = _retained(self) if retaining and not isinstance(node, tape.Leaf) else None
         if not isinstance(node, tape.Leaf) and retained is None:
             if value is None:
                 return

@@ -25,7 +25,7 @@ from ..graph.simplify import simplify
 from ..ops.op import Trace, state
 from ..tensor import tape
 from ..tensor.calls import GraphCall, value_of, wrap
-from ..tensor.gradient_hooks import Hooks, line_of
+from ..tensor.gradient_hooks import Hooks, are_many_watched, line_of, unfold
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
 
@@ -338,9 +338,9 @@ class UnitRecord(tape.Record):
         """Send the cotangents of the results on to the operands, added up as eager records would."""
         if self.unit.spent is not None:
             raise tape.freed(self.unit.inner[max(self.freed)].call.name)
-        if tape.recording.enabled or sums.watches(self):
+        if tape.recording.enabled or are_many_watched(self, sums.retained):
             self._unfold()
-            sums.moved(self)
+            unfold(self, sums.retained)
             for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):
                 if cotangent is not None:
                     sums.add(node, index, cotangent)
