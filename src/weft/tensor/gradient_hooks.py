@@ -8,7 +8,8 @@ to a Leaf. So the hook of a tensor that is changed in place later stays with the
 - of a leaf: in ``Leaf.before``. They run at the end of the pass, over what the leaf received, before it is added to
   ``.grad``; those of all leaves before anything is added anywhere, so that a hook that raises leaves every ``.grad`` as
   it was.
-- ``p.register_post_accumulate_grad_hook(h)``: in ``Leaf.after``, run when the gradients of all leaves are there.
+- ``p.register_post_accumulate_grad_hook(h)``: in ``Leaf.after``, run when the gradients of all leaves are there. Such a
+  leaf knows its tensor, so that the two are freed by the garbage collector.
 - ``y.retain_grad()`` follows the tensor, whatever is written to it: there is a table of these tensors, and a pass looks
   up where they are when it begins. What it keeps is what the hooks of that place have left.
 
@@ -127,8 +128,8 @@ def call_after(tensor: Tensor, hooks: Hooks) -> None:
             found = hook(tensor)
             if found is not None:
                 raise ArgumentError(
-                    f"the post-accumulate hook {told(hook)} returned a value of type {type(found).__name__}, which has no meaning: "
-                    f"let it change tensor.grad, and return None"
+                    f"the post-accumulate hook {told(hook)} returned a value of type "
+                    f"{type(found).__name__}, which has no meaning: let it change tensor.grad, and return None"
                 )
 
 
@@ -145,8 +146,8 @@ def _check(hook: Any, found: Any, gradient: Tensor) -> None:
 
     if not isinstance(found, Tensor):
         raise ArgumentError(
-            f"the hook {told(hook)} returned a value of type {type(found).__name__}; a hook returns a tensor, which replaces the "
-            f"gradient, or None"
+            f"the hook {told(hook)} returned a value of type {type(found).__name__}; a hook returns a tensor, "
+            f"which replaces the gradient, or None"
         )
     if found.shape != gradient.shape:
         raise ShapeError(
