@@ -354,11 +354,20 @@ def outside(d: Drawing) -> str:
     return f"r{d.rng.randrange(d.results)}" if d.results else "new(3.0)[2:5]"
 
 
+def again(d: Drawing, before: str) -> str:
+    """An argument like that of the last call, maybe elsewhere in its base: the same graph may hold for it."""
+    part = re.search(r"\[(\d):(\d)\]", before)
+    if part is None or d.chance(60):
+        return before
+    at = d.rng.randrange(6)
+    return before.replace(part[0], f"[{at}:{at + 3}]")
+
+
 def binding(d: Drawing) -> str:
     """A line between calls: a name, attribute, key or gradient comes to be another tensor."""
     way = d.rng.randrange(10)
     if way < 5:
-        return f"{d.pick(PLACES)} = {outside(d)}"
+        return f"{d.pick(PLACES if d.chance(50) else STORED)} = {outside(d)}"
     if way < 7:
         return gradient(d, outside(d))
     if way == 7:
@@ -425,7 +434,7 @@ def line(d: Drawing) -> str:
     if way < 16:
         return f"{d.pick(STORED)} = {inside(d)}"
     if way == 16:
-        return "h.a, d['k'] = d['k'], h.a"
+        return d.pick(("h.a, d['k'] = d['k'], h.a", f"l[0] = {d.pick(PLACES)}", f"d['n'] = {d.pick(PLACES)}"))
     if way == 17:
         return gradient(d, inside(d))
     if way == 18:
@@ -463,15 +472,16 @@ def draw_program(seed: int) -> Program:
 
 def draw_calls(d: Drawing, program: Program) -> int:
     """The lines after the function; how many calls are among them."""
-    calls, d.results = 0, 0
+    calls, d.results, last = 0, 0, ["g[0:3]" for _ in program.parameters]
     for number in range(d.rng.randrange(2, 6)):
         for _ in range(d.rng.choice((0, 0, 1, 2)) if number else 0):
             d.try_step(binding(d))
         for _ in range(3):
             names = [f"r{(d.results + i) % 4}" for i in range(len(program.results))]
-            call = f"{', '.join(names)}, = f({', '.join(outside(d) for _ in program.parameters)})"
+            arguments = [again(d, old) if number and d.chance(55) else outside(d) for old in last]
+            call = f"{', '.join(names)}, = f({', '.join(arguments)})"
             if d.try_step(f"with wf.no_grad():\n    {call}" if d.chance(15) else call):
-                calls += 1
+                calls, last = calls + 1, arguments
                 d.results = min(d.results + len(names), 4)
                 break
         if not calls:

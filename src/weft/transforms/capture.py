@@ -229,6 +229,7 @@ def _run(
         found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
         stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
         stored += [what.tensor for _, what in becomes if isinstance(what, TensorRef)]
+        stored += names.unchanged_items()
         found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return found, [a.given for a in going.arguments]

@@ -31,7 +31,18 @@ ABSENT: Any = object()
 class Names:
     """The names of a function, and what they mean now."""
 
-    __slots__ = ("_arguments", "_before", "_bound", "_called", "_cells", "_contents", "_members", "_seen", "_written")
+    __slots__ = (
+        "_arguments",
+        "_before",
+        "_bound",
+        "_called",
+        "_cells",
+        "_contents",
+        "_into_items",
+        "_members",
+        "_seen",
+        "_written",
+    )
 
     def __init__(self, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
         self._cells: list[tuple[Any, Any]] = []  # (closure cell, what it holds)
@@ -41,6 +52,7 @@ class Names:
         self._written: list[tuple[Any, str, Any]] = []  # what the code stores into: as _bound, for restore()
         self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
+        self._into_items = False  # whether the code stores items of lists or dicts
         self._seen: set[Any] = set()
         self._called: set[int] = set()  # modules whose forward is followed
         self._follow(function, 0)
@@ -150,6 +162,7 @@ class Names:
         ``around`` is what the code around it reaches: a loose name may be an attribute of that too.
         """
         found = reads(code)
+        self._into_items |= found.into_items
         reached = [*around, *(value for values in variables.values() for value in values)]
         for chain in found.chains:
             if chain.is_global:
@@ -289,6 +302,17 @@ class Names:
                 yield from ((container, key, earlier) for key, _, earlier in _pairs(_items(container), before))
             elif len(container) == len(before):
                 yield from ((container, n, value) for n, value in enumerate(before))
+
+    def unchanged_items(self) -> list[Tensor]:
+        """Tensors that lists and dicts still hold, if the code stores items: it may have stored these once more, which
+        the runs would have to do where they are no longer there."""
+        found: list[Tensor] = []
+        for container, before in self._contents if self._into_items else ():
+            if isinstance(container, dict):
+                found += [now for _, now, earlier in _pairs(_items(container), before) if now is earlier]
+            else:
+                found += [now for now, earlier in zip(container, before, strict=False) if now is earlier]
+        return [item for item in found if isinstance(item, Tensor)]
 
     def forget_before(self) -> None:
         """There is nothing to restore any more: what a capture stored has values."""

@@ -20,6 +20,7 @@ __all__ = ["Chain", "Reads", "reads"]
 
 _VARIABLES = frozenset((*dis.haslocal, *dis.hasfree))
 _NAMES = frozenset(dis.hasname)
+_INTO_ITEMS = frozenset(("__setitem__", "setdefault", "update"))  # methods that do so
 # They may stand between a value and the attribute that is read from it.
 _TRANSPARENT = frozenset(("CACHE", "COPY", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "PUSH_NULL", "RESUME"))
 
@@ -37,11 +38,13 @@ class Chain:
 @dataclass(frozen=True, slots=True)
 class Reads:
     """What a code object reads itself (what is inside of nested functions is theirs); ``loose`` names are global, or
-    attributes of anything. ``written`` are chains whose last link it stores."""
+    attributes of anything. ``written`` are chains whose last link it stores; ``into_items``: it stores items of lists
+    or dicts, nobody knows which."""
 
     chains: list[Chain]
     loose: frozenset[str]
     written: list[Chain]
+    into_items: bool = False
 
 
 class _Decoder:
@@ -111,7 +114,7 @@ class _Decoder:
 
 def reads(code: CodeType) -> Reads:
     """The chains that ``code`` reads, in order, and the names that are left."""
-    decoder = _Decoder()
+    decoder, into_items = _Decoder(), not _INTO_ITEMS.isdisjoint(code.co_names)
     for instruction in dis.get_instructions(code):
         if instruction.opcode in _VARIABLES:
             decoder.variable(instruction.opname, instruction.argval)
@@ -119,6 +122,8 @@ def reads(code: CodeType) -> Reads:
             decoder.name(instruction.opname, instruction.argval)
         elif instruction.opname not in _TRANSPARENT:
             decoder.end()
+            words = set(instruction.opname.split("_"))
+            into_items = into_items or bool("STORE" in words and words & {"SUBSCR", "SLICE"})
     decoder.end()
     explained = set() if decoder.undecoded else decoder.explained
-    return Reads(decoder.chains, frozenset(code.co_names) - explained, decoder.written)
+    return Reads(decoder.chains, frozenset(code.co_names) - explained, decoder.written, into_items)
