@@ -426,3 +426,81 @@ def test_what_would_change_a_tensor_from_outside_for_good_is_refused() -> None:
         wf.compile(lambda x: x.requires_grad_())(wf.ones(3))
     x = wf.ones(3)
     assert wf.compile(lambda x: x.detach().requires_grad_() * 2.0)(x).requires_grad
+
+
+# --- memory that is lent inside -----------------------------------------------------------------------------------
+
+
+def _add(tensor: wf.Tensor, x: wf.Tensor) -> None:
+    tensor.add_(x)
+
+
+WRITES: dict[str, Callable[[Any, wf.Tensor], Any]] = {
+    "asarray": lambda buf, x: _add(wf.asarray(buf), x),
+    "from_numpy": lambda buf, x: _add(wf.from_numpy(buf), x),
+    "from_dlpack": lambda buf, x: _add(wf.from_dlpack(buf), x),
+    "a view": lambda buf, x: _add(wf.asarray(buf)[1:], x[1:]),
+    "of a view": lambda buf, x: _add(wf.asarray(buf[1:]), x[1:]),
+    "detached": lambda buf, x: _add(wf.asarray(buf).detach(), x),
+    "an element": lambda buf, x: wf.asarray(buf).__setitem__(0, x[0]),
+}
+
+
+@pytest.mark.parametrize("way", WRITES)
+def test_memory_that_is_lent_inside_is_not_written(way: str) -> None:
+    """Eager code would write the array at each call, the runs of a captured function would not."""
+    buf = np.arange(3.0, dtype=np.float32)
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        WRITES[way](buf, x)
+        return x * 1.0
+
+    with pytest.raises(wf.CaptureError, match="an array that becomes a tensor inside of the captured function") as told:
+        f(wf.ones(3))
+    assert __file__.rpartition("/")[2] in str(told.value)
+    assert buf.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_memory_that_is_lent_inside_is_not_read_beside_what_is_written() -> None:
+    buf = np.zeros(3, np.float32)
+    outside = wf.from_numpy(buf)
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        outside.add_(x)
+        return wf.asarray(buf) * 1.0
+
+    with pytest.raises(wf.CaptureError, match="another tensor's memory"):
+        f(wf.ones(3))
+
+
+def test_read_only_memory_that_is_lent_inside_raises_as_outside() -> None:
+    buf = np.zeros(3, np.float32)
+    buf.flags.writeable = False
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        return wf.asarray(buf).add_(x)
+
+    with pytest.raises(wf.WeftError, match="lent read-only"):
+        f(wf.ones(3))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: wf.asarray(np.zeros(3, np.float32)),
+        lambda: wf.tensor(np.zeros(3, np.float32)),
+        lambda: wf.asarray([0.0, 0.0, 0.0]),
+        lambda: wf.asarray(np.zeros(3, np.float32)[::-1]),
+        lambda: wf.asarray(np.zeros(3), dtype="float32"),
+    ],
+)
+def test_data_that_nobody_else_sees_is_written_and_begins_anew(made: Callable[[], wf.Tensor]) -> None:
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        return made().add_(x)
+
+    for _ in range(3):
+        assert f(wf.ones(3)).tolist() == [1.0] * 3

@@ -778,3 +778,166 @@ def test_a_view_takes_the_place_of_what_it_shows() -> None:
             run()
             box.kept.add_(1.0)
             assert box.kept is not before and box.kept.tolist() == before.tolist()
+
+
+# --- gradients as objects, items, views --------------------------------------------------------------------------
+
+
+def _leaves() -> tuple[wf.Tensor, wf.Tensor]:
+    p, q = (wf.tensor([float(n), 2.0, 3.0]).requires_grad_() for n in range(2))
+    p.grad, q.grad = wf.ones(3), wf.full((3,), 2.0)
+    return p, q
+
+
+GRADIENTS: dict[str, Callable[[wf.Tensor, wf.Tensor, Any, wf.Tensor], Any]] = {
+    "an argument": lambda p, q, box, x: setattr(p, "grad", x),
+    "a captured tensor": lambda p, q, box, x: setattr(p, "grad", box.other),
+    "another gradient": lambda p, q, box, x: setattr(p, "grad", q.grad),
+    "another new gradient": lambda p, q, box, x: ((q * x).sum().backward(), setattr(p, "grad", q.grad)),
+    "what is stored": lambda p, q, box, x: (setattr(box, "kept", x * 2.0), setattr(p, "grad", box.kept)),
+    "two of one tensor": lambda p, q, box, x: (setattr(p, "grad", x * 2.0), setattr(q, "grad", p.grad)),
+    "stored as it was": lambda p, q, box, x: setattr(box, "kept", p.grad),
+    "stored, then dropped": lambda p, q, box, x: (setattr(box, "kept", p.grad), setattr(p, "grad", None)),
+    "stored when it was written": lambda p, q, box, x: ((p * x).sum().backward(), setattr(box, "kept", p.grad)),
+    "stored when it is new": lambda p, q, box, x: (
+        setattr(p, "grad", None),
+        (p * x).sum().backward(),
+        setattr(box, "kept", p.grad),
+    ),
+    "written, then dropped": lambda p, q, box, x: (p.grad.mul_(2.0), setattr(p, "grad", None)),  # type: ignore[union-attr]
+    "a view of a captured tensor": lambda p, q, box, x: setattr(p, "grad", box.base[1:4]),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_a_gradient_that_is_assigned_is_the_very_object(name: str) -> None:
+    """Which of the names are one object, which share memory, and what they hold is as in plain code at each call."""
+
+    def told(compiled: bool) -> list[Any]:
+        p, q = _leaves()
+        box = SimpleNamespace(kept=None, other=wf.full((3,), 5.0), base=wf.arange(5.0))
+        x, found = wf.ones(3), []
+
+        def f(x: wf.Tensor) -> wf.Tensor:
+            GRADIENTS[name](p, q, box, x)
+            return x + 1.0
+
+        step = wf.compile(f) if compiled else f
+        for number in range(4):
+            before = p.grad, q.grad
+            step(x)
+            tensors = [p.grad, q.grad, box.kept, box.other, box.base, x, *before]
+            found.append([next(i for i, t in enumerate(tensors) if t is tensor) for tensor in tensors])
+            for tensor in tensors:
+                if tensor is not None:
+                    with wf.no_grad():
+                        tensor.add_(1.0)  # whoever shares its memory sees that
+            found.append([t if t is None else t.tolist() for t in tensors])
+            if number == 1:
+                x, p.grad, q.grad = wf.full((3,), 3.0), wf.ones(3), wf.ones(3)
+            elif p.grad is None:
+                p.grad = wf.ones(3)
+        return found
+
+    assert told(True) == told(False)
+
+
+def test_a_result_is_the_gradient_that_it_becomes() -> None:
+    p, _ = _leaves()
+
+    @wf.compile
+    def f(x: wf.Tensor) -> tuple[wf.Tensor, wf.Tensor | None]:
+        before = p.grad
+        p.grad = x * 2.0
+        return p.grad, before
+
+    for _ in range(3):
+        was = p.grad
+        new, old = f(wf.ones(3))
+        assert new is p.grad
+        assert old is was
+
+
+def test_a_stored_view_of_a_captured_tensor_keeps_its_history() -> None:
+    w = wf.tensor(2.0).requires_grad_()
+    box = SimpleNamespace(kept=None, other=(wf.arange(3.0) * w)[:])
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        box.kept = box.other.view(3)
+        return x
+
+    f(wf.ones(1))
+    assert box.kept is not None
+    box.kept.sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == 3.0
+
+
+def test_a_gradient_that_shares_memory_and_is_written_with_a_history_gets_it() -> None:
+    w = wf.tensor(2.0).requires_grad_()
+    p, q = _leaves()
+    q.grad = p.grad.detach()  # type: ignore[union-attr]
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        p.grad.mul_(w)  # type: ignore[union-attr]
+        return q.grad * 1.0  # type: ignore[operator]
+
+    assert f(wf.ones(1)).tolist() == [2.0] * 3
+    assert p.grad is not None
+    p.grad.sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == 3.0
+
+
+@pytest.mark.parametrize("way", ["list", "dict", "update"])
+def test_what_is_stored_where_it_was_already_is_stored_when_it_is_gone(way: str) -> None:
+    kept, other = wf.ones(3), wf.zeros(3)
+    items: Any = [kept] if way == "list" else {0: kept}
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        items[0] = kept
+        return x * 1.0
+
+    def g(x: wf.Tensor) -> wf.Tensor:
+        items.update({0: kept})
+        return x * 1.0
+
+    step = wf.compile(g if way == "update" else f)
+    for _ in range(3):
+        step(wf.ones(3))
+        assert items[0] is kept
+        items[0] = other
+    step(wf.ones(3))
+    assert items[0] is kept
+
+
+def test_a_result_that_follows_no_history_is_made_after_the_write() -> None:
+    w = wf.tensor(2.0).requires_grad_()
+    y = wf.arange(8.0) * w
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        x.add_(1.0)
+        with wf.no_grad():
+            return y[2:5]
+
+    found = f(y[1:4])
+    assert not found.requires_grad
+    assert found.tolist() == [5.0, 7.0, 8.0]
+
+
+def test_what_is_computed_of_a_view_that_follows_no_history_refuses_backward() -> None:
+    p, w = wf.tensor(1.0).requires_grad_(), wf.tensor(2.0).requires_grad_()
+    y = wf.arange(8.0) * w
+    with wf.no_grad():
+        untracked = y[2:5]
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        x.mul_(w)
+        return untracked * p
+
+    with pytest.raises(wf.AutogradError, match="a view that was made under no_grad"):
+        f(y[2:5]).sum().backward()
