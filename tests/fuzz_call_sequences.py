@@ -182,6 +182,7 @@ REFUSALS = (
     "which was recorded before the capture",
     "backward() inside a captured function reaches",
     "there is no one tensor of which all are views",
+    "is kept in a list",
 )
 # A write is counted for all of a block by a plain function, for the values that it changes by a compiled one, which
 # counts those by way of x.data too: either may refuse a backward() that the other does.
