@@ -174,3 +174,18 @@ def test_no_grad_is_a_decorator_and_nests() -> None:
         return p * 2.0
 
     assert not f().requires_grad and (p * 2.0).requires_grad
+
+
+def test_a_view_that_no_history_can_follow_is_no_gradient_of_zero() -> None:
+    """grad() says so, as backward() does: the view was made under no_grad, its base was given a history since."""
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        y = x * 1.0
+        with wf.no_grad():
+            seen = y[:2]
+        y.mul_(2.0)
+        return (seen * x[:2]).sum()
+
+    for run in (f, wf.compile(f)):
+        with pytest.raises(wf.AutogradError, match="made under no_grad"):
+            wf.grad(run)(wf.ones(3))

@@ -411,7 +411,7 @@ class Sums:
                 heapq.heappush(self._heap, (-node.sequence, node))
             before = slots[index]
             slots[index] = cotangent if before is None else before + cotangent
-        elif targets is None:
+        elif targets is None or node.__class__ is Stale:
             if isinstance(node, (Boundary, Stale)):
                 raise node.error()
             before = self._leaves.get(node)

@@ -127,6 +127,6 @@ def _reaches_beyond(result: Tensor, leaves: Sequence[Tensor]) -> bool:
         if isinstance(node, tape.Leaf):
             if (node, index) not in own:
                 return True
-        else:
+        elif not isinstance(node, tape.Stale):
             stack.extend(node.parents)
     return False
