@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import weft as wf
+from weft.tensor import calls, dispatch, tape
+from weft.tensor import tensor as tensor_module
 
 NUMPY_DTYPES = [
     "bool",
@@ -331,3 +333,24 @@ def test_nothing_holds_an_operand_after_the_call(call: Any) -> None:
         del x
         assert gone() is None
         assert sys.getrefcount(memory) == held - 1
+
+
+def test_tensors_are_made_natively_and_as_in_python() -> None:
+    """From the first tensor on all modules make tensors by the native function, whose parts are those of Python's."""
+    x = wf.ones((2,))
+    storage, spec, node = x._storage, x._spec, object()
+    for module in (tensor_module, calls, dispatch, tape):
+        assert module.make.__class__.__name__ == "builtin_function_or_method", module
+    slow = tensor_module.make_in_steps(storage, spec, node, 3)
+    before = [sys.getrefcount(o) for o in (storage, spec, node)]
+    quick = tensor_module.make(storage, spec, node, 3)
+    assert [sys.getrefcount(o) for o in (storage, spec, node)] == [n + 1 for n in before]
+    for name in wf.Tensor.__slots__:
+        if name != "__weakref__":
+            assert getattr(quick, name) is getattr(slow, name), name
+    gone = weakref.ref(quick)
+    del quick
+    assert gone() is None and [sys.getrefcount(o) for o in (storage, spec, node)] == before
+    for wrong in ((), (storage, spec, node), (storage, spec, node, 3, 4)):
+        with pytest.raises(TypeError):
+            tensor_module.make(*wrong)

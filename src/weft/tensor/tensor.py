@@ -547,7 +547,7 @@ def make(storage: Any, spec: Spec, node: Any, index: int) -> Tensor:
     return tensor
 
 
-vars(tape)["make"] = make
+vars(tape)["make"] = make_in_steps = make
 _choosing = [True]
 
 
@@ -560,9 +560,8 @@ def _choose_make(first: Tensor) -> None:
     parts = (probe._storage, probe._spec, probe._node, probe._view, probe._views)
     right = all(a is b for a, b in zip(parts, (first._storage, first._spec, node, None, None), strict=True))
     if probe.__class__ is Tensor and right and probe._index == 7:
-        slow = make
         for name, module in list(sys.modules.items()):
-            if name.startswith(_PACKAGE) and vars(module).get("make") is slow:
+            if name.startswith(_PACKAGE) and vars(module).get("make") is make_in_steps:
                 vars(module)["make"] = quick
 
 
