@@ -13,7 +13,7 @@ PYTHON ?= $(firstword $(foreach v,$(PYTHONS),$(call pythons,$(v),python3)) \
 VENV := .venv
 RUN := $(VENV)/bin/python
 # As many processes as there are cores; ARGS="-n 0" runs in this one, for a debugger.
-PYTEST := -m pytest -n auto --maxprocesses 8
+PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -243,8 +243,13 @@ OVERWRITTEN = "modified by an inplace operation"  # what PyTorch and weft say of
 OWN_OVERWRITTEN = "changed in place since"
 SECOND_TIME = "backward a second time through"  # weft frees the number of add_(x, alpha=2) as well
 # What PyTorch's backward() refuses and weft's need not: it frees less, writes no expanded memory, and detach_() takes
-# nothing away from what was kept.
-PERMITTED = ("Trying to backward through the graph a second time", "detached in-place", "moved into the graph interior")
+# nothing away from what was kept. Of masks without elements its backward() says now and then that they are no masks.
+PERMITTED = (
+    "Trying to backward through the graph a second time",
+    "detached in-place",
+    "moved into the graph interior",
+    "tensors used as indices must be",
+)
 
 
 # --- what can be seen ---------------------------------------------------------------------------------------------
