@@ -194,12 +194,19 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     """
     if not going.surviving():
         return []
-    gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
+    frozen = gc.get_freeze_count() > 0
+    if frozen:  # the collector does not tell of what the program has set aside
+        gc.unfreeze()
     try:
-        return _stores(_stored(going), results, going.stands_for)
-    except CaptureError:
-        gc.collect()
-        return _stores(_stored(going), results, going.stands_for)
+        gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
+        try:
+            return _stores(_stored(going), results, going.stands_for)
+        except CaptureError:
+            gc.collect()
+            return _stores(_stored(going), results, going.stands_for)
+    finally:
+        if frozen:
+            gc.freeze()
 
 
 def _stored(going: Inside) -> list[Tensor]:
