@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import pickle
 from collections import deque
 from collections.abc import Callable
@@ -942,23 +941,3 @@ def test_what_is_computed_of_a_view_that_follows_no_history_refuses_backward() -
 
     with pytest.raises(wf.AutogradError, match="a view that was made under no_grad"):
         f(y[2:5]).sum().backward()
-
-
-def test_objects_that_the_program_has_set_aside_are_stored_in_too() -> None:
-    """``gc.freeze()``, as servers call it before they fork: the collector tells nothing of these objects."""
-    holder, held, listed = SimpleNamespace(n=wf.zeros(2)), {"k": wf.zeros(2)}, [wf.zeros(2)]
-    gc.freeze()
-    try:
-
-        @wf.compile
-        def f(x: wf.Tensor) -> None:
-            holder.n, held["k"] = x * 2.0, x + 1.0
-
-        for k in range(3):
-            f(wf.ones(2) * k)
-            assert (holder.n.tolist(), held["k"].tolist()) == ([2.0 * k] * 2, [k + 1.0] * 2)
-        with pytest.raises(wf.CaptureError, match="is kept in a list"):
-            wf.compile(lambda x: listed.append(x * 2.0))(wf.ones(2))
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.unfreeze()

@@ -194,19 +194,12 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     """
     if not going.surviving():
         return []
-    frozen = gc.get_freeze_count() > 0
-    if frozen:  # the collector does not tell of what the program has set aside
-        gc.unfreeze()
+    gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
     try:
-        gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
-        try:
-            return _stores(_stored(going), results, going.stands_for)
-        except CaptureError:
-            gc.collect()
-            return _stores(_stored(going), results, going.stands_for)
-    finally:
-        if frozen:
-            gc.freeze()
+        return _stores(_stored(going), results, going.stands_for)
+    except CaptureError:
+        gc.collect()
+        return _stores(_stored(going), results, going.stands_for)
 
 
 def _stored(going: Inside) -> list[Tensor]:
