@@ -34,9 +34,10 @@ from .aliasing import Group, groups_of
 from .captured import Aliases, Captured, Reads, Returns, Writes
 from .inside import Inside, SharedLeaf, Update
 from .names import Names
+from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
-from .stores import Kept, Place, Store, kept, settle, take_back, unchanged
+from .stores import Kept, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
 from .unit import Unit, check_unhooked
 
@@ -143,7 +144,7 @@ def _look_at_all(found: Aliases, before: Aliases, count: int) -> None:
 
 def _places(found: Captured) -> set[tuple[int, Any]]:
     """(id of the owner, key) of what the runs store."""
-    return {(id(p.owner), p.key) for s in found.returns.stores for p in s.places}
+    return {(id(h.place.owner), h.place.key) for s in found.returns.stores for h in s.places}
 
 
 def _run(
@@ -211,6 +212,16 @@ def _run(
         raise
     found.returns.form, found.returns.results = result_form, is_what
     found.returns.values, found.returns.stores = values, stores
+    found.reads.version = version
+    _note_reads(found, going, recorded, shared)
+    if to_run:
+        _note_kept(found, stays, becomes, names)
+        found.take_back = functools.partial(_take_back, going, recorded, names, stays)
+    return found, [a.given for a in going.arguments]
+
+
+def _note_reads(found: Captured, going: Inside, recorded: guards.Recorded, shared: Set[int]) -> None:
+    """The tensors that must be the very ones that the capture saw, and the guards: what else it read of Python."""
     plain = [r.tensor for r in going.refs if isinstance(r, TensorRef)]
     members = [r.tensor for r, _, _ in going.members if isinstance(r, TensorRef)]
     # Arguments that are reached by another name as well stand for what that name means.
@@ -222,17 +233,19 @@ def _run(
     read = [*plain, *members]
     read += [t._view.base for t in read if t._view is not None]  # a view of a leaf is not written
     found.reads.guards += [guards.Guard(t, "_node", t._node) for t in read if not isinstance(t._node, tape.Record)]
-    found.reads.version = version
-    if to_run:
-        found.returns.kept = [each for each, _ in stays]
-        same = unchanged(names)
-        found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
-        stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
-        stored += [what.tensor for _, what in becomes if isinstance(what, TensorRef)]
-        stored += names.unchanged_items()
-        found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
-        found.take_back = functools.partial(_take_back, going, recorded, names, stays)
-    return found, [a.given for a in going.arguments]
+
+
+def _note_kept(
+    found: Captured, stays: Sequence[tuple[Kept, Any]], gradients: Sequence[tuple[GradRef, Result]], names: Names
+) -> None:
+    """What was there before the function and is stored by it, or may be: each run stores it, or finds it there."""
+    found.returns.kept = [each for each, _ in stays]
+    same = unchanged(names)
+    found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
+    stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
+    stored += [what.tensor for _, what in gradients if isinstance(what, TensorRef)]
+    stored += names.unchanged_items()
+    found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
 
 
 def _seen_stores(stores: Sequence[Store], items: Items, results: int) -> list[int]:
@@ -352,7 +365,7 @@ def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Se
     """Undo what the function stored in Python objects, what was there before included."""
     take_back(going, recorded, names)
     for each, before in stays:
-        each.undo(before)
+        each.place.put_back(before)
 
 
 def _holds(place: Place, value: Any, _: Sequence[Tensor]) -> bool:

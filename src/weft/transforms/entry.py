@@ -21,7 +21,7 @@ from ..tensor.alias import UNTRACKED, attach_to, rebase
 from ..tensor.calls import GraphCall, traced_error
 from ..tensor.capturing import settled
 from ..tensor.in_place import check_storage, count_writes
-from ..tensor.spec import Spec
+from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .captured import Captured
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
@@ -73,7 +73,7 @@ class Entry:
         numbers = iter(self.exe.results)
         items = captured.returns.items
         self._numbers = [next(numbers) if item.of is None else -1 for item in items]
-        self._residuals = [(v, next(numbers), _spec_of(v)) for v in residuals]
+        self._residuals = [(v, next(numbers), spec_of(v.dtype, v.shape)) for v in residuals]
         self._items = items
         self._order = in_order(items)
         on_tape = captured.returns.tape
@@ -288,12 +288,6 @@ def _tensor_of(where: Ref | int, made: Sequence[Tensor], tensors: Sequence[Tenso
     found = made[where] if isinstance(where, int) else where.get(tensors)
     assert found is not None
     return found
-
-
-def _spec_of(value: Value) -> Spec:
-    from ..tensor.spec import spec_of
-
-    return spec_of(value.dtype, value.shape)
 
 
 def _written(captured: Captured) -> Iterator[Any]:

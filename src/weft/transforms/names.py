@@ -12,20 +12,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import partial
-from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
-from ..tensor.guards import like, same
+from ..tensor.guards import ABSENT, like, same
 from ..tensor.tensor import Tensor, is_traced
+from .places import Place, content
 from .reads import Chain, reads
 
-__all__ = ["ABSENT", "Names", "SIMPLE", "content"]
+__all__ = ["SIMPLE", "Names"]
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 SIMPLE = (bool, int, float, str, type(None))
 _LONGEST = 1024  # a longer list or dict is compared by identity
 _DEEPEST = 4  # functions named by functions that are followed
-ABSENT: Any = object()
 
 
 class Names:
@@ -254,14 +254,7 @@ class Names:
     def undo(self) -> None:
         """Give all that the code stores into back what it held before, since the function is going to run once more."""
         for owner, name, value in self._written:
-            if isinstance(owner, CellType):
-                owner.cell_contents = None if value is ABSENT else value
-            elif isinstance(owner, dict):
-                owner.pop(name, None) if value is ABSENT else owner.__setitem__(name, value)
-            elif value is not ABSENT:
-                setattr(owner, name, value)
-            elif hasattr(owner, name):
-                delattr(owner, name)
+            Place(owner, name).put_back(value)
         for container, items in self._contents:
             if isinstance(container, list):
                 container[:] = items
@@ -273,19 +266,9 @@ class Names:
         """Give variables, attributes and items that hold tensors without a value back what they held before."""
         cells, bound, members, contents = self._before or (self._cells, self._bound, self._members, self._contents)
         for owner, name, value in (*((cell, "", value) for cell, value in cells), *bound, *members, *self._written):
-            if isinstance(owner, CellType):
-                if _is_dead(content(owner)):
-                    owner.cell_contents = None if value is ABSENT else value
-                continue
-            is_dict = isinstance(owner, dict)
-            if not _is_dead(owner.get(name) if is_dict else getattr(owner, name, None)):
-                continue
-            if value is ABSENT:
-                owner.pop(name) if is_dict else delattr(owner, name)
-            elif is_dict:
-                owner[name] = value
-            else:
-                setattr(owner, name, value)
+            place = Place(owner, name)
+            if _is_dead(place.get()):
+                place.put_back(value)
         for container, items in contents:
             if isinstance(container, dict) and any(_is_dead(v) for v in container.values()):
                 container.clear()
@@ -379,14 +362,6 @@ def _in_class(owner: Any, name: str) -> Iterator[tuple[type, Any]]:
     for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:
         if name in kind.__dict__ and _is_users(kind.__module__):
             yield kind, kind.__dict__[name]
-
-
-def content(cell: Any) -> Any:
-    """What a closure cell holds."""
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty now
-        return ABSENT
 
 
 def _items(container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:

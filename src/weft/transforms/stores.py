@@ -26,7 +26,8 @@ from ..graph.ir import Value
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
-from .names import ABSENT, SIMPLE, Names, content
+from .names import SIMPLE, Names
+from .places import Place
 from .refs import ArgumentRef, GradRef, TensorRef
 from .tree import flatten, unflatten
 
@@ -46,41 +47,24 @@ __all__ = ["Kept", "Store", "first_tensor", "kept", "put", "settle", "take_back"
 
 
 @dataclass(slots=True, eq=False)
-class Place:
-    """``owner[key]`` of a dict, ``owner.key`` of an object with slots, or (a cell, without key) a variable."""
+class Held:
+    """What a place holds: a tree (:mod:`.tree`) whose leaves are numbers of stores, or values as they are."""
 
-    owner: Any
-    key: Any
-    form: Any = ("leaf",)  # of what is stored there ...
-    parts: tuple[Any, ...] = ()  # ... whose leaves are numbers of stores, or values as they are
+    place: Place
+    form: Any
+    leaves: tuple[Any, ...]
 
-    def set(self, value: Any) -> None:
-        """Store there."""
-        if isinstance(self.owner, (dict, list)):
-            self.owner[self.key] = value
-        elif isinstance(self.owner, CellType):
-            self.owner.cell_contents = value
-        else:
-            object.__setattr__(self.owner, self.key, value)
+    def put(self, tensors: Sequence[Tensor | None]) -> None:
+        """Store there what the function would; ``tensors`` are those of the stores."""
+        leaves = [tensors[leaf.store] if isinstance(leaf, _Number) else leaf for leaf in self.leaves]
+        self.place.set(unflatten(self.form, leaves))
 
-    def get(self) -> Any:
-        """What is there."""
-        if isinstance(self.owner, dict):
-            return self.owner.get(self.key, ABSENT)
-        if isinstance(self.owner, list):
-            return self.owner[self.key]
-        if isinstance(self.owner, CellType):
-            return content(self.owner)
-        return getattr(self.owner, self.key, ABSENT)
 
-    def clear(self) -> None:
-        """Take away what is there."""
-        if isinstance(self.owner, dict):
-            self.owner.pop(self.key, None)
-        elif isinstance(self.owner, CellType):
-            self.owner.cell_contents = None
-        else:
-            object.__delattr__(self.owner, self.key)
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """Stands for the tensor of the n-th store."""
+
+    store: int
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +77,7 @@ class Store:
     value: Value
     node: Any
     index: int
-    places: list[Place]
+    places: list[Held]
     first: weakref.ref[Tensor]  # the tensor itself: what the first run makes becomes its value
 
 
@@ -119,13 +103,6 @@ class Kept:
         """Store it, as the function would."""
         self.place.set(self.what.get(arguments))
         guards.bump()
-
-    def undo(self, before: Any) -> None:
-        """Put back what was there before."""
-        if before is ABSENT or before is guards.ABSENT:
-            self.place.clear()
-        else:
-            self.place.set(before)
 
 
 def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[Kept, Any]]:
@@ -161,18 +138,10 @@ def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Ten
     """Store the tensors that a run made, or was given, where the function stored its own."""
     tensors = [made[s.number] if s.of is None else s.of.get(arguments) for s in stores]
     for store in stores:
-        for place in store.places:
-            leaves = [tensors[p.store] if isinstance(p, _Number) else p for p in place.parts]
-            place.set(unflatten(place.form, leaves))
+        for held in store.places:
+            held.put(tensors)
     if stores:
         guards.bump()
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """Stands for the tensor of the n-th store."""
-
-    store: int
 
 
 def first_tensor(store: Store, made: Tensor) -> Tensor:
@@ -250,10 +219,10 @@ def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, Arg
             if not direct and _keeps(holder, level):
                 raise _refused(alive[min(_union(level, inside))], f"a {type(holder).__name__}")
             for place, item in direct:
-                leaves, place.form = flatten(item)
-                place.parts = tuple([numbers.get(id(leaf), leaf) for leaf in leaves])
+                leaves, form = flatten(item)
+                held = Held(place, form, tuple([numbers.get(id(leaf), leaf) for leaf in leaves]))
                 for i in inside[id(item)]:
-                    stores[i].places.append(place)
+                    stores[i].places.append(held)
         level = above
     for tensor, store in zip(alive, stores, strict=True):
         # Where other threads run, one of them may have read what has been replaced since: it gets its value.
@@ -298,10 +267,7 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     function's code names, hold again what they held before; from anything else the tensors, which have no value, are
     taken away."""
     for owner, key, before in reversed(recorded.writes):
-        if before is guards.ABSENT:
-            owner.pop(key, None)
-        else:
-            owner[key] = before
+        Place(owner, key).put_back(before)
     if recorded.writes:
         guards.bump()
     names.restore()
