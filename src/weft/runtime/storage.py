@@ -48,20 +48,7 @@ __all__ = [
     "wrote",
 ]
 
-_NATIVE = (
-    "Storage",
-    "empty",
-    "look",
-    "make",
-    "make_kind",
-    "read_only",
-    "save",
-    "tail",
-    "unshared",
-    "view",
-    "wrap",
-    "wrote",
-)
+_NATIVE = set(__all__) - {"block_of", "copy_of"}
 
 if TYPE_CHECKING:
 

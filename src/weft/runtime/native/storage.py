@@ -349,6 +349,14 @@ parse_offset:
   br i1 %offset_good, label %check, label %failed
 check:
   %offset = extractvalue { i64, i1 } %offset_argument, 0
+  %result = call ptr @rest_of(ptr %storage, i64 %offset)
+  ret ptr %result
+failed:
+  ret ptr null
+}
+
+; The window on what follows the first bytes of a Storage.
+define internal ptr @rest_of(ptr %storage, i64 %offset) {
   %size_at = getelementptr %Storage, ptr %storage, i64 0, i32 3
   %size = load i64, ptr %size_at
   %fits = icmp ule i64 %offset, %size  ; unsigned: a negative number is larger than any size
@@ -360,8 +368,6 @@ build:
 outside:
   %error = load ptr, ptr @py_value_error
   %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %error, ptr @text_tail, i64 %offset, i64 %size)
-  ret ptr null
-failed:
   ret ptr null
 }
 

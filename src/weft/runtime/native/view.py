@@ -41,10 +41,6 @@ define internal ptr @make(ptr %self, ptr %arguments, i64 %count) {
   br i1 %enough, label %parse, label %failed
 parse:
   %type = load ptr, ptr @made_type
-  %made = call ptr @PyType_GenericAlloc(ptr %type, i64 0)
-  %no_tensor = icmp eq ptr %made, null
-  br i1 %no_tensor, label %failed, label %fill
-fill:
   %storage = load ptr, ptr %arguments
   %spec_at = getelementptr ptr, ptr %arguments, i64 1
   %spec = load ptr, ptr %spec_at
@@ -52,6 +48,18 @@ fill:
   %node = load ptr, ptr %node_at
   %index_at = getelementptr ptr, ptr %arguments, i64 3
   %index = load ptr, ptr %index_at
+  %made = call ptr @tensor_of(ptr %type, ptr %storage, ptr %spec, ptr %node, ptr %index)
+  ret ptr %made
+failed:
+  ret ptr null
+}
+
+; A tensor of these parts that is no view and has none.
+define internal ptr @tensor_of(ptr %type, ptr %storage, ptr %spec, ptr %node, ptr %index) {
+  %made = call ptr @PyType_GenericAlloc(ptr %type, i64 0)
+  %no_tensor = icmp eq ptr %made, null
+  br i1 %no_tensor, label %failed, label %fill
+fill:
   %none = load ptr, ptr @py_none
   call void @Py_IncRef(ptr %storage)
   call void @Py_IncRef(ptr %spec)
@@ -113,50 +121,28 @@ parse_offset:
 memory:
   %offset = extractvalue { i64, i1 } %offset_argument, 0
   %same = icmp eq i64 %offset, 0
-  br i1 %same, label %whole, label %bounds
+  br i1 %same, label %whole, label %window
 whole:
   call void @Py_IncRef(ptr %storage)
   br label %tensor
-bounds:
-  %size_at = getelementptr %Storage, ptr %storage, i64 0, i32 3
-  %size = load i64, ptr %size_at
-  %fits = icmp ule i64 %offset, %size  ; unsigned: a negative number is larger than any size
-  br i1 %fits, label %window, label %outside
-outside:
-  %error = load ptr, ptr @py_value_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %error, ptr @text_tail, i64 %offset, i64 %size)
-  ret ptr null
 window:
-  %rest = sub i64 %size, %offset
-  %part = call ptr @part(ptr %storage, i64 %offset, i64 %rest, i64 0)
+  %part = call ptr @rest_of(ptr %storage, i64 %offset)
   %no_part = icmp eq ptr %part, null
   br i1 %no_part, label %failed, label %tensor
 tensor:
   %shown = phi ptr [ %storage, %whole ], [ %part, %window ]
-  %made = call ptr @PyType_GenericAlloc(ptr %tensor_type, i64 0)
+  %made = call ptr @tensor_of(ptr %tensor_type, ptr %shown, ptr %spec, ptr %none, ptr %zero)
+  call void @Py_DecRef(ptr %shown)
   %no_tensor = icmp eq ptr %made, null
-  br i1 %no_tensor, label %drop_storage, label %fill
+  br i1 %no_tensor, label %failed, label %fill
 fill:
-  call void @Py_IncRef(ptr %zero)
-  call void @Py_IncRef(ptr %none)
-  call void @Py_IncRef(ptr %none)
-  call void @Py_IncRef(ptr %spec)
-  %index_slot = getelementptr %Tensor, ptr %made, i64 0, i32 2
-  store ptr %zero, ptr %index_slot
-  %node_slot = getelementptr %Tensor, ptr %made, i64 0, i32 3
-  store ptr %none, ptr %node_slot
-  %spec_slot = getelementptr %Tensor, ptr %made, i64 0, i32 4
-  store ptr %spec, ptr %spec_slot
-  %storage_slot = getelementptr %Tensor, ptr %made, i64 0, i32 5
-  store ptr %shown, ptr %storage_slot
-  %views_slot = getelementptr %Tensor, ptr %made, i64 0, i32 7
-  store ptr %none, ptr %views_slot
   %view = call ptr @PyType_GenericAlloc(ptr %view_type, i64 0)
   %no_view = icmp eq ptr %view, null
   br i1 %no_view, label %drop_tensor, label %whose
 whose:
   %view_slot = getelementptr %Tensor, ptr %made, i64 0, i32 6
   store ptr %view, ptr %view_slot
+  call void @Py_DecRef(ptr %none)  ; which was there
   %of_at = getelementptr %Tensor, ptr %source, i64 0, i32 6
   %of = load ptr, ptr %of_at
   %of_none = icmp eq ptr %of, %none
@@ -236,9 +222,6 @@ done:
 drop_list:
   call void @Py_DecRef(ptr %list)
   br label %drop_tensor
-drop_storage:
-  call void @Py_DecRef(ptr %shown)
-  ret ptr null
 drop_tensor:
   call void @Py_DecRef(ptr %made)
   ret ptr null
