@@ -10,8 +10,6 @@ memory with whom, which names are one object, what requires grad, and the gradie
 
 from __future__ import annotations
 
-import functools
-import linecache
 import random
 import re
 import warnings
@@ -20,11 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from fuzz_steps import World, compiled_text, error_name, run_step, said
+from fuzz_steps import shrunk as shrunk_program
 
 import weft as wf
 from weft.tensor import tape
-
-World = dict[str, Any]  # what the lines of a program see and change
 
 HELPERS = '''
 class Holder:
@@ -81,24 +79,8 @@ def text_of(program: Program) -> str:
 def beginning(compiled: bool) -> World:
     """What a program finds."""
     world: World = {"wf": wf, "compiled": wf.compile if compiled else lambda function: function}
-    exec(_code(HELPERS), world)
+    exec(compiled_text(HELPERS), world)
     return world
-
-
-_code = functools.lru_cache(maxsize=4096)(lambda text: compile(text, "<step>", "exec"))
-
-
-def run_step(text: str, world: World) -> Exception | None:
-    """What the line raises."""
-    try:
-        if text.startswith("def "):  # captures may ask for the source
-            linecache.cache["<function>"] = (len(text), None, text.splitlines(True), "<function>")
-            exec(compile(text, "<function>", "exec"), world)
-        else:
-            exec(_code(text), world)
-    except Exception as error:
-        return error.with_traceback(None)
-    return None
 
 
 def is_call(step: str) -> bool:
@@ -240,7 +222,7 @@ def _failure(program: Program) -> str:
         if OVERWRITTEN in f"{got} {expected}":
             return ""
         if differ(got, expected):
-            return f"raised {_kind(got)} for {_kind(expected)}: `{step}`: {_said(got)}, plain {_said(expected)}"
+            return f"raised {error_name(got)} for {error_name(expected)}: `{step}`: {said(got)}, plain {said(expected)}"
         if expected is not None and is_call(step):  # a plain function has done a part, a compiled one nothing
             changed = [what for what, now in looked_at(compiled) if differ(now, before.get(what), True)]
             return f"half: `{step}` raised and changed {changed}" if changed else ""
@@ -253,19 +235,8 @@ def _failure(program: Program) -> str:
             if OVERWRITTEN in f"{now} {wanted}" or untouched(what, wanted, now, theirs):
                 continue
             if differ(now, wanted, what.startswith("gradients") or what.endswith(".grad")):
-                return f"{what}: after call {calls}: {_said(now)}, plain {_said(wanted)}"
+                return f"{what}: after call {calls}: {said(now)}, plain {said(wanted)}"
     return ""
-
-
-def _kind(error: Exception | None) -> str:
-    return type(error).__name__ if error else "nothing"
-
-
-def _said(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else repr(value)
-    return re.sub(r"\s+", " ", text)[:200]
 
 
 def kind_of(problem: str) -> str:
@@ -276,16 +247,9 @@ def kind_of(problem: str) -> str:
 
 def shrunk(program: Program, fails: Callable[[Program], str] = failure) -> Program:
     """The program without the lines that the failure does not need."""
-    kind, smaller = kind_of(fails(program)), True
-    while smaller:
-        smaller = False
-        for part in ("after", "body", "results", "before"):
-            lines: tuple[str, ...] = getattr(program, part)
-            for at in reversed(range(len(lines))):
-                less = replace(program, **{part: lines[:at] + lines[at + 1 :]})
-                if (part != "results" or less.results) and kind_of(fails(less)) == kind:
-                    program, lines, smaller = less, getattr(less, part), True
-    return program
+    kind = kind_of(fails(program))
+    parts = ("after", "body", "results", "before")
+    return shrunk_program(program, parts, lambda less: kind_of(fails(less)) == kind)
 
 
 def report(program: Program, seed: int) -> str:

@@ -5,21 +5,19 @@ A program is text, so that what fails can be printed, dropped line by line (:fun
 
 from __future__ import annotations
 
-import functools
-import linecache
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from fuzz_steps import World, compiled_text, error_name, run_step, said
+from fuzz_steps import shrunk as shrunk_program
 from torch._C._autograd import CreationMeta, _get_creation_meta
 
 import weft as wf
-
-World = dict[str, Any]  # what the lines of a program see and change: its names, the library as ``m``, the helpers
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ _TENSOR: dict[str, type] = {TORCH: torch.Tensor, WEFT: wf.Tensor}
 def beginning(library: str) -> World:
     """What a program finds: ``m``, ``np`` and the helpers."""
     world: World = {"m": _LIBRARIES[library], "look": looked_at}
-    exec(_compiled(HELPERS), world)
+    exec(compiled_text(HELPERS), world)
     if library == TORCH:
 
         def own(result: torch.Tensor) -> torch.Tensor:
@@ -155,22 +153,6 @@ def beginning(library: str) -> World:
 
         world["own"] = own
     return world
-
-
-_compiled = functools.lru_cache(maxsize=4096)(lambda text: compile(text, "<step>", "exec"))
-
-
-def run_step(text: str, world: World) -> Exception | None:
-    """What the line raises."""
-    try:
-        if text.startswith("def "):  # captures may ask for the source
-            linecache.cache["<function>"] = (len(text), None, text.splitlines(True), "<function>")
-            exec(compile(text, "<function>", "exec"), world)
-        else:
-            exec(_compiled(text), world)
-    except Exception as error:
-        return error.with_traceback(None)
-    return None
 
 
 # --- what is different on purpose ---------------------------------------------------------------------------------
@@ -409,7 +391,8 @@ def _failure(program: Program, keeps: bool = False) -> str:
         if permitted(expected, step) and got is None:
             return ""
         if differ(got, expected):
-            return f"raised: {_kind(expected)}, {_kind(got)}: `{step}`: weft {_said(got)}, PyTorch {_said(expected)}"
+            kinds = f"{error_name(expected)}, {error_name(got)}"
+            return f"raised: {kinds}: `{step}`: weft {said(got)}, PyTorch {said(expected)}"
         if expected is not None and calls and not program.mode.startswith("compiled"):
             return ""  # several calls
         if expected is not None and calls:
@@ -435,19 +418,8 @@ def _failure(program: Program, keeps: bool = False) -> str:
             if what.endswith(".grad") and (expected, got) == ((True,), (False,)):
                 continue
             if what != ours_what or differ(got, expected):
-                return f"{what}: weft {_said(got)}, PyTorch {_said(expected)}"
+                return f"{what}: weft {said(got)}, PyTorch {said(expected)}"
     return ""
-
-
-def _kind(error: Exception | None) -> str:
-    return type(error).__name__ if error else "nothing"
-
-
-def _said(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else repr(value)
-    return re.sub(r"\s+", " ", text)[:200]
 
 
 def kind_of(problem: str) -> str:
@@ -459,19 +431,7 @@ def shrunk(program: Program, fails: Callable[[Program], str] = failure) -> Progr
     """The program without the lines that the failure does not need."""
     kind = kind_of(fails(program))
     parts = ("after", "calls", "results", "body", "before")
-    smaller = True
-    while smaller:
-        smaller = False
-        for part in parts:
-            lines: tuple[str, ...] = getattr(program, part)
-            for size in (max(len(lines) // 2, 1), 1):
-                at = len(lines) - size
-                while at >= 0:
-                    less = replace(program, **{part: lines[:at] + lines[at + size :]})
-                    if (part != "results" or less.results) and kind_of(fails(less)) == kind:
-                        program, lines, smaller = less, getattr(less, part), True
-                    at -= size
-    return program
+    return shrunk_program(program, parts, lambda less: kind_of(fails(less)) == kind)
 
 
 def report(program: Program, seed: int) -> str:
