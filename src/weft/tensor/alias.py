@@ -285,6 +285,14 @@ def look_of(source: Spec, step: Any) -> Way:
     return _way(source, (step,))
 
 
+def way_to(source: Tensor, view: Tensor) -> tuple[Spec, int, Any, Way]:
+    """Where a view of a tensor lies (spec, byte offset), the step there, and what is recorded of it: the same for all
+    tensors of that spec."""
+    of = view._view
+    assert of is not None
+    return view._spec, view._storage.address - source._storage.address, of.step, look_of(source._spec, of.step)
+
+
 # --- what follows a write -------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from ..ops.subscript import basic_name
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import along_axes, hook_methods, in_place_methods, layout, tape
-from .alias import look_of
+from .alias import Way, look_of, way_to
 from .along_axes import bind, required, sizes_given
 from .arguments import CONTRACTS, guarded
 from .calls import epoch
@@ -298,9 +298,10 @@ def getitem(self: Tensor, key: Any) -> Any:
             name = basic_name(key if key.__class__ is tuple else (key,))
             place = _places.get((spec, name)) if name is not None else None
             if place is not None:
-                made = view(self, *place)
+                part, offset, step, way = place
+                made = view(self, part, offset, step)
                 if self._node is not None and recording.enabled:
-                    tape.record_view(look_of(spec, place[2]), self, made)
+                    tape.record_view(way, self, made)
                 return made
     try:
         if state.trace is None and name is None:
@@ -317,7 +318,7 @@ def getitem(self: Tensor, key: Any) -> Any:
 
 
 recording = tape.recording
-_places: dict[Any, tuple[Spec, int, Any]] = {}  # of basic keys: where the view lies, and the step to it
+_places: dict[Any, tuple[Spec, int, Any, Way]] = {}  # of basic keys: where the view lies, and the step to it
 epoch.caches.append(_places)
 
 
@@ -333,12 +334,10 @@ def _with_numbers(key: Any) -> Any:
 
 def _learn(source: Tensor, name: Any, found: Tensor) -> None:
     """Remember where a basic key leads."""
-    of = found._view
     if len(_places) >= MAX_PLANS:
         _places.clear()
-    if of is not None:
-        offset = found._storage.address - source._storage.address
-        _places[source._spec, name] = found._spec, offset, of.step
+    if found._view is not None:
+        _places[source._spec, name] = way_to(source, found)
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
@@ -372,7 +371,7 @@ def _set_quickly(self: Tensor, key: Any, value: Any) -> bool:
         found = _places.get((spec, name)) if name is not None else None
         if found is None:
             return False
-        place, offset, _ = found
+        place, offset, _, _ = found
     plan = whole_form.quick.get((place, value._spec))
     mine, its = self._storage, value._storage
     if plan is None or mine.__class__ is Value or its.__class__ is Value or _may_overlap(mine, its):

@@ -186,7 +186,7 @@ class Record:
     call: Any  # a GraphCall, or what stands for one: only the name and the specs of the results are asked for
     parents: tuple[tuple[Any, int], ...]
     place: Any
-    saved: list[tuple[Any, Any, Any, int, int]] | None
+    saved: Sequence[tuple[Any, Any, Any, int, int]] | None
     sequence: float
     hooks: dict[int, gradient_hooks.Hooks]
     is_many = False  # whether it hands its cotangents to records of its own, which then have the hooks
@@ -361,8 +361,11 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
 
 def record_view(way: Way, source: Tensor, view: Tensor) -> None:
     """:func:`record` for a view of a tensor that has a history, outside of captures: nothing is kept."""
-    call, backward = way.history or way.find_history()
-    view._node = keep_nothing(call, backward, ((source._node, source._index),))
+    view._node = made = Record()  # as keep_nothing(), without a call more
+    made.call, made.backward = way.history or way.find_history()
+    made.sequence = next(_sequence)
+    made.parents = ((source._node, source._index),)
+    made.place, made.saved = None, ()
 
 
 def keep_nothing(call: Any, backward: Any, parents: tuple[tuple[Any, int], ...]) -> Record:
@@ -372,7 +375,7 @@ def keep_nothing(call: Any, backward: Any, parents: tuple[tuple[Any, int], ...])
     made.call = call
     made.sequence = next(_sequence)
     made.parents = parents
-    made.place, made.saved = None, []
+    made.place, made.saved = None, ()
     return made
 
 

@@ -15,7 +15,7 @@ from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis
 from ..ops.op import state
 from . import tape
-from .alias import look_of
+from .alias import Way, way_to
 from .along_axes import sizes_given
 from .arguments import CONTRACTS, guarded
 from .calls import GraphCall, epoch
@@ -113,7 +113,7 @@ def expand_as(self: Tensor, other: Tensor) -> Any:
 def quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., Any]:
     """A method that makes a view, given numbers by position alone: where it lies is looked up. ``flat``: a tuple is the
     numbers in it."""
-    plans: dict[Any, tuple[Spec, int, Any]] = {}
+    plans: dict[Any, tuple[Spec, int, Any, Way]] = {}
     epoch.caches.append(plans)
 
     @functools.wraps(slow)
@@ -131,11 +131,12 @@ def quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., An
             if plan is None:
                 found = slow(self, *given)
                 if found is not self and found._view is not None:
-                    _room(plans)[self._spec, args] = _step(self, found)
+                    _room(plans)[self._spec, args] = way_to(self, found)
                 return found
-            made = view(self, *plan)
+            spec, offset, step, way = plan
+            made = view(self, spec, offset, step)
             if self._node is not None and recording.enabled:
-                tape.record_view(look_of(self._spec, plan[2]), self, made)
+                tape.record_view(way, self, made)
             return made
         except Exception as error:
             leave(error, slow, (self, *given), named)
@@ -163,7 +164,7 @@ def _quick_views(slow: Callable[..., Any]) -> Callable[..., Any]:
             if plan is None:
                 found = slow(self, *args, **named)
                 if found and found[0]._view is not None:
-                    _room(plans)[key] = found[0]._view.step[0], [_step(self, each) for each in found]
+                    _room(plans)[key] = found[0]._view.step[0], [way_to(self, each)[:3] for each in found]
                 return found
             call_, steps = plan
             made = views(self, steps)
@@ -181,13 +182,6 @@ def _room(plans: dict[Any, Any]) -> dict[Any, Any]:
     if len(plans) >= MAX_PLANS:
         plans.clear()
     return plans
-
-
-def _step(source: Tensor, found: Tensor) -> tuple[Spec, int, Any]:
-    """Where a view of a tensor lies, and what leads there."""
-    of = found._view
-    assert of is not None
-    return found._spec, found._storage.address - source._storage.address, of.step
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------
