@@ -729,7 +729,6 @@ _list: list[Any] = []
 )
 def test_what_a_capture_would_ignore_is_refused_at_the_line(function: Any, message: str) -> None:
     p = leaf(1, 2)
-    gc.unfreeze()  # this module's list is older than the test (conftest.py)
     with pytest.raises(CaptureError, match=message) as caught:
         wf.compile(function)(p, leaf(3, 4) * 1)
     assert caught.value.where[0] == __file__

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -941,3 +943,64 @@ def test_what_is_computed_of_a_view_that_follows_no_history_refuses_backward() -
 
     with pytest.raises(wf.AutogradError, match="a view that was made under no_grad"):
         f(y[2:5]).sum().backward()
+
+
+class Frozen:
+    """Made before gc.freeze(), so that the collector does not show it to those who ask what holds a tensor."""
+
+    def __init__(self) -> None:
+        self.kept: Any = None
+        self.log: list[Any] = []
+        self.inner: dict[str, Any] = {}
+
+
+@pytest.fixture
+def frozen() -> Iterator[Frozen]:
+    made = Frozen()
+    gc.freeze()
+    yield made
+    gc.unfreeze()
+
+
+def test_stores_in_frozen_objects_are_part_of_every_run(frozen: Frozen) -> None:
+    seen = Frozen()
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        frozen.kept = x * 2
+        frozen.inner["k"] = seen.kept = x + 1  # held by one that is shown as well
+        return x * 3
+
+    f, before = wf.compile(f), gc.get_freeze_count()
+    for value in (1.0, 2.0):
+        assert f(wf.tensor([value])).tolist() == [value * 3]
+        assert frozen.kept.tolist() == [value * 2]
+        assert frozen.inner["k"].tolist() == [value + 1] and frozen.inner["k"] is seen.kept
+    assert before > 1000 and gc.get_freeze_count() > 1000
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_what_is_kept_in_a_frozen_list_is_refused(frozen: Frozen, threads: bool) -> None:
+    done = threading.Event()
+    if threads:
+        threading.Thread(target=done.wait).start()
+    try:
+        with pytest.raises(wf.CaptureError, match="is kept in a list"):
+            wf.compile(lambda x: frozen.log.append(x * 2))(wf.ones(2))
+        frozen.log = frozen.inner["l"] = []  # younger than what holds it
+        with pytest.raises(wf.CaptureError, match="is kept in a list"):
+            wf.compile(lambda x: frozen.log.append(x * 2))(wf.ones(2))
+    finally:
+        done.set()
+    assert not frozen.log
+
+
+def test_a_failed_capture_takes_its_stores_in_frozen_objects_back(frozen: Frozen) -> None:
+    def f(x: wf.Tensor) -> wf.Tensor:
+        vars(frozen)["kept"] = x * 2
+        frozen.log.append(x * 3)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        wf.compile(f)(wf.ones(2))
+    assert "kept" not in vars(frozen)
+    assert not frozen.log

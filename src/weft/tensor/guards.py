@@ -110,10 +110,11 @@ def same(a: Any, b: Any) -> bool:
 
 @dataclass(slots=True)
 class Recorded:
-    """What was ``seen``, and the ``writes`` to attributes: (the dict that holds it, its name, what it was before)."""
+    """What was ``seen``, and the first ``writes`` to attributes: (the dict that holds it, its name, what it was
+    before), by the dict's id and the name."""
 
     seen: list[Guard] = field(default_factory=list)
-    writes: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+    writes: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def recording() -> Iterator[Recorded]:
         _state.recorded = outer
         if outer is not None:
             outer.seen.extend(recorded.seen)
-            outer.writes.extend(recorded.writes)
+            outer.writes = {**recorded.writes, **outer.writes}
 
 
 def is_recording() -> bool:
@@ -154,7 +155,7 @@ def rewritten(guard: Guard, replacement: Callable[[Any], Any]) -> Guard:
 def before_write(names: dict[str, Any], name: str) -> None:
     """Report that ``names[name]`` is about to be written."""
     if _state.recorded is not None:
-        _state.recorded.writes.append((names, name, names.get(name, ABSENT)))
+        _state.recorded.writes.setdefault((id(names), name), (names, name, names.get(name, ABSENT)))
 
 
 def bump() -> None:

@@ -356,7 +356,7 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
     if is_traced(value):
         return guards.ANYTHING
     replaced = isinstance(value, Tensor) and any(
-        before is value and (id(names), key) in places for names, key, before in recorded.writes
+        before is value and (id(names), key) in places for names, key, before in recorded.writes.values()
     )
     return guards.like(value) if replaced and id(value) not in read else value
 

@@ -13,16 +13,19 @@ Tensors from outside may be stored as well (two buffers that change places at ea
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CaptureError
 from ..graph.ir import Value
+from ..runtime.process import Lock
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
@@ -111,7 +114,7 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     found: dict[Any, tuple[Kept, Any]] = {}
     # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
     others = [*names.stores(containers=threading.active_count() == 1)]
-    for number, (owner, key, before) in enumerate((*recorded.writes, *others)):
+    for number, (owner, key, before) in enumerate((*recorded.writes.values(), *others)):
         place = Place(owner, key)
         now = place.get()
         if guards.same(now, before) and number >= len(recorded.writes):  # nobody knows whether it was stored again
@@ -164,16 +167,72 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     if not going.surviving():
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
-    try:
-        return _stores(_stored(going), results, going.stands_for)
-    except CaptureError:
+    with _sight:
+        with suppress(CaptureError, _Hidden):
+            return _stores(_stored(going), results, going.stands_for)
+        _sight.thaw()
         gc.collect()
         return _stores(_stored(going), results, going.stands_for)
+
+
+class _Hidden(Exception):
+    """Something is held by an object that the collector does not show, since gc.freeze() has set it aside."""
+
+
+class _Sight:
+    """What captures see of the objects of this process: all but those that gc.freeze() has set aside, and these too
+    once one has to ``thaw`` them, until no capture looks any more."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._looking = 0
+        self.is_thawed = False
+
+    def __enter__(self) -> None:
+        with self._lock.now:
+            self._looking += 1
+
+    def __exit__(self, *details: object) -> None:
+        with self._lock.now:
+            self._looking -= 1
+            if self.is_thawed and not self._looking:
+                self.is_thawed = False
+                gc.freeze()
+
+    def thaw(self) -> None:
+        """Look at everything; only while looking."""
+        with self._lock.now:
+            self.is_thawed = self.is_thawed or gc.get_freeze_count() > 0
+            gc.unfreeze()
+
+
+_sight = _Sight()
+
+
+def _check_seen(items: list[Any], held: int) -> None:
+    """Whether the collector shows all holders of the items; ``held``: how many running functions hold each, which it
+    does not show either. (Where those of other threads do as well, it is a false alarm.)
+
+    Raises:
+        _Hidden: it does not.
+    """
+    if _sight.is_thawed or not gc.get_freeze_count():
+        return
+    for item in items:
+        holders = gc.get_referrers(item)
+        seen = held + 2  # the loop, the argument of getrefcount
+        for holder in holders:
+            for referent in gc.get_referents(holder):
+                seen += referent is item
+        referent = None
+        if sys.getrefcount(item) > seen:
+            raise _Hidden
 
 
 def _stored(going: Inside) -> list[Tensor]:
     """The traced tensors that are held by more than their views."""
     alive = going.surviving()
+    _check_seen(alive, 0)
     bases = {id(t._view.base) for t in alive if t._view is not None}
     found = []
     for tensor in alive:
@@ -214,7 +273,7 @@ def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, Arg
                     inside[id(holder)] = _union(holder, inside)
                 continue
             direct = _direct(holder, ids)
-            if direct and threading.active_count() > 1 and _is_passing(holder):
+            if direct and threading.active_count() > 1 and _is_passing(holder, 1):
                 continue
             if not direct and _keeps(holder, level):
                 raise _refused(alive[min(_union(level, inside))], f"a {type(holder).__name__}")
@@ -247,7 +306,7 @@ def _keeps(holder: Any, items: Sequence[Any]) -> bool:
     """Whether ``holder`` holds one of the items for good: other threads may be about to let go of it, or have stored
     something else there."""
     for attempt in range(20):
-        if _is_passing(holder) or not _refers(holder, items):
+        if _is_passing(holder, 2) or not _refers(holder, items):
             return False
         if threading.active_count() == 1:
             break
@@ -266,7 +325,7 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     """Undo the stores of a capture that failed, or that is never run: attributes of modules, and whatever else the
     function's code names, hold again what they held before; from anything else the tensors, which have no value, are
     taken away."""
-    for owner, key, before in reversed(recorded.writes):
+    for owner, key, before in recorded.writes.values():
         Place(owner, key).put_back(before)
     if recorded.writes:
         guards.bump()
@@ -274,9 +333,19 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     alive = going.surviving()
     if not alive:
         return
+    with _sight:
+        with suppress(_Hidden):
+            _check_seen(alive, 0)
+            _take_away(alive)
+            return
+        _sight.thaw()
+        _take_away(alive)
+
+
+def _take_away(alive: list[Tensor]) -> None:
     ids = {id(t): t for t in alive}
     for holder in gc.get_referrers(*alive):
-        if holder is alive or holder is ids or isinstance(holder, (tuple, CellType)) or _is_passing(holder):
+        if holder is alive or holder is ids or isinstance(holder, (tuple, CellType)) or _is_passing(holder, 1):
             continue
         if isinstance(holder, list):
             holder[:] = [item for item in holder if id(item) not in ids]
@@ -285,9 +354,14 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
                 place.clear()
 
 
-def _is_passing(holder: Any) -> bool:
+def _is_passing(holder: Any, held: int) -> bool:
     """Whether ``holder`` is only a part of something that runs now, in this thread or another (a list or dict of
-    arguments, an iterator, a frame), or of what captured code is guarded by."""
+    arguments, an iterator, a frame), or of what captured code is guarded by. ``held``: how many variables of running
+    functions here name it.
+
+    Raises:
+        _Hidden: something may hold it for good that the collector does not show.
+    """
     queue: list[Any] = [holder]
     seen = {id(queue), id(holder)}
     for item in queue:
@@ -301,7 +375,11 @@ def _is_passing(holder: Any) -> bool:
             if id(found) not in seen:
                 seen.add(id(found))
                 queue.append(found)
+        found = None
         holders.clear()
+    item = None
+    _check_seen(queue[:1], held + 1)
+    _check_seen([each for each in queue[1:] if not isinstance(each, _OURS)], 0)
     return True
 
 
