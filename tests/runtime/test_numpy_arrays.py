@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as hnp
 
 from weft.core import dtypes
 from weft.core.errors import ArgumentError, DTypeError
+from weft.core.shapes import strides_of
 from weft.runtime import storage
-from weft.runtime.numpy_arrays import Strided, contiguous_strides, from_numpy, to_numpy
+from weft.runtime.numpy_arrays import Strided, from_numpy, to_numpy
 
 
 def back(strided: Strided) -> np.ndarray[Any, Any]:
@@ -58,7 +59,7 @@ def test_there_and_back_is_the_same_memory(array: np.ndarray[Any, Any]) -> None:
 def test_a_copy_is_contiguous_and_can_be_written(array: np.ndarray[Any, Any]) -> None:
     strided = from_numpy(array, copy=True)
     again = back(strided)
-    assert np.array_equal(again, array) and strided.strides == contiguous_strides(array.shape)
+    assert np.array_equal(again, array) and strided.strides == strides_of(array.shape)
     assert again.flags.writeable and not np.shares_memory(again, array)
 
 
@@ -147,7 +148,7 @@ def test_elements_outside_raise() -> None:
 def test_no_elements(shape: tuple[int, ...]) -> None:
     strided = from_numpy(np.zeros(shape))
     assert strided.shape == shape and back(strided).shape == shape
-    assert strided.strides == contiguous_strides(shape)
+    assert strided.strides == strides_of(shape)
 
 
 def test_dtypes_that_weft_lacks_raise() -> None:

@@ -226,12 +226,16 @@ def shown(value: Any) -> str:
 
 
 def strides_of(shape: Sequence[Any]) -> tuple[Any, ...]:
-    """Row-major strides in elements."""
+    """Row-major strides in elements. An axis of size 0 counts as one of size 1, as in NumPy and PyTorch.
+
+    >>> strides_of((2, 3, 4)), strides_of((2, 0, 4))
+    ((12, 4, 1), (4, 4, 1))
+    """
     strides: list[Any] = []
     step: Any = 1
     for d in reversed(shape):
         strides.append(step)
-        step = step * d
+        step = step if isinstance(d, int) and d == 0 else step * d
     return tuple(reversed(strides))
 
 

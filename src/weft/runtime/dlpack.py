@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DeviceError, DTypeError
+from ..core.shapes import strides_of
 from . import storage as storages
 from .native import native
-from .numpy_arrays import Strided, contiguous_strides, from_numpy, layout, to_numpy
+from .numpy_arrays import Strided, from_numpy, layout, to_numpy
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -90,7 +91,7 @@ def to_dlpack(
         strides_at,
         0,
     )
-    struct.pack_into(f"<{2 * ndim}q", view, head, *shape, *(contiguous_strides(shape) if strides is None else strides))
+    struct.pack_into(f"<{2 * ndim}q", view, head, *shape, *(strides_of(shape) if strides is None else strides))
     managed = storages.wrap(block.address, block.nbytes, (block, storage))
     return native()["dlpack_capsule"](managed, versioned)
 
@@ -165,9 +166,9 @@ def _strided(
     if dtype is None:
         raise DTypeError(f"DLPack type code {code} with {bits} bits and {lanes} lanes has no dtype in weft")
     shape = _integers(shape_at, ndim)
-    strides = _integers(strides_at, ndim) if strides_at else contiguous_strides(shape)
+    strides = _integers(strides_at, ndim) if strides_at else strides_of(shape)
     if 0 in shape:
-        return Strided(storages.empty(0), shape, contiguous_strides(shape), dtype)
+        return Strided(storages.empty(0), shape, strides_of(shape), dtype)
     start, size = data + byte_offset, dtype.itemsize
     shared, span, obstacle = layout(shape, strides, 1)
     if start % size:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError
+from ..core.shapes import strides_of
 from . import storage as storages
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from .storage import Storage
 
-__all__ = ["Strided", "contiguous_strides", "from_numpy", "layout", "to_numpy"]
+__all__ = ["Strided", "from_numpy", "layout", "to_numpy"]
 
 
 class Strided(NamedTuple):
@@ -31,19 +32,6 @@ class Strided(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: DType
-
-
-def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides of a C-contiguous array, in elements.
-
-    >>> contiguous_strides((2, 3, 4))
-    (12, 4, 1)
-    """
-    strides, size = [], 1
-    for extent in reversed(shape):
-        strides.append(size)
-        size *= max(extent, 1)
-    return tuple(reversed(strides))
 
 
 def to_numpy(
@@ -62,7 +50,7 @@ def to_numpy(
     import numpy as np
 
     size = dtype.itemsize
-    steps = contiguous_strides(shape) if strides is None else strides
+    steps = strides_of(shape) if strides is None else strides
     buffer: Any = storage  # NumPy's stubs list the types of buffers by name
     return np.ndarray(shape, dtype.numpy, buffer, offset * size, tuple([step * size for step in steps]))
 
@@ -98,10 +86,10 @@ def from_numpy(array: np.ndarray[Any, Any], copy: bool | None = None) -> Strided
         block = storages.empty(array.size * dtype.itemsize)
         own = np.frombuffer(memoryview(block), np.uint8, array.size * dtype.itemsize).view(dtype.numpy).reshape(shape)
         own[...] = array
-        return Strided(block, shape, contiguous_strides(shape), dtype)
+        return Strided(block, shape, strides_of(shape), dtype)
     flags = array.flags
     if flags.c_contiguous:
-        strides, span = contiguous_strides(shape), array.size
+        strides, span = strides_of(shape), array.size
     if not span:
         return Strided(storages.empty(0), shape, strides, dtype)
     window = storages.wrap(array.__array_interface__["data"][0], span * dtype.itemsize, array)

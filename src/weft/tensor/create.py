@@ -9,7 +9,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError, WeftError
 from ..core.shapes import shown
-from ..ops.op import public, state
+from ..ops.op import public, state, suspended
 from ..runtime.dlpack import from_dlpack as import_dlpack
 from ..runtime.numpy_arrays import Strided
 from ..runtime.numpy_arrays import from_numpy as import_numpy
@@ -307,5 +307,5 @@ def in_a_block(storage: Any, spec: Spec) -> Any:
     from ..ops.elementwise import clone
     from . import tape
 
-    with tape.no_grad():
+    with tape.no_grad(), suspended():  # data of a captured function is there before its graph
         return clone(make(storage, spec, None, 0))._storage

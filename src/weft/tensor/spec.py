@@ -21,7 +21,7 @@ class Spec:
     def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...]):
         self.dtype, self.shape, self.strides = dtype, shape, strides
         self.type = TensorType(dtype, shape)
-        self.contiguous = strides == strides_of(shape)
+        self.contiguous = strides == strides_of(shape) or (is_static(shape) and 0 in shape)
         self.is_floating = dtype.is_floating
         self.row: Spec | None = None  # of x[i]
         self.extent = 0  # bytes from the first element to the end of the last
