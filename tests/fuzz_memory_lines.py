@@ -240,6 +240,12 @@ def guarded(d: Drawing, text: str, percent: int) -> str:
 
 # --- values of their own ------------------------------------------------------------------------------------------
 
+
+def promotes_otherwise(t: torch.Tensor, other: object) -> bool:
+    """Whether weft's result has another dtype: a tensor of rank 0 counts there like any tensor (from_pytorch.md)."""
+    return isinstance(other, torch.Tensor) and other.dtype != t.dtype and bool(other.ndim) != bool(t.ndim)
+
+
 FUNCTIONS = ("exp", "sigmoid", "tanh", "relu", "abs", "neg", "sin", "cos", "square", "sqrt")
 
 
@@ -251,6 +257,8 @@ def value_of(d: Drawing, name: str) -> str | None:
     if not t.is_floating_point():
         return d.pick((f"{name} + {operand(d, t)}", f"{name} * 2", f"-{name}", f"{name}.sum()", f"{name} > 0"))
     other = operand(d, t)
+    if promotes_otherwise(t, d.world.get(other)):
+        other = "0.5"
     way = d.pick(VALUES)
     if way == "function":
         function = d.pick(FUNCTIONS)
