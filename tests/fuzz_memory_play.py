@@ -277,6 +277,8 @@ def walked(world: World, library: str, skipped: Collection[str] = ()) -> Iterato
     values = {n: v for n, v in values_of(world, library).items() if n not in skipped and not isinstance(v, np.ndarray)}
     leaves = {n: v for n, v in values.items() if v.is_leaf and v.requires_grad}
     for name, value in values.items():
+        if hidden(value):  # since a gradient was accumulated in what it shows
+            return
         if not value.requires_grad or value.is_leaf:
             continue
         for leaf in leaves.values():
