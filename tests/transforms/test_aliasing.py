@@ -328,3 +328,46 @@ def test_arguments_may_be_views_of_a_tensor_with_a_history(body: Body) -> None:
                 played.append([t.tolist(), None if leaf.grad is None else leaf.grad.tolist()])
         seen.append(played)
     assert seen[0] == seen[1]
+
+
+def _asks_for_history(w: wf.Tensor) -> Callable[[wf.Tensor, wf.Tensor], wf.Tensor]:
+    def f(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+        a[1] = w[0] * 2
+        if not b.requires_grad:
+            raise AssertionError("b shows a")
+        b.sum().backward()
+        return a * 1
+
+    return f
+
+
+@pytest.mark.parametrize(
+    "view", [lambda x: x, lambda x: x[1:], lambda x: x.detach()], ids=["itself", "part", "detached"]
+)
+def test_what_a_function_raises_before_shared_memory_is_known_is_not_the_end(view: Any) -> None:
+    found = []
+    for compiled in (False, True):
+        w, x = wf.tensor([1.0, 2.0]).requires_grad_(), wf.zeros(3)
+        f = _asks_for_history(w)
+        try:
+            (wf.compile(f) if compiled else f)(x, view(x))
+            found.append((w.grad.tolist(), x.tolist()))
+        except AssertionError as error:
+            found.append((w.grad, str(error)))
+    assert found[0] == found[1]
+
+
+def test_an_error_of_a_function_that_gets_one_tensor_twice_is_its_own() -> None:
+    runs = []
+
+    def f(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+        runs.append(b.shape)
+        a.add_(1.0)
+        raise ValueError(f"no {len(runs)}")
+
+    x = wf.zeros(2)
+    for other in (x, wf.zeros(2)):  # where it is x, the function runs twice, and what the first run stored is undone
+        with pytest.raises(ValueError, match="no 1"):
+            wf.compile(f)(x, other)
+        assert x.tolist() == [0.0, 0.0] and runs == [(2,)]
+        runs.clear()

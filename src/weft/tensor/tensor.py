@@ -208,7 +208,10 @@ class Tensor:
         if not isinstance(node, tape.Leaf) and retained is None:
             if value is None:
                 return
-            raise AutogradError("only a floating leaf has a gradient to set; this one was computed, or holds no floats")
+            raise AutogradError(
+                "only a floating leaf has a gradient to set; this one was computed (retain_grad() first), or holds no "
+                "floats"
+            )
         if value is not None and value._spec.type != self._spec.type:
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
         if retained is not None:

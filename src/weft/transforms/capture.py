@@ -16,6 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import CaptureError, WeftError
@@ -63,7 +64,7 @@ def capture(
     shared: set[int] = set()
     for attempt in range(3):
         try:
-            found, given = _run(function, leaves, form, to_run, names, shared)
+            first = _run(function, leaves, form, to_run, names, shared)
             break
         except SharedLeaf as twice:
             shared |= twice.ids
@@ -72,31 +73,41 @@ def capture(
                 raise
     again = functools.partial(_run, function, leaves, form, to_run, names)
 
-    def once_more(more: set[int], groups: list[Group]) -> tuple[Captured, list[Tensor]]:
+    def once_more(more: set[int], groups: list[Group]) -> _Attempt:
         names.undo()
         return again(shared | more, groups)
 
-    found = _with_aliases(found, given, once_more)
+    found = _with_aliases(first, once_more)
     found.reads.names = names
     names.settle(found.reads.objects)
     return found
 
 
-def _with_aliases(
-    found: Captured, given: list[Tensor], again: Callable[..., tuple[Captured, list[Tensor]]]
-) -> Captured:
+@dataclass(slots=True)
+class _Attempt:
+    """A run of the function: what it came to, or what it raised, which may be due to memory that is reached in two ways
+    and was not known to be; and what tells that."""
+
+    result: Captured | Exception
+    given: list[Tensor]  # the tensor arguments
+    aliases: Aliases
+    written: list[Ref]
+
+
+def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _Attempt]) -> Captured:
     """Where something that the function writes is reached in two ways: what it does once more, knowing that.
 
     Raises:
+        Exception: the function's own.
         CaptureError: each time more comes in.
     """
     shared, groups = set[int](), list[Group]()
     for _ in range(6):  # a group may bring in further memory
-        aliases = found.aliases
+        aliases, given = attempt.aliases, attempt.given
         aliases.settle(given)
         refs: list[Ref] = [*(ArgumentRef(i) for i in range(len(given))), *aliases.refs]
         tensors = [r.get(given) for r in refs]
-        written = [target.get(given) for target, _ in found.writes.updates]
+        written = [target.get(given) for target in attempt.written]
         twice = {id(t) for t in written if t is not None and t._spec.overlaps}  # elements that show several times
         one = {id(given[n]) for n, first in enumerate(aliases.same) if first != n} - shared
         if (
@@ -104,15 +115,21 @@ def _with_aliases(
             and not one
             and all(_is_known(tensors[i], tensors[j], shared, groups) for i, j, _ in aliases.pairs)
         ):
+            if isinstance(attempt.result, Exception):
+                try:
+                    raise attempt.result
+                finally:
+                    del attempt  # which its traceback holds
             aliases.group(given, groups)
-            return found
-        found.abandon()
+            return attempt.result
+        if isinstance(attempt.result, Captured):
+            attempt.result.abandon()
         ids = [id(t) for t in tensors]
         groups = groups_of(refs, tensors, aliases.pairs, [n for n, i in enumerate(ids) if i in twice])
         inside = Counter(id(t) for t in tensors if t is not None and any(g.holds(t) for g in groups))
         shared |= one.union(i for i, times in inside.items() if times > 1)
-        found, given = again(shared, groups)
-        _look_at_all(found.aliases, aliases, len(given))
+        attempt = again(shared, groups)
+        _look_at_all(attempt.aliases, aliases, len(given))
     raise CaptureError(
         "a captured function writes memory that its arguments and captured tensors share in ways that do not settle; "
         "pass clones, or leave the function uncompiled"
@@ -155,9 +172,9 @@ def _run(
     names: Names,
     shared: Set[int] = frozenset(),
     groups: Sequence[Group] = (),
-) -> tuple[Captured, list[Tensor]]:
-    """One run of the function, and its tensor arguments; ``shared`` ones stay the objects that they are, ``groups`` say
-    which share memory."""
+) -> _Attempt:
+    """One run of the function; ``shared`` arguments stay the objects that they are, ``groups`` say which tensors share
+    memory."""
     going = Inside(groups)
     going.follow = names.follow
     trace = going.trace = Trace(going)
@@ -197,6 +214,13 @@ def _run(
             arguments = [a.value for a in going.arguments]
             _check_own(trace, [*arguments, *going.inputs], values)
             done = True
+        except (SharedLeaf, _ForeignValue):
+            raise
+        except Exception as error:
+            failed = _failed(error, going, trace)
+            if failed is None:
+                raise
+            return failed
         finally:
             state.trace, tape.recording.enabled = None, mode
             if not done:
@@ -217,7 +241,7 @@ def _run(
     if to_run:
         _note_kept(found, stays, becomes, names)
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
-    return found, [a.given for a in going.arguments]
+    return _Attempt(found, [a.given for a in going.arguments], found.aliases, [t for t, _ in found.writes.updates])
 
 
 def _note_reads(found: Captured, going: Inside, recorded: guards.Recorded, shared: Set[int]) -> None:
@@ -310,16 +334,13 @@ def _captured(
         leaves_made = _leaves_made(items, nodes)
         types = [*(s.type for _, _, s in going.members), *(s.type for s in leaves_made.values())]
         unit = Unit(graph, [*nodes, *leaves_made], types, on_tape, lasting, going.overwritten)
-    now = [r.get([a.given for a in going.arguments]) for r in going.refs]
+    given = [a.given for a in going.arguments]
+    now = [r.get(given) for r in going.refs]
     kinds: list[type] = [type(None) if t is None else type(t._node) for t in now]
     reads = Reads(going.refs, going.specs, kinds, going.conditions, [])
     if all(isinstance(r, TensorRef) for r in going.refs):
         reads.tensors = [t for t in now if t is not None]
-    is_written = set(replaced)
-    leaves = any(isinstance(r, GradRef) and r.leaf is None for r in (*going.refs, *(r for r, _ in gradients)))
-    plain = [(r, v) for r, v in zip(going.refs, going.inputs, strict=True) if not isinstance(r, (BaseRef, FlatRef))]
-    looked_at = [*arguments, *(v for _, v in plain)]
-    aliases = Aliases([r for r, _ in plain], [v in is_written for v in looked_at], leaves=leaves)
+    aliases = _aliases(going, replaced, [ref for ref, _ in gradients])
     writes = Writes(
         written,
         gradients,
@@ -329,6 +350,25 @@ def _captured(
     returns = Returns(("leaf",), [], [], items, [], tape_of_items)
     members = [ref for ref, _, _ in going.members]
     return Captured(graph, len(arguments), reads, aliases, writes, returns, unit, members, list(leaves_made.values()))
+
+
+def _aliases(going: Inside, replaced: Sequence[Value], gradients: Sequence[GradRef]) -> Aliases:
+    """What to look at for memory that is reached in two ways, if these inputs and gradients are replaced."""
+    written = set(replaced)
+    leaves = any(isinstance(r, GradRef) and r.leaf is None for r in (*going.refs, *gradients))
+    plain = [(r, v) for r, v in zip(going.refs, going.inputs, strict=True) if not isinstance(r, (BaseRef, FlatRef))]
+    looked_at = [*(a.value for a in going.arguments), *(v for _, v in plain)]
+    return Aliases([r for r, _ in plain], [v in written for v in looked_at], leaves=leaves)
+
+
+def _failed(error: Exception, going: Inside, trace: Trace) -> _Attempt | None:
+    """A run that raised, with what it had written until then; None where that cannot be told."""
+    with suppress(Exception):
+        written = [u.target for u in going.updates(trace) if u.written]
+        replaced = [going.input_of(target) for target in written]
+        aliases = _aliases(going, replaced, [ref for ref, _ in going.gradients()])
+        return _Attempt(error, [a.given for a in going.arguments], aliases, written)
+    return None
 
 
 def _leaves_made(items: Sequence[Item], known: Sequence[Any]) -> dict[tape.Leaf, Spec]:
