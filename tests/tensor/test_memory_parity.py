@@ -250,6 +250,9 @@ p.sum().backward(); p.detach_(); g = p.grad; p.requires_grad_(); p.sum().backwar
 y = p.sum(); p.requires_grad_(False); y.backward()
 y = p.sum(); p.requires_grad_(False); p.grad = m.ones((2, 3)); p.requires_grad_(); y.backward()
 y = p * p; p.requires_grad_(False); p.mul_(2); y.sum().backward()
+y = p.view(-1); p.requires_grad_(False); y.add_(1)
+y = p[0]; p.detach_(); y.t()[m.tensor([1, 0])] = 1.0
+y = p.T; p.requires_grad_(False); p.add_(1); y.sum().backward()
 p.grad = m.ones((3, 2))
 p.grad = m.ones((2, 3), dtype=m.float64)
 y = (p * p).sum(); y.backward(retain_graph=True); y.backward()

@@ -205,7 +205,9 @@ def check(name: str, target: Tensor) -> None:
 def check_leaf(name: str, target: Tensor) -> None:
     """Raise where a write that is recorded would change a leaf that requires grad."""
     base = base_of(target)
-    if base._node.__class__ is tape.Leaf or target._node.__class__ is tape.Leaf:
+    # A view with a history of a base without one: the base was a leaf when the view was made.
+    was_leaf = base._node is None and target._node is not None
+    if was_leaf or base._node.__class__ is tape.Leaf or target._node.__class__ is tape.Leaf:
         is_leaf = target._node.__class__ is tape.Leaf
         what = "a leaf that requires grad" if is_leaf else "a view of a leaf that requires grad"
         raise AutogradError(
