@@ -371,3 +371,20 @@ def test_an_error_of_a_function_that_gets_one_tensor_twice_is_its_own() -> None:
             wf.compile(f)(x, other)
         assert x.tolist() == [0.0, 0.0] and runs == [(2,)]
         runs.clear()
+
+
+def test_a_view_whose_base_reaches_into_the_memory_of_others() -> None:
+    """The part that the function closes over is seen through its base, in which the arguments lie too."""
+    found = []
+    for compiled in (False, True):
+        x = wf.tensor([[0.5, 0.75], [1.0, -1.0], [0.25, 0.5]])
+        first, last = x[:1], x[2:]
+
+        def f(a: wf.Tensor, b: wf.Tensor, c: wf.Tensor, last: wf.Tensor = last) -> wf.Tensor:
+            c.mul_(last)
+            b[0].mul_(-1.0)
+            return c * 0.5
+
+        result = (wf.compile(f) if compiled else f)(first.detach(), first.detach(), last.detach())
+        found.append((result.tolist(), x.tolist()))
+    assert found[0] == found[1]

@@ -84,8 +84,24 @@ def groups_of(
     while True:  # whatever reaches into the memory of a group is a member of it
         merged = _merged(groups, tensors)
         if merged == groups:
-            return [_group(refs, tensors, members) for members in groups]
+            found = [_group(refs, tensors, members) for members in groups]
+            merged = _joined(groups, found)
+            if merged == groups:
+                return found
         groups = merged
+
+
+def _joined(groups: list[list[int]], made: Sequence[Group]) -> list[list[int]]:
+    """The groups with those as one whose bases overlap: members may be views of what the members of another are in."""
+    found: list[list[int]] = []
+    end = 0
+    for group, members in sorted(zip(made, groups, strict=True), key=lambda pair: pair[0].low):
+        if found and group.low < end:
+            found[-1] = sorted({*found[-1], *members})
+        else:
+            found.append(members)
+        end = max(end, group.high)
+    return sorted(found)
 
 
 def _merged(groups: list[list[int]], tensors: Sequence[Tensor | None]) -> list[list[int]]:
