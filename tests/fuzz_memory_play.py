@@ -235,9 +235,9 @@ PERMITTED = (
     "cannot be broadcast to indexing result",
     "function that returns multiple views",
 )
-# What a compiled function makes and returns a view of is gone: the result is no view, and may be detached in place.
 EXPANDED = "several elements of the tensor lie in one place of memory"
 NO_GRADIENT = "only a floating leaf has a gradient to set"  # PyTorch keeps one for what was computed
+# What a compiled function makes and returns a view of is gone: the result is no view, and may be detached in place.
 NO_VIEW = "Can't detach views in-place"
 
 

@@ -66,7 +66,7 @@ class Layout(NamedTuple):
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size != 1 and stride != step:
                 return False
-            step *= size
+            step *= size or 1  # as strides_of()
         return True
 
 

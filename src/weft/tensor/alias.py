@@ -48,6 +48,7 @@ __all__ = [
     "relist",
     "replace",
     "shown",
+    "way_to",
 ]
 
 TRACKED = 0  # its history follows its base's

@@ -88,7 +88,7 @@ class _Attempt:
     """A run of the function: what it came to, or what it raised, which may be due to memory that is reached in two ways
     and was not known to be; and what tells that."""
 
-    result: Captured | Exception
+    result: Captured | Exception | None  # None once it has been taken
     given: list[Tensor]  # the tensor arguments
     aliases: Aliases
     written: list[Ref]
@@ -115,15 +115,18 @@ def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _A
             and not one
             and all(_is_known(tensors[i], tensors[j], shared, groups) for i, j, _ in aliases.pairs)
         ):
-            if isinstance(attempt.result, Exception):
+            result, attempt.result = attempt.result, None
+            assert result is not None
+            if isinstance(result, Exception):
                 try:
-                    raise attempt.result
+                    raise result
                 finally:
-                    del attempt  # which its traceback holds
+                    del result  # its traceback holds this frame
             aliases.group(given, groups)
-            return attempt.result
+            return result
         if isinstance(attempt.result, Captured):
             attempt.result.abandon()
+        attempt.result = None
         ids = [id(t) for t in tensors]
         groups = groups_of(refs, tensors, aliases.pairs, [n for n, i in enumerate(ids) if i in twice])
         inside = Counter(id(t) for t in tensors if t is not None and any(g.holds(t) for g in groups))
@@ -161,7 +164,7 @@ def _look_at_all(found: Aliases, before: Aliases, count: int) -> None:
 
 def _places(found: Captured) -> set[tuple[int, Any]]:
     """(id of the owner, key) of what the runs store."""
-    return {(id(h.place.owner), h.place.key) for s in found.returns.stores for h in s.places}
+    return {h.place.id for s in found.returns.stores for h in s.places}
 
 
 def _run(
@@ -183,7 +186,16 @@ def _run(
     with guards.recording() as recorded:
         state.trace = trace
         try:
-            result = function(*args, **kwargs)
+            try:
+                result = function(*args, **kwargs)
+            except Exception as error:
+                failed = _failed(error, going, trace)
+                if failed is None:
+                    raise
+                try:
+                    return failed
+                finally:
+                    del failed  # or it and the error's traceback keep each other
             if tape.recording.enabled != mode:
                 raise CaptureError(
                     "the function leaves gradients switched on or off for good (set_grad_enabled as a plain call), "
@@ -214,13 +226,6 @@ def _run(
             arguments = [a.value for a in going.arguments]
             _check_own(trace, [*arguments, *going.inputs], values)
             done = True
-        except (SharedLeaf, _ForeignValue):
-            raise
-        except Exception as error:
-            failed = _failed(error, going, trace)
-            if failed is None:
-                raise
-            return failed
         finally:
             state.trace, tape.recording.enabled = None, mode
             if not done:
@@ -362,13 +367,19 @@ def _aliases(going: Inside, replaced: Sequence[Value], gradients: Sequence[GradR
 
 
 def _failed(error: Exception, going: Inside, trace: Trace) -> _Attempt | None:
-    """A run that raised, with what it had written until then; None where that cannot be told."""
-    with suppress(Exception):
-        written = [u.target for u in going.updates(trace) if u.written]
-        replaced = [going.input_of(target) for target in written]
-        aliases = _aliases(going, replaced, [ref for ref, _ in going.gradients()])
-        return _Attempt(error, [a.given for a in going.arguments], aliases, written)
-    return None
+    """A run that raised, with what it had written until then; None where it would have raised if more had been known.
+
+    Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved.
+    """
+    if isinstance(error, (SharedLeaf, _ForeignValue)):
+        return None
+    updates = [u for u in going.updates(trace) if u.written]
+    if all(u.node is None for u in updates):
+        return None
+    written = [u.target for u in updates]
+    replaced = [going.input_of(target) for target in written]
+    aliases = _aliases(going, replaced, [ref for ref, _ in going.gradients()])
+    return _Attempt(error, [a.given for a in going.arguments], aliases, written)
 
 
 def _leaves_made(items: Sequence[Item], known: Sequence[Any]) -> dict[tape.Leaf, Spec]:

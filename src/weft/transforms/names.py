@@ -17,7 +17,7 @@ from typing import Any
 
 from ..tensor.guards import ABSENT, like, same
 from ..tensor.tensor import Tensor, is_traced
-from .places import Place, content
+from .places import Attribute, Item, Place, Variable, content
 from .reads import Chain, reads
 
 __all__ = ["SIMPLE", "Names"]
@@ -49,7 +49,7 @@ class Names:
         self._bound: list[tuple[Any, str, Any]] = []  # (globals or attributes, name, what it is bound to)
         self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
         self._contents: list[tuple[Any, Any]] = []  # (list or dict, its items)
-        self._written: list[tuple[Any, str, Any]] = []  # what the code stores into: as _bound, for restore()
+        self._written: list[tuple[Place, Any]] = []  # (what the code stores into, what it holds)
         self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
         self._into_items = False  # whether the code stores items of lists or dicts
@@ -234,9 +234,9 @@ class Names:
         """Remember what an attribute or a global holds that the code stores into."""
         if not chain.links:
             if chain.is_global:
-                self._written.append((names, chain.root, names.get(chain.root, ABSENT)))
+                self._written.append((Item(names, chain.root), names.get(chain.root, ABSENT)))
             elif chain.root in cells:
-                self._written.append((cells[chain.root], "", content(cells[chain.root])))
+                self._written.append((Variable(cells[chain.root]), content(cells[chain.root])))
             return
         if chain.is_global:
             owners = [names.get(chain.root, ABSENT)]
@@ -247,14 +247,14 @@ class Names:
                 owner = _attributes(owner).get(name, ABSENT)
             last, own = chain.links[-1], getattr(owner, "__dict__", None)
             if isinstance(own, dict):
-                self._written.append((own, last, own.get(last, ABSENT)))
+                self._written.append((Item(own, last), own.get(last, ABSENT)))
             elif owner is not ABSENT and not isinstance(owner, (Tensor, type, ModuleType)):  # p.grad is the tape's
-                self._written.append((owner, last, getattr(owner, last, ABSENT)))
+                self._written.append((Attribute(owner, last), getattr(owner, last, ABSENT)))
 
     def undo(self) -> None:
         """Give all that the code stores into back what it held before, since the function is going to run once more."""
-        for owner, name, value in self._written:
-            Place(owner, name).put_back(value)
+        for place, value in self._written:
+            place.put_back(value)
         for container, items in self._contents:
             if isinstance(container, list):
                 container[:] = items
@@ -265,8 +265,10 @@ class Names:
     def restore(self) -> None:
         """Give variables, attributes and items that hold tensors without a value back what they held before."""
         cells, bound, members, contents = self._before or (self._cells, self._bound, self._members, self._contents)
-        for owner, name, value in (*((cell, "", value) for cell, value in cells), *bound, *members, *self._written):
-            place = Place(owner, name)
+        places: list[tuple[Place, Any]] = [(Variable(cell), value) for cell, value in cells]
+        places += [(Item(names, name), value) for names, name, value in bound if isinstance(names, dict)]
+        places += [(Attribute(owner, name), value) for owner, name, value in members]
+        for place, value in (*places, *self._written):
             if _is_dead(place.get()):
                 place.put_back(value)
         for container, items in contents:
@@ -276,15 +278,15 @@ class Names:
             elif isinstance(container, list) and any(_is_dead(v) for v in container):
                 container[:] = items
 
-    def stores(self, containers: bool) -> Iterator[tuple[Any, Any, Any]]:
-        """What the code may have stored into: (owner, key, what was there before). ``containers``: items of lists and
-        dicts too."""
+    def stores(self, containers: bool) -> Iterator[tuple[Place, Any]]:
+        """What the code may have stored into, and what was there before. ``containers``: items of lists and dicts
+        too."""
         yield from self._written
         for container, before in self._contents if containers else ():
             if isinstance(container, dict):
-                yield from ((container, key, earlier) for key, _, earlier in _pairs(_items(container), before))
+                yield from ((Item(container, key), earlier) for key, _, earlier in _pairs(_items(container), before))
             elif len(container) == len(before):
-                yield from ((container, n, value) for n, value in enumerate(before))
+                yield from ((Item(container, n), value) for n, value in enumerate(before))
 
     def unchanged_items(self) -> list[Tensor]:
         """Tensors that lists and dicts still hold, if the code stores items: it may have stored these once more, which

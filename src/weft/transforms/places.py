@@ -1,54 +1,115 @@
-"""A place that Python code stores into: an item of a dict or list, an attribute, a variable of the code around it."""
+"""Places that Python code stores into: an item of a dict or list, an attribute, a variable of the code around it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from types import CellType
 from typing import Any
 
 from ..tensor.guards import ABSENT
 
-__all__ = ["Place", "content"]
+__all__ = ["Attribute", "Item", "Place", "Variable", "content"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """``owner[key]`` of a dict or list, ``owner.key`` of an object with slots, or (a cell, without key) a variable."""
+class Place(ABC):
+    """One place; ``id`` names it while its owner lives."""
 
-    owner: Any
-    key: Any
+    __slots__ = ()
 
+    @property
+    @abstractmethod
+    def id(self) -> tuple[int, Any]:
+        """The same for the same place."""
+
+    @abstractmethod
     def get(self) -> Any:
         """What is there, or ABSENT."""
-        if isinstance(self.owner, dict):
-            return self.owner.get(self.key, ABSENT)
-        if isinstance(self.owner, list):
-            return self.owner[self.key]
-        if isinstance(self.owner, CellType):
-            return content(self.owner)
-        return getattr(self.owner, self.key, ABSENT)
 
+    @abstractmethod
     def set(self, value: Any) -> None:
         """Store there."""
-        if isinstance(self.owner, (dict, list)):
-            self.owner[self.key] = value
-        elif isinstance(self.owner, CellType):
-            self.owner.cell_contents = value
-        else:
-            object.__setattr__(self.owner, self.key, value)
 
+    @abstractmethod
     def clear(self) -> None:
-        """Take away what is there, if anything is. (A variable is None then: code that has run once may read it.)"""
-        if isinstance(self.owner, dict):
-            self.owner.pop(self.key, None)
-        elif isinstance(self.owner, CellType):
-            self.owner.cell_contents = None
-        elif hasattr(self.owner, self.key):
-            object.__delattr__(self.owner, self.key)
+        """Take away what is there, if anything is."""
 
     def put_back(self, before: Any) -> None:
         """Store what was there before, or ABSENT."""
         self.clear() if before is ABSENT else self.set(before)
+
+
+class Item(Place):
+    """``owner[key]`` of a dict (an object's attributes, a module's globals) or list."""
+
+    __slots__ = ("key", "owner")
+
+    def __init__(self, owner: dict[Any, Any] | list[Any], key: Any) -> None:
+        self.owner, self.key = owner, key
+
+    @property
+    def id(self) -> tuple[int, Any]:
+        return id(self.owner), self.key
+
+    def get(self) -> Any:
+        return self.owner.get(self.key, ABSENT) if isinstance(self.owner, dict) else self.owner[self.key]
+
+    def set(self, value: Any) -> None:
+        self.owner[self.key] = value
+
+    def clear(self) -> None:
+        if isinstance(self.owner, dict):
+            self.owner.pop(self.key, None)
+
+
+class Attribute(Place):
+    """``owner.name`` of an object without a dict for it: a slot, a property. What its class does with stores
+    (``__setattr__``) is not done once more: nobody has written anything."""
+
+    __slots__ = ("name", "owner")
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    @property
+    def id(self) -> tuple[int, Any]:
+        return id(self.owner), self.name
+
+    def get(self) -> Any:
+        return getattr(self.owner, self.name, ABSENT)
+
+    def set(self, value: Any) -> None:
+        try:
+            object.__setattr__(self.owner, self.name, value)
+        except TypeError:  # a proxy
+            setattr(self.owner, self.name, value)
+
+    def clear(self) -> None:
+        with suppress(AttributeError):  # a property that cannot be deleted
+            if hasattr(self.owner, self.name):
+                delattr(self.owner, self.name)
+
+
+class Variable(Place):
+    """A variable of the code around a function, by its closure cell. None where it has been cleared."""
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: CellType) -> None:
+        self.cell = cell
+
+    @property
+    def id(self) -> tuple[int, Any]:
+        return id(self.cell), None
+
+    def get(self) -> Any:
+        return content(self.cell)
+
+    def set(self, value: Any) -> None:
+        self.cell.cell_contents = value
+
+    def clear(self) -> None:
+        self.cell.cell_contents = None
 
 
 def content(cell: CellType) -> Any:

@@ -25,12 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CaptureError
 from ..graph.ir import Value
-from ..runtime.process import Lock
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
 from .names import SIMPLE, Names
-from .places import Place
+from .places import Attribute, Item, Place, Variable
 from .refs import ArgumentRef, GradRef, TensorRef
 from .tree import flatten, unflatten
 
@@ -113,11 +112,11 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     tells, and what was there before."""
     found: dict[Any, tuple[Kept, Any]] = {}
     # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
-    others = [*names.stores(containers=threading.active_count() == 1)]
-    for number, (owner, key, before) in enumerate((*recorded.writes.values(), *others)):
-        place = Place(owner, key)
+    own = [(Item(owner, key), before) for owner, key, before in recorded.writes.values()]
+    others = names.stores(containers=threading.active_count() == 1)
+    for number, (place, before) in enumerate((*own, *others)):
         now = place.get()
-        if guards.same(now, before) and number >= len(recorded.writes):  # nobody knows whether it was stored again
+        if guards.same(now, before) and number >= len(own):  # nobody knows whether it was stored again
             continue
         if isinstance(now, SIMPLE):
             what: TensorRef | ArgumentRef | GradRef | Plain = Plain(now)
@@ -126,14 +125,14 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
             what = ref if isinstance(ref, ArgumentRef) else TensorRef(now)
         else:
             continue
-        found.setdefault((id(owner), key), (Kept(place, what), before))  # the first says what was there before
+        found.setdefault(place.id, (Kept(place, what), before))  # the first says what was there before
     return list(found.values())
 
 
 def unchanged(names: Names) -> list[tuple[Place, Any]]:
     """The places that hold the tensors and plain values that they held, and that the function's code may store into:
     what it stored, if it did, was there already."""
-    places = [(Place(owner, key), before) for owner, key, before in names.stores(containers=False)]
+    places = names.stores(containers=False)
     return [(p, held) for p, held in places if isinstance(held, (Tensor, *SIMPLE)) and guards.same(p.get(), held)]
 
 
@@ -167,46 +166,15 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     if not going.surviving():
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
-    with _sight:
-        with suppress(CaptureError, _Hidden):
-            return _stores(_stored(going), results, going.stands_for)
-        _sight.thaw()
-        gc.collect()
+    with suppress(CaptureError, _Hidden):
         return _stores(_stored(going), results, going.stands_for)
+    gc.unfreeze()  # for good: to freeze again would set aside what is alive now, and keep it when it is garbage
+    gc.collect()
+    return _stores(_stored(going), results, going.stands_for)
 
 
 class _Hidden(Exception):
     """Something is held by an object that the collector does not show, since gc.freeze() has set it aside."""
-
-
-class _Sight:
-    """What captures see of the objects of this process: all but those that gc.freeze() has set aside, and these too
-    once one has to ``thaw`` them, until no capture looks any more."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._looking = 0
-        self.is_thawed = False
-
-    def __enter__(self) -> None:
-        with self._lock.now:
-            self._looking += 1
-
-    def __exit__(self, *details: object) -> None:
-        with self._lock.now:
-            self._looking -= 1
-            if self.is_thawed and not self._looking:
-                self.is_thawed = False
-                gc.freeze()
-
-    def thaw(self) -> None:
-        """Look at everything; only while looking."""
-        with self._lock.now:
-            self.is_thawed = self.is_thawed or gc.get_freeze_count() > 0
-            gc.unfreeze()
-
-
-_sight = _Sight()
 
 
 def _check_seen(items: list[Any], held: int) -> None:
@@ -216,7 +184,7 @@ def _check_seen(items: list[Any], held: int) -> None:
     Raises:
         _Hidden: it does not.
     """
-    if _sight.is_thawed or not gc.get_freeze_count():
+    if not gc.get_freeze_count():
         return
     for item in items:
         holders = gc.get_referrers(item)
@@ -326,20 +294,19 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     function's code names, hold again what they held before; from anything else the tensors, which have no value, are
     taken away."""
     for owner, key, before in recorded.writes.values():
-        Place(owner, key).put_back(before)
+        Item(owner, key).put_back(before)
     if recorded.writes:
         guards.bump()
     names.restore()
     alive = going.surviving()
     if not alive:
         return
-    with _sight:
-        with suppress(_Hidden):
-            _check_seen(alive, 0)
-            _take_away(alive)
-            return
-        _sight.thaw()
+    with suppress(_Hidden):
+        _check_seen(alive, 0)
         _take_away(alive)
+        return
+    gc.unfreeze()
+    _take_away(alive)
 
 
 def _take_away(alive: list[Tensor]) -> None:
@@ -379,21 +346,21 @@ def _is_passing(holder: Any, held: int) -> bool:
         holders.clear()
     item = None
     _check_seen(queue[:1], held + 1)
-    _check_seen([each for each in queue[1:] if not isinstance(each, _OURS)], 0)
+    _check_seen([each for each in queue[1:] if isinstance(each, (list, dict, tuple))], 0)
     return True
 
 
 def _direct(holder: Any, items: dict[int, Any]) -> list[tuple[Place, Any]]:
     """The places in ``holder`` that hold one of the items and that a run can store into."""
     if isinstance(holder, dict):
-        return [(Place(holder, key), value) for key, value in list(holder.items()) if id(value) in items]
+        return [(Item(holder, key), value) for key, value in list(holder.items()) if id(value) in items]
     if isinstance(holder, CellType):
-        return [(Place(holder, None), holder.cell_contents)]
+        return [(Variable(holder), holder.cell_contents)]
     names = getattr(holder, "__dict__", None)
     found = _direct(names, items) if isinstance(names, dict) else []
     slots = [name for kind in type(holder).__mro__ for name in _slots(kind)]
     own = [(name, getattr(holder, name, None)) for name in slots]
-    return found + [(Place(holder, name), value) for name, value in own if id(value) in items]
+    return found + [(Attribute(holder, name), value) for name, value in own if id(value) in items]
 
 
 def _slots(kind: type) -> tuple[str, ...]:
