@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import weft as wf
@@ -1030,3 +1031,22 @@ class Holder:
 
 
 holder = Holder()
+
+
+@pytest.mark.parametrize("data", [np.full((1, 1), 1.5), np.zeros((2, 0)), np.ones((2, 3)).T, [[1.5]]], ids=repr)
+@pytest.mark.parametrize("stored", [False, True])
+def test_data_inside_is_stored_only_where_somebody_holds_it(data: Any, stored: bool) -> None:
+    box = SimpleNamespace(kept=None)
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        made = wf.tensor(data, dtype="float32")
+        if stored:
+            box.kept = made
+        return x + 1
+
+    run = wf.compile(f)
+    for _ in range(2):
+        assert run(wf.ones(2)).tolist() == [2.0, 2.0]
+        if stored:
+            assert box.kept.tolist() == np.asarray(data).tolist()
+            box.kept.add_(1.0)  # the next call makes another

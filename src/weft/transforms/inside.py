@@ -264,8 +264,12 @@ class Inside:
         return self._early[position]
 
     def add_constant(self, tensor: Tensor) -> None:
-        """Remember a tensor that is made of data inside: every run begins with it anew, also when it is written."""
-        self._constants[id(tensor)] = tensor
+        """Remember a tensor that is made of data inside: every run begins with it anew, also when it is written. One
+        that was computed of such data (a cast) is like any that is."""
+        if isinstance(tensor._storage, Value):
+            self.made((tensor,))
+        else:
+            self._constants[id(tensor)] = tensor
 
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether it was made of data inside."""
