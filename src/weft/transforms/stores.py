@@ -184,16 +184,15 @@ def _check_seen(items: list[Any], held: int) -> None:
     Raises:
         _Hidden: it does not.
     """
-    if not gc.get_freeze_count():
-        return
+    holders = gc.get_referrers(*items)
+    seen = dict.fromkeys([id(item) for item in items], held + 2)  # the loop below, the argument of getrefcount
+    for holder in holders:
+        for referent in gc.get_referents(holder):
+            if id(referent) in seen:
+                seen[id(referent)] += 1
+    referent = None
     for item in items:
-        holders = gc.get_referrers(item)
-        seen = held + 2  # the loop, the argument of getrefcount
-        for holder in holders:
-            for referent in gc.get_referents(holder):
-                seen += referent is item
-        referent = None
-        if sys.getrefcount(item) > seen:
+        if sys.getrefcount(item) > seen[id(item)] and gc.get_freeze_count():  # which counts them one by one
             raise _Hidden
 
 
