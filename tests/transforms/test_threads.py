@@ -172,6 +172,37 @@ def test_a_tensor_that_one_thread_stores_while_others_look_for_it(attempt: int) 
     assert set(found) == {22.0} and net.mask.sum().item() == 21.0
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_capture_leaves_alone_what_another_thread_has_stored_since(fails: bool) -> None:
+    net, theirs, stored, done = nn.Linear(2, 2), wf.ones(2), threading.Event(), threading.Event()
+    net.mask = None
+
+    def store() -> None:
+        net.mask = theirs
+        stored.set()
+        done.wait()
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        net.mask = x * 2
+        if not stored.is_set():
+            other.start()
+            stored.wait()
+            if fails:
+                raise ValueError("no")
+        return x + 1
+
+    other = threading.Thread(target=store)
+    try:
+        if fails:
+            with pytest.raises(ValueError, match="no"):
+                wf.compile(f)(wf.ones(2))
+        else:
+            wf.compile(f)(wf.ones(2))
+        assert net.mask is theirs
+    finally:
+        done.set()
+
+
 def test_the_same_function_with_other_arguments_in_each_thread() -> None:
     w = wf.tensor([1.0, 2.0])
 

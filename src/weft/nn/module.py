@@ -127,8 +127,9 @@ class Module:
 
     @training.setter
     def training(self, mode: bool) -> None:
-        guards.before_write(self.__dict__, "_training")
-        self.__dict__["_training"] = bool(mode)
+        mode = bool(mode)
+        guards.before_write(self.__dict__, "_training", mode)
+        self.__dict__["_training"] = mode
         guards.bump()
 
     def guarded(self) -> tuple[Any, ...]:
@@ -154,7 +155,7 @@ class Module:
             return
         if guards.is_recording():
             for names in (self.__dict__, self._parameters, self._buffers, self._modules):
-                guards.before_write(names, name)
+                guards.before_write(names, name, value)
         if isinstance(value, Parameter):
             self._forget(name)
             self.register_parameter(name, value)
@@ -407,7 +408,7 @@ class Module:
             owner, _, name = path.rpartition(".")
             module = self.get_submodule(owner)
             table: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
-            guards.before_write(table, name)
+            guards.before_write(table, name, tensor)
             table[name] = tensor
         guards.bump()
 
@@ -487,7 +488,7 @@ class Module:
         for module in self.modules():
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer in cast:  # one that is shared stays shared
-                    guards.before_write(module._buffers, name)
+                    guards.before_write(module._buffers, name, cast[buffer])
                     module._buffers[name] = cast[buffer]
         guards.bump()
 

@@ -111,10 +111,15 @@ def same(a: Any, b: Any) -> bool:
 @dataclass(slots=True)
 class Recorded:
     """What was ``seen``, and the first ``writes`` to attributes: (the dict that holds it, its name, what it was
-    before), by the dict's id and the name."""
+    before), by the dict's id and the name. ``last``: the id of what was written last."""
 
     seen: list[Guard] = field(default_factory=list)
     writes: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = field(default_factory=dict)
+    last: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def is_own(self, key: tuple[int, str], now: Any) -> bool:
+        """Whether it is what was written here that is there now: other threads may have written since."""
+        return threading.active_count() == 1 or self.last[key] == id(now)
 
 
 @contextmanager
@@ -129,6 +134,7 @@ def recording() -> Iterator[Recorded]:
         if outer is not None:
             outer.seen.extend(recorded.seen)
             outer.writes = {**recorded.writes, **outer.writes}
+            outer.last.update(recorded.last)
 
 
 def is_recording() -> bool:
@@ -152,10 +158,13 @@ def rewritten(guard: Guard, replacement: Callable[[Any], Any]) -> Guard:
     return Guard(guard.owner, guard.name, replaced(guard.value))
 
 
-def before_write(names: dict[str, Any], name: str) -> None:
-    """Report that ``names[name]`` is about to be written."""
-    if _state.recorded is not None:
-        _state.recorded.writes.setdefault((id(names), name), (names, name, names.get(name, ABSENT)))
+def before_write(names: dict[str, Any], name: str, value: Any) -> None:
+    """Report that ``names[name]`` is about to become ``value``."""
+    recorded = _state.recorded
+    if recorded is not None:
+        key = (id(names), name)
+        recorded.writes.setdefault(key, (names, name, names.get(name, ABSENT)))
+        recorded.last[key] = id(value)  # to hold it would be to store it
 
 
 def bump() -> None:

@@ -112,8 +112,13 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     tells, and what was there before."""
     found: dict[Any, tuple[Kept, Any]] = {}
     # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
-    own = [(Item(owner, key), before) for owner, key, before in recorded.writes.values()]
-    others = names.stores(containers=threading.active_count() == 1)
+    own: list[tuple[Place, Any]] = []
+    for key, (owner, name, before) in recorded.writes.items():
+        attribute = Item(owner, name)
+        if recorded.is_own(key, attribute.get()):
+            own.append((attribute, before))
+    stores = names.stores(containers=threading.active_count() == 1)
+    others = [(place, before) for place, before in stores if place.id not in recorded.writes]
     for number, (place, before) in enumerate((*own, *others)):
         now = place.get()
         if guards.same(now, before) and number >= len(own):  # nobody knows whether it was stored again
@@ -292,8 +297,10 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     """Undo the stores of a capture that failed, or that is never run: attributes of modules, and whatever else the
     function's code names, hold again what they held before; from anything else the tensors, which have no value, are
     taken away."""
-    for owner, key, before in recorded.writes.values():
-        Item(owner, key).put_back(before)
+    for key, (owner, name, before) in recorded.writes.items():
+        place = Item(owner, name)
+        if recorded.is_own(key, place.get()):
+            place.put_back(before)
     if recorded.writes:
         guards.bump()
     names.restore()
