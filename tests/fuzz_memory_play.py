@@ -450,6 +450,13 @@ def _failure(program: Program, keeps: bool = False) -> str:
             is_gradient = what.startswith("grad of") or what.removeprefix("value of ") in gradients
             if is_gradient and (strays or reads_what_it_writes(program)):
                 continue
+            if (
+                is_gradient
+                and program.mode == "second grad"
+                and isinstance(expected, np.ndarray)
+                and not expected.any()
+            ):
+                continue  # Torch.grad asks for the edge of a view, which gets another when its memory is written
             if permitted(expected, what) and got is None:
                 break
             if what.endswith(".grad") and (expected, got) == ((True,), (False,)):
