@@ -48,6 +48,7 @@ __all__ = [
     "relist",
     "replace",
     "shown",
+    "spot_of",
     "way_to",
 ]
 
@@ -165,21 +166,27 @@ def base_of(tensor: Tensor) -> Tensor:
 
 class Way:
     """A chain of steps. ``look`` and ``put`` are calls: ``look(base)`` is the view, ``put(base, value)`` the base with
-    another value there. Their graphs are made for captured code, and where there is no ``window``.
-
-    window: where the view lies in its base, which is all that the tape needs outside of captures; None where it is all
-    of the base (then offsets are none), shows an element twice, or has no gradient.
+    another value there. Their graphs are made for captured code, and where there is no ``window``. All of it is found
+    when it is asked for: most views are never recorded.
     """
 
-    __slots__ = ("_look", "_of", "_put", "_steps", "history", "window")
+    __slots__ = ("_look", "_of", "_put", "_steps", "_window", "history")
 
     def __init__(self, of: TensorType, steps: tuple[Any, ...]):
         self._of, self._steps = of, steps
         self._look: GraphCall | None = None
         self._put: GraphCall | None = None
-        self.window = _window(of, steps)
+        self._window: Window | bool | None = False  # not looked for yet
         # The call of a record of the view, and its gradient, once they have been asked for.
         self.history: tuple[Any, Any] | None = None
+
+    @property
+    def window(self) -> Window | None:
+        """Where the view lies in its base, which is all that the tape needs outside of captures; None where it is all
+        of the base (then offsets are none), shows an element twice, or has no gradient."""
+        if isinstance(self._window, bool):
+            self._window = _window(self._of, self._steps)
+        return self._window
 
     @property
     def look(self) -> GraphCall:
@@ -286,12 +293,17 @@ def look_of(source: Spec, step: Any) -> Way:
     return _way(source, (step,))
 
 
-def way_to(source: Tensor, view: Tensor) -> tuple[Spec, int, Any, Way]:
-    """Where a view of a tensor lies (spec, byte offset), the step there, and what is recorded of it: the same for all
-    tensors of that spec."""
+def spot_of(source: Tensor, view: Tensor) -> tuple[Spec, int, Any]:
+    """Where a view of a tensor lies (spec, byte offset), and the step there: the same for all tensors of that spec."""
     of = view._view
     assert of is not None
-    return view._spec, view._storage.address - source._storage.address, of.step, look_of(source._spec, of.step)
+    return view._spec, view._storage.address - source._storage.address, of.step
+
+
+def way_to(source: Tensor, view: Tensor) -> tuple[Spec, int, Any, Way]:
+    """:func:`spot_of`, and what is recorded of the view."""
+    spec, offset, step = spot_of(source, view)
+    return spec, offset, step, look_of(source._spec, step)
 
 
 # --- what follows a write -------------------------------------------------------------------------------------------

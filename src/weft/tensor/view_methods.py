@@ -15,7 +15,7 @@ from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis
 from ..ops.op import state
 from . import tape
-from .alias import Way, way_to
+from .alias import Way, spot_of, way_to
 from .along_axes import sizes_given
 from .arguments import CONTRACTS, guarded
 from .calls import GraphCall, epoch
@@ -164,7 +164,7 @@ def _quick_views(slow: Callable[..., Any]) -> Callable[..., Any]:
             if plan is None:
                 found = slow(self, *args, **named)
                 if found and found[0]._view is not None:
-                    _room(plans)[key] = found[0]._view.step[0], [way_to(self, each)[:3] for each in found]
+                    _room(plans)[key] = found[0]._view.step[0], [spot_of(self, each) for each in found]
                 return found
             call_, steps = plan
             made = views(self, steps)
