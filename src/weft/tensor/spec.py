@@ -21,15 +21,16 @@ class Spec:
     def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...]):
         self.dtype, self.shape, self.strides = dtype, shape, strides
         self.type = TensorType(dtype, shape)
-        self.contiguous = strides == strides_of(shape) or (is_static(shape) and 0 in shape)
+        static = is_static(shape)
+        self.contiguous = strides == strides_of(shape) or (static and 0 in shape)
         self.is_floating = dtype.is_floating
         self.row: Spec | None = None  # of x[i]
         self.extent = 0  # bytes from the first element to the end of the last
         self.overlaps = False  # whether several elements lie in one place
-        if not self.contiguous and is_static(shape):
-            self._measure()
-        elif is_static(shape):
+        if static and self.contiguous:
             self.extent = self.nbytes
+        elif static:
+            self._measure()
 
     def _measure(self) -> None:
         """Find out how far strided elements reach, and whether they lie on top of each other. (An order of the axes in

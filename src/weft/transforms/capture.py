@@ -103,6 +103,8 @@ def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _A
     """
     shared, groups = set[int](), list[Group]()
     for _ in range(6):  # a group may bring in further memory
+        # Taken out of the attempt, whose other holders an error's traceback may reach.
+        result, attempt.result = attempt.result, None
         aliases, given = attempt.aliases, attempt.given
         aliases.settle(given)
         refs: list[Ref] = [*(ArgumentRef(i) for i in range(len(given))), *aliases.refs]
@@ -115,7 +117,6 @@ def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _A
             and not one
             and all(_is_known(tensors[i], tensors[j], shared, groups) for i, j, _ in aliases.pairs)
         ):
-            result, attempt.result = attempt.result, None
             assert result is not None
             if isinstance(result, Exception):
                 try:
@@ -124,9 +125,9 @@ def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _A
                     del result  # its traceback holds this frame
             aliases.group(given, groups)
             return result
-        if isinstance(attempt.result, Captured):
-            attempt.result.abandon()
-        attempt.result = None
+        if isinstance(result, Captured):
+            result.abandon()
+        del result
         ids = [id(t) for t in tensors]
         groups = groups_of(refs, tensors, aliases.pairs, [n for n, i in enumerate(ids) if i in twice])
         inside = Counter(id(t) for t in tensors if t is not None and any(g.holds(t) for g in groups))
@@ -367,7 +368,7 @@ def _aliases(going: Inside, replaced: Sequence[Value], gradients: Sequence[GradR
 
 
 def _failed(error: Exception, going: Inside, trace: Trace) -> _Attempt | None:
-    """A run that raised, with what it had written until then; None where it would have raised if more had been known.
+    """A run that raised, with what it had written until then; None where it would have raised all the same.
 
     Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved.
     """

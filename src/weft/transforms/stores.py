@@ -112,11 +112,7 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     tells, and what was there before."""
     found: dict[Any, tuple[Kept, Any]] = {}
     # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
-    own: list[tuple[Place, Any]] = []
-    for key, (owner, name, before) in recorded.writes.items():
-        attribute = Item(owner, name)
-        if recorded.is_own(key, attribute.get()):
-            own.append((attribute, before))
+    own = _attributes_written(recorded)
     stores = names.stores(containers=threading.active_count() == 1)
     others = [(place, before) for place, before in stores if place.id not in recorded.writes]
     for number, (place, before) in enumerate((*own, *others)):
@@ -132,6 +128,12 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
             continue
         found.setdefault(place.id, (Kept(place, what), before))  # the first says what was there before
     return list(found.values())
+
+
+def _attributes_written(recorded: guards.Recorded) -> list[tuple[Place, Any]]:
+    """The attributes of modules that hold what the function stored there, and what they held before."""
+    places = [(key, Item(owner, name), before) for key, (owner, name, before) in recorded.writes.items()]
+    return [(place, before) for key, place, before in places if recorded.is_own(key, place.get())]
 
 
 def unchanged(names: Names) -> list[tuple[Place, Any]]:
@@ -297,10 +299,8 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     """Undo the stores of a capture that failed, or that is never run: attributes of modules, and whatever else the
     function's code names, hold again what they held before; from anything else the tensors, which have no value, are
     taken away."""
-    for key, (owner, name, before) in recorded.writes.items():
-        place = Item(owner, name)
-        if recorded.is_own(key, place.get()):
-            place.put_back(before)
+    for place, before in _attributes_written(recorded):
+        place.put_back(before)
     if recorded.writes:
         guards.bump()
     names.restore()
