@@ -203,6 +203,115 @@ def test_a_capture_leaves_alone_what_another_thread_has_stored_since(fails: bool
         done.set()
 
 
+class _Cached(nn.Module):
+    mask: Any = None
+
+
+class _Plain:
+    mask: Any = None
+
+
+def _cached(kind: str, before: Any) -> tuple[Any, Callable[[Any], None]]:
+    """Something that holds a mask, and a store into it of a kind that captured code repeats."""
+    if kind == "an item":
+        table: dict[str, Any] = {"mask": before}
+
+        def store(value: Any) -> None:
+            table["mask"] = value
+
+        return (lambda: table["mask"]), store
+    if kind == "a variable":
+        mask = before
+
+        def rebind(value: Any) -> None:
+            nonlocal mask
+            mask = value
+
+        return (lambda: mask), rebind
+    holder: Any = _Cached() if kind == "a module" else _Plain()
+    holder.mask = before
+
+    def assign(value: Any) -> None:
+        holder.mask = value
+
+    return (lambda: holder.mask), assign
+
+
+STORED_IN = ["a module", "an object", "an item", "a variable"]
+
+
+@pytest.mark.parametrize("kind", STORED_IN)
+def test_a_capture_that_fails_leaves_what_it_only_could_have_stored(kind: str) -> None:
+    get, store = _cached(kind, None)
+    theirs, done = wf.ones(2), threading.Event()
+
+    def f(x: wf.Tensor, late: bool) -> wf.Tensor:
+        if not late:
+            store(x * 2)
+        other.start()
+        stored.wait()
+        raise ValueError("no")
+
+    stored = threading.Event()
+    other = threading.Thread(target=lambda: (store(theirs), stored.set(), done.wait()))
+    try:
+        with pytest.raises(ValueError, match="no"):
+            wf.compile(f)(wf.ones(2), True)
+        assert get() is theirs
+    finally:
+        done.set()
+
+
+@pytest.mark.parametrize("kind", STORED_IN)
+def test_a_capture_that_fails_leaves_what_another_is_about_to_store(kind: str) -> None:
+    get, store = _cached(kind, wf.zeros(2))
+    stored, failed = threading.Event(), threading.Event()
+
+    @wf.compile
+    def fails(x: wf.Tensor) -> wf.Tensor:
+        store(x * 2)
+        other.start()
+        stored.wait()
+        raise ValueError("no")
+
+    @wf.compile
+    def ends(x: wf.Tensor) -> wf.Tensor:
+        mine = x * 3
+        store(mine)
+        stored.set()
+        failed.wait()
+        assert get() is mine
+        return x + 1
+
+    other = threading.Thread(target=lambda: results.append(ends(wf.ones(2))))
+    results: list[Any] = []
+    with pytest.raises(ValueError, match="no"):
+        fails(wf.ones(2))
+    failed.set()
+    other.join()
+    assert len(results) == 1 and get().tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", STORED_IN)
+def test_a_capture_that_fails_puts_back_what_was_there(kind: str) -> None:
+    before, done = wf.zeros(2), threading.Event()
+    get, store = _cached(kind, before)
+
+    @wf.compile
+    def fails(x: wf.Tensor) -> wf.Tensor:
+        store(x * 2)
+        raise ValueError("no")
+
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with pytest.raises(ValueError, match="no"):
+            fails(wf.ones(2))
+        assert get() is before
+    finally:
+        done.set()
+
+
 def test_the_same_function_with_other_arguments_in_each_thread() -> None:
     w = wf.tensor([1.0, 2.0])
 

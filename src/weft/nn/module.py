@@ -57,6 +57,8 @@ class Module:
         ['factor']
     """
 
+    reports_writes = True  # to the guards, whatever is stored in an attribute
+
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]

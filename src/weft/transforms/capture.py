@@ -29,6 +29,7 @@ from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
 from ..tensor.dispatch import is_array, is_scalar
 from ..tensor.gradient_hooks import retaining
+from ..tensor.guards import ABSENT
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, is_traced, make
 from .aliasing import Group, groups_of
@@ -38,7 +39,7 @@ from .names import Names
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
-from .stores import Kept, Store, kept, settle, take_back, unchanged
+from .stores import Kept, Plain, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
 from .unit import Unit, check_unhooked
 
@@ -416,8 +417,12 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
 def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Sequence[tuple[Kept, Any]]) -> None:
     """Undo what the function stored in Python objects, what was there before included."""
     take_back(going, recorded, names)
+    alone = threading.active_count() == 1
     for each, before in stays:
-        each.place.put_back(before)
+        if isinstance(each.what, Plain):
+            each.place.put_back(before, each.what.value)
+        elif alone:  # or nobody knows who has stored it
+            each.place.put_back(before, ABSENT)
 
 
 def _holds(place: Place, value: Any, _: Sequence[Tensor]) -> bool:

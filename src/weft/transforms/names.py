@@ -10,13 +10,14 @@ read, nor a module or a class itself, which programs do not rebind.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from functools import partial
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from ..tensor.guards import ABSENT, like, same
-from ..tensor.tensor import Tensor, is_traced
+from ..tensor.tensor import Tensor
 from .places import Attribute, Item, Place, Variable, content
 from .reads import Chain, reads
 
@@ -40,6 +41,7 @@ class Names:
         "_contents",
         "_into_items",
         "_members",
+        "_reported",
         "_seen",
         "_written",
     )
@@ -50,6 +52,7 @@ class Names:
         self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
         self._contents: list[tuple[Any, Any]] = []  # (list or dict, its items)
         self._written: list[tuple[Place, Any]] = []  # (what the code stores into, what it holds)
+        self._reported: set[Any] = set()  # the ids of those of these that the guards are told of
         self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
         self._into_items = False  # whether the code stores items of lists or dicts
@@ -247,46 +250,59 @@ class Names:
                 owner = _attributes(owner).get(name, ABSENT)
             last, own = chain.links[-1], getattr(owner, "__dict__", None)
             if isinstance(own, dict):
-                self._written.append((Item(own, last), own.get(last, ABSENT)))
+                place = Item(own, last)
+                self._written.append((place, own.get(last, ABSENT)))
+                if getattr(type(owner), "reports_writes", False):
+                    self._reported.add(place.id)
             elif owner is not ABSENT and not isinstance(owner, (Tensor, type, ModuleType)):  # p.grad is the tape's
                 self._written.append((Attribute(owner, last), getattr(owner, last, ABSENT)))
 
     def undo(self) -> None:
         """Give all that the code stores into back what it held before, since the function is going to run once more."""
+        alone = threading.active_count() == 1
         for place, value in self._written:
-            place.put_back(value)
-        for container, items in self._contents:
-            if isinstance(container, list):
-                container[:] = items
-            elif not same(_items(container), items):
-                container.clear()
-                container.update(items)
+            now = place.get()
+            if alone or isinstance(now, SIMPLE):  # another thread may have stored a tensor
+                place.put_back(value, now)
+        for container, items in self._contents if alone else ():
+            if isinstance(container, list) or not same(_items(container), items):
+                _refill(container, items)
 
-    def restore(self) -> None:
-        """Give variables, attributes and items that hold tensors without a value back what they held before."""
+    def restore(self, made: Sequence[Tensor]) -> None:
+        """Give variables, attributes and items that hold tensors that a capture has ``made`` back what they held."""
+        own, alone = {id(t) for t in made}, threading.active_count() == 1
         cells, bound, members, contents = self._before or (self._cells, self._bound, self._members, self._contents)
         places: list[tuple[Place, Any]] = [(Variable(cell), value) for cell, value in cells]
         places += [(Item(names, name), value) for names, name, value in bound if isinstance(names, dict)]
         places += [(Attribute(owner, name), value) for owner, name, value in members]
         for place, value in (*places, *self._written):
-            if _is_dead(place.get()):
-                place.put_back(value)
+            now = place.get()
+            if _holds(now, own):
+                place.put_back(value, now)
         for container, items in contents:
-            if isinstance(container, dict) and any(_is_dead(v) for v in container.values()):
-                container.clear()
-                container.update(items)
-            elif isinstance(container, list) and any(_is_dead(v) for v in container):
-                container[:] = items
+            is_dict = isinstance(container, dict)
+            now = list(container.items() if is_dict else enumerate(container))
+            held = [(key, value) for key, value in now if _holds(value, own)]
+            if held and alone:
+                _refill(container, items)
+            elif is_dict or len(now) == len(items):  # what other threads have stored there stays
+                before = dict(items if is_dict else enumerate(items))
+                for key, value in held:
+                    Item(container, key).put_back(before.get(key, ABSENT), value)
 
-    def stores(self, containers: bool) -> Iterator[tuple[Place, Any]]:
-        """What the code may have stored into, and what was there before. ``containers``: items of lists and dicts
-        too."""
+    def stores(self, alone: bool) -> Iterator[tuple[Place, Any]]:
+        """What the code may have stored into, and what was there before; items of lists and dicts only if it is
+        ``alone``: another thread may have changed them."""
         yield from self._written
-        for container, before in self._contents if containers else ():
+        for container, before in self._contents if alone else ():
             if isinstance(container, dict):
                 yield from ((Item(container, key), earlier) for key, _, earlier in _pairs(_items(container), before))
             elif len(container) == len(before):
                 yield from ((Item(container, n), value) for n, value in enumerate(before))
+
+    def is_reported(self, place: Place) -> bool:
+        """Whether the guards are told what is stored there."""
+        return place.id in self._reported
 
     def unchanged_items(self) -> list[Tensor]:
         """Tensors that lists and dicts still hold, if the code stores items: it may have stored these once more, which
@@ -335,11 +351,11 @@ class Names:
                 self._follow(item, depth + 1)
 
 
-def _is_dead(value: Any) -> bool:
-    """Whether it is, or holds, a tensor that a capture made and that has no value."""
+def _holds(value: Any, tensors: set[int]) -> bool:
+    """Whether it is one of the tensors (by id), or a tuple that holds one."""
     if isinstance(value, tuple):
-        return any(map(_is_dead, value))
-    return is_traced(value)
+        return any(_holds(item, tensors) for item in value)
+    return id(value) in tensors
 
 
 def _is_users(module: Any) -> bool:
@@ -368,6 +384,14 @@ def _in_class(owner: Any, name: str) -> Iterator[tuple[type, Any]]:
 
 def _items(container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
     return tuple(container) if isinstance(container, list) else tuple(container.items())
+
+
+def _refill(container: list[Any] | dict[Any, Any], items: tuple[Any, ...]) -> None:
+    if isinstance(container, list):
+        container[:] = items
+    else:
+        container.clear()
+        container.update(items)
 
 
 def _pairs(now: tuple[Any, ...], before: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Any]]:

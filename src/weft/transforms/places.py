@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import CellType
@@ -34,9 +35,21 @@ class Place(ABC):
     def clear(self) -> None:
         """Take away what is there, if anything is."""
 
-    def put_back(self, before: Any) -> None:
-        """Store what was there before, or ABSENT."""
-        self.clear() if before is ABSENT else self.set(before)
+    def put_back(self, before: Any, now: Any) -> None:
+        """Store what was there before, or ABSENT; where other threads run, only if ``now`` is there still."""
+        if threading.active_count() > 1:
+            self._replace(now, before)
+        elif before is ABSENT:
+            self.clear()
+        else:
+            self.set(before)
+
+    @abstractmethod
+    def _replace(self, now: Any, before: Any) -> None:
+        """Store what was there before if ``now`` is there.
+
+        Nothing is called between the look and the store: CPython lets other threads in at calls and backward jumps.
+        """
 
 
 class Item(Place):
@@ -60,6 +73,18 @@ class Item(Place):
     def clear(self) -> None:
         if isinstance(self.owner, dict):
             self.owner.pop(self.key, None)
+
+    def _replace(self, now: Any, before: Any) -> None:
+        owner, key = self.owner, self.key
+        with suppress(LookupError):
+            if before is ABSENT:
+                if owner[key] is now:
+                    del owner[key]
+            elif now is ABSENT:
+                if key not in owner:
+                    owner[key] = before
+            elif owner[key] is now:
+                owner[key] = before
 
 
 class Attribute(Place):
@@ -89,6 +114,10 @@ class Attribute(Place):
             if hasattr(self.owner, self.name):
                 delattr(self.owner, self.name)
 
+    def _replace(self, now: Any, before: Any) -> None:  # a slot is read by a call: nearly at once
+        if self.get() is now:
+            self.clear() if before is ABSENT else self.set(before)
+
 
 class Variable(Place):
     """A variable of the code around a function, by its closure cell. None where it has been cleared."""
@@ -110,6 +139,16 @@ class Variable(Place):
 
     def clear(self) -> None:
         self.cell.cell_contents = None
+
+    def _replace(self, now: Any, before: Any) -> None:
+        cell, before = self.cell, None if before is ABSENT else before
+        if now is ABSENT:
+            if content(cell) is ABSENT:
+                cell.cell_contents = before
+            return
+        with suppress(ValueError):
+            if cell.cell_contents is now:
+                cell.cell_contents = before
 
 
 def content(cell: CellType) -> Any:

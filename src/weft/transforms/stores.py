@@ -111,12 +111,12 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     """The places in which the function stored tensors from outside, or plain values, as far as its code, or a module,
     tells, and what was there before."""
     found: dict[Any, tuple[Kept, Any]] = {}
-    # Lists and dicts are compared with what they held; where other threads run, one of these may have changed them.
+    alone = threading.active_count() == 1
     own = _attributes_written(recorded)
-    stores = names.stores(containers=threading.active_count() == 1)
-    others = [(place, before) for place, before in stores if place.id not in recorded.writes]
-    for number, (place, before) in enumerate((*own, *others)):
-        now = place.get()
+    # The rest is compared with what it held; where other threads run, one of these may have changed it.
+    stores = [(place, before) for place, before in names.stores(alone) if place.id not in recorded.writes]
+    others = [(place, before, place.get()) for place, before in stores if alone or not names.is_reported(place)]
+    for number, (place, before, now) in enumerate((*own, *others)):
         if guards.same(now, before) and number >= len(own):  # nobody knows whether it was stored again
             continue
         if isinstance(now, SIMPLE):
@@ -130,16 +130,17 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     return list(found.values())
 
 
-def _attributes_written(recorded: guards.Recorded) -> list[tuple[Place, Any]]:
-    """The attributes of modules that hold what the function stored there, and what they held before."""
+def _attributes_written(recorded: guards.Recorded) -> list[tuple[Place, Any, Any]]:
+    """The attributes of modules that hold what the function stored there, what they held before, and hold now."""
     places = [(key, Item(owner, name), before) for key, (owner, name, before) in recorded.writes.items()]
-    return [(place, before) for key, place, before in places if recorded.is_own(key, place.get())]
+    found = [(key, place, before, place.get()) for key, place, before in places]
+    return [(place, before, now) for key, place, before, now in found if recorded.is_own(key, now)]
 
 
 def unchanged(names: Names) -> list[tuple[Place, Any]]:
     """The places that hold the tensors and plain values that they held, and that the function's code may store into:
     what it stored, if it did, was there already."""
-    places = names.stores(containers=False)
+    places = names.stores(alone=False)
     return [(p, held) for p, held in places if isinstance(held, (Tensor, *SIMPLE)) and guards.same(p.get(), held)]
 
 
@@ -299,12 +300,12 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     """Undo the stores of a capture that failed, or that is never run: attributes of modules, and whatever else the
     function's code names, hold again what they held before; from anything else the tensors, which have no value, are
     taken away."""
-    for place, before in _attributes_written(recorded):
-        place.put_back(before)
+    for place, before, now in _attributes_written(recorded):
+        place.put_back(before, now)
     if recorded.writes:
         guards.bump()
-    names.restore()
     alive = going.surviving()
+    names.restore(alive)
     if not alive:
         return
     with suppress(_Hidden):
