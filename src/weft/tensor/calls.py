@@ -25,7 +25,9 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["Backward", "GraphCall", "epoch", "placed", "value_of", "wrap"]
+__all__ = ["Backward", "GraphCall", "again", "epoch", "placed", "value_of", "wrap"]
+
+_TRIES = 2  # of a call whose operands had no value at first
 
 
 def wrap(value: Value) -> Tensor:
@@ -139,7 +141,7 @@ class GraphCall:
                     break
         return outputs
 
-    def run(self, tensors: Sequence[Tensor], tries: int = 2) -> tuple[Tensor, ...]:
+    def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs of one eager run."""
         key = tuple([t._spec for t in tensors])
         quick = self.quick.get(key) if self.epoch == epoch.number else None
@@ -156,12 +158,8 @@ class GraphCall:
             return tuple([make(tensors[~n]._storage, tensors[~n]._spec, None, 0) for n in numbers])
         try:
             made = native(*[t._storage for t in tensors])
-        except KernelStatus:
-            raise self.status_error(tensors) from None
-        except TypeError:
-            if not tries or not settled(tensors):
-                raise traced_error(tensors) from None
-            return self.run(tensors, tries - 1)
+        except (KernelStatus, TypeError) as error:
+            made = again(error, self, native, tensors)
         if count == 1:
             made = (made,)
         outputs = []
@@ -188,6 +186,25 @@ class GraphCall:
         if found is None:
             found = self.backwards[wanted] = Backward(self, wanted)
         return found
+
+
+def again(error: Exception, call: GraphCall, native: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
+    """What a native call that has failed comes to: the user's error where a kernel has reported a status; where an
+    operand had no value yet (it is of another thread's capture), the call once more, with what it has then.
+
+    Raises:
+        WeftError: it is not to be mended.
+    """
+    for _ in range(_TRIES):
+        if isinstance(error, KernelStatus):
+            raise call.status_error(tensors) from None
+        if not settled(tensors):
+            break
+        try:
+            return native(*[t._storage for t in tensors])
+        except (KernelStatus, TypeError) as later:
+            error = later
+    raise traced_error(tensors) from None
 
 
 def placed(dtype: DType, layout: Layout) -> tuple[Spec, int]:

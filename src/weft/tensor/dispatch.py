@@ -26,7 +26,7 @@ from ..runtime.program import KernelStatus
 from . import tape
 from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead, look_of
 from .arguments import checked, guarded
-from .calls import GraphCall, epoch, placed, traced_error, value_of, wrap
+from .calls import GraphCall, again, epoch, placed, traced_error, value_of, wrap
 from .capturing import settled
 from .create import asarray, is_array, is_scalar, python_number
 from .spec import Spec, spec_of
@@ -380,16 +380,12 @@ def _copied_or_not(function: Composite, args: tuple[Any, ...], kwargs: dict[str,
     return found
 
 
-def run_single(plan: Plan, tensors: Sequence[Tensor], tries: int = 2) -> Tensor:
+def run_single(plan: Plan, tensors: Sequence[Tensor]) -> Tensor:
     """The quick way: one output, made by the plan's native call."""
     try:
         output = make(plan.run(*[t._storage for t in tensors]), plan.spec, None, 0)
-    except KernelStatus:
-        raise plan.call.status_error(tensors) from None
-    except TypeError:
-        if not tries or not settled(tensors):
-            raise traced_error(tensors) from None
-        return run_single(plan, tensors, tries - 1)
+    except (KernelStatus, TypeError) as error:
+        output = make(again(error, plan.call, plan.run, tensors), plan.spec, None, 0)
     for t in tensors:
         if t._node is not None:
             if tape.recording.enabled:

@@ -24,7 +24,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import guards, tape
 from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
-from .calls import epoch, traced_error
+from .calls import again, epoch, traced_error
 from .capturing import settled
 from .dispatch import MAX_PLANS, Plan, plan_of
 from .spec import Spec
@@ -69,8 +69,7 @@ class InPlace:
             fitted.__signature__ = inspect.signature(function.function)  # type: ignore[attr-defined]
         self.composite = Composite(fitted, name)
         self.composite.in_place = True
-        self.quick: dict[tuple[Spec, ...], Plan] = {}
-        epoch.caches.append(self.quick)
+        self.quick: dict[tuple[Spec, ...], Plan] = self.composite.quick
 
     def __call__(self, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
@@ -80,8 +79,6 @@ class InPlace:
             if plan.run is None:
                 _bind(self.name, plan, tensors)
             if len(tensors) == len(args) + 1 and not kwargs and all(map(_is_tensor, args)):
-                if len(self.quick) >= MAX_PLANS:
-                    self.quick.clear()
                 self.quick[tuple([t._spec for t in tensors])] = plan
             write(self.name, plan, tensors)
         except Exception as error:
@@ -271,7 +268,7 @@ def write(name: str, plan: Plan, tensors: Sequence[Tensor]) -> None:
                 continue
             given[i] = _copied(t)
             operands[i] = make(given[i], t._spec, t._node, t._index)  # what the gradient needs is what was read
-    run(plan, storage, given, tensors)
+    run(plan, storage, given, operands)
     if recorded:
         outcome = make(storage, target._spec, None, 0)
         tape.record(plan.call, operands, (outcome,))
@@ -282,12 +279,8 @@ def run(plan: Plan, storage: Any, given: Sequence[Any], tensors: Sequence[Tensor
     """Write, and count that; what fails has written nothing."""
     try:
         plan.run(*given)
-    except KernelStatus:
-        raise plan.call.status_error(tensors) from None
-    except TypeError:
-        if not settled(tensors):
-            raise traced_error(tensors) from None
-        plan.run(*[t._storage for t in tensors])
+    except (KernelStatus, TypeError) as error:
+        again(error, plan.call, plan.run, tensors)
     if storages.wrote(storage):
         tape.note_write(storage)
 
