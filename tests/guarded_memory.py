@@ -21,9 +21,9 @@ from weft.compiler.build import addresses
 from weft.graph.executable import plan_graph
 from weft.graph.ir import Value
 from weft.graph.memory import nbytes_of
+from weft.llvm.targets import host_target
 from weft.nn import functional as F
 from weft.runtime import storage as storages
-from weft.runtime.llvm import host_target
 from weft.runtime.program import Program, Step
 from weft.transforms.capture import capture
 

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "weft"
 # Lowest first; the layers of one row do not know each other.
 ROWS = [
     ["core"],
+    ["llvm"],
     ["runtime"],
     ["compiler"],
     ["graph"],

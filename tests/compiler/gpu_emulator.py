@@ -18,7 +18,9 @@ from typing import Any
 
 from weft.compiler.gpu import gpu_launch, render_gpu
 from weft.compiler.kernels import Kernel, describe
-from weft.runtime.llvm import CodeModule, assemble, cross_target, host_target, load
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import CodeModule, load
+from weft.llvm.targets import cross_target, host_target
 
 _BARRIER = ctypes.CFUNCTYPE(None)
 _ENTRY = ctypes.CFUNCTYPE(

@@ -13,7 +13,7 @@ from weft.compiler.expr import Expr, const
 from weft.compiler.kernels import Kernel
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError
-from weft.runtime.llvm import Target, host_target
+from weft.llvm.targets import Target, host_target
 
 
 def kernels(first: float, count: int) -> list[Kernel]:

@@ -26,7 +26,9 @@ from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, STATUS_INDEX, Access, 
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
-from weft.runtime.llvm import CodeModule, Target, assemble, cross_target, host_target, load
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import CodeModule, load
+from weft.llvm.targets import Target, cross_target, host_target
 
 _KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p

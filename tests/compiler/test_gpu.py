@@ -25,8 +25,9 @@ from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Access, Kernel, N
 from weft.core import dtypes as dt
 from weft.core.shapes import strides_of
 from weft.graph.executable import Executable, build
+from weft.llvm.assembly import assemble
+from weft.llvm.targets import cross_target, host_target
 from weft.nn import functional as F
-from weft.runtime.llvm import assemble, cross_target, host_target
 from weft.transforms.capture import capture
 
 _KERNEL = ctypes.CFUNCTYPE(

@@ -22,7 +22,7 @@ from weft.compiler.vmath import BINARY, ULP, UNARY, coefficients
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
-from weft.runtime.llvm import Target, host_target
+from weft.llvm.targets import Target, host_target
 
 ROOT = Path(__file__).resolve().parents[2]
 INF, NAN = math.inf, math.nan

@@ -14,7 +14,7 @@ from weft.core import dtypes as dt
 from weft.core.errors import CompileError
 from weft.deploy.files import archive, find_linker, write_library
 from weft.deploy.native import Launch, Library, Port, emit_library
-from weft.runtime.llvm import Target, cross_target, host_target
+from weft.llvm.targets import Target, cross_target, host_target
 
 DOUBLE = """
 define i64 @double(ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %scratch) nounwind {

@@ -16,8 +16,8 @@ import pytest
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError, FormatError
 from weft.deploy.native import Launch, Library, Port, emit_library
-from weft.runtime.elf import load_objects
-from weft.runtime.llvm import Target, cross_target, host_target
+from weft.llvm.elf import load_objects
+from weft.llvm.targets import Target, cross_target, host_target
 
 N = 37
 # out[u] = fma(x[u], table[u mod ints[0]], 1/3), through scratch

@@ -16,7 +16,7 @@ from weft.compiler.kernels import Kernel, Reduce, stages_of
 from weft.graph.cluster import MAX_SIZE
 from weft.graph.executable import plan_graph
 from weft.graph.fusion import LONG
-from weft.runtime.llvm import host_target
+from weft.llvm.targets import host_target
 
 Case = tuple[Callable[..., Any], tuple[Any, ...]]
 

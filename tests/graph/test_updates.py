@@ -15,12 +15,12 @@ from weft.core import dtypes as dt
 from weft.graph.executable import Executable, build
 from weft.graph.ir import Graph
 from weft.graph.protocol import TensorType
+from weft.llvm.targets import host_target
 from weft.ops.elementwise import cast
 from weft.ops.indexing import SCATTER_SET, _scatter
 from weft.ops.op import trace_function
 from weft.ops.views import slice_update
 from weft.runtime import storage
-from weft.runtime.llvm import host_target
 from weft.runtime.program import KernelStatus
 
 CANARY = 0xA5

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from weft.core.errors import CompileError
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import _Object
+from weft.llvm.targets import Target, cross_target
 from weft.runtime import native, storage
-from weft.runtime.elf import _Object
-from weft.runtime.llvm import Target, assemble, cross_target
 
 ROOT = Path(__file__).resolve().parents[2]
 MACOS = Target("arm64-apple-macosx13.0.0", "apple-m1", "", "neon")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from weft.compiler import kernels as compiler_kernels
 from weft.core.errors import OutOfMemoryError, WeftError
+from weft.llvm.elf import CodeModule
 from weft.runtime import memory, native, pool, storage
-from weft.runtime.llvm import CodeModule
 from weft.runtime.program import KernelStatus, Program, Step
 
 UNITS = 10

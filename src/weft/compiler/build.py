@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runtime.llvm import Target, load_many
-from ..runtime.object_cache import cached_objects
-from ..runtime.process import Lock, undivided
+from ..core.process import Lock, undivided
+from ..llvm.elf import load_objects
+from ..llvm.object_cache import cached_objects
+from ..llvm.targets import Target
 from .kernels import ColumnReduce, Contraction, Kernel, Nest, describe
 
 __all__ = ["addresses", "render"]
@@ -52,7 +53,7 @@ def addresses(kernels: Sequence[Kernel], target: Target) -> list[int]:
         with _lock.now:
             wanted = {t: k for t, k in missing.items() if (t, target.key) not in _loaded}
             requests = [(t, lambda k=k: render(k, ENTRY, target)) for t, k in wanted.items()]
-            codes = load_many(cached_objects(requests, target))
+            codes = load_objects(cached_objects(requests, target))
             for text, code in zip(wanted, codes, strict=True):
                 _loaded[text, target.key] = code.address(ENTRY)
     return [_loaded[text, target.key] for text in texts]

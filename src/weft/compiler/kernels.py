@@ -113,15 +113,16 @@ class Printed:
         return describe(self)  # type: ignore[arg-type]
 
     def llvm(self, target: Any = None) -> str:
-        """LLVM IR for a target (:class:`weft.runtime.llvm.Target`); the host by default."""
-        from ..runtime.llvm import host_target
+        """LLVM IR for a target (:class:`weft.llvm.targets.Target`); the host by default."""
+        from ..llvm.targets import host_target
         from .build import ENTRY, render
 
         return render(self, ENTRY, target or host_target())  # type: ignore[arg-type]
 
     def asm(self, target: Any = None) -> str:
         """Assembly for a target; the host by default."""
-        from ..runtime.llvm import assembly, host_target
+        from ..llvm.assembly import assembly
+        from ..llvm.targets import host_target
 
         target = target or host_target()
         return assembly(self.llvm(target), target)

@@ -19,7 +19,7 @@ from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
 from ..graph.launch import Launch as Planning
-from ..runtime.llvm import Target, cross_target, host_target
+from ..llvm.targets import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_names
@@ -68,7 +68,7 @@ def export(
         example: the argument (a tensor, an array, or a dict or list of them), or a tuple of arguments. Its shapes and
             dtypes are those of the library.
         target: aarch64-linux-gnu, x86_64-linux-gnu, riscv64-linux-gnu, cortex-m4, wasm32 ... (see
-            :func:`weft.runtime.llvm.cross_target`); None is the very machine that this runs on. Machines without
+            :func:`weft.llvm.targets.cross_target`); None is the very machine that this runs on. Machines without
             fused multiply-add (wasm32) call ``fma`` and ``fmaf`` of their C library.
         name: prefix of all that is exported, a C identifier; by default the function's or class's name. (Inputs and
             outputs whose names C does not allow get others; the header says which.)
@@ -88,7 +88,7 @@ def export(
     if not callable(function):
         raise FormatError(f"export: {type(function).__name__} is not a function")
     machine = host_target() if target is None else cross_target(target)
-    if machine.isa == "ptx":
+    if machine.is_gpu:
         raise CompileError("export: there are no libraries for GPUs yet")
     name = _name_of(function) if name is None else check_library_name(name)
     args = tuple(example) if type(example) is tuple else (example,)

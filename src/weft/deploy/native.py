@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 from ..core.dtypes import DType
 from ..core.errors import FormatError
-from ..runtime.llvm import Target, assemble_linked
+from ..llvm.assembly import assemble_linked
+from ..llvm.targets import Target
 from .names import check_library_name, is_c_name, quoted
 
 __all__ = ["Launch", "Library", "Port", "emit_library", "header"]

@@ -10,7 +10,7 @@ from ..compiler.build import addresses
 from ..compiler.expr import leaf
 from ..core.errors import CompileError
 from ..core.shapes import is_static, size_of
-from ..runtime.llvm import Target
+from ..llvm.targets import Target
 from ..runtime.program import Program, Step
 from .cluster import Cluster, cluster
 from .fold import fold_constants

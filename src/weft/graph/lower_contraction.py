@@ -9,7 +9,7 @@ from ..compiler.contraction import contraction_units, first_partition_slot
 from ..compiler.expr import Expr, cast, leaf
 from ..compiler.kernels import Access, Contraction, Int, Store
 from ..core import dtypes as dt
-from ..runtime.llvm import Target
+from ..llvm.targets import Target
 from .cluster import Cluster, squeeze
 from .fusion import leaf_layouts
 from .ir import Value

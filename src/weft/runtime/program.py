@@ -7,7 +7,7 @@ that it allocates, then the constants, then one arena of ``arena_nbytes`` that l
 The table is written once, when the Program is made, as 64-bit words in one array (native/runner.py has the layout);
 ``Program.call`` is a builtin bound to it. The table is owned by a Storage window, whose owner holds all that the table
 points to: the array and the constants. So ``call`` may outlive the Program. The code of the kernels is there for good
-(elf.py), and nothing changes in a Program once it is made: any number of threads may call it at the same time.
+(llvm/elf.py), and nothing changes in a Program once it is made: any number of threads may call it at the same time.
 
 Steps run in order; units of one step may run on many threads. Steps may write to inputs (updates in place). The first
 step that reports status bits is the last one that runs: the outputs are dropped and :class:`KernelStatus` is raised.

@@ -16,8 +16,8 @@ from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, inline
 from ..graph.protocol import COPY, Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
+from ..llvm.targets import host_target
 from ..ops.op import Trace, state
-from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from . import tape

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import CompileError
-from ..process import Lock
+from ...core.process import Lock
 from . import allocator, cpython, dlpack, pool, runner, storage, view
 
 __all__ = ["MAX_THREADS", "SCRATCH_BYTES", "UNLIMITED", "native", "text"]
@@ -191,8 +191,9 @@ def native() -> dict[str, Callable[..., Any]]:
 
 
 def _load() -> dict[str, Callable[..., Any]]:
-    from ..llvm import host_target, load
-    from ..object_cache import cached_object
+    from ...llvm.elf import load
+    from ...llvm.object_cache import cached_object
+    from ...llvm.targets import host_target
 
     if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):
         raise CompileError("weft's runtime needs CPython with the GIL, not a free-threaded build or another Python")

@@ -10,7 +10,7 @@ a lock of ours, a lock inside LLVM, a module that was half imported. So
 
 LLVM's static objects are destroyed by ``exit()``, which threads that are still inside would not survive: the end of the
 process waits for them too, and daemon threads that come later end there. Machine code of our own is never unmapped
-(elf.py), so a kernel needs no such care.
+(llvm/elf.py), so a kernel needs no such care.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-
-__all__ = ["Lock", "undivided"]
 
 _PATIENCE = 30.0  # seconds that a fork or the end of the process waits at most
 _POLL = 0.5e-3

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, note
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from weft.runtime.disk_cache import SUFFIX, DiskCache
+from weft.llvm.disk_cache import SUFFIX, DiskCache
 
 LIMIT = 1 << 20
 
@@ -316,7 +316,7 @@ def test_whatever_happens_to_the_files_a_get_is_right_or_nothing(data: st.DataOb
 
 PROCESS = """
 import random, sys
-from weft.runtime.disk_cache import DiskCache
+from weft.llvm.disk_cache import DiskCache
 cache = DiskCache(sys.argv[1], 1 << 16)
 rng = random.Random(int(sys.argv[2]))
 for _ in range(400):

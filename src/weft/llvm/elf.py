@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 
 from ..core.errors import CompileError
 
-__all__ = ["CodeModule", "link_objects", "load_objects", "process_symbol"]
-
 _PAGE = mmap.PAGESIZE
 _STUB = 16  # bytes of one linkage stub, on both machines
 _X86_64, _AARCH64 = 62, 183  # e_machine
@@ -175,6 +173,11 @@ def _round_up(n: int, align: int) -> int:
     return -(-n // align) * align
 
 
+def load(code: bytes, symbols: Mapping[str, int] | None = None) -> CodeModule:
+    """Load one object made for the host, as :func:`load_objects` does."""
+    return load_objects([code], symbols)[0]
+
+
 def load_objects(objects: Sequence[bytes], symbols: Mapping[str, int] | None = None) -> list[CodeModule]:
     """Load ELF objects into one region of memory, which is never unmapped; one CodeModule for each.
 
@@ -184,6 +187,8 @@ def load_objects(objects: Sequence[bytes], symbols: Mapping[str, int] | None = N
     Raises:
         CompileError: not an object for this machine, an unknown symbol, or a relocation that cannot be made.
     """
+    if not objects:
+        return []
     machine = _host_machine()
 
     def reserve(size: int) -> tuple[mmap.mmap, int]:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from weft.core.config import configure
 from weft.core.errors import CompileError
-from weft.runtime import object_cache
-from weft.runtime.disk_cache import SUFFIX
-from weft.runtime.llvm import assemble, cross_target, host_target
-from weft.runtime.object_cache import cached_object, cached_objects, codegen_version
+from weft.llvm import object_cache
+from weft.llvm.assembly import assemble
+from weft.llvm.disk_cache import SUFFIX
+from weft.llvm.object_cache import cached_object, cached_objects, codegen_version
+from weft.llvm.targets import cross_target, host_target
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,7 @@ def test_other_sources_of_weft_use_other_entries(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_codegen_version_is_the_same_in_every_process() -> None:
-    program = "from weft.runtime.object_cache import codegen_version; print(codegen_version())"
+    program = "from weft.llvm.object_cache import codegen_version; print(codegen_version())"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == codegen_version()
@@ -138,8 +139,8 @@ def test_a_full_cache_stays_correct() -> None:
 def test_processes_compile_into_one_cache(folder: Path) -> None:
     program = (
         "import hashlib\n"
-        "from weft.runtime.llvm import cross_target\n"
-        "from weft.runtime.object_cache import cached_objects\n"
+        "from weft.llvm.targets import cross_target\n"
+        "from weft.llvm.object_cache import cached_objects\n"
         "text = lambda n: f'define i64 @f() {{ ret i64 {n} }}'\n"
         "requests = [(f'k{n}', lambda n=n: text(n)) for n in range(30)]\n"
         "found = cached_objects(requests, cross_target('aarch64-linux-gnu'))\n"

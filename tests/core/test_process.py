@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.runtime import process
+from weft.core import process
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
@@ -171,7 +171,7 @@ def last():
     go_on.set()
     late.join()
 
-from weft.runtime.process import undivided
+from weft.core.process import undivided
 inside, go_on = threading.Event(), threading.Event()
 
 def early_thread():
@@ -261,7 +261,7 @@ def test_a_fork_waits_for_an_import_of_ours_by_another_thread(tmp_path: Path) ->
     (tmp_path / "weft_late_module.py").write_text("import time\ntime.sleep(0.3)\nwhole = True\n")
     script = f"""
 import sys, threading, time, os, signal
-import weft.runtime.process as process
+import weft.core.process as process
 process._IMPORTED_LATE = (*process._IMPORTED_LATE, "weft_late_module")
 sys.path.insert(0, {str(tmp_path)!r})
 threading.Thread(target=lambda: __import__("weft_late_module")).start()

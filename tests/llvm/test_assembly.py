@@ -1,4 +1,4 @@
-"""Targets, code generation and its guarantees: no contraction, wide vectors, clear errors, sound parallelism."""
+"""Code generation and its guarantees: no contraction, wide vectors, clear errors, sound parallelism."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ import threading
 import pytest
 
 from weft.core.errors import CompileError
-from weft.runtime.llvm import (
-    Target,
-    assemble,
-    assemble_many,
-    assembly,
-    cross_target,
-    host_target,
-    load,
-    load_many,
-)
+from weft.llvm.assembly import assemble, assemble_many, assembly
+from weft.llvm.elf import load, load_objects
+from weft.llvm.targets import cross_target, host_target
 
 CROSS = [
     "aarch64-linux-gnu",
@@ -150,30 +143,6 @@ def test_avx512_uses_whole_registers_and_avx2_none_of_them() -> None:
     assert "ymm" in narrow and "zmm" not in narrow and not re.search(r"[xy]mm(1[6-9]|2\d|3\d)|%k\d", narrow)
 
 
-def test_targets_describe_their_vectors() -> None:
-    assert (cross_target("aarch64-linux-gnu").vector_bits, cross_target("nvptx64").vector_bits) == (128, 0)
-    for isa, bits, registers, masked in (("avx512", 512, 32, True), ("avx2", 256, 16, False)):
-        if isa in host_isas():
-            found = host_target(isa)
-            assert (found.vector_bits, found.num_vector_registers, found.masked_memory) == (bits, registers, masked)
-
-
-def test_target_keys_are_equal_only_for_equal_targets() -> None:
-    targets = [*(host_target(isa) for isa in host_isas()), *(cross_target(name) for name in CROSS)]
-    assert len({target.key for target in targets}) == len(set(targets))
-    assert host_target() is host_target() and host_target() == host_target(host_target().isa.replace("sse2", "generic"))
-
-
-def test_an_isa_that_the_host_lacks_and_an_unknown_target_are_refused() -> None:
-    missing = next(isa for isa in ("neon", "avx512") if isa not in host_isas())
-    with pytest.raises(CompileError, match=f"cannot run {missing} code"):
-        host_target(missing)
-    with pytest.raises(CompileError, match="no target 'pdp11'"):
-        cross_target("pdp11")
-    with pytest.raises(CompileError, match="does not know the target"):
-        assemble(function(1), Target("pdp11-dec-unix", "", "", "sse2"))
-
-
 def test_a_syntax_error_names_the_line() -> None:
     with pytest.raises(CompileError, match=r"(?s):2:16: error: use of undefined value '%y'.*add i32 %y"):
         assemble("define i32 @f() {\n  %x = add i32 %y, 1\n  ret i32 %x\n}\n", host_target())
@@ -236,9 +205,9 @@ def test_the_first_error_of_many_is_raised() -> None:
 
 
 def test_objects_with_equal_symbols_are_loaded_side_by_side() -> None:
-    modules = load_many([assemble(function(i), host_target()) for i in range(20)])
+    modules = load_objects([assemble(function(i), host_target()) for i in range(20)])
     assert [call(module.address("f")) for module in modules] == list(range(20))
-    assert load_many([]) == []
+    assert load_objects([]) == []
 
 
 @pytest.mark.parametrize("name", CROSS)
@@ -258,8 +227,9 @@ def test_ptx_keeps_multiplication_and_addition_apart() -> None:
 def test_a_process_that_finds_its_code_in_the_cache_does_not_load_llvm(tmp_path: object) -> None:
     program = (
         "import sys\n"
-        "from weft.runtime.llvm import host_target, load\n"
-        "from weft.runtime.object_cache import cached_object\n"
+        "from weft.llvm.elf import load\n"
+        "from weft.llvm.targets import host_target\n"
+        "from weft.llvm.object_cache import cached_object\n"
         "code = cached_object('k', host_target(), lambda: 'define i64 @f() {\\n ret i64 3\\n}')\n"
         "load(code).address('f')\n"
         "print('llvmlite.binding' in sys.modules)\n"

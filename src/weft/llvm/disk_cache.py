@@ -29,9 +29,7 @@ import warnings
 from collections.abc import Callable
 
 from ..core.config import settings
-from .process import Lock
-
-__all__ = ["DiskCache", "disk_cache"]
+from ..core.process import Lock
 
 MAGIC = b"weft-2\r\n"
 SUFFIX = ".weft"  # of an entry's file

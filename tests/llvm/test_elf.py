@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.core.errors import CompileError
-from weft.runtime.elf import link_objects, load_objects, process_symbol
-from weft.runtime.llvm import assemble, cross_target, host_target
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import link_objects, load_objects, process_symbol
+from weft.llvm.targets import cross_target, host_target
 
 # Constants, a table, data, zeroed data, a pointer in data, a call within, calls outside, addresses of both kinds.
 EVERYTHING = """
@@ -117,7 +118,9 @@ def test_code_stays_when_nothing_refers_to_it() -> None:
 
 LATE = """
 import ctypes, threading, time
-from weft.runtime.llvm import assemble, host_target, load
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import load
+from weft.llvm.targets import host_target
 code = load(assemble('''
 declare i32 @usleep(i32)
 define i64 @slow(i64 %x) { %1 = call i32 @usleep(i32 300000)

@@ -11,18 +11,17 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from .assembly import assemble_many
 from .disk_cache import disk_cache
-from .llvm import Target, assemble_many
-
-__all__ = ["cached_object", "cached_objects", "codegen_version"]
+from .targets import Target
 
 
 @cache
 def codegen_version() -> str:
-    """Digest of the sources of weft/compiler and weft/runtime: code made by other sources is never reused."""
+    """Digest of the sources of compiler, llvm and runtime: code made by other sources is never reused."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     digest = hashlib.sha256()
-    for folder in ("compiler", "runtime"):
+    for folder in ("compiler", "llvm", "runtime"):
         for path, folders, names in os.walk(os.path.join(package, folder)):
             folders.sort()
             for name in sorted(names):
