@@ -57,10 +57,6 @@ def test_layout_is_numpys(dtype: dt.DType) -> None:
     assert kinds[dtype.numpy.kind] == dtype.kind
 
 
-def test_codes_are_positions() -> None:
-    assert [dtype.code for dtype in dt.ALL] == list(range(13))
-
-
 @pytest.mark.parametrize("dtype", dt.ALL, ids=repr)
 def test_kinds_exclude_each_other(dtype: dt.DType) -> None:
     assert (dtype is dt.bool_) + dtype.is_integer + dtype.is_floating == 1
