@@ -109,6 +109,23 @@ def test_the_codegen_version_is_the_same_in_every_process() -> None:
     assert done.stdout.strip() == codegen_version()
 
 
+@pytest.mark.parametrize("place", ["compiler/vmath", "llvm", "runtime/native", "runtime"])
+def test_the_codegen_version_covers_every_file_that_decides_machine_code(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(object_cache.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "weft", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(object_cache, "__file__", str(tmp_path / "weft" / "llvm" / "object_cache.py"))
+    assert codegen_version.__wrapped__() == codegen_version()
+    for file in sorted((tmp_path / "weft" / place).glob("*.py")):
+        source = file.read_text()
+        file.write_text(source + "#")
+        assert codegen_version.__wrapped__() != codegen_version(), file.name
+        file.write_text(source)
+    (tmp_path / "weft" / "nn" / "module.py").unlink()
+    assert codegen_version.__wrapped__() == codegen_version()
+
+
 def test_without_a_usable_folder_everything_is_built_with_one_warning() -> None:
     build, target = Builder(), cross_target("aarch64-linux-gnu")
     configure(cache_dir="/dev/null/cache")

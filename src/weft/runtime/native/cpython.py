@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_type_hints
 
-from ...llvm.module import Function, cold, extern, static, variable
+from ...llvm.module import Function, cold, extern, variable
 from ...llvm.text import (
     F64,
     I32,
@@ -124,20 +124,9 @@ def raise_through(hook: Ptr, number: I64) -> Ptr:
 class Builtin(Function):
     """A function that Python calls, and its row of a table of methods."""
 
-    def __init__(self, body: Callable[..., Any], flags: int, name: str = "", doc: str = ""):
+    def __init__(self, body: Callable[..., Any], flags: int):
         super().__init__(body.__name__, body, "", False)
-        self.doc, self.flags = doc or body.__doc__ or "", flags
-        self.python_name = name or body.__name__
-
-    @property
-    def row(self) -> tuple[Any, ...]:
-        """A %MethodDef."""
-        return self.python_name, self, self.flags, self.doc
-
-    @property
-    def method(self) -> Value:
-        """The address of a %MethodDef of its own."""
-        return static(f"method_{self.name}", MethodDef, self.row)
+        self.row = body.__name__, self, flags, body.__doc__  # of type MethodDef
 
 
 def builtin(body: Callable[..., Any]) -> Builtin:

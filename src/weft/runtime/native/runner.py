@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ...llvm.module import function, invoke
+from ...llvm.module import function, invoke, static
 from ...llvm.text import (
     I1,
     I64,
@@ -52,6 +52,7 @@ from .allocator import allocate, class_of, release
 from .cpython import (
     METH_FASTCALL,
     Builtin,
+    MethodDef,
     Py_DecRef,
     PyCFunction_NewEx,
     PyErr_NoMemory,
@@ -291,21 +292,15 @@ def list_differences(times: Integers, count: I64) -> Ptr:
     return filled(PyList_New(count), PyList_SetItem, count, seconds)
 
 
-METHODS = [Builtin(body, METH_FASTCALL) for body in (program_call, program_profile)]  # their self is a table
+METHODS = [Builtin(body, METH_FASTCALL).row for body in (program_call, program_profile)]  # their self is a table
+methods = static("methods", MethodDef, METHODS)
 
 
 @builtin
 def program_bind(table: Storage) -> Ptr:
     """The two callables (call, profile) of a program's table, a Storage."""
-    pair = PyTuple_New(len(METHODS))
-    return_if(is_null(pair))
-    for i, method in enumerate(METHODS):
-        bound = PyCFunction_NewEx(method.method, table, None)
-        with if_(is_null(bound)):
-            Py_DecRef(pair)
-            return_()
-        PyTuple_SetItem(pair, i, bound)
-    return pair
+    count = len(METHODS)
+    return filled(PyTuple_New(count), PyTuple_SetItem, count, lambda i: PyCFunction_NewEx(methods[i], table, None))
 
 
 @builtin
