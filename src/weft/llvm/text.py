@@ -463,7 +463,7 @@ def break_() -> None:
 
 
 def continue_() -> None:
-    """Begin the innermost loop anew."""
+    """Go on with the next turn of the innermost loop."""
     state.code.jump(state.code.loops[-1][0])
 
 
@@ -552,6 +552,7 @@ state = _State()
 
 @contextmanager
 def writing(code: Code) -> Iterator[Code]:
+    """What is written inside goes to ``code``."""
     before = getattr(state, "code", None)
     state.code = code
     try:
