@@ -1,4 +1,4 @@
-"""Runs GPU kernels on the host: the IR of :func:`weft.compiler.gpu.render_gpu`, compiled for this machine.
+"""Runs GPU kernels on the host: the IR of :func:`weft.compiler.gpu.render.render_gpu`, compiled for this machine.
 
 What is special to a GPU becomes arguments: thread and block numbers, and a function that is the barrier. The threads
 of a block take turns: each runs until it reaches a barrier (or ends), then the next, in an order that the test gives.
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from weft.compiler.gpu import gpu_launch, render_gpu
+from weft.compiler.gpu.render import gpu_launch, render_gpu
 from weft.compiler.kernels import Kernel, describe
 from weft.runtime.llvm import CodeModule, assemble, cross_target, host_target, load
 

@@ -14,13 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.compiler.contraction import (
-    PARTITION,
-    Partition,
-    contraction_units,
-    first_partition_slot,
-    render_contraction,
-)
+from weft.compiler.contraction.plan import PARTITION, Partition, contraction_units, first_partition_slot
+from weft.compiler.contraction.render import render_contraction
 from weft.compiler.expr import add, cast, const, gather, leaf, lt, mul, where
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, STATUS_INDEX, Access, Contraction, Slot, Store
 from weft.core import dtypes as dt

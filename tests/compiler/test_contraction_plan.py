@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.compiler.contraction import PARTITION, contraction_units, first_partition_slot
-from weft.compiler.contraction_plan import TILES, form_of
-from weft.compiler.contraction_tile import packed_row
+from weft.compiler.contraction.plan import PARTITION, TILES, contraction_units, first_partition_slot, form_of
+from weft.compiler.contraction.tile import packed_row
 from weft.compiler.expr import const, leaf, mul
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot, Store
 from weft.core import dtypes as dt

@@ -20,7 +20,7 @@ from gpu_emulator import run_on_emulated_gpu
 import weft as wf
 from weft.compiler.build import addresses
 from weft.compiler.expr import leaf, rem
-from weft.compiler.gpu import gpu_launch, render_gpu
+from weft.compiler.gpu.render import gpu_launch, render_gpu
 from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Access, Kernel, Nest, Slot, Store
 from weft.core import dtypes as dt
 from weft.core.shapes import strides_of

@@ -24,12 +24,12 @@ def render(kernel: Kernel, name: str, target: Target) -> str:
     """LLVM IR of the module that defines ``name``."""
     with undivided():  # imported here: with a warm cache nothing is rendered
         from .column import render_column
-        from .contraction import render_contraction
+        from .contraction.render import render_contraction
         from .nest import render_nest
         from .sequential import render_sequential
 
         if target.isa == "ptx":
-            from .gpu import render_gpu
+            from .gpu.render import render_gpu
     if target.isa == "ptx":
         return render_gpu(kernel, name, target)
     if isinstance(kernel, Nest):

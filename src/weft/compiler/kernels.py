@@ -177,7 +177,7 @@ class Contraction(Printed):
     and float32; float64; the integers as they are (wrapping). Each K block of K_BLOCK is one fma chain from zero in
     increasing k; block sums are added in order. With k == 0, acc is 0.
 
-    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction.py``.
+    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``.
     """
 
     batch: tuple[Slot, ...]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler.build import render
-from ..compiler.contraction_plan import PARTITION, TILES, first_partition_slot
+from ..compiler.contraction.plan import PARTITION, TILES, first_partition_slot
 from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of

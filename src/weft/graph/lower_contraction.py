@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ..compiler.contraction import contraction_units, first_partition_slot
+from ..compiler.contraction.plan import contraction_units, first_partition_slot
 from ..compiler.expr import Expr, cast, leaf
 from ..compiler.kernels import Access, Contraction, Int, Store
 from ..core import dtypes as dt

@@ -1,6 +1,6 @@
 """Packing: copies of an operand's panels in the form that tile functions read fastest, converted to their dtype.
 
-Which function packs depends on the form in which the operand lies (see contraction_tile.py): rows, panels, neither; a
+Which function packs depends on the form in which the operand lies (see tile.py): rows, panels, neither; a
 B that lies in rows is transposed into panels.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core.dtypes import DType
-from .contraction_tile import ContractionTarget, Tile, at, convert, first_lanes, packed_row
-from .emit import Module, Writer, mangle, memory_type, register_type, vector_of
-from .kernels import LANES
-from .lanes import loop
+from ...core.dtypes import DType
+from ..emit import Module, Writer, mangle, memory_type, register_type, vector_of
+from ..kernels import LANES
+from ..lanes import loop
+from .tile import ContractionTarget, Tile, at, convert, first_lanes, packed_row
 
 __all__ = [
     "PACK_ARGUMENTS",

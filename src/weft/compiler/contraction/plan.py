@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from .contraction_tile import ContractionTarget, Tile, packed_row, tile_of
-from .emit import memory_type
-from .kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot
-from .nest import slots_of
+from ..emit import memory_type
+from ..kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot
+from ..nest import slots_of
+from .tile import ContractionTarget, Tile, packed_row, tile_of
 
 __all__ = [
     "MATRIX_VECTOR",
@@ -53,7 +53,7 @@ class Form:
     """What is known of a kernel before its sizes are."""
 
     tile: Tile
-    a: str  # rows, panels or strided (packed into rows); see contraction_tile.py
+    a: str  # rows, panels or strided (packed into rows); see tile.py
     b: str  # panels, rows (packed by transposition) or strided
     a_direct: bool  # A may be read where it lies
     b_direct: bool

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..core.dtypes import DType
-from .emit import Module, Writer, memory_type
-from .kernels import Int
-from .lanes import Frame, MemoryTarget, begin_kernel, loop
-from .nest import load_cell, store_cell
+from ...core.dtypes import DType
+from ..emit import Module, Writer, memory_type
+from ..kernels import Int
+from ..lanes import Frame, MemoryTarget, begin_kernel, loop
+from ..nest import load_cell, store_cell
 
 __all__ = [
     "GPU_PARAMETERS",

@@ -27,13 +27,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..core.errors import CompileError
-from .contraction_plan import contraction_slots
-from .contraction_tile import convert
-from .emit import emit_exprs, mangle, memory_type, scalar_type
-from .expr import Expr
-from .gpu_frame import Threads, barrier, begin_gpu, end_gpu, piece, shared_array, shared_cell, when
-from .kernels import (
+from ...core.errors import CompileError
+from ..contraction.plan import contraction_slots
+from ..contraction.tile import convert
+from ..emit import emit_exprs, mangle, memory_type, scalar_type
+from ..expr import Expr
+from ..kernels import (
     K_BLOCK,
     REDUCE_LANES,
     ColumnReduce,
@@ -46,9 +45,10 @@ from .kernels import (
     Slot,
     Store,
 )
-from .lanes import LanePoint, MemoryTarget, hoist_uniform, loop
-from .nest import accumulate, combine_registers, grid_indices, load_cell, slots_of, stage_groups, store_cell
-from .reduction import identities, state_dtypes
+from ..lanes import LanePoint, MemoryTarget, hoist_uniform, loop
+from ..nest import accumulate, combine_registers, grid_indices, load_cell, slots_of, stage_groups, store_cell
+from ..reduction import identities, state_dtypes
+from .frame import Threads, barrier, begin_gpu, end_gpu, piece, shared_array, shared_cell, when
 
 __all__ = ["GpuLaunch", "gpu_launch", "render_gpu"]
 

@@ -8,12 +8,12 @@ Naive meaning::
         acc = total                                # 0 when k == 0
         for store in epilogue: write value(acc) at (m, n)
 
-How it runs: a unit (contraction_plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions
-(contraction_tile.py) compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie
-or packed into the thread's scratch (contraction_pack.py), where that pays; later blocks are added to the sums of the
+How it runs: a unit (plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions
+(tile.py) compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie
+or packed into the thread's scratch (pack.py), where that pays; later blocks are added to the sums of the
 earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain store of
 ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go another way
-(contraction_vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
+(vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
 tiles nor on units nor on what is packed.
 """
 
@@ -22,29 +22,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..core import dtypes as dt
-from .contraction_pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
-from .contraction_plan import (
+from ...core import dtypes as dt
+from ..emit import Module, Writer, emit_exprs, memory_type, offset_of, vector_of
+from ..expr import Expr
+from ..kernels import K_BLOCK, Access, Contraction, Slot
+from ..lanes import Frame, LanePoint, begin_kernel, end_kernel, hoist_uniform, loop, spread, vector_loop
+from ..nest import ATTRIBUTES, grid_indices, slots_of
+from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
+from .plan import (
     MATRIX_VECTOR,
     PARTITION,
     TILES,
     VECTOR_MATRIX,
     Form,
-    Partition,
     contraction_slots,
-    contraction_units,
     first_partition_slot,
     form_of,
 )
-from .contraction_tile import ContractionTarget, at, convert, packed_row, render_tile
-from .contraction_vector import render_vector_columns, render_vector_rows
-from .emit import Module, Writer, emit_exprs, memory_type, offset_of, vector_of
-from .expr import Expr
-from .kernels import K_BLOCK, Access, Contraction, Slot
-from .lanes import Frame, LanePoint, begin_kernel, end_kernel, hoist_uniform, loop, spread, vector_loop
-from .nest import ATTRIBUTES, grid_indices, slots_of
+from .tile import ContractionTarget, at, convert, packed_row, render_tile
+from .vector import render_vector_columns, render_vector_rows
 
-__all__ = ["PARTITION", "Partition", "contraction_units", "first_partition_slot", "render_contraction"]
+__all__ = ["render_contraction"]
 
 
 def render_contraction(kernel: Contraction, name: str, target: ContractionTarget) -> str:

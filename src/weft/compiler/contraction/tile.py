@@ -21,12 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from .emit import Module, Writer, emit_exprs, mangle, memory_type, splat, vector_of
-from .expr import Expr, cast, leaf
-from .kernels import K_BLOCK, LANES
-from .lanes import MemoryTarget, loop
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ..emit import Module, Writer, emit_exprs, mangle, memory_type, splat, vector_of
+from ..expr import Expr, cast, leaf
+from ..kernels import K_BLOCK, LANES
+from ..lanes import MemoryTarget, loop
 
 __all__ = [
     "TILE_ARGUMENTS",

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core.dtypes import DType
-from .contraction_pack import gathered, transpose_quarters
-from .contraction_tile import ContractionTarget, Tile, at, convert, first_lanes, multiply_add
-from .emit import Module, Writer, mangle, memory_type, register_type, splat, vector_of
-from .kernels import K_BLOCK
-from .lanes import loop
+from ...core.dtypes import DType
+from ..emit import Module, Writer, mangle, memory_type, register_type, splat, vector_of
+from ..kernels import K_BLOCK
+from ..lanes import loop
+from .pack import gathered, transpose_quarters
+from .tile import ContractionTarget, Tile, at, convert, first_lanes, multiply_add
 
 __all__ = ["VECTOR_ARGUMENTS", "render_vector_columns", "render_vector_rows"]
 
