@@ -7,8 +7,6 @@ from ..core.dtypes import DType
 from .expr import Expr, add, and_, const, eq, gt, leaf, lt, mul, ne, or_, where
 from .kernels import Reduce
 
-__all__ = ["combine", "identity", "state_dtypes"]
-
 _INT64_MAX = (1 << 63) - 1
 
 

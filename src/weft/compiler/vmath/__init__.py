@@ -22,8 +22,6 @@ from .logarithm import log, log1p, log2, log10
 from .power import cbrt, hypot, logaddexp, pow_, rsqrt
 from .trigonometric import cos, sin, tan
 
-__all__ = ["BINARY", "ULP", "UNARY"]
-
 UNARY: dict[str, Callable[[Expr], Expr]] = {
     "acos": acos,
     "acosh": acosh,

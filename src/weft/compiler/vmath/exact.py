@@ -23,8 +23,6 @@ from ..expr import (
     xor,
 )
 
-__all__ = ["maximum", "minimum", "nextafter", "round_", "sign", "signbit"]
-
 _SIGNED = {1: dt.int8, 2: dt.int16, 4: dt.int32, 8: dt.int64}
 
 

@@ -16,8 +16,6 @@ from ..expr import Expr, abs_, bitcast, fma, shr, where
 from . import coefficients as c
 from .floats import Format, clamp, either, format_of, horner, pick, power_of_two
 
-__all__ = ["exp", "exp2", "expm1", "sigmoid"]
-
 
 @dataclass(frozen=True, slots=True)
 class Reduced:

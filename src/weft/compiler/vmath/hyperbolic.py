@@ -21,8 +21,6 @@ from .floats import (
 )
 from .logarithm import log_of_sum
 
-__all__ = ["acosh", "asinh", "atanh", "cosh", "sinh", "tanh"]
-
 SMALL = 0.9  # up to here tanh is a polynomial; beyond, the error of the exponential is damped by more than 0.29
 TINY = 2.0**-28  # below, x is the nearest value of sinh, asinh and atanh, or its neighbour
 HUGE = 2.0**30  # above, sqrt(x^2 +- 1) rounds to x

@@ -9,8 +9,6 @@ from ..expr import Expr, abs_, bitcast, const, copysign, eq, fma, ge, gt, le, lt
 from . import coefficients as c
 from .floats import format_of, horner, through_double, two_sum
 
-__all__ = ["acos", "asin", "atan", "atan2"]
-
 _HALF_PI, _HALF_PI_REST = c.HALF_PI
 
 

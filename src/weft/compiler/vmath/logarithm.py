@@ -16,8 +16,6 @@ from ..expr import Expr, add, and_, bitcast, copysign, eq, fma, le, lt, or_, shl
 from . import coefficients as c
 from .floats import Format, format_of, horner, quick_two_sum, two_sum
 
-__all__ = ["log", "log10", "log1p", "log2", "log_of_sum", "split"]
-
 INFINITY, NAN = float("inf"), float("nan")
 
 

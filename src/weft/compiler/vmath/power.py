@@ -40,8 +40,6 @@ from .floats import (
 from .integer import integer_pow
 from .logarithm import log1p, split
 
-__all__ = ["cbrt", "hypot", "logaddexp", "pow_", "rsqrt"]
-
 INFINITY, NAN = float("inf"), float("nan")
 
 

@@ -18,8 +18,6 @@ from ..expr import Expr, abs_, and_, bitcast, const, fma, lt, ne, rint, shl, shr
 from . import coefficients as c
 from .floats import Format, format_of, horner, quick_two_sum, two_product, two_sum
 
-__all__ = ["cos_double", "sin_double", "tan_double"]
-
 TINY = 2.0**-27  # below, sin x and tan x round to x or to one of its neighbours
 LOWEST = -56  # s of the first row
 

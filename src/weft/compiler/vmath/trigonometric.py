@@ -18,8 +18,6 @@ from . import coefficients as c
 from .floats import format_of, horner
 from .radians import cos_double, sin_double, tan_double
 
-__all__ = ["cos", "sin", "tan"]
-
 
 def _quarter_turns(x: Expr) -> tuple[Expr, Expr]:
     """``(integer with n in its low bits, r)`` for a float64 ``x >= 0`` that is a float32 number."""
