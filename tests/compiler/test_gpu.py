@@ -18,10 +18,10 @@ import pytest
 from gpu_emulator import run_on_emulated_gpu
 
 import weft as wf
-from weft.compiler.build import addresses
+from weft.compiler.build import addresses, render
 from weft.compiler.expr import leaf, rem
-from weft.compiler.gpu.render import gpu_launch, render_gpu
 from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Access, Kernel, Nest, Slot, Store
+from weft.compiler.renderers import gpu_launch
 from weft.core import dtypes as dt
 from weft.core.shapes import strides_of
 from weft.graph.executable import Executable, build
@@ -237,7 +237,7 @@ def test_a_range_of_units_leaves_the_others_alone() -> None:
 def ptx_of(kernel: Kernel, target: str = "nvptx64-sm_90") -> str:
     """What LLVM's NVPTX back end makes of the kernel."""
     made = cross_target(target)
-    return assemble(render_gpu(kernel, "kernel", made), made).decode()
+    return assemble(render(kernel, "kernel", made), made).decode()
 
 
 INEXACT = re.compile(r"\.ftz|\.approx|\.full|\b(?:add|sub|mul|fma|mad|div|sqrt)\.f(?:16|32|64)|\bmad\.r|\.bf16")
@@ -248,7 +248,7 @@ def test_the_ptx_rounds_to_nearest_and_fuses_nothing(name: str) -> None:
     """Every float instruction says .rn, so ptxas may not fuse it; as many fma as the IR has, no approximation."""
     exe, _ = executable(name)
     for launch in exe.launches:
-        text = render_gpu(launch.kernel, "kernel", cross_target("nvptx64"))
+        text = render(launch.kernel, "kernel", cross_target("nvptx64"))
         ptx = ptx_of(launch.kernel)
         assert not INEXACT.search(ptx), INEXACT.search(ptx)
         if "@llvm.fma" not in text:

@@ -12,7 +12,7 @@ import pytest
 
 import weft as wf
 from weft.compiler.expr import topological
-from weft.compiler.kernels import Kernel, Reduce, stages_of
+from weft.compiler.kernels import Kernel, Reduce
 from weft.graph.cluster import MAX_SIZE
 from weft.graph.executable import plan_graph
 from weft.graph.fusion import LONG
@@ -200,7 +200,7 @@ def flat(results: Any) -> list[np.ndarray]:
 def size_of(kernel: Kernel) -> int:
     """Nodes of a kernel's expressions."""
     roots = []
-    for stage in stages_of(kernel):
+    for stage in kernel.stages:
         roots += [stage.value, *([stage.position] if isinstance(stage, Reduce) and stage.position is not None else [])]
     return len(topological(roots))
 

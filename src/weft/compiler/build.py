@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from ..runtime.llvm import Target, load_many
 from ..runtime.object_cache import cached_objects
 from ..runtime.process import Lock, undivided
-from .kernels import ColumnReduce, Contraction, Kernel, Nest, describe
-
-__all__ = ["addresses", "render"]
+from .kernels import Kernel, describe
 
 ENTRY = "kernel"
 
@@ -23,22 +21,8 @@ _lock = Lock()
 def render(kernel: Kernel, name: str, target: Target) -> str:
     """LLVM IR of the module that defines ``name``."""
     with undivided():  # imported here: with a warm cache nothing is rendered
-        from .column import render_column
-        from .contraction.render import render_contraction
-        from .nest import render_nest
-        from .sequential import render_sequential
-
-        if target.isa == "ptx":
-            from .gpu.render import render_gpu
-    if target.isa == "ptx":
-        return render_gpu(kernel, name, target)
-    if isinstance(kernel, Nest):
-        return render_nest(kernel, name, target)
-    if isinstance(kernel, ColumnReduce):
-        return render_column(kernel, name, target)
-    if isinstance(kernel, Contraction):
-        return render_contraction(kernel, name, target)
-    return render_sequential(kernel, name, target)
+        from . import renderers
+    return renderers.render(kernel, name, target)
 
 
 def addresses(kernels: Sequence[Kernel], target: Target) -> list[int]:

@@ -16,19 +16,6 @@ from ..core.dtypes import DType
 from .expr import Expr, topological
 from .kernels import Access, Int, Slot
 
-__all__ = [
-    "Module",
-    "Point",
-    "Writer",
-    "constant",
-    "emit_exprs",
-    "memory_type",
-    "offset_of",
-    "register_type",
-    "splat",
-    "vector_of",
-]
-
 _REGISTER = {"bool": "i1", "float16": "half", "bfloat16": "i16", "float32": "float", "float64": "double"}
 
 

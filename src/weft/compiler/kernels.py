@@ -20,26 +20,6 @@ from typing import Any
 from ..core.dtypes import DType
 from .expr import Expr, topological
 
-__all__ = [
-    "LANES",
-    "REDUCE_LANES",
-    "REDUCE_CHUNK",
-    "COLUMNS",
-    "K_BLOCK",
-    "SCRATCH_BYTES",
-    "Access",
-    "ColumnReduce",
-    "Contraction",
-    "Kernel",
-    "Nest",
-    "Reduce",
-    "Sequential",
-    "Slot",
-    "Store",
-    "describe",
-    "stages_of",
-]
-
 LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
 REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
 REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics contract, 2)
@@ -170,7 +150,7 @@ class ColumnReduce(Printed):
 
 @dataclass(frozen=True, slots=True)
 class Contraction(Printed):
-    """``acc[batch..., m, n] = sum_k a[batch..., m, k] * b[batch..., k, n]``, then the epilogue's stores.
+    """``acc[batch..., m, n] = sum_k a[batch..., m, k] * b[batch..., k, n]``, then the epilogue: stages that store.
 
     ``a`` has strides for ``(*batch, m, k)``, ``b`` for ``(*batch, k, n)``; the epilogue's accesses (loads and stores)
     for ``(*batch, m, n)``, where ``acc`` is the finished sum, of dtype ``accumulate``: float32 for float16, bfloat16
@@ -187,7 +167,7 @@ class Contraction(Printed):
     a: Access
     b: Access
     accumulate: DType
-    epilogue: tuple[Store, ...]
+    stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
 
 
@@ -208,7 +188,7 @@ class Sequential(Printed):
     inner: Int
     block: Int
     blocks: Int
-    stores: tuple[Store, ...]
+    stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
     carry: int | None = None
 
@@ -235,11 +215,10 @@ def describe(kernel: Kernel) -> str:
     head = []
     for item in fields(kernel):
         value = getattr(kernel, item.name)
-        if item.name in ("stages", "epilogue", "stores"):
-            continue
-        head.append(f"{item.name}={value!r}")
+        if item.name != "stages":
+            head.append(f"{item.name}={value!r}")
     lines.insert(0, f"{type(kernel).__name__}({', '.join(head)})")
-    for stage in stages_of(kernel):
+    for stage in kernel.stages:
         if isinstance(stage, Reduce):
             position = "" if stage.position is None else f" at {number(stage.position)}"
             lines.append(f"  reduce {stage.op}:{stage.dtype.name} {number(stage.value)}{position}")
@@ -248,10 +227,3 @@ def describe(kernel: Kernel) -> str:
             value = number(stage.value)
             lines.append(f"  {'scalar ' if stage.scalar else ''}store {stage.access!r}{where} {value}")
     return "\n".join(lines)
-
-
-def stages_of(kernel: Kernel) -> tuple[Reduce | Store, ...]:
-    """The stages, epilogue or stores of a kernel."""
-    if isinstance(kernel, Contraction):
-        return kernel.epilogue
-    return kernel.stores if isinstance(kernel, Sequential) else kernel.stages

@@ -24,10 +24,8 @@ from .emit import (
 from .expr import Expr, topological
 from .kernels import LANES, STATUS_INDEX, Access, Int, Slot, Store
 
-__all__ = ["Frame", "LanePoint", "MemoryTarget", "begin_kernel", "hoist_uniform", "loop", "vector_loop"]
 
-
-class MemoryTarget(Protocol):
+class RenderTarget(Protocol):
     """What the renderers ask of a target."""
 
     @property
@@ -43,14 +41,14 @@ class Frame:
     buffers: list[str]
     ints: dict[int, str]
     status: str
-    target: MemoryTarget
+    target: RenderTarget
 
     def int_(self, value: Int) -> str:
         """i64 operand of a literal or Slot."""
         return self.ints[value.index] if isinstance(value, Slot) else str(value)
 
 
-def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: MemoryTarget) -> Frame:
+def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: RenderTarget) -> Frame:
     """Emit the entry block: load the buffer pointers and the ints once."""
     w.label("entry")
     status = w.op("alloca i64", "status")
@@ -288,15 +286,25 @@ def loop(w: Writer, start: str, stop: str, step: int | str, body: Callable[[str]
     before, following = w.block, "%" + w.fresh("next")
     w.do(f"br label %{head}")
     w.label(head)
-    slot = len(w.lines)
+    first = len(w.lines)
     index = w.op("phi", "i")  # completed below, when the latch is known
     w.do(f"br i1 {w.op(f'icmp slt i64 {index}, {stop}')}, label %{inside}, label %{done}")
     w.label(inside)
     body(index)
     w.do(f"{following} = add nsw i64 {index}, {step}")
-    w.lines[slot] = f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{w.block} ]"
+    w.lines[first] = f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{w.block} ]"
     w.do(f"br label %{head}")
     w.label(done)
+
+
+def when(w: Writer, condition: str, body: Callable[[], None]) -> None:
+    """``if (condition) body()``."""
+    yes, after = w.fresh("when"), w.fresh("after")
+    w.do(f"br i1 {condition}, label %{yes}, label %{after}")
+    w.label(yes)
+    body()
+    w.do(f"br label %{after}")
+    w.label(after)
 
 
 def lane_mask(w: Writer, left: str) -> str:

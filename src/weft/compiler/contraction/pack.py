@@ -14,16 +14,6 @@ from ..kernels import LANES
 from ..lanes import loop
 from .tile import ContractionTarget, Tile, at, convert, first_lanes, packed_row
 
-__all__ = [
-    "PACK_ARGUMENTS",
-    "gathered",
-    "render_pack_panels",
-    "render_pack_rows",
-    "render_pack_strided",
-    "render_pack_transposed",
-    "transpose_quarters",
-]
-
 _CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 
 PACK_ARGUMENTS = "ptr %src, i64 %outer, i64 %inner, i64 %count, i64 %kc, ptr %dst"

@@ -13,21 +13,8 @@ from math import prod
 
 from ..emit import memory_type
 from ..kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot
-from ..nest import slots_of
+from ..stages import slots_of
 from .tile import ContractionTarget, Tile, packed_row, tile_of
-
-__all__ = [
-    "MATRIX_VECTOR",
-    "PARTITION",
-    "TILES",
-    "VECTOR_MATRIX",
-    "Form",
-    "Partition",
-    "contraction_slots",
-    "contraction_units",
-    "first_partition_slot",
-    "form_of",
-]
 
 PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "mode", "pack_a", "pack_b", "packed_b_at", "sums_at", "ahead")
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
@@ -74,9 +61,9 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     def same(access: Access) -> bool:
         return memory_type(access.dtype) == memory_type(tile.dtype)
 
-    store = kernel.epilogue[0]
+    store = kernel.stages[0]
     direct_store = (
-        len(kernel.epilogue) == 1
+        len(kernel.stages) == 1
         and store.value.op == "acc"
         and not store.indices
         and same(store.access)
@@ -88,10 +75,8 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
 
 def contraction_slots(kernel: Contraction) -> list[int]:
     """Positions of the ints that the kernel names."""
-    values = [*kernel.batch, kernel.m, kernel.n, kernel.k]
-    for access in (kernel.a, kernel.b):
-        values += [x for x in (access.offset, *access.strides) if isinstance(x, Slot)]
-    return slots_of(kernel.epilogue, values)
+    strides = [x for access in (kernel.a, kernel.b) for x in (access.offset, *access.strides)]
+    return slots_of(kernel.stages, (*kernel.batch, kernel.m, kernel.n, kernel.k, *strides))
 
 
 def first_partition_slot(kernel: Contraction) -> int:

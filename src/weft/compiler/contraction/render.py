@@ -19,15 +19,13 @@ tiles nor on units nor on what is packed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from ...core import dtypes as dt
-from ..emit import Module, Writer, emit_exprs, memory_type, offset_of, vector_of
-from ..expr import Expr
+from ..emit import Module, Writer, memory_type, offset_of, vector_of
 from ..kernels import K_BLOCK, Access, Contraction, Slot
-from ..lanes import Frame, LanePoint, begin_kernel, end_kernel, hoist_uniform, loop, spread, vector_loop
-from ..nest import ATTRIBUTES, grid_indices, slots_of
+from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
+from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
 from .plan import (
     MATRIX_VECTOR,
@@ -42,8 +40,6 @@ from .plan import (
 from .tile import ContractionTarget, at, convert, packed_row, render_tile
 from .vector import render_vector_columns, render_vector_rows
 
-__all__ = ["render_contraction"]
-
 
 def render_contraction(kernel: Contraction, name: str, target: ContractionTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI; it reads PARTITION after its own ints."""
@@ -53,14 +49,13 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     _render_packing(module, name, kernel, form, target)
     vectors_by_mode = _render_vectors(module, name, kernel, form, target)
     _render_epilogue(module, name, kernel, form, target)
-    w, first = Writer(module), first_partition_slot(kernel)
+    first = first_partition_slot(kernel)
     frame = begin_kernel(
-        w, len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
+        Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
     )
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
-    loop(w, "%begin", "%end", 1, lambda unit: _Unit(kernel, form, frame, name, slots, unit).emit(vectors_by_mode))
-    end_kernel(frame, name)
-    return module.text() + ATTRIBUTES + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
+    text = end_units(frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit).emit(vectors_by_mode))
+    return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
 
 def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
@@ -107,11 +102,11 @@ def _render_epilogue(module: Module, name: str, kernel: Contraction, form: Form,
 
     Their finished sums begin at ``sums``, ``pitch`` bytes from row to row; the result is the status.
     """
-    w, tile, stores = Writer(module), form.tile, kernel.epilogue
+    w, tile, stores = Writer(module), form.tile, kernel.stages
     size = tile.dtype.itemsize
     frame = begin_kernel(w, len(kernel.buffers), slots_of(stores, ()), target)
     batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
-    roots: list[Expr] = [x for store in stores for x in (store.value, *store.indices)]
+    roots = roots_of(stores)
     end = w.op("add nsw i64 %n, %width")
 
     def row(r: str) -> None:
@@ -126,10 +121,7 @@ def _render_epilogue(module: Module, name: str, kernel: Contraction, form: Form,
             if kernel.accumulate.bits != tile.dtype.bits:
                 acc = convert(w, acc, tile.dtype, kernel.accumulate, lanes)
             point = LanePoint(frame, [*batch, m, n], lanes, mask, accumulator=acc)
-            values = iter(emit_exprs(w, roots, point, spread(frame, uniform, roots, lanes)))
-            for store in stores:
-                value = next(values)
-                point.store(store, value, [next(values) for _ in store.indices])
+            write_stores(point, stores, spread(frame, uniform, roots, lanes))
 
         vector_loop(frame, "%n", end, body)
 
@@ -160,7 +152,7 @@ class _Unit:
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
         if form.direct_store:
-            self.c, self.c_pitch, _ = self._operand(kernel.epilogue[0].access, (self.m0, self.n0), (-2, -1))
+            self.c, self.c_pitch, _ = self._operand(kernel.stages[0].access, (self.m0, self.n0), (-2, -1))
 
     def _piece(self, block: str, sub: str, extent: str) -> tuple[str, str]:
         start = self.w.op(f"mul nsw i64 {block}, {sub}", "i")
@@ -175,21 +167,12 @@ class _Unit:
         outer, inner = (w.arithmetic("mul", self.frame.int_(access.strides[x]), size) for x in axes)
         return pointer, outer, inner
 
-    def _when(self, condition: str, body: Callable[[], None]) -> None:
-        w = self.w
-        yes, after = w.fresh("when"), w.fresh("after")
-        w.do(f"br i1 {condition}, label %{yes}, label %{after}")
-        w.label(yes)
-        body()
-        w.do(f"br label %{after}")
-        w.label(after)
-
     def emit(self, vectors: dict[int, str]) -> None:
         """The ways of computing a unit, by mode."""
         w, mode = self.w, self.part["mode"]
-        self._when(w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
+        when(w, w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
         for number, function in vectors.items():
-            self._when(w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
+            when(w, w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
 
     # --- products with a vector -----------------------------------------------------------------------------------
 
@@ -270,7 +253,7 @@ class _Unit:
                 f"i1 {later}, ptr {sums}, {fetch}",
             )
             m, n = w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}")
-            self._when(finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
+            when(w, finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
 
         loop(w, "0", self.rows, tile.rows, row)
 
@@ -290,7 +273,8 @@ class _Unit:
         own = at(w, self.packed_a, (i, K_BLOCK * self.size if panels else packed_row(tile)))
         own_stride = str(tile.rows * self.size if panels else packed_row(tile))
         packed = w.op(f"icmp sge i64 {i}, {self.a_from}")
-        self._when(
+        when(
+            w,
             w.op(f"and i1 {packed}, {leftmost}"),
             lambda: self._pack("a", src, self.a_outer, self.a_inner, height, kc, own),
         )
@@ -308,7 +292,7 @@ class _Unit:
         narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
         own_stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
         packed = w.op(f"icmp sge i64 {j}, {self.b_from}")
-        self._when(packed, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
+        when(w, packed, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
         if not self.form.b_direct:
             return self.packed_b, own_stride
         return (

@@ -26,23 +26,10 @@ from ...core.dtypes import DType
 from ..emit import Module, Writer, emit_exprs, mangle, memory_type, splat, vector_of
 from ..expr import Expr, cast, leaf
 from ..kernels import K_BLOCK, LANES
-from ..lanes import MemoryTarget, loop
-
-__all__ = [
-    "TILE_ARGUMENTS",
-    "ContractionTarget",
-    "Tile",
-    "at",
-    "convert",
-    "first_lanes",
-    "multiply_add",
-    "packed_row",
-    "render_tile",
-    "tile_of",
-]
+from ..lanes import RenderTarget, loop
 
 
-class ContractionTarget(MemoryTarget, Protocol):
+class ContractionTarget(RenderTarget, Protocol):
     """What the contraction renderer asks of a target."""
 
     @property

@@ -20,8 +20,6 @@ from ..lanes import loop
 from .pack import gathered, transpose_quarters
 from .tile import ContractionTarget, Tile, at, convert, first_lanes, multiply_add
 
-__all__ = ["VECTOR_ARGUMENTS", "render_vector_columns", "render_vector_rows"]
-
 VECTOR_ARGUMENTS = "ptr %mat, i64 %stride, ptr %x, i64 %xs, i64 %count, i64 %k, ptr %out, ptr %chains"
 """``stride``: bytes along the axis that is not contiguous; ``xs``: bytes between elements of the vector; ``out`` and
 ``chains`` (used where the chains do not stay in registers): room for ``count`` elements and one vector more."""

@@ -1,4 +1,4 @@
-"""What all GPU kernels share: entry and exit, thread numbers, shared memory, barriers, branches, an exact ``fmod``.
+"""What all GPU kernels share: launches, entry and exit, thread numbers, shared memory, barriers, an exact ``fmod``.
 
 Expressions are emitted by emit.py and lanes.py with one lane: a GPU's lanes are its threads. Every float instruction
 is the rounded-to-nearest one (add.rn, mul.rn, fma.rn, div.rn, sqrt.rn), none flushes denormals and none is fused, so
@@ -12,22 +12,12 @@ from dataclasses import dataclass
 
 from ...core.dtypes import DType
 from ..emit import Module, Writer, memory_type
-from ..kernels import Int
-from ..lanes import Frame, MemoryTarget, begin_kernel, loop
-from ..nest import load_cell, store_cell
+from ..kernels import Int, Nest, Sequential, Slot
+from ..lanes import Frame, RenderTarget, begin_kernel, loop, when
+from ..stages import load_cell, store_cell
 
-__all__ = [
-    "GPU_PARAMETERS",
-    "Threads",
-    "barrier",
-    "begin_gpu",
-    "end_gpu",
-    "piece",
-    "shared_array",
-    "shared_cell",
-    "when",
-]
-
+THREADS = 256  # most threads of an elementwise block
+MOST_BLOCKS = 1 << 20
 GPU_PARAMETERS = "ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %status"
 _SPECIAL = "llvm.nvvm.read.ptx.sreg"
 
@@ -43,6 +33,31 @@ class GpuWriter(Writer):
             name = _add_fmod(self.module, kind)
             text = f"call {kind} @{name}({kind} {x}, {kind} {y})"
         return super().op(text, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLaunch:
+    """How to launch: ``0 .. units`` is the range to give, ``grid`` and ``block`` are (x, y); no dynamic shared memory
+    is needed beyond the ``shared_nbytes`` that the kernel declares."""
+
+    units: int
+    block: tuple[int, int]
+    shared_nbytes: int = 0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """A block for each unit, up to MOST_BLOCKS; these take further units."""
+        return max(1, min(self.units, MOST_BLOCKS)), 1
+
+
+def elementwise_block(kernel: Nest | Sequential, ints: Sequence[int]) -> tuple[int, int]:
+    """Threads for the inner elements of a unit: whole warps, at most THREADS."""
+
+    def value(x: Int) -> int:
+        return ints[x.index] if isinstance(x, Slot) else x
+
+    widest = value(kernel.inner) if kernel.blocks == 1 else min(value(kernel.inner), value(kernel.block))
+    return min(THREADS, max(32, -(-widest // 32) * 32)), 1
 
 
 @dataclass(slots=True)
@@ -70,7 +85,7 @@ class Threads:
         loop(self.w, self.w.arithmetic("add", self.x, lo), hi, self.width, body)
 
 
-def begin_gpu(buffers: int, slots: Sequence[int], target: MemoryTarget) -> Threads:
+def begin_gpu(buffers: int, slots: Sequence[int], target: RenderTarget) -> Threads:
     """Begin a kernel function of a module of its own."""
     w = GpuWriter(Module())
     frame = begin_kernel(w, buffers, slots, target)
@@ -104,24 +119,6 @@ def _special(w: Writer, name: str) -> str:
 def barrier(w: Writer) -> None:
     """Wait for all threads of the block; what they wrote before is seen by all after."""
     w.do("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)")
-
-
-def when(w: Writer, condition: str, body: Callable[[], None]) -> None:
-    """``if (condition) body()``."""
-    yes, after = w.fresh("when"), w.fresh("after")
-    w.do(f"br i1 {condition}, label %{yes}, label %{after}")
-    w.label(yes)
-    body()
-    w.do(f"br label %{after}")
-    w.label(after)
-
-
-def piece(frame: Frame, number: str, size: Int, extent: Int) -> tuple[str, str]:
-    """First element, and the one after the last, of piece ``number`` of an axis that is cut into pieces of ``size``."""
-    w = frame.w
-    lo = w.arithmetic("mul", frame.int_(size), number)
-    stop = w.arithmetic("add", lo, frame.int_(size))
-    return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {frame.int_(extent)})")
 
 
 def shared_array(w: Writer, dtype: DType, count: int) -> str:
