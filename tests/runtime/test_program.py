@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.compiler import kernels as compiler_kernels
 from weft.core.errors import OutOfMemoryError, WeftError
-from weft.runtime import memory, native, pool, storage
+from weft.runtime import memory, pool, storage
 from weft.runtime.llvm import CodeModule
 from weft.runtime.program import KernelStatus, Program, Step
 
@@ -41,10 +40,6 @@ def add(
 ) -> Step:
     """Step: target[u] = source[u] + amount."""
     return Step(kernels.address("add"), (amount,), (source, target), units, grain)
-
-
-def test_scratch_is_what_the_compiler_counts_on() -> None:
-    assert native.SCRATCH_BYTES == compiler_kernels.SCRATCH_BYTES
 
 
 def test_one_step(kernels: CodeModule) -> None:

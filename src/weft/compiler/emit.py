@@ -376,8 +376,8 @@ def _narrow_to_float32(w: Writer, value: str, source: DType, lanes: int) -> str:
 
 def _bfloat16_to_float(w: Writer, value: str, lanes: int) -> str:
     h, i, f = (vector_of(t, lanes) for t in ("i16", "i32", "float"))
-    wide = w.op(f"zext {h} {value} to {i}")
-    shifted = w.op(f"shl {i} {wide}, {constant(16, dt.int32, lanes)}")
+    bits = w.op(f"zext {h} {value} to {i}")
+    shifted = w.op(f"shl {i} {bits}, {constant(16, dt.int32, lanes)}")
     return w.op(f"bitcast {i} {shifted} to {f}")
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..core.dtypes import DType
+from ..runtime import native
 from .expr import Expr, topological
 
 LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
@@ -25,7 +26,7 @@ REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
 REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics contract, 2)
 COLUMNS = 64  # widest block of a ColumnReduce: four vectors
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
-SCRATCH_BYTES = 2 << 20
+SCRATCH_BYTES = native.SCRATCH_BYTES
 STATUS_INDEX = 1  # an index was out of range
 
 

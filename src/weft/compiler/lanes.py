@@ -182,9 +182,9 @@ class LanePoint:
         return f"<{', '.join(f'i64 {lane}' for lane in range(self.lanes))}>"
 
     def _lane_pointers(self, pointer: str, element: str, stride: Int) -> str:
-        w, wide = self.frame.w, vector_of("i64", self.lanes)
-        steps = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
-        return w.op(f"getelementptr {element}, ptr {pointer}, {wide} {steps}", "p")
+        w, i64s = self.frame.w, vector_of("i64", self.lanes)
+        steps = w.op(f"mul {i64s} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+        return w.op(f"getelementptr {element}, ptr {pointer}, {i64s} {steps}", "p")
 
     def _gather_from(self, element: str, align: int, pointers: str, mask: str | None) -> str:
         vector = vector_of(element, self.lanes)
@@ -205,9 +205,9 @@ class LanePoint:
         base = offset_of(w, self.frame.ints, access.offset, zip(access.strides, self.axes, strict=True))
         if self.lanes == 1 or stride == 0:
             return splat(w, "i64", base, self.lanes)
-        wide = vector_of("i64", self.lanes)
-        steps = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
-        return w.op(f"add {wide} {splat(w, 'i64', base, self.lanes)}, {steps}")
+        i64s = vector_of("i64", self.lanes)
+        steps = w.op(f"mul {i64s} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+        return w.op(f"add {i64s} {splat(w, 'i64', base, self.lanes)}, {steps}")
 
     # --- indirect access ----------------------------------------------------------------------------------------
 
@@ -222,16 +222,16 @@ class LanePoint:
 
     def _indexed(self, steps: Sequence[tuple[Int, Int]], indices: list[str], lanes: int) -> tuple[str, str]:
         """``(elements to move, all indices in range)`` for ``lanes`` lanes; reports what is out of range."""
-        w, wide, bit = self.frame.w, vector_of("i64", lanes), vector_of("i1", lanes)
+        w, i64s, bit = self.frame.w, vector_of("i64", lanes), vector_of("i1", lanes)
         total, inside = ("0" if lanes == 1 else "zeroinitializer"), ("true" if lanes == 1 else "splat (i1 true)")
         for (extent, stride), index in zip(steps, indices, strict=True):
             size = splat(w, "i64", self.frame.int_(extent), lanes)
-            negative = w.op(f"icmp slt {wide} {index}, {'0' if lanes == 1 else 'zeroinitializer'}")
-            wrapped = w.op(f"select {bit} {negative}, {wide} {w.op(f'add {wide} {index}, {size}')}, {wide} {index}")
-            fits = w.op(f"icmp ult {wide} {wrapped}, {size}")
+            negative = w.op(f"icmp slt {i64s} {index}, {'0' if lanes == 1 else 'zeroinitializer'}")
+            wrapped = w.op(f"select {bit} {negative}, {i64s} {w.op(f'add {i64s} {index}, {size}')}, {i64s} {index}")
+            fits = w.op(f"icmp ult {i64s} {wrapped}, {size}")
             inside = w.op(f"and {bit} {inside}, {fits}")
-            step = w.op(f"mul {wide} {wrapped}, {splat(w, 'i64', self.frame.int_(stride), lanes)}")
-            total = w.op(f"add {wide} {total}, {step}")
+            step = w.op(f"mul {i64s} {wrapped}, {splat(w, 'i64', self.frame.int_(stride), lanes)}")
+            total = w.op(f"add {i64s} {total}, {step}")
         outside = w.op(f"xor {bit} {inside}, {'true' if lanes == 1 else 'splat (i1 true)'}")
         if lanes > 1:
             if self.mask is not None:
@@ -256,11 +256,11 @@ class LanePoint:
             safe = w.op(f"select i1 {inside}, ptr {at}, ptr {name}")
             value = w.op(f"load {element}, ptr {safe}, align {dtype.itemsize}")
             return self._from_memory(value, dtype, 1)
-        wide, stride = vector_of("i64", self.lanes), access.strides[-1]
+        i64s, stride = vector_of("i64", self.lanes), access.strides[-1]
         if stride != 0:
-            own = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
-            moved = w.op(f"add {wide} {moved}, {own}")
-        pointers = w.op(f"getelementptr {element}, ptr {pointer}, {wide} {moved}", "p")
+            own = w.op(f"mul {i64s} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+            moved = w.op(f"add {i64s} {moved}, {own}")
+        pointers = w.op(f"getelementptr {element}, ptr {pointer}, {i64s} {moved}", "p")
         mask = inside if self.mask is None else w.op(f"and <{self.lanes} x i1> {inside}, {self.mask}")
         return self._from_memory(self._gather_from(element, dtype.itemsize, pointers, mask), dtype, self.lanes)
 

@@ -105,15 +105,15 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     return _tiled(kernel, form, ints, batch, sub_m, sub_n)
 
 
-def _vector_piece(count: int, line: int, wide: bool, tile: Tile, threads: int) -> int:
+def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) -> int:
     """Elements of the result in one unit, where each takes ``line`` bytes of the matrix.
 
-    ``wide``: the matrix is contiguous along the result, and short pieces of its lines are slow to read.
+    ``along``: the matrix is contiguous along the result, and short pieces of its lines are slow to read.
     """
     most = 4096
     if count * line <= 2 * _PIECE or threads == 1:
         piece = count
-    elif wide:
+    elif along:
         piece = max(512, -(-count // (2 * threads)))
     else:
         piece = max(_PIECE // max(line, 1), -(-count // (8 * threads)))

@@ -135,17 +135,17 @@ def render_vector_columns(
         starts = [at(w, "%mat", (j, "%stride")) for j in ks]
 
         def terms(i: str, here: int, mask: str | None) -> None:
-            memory, of = vector_of(memory_type(matrix), here), register_type(tile.dtype, here)
+            stored, of = vector_of(memory_type(matrix), here), register_type(tile.dtype, here)
             chain_at = at(w, "%chains", (i, size))
             chain = w.op(f"load {of}, ptr {chain_at}, align {size}")
             for x, start in zip(xs, starts, strict=True):
                 pointer = at(w, start, (i, matrix.itemsize))
                 if mask is None:
-                    value = w.op(f"load {memory}, ptr {pointer}, align {matrix.itemsize}")
+                    value = w.op(f"load {stored}, ptr {pointer}, align {matrix.itemsize}")
                 else:
                     value = w.op(
-                        f"call {memory} @llvm.masked.load.{mangle(memory_type(matrix), here)}.p0(ptr align "
-                        f"{matrix.itemsize} {pointer}, <{here} x i1> {mask}, {memory} zeroinitializer)"
+                        f"call {stored} @llvm.masked.load.{mangle(memory_type(matrix), here)}.p0(ptr align "
+                        f"{matrix.itemsize} {pointer}, <{here} x i1> {mask}, {stored} zeroinitializer)"
                     )
                 value = convert(w, value, matrix, tile.dtype, here)
                 chain = multiply_add(w, tile, splat(w, memory_type(tile.dtype), x, here), value, chain, here)

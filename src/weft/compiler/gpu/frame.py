@@ -144,8 +144,8 @@ define internal {T} @{name}({T} %x, {T} %y) noinline nounwind {{
 entry:
   %xb = bitcast {T} %x to i{W}
   %yb = bitcast {T} %y to i{W}
-  %xw = {WIDE_X}
-  %yw = {WIDE_Y}
+  %xw = {BITS_X}
+  %yw = {BITS_Y}
   %xa = and i64 %xw, {MAGNITUDE}
   %ya = and i64 %yw, {MAGNITUDE}
   %sign = xor i64 %xw, %xa
@@ -201,7 +201,7 @@ exit:
   %field = shl i64 %kept, {P}
   %size = add i64 %field, %mantissa
   %result = or i64 %size, %sign
-  %narrow = {NARROW}
+  %narrow = {RESULT}
   %value = bitcast i{W} %narrow to {T}
   ret {T} %value
 }}"""
@@ -214,9 +214,9 @@ def _add_fmod(module: Module, kind: str) -> str:
     many bits of 2^d at a time as fit into 64.
     """
     width, p = (32, 23) if kind == "float" else (64, 52)
-    wide = {"WIDE_X": "zext i32 %xb to i64", "WIDE_Y": "zext i32 %yb to i64", "NARROW": "trunc i64 %result to i32"}
+    casts = {"BITS_X": "zext i32 %xb to i64", "BITS_Y": "zext i32 %yb to i64", "RESULT": "trunc i64 %result to i32"}
     if width == 64:
-        wide = {"WIDE_X": "or i64 %xb, 0", "WIDE_Y": "or i64 %yb, 0", "NARROW": "or i64 %result, 0"}
+        casts = {"BITS_X": "or i64 %xb, 0", "BITS_Y": "or i64 %yb, 0", "RESULT": "or i64 %result, 0"}
     infinity = ((1 << (width - 1 - p)) - 1) << p
     text = _FMOD.format(
         T=kind,
@@ -230,7 +230,7 @@ def _add_fmod(module: Module, kind: str) -> str:
         NAN="0x7FF8000000000000",
         STEP=63 - p,
         ROOM=63 - p,
-        **wide,
+        **casts,
     )
     if text not in module.parts:
         module.parts.append(text)

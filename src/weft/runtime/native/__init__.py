@@ -22,7 +22,7 @@ from . import allocator, cpython, dlpack, pool, runner, storage, view
 
 __all__ = ["MAX_THREADS", "SCRATCH_BYTES", "UNLIMITED", "native", "text"]
 
-SCRATCH_BYTES = 2 << 20  # of each thread that runs kernels; part of the kernel ABI (compiler/kernels.py)
+SCRATCH_BYTES = 2 << 20  # of each thread that runs kernels
 MAX_THREADS = 512
 UNLIMITED = (1 << 63) - 1
 _HUGE_PAGE = 2 << 20
