@@ -122,14 +122,8 @@ class LanePoint:
         if self.lanes == 1 or stride == 0:
             value = w.op(f"load {element}, ptr {pointer}, align {dtype.itemsize}")
             return splat(w, scalar_type(dtype), self._from_memory(value, dtype, 1), self.lanes)
-        vector = vector_of(element, self.lanes)
-        if stride == 1 and self.mask is None:
-            value = w.op(f"load {vector}, ptr {pointer}, align {dtype.itemsize}")
-        elif stride == 1:
-            value = w.op(
-                f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
-                f"{pointer}, <{self.lanes} x i1> {self.mask}, {vector} zeroinitializer)"
-            )
+        if stride == 1:
+            value = load_lanes(w, dtype, pointer, self.lanes, self.mask)
         else:
             value = self._gather_from(element, dtype.itemsize, self._lane_pointers(pointer, element, stride), self.mask)
         return self._from_memory(value, dtype, self.lanes)
@@ -269,12 +263,19 @@ class LanePoint:
         w, dtype, element = self.frame.w, access.dtype, memory_type(access.dtype)
         moved, inside = self._indexed(steps, indices, 1)
         pointer = w.op(f"getelementptr {element}, ptr {self._pointer(access)}, i64 {moved}", "p")
-        vector = vector_of(element, self.lanes)
-        value = w.op(
-            f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
-            f"{pointer}, <{self.lanes} x i1> {self._and_mask(inside)}, {vector} zeroinitializer)"
-        )
+        value = load_lanes(w, dtype, pointer, self.lanes, self._and_mask(inside))
         return self._from_memory(value, dtype, self.lanes)
+
+
+def load_lanes(w: Writer, dtype: dt.DType, pointer: str, lanes: int, mask: str | None) -> str:
+    """Adjacent elements in their form in memory; 0, and nothing is read, where the mask is not set."""
+    kind = vector_of(memory_type(dtype), lanes)
+    if mask is None:
+        return w.op(f"load {kind}, ptr {pointer}, align {dtype.itemsize}")
+    return w.op(
+        f"call {kind} @llvm.masked.load.{mangle(memory_type(dtype), lanes)}.p0(ptr align {dtype.itemsize} {pointer}, "
+        f"<{lanes} x i1> {mask}, {kind} zeroinitializer)"
+    )
 
 
 # --- loops ------------------------------------------------------------------------------------------------------

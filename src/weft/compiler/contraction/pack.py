@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.dtypes import DType
-from ..emit import Module, Writer, mangle, memory_type, register_type, vector_of
+from ..emit import Module, Writer, memory_type, register_type, vector_of
 from ..kernels import LANES
-from ..lanes import loop
+from ..lanes import load_lanes, loop
 from .tile import ContractionTarget, Tile, at, convert, first_lanes, packed_row
 
 _CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
@@ -23,15 +23,7 @@ PACK_ARGUMENTS = "ptr %src, i64 %outer, i64 %inner, i64 %count, i64 %kc, ptr %ds
 
 def _copy(w: Writer, source: DType, tile: Tile, src: str, dst: str, lanes: int, left: str | None = None) -> None:
     """Copy ``lanes`` adjacent elements; with ``left``, only that many are read and the others become zero."""
-    kind = vector_of(memory_type(source), lanes)
-    if left is None:
-        value = w.op(f"load {kind}, ptr {src}, align {source.itemsize}")
-    else:
-        mask = first_lanes(w, left, lanes)
-        value = w.op(
-            f"call {kind} @llvm.masked.load.{mangle(memory_type(source), lanes)}.p0(ptr align "
-            f"{source.itemsize} {src}, <{lanes} x i1> {mask}, {kind} zeroinitializer)"
-        )
+    value = load_lanes(w, source, src, lanes, None if left is None else first_lanes(w, left, lanes))
     value = convert(w, value, source, tile.dtype, lanes)
     w.do(f"store {register_type(tile.dtype, lanes)} {value}, ptr {dst}, align {tile.dtype.itemsize}")
 

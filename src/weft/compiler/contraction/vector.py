@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.dtypes import DType
-from ..emit import Module, Writer, mangle, memory_type, register_type, splat, vector_of
+from ..emit import Module, Writer, memory_type, register_type, splat
 from ..kernels import K_BLOCK
-from ..lanes import loop
+from ..lanes import load_lanes, loop
 from .pack import gathered, transpose_quarters
 from .tile import ContractionTarget, Tile, at, convert, first_lanes, multiply_add
 
@@ -135,19 +135,12 @@ def render_vector_columns(
         starts = [at(w, "%mat", (j, "%stride")) for j in ks]
 
         def terms(i: str, here: int, mask: str | None) -> None:
-            stored, of = vector_of(memory_type(matrix), here), register_type(tile.dtype, here)
+            of = register_type(tile.dtype, here)
             chain_at = at(w, "%chains", (i, size))
             chain = w.op(f"load {of}, ptr {chain_at}, align {size}")
             for x, start in zip(xs, starts, strict=True):
                 pointer = at(w, start, (i, matrix.itemsize))
-                if mask is None:
-                    value = w.op(f"load {stored}, ptr {pointer}, align {matrix.itemsize}")
-                else:
-                    value = w.op(
-                        f"call {stored} @llvm.masked.load.{mangle(memory_type(matrix), here)}.p0(ptr align "
-                        f"{matrix.itemsize} {pointer}, <{here} x i1> {mask}, {stored} zeroinitializer)"
-                    )
-                value = convert(w, value, matrix, tile.dtype, here)
+                value = convert(w, load_lanes(w, matrix, pointer, here, mask), matrix, tile.dtype, here)
                 chain = multiply_add(w, tile, splat(w, memory_type(tile.dtype), x, here), value, chain, here)
             w.do(f"store {of} {chain}, ptr {chain_at}, align {size}")
 
