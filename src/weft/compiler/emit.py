@@ -253,8 +253,8 @@ def _const(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
     return constant(node.value, node.dtype, lanes)
 
 
-def _convert(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
-    return _cast(w, args[0], node.args[0].dtype, node.dtype, lanes)
+def _cast(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    return convert(w, args[0], node.args[0].dtype, node.dtype, lanes)
 
 
 def _bitcast(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
@@ -310,7 +310,7 @@ def _table(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
 
 _FUNCTIONS: dict[str, Callable[[Writer, Expr, list[str], int], str]] = {
     "const": _const,
-    "cast": _convert,
+    "cast": _cast,
     "bitcast": _bitcast,
     "where": _where,
     "table": _table,
@@ -323,20 +323,21 @@ _FUNCTIONS: dict[str, Callable[[Writer, Expr, list[str], int], str]] = {
 # --- casts ------------------------------------------------------------------------------------------------------
 
 
-def _cast(w: Writer, value: str, source: DType, target: DType, lanes: int) -> str:
-    if source is dt.bfloat16:
-        return _cast(w, _bfloat16_to_float(w, value, lanes), dt.float32, target, lanes)
-    if source is dt.float16 and target is not dt.float32:
-        return _cast(w, _cast(w, value, source, dt.float32, lanes), dt.float32, target, lanes)
-    src, dst = register_type(source, lanes), register_type(target, lanes)
+def convert(w: Writer, value: str, source: DType, target: DType, lanes: int) -> str:
+    """``value``, ``lanes`` elements of ``source``, cast to ``target``."""
     if source is target:
         return value
+    if source is dt.bfloat16:
+        return convert(w, _bfloat16_to_float(w, value, lanes), dt.float32, target, lanes)
+    if source is dt.float16 and target is not dt.float32:
+        return convert(w, convert(w, value, source, dt.float32, lanes), dt.float32, target, lanes)
+    src, dst = register_type(source, lanes), register_type(target, lanes)
     if target is dt.bool_:
         if source.is_floating:
             return w.op(f"fcmp une {src} {value}, {constant(0.0, source, lanes)}")
         return w.op(f"icmp ne {src} {value}, {constant(0, source, lanes)}")
     if target in (dt.float16, dt.bfloat16) and source is not dt.float32:
-        return _cast(w, _narrow_to_float32(w, value, source, lanes), dt.float32, target, lanes)
+        return convert(w, _narrow_to_float32(w, value, source, lanes), dt.float32, target, lanes)
     if target is dt.bfloat16:
         return _float_to_bfloat16(w, value, lanes)
     if source.is_floating and target.is_floating:
@@ -359,9 +360,9 @@ def _narrow_to_float32(w: Writer, value: str, source: DType, lanes: int) -> str:
     that the second rounding gives what one rounding would (Boldo and Melquiond, "Emulation of FMA and correctly
     rounded sums", IEEE Trans. Comput. 57(4), 2008)."""
     if source.itemsize <= 2:  # a 16-bit integer or bool is exact in float32
-        return _cast(w, value, source, dt.float32, lanes)
+        return convert(w, value, source, dt.float32, lanes)
     if source is not dt.float64:
-        value = _cast(w, value, source, dt.float64, lanes)
+        value = convert(w, value, source, dt.float64, lanes)
     f, d, i = (vector_of(t, lanes) for t in ("float", "double", "i32"))
     near = w.op(f"fptrunc {d} {value} to {f}")
     back = w.op(f"fpext {f} {near} to {d}")

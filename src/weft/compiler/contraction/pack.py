@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.dtypes import DType
-from ..emit import Module, Writer, memory_type, register_type, vector_of
+from ..emit import Module, Writer, convert, memory_type, register_type, vector_of
 from ..kernels import LANES
 from ..lanes import load_lanes, loop
-from .tile import ContractionTarget, Tile, at, convert, first_lanes, packed_row
+from .tile import ContractionTarget, Tile, at, first_lanes, packed_row
 
 _CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from functools import partial
 
 from ...core import dtypes as dt
-from ..emit import Module, Writer, memory_type, offset_of, vector_of
+from ..emit import Module, Writer, convert, memory_type, offset_of, vector_of
 from ..kernels import K_BLOCK, Access, Contraction, Slot
 from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
 from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
@@ -37,7 +37,7 @@ from .plan import (
     first_partition_slot,
     form_of,
 )
-from .tile import ContractionTarget, at, convert, packed_row, render_tile
+from .tile import ContractionTarget, at, packed_row, render_tile
 from .vector import render_vector_columns, render_vector_rows
 
 

@@ -23,8 +23,7 @@ from typing import Protocol
 
 from ...core import dtypes as dt
 from ...core.dtypes import DType
-from ..emit import Module, Writer, emit_exprs, mangle, memory_type, splat, vector_of
-from ..expr import Expr, cast, leaf
+from ..emit import Module, Writer, mangle, memory_type, splat, vector_of
 from ..kernels import K_BLOCK, LANES
 from ..lanes import RenderTarget, loop
 
@@ -218,21 +217,6 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
     LLVM would else step through the rows of a tile by a chain of 12 dependent additions of the row stride.
     """
     return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.arch == "x86_64" else value
-
-
-class _Value:
-    """A Point whose one leaf is a register."""
-
-    def __init__(self, register: str, lanes: int):
-        self.register, self.lanes = register, lanes
-
-    def leaf(self, node: Expr, arguments: list[str]) -> str:
-        return self.register
-
-
-def convert(w: Writer, register: str, source: DType, target: DType, lanes: int) -> str:
-    """``register`` (``lanes`` elements of ``source``) cast to ``target``."""
-    return emit_exprs(w, [cast(leaf("acc", source, None), target)], _Value(register, lanes))[0]
 
 
 def first_lanes(w: Writer, left: str, lanes: int) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from ..contraction.plan import contraction_slots
-from ..contraction.tile import convert
-from ..emit import mangle, scalar_type
+from ..emit import convert, mangle, scalar_type
 from ..kernels import K_BLOCK, Contraction
 from ..lanes import LanePoint, RenderTarget, loop, when
 from ..stages import grid_indices, write_stores
