@@ -60,8 +60,8 @@ class Access:
 class Reduce:
     """Stage: reduce ``value`` over the reduced axis with ``op``; later stages read it as ``ref`` number *order*.
 
-    op: sum prod max min any all (dtype of value; max/min give NaN when there is one), argmax argmin (int64: the first
-    position; a NaN wins, the first NaN). For argmax and argmin ``position`` is the int64 that stands for the element.
+    op: sum prod max min any all (dtype of value; max/min give NaN when there is one; sum and prod of bools are any and
+    all), argmax argmin (int64: the first position; a NaN wins, the first NaN). For argmax and argmin ``position`` is the int64 that stands for the element.
     """
 
     op: str
@@ -198,7 +198,7 @@ Kernel = Nest | ColumnReduce | Contraction | Sequential
 
 
 def describe(kernel: Kernel) -> str:
-    """The kernel as text, one expression node a line. Equal text means equal structure, hence equal machine code."""
+    """The kernel as text, one expression node a line. Equal text means equal structure, hence equal bits."""
     numbers: dict[int, int] = {}
     seen: dict[str, int] = {}
     lines: list[str] = []
