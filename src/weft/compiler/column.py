@@ -12,7 +12,7 @@ The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the fi
 from __future__ import annotations
 
 from .emit import Writer, emit_exprs, memory_type
-from .kernels import COLUMNS, REDUCE_LANES, ColumnReduce, Reduce, Store
+from .kernels import COLUMNS, REDUCE_LANES, ColumnReduce, Reduce
 from .lanes import Frame, LanePoint, RenderTarget, hoist_uniform, loop, spread, vector_loop
 from .reduction import identities, state_dtypes
 from .stages import (
@@ -23,8 +23,10 @@ from .stages import (
     grid_indices,
     load_cell,
     piece,
+    reduces_of,
     roots_of,
     store_cell,
+    stores_of,
     write_stores,
 )
 
@@ -33,7 +35,7 @@ def render_column(kernel: ColumnReduce, name: str, target: RenderTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
     extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
     frame = begin_units(kernel, extents, target)
-    reduces = [s for s in kernel.stages if isinstance(s, Reduce)]
+    reduces = reduces_of(kernel.stages)
     cells = [
         [
             frame.w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes")
@@ -151,7 +153,7 @@ def _finish(
     hi: str,
 ) -> None:
     w = frame.w
-    stores = [s for s in kernel.stages if isinstance(s, Store)]
+    stores = stores_of(kernel.stages)
     roots = roots_of(stores)
     uniform = hoist_uniform(roots, LanePoint(frame, [*outer, "0", lo], 1, None, [("", 64)] * len(reduces)))
 

@@ -61,7 +61,8 @@ class Reduce:
     """Stage: reduce ``value`` over the reduced axis with ``op``; later stages read it as ``ref`` number *order*.
 
     op: sum prod max min any all (dtype of value; max/min give NaN when there is one; sum and prod of bools are any and
-    all), argmax argmin (int64: the first position; a NaN wins, the first NaN). For argmax and argmin ``position`` is the int64 that stands for the element.
+    all), argmax argmin (int64: the first position; a NaN wins, the first NaN). For argmax and argmin ``position`` is
+    the int64 that stands for the element.
     """
 
     op: str

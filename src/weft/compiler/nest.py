@@ -26,12 +26,14 @@ from .stages import (
     accumulate,
     begin_units,
     combine_registers,
+    element_values,
     end_units,
     grid_indices,
     load_cell,
     piece,
     roots_of,
     stage_groups,
+    stores_of,
 )
 
 CHEAP = 10  # nodes of the reduced expressions; more are not worth a second copy of the loop body
@@ -57,8 +59,9 @@ def _unit(kernel: Nest, frame: Frame, cells: list[list[str]], unit: str) -> None
     refs: list[tuple[str, int]] = []
     for group in stage_groups(kernel.stages):
         members = [(kernel.stages[s], cells[s]) for s in group]
-        if isinstance(kernel.stages[group[0]], Store) and kernel.stages[group[0]].scalar:  # type: ignore[union-attr]
-            _scalar_stores(frame, [*outer, "0"], refs, [s for s, _ in members if isinstance(s, Store)])
+        first = members[0][0]
+        if isinstance(first, Store) and first.scalar:
+            _scalar_stores(frame, [*outer, "0"], refs, stores_of(stage for stage, _ in members))
             continue
         for stage, cell in members:
             if isinstance(stage, Reduce):
@@ -100,9 +103,7 @@ def _walk(
             if isinstance(stage, Store):
                 point.store(stage, registers[id(stage.value)], [registers[id(x)] for x in stage.indices])
             else:
-                values = [registers[id(stage.value)]]
-                if stage.position is not None:
-                    values.append(registers[id(stage.position)])
+                values = element_values(stage, registers)
                 lane = w.op(f"and i64 {w.op(f'sub nsw i64 {i}, {lo}')}, {REDUCE_LANES - 1}")
                 accumulate(w, stage, cell, lane, values, lanes, mask)
 

@@ -101,6 +101,21 @@ def roots_of(stages: Iterable[Reduce | Store]) -> list[Expr]:
     return roots
 
 
+def reduces_of(stages: Iterable[Reduce | Store]) -> list[Reduce]:
+    """The reductions among the stages."""
+    return [s for s in stages if isinstance(s, Reduce)]
+
+
+def stores_of(stages: Iterable[Reduce | Store]) -> list[Store]:
+    """The stores among the stages."""
+    return [s for s in stages if isinstance(s, Store)]
+
+
+def element_values(stage: Reduce, registers: dict[int, str]) -> list[str]:
+    """What an element adds to a reduction, of the registers (by ``id``) of its roots: value, and position if any."""
+    return [registers[id(e)] for e in (stage.value, stage.position) if e is not None]
+
+
 def stage_groups(stages: Sequence[Reduce | Store]) -> list[list[int]]:
     """Consecutive stages that can share a loop: none reads a reduction made in the same loop, and scalar stores, which
     need no loop, are by themselves. Naive meaning: the stages in order, each in a loop (a group) of its own."""

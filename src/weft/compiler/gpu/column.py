@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from ...core.errors import CompileError
 from ..emit import emit_exprs
-from ..kernels import REDUCE_LANES, ColumnReduce, Store
+from ..kernels import REDUCE_LANES, ColumnReduce
 from ..lanes import LanePoint, RenderTarget, loop, when
-from ..stages import grid_indices, piece, roots_of, slots_of, write_stores
+from ..stages import element_values, grid_indices, piece, reduces_of, roots_of, slots_of, stores_of, write_stores
 from .frame import GpuLaunch, Threads, barrier, begin_gpu, end_gpu
-from .partials import Partials, element_values, halve, halves, reduces_of, state_nbytes
+from .partials import Partials, halve, halves, state_nbytes
 
 COLUMNS, JOBS = 32, 8  # shape of a block: a warp reads 32 neighbouring columns
 SHARED_NBYTES = 48 << 10  # what every GPU gives a block without asking
@@ -28,7 +28,9 @@ def _columns(kernel: ColumnReduce) -> int:
     while columns and state_nbytes(kernel) * REDUCE_LANES * columns > SHARED_NBYTES:
         columns //= 2
     if not columns:
-        raise CompileError(f"{len(reduces_of(kernel))} reductions of columns do not fit into a GPU's shared memory")
+        raise CompileError(
+            f"{len(reduces_of(kernel.stages))} reductions of columns do not fit into a GPU's shared memory"
+        )
     return columns
 
 
@@ -41,7 +43,7 @@ def render_column(kernel: ColumnReduce, name: str, target: RenderTarget) -> str:
     extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
     t = begin_gpu(len(kernel.buffers), slots_of(kernel.stages, extents), target)
     columns = _columns(kernel)
-    made = [Partials(t, stage, columns) for stage in reduces_of(kernel)]
+    made = [Partials(t, stage, columns) for stage in reduces_of(kernel.stages)]
     t.units(lambda unit: _unit(kernel, t, made, columns, unit))
     return end_gpu(t, name, columns * JOBS)
 
@@ -53,7 +55,7 @@ def _unit(kernel: ColumnReduce, t: Threads, made: Sequence[Partials], columns: i
         outer = [*outer, chunk]
     first, row_stop = piece(t.frame, chunk, kernel.chunk, kernel.reduced)
     lo, hi = piece(t.frame, block, kernel.block, kernel.inner)
-    stores = [s for s in kernel.stages if isinstance(s, Store)]
+    stores = stores_of(kernel.stages)
     roots = roots_of([p.stage for p in made])
 
     def strip(start: str) -> None:

@@ -8,14 +8,24 @@ from functools import partial
 from ..emit import emit_exprs
 from ..kernels import REDUCE_LANES, Nest, Reduce, Store
 from ..lanes import LanePoint, RenderTarget, hoist_uniform, when
-from ..stages import grid_indices, piece, roots_of, slots_of, stage_groups, write_stores
+from ..stages import (
+    element_values,
+    grid_indices,
+    piece,
+    reduces_of,
+    roots_of,
+    slots_of,
+    stage_groups,
+    stores_of,
+    write_stores,
+)
 from .frame import THREADS, GpuLaunch, Threads, barrier, begin_gpu, elementwise_block, end_gpu
-from .partials import Partials, element_values, halve, halves, reduces_of, state_nbytes
+from .partials import Partials, halve, halves, state_nbytes
 
 
 def launch_nest(kernel: Nest, ints: Sequence[int], units: int) -> GpuLaunch:
     """64 threads where there is something to reduce, else as many as a unit has elements."""
-    if reduces_of(kernel):
+    if reduces_of(kernel.stages):
         return GpuLaunch(units, (REDUCE_LANES, 1), state_nbytes(kernel) * REDUCE_LANES)
     return GpuLaunch(units, elementwise_block(kernel, ints))
 
@@ -42,7 +52,7 @@ def _unit(kernel: Nest, t: Threads, partials: dict[int, Partials], unit: str) ->
         first = stages[0]
         if isinstance(first, Store) and first.scalar:
             point = LanePoint(t.frame, [*outer, "0"], 1, None, refs)
-            stores = [s for s in stages if isinstance(s, Store)]
+            stores = stores_of(stages)
             when(t.w, t.w.op(f"icmp eq i64 {t.x}, 0"), partial(write_stores, point, stores))
         else:
             made = [partials[s] for s in group if s in partials]

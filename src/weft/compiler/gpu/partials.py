@@ -8,18 +8,13 @@ from ..emit import emit_exprs, memory_type
 from ..kernels import REDUCE_LANES, ColumnReduce, Nest, Reduce
 from ..lanes import LanePoint
 from ..reduction import identities, state_dtypes
-from ..stages import accumulate, combine_registers, load_cell, store_cell
+from ..stages import accumulate, combine_registers, load_cell, reduces_of, store_cell
 from .frame import Threads, shared_array, shared_cell
-
-
-def reduces_of(kernel: Nest | ColumnReduce) -> list[Reduce]:
-    """The reductions among the stages."""
-    return [s for s in kernel.stages if isinstance(s, Reduce)]
 
 
 def state_nbytes(kernel: Nest | ColumnReduce) -> int:
     """Bytes of one partial result of every reduction."""
-    return sum(d.itemsize for s in reduces_of(kernel) for d in state_dtypes(s))
+    return sum(d.itemsize for s in reduces_of(kernel.stages) for d in state_dtypes(s))
 
 
 class Partials:
@@ -72,8 +67,3 @@ def halve(made: Sequence[Partials], at: str, half: int) -> None:
     """One combination of the tree, of every reduction."""
     for each in made:
         each.halve(at, half)
-
-
-def element_values(stage: Reduce, registers: dict[int, str]) -> list[str]:
-    """What an element adds to the stage: its value, and its position if that counts."""
-    return [registers[id(e)] for e in (stage.value, stage.position) if e is not None]
