@@ -50,6 +50,8 @@ def _leading_zeros(a: Array) -> Array:
 
 def _nearest(exact: Fraction, dtype: Any) -> Any:
     """The float next to a number, the even one of two."""
+    if abs(exact) >= Fraction(2) ** np.finfo(dtype).maxexp:
+        return dtype.type(np.inf if exact > 0 else -np.inf)
     near = dtype.type(float(exact))
     if not np.isfinite(near):
         return near
@@ -121,10 +123,10 @@ def cast(a: Array, dtype: DType) -> Array:
     if dtype.is_floating and dtype.itemsize == 2:
         return rounded(a, dtype)
     if floating and dtype.is_integer:
-        info = np.iinfo(dtype.numpy)
-        whole = [0 if x != x else max(info.min, min(info.max, int(np.clip(x, -1e30, 1e30)))) for x in a.astype(float)]
-        return np.array(whole, object).astype(dtype.numpy)
-    return a.astype(dtype.numpy)
+        info, x = np.iinfo(dtype.numpy), a.astype(np.longdouble)
+        return np.where(np.isnan(x), 0, np.trunc(np.clip(x, info.min, info.max))).astype(dtype.numpy)
+    with np.errstate(all="ignore"):
+        return a.astype(dtype.numpy)
 
 
 def compute(node: Expr, args: Sequence[Array], count: int) -> Array:
@@ -233,20 +235,15 @@ def identity(stage: Reduce, count: int) -> State:
 def combine(stage: Reduce, a: State, b: State) -> State:
     """One after the other: ``a`` of earlier elements."""
 
-    def one(x: Any, y: Any) -> bool:
-        """y is taken."""
-        if x[0] != x[0] or y[0] != y[0]:
-            return bool(y[0] != y[0] and (x[0] == x[0] or y[1:] < x[1:]))
-        if x[0] == y[0]:
-            return bool(y[1:] < x[1:])
-        return bool((y[0] > x[0]) == stage.op.endswith("max"))
-
     with np.errstate(all="ignore"):
         if stage.op in ("any", "all") or (a[0].dtype == bool and stage.op in ("sum", "prod")):
             return [a[0] | b[0] if stage.op in ("any", "sum") else a[0] & b[0]]
         if stage.op in ("sum", "prod"):
             return [a[0] + b[0] if stage.op == "sum" else a[0] * b[0]]
-    taken = np.array([one(x, y) for x, y in zip(zip(*a), zip(*b), strict=True)], bool)
+    (x, *x_at), (y, *y_at) = a, b
+    earlier = y_at[0] < x_at[0] if y_at else np.zeros(len(x), bool)  # of two that are equal the first position
+    better = np.where(x == y, earlier, (y > x) == stage.op.endswith("max"))
+    taken = np.where((x != x) | (y != y), (y != y) & ((x == x) | earlier), better)
     return [np.where(taken, y, x) for x, y in zip(a, b, strict=True)]
 
 

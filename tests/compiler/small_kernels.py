@@ -47,21 +47,27 @@ TARGETS = targets()
 # --- numbers ----------------------------------------------------------------------------------------------------
 
 
-def numbers(dtype: DType, count: int, rng: np.random.Generator) -> Array:
-    """Values that round, wrap, cancel and compare: with NaN, infinities, both zeros and the extremes of integers."""
+def specials(dtype: DType) -> Array:
+    """NaN, infinities, both zeros and the extremes of floats; of integers the extremes and what lies around 0."""
+    if dtype is dt.bool_:
+        return np.array([False, True])
+    if dtype.is_integer:
+        info = np.iinfo(dtype.numpy)
+        return np.array([info.min, info.max, 0, 1, 2, -1 if info.min else info.max // 2], dtype.numpy)
+    info = ml_dtypes.finfo(dtype.numpy)
+    found = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.5, info.max, info.tiny, info.smallest_subnormal]
+    return np.array(found).astype(dtype.numpy)
+
+
+def numbers(dtype: DType, count: int, rng: np.random.Generator, special: float = 0.05) -> Array:
+    """Values that round, wrap, cancel and compare; that part of them is special."""
     if dtype is dt.bool_:
         return rng.integers(0, 2, count).astype(bool)
     if dtype.is_integer:
-        info = np.iinfo(dtype.numpy)
-        special = np.array([info.min, info.max, 0, 1, 2], dtype.numpy)
-        values = rng.integers(info.min, info.max, count, dtype.numpy, endpoint=True)
+        values = rng.integers(np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max, count, dtype.numpy, endpoint=True)
     else:
-        info = ml_dtypes.finfo(dtype.numpy)
-        special = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, info.max, info.tiny, info.smallest_subnormal])
-        special = special.astype(dtype.numpy)
         values = (rng.standard_normal(count) * np.exp2(rng.integers(-6, 7, count))).astype(dtype.numpy)
-    chosen = rng.random(count) < 0.05
-    return np.where(chosen, special[rng.integers(0, len(special), count)], values)
+    return np.where(rng.random(count) < special, rng.choice(specials(dtype), count), values)
 
 
 def bits(a: Array) -> Array:
@@ -81,6 +87,7 @@ class Draft:
     def __init__(self, draw: st.DrawFn):
         self.draw = draw
         self.rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+        self.special = draw(st.sampled_from([0.0, 0.0, 0.05]))  # one NaN hides what is wrong with a sum
         self.ints: list[int] = []
         self.buffers: list[Array] = []
         self.dtypes: list[DType] = []
@@ -108,7 +115,7 @@ class Draft:
         reach = [(max(n, 1) - 1) * s for n, s in zip(sizes, strides, strict=True)]
         offset = -sum(r for r in reach if r < 0)
         size = offset + sum(r for r in reach if r > 0) + 1
-        self.buffers.append(numbers(dtype, size, self.rng))
+        self.buffers.append(numbers(dtype, size, self.rng, self.special))
         self.dtypes.append(dtype)
         last = len(sizes) - 1
         found = [self.number(s, axis == last) for axis, s in enumerate(strides)]
@@ -138,10 +145,11 @@ class Draft:
         return ex.cast(leaf("load", stored, self.access(stored, sizes)), dtype)
 
     def value(self, dtype: DType, terms: Sequence[Expr]) -> Expr:
-        """An expression of ``dtype`` over the terms, which have that dtype."""
-        made = list(terms)
-        for _ in range(self.draw(st.integers(0, 3))):
-            a, b = (self.draw(st.sampled_from(made)) for _ in range(2))
+        """An expression of ``dtype`` over all of the terms, which have that dtype."""
+        made = list(terms[:1])
+        for number in range(1, len(terms) + self.draw(st.integers(0, 3))):
+            fresh = number < len(terms)
+            a, b = made[-1], terms[number] if fresh else self.draw(st.sampled_from(made))
             if dtype is dt.bool_:
                 op = self.draw(st.sampled_from([ex.and_, ex.or_, ex.xor]))
             elif dtype.is_integer:
@@ -154,11 +162,12 @@ class Draft:
                 made.append(ex.where(choice, made[-1], ex.const(1, dtype)))
         return made[-1]
 
-    def reduce(self, sizes: Sequence[int]) -> Reduce:
-        """A reduction of an expression over axes of these sizes."""
+    def reduce(self, sizes: Sequence[int], refs: Sequence[Expr] = ()) -> Reduce:
+        """A reduction of an expression over axes of these sizes; now and then one that reads an earlier one."""
         dtype = self.draw(st.sampled_from(WORKING))
-        value = self.value(dtype, [self.load(sizes, dtype)])
-        op = self.draw(st.sampled_from(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"]))
+        earlier = refs if self.draw(st.booleans()) else ()
+        value = self.value(dtype, [self.load(sizes, dtype), *(ex.cast(r, dtype) for r in earlier)])
+        op = self.draw(st.sampled_from(["sum", "sum", "sum", "prod", "max", "min", "any", "all", "argmax", "argmin"]))
         if op in ("any", "all"):
             return Reduce(op, ex.cast(value, dt.bool_), dt.bool_)
         if not op.startswith("arg"):
@@ -187,12 +196,12 @@ def nests(draw: st.DrawFn) -> Drawn:
     d = Draft(draw)
     grid = draw(st.lists(st.integers(0, 3), max_size=2))
     inner = draw(st.sampled_from(BORDERS))
-    block = draw(st.sampled_from([0, 16, 64, 48, 4096]))
+    block = draw(st.sampled_from([0, 0, 0, 16, 64, 48, 4096]))
     blocks = -(-inner // block) if block else 1
     reductions = draw(st.integers(0, 2)) if not block else 0
     sizes, stages, refs = [*grid, inner], [], []
     for number in range(reductions):
-        stages.append(d.reduce(sizes))
+        stages.append(d.reduce(sizes, refs))
         refs.append(leaf("ref", stages[-1].dtype, number))
         if draw(st.booleans()):
             stages.append(d.store([*grid, 1], refs, scalar=True))

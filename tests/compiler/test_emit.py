@@ -9,7 +9,7 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
-from small_kernels import TARGETS, bits, compiled, numbers
+from small_kernels import TARGETS, bits, compiled, numbers, specials
 
 from weft.compiler import expr as ex
 from weft.compiler.build import render
@@ -55,14 +55,11 @@ def ops_of(dtype: DType) -> list[str]:
 
 
 def operands(dtype: DType) -> list[Array]:
-    """Three arrays in which every special value meets every other."""
-    rng = np.random.default_rng(dtype.bits)
-    special = np.unique(numbers(dtype, 4000, rng)[rng.random(4000) < 0.004])
-    edges = numbers(dtype, 4000, np.random.default_rng(1))
-    pairs = [edges[rng.integers(0, 4000, COUNT)] for _ in range(3)]
-    some = special[: int(COUNT**0.5)]
-    pairs[0][: some.size**2], pairs[1][: some.size**2] = np.repeat(some, some.size), np.tile(some, some.size)
-    return pairs
+    """Three arrays, in the first two of which every special value meets every other."""
+    found, special = [numbers(dtype, COUNT, np.random.default_rng(seed)) for seed in range(3)], specials(dtype)
+    count = special.size
+    found[0][: count**2], found[1][: count**2] = np.repeat(special, count), np.tile(special, count)
+    return found
 
 
 def guarded(op: str, args: list[Array]) -> list[Array]:
