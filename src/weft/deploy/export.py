@@ -18,7 +18,7 @@ from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
-from ..graph.launch import Launch as Planning
+from ..graph.lower.launch import Launch as Planning
 from ..runtime.llvm import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor

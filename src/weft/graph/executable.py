@@ -12,16 +12,16 @@ from ..core.errors import CompileError
 from ..core.shapes import is_static, size_of
 from ..runtime.llvm import Target
 from ..runtime.program import Program, Step
-from .cluster import Cluster, cluster
 from .fold import fold_constants
-from .fusion import copy_of, lower_roots
 from .ir import Graph, Node, Value
-from .kernelize import is_long, lower_column, lower_nest
-from .launch import Launch
-from .long_reduction import lower_long_reduction
-from .lower_contraction import lower_contraction
+from .lower.clustering import Cluster, cluster
+from .lower.contraction import lower_contraction
+from .lower.in_order import copy_launch, lower_ordered
+from .lower.launch import Launch
+from .lower.long_reduction import lower_long_reduction
+from .lower.nest import is_long, lower_column, lower_nest
+from .lower.roots import copy_of, lower_roots
 from .memory import Plan, checks_before_writes, guards_first, in_place, nbytes_of, plan_memory
-from .ordered import copy_launch, lower_ordered
 from .protocol import Concat, Gather, Layout, Map, Position, SliceUpdate, View
 from .simplify import simplify
 

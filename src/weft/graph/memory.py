@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..core.shapes import size_of
 from .ir import Value
-from .launch import Launch
+from .lower.launch import Launch
 
 __all__ = ["Plan", "checks_before_writes", "guards_first", "in_place", "nbytes_of", "plan_memory"]
 

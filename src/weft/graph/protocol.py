@@ -4,7 +4,7 @@ A :class:`Primitive` is strict: operands have equal shapes and dtypes where the 
 Broadcasting and promotion are written out as ``broadcast_to`` and ``cast`` nodes by the public functions.
 
 ``lower`` is one of the rules below. They are descriptions: what is computed at one point, or how indices move. The
-fusion of several nodes into a kernel is the business of :mod:`weft.graph.fusion`.
+fusion of several nodes into a kernel is the business of :mod:`weft.graph.lower`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..compiler.kernels import Contraction
 from ..graph.executable import Executable
-from ..graph.launch import Launch
+from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
 
 __all__ = ["Explanation", "Row", "explain"]

@@ -3,11 +3,11 @@
 1. :func:`choose_stored`: the values that get memory. Reductions, contractions and the like always do; an elementwise
    value does when something needs it in memory (an output, an operand of a contraction, a source of a gather), when
    it is dear and used more than once, or when the expression that it is part of has become long enough. Everything
-   else is *pulled* (:mod:`weft.graph.pull`): recomputed inside its users' expressions.
+   else is *pulled* (:mod:`weft.graph.lower.expressions`): recomputed inside its users' expressions.
 2. :class:`Root`: a stored value with the expression that computes one element of it from other stored values.
 
-Which roots share a kernel is the business of :mod:`weft.graph.cluster`. Fusion changes no bit: every element is
-computed by the same operations in the same order, wherever it is computed.
+Which roots share a kernel is the business of :mod:`weft.graph.lower.clustering`. Fusion changes no bit: every element
+is computed by the same operations in the same order, wherever it is computed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ..compiler.expr import Expr, topological
-from .ir import Graph, Node, Value
-from .launch import FREE
-from .protocol import (
+from ...compiler.expr import Expr, topological
+from ..ir import Graph, Node, Value
+from ..protocol import (
     COPY,
     Concat,
     Contract,
@@ -34,7 +33,8 @@ from .protocol import (
     SliceUpdate,
     View,
 )
-from .pull import Puller, Unfusable, reduced_size
+from .expressions import Puller, Unfusable, reduced_size
+from .launch import FREE
 
 __all__ = ["DEAR", "Root", "copy_of", "leaf_layouts", "lower_roots", "mergeable"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..compiler.expr import Expr, const, leaf
-from ..core import dtypes as dt
-from .ir import Node, Value
-from .protocol import Gather, Layout, Map, Position, Primitive, Reduction, View
+from ...compiler.expr import Expr, const, leaf
+from ...core import dtypes as dt
+from ..ir import Node, Value
+from ..protocol import Gather, Layout, Map, Position, Primitive, Reduction, View
 
 __all__ = ["Puller", "Unfusable", "reduced_size"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..compiler.kernels import REDUCE_CHUNK
-from ..core.shapes import strides_of
-from .fusion import Root, mergeable
-from .ir import Value
-from .protocol import Layout
+from ...compiler.kernels import REDUCE_CHUNK
+from ...core.shapes import strides_of
+from ..ir import Value
+from ..protocol import Layout
+from .roots import Root, mergeable
 
 __all__ = ["Cluster", "cluster", "squeeze"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..compiler.expr import Expr, leaf, topological
-from ..compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Nest, Reduce, Store
-from ..core import dtypes as dt
-from .cluster import Cluster, squeeze
-from .fusion import DEAR, Root, leaf_layouts
-from .ir import Node, Value
+from ...compiler.expr import Expr, leaf, topological
+from ...compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Nest, Reduce, Store
+from ...core import dtypes as dt
+from ..ir import Node, Value
+from ..protocol import Layout
+from .clustering import Cluster, squeeze
 from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts, order_of
-from .protocol import Layout
+from .roots import DEAR, Root, leaf_layouts
 
 __all__ = ["Members", "over_space", "own_layout", "reduction_op"]
 

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ..compiler.expr import Expr, add, cast, leaf, topological
-from ..compiler.kernels import Nest, Sequential, Store
-from ..core import dtypes as dt
-from ..core.shapes import strides_of
-from .cluster import squeeze
-from .fusion import Root, leaf_layouts
-from .ir import Node, Value
-from .kernelize import MAP_BLOCK
+from ...compiler.expr import Expr, add, cast, leaf, topological
+from ...compiler.kernels import Nest, Sequential, Store
+from ...core import dtypes as dt
+from ...core.shapes import strides_of
+from ..ir import Node, Value
+from ..protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
+from .clustering import squeeze
 from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts, order_of
-from .protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
+from .nest import MAP_BLOCK
+from .roots import Root, leaf_layouts
 
 __all__ = ["copy_launch", "lower_ordered"]
 

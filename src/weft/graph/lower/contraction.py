@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ..compiler.contraction import contraction_units, first_partition_slot
-from ..compiler.expr import Expr, cast, leaf
-from ..compiler.kernels import Access, Contraction, Int, Store
-from ..core import dtypes as dt
-from ..runtime.llvm import Target
-from .cluster import Cluster, squeeze
-from .fusion import leaf_layouts
-from .ir import Value
-from .kernelize import Members
+from ...compiler.contraction import contraction_units, first_partition_slot
+from ...compiler.expr import Expr, cast, leaf
+from ...compiler.kernels import Access, Contraction, Int, Store
+from ...core import dtypes as dt
+from ...runtime.llvm import Target
+from ..ir import Value
+from ..protocol import Layout
+from .clustering import Cluster, squeeze
 from .launch import Axes, Launch, LaunchBuilder, map_layouts
-from .protocol import Layout
+from .nest import Members
+from .roots import leaf_layouts
 
 __all__ = ["lower_contraction"]
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from ..compiler.expr import Expr, leaf
-from ..compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Kernel, Nest, Reduce, Store
-from ..core import dtypes as dt
-from .cluster import Cluster
-from .fusion import leaf_layouts
-from .ir import Value
-from .kernelize import column_axes, over_space, reduction_op
+from ...compiler.expr import Expr, leaf
+from ...compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Kernel, Nest, Reduce, Store
+from ...core import dtypes as dt
+from ..ir import Value
+from ..protocol import Layout, TensorType
+from .clustering import Cluster
 from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
-from .protocol import Layout, TensorType
+from .nest import column_axes, over_space, reduction_op
+from .roots import leaf_layouts
 
 __all__ = ["lower_long_reduction"]
 

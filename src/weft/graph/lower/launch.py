@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ..compiler.expr import Expr, leaf, rebuild, topological
-from ..compiler.kernels import Access, Int, Kernel, Slot
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from .ir import Node, Value
-from .protocol import Layout
+from ...compiler.expr import Expr, leaf, rebuild, topological
+from ...compiler.kernels import Access, Int, Kernel, Slot
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ..ir import Node, Value
+from ..protocol import Layout
 
 __all__ = ["Axes", "Launch", "LaunchBuilder", "cost_of", "map_layouts", "order_of"]
 
