@@ -15,7 +15,7 @@ from weft.compiler.expr import topological
 from weft.compiler.kernels import Kernel, Reduce, stages_of
 from weft.graph.executable import plan_graph
 from weft.graph.lower.clustering import MAX_SIZE
-from weft.graph.lower.roots import LONG
+from weft.graph.lower.storing import LONG
 from weft.runtime.llvm import host_target
 
 Case = tuple[Callable[..., Any], tuple[Any, ...]]

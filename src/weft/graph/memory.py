@@ -6,14 +6,12 @@ ends with it. An update takes that of the input which it replaces, where nothing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.shapes import size_of
 from .ir import Value
 from .lower.launch import Launch
-
-__all__ = ["Plan", "checks_before_writes", "guards_first", "in_place", "nbytes_of", "plan_memory"]
 
 ALIGNMENT = 64
 
@@ -98,41 +96,6 @@ class _Arena:
         self._count += 1
         self.nbytes = max(self.nbytes, offset + size)
         return offset
-
-
-def guards_first(launches: Sequence[Launch]) -> list[Launch]:
-    """The launches with those that only check indices as early as there are indices."""
-    if not any(launch.guards for launch in launches):
-        return list(launches)
-    first: list[Launch] = []
-    following: list[list[Launch]] = [[] for _ in launches]
-    written: dict[Value, int] = {}
-    for at, launch in enumerate(launches):
-        if launch.guards:
-            needed = max((written[v] for v in launch.reads if v in written), default=-1)
-            (first if needed < 0 else following[needed]).append(launch)
-        else:
-            written.update(dict.fromkeys(launch.writes, at))
-    found = first
-    for launch, more in zip(launches, following, strict=True):
-        found += [*([] if launch.guards else [launch]), *more]
-    return found
-
-
-def checks_before_writes(launches: Sequence[Launch], updates: Container[Value]) -> list[Launch]:
-    """The launches with those that compute nothing but updates, for nobody else, after the last that may find an index
-    out of range: what comes after it may be written in place."""
-    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
-    waiting = {at for at in range(last_check) if launches[at].writes and not launches[at].checks}
-    settled = False
-    while not settled:
-        others = [x for at, x in enumerate(launches[: last_check + 1]) if at not in waiting]
-        used = {v for x in others for v in (*x.reads, *x.writes)}
-        stay = {at for at in waiting if any(v not in updates or v in used for v in launches[at].writes)}
-        waiting -= stay
-        settled = not stay
-    first = [x for at, x in enumerate(launches[: last_check + 1]) if at not in waiting]
-    return [*first, *(launches[at] for at in sorted(waiting)), *launches[last_check + 1 :]]
 
 
 def in_place(

@@ -1,4 +1,4 @@
-"""A contraction and its epilogue as one launch."""
+"""A contraction and its epilogue as one Contraction."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from math import prod
 
 from ...compiler.contraction import contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import Access, Contraction, Int, Store
+from ...compiler.kernels import Access, Contraction, Int
 from ...core import dtypes as dt
 from ...runtime.llvm import Target
 from ..ir import Value
 from ..protocol import Layout
-from .clustering import Cluster, squeeze
-from .launch import Axes, Launch, LaunchBuilder, map_layouts
-from .nest import Members
-from .roots import leaf_layouts
-
-__all__ = ["lower_contraction"]
+from .axes import Axes, squeeze
+from .clustering import Cluster
+from .expressions import leaf_layouts, map_layouts
+from .launch import Launch, LaunchBuilder
 
 
 def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, threads: int) -> Launch:
     """The cluster's first root is the contraction; the others are its epilogue."""
-    root, members, builder = cluster.roots[0], Members(cluster, needed), LaunchBuilder()
-    shape = root.shape
-    batch, (m, n) = shape[:-2], shape[-2:]
+    root, builder = cluster.roots[0], LaunchBuilder()
+    batch, (m, n) = root.shape[:-2], root.shape[-2:]
     (a_value, a_layout), (b_value, b_layout) = (e.value for e in root.exprs)
+    k = a_layout.shape[-1]
     accumulate = dt.float32 if root.value.dtype in (dt.float16, dt.bfloat16) else root.value.dtype
-    epilogue = _epilogue(cluster, members, shape, cast(leaf("acc", accumulate, None), root.value.dtype))
-    own = Layout.contiguous(shape)
-    roots = [e for _, e in epilogue]
-    layouts = [Layout(batch, 0, x.strides[: len(batch)]) for x in (a_layout, b_layout, own, *leaf_layouts(roots))]
-    merged = Axes(batch, layouts, [(0, len(batch))])
+    epilogue = _epilogue(cluster, cast(leaf("acc", accumulate, None), root.value.dtype))
+    written = [v for v in epilogue if v in needed]
+    exprs = [epilogue[v] for v in written]
+    own = Layout.contiguous(root.shape)
+    layouts = [_outer(x, batch) for x in (a_layout, b_layout, own, *leaf_layouts(exprs))]
+    axes = Axes(batch, layouts, [(0, len(batch))])
 
     def outer(layout: Layout) -> list[int]:
-        return merged.strides(Layout(batch, 0, layout.strides[: len(batch)]))
+        return axes.strides(_outer(layout, batch))
 
     def strides(layout: Layout) -> list[int]:
         s_m, s_n = layout.strides[-2:]
@@ -46,30 +45,27 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
         return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *_matrix(builder, layout.strides[-2:], sizes)))
 
-    k = a_layout.shape[-1]
     a, b = operand(a_value, a_layout, (m, k)), operand(b_value, b_layout, (k, n))
-    rewritten = builder.rewrite(roots, strides)
-    place = [*outer(own), n, 1]
-    stores = tuple(
-        Store(builder.access(v, 0, place, write=True), e) for (v, _), e in zip(epilogue, rewritten, strict=True)
-    )
-    sizes = tuple(builder.slot(x) for x in merged.sizes)
-    kernel = Contraction(
-        sizes, builder.slot(m), builder.slot(n), builder.slot(k), a, b, accumulate, stores, tuple(builder.dtypes)
-    )
+    rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
+    stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
+    sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
+    kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes))
     partition = contraction_units(kernel, tuple(builder.ints), threads, target)
     builder.ints[first_partition_slot(kernel) :] = partition.ints
     flops = 2 * m * n * k * prod(batch)
     # 32 flops are about one vector instruction lane of the other kernels' work.
-    work = flops / 32 / max(partition.units, 1)
-    return builder.launch(kernel, partition.units, work, nodes=[r.node for r in cluster.roots], flops=flops)
+    return builder.launch(kernel, partition.units, flops / 32 / max(partition.units, 1), cluster.nodes, flops)
 
 
-def _epilogue(cluster: Cluster, members: Members, shape: tuple[int, ...], acc: Expr) -> list[tuple[Value, Expr]]:
-    """Stored members with their expressions over the contraction's own shape (axes of size 1 included)."""
-    root = cluster.roots[0]
-    members.exprs[root.value] = acc
-    found = [(root.value, acc)] if root.value in members.stored else []
+def _outer(layout: Layout, batch: tuple[int, ...]) -> Layout:
+    """The layout over the batch axes alone."""
+    return Layout(batch, 0, layout.strides[: len(batch)])
+
+
+def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
+    """The members' expressions over the contraction's own shape (axes of size 1 included)."""
+    shape = cluster.roots[0].shape
+    found = {cluster.roots[0].value: acc}
     for member in cluster.roots[1:]:
 
         def reshaped(layout: Layout, own: tuple[int, ...] = member.shape) -> Layout:
@@ -78,10 +74,7 @@ def _epilogue(cluster: Cluster, members: Members, shape: tuple[int, ...], acc: E
             strides = iter(squeeze(own, layout.strides)[1])
             return Layout(shape, layout.offset, tuple(0 if n == 1 else next(strides) for n in shape))
 
-        (expr,) = map_layouts(member.exprs, reshaped, members.exprs.get)
-        members.exprs[member.value] = expr
-        if member.value in members.stored:
-            found.append((member.value, expr))
+        (found[member.value],) = map_layouts(member.exprs, reshaped, found.get)
     return found
 
 

@@ -1,28 +1,25 @@
-"""The expression of one element of a value, from the stored values below it.
+"""Expressions: one element of a value, computed from the stored values below it.
 
-Views never cost anything: they move the strides of the reads below them. No walk here recurses: a program that
-repeats a line 20,000 times is a chain of 20,000 nodes.
+:class:`Puller` makes them. Views never cost anything: they move the strides of the reads below them. No walk here
+recurses: a program that repeats a line 20,000 times is a chain of 20,000 nodes.
+
+The leaves, whose layouts are over the reader's shape:
+
+- ``read`` (Value, Layout): an element of a stored value;
+- ``gather`` (Value, Layout, ((extent, stride), ...)): one that the expressions' arguments select;
+- ``position`` (Layout): an index, the sum of the strides;
+- ``param`` (number): a constant given at run time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ...compiler.expr import Expr, const, leaf
+from ...compiler.expr import Expr, const, leaf, rebuild, topological
 from ...core import dtypes as dt
 from ..ir import Node, Value
-from ..protocol import Gather, Layout, Map, Position, Primitive, Reduction, View
-
-__all__ = ["Puller", "Unfusable", "reduced_size"]
-
-
-def _dropped(params: dict[str, Any], x: Layout) -> Layout:
-    kept = [a for a in range(len(x.shape)) if a not in params["axes"]]
-    return Layout(tuple(x.shape[a] for a in kept), x.offset, tuple(x.strides[a] for a in kept))
-
-
-_DROP = Primitive("drop", lambda params, x: x, View(_dropped))  # of axes of size 1
+from ..protocol import Gather, Layout, Map, Position, Reduction, View
+from .axes import static_shape
 
 
 def reduced_size(node: Node) -> int:
@@ -42,8 +39,9 @@ class Unfusable(Exception):
 
 
 class _Views:
-    """What an expression is seen through: a view (a node, or the number of axes to append, with stride 0, at the end),
-    and what that is seen through in turn. A Puller has one object for equal chains, so that they compare in no time."""
+    """What an expression is seen through: a view (a node, also a reduction over one element; or the number of axes to
+    append, with stride 0, at the end), and what that is seen through in turn. A Puller has one object for equal chains,
+    so that they compare in no time."""
 
     __slots__ = ("outer", "step")
 
@@ -58,9 +56,6 @@ _Seen = tuple[Value, _Views | None]  # a value seen through views
 class Puller:
     """Builds the expression of one element of a value from the stored values below it.
 
-    Leaves: ``read`` (Value, Layout over the reader's shape), ``position`` (Layout of an index), ``param`` (a
-    constant's value), ``gather`` (Value, Layout, ((extent, stride), ...)).
-
     ``stored`` values are read from memory: with the strides that ``layouts`` has for them, else row-major; those in
     ``copies`` from their copy, which is row-major.
     """
@@ -71,7 +66,6 @@ class Puller:
         self.copies = copies
         self._memo: dict[_Seen, Expr] = {}
         self._chains: dict[tuple[int, int], _Views] = {}
-        self._dropped: dict[Value, Node] = {}
 
     def store(self, value: Value) -> None:
         """Store one more value: what was pulled through it is out of date."""
@@ -125,7 +119,7 @@ class Puller:
             inner = self._chain(rest, views) if rest else views
             return [(source, None), *((v, inner) for v in indices)]
         if isinstance(rule, Reduction):
-            return [] if _is_neutral(node, rule) else [(node.inputs[0], self._chain(self._drop(node), views))]
+            return [] if _is_neutral(node, rule) else [(node.inputs[0], self._chain(node, views))]
         raise Unfusable(value)
 
     def _made(self, seen: _Seen, arguments: Sequence[Expr]) -> Expr:
@@ -152,16 +146,9 @@ class Puller:
             found = self._chains[key] = _Views(step, outer)
         return found
 
-    def _drop(self, node: Node) -> Node:
-        """A reduction over one element as the view that it is; kept, because chains are known by the view's id."""
-        if node.output not in self._dropped:
-            dropped = self._dropped[node.output] = Node(_DROP, node.inputs, node.params)
-            dropped.output = node.output
-        return self._dropped[node.output]
-
     def _read(self, value: Value, views: _Views | None) -> Expr:
         source = self.copies.get(value, value)
-        base = self.layouts.get(source) or Layout.contiguous(value.shape)  # type: ignore[arg-type]
+        base = self.layouts.get(source) or Layout.contiguous(static_shape(value))
         return leaf("read", value.dtype, (source, self._through(base, views)))
 
     def _through(self, layout: Layout, views: _Views | None) -> Layout:
@@ -170,32 +157,92 @@ class Puller:
             if isinstance(view, int):
                 layout = Layout(layout.shape + (0,) * view, layout.offset, layout.strides + (0,) * view)
                 continue
-            assert isinstance(view.op.lower, View)
             if layout.shape != view.inputs[0].shape:  # axes appended by a gather: their sizes are known here
-                layout = Layout(tuple(view.inputs[0].shape), layout.offset, layout.strides)  # type: ignore[arg-type]
-            moved = view.op.lower.layout(view.params, layout)
+                layout = Layout(static_shape(view.inputs[0]), layout.offset, layout.strides)
+            rule = view.op.lower
+            moved = rule.layout(view.params, layout) if isinstance(rule, View) else _without(layout, view)
             if moved is None:
                 raise Unfusable(view.inputs[0])
             layout = moved
         return layout
 
     def _position(self, value: Value, axis: int, views: _Views | None) -> Expr:
-        shape: tuple[int, ...] = tuple(value.shape)  # type: ignore[arg-type]
+        shape = static_shape(value)
         strides = tuple(int(a == axis) for a in range(len(shape)))
         return leaf("position", dt.int64, self._through(Layout(shape, 0, strides), views))
 
     def _gather(self, node: Node, views: _Views | None, origin: Expr, *indices: Expr) -> Expr:
-        if origin.op != "read":
-            raise Unfusable(node.inputs[0])
+        assert origin.op == "read", "the source of a gather is stored, or a view of what is"
         base, layout = origin.value
         indexed, rest = len(indices), len(layout.shape) - len(indices)
-        shape: tuple[int, ...] = tuple(node.output.shape)  # type: ignore[arg-type]
+        shape = static_shape(node.output)
         own = Layout(shape, layout.offset, (0,) * (len(shape) - rest) + layout.strides[indexed:])
         steps = tuple(zip(layout.shape[:indexed], layout.strides[:indexed], strict=True))
         return Expr("gather", node.output.dtype, indices, (base, self._through(own, views), steps))
+
+
+def _without(layout: Layout, node: Node) -> Layout:
+    """A reduction over one element is a view: it drops axes of size 1."""
+    kept = [a for a in range(len(layout.shape)) if a not in node.params["axes"]]
+    return Layout(tuple(layout.shape[a] for a in kept), layout.offset, tuple(layout.strides[a] for a in kept))
 
 
 def _is_neutral(node: Node, rule: Reduction) -> bool:
     """Whether a reduction over less than two elements is the op's neutral element whatever its operand (the public
     functions refuse max and min of nothing); otherwise it is the one element."""
     return rule.op in ("argmax", "argmin") or reduced_size(node) == 0
+
+
+def leaf_layouts(exprs: Iterable[Expr]) -> list[Layout]:
+    """Layouts of all leaves that have one."""
+    found = []
+    for node in topological(exprs):
+        if node.op in ("read", "gather"):
+            found.append(node.value[1])
+        elif node.op == "position":
+            found.append(node.value)
+    return found
+
+
+def map_layouts(
+    exprs: Iterable[Expr],
+    move: Callable[[Layout], Layout],
+    computed: Callable[[Value], Expr | None] = lambda value: None,
+) -> list[Expr]:
+    """The expressions with every layout moved; reads of values that ``computed`` knows become its expressions, which
+    are in place already."""
+
+    def change(node: Expr, args: tuple[Expr, ...]) -> Expr | None:
+        if node.op == "read":
+            value, layout = node.value
+            found = computed(value)
+            return leaf("read", node.dtype, (value, move(layout))) if found is None else found
+        if node.op == "position":
+            return leaf("position", node.dtype, move(node.value))
+        if node.op == "gather":
+            value, layout, steps = node.value
+            return Expr("gather", node.dtype, args, (value, move(layout), steps))
+        return None
+
+    return rebuild(exprs, change)
+
+
+def format_exprs(exprs: Sequence[Expr], names: dict[Value, str]) -> list[str]:
+    """The expressions as text, one node a line and the results last. Values get the ``names`` that they do not have."""
+
+    def place(layout: Layout) -> str:
+        return f"[{layout.offset}; {', '.join(map(str, layout.strides))}]"
+
+    lines: list[str] = []
+    numbers: dict[Expr, str] = {}
+    for node in topological(exprs):
+        text = f"{node.op}:{node.dtype.name}"
+        if node.op in ("read", "gather"):
+            value, layout, *steps = node.value
+            text += f" {names.setdefault(value, f'v{len(names)}')}{place(layout)}"
+            text += "".join(f" {n}:{s}" for n, s in steps[0]) if steps else ""
+        elif node.value is not None:
+            text += f" {place(node.value) if node.op == 'position' else repr(node.value)}"
+        numbers[node] = f"%{len(lines)}"
+        lines.append(f"{numbers[node]} = {' '.join([text, *(numbers[a] for a in node.args)])}")
+    return [*lines, f"return {', '.join(numbers[e] for e in exprs)}"]

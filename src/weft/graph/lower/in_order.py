@@ -7,22 +7,20 @@ itself), and go on with one that writes the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
-from typing import Any
 
 from ...compiler.expr import Expr, add, cast, leaf, topological
-from ...compiler.kernels import Nest, Sequential, Store
+from ...compiler.kernels import Sequential, Store
 from ...core import dtypes as dt
 from ...core.shapes import strides_of
 from ..ir import Node, Value
 from ..protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
-from .clustering import squeeze
-from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts, order_of
-from .nest import MAP_BLOCK
-from .roots import Root, leaf_layouts
-
-__all__ = ["copy_launch", "lower_ordered"]
-
+from .axes import Axes, across, order_of, squeeze, static_shape
+from .expressions import leaf_layouts, map_layouts
+from .launch import Launch, LaunchBuilder, cost_of, pieces
+from .nest import MAP_BLOCK, nest_launch, point_axes
+from .roots import Root
 
 STEP_BLOCK = 256  # elements side by side that one unit carries through all steps; blocks run on different threads
 
@@ -47,29 +45,20 @@ def copy_launch(node: Node, target: Value, expr: Expr, shape: tuple[int, ...], p
     """Elementwise: ``target[place] = expr`` over ``shape``."""
     builder = LaunchBuilder()
     layouts = [*leaf_layouts([expr]), place]
-    axes = Axes(shape, layouts, [(0, len(shape))], order_of(place, layouts))
-    tail = [1] if not axes.sizes else []
-    (value,) = builder.rewrite([expr], lambda layout: [*axes.strides(layout), *tail])
-    store = Store(builder.access(target, place.offset, [*axes.strides(place), *tail], write=True), value)
-    sizes = [*axes.sizes, *tail]
-    blocks = -(-sizes[-1] // MAP_BLOCK)
-    grid, inner = tuple(builder.slot(n) for n in sizes[:-1]), builder.slot(sizes[-1])
-    kernel = Nest(grid, inner, MAP_BLOCK, builder.slot(blocks), (store,), tuple(builder.dtypes))
-    cost = cost_of([expr]) + 1
+    axes = point_axes(shape, layouts, order_of(place, layouts))
+    (value,) = builder.rewrite([expr], axes.strides)
+    store = builder.store(target, place.offset, axes.strides(place), value)
     reads: dict[Value, set[bool]] = {}  # value -> whether it is read at the very elements that are written
-    for leaf_ in topological([expr]):
-        if leaf_.op in ("read", "gather"):
-            at, layout = leaf_.value[:2]
-            reads.setdefault(at, set()).add(leaf_.op == "read" and _same_elements(layout, place))
+    for read in topological([expr]):
+        if read.op in ("read", "gather"):
+            at, layout = read.value[:2]
+            reads.setdefault(at, set()).add(read.op == "read" and _same_elements(layout, place))
     same = frozenset(
         (target, v) for v, found in reads.items() if found == {True} and v.dtype.itemsize == target.dtype.itemsize
     )
-    launch = builder.launch(
-        kernel, prod(sizes[:-1]) * blocks, cost * min(sizes[-1], MAP_BLOCK), same, [node], cost * prod(sizes)
-    )
-    if expr.op == "read" and (target, expr.value[0]) in same and expr.dtype is target.dtype:
-        launch.copies = (target, expr.value[0])
-    return launch
+    launch = nest_launch(builder, axes.sizes, MAP_BLOCK, [store], cost_of([expr]) + 1, [node], same)
+    is_copy = expr.op == "read" and (target, expr.value[0]) in same and expr.dtype is target.dtype
+    return replace(launch, copies=(target, expr.value[0])) if is_copy else launch
 
 
 def _same_elements(a: Layout, b: Layout) -> bool:
@@ -80,7 +69,7 @@ def _concat(root: Root) -> list[Launch]:
     axis, own = root.node.params["axis"], root.own
     launches, start = [], 0
     for value, expr in zip(root.node.inputs, root.exprs, strict=True):
-        shape: tuple[int, ...] = tuple(value.shape)  # type: ignore[arg-type]
+        shape = static_shape(value)
         if prod(shape):
             launches.append(
                 copy_launch(root.node, root.value, expr, shape, Layout(shape, start * own.strides[axis], own.strides))
@@ -92,7 +81,7 @@ def _concat(root: Root) -> list[Launch]:
 def _slice_update(root: Root, rule: SliceUpdate) -> list[Launch]:
     base, update = root.exprs
     own = root.own
-    inner: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
+    inner = static_shape(root.node.inputs[1])
     place = rule.place(root.node.params, own, inner)
     launches = [copy_launch(root.node, root.value, base, root.shape, own)]
     if prod(inner):
@@ -102,34 +91,26 @@ def _slice_update(root: Root, rule: SliceUpdate) -> list[Launch]:
 
 def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     base, *indices, updates = root.exprs
-    indexed = len(indices)
-    where: tuple[int, ...] = tuple(root.node.inputs[1].shape)  # type: ignore[arg-type]
-    rest = root.shape[indexed:]
-    shape = (*where, *rest)
-    own = strides_of(root.shape)
+    where, rest = static_shape(root.node.inputs[1]), root.shape[len(indices) :]
+    shape, own = (*where, *rest), strides_of(root.shape)
     launches = [copy_launch(root.node, root.value, base, root.shape, root.own)]
     if not prod(shape):
         return launches
     stretched = [map_layouts([e], lambda x: Layout(shape, x.offset, x.strides + (0,) * len(rest)))[0] for e in indices]
-    place = Layout(shape, 0, (0,) * len(where) + own[indexed:])
-    roots = [*stretched, updates]
-    split = len(where)
-    axes = Axes(shape, [*leaf_layouts(roots), place], [(0, split), (split, len(shape))])
+    place = Layout(shape, 0, (0,) * len(where) + own[len(indices) :])
+    exprs = [*stretched, updates]
+    axes = across(shape, (0, len(where)), [*leaf_layouts(exprs), place])
+    assert len(axes.sizes) == 2, "the axes after those of the indices are one"
     builder = LaunchBuilder()
-    builder.checks = True
-    strides = _stepped(axes)
-    *at, value = builder.rewrite(roots, strides)
-    steps = tuple((builder.slot(n), builder.slot(s)) for n, s in zip(root.shape, own[:indexed], strict=False))
-    target = builder.access(root.value, 0, strides(place), write=True)
+    *at, value = builder.rewrite(exprs, axes.strides)
+    steps = tuple([(builder.slot(n), builder.slot(s)) for n, s in zip(root.shape, own[: len(indices)], strict=False)])
+    target = builder.access(root.value, 0, axes.strides(place), write=True)
     if rule.op == "add":
-        before = Expr("gather", root.value.dtype, tuple(at), (target, steps))
-        value = _sum(before, value)
+        value = _sum(Expr("gather", root.value.dtype, tuple(at), (target, steps)), value)
     store = Store(target, value, indices=tuple(at), steps=steps)
-    launches.append(_in_order(root, builder, axes, (store,), cost_of(roots)))
-    if guarded:
-        launches[-1].checks = False
-        launches.insert(0, _guard(root.node, indices, where, root.shape[:indexed]))
-    return launches
+    launch = replace(_sequential(builder, axes, store, cost_of(exprs), root.node), checks=not guarded)
+    guards = [_guard(root.node, indices, where, root.shape[: len(indices)])] if guarded else []
+    return [*guards, *launches, launch]
 
 
 def _guard(node: Node, indices: Sequence[Expr], shape: tuple[int, ...], extents: Sequence[int]) -> Launch:
@@ -137,9 +118,7 @@ def _guard(node: Node, indices: Sequence[Expr], shape: tuple[int, ...], extents:
     scratch = Value(TensorType(dt.bool_, ()))
     nowhere = Layout(shape, 0, (0,) * len(shape))
     looked_up = Expr("gather", dt.bool_, tuple(indices), (scratch, nowhere, tuple((n, 0) for n in extents)))
-    launch = copy_launch(node, scratch, looked_up, shape, nowhere)
-    launch.guards = True
-    return launch
+    return replace(copy_launch(node, scratch, looked_up, shape, nowhere), guards=True)
 
 
 def _sum(a: Expr, b: Expr) -> Expr:
@@ -151,86 +130,39 @@ def _sum(a: Expr, b: Expr) -> Expr:
     return add(a, b)
 
 
-def _stepped(axes: Axes) -> Any:
-    """Strides over ``(step, inner)`` for axes merged into [steps, rest]; axes that do not merge are further grid."""
-    steps, rest = axes.counts
-    if steps > 1 or rest > 1:
-        raise AssertionError(f"axes {axes.sizes} of an ordered op are not two")
-
-    def strides(layout: Layout) -> list[int]:
-        merged = axes.strides(layout)
-        return [merged[0] if steps else 0, merged[-1] if rest else 1]
-
-    return strides
-
-
-def _in_order(root: Root, builder: LaunchBuilder, axes: Axes, stores: Sequence[Store], cost: int) -> Launch:
-    steps, rest = axes.counts
-    count, inner = (axes.sizes[0] if steps else 1), (axes.sizes[-1] if rest else 1)
-    blocks = -(-inner // STEP_BLOCK)
-    width = builder.slot(inner) if rest else 1
-    kernel = Sequential(
-        (), builder.slot(count), width, STEP_BLOCK, builder.slot(blocks), tuple(stores), tuple(builder.dtypes)
-    )
-    return builder.launch(
-        kernel, blocks, cost * count * min(inner, STEP_BLOCK), nodes=[root.node], flops=cost * count * inner
-    )
-
-
 def _scan(root: Root, rule: Scan) -> list[Launch]:
-    (operand,) = root.exprs
-    axis, shape = root.node.params["axis"], root.shape
+    (operand,), axis, shape = root.exprs, root.node.params["axis"], root.shape
     if not prod(shape):
         return []
-    own = Layout.contiguous(shape)
-    first = (*shape[:axis], 1, *shape[axis + 1 :])
+    own = Layout.contiguous(shape).strides
+    first, later = ((*shape[:axis], n, *shape[axis + 1 :]) for n in (1, shape[axis] - 1))
     (head,) = map_layouts([operand], lambda x: Layout(first, x.offset, x.strides))
-    launches = [copy_launch(root.node, root.value, head, first, Layout(first, 0, own.strides))]
+    launches = [copy_launch(root.node, root.value, head, first, Layout(first, 0, own))]
     if shape[axis] == 1:
         return launches
-    later = (*shape[:axis], shape[axis] - 1, *shape[axis + 1 :])
     (element,) = map_layouts([operand], lambda x: Layout(later, x.offset + x.strides[axis], x.strides))
-    before = leaf("read", root.value.dtype, (root.value, Layout(later, 0, own.strides)))
-    place = Layout(later, own.strides[axis], own.strides)
-    roots = [rule.combine(before, element)]
-    axes = Axes(later, [*leaf_layouts(roots), place], [(0, axis), (axis, axis + 1), (axis + 1, len(shape))])
-    outer, steps, inner = axes.counts
-    grid_axes = [*range(outer), *range(outer + steps, outer + steps + inner - 1)]
-    last = [outer + steps + inner - 1] if inner else []
-    order = [*grid_axes, *range(outer, outer + steps), *last]
-    axes.permute(order)
+    before, place = Layout(later, 0, own), Layout(later, own[axis], own)
+    combined = rule.combine(leaf("read", root.value.dtype, (root.value, before)), element)
+    axes = across(later, (axis, axis + 1), [*leaf_layouts([combined]), place])
     builder = LaunchBuilder()
+    (value,) = builder.rewrite([combined], axes.strides)
+    store = builder.store(root.value, place.offset, axes.strides(place), value)
+    carry = builder.access(root.value, 0, axes.strides(before)).buf
+    return [*launches, _sequential(builder, axes, store, cost_of([combined]), root.node, carry)]
 
-    def strides(layout: Layout) -> list[int]:
-        merged = axes.strides(layout)
-        head_strides = merged[: len(grid_axes)]
-        step = merged[len(grid_axes)] if steps else 0
-        return [*head_strides, step, merged[-1] if inner else 1]
 
-    (value,) = builder.rewrite(roots, strides)
-    store = Store(builder.access(root.value, place.offset, strides(place), write=True), value)
-    sizes = axes.sizes
-    count, width = (sizes[len(grid_axes)] if steps else 1), (sizes[-1] if inner else 1)
-    blocks = -(-width // STEP_BLOCK)
-    grid = tuple(builder.slot(n) for n in sizes[: len(grid_axes)])
-    kernel = Sequential(
-        grid,
-        builder.slot(count),
-        builder.slot(width) if inner else 1,
-        STEP_BLOCK,
-        builder.slot(blocks),
-        (store,),
-        tuple(builder.dtypes),
-        builder.access(root.value, 0, strides(before.value[1])).buf,
-    )
-    cost = cost_of(roots)
-    units = prod(sizes[: len(grid_axes)]) * blocks
-    launches.append(
-        builder.launch(
-            kernel, units, cost * count * min(width, STEP_BLOCK), nodes=[root.node], flops=cost * prod(later)
-        )
-    )
-    return launches
+def _sequential(
+    builder: LaunchBuilder, axes: Axes, store: Store, cost: int, node: Node, carry: int | None = None
+) -> Launch:
+    """The launch of a Sequential over ``(*grid, step, inner)`` with one store; ``cost``: of a vector."""
+    *outer, steps, inner = axes.sizes
+    blocks = pieces(inner, STEP_BLOCK)
+    grid, count = builder.slots(outer), builder.slot(steps)
+    width = builder.slot(inner) if axes.counts[-1] else 1
+    parts = builder.slot(blocks)
+    kernel = Sequential(grid, count, width, STEP_BLOCK, parts, (store,), tuple(builder.dtypes), carry)
+    work = cost * steps * min(inner, STEP_BLOCK)
+    return builder.launch(kernel, prod(outer) * blocks, work, [node], cost * prod(axes.sizes))
 
 
 def _shuffle(root: Root) -> list[Launch]:
@@ -253,5 +185,5 @@ def _shuffle(root: Root) -> list[Launch]:
     # A swap with itself writes the same value twice: the order of the two stores does not matter.
     stores = (Store(here, other), Store(anywhere, mine, indices=(partner,), steps=steps))
     kernel = Sequential((), builder.slot(n - 1), 1, STEP_BLOCK, 1, stores, tuple(builder.dtypes))
-    launches.append(builder.launch(kernel, 1, 8.0 * n, nodes=[root.node], flops=n))
+    launches.append(builder.launch(kernel, 1, 8.0 * n, [root.node], n))
     return launches

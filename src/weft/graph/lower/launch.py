@@ -1,7 +1,7 @@
-"""A launch: one kernel with everything it needs at run time, and the tools that every lowering builds one with.
+"""Launches: a kernel with everything it needs at run time, and what every lowering builds one with.
 
 Kernels are pure structure (no size stands in them), so the same kernel serves every shape; sizes, strides, offsets and
-constants are the launch's integers.
+constants are the launch's integers, one in each *slot* of the kernel.
 """
 
 from __future__ import annotations
@@ -9,23 +9,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from ...compiler.expr import Expr, leaf, rebuild, topological
-from ...compiler.kernels import Access, Int, Kernel, Slot
+from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ..ir import Node, Value
 from ..protocol import Layout
 
-__all__ = ["Axes", "Launch", "LaunchBuilder", "cost_of", "map_layouts", "order_of"]
-
 FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Launch:
     """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
 
@@ -43,61 +40,17 @@ class Launch:
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
     guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
 
-
-class Axes:
-    """The iteration axes of a kernel, merged where every access allows it.
-
-    ``groups`` are ranges of axes that may be merged among themselves; they are taken in the order ``order``.
-    """
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        layouts: Sequence[Layout],
-        groups: Sequence[tuple[int, int]],
-        order: Sequence[int] | None = None,
-    ):
-        self.sizes: list[int] = []
-        self.counts: list[int] = []  # merged axes of each group
-        self._last: list[int] = []  # the original axis whose stride is the merged axis's
-        for start, stop in groups:
-            merged: list[list[int]] = []
-            for axis in (order or range(len(sizes)))[start:stop]:
-                if sizes[axis] == 1:
-                    continue
-                if merged and all(
-                    layout.strides[merged[-1][-1]] == layout.strides[axis] * sizes[axis] for layout in layouts
-                ):
-                    merged[-1].append(axis)
-                else:
-                    merged.append([axis])
-            self.counts.append(len(merged))
-            for axes in merged:
-                size = 1
-                for axis in axes:
-                    size *= sizes[axis]
-                self.sizes.append(size)
-                self._last.append(axes[-1])
-
-    def strides(self, layout: Layout) -> list[int]:
-        """The layout's strides over the merged axes."""
-        return [layout.strides[axis] for axis in self._last]
-
-    def permute(self, order: Sequence[int]) -> None:
-        """Put the merged axes into another order."""
-        self.sizes = [self.sizes[a] for a in order]
-        self._last = [self._last[a] for a in order]
-
-
-def order_of(place: Layout, layouts: Sequence[Layout]) -> list[int] | None:
-    """The order of the axes in the memory that is written, where nothing is read in another: a column-major tensor is
-    then walked from one end to the other. None: as the axes come."""
-    order = sorted(range(len(place.shape)), key=lambda axis: -place.strides[axis])
-    for layout in layouts:
-        steps = [layout.strides[axis] for axis in order if layout.strides[axis] and layout.shape[axis] != 1]
-        if any(a < b for a, b in pairwise(steps)):
-            return None
-    return order
+    def __repr__(self) -> str:
+        head = f"{type(self.kernel).__name__} units={self.units} grain={self.grain} ints={self.ints}"
+        notes = ("checks", self.checks), ("copies", self.copies), ("guards", self.guards)
+        lines = [" ".join([head, *(name for name, on in notes if on)])]
+        names: dict[Value, str] = {}
+        for number, (value, offset) in enumerate(self.buffers):
+            name = names.setdefault(value, f"v{len(names)}")
+            use = "/".join(["read"] * (value in self.reads) + ["written"] * (value in self.writes))
+            lines.append(f"b{number} = {name}: {value.type}" + (f" + {offset} bytes" if offset else "") + f" {use}")
+        same = sorted(f"{names[new]} may take the place of {names[old]}" for new, old in self.in_place)
+        return "\n  ".join([*lines, *same])
 
 
 class LaunchBuilder:
@@ -117,9 +70,14 @@ class LaunchBuilder:
         self.ints.append(int(value))
         return Slot(len(self.ints) - 1)
 
-    def stride(self, value: int, inner: bool) -> Int:
-        """0, and on the innermost axis 1, are structure."""
-        return value if value == 0 or (inner and value == 1) else self.slot(value)
+    def slots(self, values: Sequence[int]) -> tuple[Slot, ...]:
+        """New runtime integers."""
+        return tuple([self.slot(value) for value in values])
+
+    def strides(self, values: Sequence[int]) -> tuple[Int, ...]:
+        """Strides as a kernel has them: 0, and on the innermost axis 1, are structure."""
+        last = len(values) - 1
+        return tuple([s if s == 0 or (axis == last and s == 1) else self.slot(s) for axis, s in enumerate(values)])
 
     def access(self, value: Value, offset: int, strides: Sequence[int], write: bool = False) -> Access:
         """The access of a buffer; equal reads share one."""
@@ -127,15 +85,18 @@ class LaunchBuilder:
         if key not in self._accesses:
             self.buffers.append((value, offset * value.dtype.itemsize))
             self.dtypes.append(value.dtype)
-            coded = tuple(self.stride(s, axis == len(strides) - 1) for axis, s in enumerate(strides))
-            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, 0, coded)
+            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, 0, self.strides(strides))
             (self.writes if write else self.reads)[value] = None
         return self._accesses[key]
 
     def index(self, offset: int, strides: Sequence[int]) -> Access:
         """The access form of an index: a sum of positions."""
-        coded = tuple(self.stride(s, axis == len(strides) - 1) for axis, s in enumerate(strides))
+        coded = self.strides(strides)
         return Access(0, dt.int64, 0 if offset == 0 else self.slot(offset), coded)
+
+    def store(self, target: Value, offset: int, strides: Sequence[int], value: Expr, scalar: bool = False) -> Store:
+        """The stage that writes ``value``."""
+        return Store(self.access(target, offset, strides, write=True), value, scalar)
 
     def param(self, value: Any, dtype: DType) -> Expr:
         """A constant given at run time."""
@@ -167,20 +128,17 @@ class LaunchBuilder:
         kernel: Kernel,
         units: int,
         work: float,
+        nodes: Sequence[Node],
+        flops: int,
         in_place: frozenset[tuple[Value, Value]] = frozenset(),
-        nodes: Sequence[Node] = (),
-        flops: int = 0,
-        grain: int | None = None,
     ) -> Launch:
         """The finished launch; ``work`` is the cost of one unit."""
-        if grain is None:
-            grain = max(1, int(TASK_WORK / max(work, 1.0)))
         return Launch(
             kernel,
             tuple(self.ints),
             tuple(self.buffers),
             units,
-            grain,
+            max(1, int(TASK_WORK / max(work, 1.0))),
             tuple(self.reads),
             tuple(self.writes),
             in_place,
@@ -188,6 +146,17 @@ class LaunchBuilder:
             flops,
             self.checks,
         )
+
+
+def reduce_stage(op: str, value: Expr, dtype: DType, axis: int, rank: int) -> Reduce:
+    """The stage that reduces ``value``; argmax and argmin give positions on ``axis``, one of ``rank``."""
+    along = Access(0, dt.int64, 0, tuple([int(a == axis) for a in range(rank)]))
+    return Reduce(op, value, dtype, leaf("index", dt.int64, along) if op.startswith("arg") else None)
+
+
+def pieces(size: int, block: int) -> int:
+    """Number of blocks of ``block`` elements that ``size`` elements are cut into."""
+    return -(-size // block)
 
 
 def bits_of(value: Any, dtype: DType) -> int:
@@ -201,26 +170,3 @@ def bits_of(value: Any, dtype: DType) -> int:
 def cost_of(exprs: Sequence[Expr]) -> int:
     """Rough number of instructions for one vector of points."""
     return sum([n.op not in FREE for n in topological(exprs)])
-
-
-def map_layouts(
-    roots: Sequence[Expr],
-    move: Callable[[Layout], Layout],
-    computed: Callable[[Value], Expr | None] = lambda value: None,
-) -> list[Expr]:
-    """The expressions with every layout moved; reads of values that ``computed`` knows become its expressions, which
-    are in place already."""
-
-    def change(node: Expr, args: tuple[Expr, ...]) -> Expr | None:
-        if node.op == "read":
-            value, layout = node.value
-            found = computed(value)
-            return leaf("read", node.dtype, (value, move(layout))) if found is None else found
-        if node.op == "position":
-            return leaf("position", node.dtype, move(node.value))
-        if node.op == "gather":
-            value, layout, steps = node.value
-            return Expr("gather", node.dtype, args, (value, move(layout), steps))
-        return None
-
-    return rebuild(roots, change)

@@ -6,20 +6,22 @@ The cut depends on the length alone (numerics contract, 2), so that threads may 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 from ...compiler.expr import Expr, leaf
-from ...compiler.kernels import COLUMNS, REDUCE_CHUNK, Access, ColumnReduce, Kernel, Nest, Reduce, Store
+from ...compiler.kernels import REDUCE_CHUNK, Reduce, Store
 from ...core import dtypes as dt
 from ..ir import Value
 from ..protocol import Layout, TensorType
+from .axes import Axes, across
 from .clustering import Cluster
-from .launch import Axes, Launch, LaunchBuilder, cost_of, map_layouts
-from .nest import column_axes, over_space, reduction_op
-from .roots import leaf_layouts
-
-__all__ = ["lower_long_reduction"]
+from .column import column_launch
+from .expressions import leaf_layouts, map_layouts
+from .launch import Launch, LaunchBuilder, cost_of, pieces, reduce_stage
+from .members import op_of
+from .nest import nest_launch
 
 
 @dataclass(slots=True)
@@ -36,15 +38,15 @@ class _Part:
 def lower_long_reduction(cluster: Cluster) -> list[Launch]:
     """The launches, chunks first."""
     space, (start, stop) = cluster.space, cluster.axes
-    values = [map_layouts(r.exprs, over_space(cluster, r))[0] for r in cluster.roots]
+    values = [map_layouts(r.exprs, partial(cluster.over_space, shape=r.shape))[0] for r in cluster.roots]
     positions: list[Expr | None] = [None] * len(values)
     launches: list[Launch] = []
     while True:
-        chunks = -(-prod(space[start:stop]) // REDUCE_CHUNK)
+        chunks = pieces(prod(space[start:stop]), REDUCE_CHUNK)
         kept = (*space[:start], chunks, *space[stop:])
         parts = []
         for root, value, position in zip(cluster.roots, values, positions, strict=True):
-            op = reduction_op(root)
+            op = op_of(root)
             part = _Part(op, value, position, root.value)
             if chunks > 1:
                 part.target = Value(TensorType(value.dtype, kept))
@@ -69,60 +71,35 @@ def _launch(
     own = Layout.contiguous((*space[:start], chunks, *space[stop:])).strides
     result = Layout(space, 0, own[:start] + (0,) * (stop - start) + own[start + 1 :])
     layouts = [*leaf_layouts(roots), result]
-    if is_row:
-        axes = Axes(space, layouts, [(0, start), (start, stop)])
-    else:
-        axes = column_axes(space, reduced, layouts)
+    axes = Axes(space, layouts, [(0, start), (start, stop)]) if is_row else across(space, reduced, layouts)
     at = len(axes.sizes) - (1 if is_row else 2)  # the reduced axis; the chunk's axis goes before it
+    # Positions count the whole reduced axis, also within a chunk.
+    walked, rank = at + (not last), len(axes.sizes) + (not last)
 
     def strides(layout: Layout, chunk: int = 0) -> list[int]:
         plain = axes.strides(layout)
         return plain if last else [*plain[:at], chunk, *plain[at:]]
 
-    rewritten = iter(builder.rewrite(roots, strides))
-    walk = [0] * (len(axes.sizes) + (not last))
-    walk[at + (not last)] = 1  # positions count the whole reduced axis, also within a chunk
-    stages: list[Reduce] = []
+    rewritten = builder.rewrite(roots, strides)
+    following = iter(rewritten)
+    reductions: list[Reduce] = []
     stores: list[Store] = []
 
     def reduce_to(target: Value, op: str, value: Expr, position: Expr | None) -> None:
-        ref = leaf("ref", target.dtype, len(stages))
-        stages.append(Reduce(op, value, target.dtype, position))
-        stores.append(Store(builder.access(target, 0, strides(result, own[start]), write=True), ref, is_row))
+        ref = leaf("ref", target.dtype, len(reductions))
+        stage = reduce_stage(op, value, target.dtype, walked, rank)
+        reductions.append(stage if position is None else replace(stage, position=position))
+        stores.append(builder.store(target, 0, strides(result, own[start]), ref, is_row))
 
     for part in parts:
-        value, position = next(rewritten), None
-        if part.op.startswith("arg"):
-            position = leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(walk)))
-            position = next(rewritten) if part.position is not None else position
+        value, position = next(following), None if part.position is None else next(following)
         if part.place is not None:
             reduce_to(part.place, part.op, value, position)
             reduce_to(part.target, part.op.removeprefix("arg"), value, None)
         else:
             reduce_to(part.target, part.op, value, position)
-    grid = tuple(builder.slot(n) for n in axes.sizes[:at])
-    length, units = builder.slot(axes.sizes[at]), chunks * prod(axes.sizes[:at])
-    stages_: tuple[Reduce | Store, ...] = (*stages, *stores)
-    work, cost = min(axes.sizes[at], REDUCE_CHUNK), cost_of(roots)
-    count = 1 if last else builder.slot(chunks)
+    stages: list[Reduce | Store] = [*reductions, *stores]
+    cost, chunk = cost_of(rewritten), 0 if last else REDUCE_CHUNK
     if is_row:
-        kernel: Kernel = Nest(
-            grid, length, 0 if last else REDUCE_CHUNK, count, stages_, tuple(builder.dtypes), not last
-        )
-    else:
-        inner = axes.sizes[-1]
-        blocks = -(-inner // COLUMNS)
-        kernel = ColumnReduce(
-            grid,
-            length,
-            length if last else REDUCE_CHUNK,
-            count,
-            builder.slot(inner),
-            COLUMNS,
-            builder.slot(blocks),
-            stages_,
-            tuple(builder.dtypes),
-            not last,
-        )
-        units, work = units * blocks, work * min(inner, COLUMNS)
-    return builder.launch(kernel, units, cost * work, nodes=[r.node for r in cluster.roots], flops=cost * prod(space))
+        return nest_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes, block_axis=not last)
+    return column_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes)
