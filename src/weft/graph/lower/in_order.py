@@ -108,7 +108,9 @@ def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     if rule.op == "add":
         value = _sum(Expr("gather", root.value.dtype, tuple(at), (target, steps)), value)
     store = Store(target, value, indices=tuple(at), steps=steps)
-    launch = replace(_sequential(builder, axes, store, cost_of(exprs), root.node), checks=not guarded)
+    # The guard looks at the indices of the scatter, not at those by which the updates are gathered.
+    checks = not guarded or any(e.op == "gather" for e in topological([updates]))
+    launch = replace(_sequential(builder, axes, store, cost_of(exprs), root.node), checks=checks)
     guards = [_guard(root.node, indices, where, root.shape[: len(indices)])] if guarded else []
     return [*guards, *launches, launch]
 
