@@ -41,9 +41,9 @@ class Planned:
     results: list[int]
 
     def buffers(self, launch: Launch) -> tuple[tuple[int, int], ...]:
-        """(slot, byte offset) of each buffer of a launch."""
-        places = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
-        return tuple((slot, start + offset) for slot, start, offset in places)
+        """(place, byte offset) of each buffer of a launch."""
+        found = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
+        return tuple((place, start + offset) for place, start, offset in found)
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ def plan_graph(
             whole = Layout.contiguous(static_shape(new))
             last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, layouts[old])
             # Its operand is in the arena because it may not be here.
-            launches.append(replace(last, in_place=frozenset(), copies=None))
+            launches.append(replace(last, in_place=(), copies=None))
     plan = plan_memory(launches, graph.inputs, results, direct)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
     where = {v: i for i, v in enumerate(plan.outputs)} | {v: ~i for i, v in enumerate(graph.inputs)}

@@ -18,7 +18,7 @@ ALIGNMENT = 64
 
 @dataclass(slots=True)
 class Plan:
-    """``place[value]`` is (slot, byte offset); slots are the inputs, then the outputs, then the arena."""
+    """``place[value]`` is (place, byte offset); places are numbered: the inputs, then the outputs, then the arena."""
 
     place: dict[Value, tuple[int, int]]
     outputs: list[Value]
@@ -46,23 +46,17 @@ def plan_memory(
     place |= {new: place[old] for new, old in overwritten.items()}
     place |= {v: (len(inputs) + i, 0) for i, v in enumerate(wanted)}
     owner = _share(launches, place, overwritten, birth, death)
-    temporaries: dict[Value, tuple[int, int]] = {}
+    spans: dict[Value, tuple[int, int]] = {}  # of what shares memory with others: first and last launch
     for value in birth:
         root = _find(owner, value)
-        if value in place:
-            continue
-        if root in place:
-            place[value] = place[root]
-            continue
-        start, stop = temporaries.get(root, (birth[value], death[value]))
-        temporaries[root] = (min(start, birth[value]), max(stop, death[value]))
-    arena, arena_slot = _Arena(len(temporaries)), len(inputs) + len(wanted)
-    for value, (start, stop) in sorted(temporaries.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
+        if root not in place:
+            start, stop = spans.get(root, (birth[value], death[value]))
+            spans[root] = (min(start, birth[value]), max(stop, death[value]))
+    arena, last = _Arena(len(spans)), len(inputs) + len(wanted)
+    for value, (start, stop) in sorted(spans.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
         size = max(-(-nbytes_of(value) // ALIGNMENT), 1) * ALIGNMENT  # an empty value has a place too
-        place[value] = (arena_slot, arena.add(size, start, stop))
-    for value in birth:
-        if value not in place:
-            place[value] = place[_find(owner, value)]
+        place[value] = (last, arena.add(size, start, stop))
+    place |= {value: place[_find(owner, value)] for value in birth}
     return Plan(place, list(wanted), arena.nbytes)
 
 
@@ -84,12 +78,9 @@ class _Arena:
 
         low, high, first, last = known = self._rows[:, : self._count]
         alive = np.flatnonzero((first <= stop) & (last >= start))
-        offset = 0
-        if alive.size:
-            ends = np.maximum.accumulate(high[alive])
-            gaps = np.flatnonzero(low[alive] - np.concatenate(([0], ends[:-1])) >= size)
-            at = int(gaps[0]) if gaps.size else alive.size
-            offset = int(ends[at - 1]) if at else 0
+        ends = np.concatenate(([0], np.maximum.accumulate(high[alive])))  # of the blocks before each, and of all
+        gaps = np.flatnonzero(low[alive] - ends[:-1] >= size)
+        offset = int(ends[gaps[0] if gaps.size else -1])
         row = int(np.searchsorted(low, offset))
         self._rows[:, row + 1 : self._count + 1] = known[:, row:].copy()
         self._rows[:, row] = offset, offset + size, start, stop

@@ -32,7 +32,7 @@ def column_launch(
     stages: Sequence[Reduce | Store],
     cost: int,
     nodes: Sequence[Node],
-    in_place: frozenset[tuple[Value, Value]] = frozenset(),
+    in_place: tuple[tuple[Value, Value], ...] = (),
 ) -> Launch:
     """The launch of a ColumnReduce over ``(*grid, reduced, inner)``; the reduced axis is cut into chunks (0: it is
     one), each with a result of its own."""

@@ -53,7 +53,7 @@ def copy_launch(node: Node, target: Value, expr: Expr, shape: tuple[int, ...], p
         if read.op in ("read", "gather"):
             at, layout = read.value[:2]
             reads.setdefault(at, set()).add(read.op == "read" and _same_elements(layout, place))
-    same = frozenset(
+    same = tuple(
         (target, v) for v, found in reads.items() if found == {True} and v.dtype.itemsize == target.dtype.itemsize
     )
     launch = nest_launch(builder, axes.sizes, MAP_BLOCK, [store], cost_of([expr]) + 1, [node], same)

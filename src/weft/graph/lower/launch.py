@@ -33,7 +33,7 @@ class Launch:
     grain: int
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
-    in_place: frozenset[tuple[Value, Value]]  # (written, read): the write may take the read's memory
+    in_place: tuple[tuple[Value, Value], ...]  # (written, read): the write may take the read's memory
     nodes: tuple[Node, ...] = ()
     flops: int = 0
     checks: bool = False  # whether an index may be out of range: the program then ends with this launch
@@ -49,7 +49,7 @@ class Launch:
             name = names.setdefault(value, f"v{len(names)}")
             use = "/".join(["read"] * (value in self.reads) + ["written"] * (value in self.writes))
             lines.append(f"b{number} = {name}: {value.type}" + (f" + {offset} bytes" if offset else "") + f" {use}")
-        same = sorted(f"{names[new]} may take the place of {names[old]}" for new, old in self.in_place)
+        same = [f"{names[new]} may take the place of {names[old]}" for new, old in self.in_place]
         return "\n  ".join([*lines, *same])
 
 
@@ -130,7 +130,7 @@ class LaunchBuilder:
         work: float,
         nodes: Sequence[Node],
         flops: int,
-        in_place: frozenset[tuple[Value, Value]] = frozenset(),
+        in_place: tuple[tuple[Value, Value], ...] = (),
     ) -> Launch:
         """The finished launch; ``work`` is the cost of one unit."""
         return Launch(

@@ -77,7 +77,7 @@ class Members:
             found.append((reduce, store))
         return found
 
-    def in_place(self) -> frozenset[tuple[Value, Value]]:
+    def in_place(self) -> tuple[tuple[Value, Value], ...]:
         """Pairs (written, read) where every read of the second is at the very element that is written to the first,
         and no later loop reads it again. Columns write their results after they have read everything these need."""
         cluster, at_end = self.cluster, self.cluster.kind == "column"
@@ -90,7 +90,7 @@ class Members:
                     place = (layout.offset, layout.strides) if node.op == "read" else (-1, ())
                     reads.setdefault(value, set()).add(place)
                     last[value] = max(last.get(value, 0), self._level[root.value])
-        return frozenset(
+        return tuple(
             (root.value, value)
             for root in self.roots
             if root.value in self.stored and (at_end or cluster.full[root.value])

@@ -63,7 +63,7 @@ def nest_launch(
     stages: Sequence[Reduce | Store],
     cost: int,
     nodes: Sequence[Node],
-    in_place: frozenset[tuple[Value, Value]] = frozenset(),
+    in_place: tuple[tuple[Value, Value], ...] = (),
     block_axis: bool = False,
 ) -> Launch:
     """The launch of a Nest over ``sizes`` whose last axis is cut into blocks (0: it is one); ``cost``: of a vector."""
