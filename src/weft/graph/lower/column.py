@@ -16,7 +16,7 @@ from .members import Members
 def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind column; ``needed`` are the values that others read."""
     members, builder = Members(cluster, needed), LaunchBuilder()
-    axes = across(cluster.space, cluster.axes, [*members.reads, *map(cluster.own, members.roots)])
+    axes = across(cluster.space, cluster.axes, [*members.reads, *members.own.values()])
     rewritten = builder.rewrite(members.exprs, axes.strides)
     found = members.stages(builder, rewritten, axes, len(axes.sizes) - 2)
     stages = [reduce for reduce, _ in found if reduce is not None]

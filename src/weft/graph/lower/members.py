@@ -22,7 +22,7 @@ class Members:
     is a reduction, else its expression, or memory where it is dear and was computed in an earlier loop.
 
     ``roots``: in the order of their stages; ``exprs``: of each, over the cluster's space; ``reads``: the layouts of
-    what these read; ``stored``: the values that are written.
+    what these read; ``own``: where the elements of each lie; ``stored``: the values that are written.
     """
 
     def __init__(self, cluster: Cluster, needed: set[Value]):
@@ -49,6 +49,7 @@ class Members:
                 self._seen[root.value] = leaf("ref", root.value.dtype, finished)
                 finished += 1
         self.reads = leaf_layouts(self.exprs)
+        self.own = {r.value: cluster.own(r) for r in self.roots}
 
     def _from_memory(self, value: Value, reader: Root) -> bool:
         """A full member that is dear and was computed in an earlier loop is read back; a cheap one is recomputed."""
@@ -73,14 +74,14 @@ class Members:
             store = None
             if root.value in self.stored:
                 scalar = self.cluster.kind == "row" and not self.cluster.full[root.value]
-                store = builder.store(root.value, 0, axes.strides(self.cluster.own(root)), value, scalar)
+                store = builder.store(root.value, 0, axes.strides(self.own[root.value]), value, scalar)
             found.append((reduce, store))
         return found
 
     def in_place(self) -> tuple[tuple[Value, Value], ...]:
         """Pairs (written, read) where every read of the second is at the very element that is written to the first,
         and no later loop reads it again. Columns write their results after they have read everything these need."""
-        cluster, at_end = self.cluster, self.cluster.kind == "column"
+        at_end = self.cluster.kind == "column"
         reads: dict[Value, set[tuple[int, tuple[int, ...]]]] = {}
         last: dict[Value, int] = {}
         for root, expr in zip(self.roots, self.exprs, strict=True):
@@ -93,9 +94,9 @@ class Members:
         return tuple(
             (root.value, value)
             for root in self.roots
-            if root.value in self.stored and (at_end or cluster.full[root.value])
+            if root.value in self.stored and (at_end or self.cluster.full[root.value])
             for value, places in reads.items()
-            if places == {(0, cluster.own(root).strides)}
+            if places == {(0, self.own[root.value].strides)}
             and value.dtype.itemsize == root.value.dtype.itemsize
             and (at_end or last[value] <= self._level[root.value])
         )

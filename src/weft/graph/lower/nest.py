@@ -21,12 +21,12 @@ SHORT = 8  # an inner axis shorter than this fills too little of a vector
 def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind map or row; ``needed`` are the values that others read."""
     members, builder = Members(cluster, needed), LaunchBuilder()
-    layouts = [*members.reads, *(cluster.own(r) for r in members.roots if r.value in members.stored)]
+    layouts = [*members.reads, *(layout for v, layout in members.own.items() if v in members.stored)]
     if cluster.kind == "row":
         axes = Axes(cluster.space, layouts, [(0, cluster.axes[0]), (cluster.axes[0], len(cluster.space))])
         block = 0
     else:
-        place = next((cluster.own(r) for r in members.roots if r.place is not None), None)
+        place = next((members.own[r.value] for r in members.roots if r.place is not None), None)
         axes = point_axes(cluster.space, layouts, None if place is None else order_of(place, layouts))
         _end_on_a_long_axis(axes)
         strided = len(axes.sizes) > 1 and any(axes.strides(layout)[-1] not in (0, 1) for layout in layouts)
