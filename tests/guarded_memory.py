@@ -95,8 +95,8 @@ def run_guarded(
         ctypes.memmove(regions[i].address, data.tobytes(), data.size)
 
     def place(value: Value) -> int:
-        slot, offset = planned.plan.place[value]
-        return slot if slot < len(tensors) else region_of((slot, offset, nbytes_of(value)), nbytes_of(value))
+        place, offset = planned.plan.place[value]
+        return place if place < len(tensors) else region_of((place, offset, nbytes_of(value)), nbytes_of(value))
 
     steps = []
     for address, x in zip(addresses([x.kernel for x in planned.launches], target), planned.launches, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError
 from weft.deploy.files import archive, find_linker, write_library
-from weft.deploy.native import Launch, Library, Port, emit_library
+from weft.deploy.native import Library, Port, Step, emit_library
 from weft.runtime.llvm import Target, cross_target, host_target
 
 DOUBLE = """
@@ -45,7 +45,7 @@ def library(target: Target, name: str = "twofold") -> Library:
     return emit_library(
         name,
         [("double", DOUBLE)],
-        [Launch("double", (), ((0, 0), (1, 0)), 1)],
+        [Step("double", (), ((0, 0), (1, 0)), 1)],
         [Port("x", dt.float32, (4,))],
         [Port("y", dt.float32, (4,))],
         [],

@@ -18,7 +18,7 @@ from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
-from ..graph.lower.launch import Launch as Planning
+from ..graph.lower.launch import Launch
 from ..runtime.llvm import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
@@ -27,7 +27,7 @@ from ..transforms.capture import Captured, capture
 from ..transforms.tree import flatten, unflatten
 from .files import find_linker, write_library
 from .names import c_names, check_library_name, library_name
-from .native import Launch, Library, Port, emit_library
+from .native import Library, Port, Step, emit_library
 
 __all__ = ["Exported", "export"]
 
@@ -131,12 +131,12 @@ def _emit(
         text = describe(launch.kernel)
         kernels.setdefault(text, (f"{name}_kernel_{len(kernels)}", launch.kernel))
     texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
-    # A plan's slots are arguments, state, results and the arena; a library's are inputs, outputs, constants, the arena.
+    # A plan's places are arguments, state, results, the arena; a library's are inputs, outputs, constants, the arena.
     arguments, results, state = captured.arguments, len(outputs), len(captured.reads.refs)
-    slots = [*range(arguments), *(arguments + results + k for k in range(state))]
-    slots += [*(arguments + k for k in planned.results), arguments + results + state]
+    places = [*range(arguments), *(arguments + results + k for k in range(state))]
+    places += [*(arguments + k for k in planned.results), arguments + results + state]
     steps = [
-        Launch(kernels[describe(x.kernel)][0], x.ints, tuple((slots[n], at) for n, at in planned.buffers(x)), x.units)
+        Step(kernels[describe(x.kernel)][0], x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
         for x in planned.launches
     ]
     scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
@@ -154,7 +154,7 @@ def _emit(
     )
 
 
-def _scratch_nbytes(launch: Planning) -> int:
+def _scratch_nbytes(launch: Launch) -> int:
     """What a launch uses of its scratch: only contractions in tiles use any."""
     if not isinstance(launch.kernel, Contraction):
         return 0
