@@ -43,10 +43,10 @@ class _Views:
     append, with stride 0, at the end), and what that is seen through in turn. A Puller has one object for equal chains,
     so that they compare in no time."""
 
-    __slots__ = ("outer", "step")
+    __slots__ = ("outer", "view")
 
-    def __init__(self, step: Node | int, outer: _Views | None):
-        self.step = step
+    def __init__(self, view: Node | int, outer: _Views | None):
+        self.view = view
         self.outer = outer
 
 
@@ -139,11 +139,11 @@ class Puller:
             return const(one if value.dtype.kind == "bool" else int(one), value.dtype)
         return arguments[0]
 
-    def _chain(self, step: Node | int, outer: _Views | None) -> _Views:
-        key = (step if isinstance(step, int) else id(step), id(outer))
+    def _chain(self, view: Node | int, outer: _Views | None) -> _Views:
+        key = (view if isinstance(view, int) else id(view), id(outer))
         found = self._chains.get(key)
         if found is None:
-            found = self._chains[key] = _Views(step, outer)
+            found = self._chains[key] = _Views(view, outer)
         return found
 
     def _read(self, value: Value, views: _Views | None) -> Expr:
@@ -153,7 +153,7 @@ class Puller:
 
     def _through(self, layout: Layout, views: _Views | None) -> Layout:
         while views is not None:
-            view, views = views.step, views.outer
+            view, views = views.view, views.outer
             if isinstance(view, int):
                 layout = Layout(layout.shape + (0,) * view, layout.offset, layout.strides + (0,) * view)
                 continue
