@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
+from several_outputs import SINCOS, divmod_, most, sincos
 
 import weft as wf
-from weft.graph.ir import Graph, Value, inline, verify
-from weft.graph.simplify import simplify
+from weft.graph.ir import Graph, Value, copy_nodes, inline, make_node, verify
+from weft.graph.protocol import COPY
+from weft.graph.simplify import eliminate_dead, simplify
 
 
 def graph_of(function: object, *args: wf.Tensor) -> Graph:
@@ -44,3 +49,106 @@ def test_simplification_keeps_the_interface() -> None:
     assert len(graph.inputs) == 2
     assert simplify(graph).outputs == [graph.inputs[0]] * 3
     assert simplify(graph).nodes == []
+
+
+# --- nodes with several outputs ---------------------------------------------------------------------------------
+
+X = np.linspace(-3, 3, 24, dtype=np.float32).reshape(4, 6)
+Y = np.linspace(0.5, 2, 24, dtype=np.float32).reshape(4, 6)
+
+SEVERAL: list[tuple[str, Any, tuple[np.ndarray, ...]]] = [
+    ("all of its outputs", sincos, (X,)),
+    ("one of them", lambda x: sincos(x)[1], (X,)),
+    ("two operands", divmod_, (X, Y)),
+    ("one of another", lambda x, y: divmod_(sincos(x)[0], y)[1] + x, (X, Y)),
+    ("outputs of several dtypes", most, (X,)),
+    ("reductions inside other ops", lambda x: most(wf.sin(x) * 2.0)[0] + wf.astype(most(x)[1], wf.float32), (X,)),
+    ("an output read by a matmul", lambda x, y: sincos(x)[0] @ sincos(y)[1].T, (X, Y)),
+    ("of 16 bits", lambda x: sincos(wf.astype(x, wf.float16)), (X,)),
+]
+
+
+def arrays(results: Any) -> list[np.ndarray]:
+    return [t.numpy() for t in (results if isinstance(results, tuple) else (results,))]
+
+
+@pytest.mark.parametrize(("name", "function", "operands"), SEVERAL, ids=[c[0] for c in SEVERAL])
+def test_several_outputs_compute_the_same_eagerly_and_compiled(name: str, function: Any, operands: Any) -> None:
+    tensors = [wf.asarray(a) for a in operands]
+    verify(wf.compile(function).graph(*tensors))
+    for eager, compiled in zip(arrays(function(*tensors)), arrays(wf.compile(function)(*tensors)), strict=True):
+        assert eager.dtype == compiled.dtype and eager.tobytes() == compiled.tobytes()
+
+
+def test_several_outputs_are_those_of_single_ops() -> None:
+    x, y = wf.asarray(X), wf.asarray(Y)
+    pairs = [
+        (sincos(x), (wf.sin(x), wf.cos(x))),
+        (divmod_(x, y), (wf.floor_divide(x, y), wf.remainder(x, y))),
+        (most(x), (wf.max(x, axis=1), wf.argmax(x, axis=1))),
+    ]
+    for several, single in pairs:
+        for a, b in zip(several, single, strict=True):
+            assert a.dtype is b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
+
+
+GRADIENTS: list[tuple[str, Any, Any]] = [
+    ("both outputs", lambda x: sincos(x)[0] * sincos(x)[1], lambda x: wf.sin(x) * wf.cos(x)),
+    ("the first", lambda x: sincos(x)[0], wf.sin),
+    ("the second", lambda x: sincos(x)[1] * x, lambda x: wf.cos(x) * x),
+    ("an output without a gradient besides", lambda x: divmod_(x, 0.5 + 0.0 * x)[1], lambda x: x % (0.5 + 0.0 * x)),
+    ("nothing but such an output", lambda x: divmod_(x, 0.5 + 0.0 * x)[0] + x, lambda x: x),
+]
+
+
+@pytest.mark.parametrize(("name", "function", "single"), GRADIENTS, ids=[c[0] for c in GRADIENTS])
+def test_gradients_flow_through_several_outputs(name: str, function: Any, single: Any) -> None:
+    """Eager, compiled, on the tape and twice."""
+    x = wf.asarray(X)
+    first, expected = wf.grad(lambda x: function(x).sum()), wf.grad(lambda x: single(x).sum())
+    np.testing.assert_allclose(first(x).numpy(), expected(x).numpy(), rtol=1e-6, atol=1e-6)
+    assert wf.compile(first)(x).numpy().tobytes() == first(x).numpy().tobytes()
+    second, wanted = wf.grad(lambda x: first(x).sum()), wf.grad(lambda x: expected(x).sum())
+    np.testing.assert_allclose(second(x).numpy(), wanted(x).numpy(), rtol=1e-6, atol=1e-6)
+    leaf = wf.asarray(X).requires_grad_()
+    function(leaf).sum().backward()
+    assert leaf.grad.numpy().tobytes() == first(x).numpy().tobytes()
+
+
+def test_several_outputs_are_printed_with_their_numbers() -> None:
+    lines = repr(graph_of(lambda x: sincos(x)[1], wf.ones((2, 3)))).splitlines()
+    assert lines[1].startswith("  %0.0: float32[2, 3], %0.1: float32[2, 3] = sincos(%x0)")
+    assert lines[-1] == "  return %0.1"
+
+
+def test_a_node_with_several_outputs_is_one_to_simplification() -> None:
+    graph = graph_of(lambda x: (sincos(x)[0], sincos(x)[1], most(x)), wf.ones((2, 3)))
+    assert [n.op.name for n in graph.nodes] == ["sincos", "most"]
+    assert graph.outputs == [*graph.nodes[0].outputs, *graph.nodes[1].outputs]
+    assert [n.op.name for n in eliminate_dead(graph.copy(outputs=graph.outputs[1:3])).nodes] == ["sincos", "most"]
+    assert [n.op.name for n in eliminate_dead(graph.copy(outputs=graph.outputs[:1])).nodes] == ["sincos"]
+
+
+def test_the_output_of_a_node_with_several_is_refused() -> None:
+    graph = graph_of(lambda x: sincos(x), wf.ones(3))
+    with pytest.raises(wf.CompileError, match="sincos has 2 outputs where one is expected"):
+        _ = graph.nodes[0].output
+
+
+def test_saving_several_outputs_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(wf.FormatError, match="sincos"):
+        wf.save(sincos, tmp_path / "f.onnx", example=wf.ones(3))
+
+
+def test_copied_nodes_keep_what_is_known_of_their_outputs() -> None:
+    x = Value(wf.ones(3)._spec.type)
+    both = make_node(SINCOS, [x], {})
+    after = make_node(COPY, [both.outputs[1]], {})
+    known, made = Value(x.type), []
+    values = {x: x, both.outputs[1]: known}
+    copy_nodes([both, after], values, made)
+    assert [n.op for n in made] == [SINCOS, COPY] and made[1].inputs == (known,)
+    assert values[both.outputs[1]] is known and values[both.outputs[0]] is made[0].outputs[0]
+    values = {x: x, both.outputs[0]: known, both.outputs[1]: known}
+    copy_nodes([both, after], values, made := [])
+    assert [n.op for n in made] == [COPY]

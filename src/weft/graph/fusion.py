@@ -181,9 +181,7 @@ def _shape(value: Value) -> tuple[int, ...]:
 
 def copy_of(value: Value) -> Value:
     """A value of its own that is ``value``."""
-    node = Node(COPY, (value,), {})
-    node.output = Value(value.type, node)
-    return node.output
+    return Node(COPY, (value,), {}, (value.type,)).output
 
 
 def _live(roots: Sequence[Root], outputs: Iterable[Value]) -> list[Root]:

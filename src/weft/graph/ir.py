@@ -1,13 +1,14 @@
 """The graph: values computed by nodes, in the order in which the program wrote them.
 
-A Graph is in static single assignment form: every Value is an input, a constant, or the output of one node. Nodes
-have one output each (ops with several are several nodes, joined again by fusion).
+A Graph is in static single assignment form: every Value is an input or an output of one node. Nodes and values are
+never changed once they are made, so that graphs may share them and threads may share graphs. What rebuilds a graph
+goes through :func:`rewrite`; what records one calls :func:`make_node`, :func:`copy_nodes` or :func:`inline`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.dtypes import DType
@@ -19,13 +20,14 @@ __all__ = ["Graph", "Node", "Value"]
 
 
 class Value:
-    """One tensor of a graph: its type, and the node that makes it (None for inputs)."""
+    """One tensor of a graph: its type, and of which node it is which output (None, 0 for inputs)."""
 
-    __slots__ = ("node", "type")
+    __slots__ = ("index", "node", "type")
 
-    def __init__(self, type_: TensorType, node: Node | None = None):
+    def __init__(self, type_: TensorType, node: Node | None = None, index: int = 0):
         self.type = type_
         self.node = node
+        self.index = index
 
     @property
     def dtype(self) -> DType:
@@ -38,20 +40,52 @@ class Value:
         return self.type.shape
 
 
-@dataclass(slots=True, eq=False)
 class Node:
-    """``output = op(*inputs, **params)``, written at ``where`` inside the composites ``scope`` (outermost first)."""
+    """``outputs = op(*inputs, **params)``, written at ``where`` inside the composites ``scope`` (outermost first)."""
 
-    op: Primitive
-    inputs: tuple[Value, ...]
-    params: dict[str, Any]
-    output: Value = field(init=False)
-    where: tuple[str, int] | None = None
-    scope: tuple[str, ...] = ()
+    __slots__ = ("inputs", "op", "outputs", "params", "scope", "types", "where")
+
+    def __init__(
+        self,
+        op: Primitive,
+        inputs: tuple[Value, ...],
+        params: dict[str, Any],
+        types: tuple[TensorType, ...],  # of the outputs
+        where: tuple[str, int] | None = None,
+        scope: tuple[str, ...] = (),
+    ):
+        self.op = op
+        self.inputs = inputs
+        self.params = params
+        self.types = types
+        self.where = where
+        self.scope = scope
+        self.outputs: tuple[Value, ...]
+        if len(types) == 1:  # in half the time
+            self.outputs = (Value(types[0], self),)
+        else:
+            self.outputs = tuple([Value(t, self, i) for i, t in enumerate(types)])
+
+    @property
+    def output(self) -> Value:
+        """The output of a node that has one.
+
+        Raises:
+            CompileError: it has several.
+        """
+        if len(self.outputs) != 1:
+            raise CompileError(f"{self.op} has {len(self.outputs)} outputs where one is expected")
+        return self.outputs[0]
 
     def key(self) -> tuple[Any, ...]:
         """Equal keys compute equal bits."""
         return (self.op.name, tuple(sorted(self.params.items())), *map(id, self.inputs))
+
+    def over(self, inputs: tuple[Value, ...]) -> Node:
+        """The same of other inputs; the node itself if they are its own."""
+        if inputs == self.inputs:
+            return self
+        return Node(self.op, inputs, self.params, self.types, self.where, self.scope)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,10 +119,27 @@ def make_node(
     where: tuple[str, int] | None = None,
     scope: tuple[str, ...] = (),
 ) -> Node:
-    """A node with its inferred output; raises what the op's rule raises."""
-    node = Node(op, tuple(inputs), params, where, scope)
-    node.output = Value(op.infer(params, *(v.type for v in inputs)), node)
-    return node
+    """A node with its inferred outputs; raises what the op's rule raises."""
+    return Node(op, tuple(inputs), params, op.types([v.type for v in inputs], params), where, scope)
+
+
+def copy_nodes(
+    nodes: Iterable[Node],
+    values: dict[Value, Value],
+    made: list[Node],
+    scope: tuple[str, ...] = (),
+    where: tuple[str, int] | None = None,
+) -> None:
+    """Append copies of ``nodes`` over ``values`` to ``made``. ``values`` gets their outputs; a node whose outputs it
+    knows from the beginning is not copied."""
+    for node in nodes:
+        if node.outputs[0] in values and all(map(values.__contains__, node.outputs)):
+            continue
+        inputs = tuple([values[v] for v in node.inputs])
+        copied = Node(node.op, inputs, node.params, node.types, where or node.where, scope + node.scope)
+        made.append(copied)
+        for value in copied.outputs:
+            values.setdefault(node.outputs[value.index], value)
 
 
 def inline(
@@ -100,14 +151,63 @@ def inline(
 ) -> list[Value]:
     """Append a copy of ``graph``'s nodes over ``arguments`` to ``nodes``; returns the values of its outputs."""
     values = dict(zip(graph.inputs, arguments, strict=True))
-    for node in graph.nodes:
-        copied = Node(
-            node.op, tuple(values[v] for v in node.inputs), node.params, where or node.where, scope + node.scope
-        )
-        copied.output = Value(node.output.type, copied)
-        nodes.append(copied)
-        values[node.output] = copied.output
+    copy_nodes(graph.nodes, values, nodes, scope, where)
     return [values[v] for v in graph.outputs]
+
+
+# --- passes -------------------------------------------------------------------------------------------------------
+
+Found = Node | Value | Sequence[Value] | None  # what stands for a node
+
+
+def rewrite(
+    graph: Graph, rule: Callable[[Node], Found] = lambda node: None, values: Mapping[Value, Value] | None = None
+) -> Graph:
+    """The graph that follows when ``rule`` says for each node, in program order, what stands for it.
+
+    A rule is asked about the node over its current inputs. It returns None (the node stands for itself), a node, or
+    values, one for each output. They belong to the new graph already, or to nodes that the rule has made, which are
+    put in their places.
+
+    Args:
+        values: what stands for some values from the beginning: for inputs, or for the outputs of nodes, about which
+            the rule is not asked then.
+    """
+    current = dict(values or {})
+    nodes: dict[Node, None] = {}  # in order
+    for node in graph.nodes:
+        if values and all(map(values.__contains__, node.outputs)):
+            _place([values[v] for v in node.outputs], nodes)
+            continue
+        moved = node.over(tuple([current.get(v, v) for v in node.inputs]))
+        found = rule(moved)
+        if found is None or found is moved:
+            outputs: Sequence[Value] = moved.outputs
+            nodes[moved] = None
+        else:
+            outputs = found.outputs if isinstance(found, Node) else (found,) if isinstance(found, Value) else found
+            if len(outputs) != len(node.outputs):
+                raise CompileError(f"graph {graph.name}: {len(outputs)} values for {len(node.outputs)} of {node.op}")
+            _place(outputs, nodes)
+        if outputs is not node.outputs:
+            for value in node.outputs:
+                current.setdefault(value, outputs[value.index])
+    made = graph.copy(nodes, [current.get(v, v) for v in graph.outputs])
+    made.inputs = [current.get(v, v) for v in graph.inputs]
+    return made
+
+
+def _place(values: Iterable[Value], nodes: dict[Node, None]) -> None:
+    """Append the nodes that make ``values`` and are missing, after those that they need."""
+    waiting = [v.node for v in values][::-1]
+    while waiting:
+        node = waiting[-1]
+        if node is None or node in nodes:
+            waiting.pop()
+        elif missing := [m for v in node.inputs if (m := v.node) is not None and m not in nodes]:
+            waiting += missing[::-1]
+        else:
+            nodes[node] = None
 
 
 def verify(graph: Graph) -> None:
@@ -121,10 +221,10 @@ def verify(graph: Graph) -> None:
         for value in node.inputs:
             if value not in known:
                 raise CompileError(f"graph {graph.name}: {node.op} uses a value before it is computed")
-        expected = node.op.infer(node.params, *(v.type for v in node.inputs))
-        if expected != node.output.type:
-            raise CompileError(f"graph {graph.name}: {node.op} gives {expected}, the graph says {node.output.type}")
-        known.add(node.output)
+        expected = node.op.types([v.type for v in node.inputs], node.params)
+        if expected != node.types:
+            raise CompileError(f"graph {graph.name}: {node.op} gives {expected}, the graph says {node.types}")
+        known.update(node.outputs)
     for value in graph.outputs:
         if value not in known:
             raise CompileError(f"graph {graph.name}: an output is never computed")

@@ -11,10 +11,11 @@ __all__ = ["format_graph", "value_names"]
 
 
 def value_names(graph: Graph) -> dict[Value, str]:
-    """``%x0`` for inputs, ``%0`` for nodes, in order."""
+    """``%x0`` for inputs, ``%0`` for nodes, in order; ``%0.1`` for the second of several outputs."""
     names = {v: f"%x{i}" for i, v in enumerate(graph.inputs)}
     for i, node in enumerate(graph.nodes):
-        names[node.output] = f"%{i}"
+        for value in node.outputs:
+            names[value] = f"%{i}" if len(node.outputs) == 1 else f"%{i}.{value.index}"
     return names
 
 
@@ -30,7 +31,8 @@ def format_graph(graph: Graph) -> str:
     for node in graph.nodes:
         inside = [names[v] for v in node.inputs]
         inside += [f"{k}={_parameter(v)}" for k, v in sorted(node.params.items())]
-        text = f"  {names[node.output]}: {node.output.type} = {node.op}({', '.join(inside)})"
+        results = ", ".join(f"{names[v]}: {v.type}" for v in node.outputs)
+        text = f"  {results} = {node.op}({', '.join(inside)})"
         notes = []
         if node.scope:
             notes.append("/".join(node.scope))

@@ -9,7 +9,7 @@ fusion of several nodes into a kernel is the business of :mod:`weft.graph.fusion
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ __all__ = [
     "Gather",
     "Layout",
     "Map",
+    "Outputs",
     "Position",
     "Primitive",
     "Reduction",
@@ -148,28 +149,42 @@ class Shuffle:
     """``shuffle(x, swaps)``: Fisher-Yates on axis 0 of x (rank 1): for i = n-1 ... 1 swap x[i] and x[swaps[i]]."""
 
 
-Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Several outputs, none of which needs another: output i as a node of its own with ``rules[i]`` computes it."""
+
+    rules: tuple[Rule, ...]
+
+
+Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle | Outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Primitive:
     """An op in one place.
 
-    ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error.
+    ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error. An op with several
+    outputs gives a tuple of types.
     ``vjp(params, inputs, output, cotangent) -> tuple of cotangents`` (None where there is no gradient) is written in
-    tensor operations; None means that the op has no gradient.
+    tensor operations; None means that the op has no gradient. Where there are several outputs, ``output`` and
+    ``cotangent`` are tuples; a cotangent is None where no gradient flows from that output.
     ``put(params, x, y)``, of a view, is its inverse: x with y in the place of what the view shows of it, in tensor
     operations; it raises where elements show several times. None means that there is none.
     """
 
     name: str
-    infer: Callable[..., TensorType]
+    infer: Callable[..., TensorType | tuple[TensorType, ...]]
     lower: Rule
     vjp: Callable[..., tuple[Any, ...]] | None = None
     put: Callable[[dict[str, Any], Any, Any], Any] | None = None
 
     def __repr__(self) -> str:
         return self.name
+
+    def types(self, inputs: Sequence[TensorType], params: dict[str, Any]) -> tuple[TensorType, ...]:
+        """The types of the outputs; raises what ``infer`` raises."""
+        found = self.infer(params, *inputs)
+        return (found,) if isinstance(found, TensorType) else found
 
 
 def _passed_on(params: dict[str, Any], inputs: tuple[Any, ...], output: Any, g: Any) -> tuple[Any, ...]:

@@ -155,8 +155,7 @@ class Puller:
     def _drop(self, node: Node) -> Node:
         """A reduction over one element as the view that it is; kept, because chains are known by the view's id."""
         if node.output not in self._dropped:
-            dropped = self._dropped[node.output] = Node(_DROP, node.inputs, node.params)
-            dropped.output = node.output
+            self._dropped[node.output] = Node(_DROP, node.inputs, node.params, (node.output.type,))
         return self._dropped[node.output]
 
     def _read(self, value: Value, views: _Views | None) -> Expr:

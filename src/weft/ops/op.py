@@ -52,11 +52,11 @@ class Trace:
         self.where = where
         self.name = name  # of the function that is traced, for errors
 
-    def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Value:
+    def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Node:
         """Append one node; raises what its shape rule raises."""
         node = make_node(op, inputs, params, self.where or user_line(3), self.scope)
         self.nodes.append(node)
-        return node.output
+        return node
 
 
 class _State(threading.local):
@@ -102,11 +102,12 @@ def current_trace() -> Trace | None:
 
 
 def apply(op: Primitive, *arrays: Array, **params: Any) -> Array:
-    """Record ``op`` over traced arrays; ``params`` are hashable."""
+    """Record ``op`` over traced arrays; ``params`` are hashable. An op with several outputs gives a tuple."""
     trace = state.trace
     if trace is None:
         raise CaptureError(f"primitive {op} applied outside a trace; call the public function")
-    return hooks.wrap(trace.add(op, [hooks.value_of(a, trace) for a in arrays], params))
+    outputs = trace.add(op, [hooks.value_of(a, trace) for a in arrays], params).outputs
+    return hooks.wrap(outputs[0]) if len(outputs) == 1 else tuple([hooks.wrap(v) for v in outputs])
 
 
 _every: list[Composite] = []

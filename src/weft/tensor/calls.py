@@ -13,7 +13,7 @@ from ..core.dtypes import DType
 from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
 from ..core.shapes import is_static, strides_of
 from ..graph.executable import Executable, build
-from ..graph.ir import Graph, Node, Value, inline
+from ..graph.ir import Graph, Node, Value, copy_nodes, inline
 from ..graph.protocol import COPY, Gather, Layout, Scatter, View
 from ..graph.simplify import eliminate_dead, simplify
 from ..ops.op import Trace, state
@@ -200,7 +200,7 @@ def _own(found: list[Value], values: list[Value], trace: Trace) -> list[Value]:
     """The results of a traced call as values of their own: memory is known by its value."""
     seen, own = set(values), []
     for value in found:
-        own.append(trace.add(COPY, [value], {}) if value in seen else value)
+        own.append(trace.add(COPY, [value], {}).output if value in seen else value)
         seen.add(value)
     return own
 
@@ -304,11 +304,17 @@ class Backward:
 
 def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
     """Which outputs hang on one of the inputs that are wanted (``ones_like(x)`` does not)."""
+    active = _active(graph, wanted)
+    return tuple(v in active for v in graph.outputs)
+
+
+def _active(graph: Graph, wanted: tuple[bool, ...]) -> set[Value]:
+    """The values that hang on one of the inputs that are wanted, by gradients."""
     active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
     for node in graph.nodes:
-        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
-            active.add(node.output)
-    return tuple(v in active for v in graph.outputs)
+        if node.op.vjp is not None and not active.isdisjoint(node.inputs):
+            active.update([v for v in node.outputs if v.dtype.is_floating])
+    return active
 
 
 def _reverse(
@@ -320,15 +326,9 @@ def _reverse(
     wanted: tuple[bool, ...],
 ) -> list[Value]:
     """Record the forward pass again, then the vjp rules from the end to the beginning."""
-    values = dict(zip(graph.inputs, inputs, strict=True))
-    saved = dict(zip(graph.outputs, outputs, strict=True))
-    active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
-    for node in graph.nodes:
-        values[node.output] = trace.add(node.op, [values[v] for v in node.inputs], node.params)
-        if node.output in saved:
-            values[node.output] = saved[node.output]
-        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
-            active.add(node.output)
+    values = {**dict(zip(graph.outputs, outputs, strict=True)), **dict(zip(graph.inputs, inputs, strict=True))}
+    copy_nodes(graph.nodes, values, trace.nodes, where=trace.where)
+    active = _active(graph, wanted)
     gradient: dict[Value, Tensor] = {}
 
     def accumulate(value: Value, cotangent: Tensor | None) -> None:
@@ -338,23 +338,27 @@ def _reverse(
     for value, cotangent in zip(graph.outputs, cotangents, strict=True):
         accumulate(value, wrap(cotangent))
     for node in reversed(graph.nodes):
-        if node.output not in gradient or node.op.vjp is None:
+        if node.op.vjp is None or gradient.keys().isdisjoint(node.outputs):
             continue
         operands = tuple(wrap(values[v]) for v in node.inputs)
         trace.scope = node.scope
-        parts = node.op.vjp(node.params, operands, wrap(values[node.output]), gradient[node.output])
-        for value, part in zip(node.inputs, parts, strict=True):
+        results, parts = [wrap(values[v]) for v in node.outputs], [gradient.get(v) for v in node.outputs]
+        if len(results) == 1:
+            found = node.op.vjp(node.params, operands, results[0], parts[0])
+        else:
+            found = node.op.vjp(node.params, operands, tuple(results), tuple(parts))
+        for value, part in zip(node.inputs, found, strict=True):
             accumulate(value, part)
     trace.scope = ()
-    results = []
+    made = []
     for value, w in zip(graph.inputs, wanted, strict=True):
         if not w:
             continue
         if value in gradient:
-            results.append(value_of(gradient[value], trace))
+            made.append(value_of(gradient[value], trace))
         else:
-            results.append(_zeros(trace, value))
-    return results
+            made.append(_zeros(trace, value))
+    return made
 
 
 def _zeros(trace: Trace, value: Value) -> Value:
