@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,16 @@ import pytest
 from several_outputs import SINCOS, divmod_, most, sincos
 
 import weft as wf
-from weft.graph.ir import Graph, Value, copy_nodes, inline, make_node, verify
-from weft.graph.protocol import COPY
+from weft.core import config
+from weft.core import dtypes as dt
+from weft.core.shapes import SymDim
+from weft.graph import ir
+from weft.graph.ir import Graph, Node, Value, checked, copy_nodes, inline, make_node, rewrite, subgraphs, verify
+from weft.graph.protocol import COPY, Map, Primitive, TensorType
 from weft.graph.simplify import eliminate_dead, simplify
+from weft.interop.loaded import specialise
+from weft.interop.write import write_graph
+from weft.ops.op import trace_function
 
 
 def graph_of(function: object, *args: wf.Tensor) -> Graph:
@@ -152,3 +160,148 @@ def test_copied_nodes_keep_what_is_known_of_their_outputs() -> None:
     values = {x: x, both.outputs[0]: known, both.outputs[1]: known}
     copy_nodes([both, after], values, made := [])
     assert [n.op for n in made] == [COPY]
+
+
+# --- graphs in parameters ---------------------------------------------------------------------------------------
+
+
+def _repeat_type(params: dict[str, Any], x: TensorType) -> TensorType:
+    body: Graph = params["body"]
+    if [v.type for v in (*body.inputs, *body.outputs)] != [x, x]:
+        raise wf.ShapeError(f"repeat: {x} is not what its body takes and gives")
+    return x
+
+
+REPEAT = Primitive("repeat", _repeat_type, Map(lambda params, x: x))  # nothing runs it
+
+
+def body_of(function: Any = lambda x: wf.sin(x) * 2.0, shape: tuple[Any, ...] = (3,)) -> Graph:
+    return simplify(trace_function(function, [TensorType(dt.float32, shape)], "body")[0])
+
+
+def around(body: Graph, count: int = 2) -> Graph:
+    """The body repeated, twice over."""
+    x = Value(body.inputs[0].type)
+    first = make_node(REPEAT, [x], {"body": body, "count": count}, ("f.py", 7))
+    second = make_node(REPEAT, [first.output], {"body": body, "count": count})
+    return Graph("around", [x], [first, second], [second.output])
+
+
+def test_a_graph_in_a_parameter_is_printed_below_its_node() -> None:
+    inner = around(body_of())
+    outer = Graph("outer", [Value(inner.inputs[0].type)], [], [])
+    outer.nodes.append(make_node(REPEAT, outer.inputs, {"body": inner, "count": 3}))
+    outer.outputs.append(outer.nodes[0].output)
+    lines = repr(outer).splitlines()
+    assert lines[1] == "  %0: float32[3] = repeat(%x0, body=around, count=3)"
+    assert lines[2] == "    body: graph around(%x0: float32[3]):"
+    assert lines[3] == "      %0: float32[3] = repeat(%x0, body=body, count=2)  # f.py:7"
+    assert lines[4] == "        body: graph body(%x0: float32[3]):"
+    assert lines[5].startswith("          %0: float32[3] = sin(%x0)  # ")
+    assert lines[-2:] == ["      return %1", "  return %0"]
+
+
+def test_a_graph_in_a_parameter_is_shared_by_copies_and_equals_itself_alone() -> None:
+    body = body_of()
+    graph = around(body)
+    assert [subgraphs(n) for n in graph.nodes] == [{"body": body}] * 2
+    inline(graph, [Value(graph.inputs[0].type)], copies := [])
+    moved = rewrite(graph, values={graph.inputs[0]: Value(graph.inputs[0].type)})
+    assert all(n.params["body"] is body for n in (*copies, *moved.nodes))
+    x = graph.inputs[0]
+    same, other = (make_node(REPEAT, [x], {"body": b, "count": 2}) for b in (body, body_of()))
+    whole = graph.copy([*graph.nodes, same, other], [graph.nodes[0].output, same.output, other.output])
+    assert simplify(whole).nodes == [graph.nodes[0], other]
+
+
+def test_saving_a_graph_in_a_parameter_is_refused() -> None:
+    graph = around(body_of())
+    with pytest.raises(wf.FormatError, match=r"repeat \(at f.py:7\) cannot be written .* graphs as parameters"):
+        write_graph(graph, {graph.inputs[0]: "x"}, ["y"], {})
+
+
+def test_graphs_in_parameters_get_the_sizes_of_the_graph_around_them() -> None:
+    n = SymDim.named("n")
+    found = specialise(around(body_of(shape=(n, 3))), {"n": 5})
+    verify(found)
+    assert found.nodes[0].params["body"].inputs[0].shape == found.outputs[0].shape == (5, 3)
+
+
+# --- verification -----------------------------------------------------------------------------------------------
+
+
+def _broken() -> list[tuple[str, Graph]]:
+    body = body_of(lambda x: wf.exp(wf.sin(x)))
+    (x,), (first, second) = body.inputs, body.nodes
+    of_other = make_node(first.op, [Value(x.type)], {})
+    known_by_nobody = make_node(first.op, [x], {})
+    known_by_nobody.outputs = first.outputs
+    wrong_type = Node(first.op, (x,), {}, (TensorType(dt.float64, (3,)),))
+    no_key = make_node(COPY, [x], {"what": []})
+    outside = body.copy([second], [second.output])
+    inside = Graph("around", [x], [Node(REPEAT, (x,), {"body": outside}, (x.type,))], [x])
+    return [
+        ("an input is there twice", Graph("f", [x, x], [], [x])),
+        ("is made by a node", Graph("f", [first.output], [], [])),
+        ("sin .*uses a value before it is computed", Graph("f", [x], [of_other], [])),
+        ("sin .*computes a value that is there already", body.copy([first, first, second])),
+        ("sin has outputs that say something else", Graph("f", [x], [known_by_nobody], [])),
+        (r"sin gives .*float32\[3\].* the graph says .*float64\[3\]", Graph("f", [x], [wrong_type], [])),
+        ("copy has a parameter that cannot be hashed: .*list", Graph("f", [x], [no_key], [])),
+        ("an output is never computed", body.copy([first])),
+        ("graph body: exp .*uses a value before it is computed", inside),
+    ]
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_verification_says_what_is_wrong_and_where(number: int) -> None:
+    message, graph = _broken()[number]
+    with pytest.raises(wf.CompileError, match=message):
+        verify(graph)
+
+
+def test_verification_of_operands_that_the_op_refuses() -> None:
+    x, y = Value(TensorType(dt.float32, (3,))), Value(TensorType(dt.float32, (4,)))
+    with pytest.raises(wf.CompileError, match=r"repeat refuses its operands: repeat: .* is not what its body takes"):
+        verify(Graph("f", [x, y], [Node(REPEAT, (y,), {"body": body_of()}, (y.type,))], []))
+
+
+@checked
+def swap(graph: Graph) -> Graph:
+    """A pass that is wrong."""
+    return graph.copy(graph.nodes[::-1])
+
+
+@checked
+def nothing(graph: Graph) -> Graph:
+    return graph
+
+
+@pytest.fixture
+def verifying() -> Iterator[None]:
+    before = config.configure(verify=True)
+    yield
+    config.configure(verify=before.verify)
+
+
+@pytest.mark.usefixtures("verifying")
+def test_the_pass_that_broke_a_graph_is_named() -> None:
+    body = body_of(lambda x: wf.exp(wf.sin(x)))
+    with pytest.raises(wf.CompileError, match=r"^after swap: graph body: exp .*before it is computed"):
+        swap(body)
+    broken = body.copy(body.nodes[::-1])
+    with pytest.raises(wf.CompileError, match=r"^already before, and after nothing: graph body: exp"):
+        nothing(broken)
+    with pytest.raises(wf.CompileError, match=r"^already before, and after simplify: graph body: exp"):
+        simplify(broken)
+    config.configure(verify=False)
+    assert nothing(broken) is broken and swap(body).nodes == broken.nodes
+
+
+@pytest.mark.usefixtures("verifying")
+def test_every_pass_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(ir, "_verify", lambda made, when, given: seen.append(when))
+    f = wf.compile(lambda x: x * (wf.ones((3,)) * 2.0))
+    f(wf.ones(3))
+    assert {"after simplify", "after fold_constants"} == set(seen)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from several_outputs import SINCOS
+from several_outputs import SINCOS, divmod_, sincos
 
 import weft as wf
 from weft.core import dtypes as dt
-from weft.graph.ir import Graph, Node, Value, make_node, rewrite, verify
+from weft.graph.executable import _run, plan_graph
+from weft.graph.fold import fold_constants
+from weft.graph.ir import Graph, Node, Value, inline, make_node, rewrite, verify
 from weft.graph.protocol import COPY, Primitive, TensorType
+from weft.graph.simplify import simplify
+from weft.runtime.llvm import host_target
+from weft.tensor.calls import GraphCall
 
 ADD, SIN, COS = (n.op for n in wf.compile(lambda x: (x + x, wf.sin(x), wf.cos(x))).graph(wf.ones(3)).nodes)
 TYPE = TensorType(dt.float32, (3,))
@@ -151,3 +157,39 @@ def chain_over(value: Value, n: int) -> Value:
     for _ in range(n):
         value = make_node(SIN, [value], {}).output
     return value
+
+
+def test_threads_may_do_all_of_it_with_one_graph_at_once() -> None:
+    """Simplify, fold, differentiate, inline, plan: each thread gets what one gets alone, and the graph stays."""
+
+    def f(x: wf.Tensor, y: wf.Tensor) -> Any:
+        s, c = sincos(x.T @ x)
+        return wf.reshape(x, (24,)) * (wf.ones((24,)) * 3.0), s + c, divmod_(x, y)
+
+    operands = (wf.ones((6, 4)).T, wf.ones((4, 6)))
+    graph = wf.compile(f).graph(*operands)
+    strides = [(1, 4), (6, 1)]
+
+    def work() -> list[str]:
+        nodes: list[Node] = []
+        inline(graph, [Value(v.type) for v in graph.inputs], nodes)
+        folded = fold_constants(simplify(graph), lambda part: _run(part, host_target(), 1))
+        backward = GraphCall(graph).backward((True, True))
+        planned = plan_graph(graph, strides, (), host_target(), 1)
+        launches = [(str(p.kernel), p.ints) for p in planned.launches]
+        return [repr(folded), repr(backward.call.graph), str(launches), str([n.op for n in nodes])]
+
+    expected, before, found = work(), state_of(graph), list[Any]()
+    barrier = threading.Barrier(6)
+
+    def run() -> None:
+        barrier.wait()
+        found.extend(work() for _ in range(5))
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(found) == 30 and all(f == expected for f in found)
+    assert state_of(graph) == before

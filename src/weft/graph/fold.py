@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Sequence
 
-from .ir import Graph, Node, Value, rewrite
+from .ir import Graph, Node, Value, checked, rewrite
 from .protocol import Map, TensorType
 from .simplify import eliminate_dead, filled, is_constant
 
@@ -18,6 +18,7 @@ __all__ = ["fold_constants"]
 Run = Callable[[Graph], list[bytes]]
 
 
+@checked
 def fold_constants(graph: Graph, run: Run) -> Graph:
     """``graph`` with its constant elementwise part folded; ``run`` executes a graph without inputs and gives the bytes
     of its outputs."""

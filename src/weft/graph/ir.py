@@ -3,16 +3,21 @@
 A Graph is in static single assignment form: every Value is an input or an output of one node. Nodes and values are
 never changed once they are made, so that graphs may share them and threads may share graphs. What rebuilds a graph
 goes through :func:`rewrite`; what records one calls :func:`make_node`, :func:`copy_nodes` or :func:`inline`.
+
+A parameter of a node may be a Graph (the body of a loop, a branch). It closes over nothing: what it needs are inputs
+of the node. Whoever makes the node simplifies it; copies of the node share it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
+from ..core.config import settings
 from ..core.dtypes import DType
-from ..core.errors import CompileError
+from ..core.errors import CompileError, WeftError
 from ..core.shapes import Shape
 from .protocol import Primitive, TensorType
 
@@ -78,7 +83,7 @@ class Node:
         return self.outputs[0]
 
     def key(self) -> tuple[Any, ...]:
-        """Equal keys compute equal bits."""
+        """Equal keys compute equal bits. A graph among the parameters equals itself alone."""
         return (self.op.name, tuple(sorted(self.params.items())), *map(id, self.inputs))
 
     def over(self, inputs: tuple[Value, ...]) -> Node:
@@ -110,6 +115,10 @@ class Graph:
             list(self.nodes if nodes is None else nodes),
             list(self.outputs if outputs is None else outputs),
         )
+
+    def used(self) -> set[Value]:
+        """What a node takes, or the graph gives."""
+        return {v for node in self.nodes for v in node.inputs}.union(self.outputs)
 
 
 def make_node(
@@ -153,6 +162,11 @@ def inline(
     values = dict(zip(graph.inputs, arguments, strict=True))
     copy_nodes(graph.nodes, values, nodes, scope, where)
     return [values[v] for v in graph.outputs]
+
+
+def subgraphs(node: Node) -> dict[str, Graph]:
+    """The graphs among a node's parameters, by name."""
+    return {name: value for name, value in node.params.items() if isinstance(value, Graph)}
 
 
 # --- passes -------------------------------------------------------------------------------------------------------
@@ -210,21 +224,84 @@ def _place(values: Iterable[Value], nodes: dict[Node, None]) -> None:
             nodes[node] = None
 
 
+# --- debugging ----------------------------------------------------------------------------------------------------
+
+
 def verify(graph: Graph) -> None:
-    """Check the graph's form: definitions before uses, types as the ops' rules say.
+    """Check the form of a graph, and of the graphs in its nodes' parameters.
+
+    Inputs are made by no node; every other value is defined once, by a node that knows it, before it is used; types
+    are as the ops' rules say; parameters are hashable; a graph in a parameter closes over nothing.
 
     Raises:
-        CompileError: naming the node.
+        CompileError: naming the graph and the node.
     """
-    known = set(graph.inputs)
-    for node in graph.nodes:
-        for value in node.inputs:
-            if value not in known:
-                raise CompileError(f"graph {graph.name}: {node.op} uses a value before it is computed")
+    waiting, seen = [graph], set[Graph]()
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        known = set(one.inputs)
+        if len(known) < len(one.inputs) or any(v.node is not None for v in one.inputs):
+            raise CompileError(f"graph {one.name}: an input is there twice, or is made by a node")
+        for node in one.nodes:
+            fault = _fault(node, known)
+            if fault is not None:
+                where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
+                raise CompileError(f"graph {one.name}: {node.op}{where} {fault}")
+            known.update(node.outputs)
+            waiting += subgraphs(node).values()
+        if not known.issuperset(one.outputs):
+            raise CompileError(f"graph {one.name}: an output is never computed")
+
+
+def _fault(node: Node, known: set[Value]) -> str | None:
+    """What is wrong with a node, if anything, where these values are known."""
+    if not known.issuperset(node.inputs):
+        return "uses a value before it is computed"
+    if not known.isdisjoint(node.outputs):
+        return "computes a value that is there already"
+    if [(v.node, v.index, v.type) for v in node.outputs] != [(node, i, t) for i, t in enumerate(node.types)]:
+        return "has outputs that say something else of themselves"
+    try:
+        hash(node.key())
+    except TypeError as error:
+        return f"has a parameter that cannot be hashed: {error}"
+    try:
         expected = node.op.types([v.type for v in node.inputs], node.params)
-        if expected != node.types:
-            raise CompileError(f"graph {graph.name}: {node.op} gives {expected}, the graph says {node.types}")
-        known.update(node.outputs)
-    for value in graph.outputs:
-        if value not in known:
-            raise CompileError(f"graph {graph.name}: an output is never computed")
+    except WeftError as error:
+        return f"refuses its operands: {error.message}"
+    return None if expected == node.types else f"gives {expected}, the graph says {node.types}"
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def checked(change: Callable[Arguments, Graph]) -> Callable[Arguments, Graph]:
+    """Decorator of a pass, whose first argument is the graph that it changes: while ``Settings.verify`` is on, what it
+    gives is verified.
+
+    Raises:
+        CompileError: naming the pass, or saying that its graph was wrong before.
+    """
+
+    @functools.wraps(change)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Graph:
+        made = change(*args, **kwargs)
+        if settings().verify:
+            _verify(made, f"after {change.__name__}", args[0])
+        return made
+
+    return run
+
+
+def _verify(made: Graph, when: str, given: Any) -> None:
+    try:
+        verify(made)
+    except CompileError as error:
+        try:
+            verify(given)
+        except CompileError as before:
+            raise CompileError(f"already before, and {when}: {before.message}") from None
+        raise CompileError(f"{when}: {error.message}") from None

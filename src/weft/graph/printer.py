@@ -1,11 +1,12 @@
-"""Graphs as text: one node a line, stable and short, with the user's line at its end."""
+"""Graphs as text: one node a line, stable and short, with the user's line at its end. A graph among a node's
+parameters stands below it, with numbers of its own."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from .ir import Graph, Value
+from .ir import Graph, Value, subgraphs
 
 __all__ = ["format_graph", "value_names"]
 
@@ -39,5 +40,8 @@ def format_graph(graph: Graph) -> str:
         if node.where:
             notes.append(f"{os.path.basename(node.where[0])}:{node.where[1]}")
         lines.append(text + (f"  # {' '.join(notes)}" if notes else ""))
+        for name, inner in sorted(subgraphs(node).items()):
+            head, *rest = format_graph(inner).splitlines()
+            lines += [f"    {name}: {head}", *(f"    {line}" for line in rest)]
     lines.append(f"  return {', '.join(names[v] for v in graph.outputs)}")
     return "\n".join(lines)

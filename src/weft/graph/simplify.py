@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from ..compiler.expr import leaf
 from ..core.shapes import is_static
-from .ir import Found, Graph, Node, Value, make_node, rewrite
+from .ir import Found, Graph, Node, Value, checked, make_node, rewrite
 from .protocol import Layout, Map, Outputs, Position, Primitive, View
 
 __all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 
 
+@checked
 def simplify(graph: Graph, to_run: bool = False) -> Graph:
     """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order. ``to_run``: the graph
     is not differentiated any more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import DTypeError, FormatError, ShapeError
 from ..core.shapes import Dim, SymDim, substitute
-from ..graph.ir import Graph, Node, Value, make_node, rewrite
+from ..graph.ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
 from ..graph.protocol import TensorType
 from ..tensor.calls import GraphCall
 from ..tensor.create import asarray
@@ -21,6 +21,7 @@ __all__ = ["Loaded", "specialise"]
 _KEPT = 256  # sizes for which the compiled graph is kept
 
 
+@checked
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph with symbolic sizes replaced by numbers.
 
@@ -31,6 +32,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
 
     def rule(node: Node) -> Node:
         params = {k: substitute(v, sizes) for k, v in node.params.items()}
+        params.update({k: specialise(inner, sizes) for k, inner in subgraphs(node).items()})
         made = make_node(node.op, node.inputs, params, node.where, node.scope)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             expected: tuple[Dim, ...] = substitute(old.shape, sizes)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import FormatError
 from ..core.shapes import Shape, SymDim
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Graph, Node, Value, subgraphs
 from ..graph.protocol import TensorType
 from ..tensor.tensor import Tensor
 from .emitter import ELEMENT_TYPES, Emitter, tensor_proto
@@ -42,8 +42,10 @@ def write_graph(
         FormatError: a primitive that ONNX cannot express, by name.
     """
     for node in graph.nodes:
-        if node.op.name not in ROWS:
+        if node.op.name not in ROWS or len(node.outputs) != 1 or subgraphs(node):
             reason = UNSUPPORTED.get(node.op.name, "it has no row in weft's table")
+            if len(node.outputs) != 1 or subgraphs(node):
+                reason = "files hold no ops yet that have several outputs, or graphs as parameters"
             where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
             raise FormatError(f"save: the primitive {node.op.name}{where} cannot be written in ONNX: {reason}")
     from onnx import helper

@@ -15,7 +15,7 @@ from ..core.shapes import is_static, strides_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, copy_nodes, inline
 from ..graph.protocol import COPY, Gather, Layout, Scatter, View
-from ..graph.simplify import eliminate_dead, simplify
+from ..graph.simplify import simplify
 from ..ops.op import Trace, state
 from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
@@ -292,14 +292,13 @@ class Backward:
                 found = _reverse(graph, trace, inputs, outputs, cotangents, wanted)
         finally:
             state.trace = outer
-        whole = Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found)
-        whole = simplify(whole)
-        used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
+        whole = simplify(Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found))
+        used = whole.used()
         self.needs_inputs = tuple(i for i, v in enumerate(inputs) if v in used)
         self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
         self.needs_values = bool(self.needs_inputs or self.needs_outputs)
         kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
-        self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)), hands_on=True)
+        self.call = GraphCall(Graph(whole.name, kept, whole.nodes, whole.outputs), hands_on=True)
 
 
 def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:

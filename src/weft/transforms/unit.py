@@ -243,7 +243,7 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     rest = [v for v in (*cotangents, *sums) if v is not None]
     name = f"{unit.graph.name}.grad"
     whole = simplify(Graph(name, [*kept.values(), *rest], trace.nodes, [v for _, v in found]))
-    used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
+    used = whole.used()
     needs = tuple(v for v, given in kept.items() if given in used)
     call = GraphCall(Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs), hands_on=True)
     return _Fused(call, needs, tuple(g for g, _ in found), frozenset(visited))
