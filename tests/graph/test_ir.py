@@ -14,12 +14,14 @@ from weft.core import config
 from weft.core import dtypes as dt
 from weft.core.shapes import SymDim
 from weft.graph import ir
+from weft.graph.executable import plan_graph
 from weft.graph.ir import Graph, Node, Value, checked, copy_nodes, inline, make_node, rewrite, subgraphs, verify
-from weft.graph.protocol import COPY, Map, Primitive, TensorType
+from weft.graph.protocol import COPY, Map, Outputs, Primitive, TensorType
 from weft.graph.simplify import eliminate_dead, simplify
 from weft.interop.loaded import specialise
 from weft.interop.write import write_graph
 from weft.ops.op import trace_function
+from weft.runtime.llvm import host_target
 
 
 def graph_of(function: object, *args: wf.Tensor) -> Graph:
@@ -141,6 +143,18 @@ def test_the_output_of_a_node_with_several_is_refused() -> None:
     graph = graph_of(lambda x: sincos(x), wf.ones(3))
     with pytest.raises(wf.CompileError, match="sincos has 2 outputs where one is expected"):
         _ = graph.nodes[0].output
+
+
+def test_outputs_that_one_kernel_would_compute_do_not_run_yet() -> None:
+    joint = Primitive("joint", lambda params, x: (x, x), Map(lambda params, x: x))
+    x = Value(TensorType(dt.float32, (3,)))
+    node = make_node(joint, [x], {}, ("f.py", 7))
+    with pytest.raises(wf.CompileError, match=r"joint has 2 outputs where one is expected\n  at f.py:7"):
+        plan_graph(Graph("f", [x], [node], list(node.outputs)), [(1,)], (), host_target(), 1)
+    few = Primitive("few", lambda params, x: (x, x), Outputs((Map(lambda params, x: x),)))
+    node = make_node(few, [x], {})
+    with pytest.raises(wf.CompileError, match="graph f: 1 values for 2 of few"):
+        plan_graph(Graph("f", [x], [node], list(node.outputs)), [(1,)], (), host_target(), 1)
 
 
 def test_saving_several_outputs_is_refused(tmp_path: Any) -> None:

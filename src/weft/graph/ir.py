@@ -79,7 +79,9 @@ class Node:
             CompileError: it has several.
         """
         if len(self.outputs) != 1:
-            raise CompileError(f"{self.op} has {len(self.outputs)} outputs where one is expected")
+            error = CompileError(f"{self.op} has {len(self.outputs)} outputs where one is expected")
+            error.where = self.where or error.where
+            raise error
         return self.outputs[0]
 
     def key(self) -> tuple[Any, ...]:
@@ -196,19 +198,18 @@ def rewrite(
         moved = node.over(tuple([current.get(v, v) for v in node.inputs]))
         found = rule(moved)
         if found is None or found is moved:
-            outputs: Sequence[Value] = moved.outputs
+            made: Sequence[Value] = moved.outputs
             nodes[moved] = None
         else:
-            outputs = found.outputs if isinstance(found, Node) else (found,) if isinstance(found, Value) else found
-            if len(outputs) != len(node.outputs):
-                raise CompileError(f"graph {graph.name}: {len(outputs)} values for {len(node.outputs)} of {node.op}")
-            _place(outputs, nodes)
-        if outputs is not node.outputs:
+            made = found.outputs if isinstance(found, Node) else (found,) if isinstance(found, Value) else found
+            if len(made) != len(node.outputs):
+                raise CompileError(f"graph {graph.name}: {len(made)} values for {len(node.outputs)} of {node.op}")
+            _place(made, nodes)
+        if made is not node.outputs:
             for value in node.outputs:
-                current.setdefault(value, outputs[value.index])
-    made = graph.copy(nodes, [current.get(v, v) for v in graph.outputs])
-    made.inputs = [current.get(v, v) for v in graph.inputs]
-    return made
+                current.setdefault(value, made[value.index])
+    inputs, outputs = ([current.get(v, v) for v in ends] for ends in (graph.inputs, graph.outputs))
+    return Graph(graph.name, inputs, list(nodes), outputs)
 
 
 def _place(values: Iterable[Value], nodes: dict[Node, None]) -> None:

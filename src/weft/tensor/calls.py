@@ -341,23 +341,15 @@ def _reverse(
             continue
         operands = tuple(wrap(values[v]) for v in node.inputs)
         trace.scope = node.scope
-        results, parts = [wrap(values[v]) for v in node.outputs], [gradient.get(v) for v in node.outputs]
+        results: Any = tuple(wrap(values[v]) for v in node.outputs)
+        parts: Any = tuple(gradient.get(v) for v in node.outputs)
         if len(results) == 1:
-            found = node.op.vjp(node.params, operands, results[0], parts[0])
-        else:
-            found = node.op.vjp(node.params, operands, tuple(results), tuple(parts))
-        for value, part in zip(node.inputs, found, strict=True):
+            (results,), (parts,) = results, parts
+        for value, part in zip(node.inputs, node.op.vjp(node.params, operands, results, parts), strict=True):
             accumulate(value, part)
     trace.scope = ()
-    made = []
-    for value, w in zip(graph.inputs, wanted, strict=True):
-        if not w:
-            continue
-        if value in gradient:
-            made.append(value_of(gradient[value], trace))
-        else:
-            made.append(_zeros(trace, value))
-    return made
+    asked = [v for v, w in zip(graph.inputs, wanted, strict=True) if w]
+    return [value_of(gradient[v], trace) if v in gradient else _zeros(trace, v) for v in asked]
 
 
 def _zeros(trace: Trace, value: Value) -> Value:
