@@ -90,6 +90,16 @@ def test_several_outputs_compute_the_same_eagerly_and_compiled(name: str, functi
         assert eager.dtype == compiled.dtype and eager.tobytes() == compiled.tobytes()
 
 
+def test_several_outputs_share_a_kernel_and_everything_else_takes_them(tmp_path: Any) -> None:
+    x, compiled = wf.asarray(X), wf.compile(sincos)
+    assert len(compiled.kernels(x)) == len(wf.compile(most).kernels(x)) == 1
+    assert "sincos" in repr(compiled.explain(x))
+    assert [str(t) for t in wf.eval_shape(sincos, wf.spec(("n", 3)))] == ["float32[n, 3]"] * 2
+    assert len(wf.export(sincos, tmp_path, example=x, name="sincos").outputs) == 2
+    constant = wf.compile(lambda x: x + sincos(wf.ones((4, 6)) * 2.0)[1])
+    assert constant(x).numpy().tobytes() == (x + sincos(wf.ones((4, 6)) * 2.0)[1]).numpy().tobytes()
+
+
 def test_several_outputs_are_those_of_single_ops() -> None:
     x, y = wf.asarray(X), wf.asarray(Y)
     pairs = [
@@ -120,9 +130,10 @@ def test_gradients_flow_through_several_outputs(name: str, function: Any, single
     assert wf.compile(first)(x).numpy().tobytes() == first(x).numpy().tobytes()
     second, wanted = wf.grad(lambda x: first(x).sum()), wf.grad(lambda x: expected(x).sum())
     np.testing.assert_allclose(second(x).numpy(), wanted(x).numpy(), rtol=1e-6, atol=1e-6)
-    leaf = wf.asarray(X).requires_grad_()
-    function(leaf).sum().backward()
-    assert leaf.grad.numpy().tobytes() == first(x).numpy().tobytes()
+    for run in (function, wf.compile(function)):
+        leaf = wf.asarray(X).requires_grad_()
+        run(leaf).sum().backward()
+        assert leaf.grad.numpy().tobytes() == first(x).numpy().tobytes()
 
 
 def test_several_outputs_are_printed_with_their_numbers() -> None:
