@@ -140,6 +140,7 @@ def test_several_outputs_are_printed_with_their_numbers() -> None:
     lines = repr(graph_of(lambda x: sincos(x)[1], wf.ones((2, 3)))).splitlines()
     assert lines[1].startswith("  %0.0: float32[2, 3], %0.1: float32[2, 3] = sincos(%x0)")
     assert lines[-1] == "  return %0.1"
+    assert repr(make_node(SINCOS, [Value(TensorType(dt.float32, (2,)))], {})) == "<sincos: float32[2], float32[2]>"
 
 
 def test_a_node_with_several_outputs_is_one_to_simplification() -> None:
@@ -326,7 +327,7 @@ def test_the_pass_that_broke_a_graph_is_named() -> None:
 @pytest.mark.usefixtures("verifying")
 def test_every_pass_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(ir, "_verify", lambda made, when, given: seen.append(when))
+    monkeypatch.setattr(ir, "_blame", lambda made, when, given: seen.append(when))
     f = wf.compile(lambda x: x * (wf.ones((3,)) * 2.0))
     f(wf.ones(3))
     assert {"after simplify", "after fold_constants"} == set(seen)

@@ -71,6 +71,9 @@ class Node:
         else:
             self.outputs = tuple([Value(t, self, i) for i, t in enumerate(types)])
 
+    def __repr__(self) -> str:
+        return f"<{self.op}: {', '.join(map(repr, self.types))}>"
+
     @property
     def output(self) -> Value:
         """The output of a node that has one.
@@ -291,13 +294,14 @@ def checked(change: Callable[Arguments, Graph]) -> Callable[Arguments, Graph]:
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Graph:
         made = change(*args, **kwargs)
         if settings().verify:
-            _verify(made, f"after {change.__name__}", args[0])
+            _blame(made, f"after {change.__name__}", args[0])
         return made
 
     return run
 
 
-def _verify(made: Graph, when: str, given: Any) -> None:
+def _blame(made: Graph, when: str, given: Any) -> None:
+    """Verify what a pass has made; where that is wrong, look whether what it was given was wrong already."""
     try:
         verify(made)
     except CompileError as error:
