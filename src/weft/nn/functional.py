@@ -24,6 +24,8 @@ from ..ops.activation import (
     tanh,
 )
 from ..ops.contraction import linear
+from ..ops.dropout import dropout
+from ..ops.embedding import embedding, one_hot
 from ..ops.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -35,7 +37,7 @@ from ..ops.loss import (
     nll_loss,
     smooth_l1_loss,
 )
-from ..ops.normalization import dropout, embedding, layer_norm, one_hot, rms_norm
+from ..ops.normalization import layer_norm, rms_norm
 
 __all__ = [
     "binary_cross_entropy",

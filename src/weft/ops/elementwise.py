@@ -22,6 +22,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..graph.protocol import COPY, Map, Primitive, TensorType, View
+from .entries import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
 from .op import Array, Composite, apply, composite
 from .operands import (
     ANY,
@@ -37,7 +38,6 @@ from .operands import (
     require_tensors,
     unary_operand,
 )
-from .pointwise import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
 
 __all__ = [
     "abs",
