@@ -57,6 +57,11 @@ class DType:
         return self.itemsize * 8
 
     @property
+    def is_half(self) -> bool:
+        """True for float16 and bfloat16: what is computed in float32 and rounded once."""
+        return self.itemsize == 2 and self.kind == "float"
+
+    @property
     def is_floating(self) -> bool:
         """True for float16, bfloat16, float32 and float64."""
         return self.kind == "float"

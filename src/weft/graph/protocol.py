@@ -160,6 +160,8 @@ class Primitive:
     tensor operations; None means that the op has no gradient.
     ``put(params, x, y)``, of a view, is its inverse: x with y in the place of what the view shows of it, in tensor
     operations; it raises where elements show several times. None means that there is none.
+    ``kinds``: the kinds of dtypes in which an entry's primitive computes; of the others, their rows of the ONNX table
+    say it.
     """
 
     name: str
@@ -167,6 +169,7 @@ class Primitive:
     lower: Rule
     vjp: Callable[..., tuple[Any, ...]] | None = None
     put: Callable[[dict[str, Any], Any, Any], Any] | None = None
+    kinds: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return self.name

@@ -386,8 +386,8 @@ _BINARY: dict[str, Lower] = {
     "multiply_high": _computed(_multiply_high),
 }
 
-# The primitives that are no table entry's own, and the kinds that they compute in.
-_KINDS = {"stop_gradient": ANY.kinds, "copy": ANY.kinds, "pow": REAL.kinds, "multiply_high": ("uint",)}
+# The primitives that no table entry made, and the kinds that they compute in.
+_KINDS = {"stop_gradient": ANY.kinds, "copy": ANY.kinds, "multiply_high": ("uint",)}
 
 ELEMENTWISE: dict[str, Row] = {
     **{name: Row(lower, (1, 1), kinds=_KINDS.get(name)) for name, lower in _UNARY.items()},

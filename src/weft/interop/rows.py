@@ -29,8 +29,8 @@ class Row:
 
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
     to the result's. ``needs``: the values that ``lower`` uses; None means the inputs. ``accepts``: a check of the
-    parameters as a whole. ``kinds``: the kinds of dtypes that the operands may have; None means those of the public
-    function that the primitive is the one of. ``wide``: floats of 16 bits are not among them.
+    parameters as a whole. ``kinds``: the kinds of dtypes that the operands may have; None means that the primitive says
+    it. ``wide``: floats of 16 bits are not among them.
     """
 
     lower: Lower

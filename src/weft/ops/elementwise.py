@@ -469,7 +469,7 @@ def positive(x: Array, /) -> Array:
     return unary_operand("positive", x, REAL)
 
 
-_POW = primitive_of("pow", vector_math("pow"), _pow_vjp, 30, None)
+_POW = primitive_of("pow", REAL.kinds, vector_math("pow"), _pow_vjp, 30, None)
 
 
 @composite

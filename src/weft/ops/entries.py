@@ -61,6 +61,7 @@ def vector_math(name: str) -> Callable[..., Expr]:
 
 def primitive_of(
     name: str,
+    kinds: tuple[str, ...],
     expr: Callable[..., Expr],
     vjp: Callable[..., tuple[Any, ...]] | None,
     cost: int,
@@ -77,12 +78,12 @@ def primitive_of(
         return vjp(*inputs, output, g)
 
     lower = Map(in_float32(with_params) if widen else with_params, cost)
-    return Primitive(name, elementwise_type(name, result), lower, rule if vjp else None)
+    return Primitive(name, elementwise_type(name, result), lower, rule if vjp else None, kinds=kinds)
 
 
 def _public(
     function: Callable[..., Array],
-    name: str,
+    primitive: Primitive,
     summary: str,
     arguments: str,
     domain: Domain,
@@ -100,9 +101,9 @@ def _public(
         call=example[0],
         printed=example[1].replace("\n", "\n        "),
     )
-    function.__name__ = function.__qualname__ = name
+    function.__name__ = function.__qualname__ = primitive.name
     function.__module__ = "weft.ops.elementwise"  # where the entry stands: for help() and doctest
-    return Composite(function, name)
+    return Composite(function, primitive.name, primitive=primitive)
 
 
 _DOC = """{summary}
@@ -136,13 +137,14 @@ def unary(
     """A function of one operand. ``vjp(x, output, g)`` gives the cotangent, or None for zero; ``vjp=None``: the op
     has no gradient. ``integers_stay``: it is the identity on integers."""
     wrapped = (lambda x, y, g: (vjp(x, y, g),)) if vjp else None
-    primitive = primitive_of(name, expr, wrapped, cost, result, widen)
+    kinds = ("float",) if integers_stay else domain.kinds
+    primitive = primitive_of(name, kinds, expr, wrapped, cost, result, widen)
 
     def function(x: Array, /) -> Array:
         x = unary_operand(name, x, domain)
         return x if integers_stay and x.dtype.is_integer else apply(primitive, x)
 
-    return _public(function, name, summary, "x", domain, result, example)
+    return _public(function, primitive, summary, "x", domain, result, example)
 
 
 def binary(
@@ -158,9 +160,9 @@ def binary(
     widen: bool = True,
 ) -> Composite:
     """A function of two operands; ``vjp(x1, x2, output, g)`` gives both cotangents."""
-    primitive = primitive_of(name, expr, vjp, cost, result, widen)
+    primitive = primitive_of(name, domain.kinds, expr, vjp, cost, result, widen)
 
     def function(x1: Array | float, x2: Array | float, /) -> Array:
         return apply(primitive, *binary_operands(name, x1, x2, domain))
 
-    return _public(function, name, summary, "x1, x2", domain, result, example)
+    return _public(function, primitive, summary, "x1, x2", domain, result, example)

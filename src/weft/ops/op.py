@@ -120,12 +120,20 @@ def all_composites() -> list[Composite]:
 class Composite:
     """A public function over arrays: see :func:`composite`."""
 
-    def __init__(self, function: Callable[..., Any], name: str, is_view: bool = False, gradient: Any = None):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        is_view: bool = False,
+        gradient: Any = None,
+        primitive: Primitive | None = None,
+    ):
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.is_view = is_view  # whether its results may look at the operand's memory
         self.gradient: Callable[..., Any] | None = gradient  # from the result instead of the operand
+        self.primitive = primitive  # that a table's entry made with it
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
         self.takes_copy = "copy" in inspect.signature(function).parameters  # the Array API's: what shares memory
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
