@@ -158,6 +158,7 @@ class Primitive:
     ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error.
     ``vjp(params, inputs, output, cotangent) -> tuple of cotangents`` (None where there is no gradient) is written in
     tensor operations; None means that the op has no gradient.
+    ``stops_gradient``: it is its operand, as a constant to whoever differentiates; the identity once nobody will.
     ``put(params, x, y)``, of a view, is its inverse: x with y in the place of what the view shows of it, in tensor
     operations; it raises where elements show several times. None means that there is none.
     ``kinds``: the kinds of dtypes in which an entry's primitive computes; of the others, their rows of the ONNX table
@@ -170,6 +171,7 @@ class Primitive:
     vjp: Callable[..., tuple[Any, ...]] | None = None
     put: Callable[[dict[str, Any], Any, Any], Any] | None = None
     kinds: tuple[str, ...] | None = None
+    stops_gradient: bool = False
 
     def __repr__(self) -> str:
         return self.name

@@ -63,7 +63,7 @@ def eliminate_dead(graph: Graph) -> Graph:
 
 def identity_view(node: Node) -> Value | None:
     """A view (or a view of a view) that leaves every element where it is; not one that stops gradients."""
-    if not isinstance(node.op.lower, View) or node.op.vjp is None:
+    if not isinstance(node.op.lower, View) or node.op.stops_gradient:
         return None
     source, steps = node.inputs[0], [node]
     while True:
@@ -77,7 +77,7 @@ def identity_view(node: Node) -> Value | None:
             if layout == start:
                 return source
         made = source.node
-        if made is None or not isinstance(made.op.lower, View) or made.op.vjp is None or len(steps) == 2:
+        if made is None or not isinstance(made.op.lower, View) or made.op.stops_gradient or len(steps) == 2:
             return None
         steps.append(made)
         source = made.inputs[0]
@@ -86,7 +86,7 @@ def identity_view(node: Node) -> Value | None:
 def identity_map(node: Node) -> Value | None:
     """An elementwise op that is its operand (a cast to the dtype that it has); not one that stops gradients."""
     rule = node.op.lower
-    if not isinstance(rule, Map) or len(node.inputs) != 1 or node.op.vjp is None:
+    if not isinstance(rule, Map) or len(node.inputs) != 1 or node.op.stops_gradient:
         return None
     if node.inputs[0].type != node.output.type:
         return None
@@ -117,7 +117,7 @@ def filled(constant: Node, like: Node, value: object) -> Node:
 
 def stop_gradient(node: Node) -> Value | None:
     """What matters to gradients alone."""
-    return node.inputs[0] if node.op.name == "stop_gradient" else None
+    return node.inputs[0] if node.op.stops_gradient else None
 
 
 RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)

@@ -14,6 +14,7 @@ from ..core.errors import FormatError
 from ..core.shapes import Shape, SymDim
 from ..graph.ir import Graph, Node, Value
 from ..graph.protocol import TensorType
+from ..graph.simplify import is_constant
 from ..tensor.tensor import Tensor
 from .emitter import ELEMENT_TYPES, Emitter, tensor_proto
 from .rows import Row
@@ -138,9 +139,9 @@ def _thin_shape(value: Value) -> Shape | None:
     """The shape in which a spread constant or a broadcast tensor may be given; None where there is no other."""
     if value.node is None:
         return None
-    if value.node.op.name == "full":
+    if is_constant(value.node):
         return ()
-    return value.node.inputs[0].shape if value.node.op.name == "broadcast_to" else None
+    return value.node.inputs[0].shape if ROWS[value.node.op.name].spreads else None
 
 
 def _thin(node: Node, row: Row) -> set[Value]:
@@ -164,7 +165,7 @@ def _reaches(shape: Shape, operands: Sequence[Shape]) -> bool:
 
 def _thin_name(emit: Emitter, value: Value) -> str:
     assert value.node is not None
-    return filled(emit, value.node) if value.node.op.name == "full" else emit.values[value.node.inputs[0]]
+    return filled(emit, value.node) if is_constant(value.node) else emit.values[value.node.inputs[0]]
 
 
 def _needed(graph: Graph) -> set[Value]:

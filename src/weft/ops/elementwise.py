@@ -165,7 +165,9 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
     return cast(x, dt.as_dtype(dtype))
 
 
-STOP_GRADIENT = Primitive("stop_gradient", lambda params, x: x, View(lambda params, layout: layout))
+STOP_GRADIENT = Primitive(
+    "stop_gradient", lambda params, x: x, View(lambda params, layout: layout), stops_gradient=True
+)
 
 
 @composite
@@ -472,7 +474,7 @@ def positive(x: Array, /) -> Array:
 _POW = primitive_of("pow", REAL.kinds, vector_math("pow"), _pow_vjp, 30, None)
 
 
-@composite
+@composite(reads_numbers=True)
 def pow(x1: Array | float, x2: Array | float, /) -> Array:
     """``x1 ** x2``.
 

@@ -127,6 +127,7 @@ class Composite:
         is_view: bool = False,
         gradient: Any = None,
         primitive: Primitive | None = None,
+        reads_numbers: bool = False,
     ):
         functools.update_wrapper(self, function)
         self.function = function
@@ -134,6 +135,7 @@ class Composite:
         self.is_view = is_view  # whether its results may look at the operand's memory
         self.gradient: Callable[..., Any] | None = gradient  # from the result instead of the operand
         self.primitive = primitive  # that a table's entry made with it
+        self.reads_numbers = reads_numbers  # whether a Python number among its operands decides what is computed
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
         self.takes_copy = "copy" in inspect.signature(function).parameters  # the Array API's: what shares memory
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
@@ -176,7 +178,11 @@ def public(function: F) -> F:
 def composite(function: F) -> F: ...
 @overload
 def composite(
-    *, name: str | None = None, view: bool = False, gradient: Callable[..., Any] | None = None
+    *,
+    name: str | None = None,
+    view: bool = False,
+    gradient: Callable[..., Any] | None = None,
+    reads_numbers: bool = False,
 ) -> Callable[[F], F]: ...
 def composite(
     function: Any = None,
@@ -184,6 +190,7 @@ def composite(
     name: str | None = None,
     view: bool = False,
     gradient: Callable[..., Any] | None = None,
+    reads_numbers: bool = False,
 ) -> Any:
     """Decorator: a function over arrays that is traced once per signature and runs as one graph.
 
@@ -197,10 +204,13 @@ def composite(
     ``gradient(result, g, *arguments)``, of a function of one array: that array's cotangent, written in terms of the
     result, which is then what is kept for it. Without it the body is differentiated, and what that needs is computed
     again from the operand.
+
+    ``reads_numbers``, of a function of two operands that stands for an operator: what it computes depends on a number
+    that is one of them, which is therefore no tensor of rank 0.
     """
     if function is None:
-        return lambda f: Composite(f, name or f.__name__, view, gradient)
-    return Composite(function, name or function.__name__, view)
+        return lambda f: Composite(f, name or f.__name__, view, gradient, reads_numbers=reads_numbers)
+    return Composite(function, name or function.__name__)
 
 
 def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:

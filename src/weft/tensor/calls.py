@@ -306,9 +306,14 @@ def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
     """Which outputs hang on one of the inputs that are wanted (``ones_like(x)`` does not)."""
     active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
     for node in graph.nodes:
-        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
+        if _passes(node, active):
             active.add(node.output)
     return tuple(v in active for v in graph.outputs)
+
+
+def _passes(node: Node, active: set[Value]) -> bool:
+    """Whether a gradient flows back from the node to one of these values."""
+    return node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs)
 
 
 def _reverse(
@@ -327,7 +332,7 @@ def _reverse(
         values[node.output] = trace.add(node.op, [values[v] for v in node.inputs], node.params)
         if node.output in saved:
             values[node.output] = saved[node.output]
-        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
+        if _passes(node, active):
             active.add(node.output)
     gradient: dict[Value, Tensor] = {}
 

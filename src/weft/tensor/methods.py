@@ -39,7 +39,7 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
     """An operator's method. The signature of two tensors is looked up here; everything else takes the long way."""
     plans: dict[Any, Any] = {}
     epoch.caches.append(plans)
-    recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, function.name != "pow"
+    recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, not function.reads_numbers
 
     def method(self: Tensor, other: Any) -> Any:
         try:
@@ -93,7 +93,7 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         try:
-            if isinstance(other, _NUMBERS) and state.trace is None and function.name != "pow":
+            if isinstance(other, _NUMBERS) and state.trace is None and not function.reads_numbers:
                 if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
                     return forward(scalar_like(function.name, other, self._spec), self)
             elif not isinstance(other, _NUMBERS) and not is_array(other):
@@ -106,7 +106,7 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
     return method
 
 
-def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
+def _in_place(form: InPlace, reads_numbers: bool = False) -> Callable[..., Tensor]:
     """An in-place operator or method of one operand: the signature of two tensors is looked up here, everything else
     takes the long way."""
     plans, scalars, recording, name = form.quick, SCALARS, tape.recording, form.name
@@ -114,7 +114,7 @@ def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
     def method(self: Tensor, other: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             kind = other.__class__
-            if (kind is float or kind is int) and not reads_pow:
+            if (kind is float or kind is int) and not reads_numbers:
                 number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
                 if number is None:
                     number = _number(name, other, self)
@@ -144,9 +144,9 @@ def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
     return method
 
 
-def _operator(form: InPlace, reads_pow: bool) -> Callable[[Tensor, Any], Any]:
+def _operator(form: InPlace, reads_numbers: bool) -> Callable[[Tensor, Any], Any]:
     """An in-place operator: what is no operand is left to the other side."""
-    method = _in_place(form, reads_pow)
+    method = _in_place(form, reads_numbers)
 
     def operator(self: Tensor, other: Any) -> Any:
         if other.__class__ is not Tensor and not isinstance(other, (Tensor, *_NUMBERS)) and not is_array(other):
@@ -189,7 +189,7 @@ def _install_operators() -> None:
         forward = _binary(function)
         setattr(Tensor, f"__{short}__", forward)
         setattr(Tensor, f"__r{short}__", _reflected(function))
-        setattr(Tensor, f"__i{short}__", _operator(InPlace(short, function), name == "pow"))
+        setattr(Tensor, f"__i{short}__", _operator(InPlace(short, function), function.reads_numbers))
     for short, name in {
         "eq": "equal",
         "ne": "not_equal",
