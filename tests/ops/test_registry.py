@@ -24,7 +24,8 @@ def test_every_primitive_is_known_by_its_name() -> None:
 def test_two_primitives_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     second: Any = types.ModuleType("weft.ops.second")
     second.ADD = Primitive("add", lambda params, x: x, Map(lambda params, x: x))
-    monkeypatch.setattr(registry, "_modules", lambda: [elementwise, second])
+    monkeypatch.setattr(registry, "_module", {"elementwise": elementwise, "second": second}.get)
+    monkeypatch.setattr(registry, "_names", lambda: ["elementwise", "second"])
     with pytest.raises(ValueError, match=r"weft\.ops\.second has a second primitive called add"):
         registry.primitives.__wrapped__()
 

@@ -21,7 +21,8 @@ from ..ops.contraction import matmul
 from ..ops.creation import full
 from ..ops.cumulative import cumulative_sum
 from ..ops.normalization import layer_norm, rms_norm
-from ..ops.shape import broadcast_to, flip, permute_dims, reshape, slice_
+from ..ops.shape import broadcast_to, flip, permute_dims, reshape
+from ..ops.views import slice_
 from .emitter import dtype_of_element
 from .foreign_call import Array, Ints, Number, Op, OutputCount
 from .foreign_host import ROUNDINGS

@@ -20,10 +20,10 @@ from ..ops.shape import (
     pad,
     permute_dims,
     reshape,
-    slice_,
     squeeze,
     tile,
 )
+from ..ops.views import slice_
 from .foreign_call import Array, Floats, Ints, Known, Number, Op, OutputCount, Proto, Refused, Scalar
 from .foreign_host import ends_of, target_shape
 from .limits import NBYTES, bounded, check_extent

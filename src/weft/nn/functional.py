@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
-from ..ops.activation import (
-    elu,
-    gelu,
-    hardsigmoid,
-    hardswish,
-    hardtanh,
-    leaky_relu,
-    log_softmax,
-    logsigmoid,
-    mish,
-    prelu,
-    relu,
-    relu6,
-    selu,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    softsign,
-    tanh,
-)
-from ..ops.contraction import linear
-from ..ops.dropout import dropout
-from ..ops.embedding import embedding, one_hot
-from ..ops.loss import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    smooth_l1_loss,
-)
-from ..ops.normalization import layer_norm, rms_norm
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "dropout",
-    "elu",
-    "embedding",
-    "gelu",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "huber_loss",
-    "kl_div",
-    "l1_loss",
-    "layer_norm",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "logsigmoid",
-    "mish",
-    "mse_loss",
-    "nll_loss",
-    "one_hot",
-    "prelu",
-    "relu",
-    "relu6",
-    "rms_norm",
-    "selu",
-    "sigmoid",
-    "silu",
-    "smooth_l1_loss",
-    "softmax",
-    "softplus",
-    "softsign",
-    "tanh",
-]
+from ..ops import registry as _registry
+from ..ops.elementwise import sigmoid, tanh
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+
+# What these modules of ops define is public here.
+_functions = _registry.functions("activation", "dropout", "embedding", "linear", "loss", "normalization")
+globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
+__all__ = sorted([*_functions, "sigmoid", "tanh"])

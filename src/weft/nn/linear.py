@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..ops.contraction import linear
+from ..ops.linear import linear
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module

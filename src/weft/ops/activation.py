@@ -22,29 +22,6 @@ from .reduction import max as max_
 from .reduction import sum as sum_
 from .shape import reshape
 
-__all__ = [
-    "elu",
-    "gelu",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "leaky_relu",
-    "log_softmax",
-    "logsigmoid",
-    "mish",
-    "prelu",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "tanh",
-    "widen",
-]
-
 _SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, section 2
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _DOC = """{summary}

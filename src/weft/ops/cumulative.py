@@ -17,9 +17,8 @@ from .creation import full
 from .elementwise import cast, equal, logical_and, where
 from .op import Array, apply, composite
 from .operands import accumulator, require_tensors
-from .shape import concat, flip, slice_
-
-__all__ = ["cumulative_prod", "cumulative_sum", "exclusive_prod"]
+from .shape import concat, flip
+from .views import slice_
 
 
 def _scan_type(params: dict[str, Any], x: TensorType) -> TensorType:

@@ -8,8 +8,6 @@ from .elementwise import cast, where
 from .op import Array, composite, public
 from .random import Generator, default_generator, draw_uniform
 
-__all__ = ["dropout"]
-
 
 @public
 def dropout(input: Array, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Array:

@@ -17,8 +17,6 @@ from .operands import REAL, common_dtype, require_tensors
 from .reduction import sum
 from .shape import permute_dims, reshape
 
-__all__ = ["einsum"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Term:

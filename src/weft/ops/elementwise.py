@@ -39,88 +39,6 @@ from .operands import (
     unary_operand,
 )
 
-__all__ = [
-    "abs",
-    "acos",
-    "acosh",
-    "add",
-    "asin",
-    "asinh",
-    "astype",
-    "atan",
-    "atan2",
-    "atanh",
-    "binary_operands",
-    "bitwise_and",
-    "bitwise_invert",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "broadcast_operands",
-    "cast",
-    "cbrt",
-    "ceil",
-    "clip",
-    "clone",
-    "copysign",
-    "cos",
-    "cosh",
-    "divide",
-    "equal",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "floor",
-    "floor_divide",
-    "greater",
-    "greater_equal",
-    "hypot",
-    "in_float32",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "less",
-    "less_equal",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "logaddexp",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "maximum",
-    "minimum",
-    "multiply",
-    "negative",
-    "nextafter",
-    "not_equal",
-    "positive",
-    "pow",
-    "reciprocal",
-    "remainder",
-    "round",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "signbit",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "stop_gradient",
-    "subtract",
-    "tan",
-    "tanh",
-    "trunc",
-    "where",
-]
-
-
 # dtypes
 
 
@@ -186,7 +104,7 @@ def stop_gradient(x: Array, /) -> Array:
     return apply(STOP_GRADIENT, x)
 
 
-@composite
+@composite(public=False)
 def clone(x: Array, /) -> Array:
     """``x``, in memory of its own; gradients pass.
 

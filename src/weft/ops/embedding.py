@@ -11,8 +11,6 @@ from .op import Array, composite, public
 from .reduction import max as max_
 from .shape import expand_dims
 
-__all__ = ["embedding", "one_hot"]
-
 
 @composite
 def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Array:

@@ -18,8 +18,6 @@ from ..graph.protocol import Map, Primitive, TensorType
 from .op import Array, Composite, apply
 from .operands import Domain, binary_operands, unary_operand
 
-__all__ = ["binary", "elementwise_type", "in_float32", "primitive_of", "unary", "vector_math"]
-
 
 def in_float32(expr: Callable[..., Expr]) -> Callable[..., Expr]:
     """``expr(params, *arguments)`` with float16 and bfloat16 arguments in float32 and the result rounded once."""

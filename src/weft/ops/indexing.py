@@ -26,23 +26,6 @@ from .operands import as_operand, require_tensors
 from .subscript import Subscript, basic_name, host_values, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
-__all__ = [
-    "GATHER",
-    "PICK",
-    "SCATTER_ADD",
-    "SCATTER_SET",
-    "as_indices",
-    "gather",
-    "getitem",
-    "index_add",
-    "masked_fill",
-    "nonzero",
-    "normalize_key",
-    "scatter_add",
-    "take",
-    "take_along_axis",
-]
-
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
 
@@ -210,7 +193,7 @@ def take(x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
     return _from_front(_gather(_to_front(x, at), [index]), len(index.shape), at)
 
 
-@composite
+@composite(public=False)
 def gather(x: Array, indices: Array, /, *, axis: int) -> Array:
     """PyTorch's gather: ``x[indices[i, j], j]`` for axis 0, ``x[i, indices[i, j]]`` for axis 1, and so on.
 
@@ -467,7 +450,7 @@ def with_items(x: Array, key: Any, value: Array) -> Array:
     return _setitem(x, value, subscript, *arrays)
 
 
-@composite
+@composite(public=False)
 def masked_fill(input: Array, mask: Array, value: Any) -> Array:
     """``value`` where ``mask`` is True, else the element; the dtype stays.
 

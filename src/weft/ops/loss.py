@@ -21,18 +21,6 @@ from .reduction import mean
 from .reduction import sum as sum_
 from .shape import broadcast_to, expand_dims, reshape, squeeze
 
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "huber_loss",
-    "kl_div",
-    "l1_loss",
-    "mse_loss",
-    "nll_loss",
-    "smooth_l1_loss",
-]
-
 _NOWHERE = (1 << 63) - 1  # outside every axis, where a negative label would count from the end
 
 # --- what the losses share --------------------------------------------------------------------------------------

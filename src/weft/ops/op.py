@@ -22,20 +22,6 @@ from ..core.errors import CaptureError, user_line
 from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import Primitive, TensorType
 
-__all__ = [
-    "Array",
-    "Composite",
-    "Trace",
-    "apply",
-    "composite",
-    "current_trace",
-    "public",
-    "register",
-    "state",
-    "suspended",
-    "trace_function",
-]
-
 Array = Any  # a Tensor; the class lives one layer up
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,6 +114,7 @@ class Composite:
         gradient: Any = None,
         primitive: Primitive | None = None,
         reads_numbers: bool = False,
+        public: bool = True,
     ):
         functools.update_wrapper(self, function)
         self.function = function
@@ -136,8 +123,11 @@ class Composite:
         self.gradient: Callable[..., Any] | None = gradient  # from the result instead of the operand
         self.primitive = primitive  # that a table's entry made with it
         self.reads_numbers = reads_numbers  # whether a Python number among its operands decides what is computed
+        self.is_public = public  # whether its module's namespace shows it: see registry.functions
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
-        self.takes_copy = "copy" in inspect.signature(function).parameters  # the Array API's: what shares memory
+        parameters = inspect.signature(function).parameters
+        self.takes_copy = "copy" in parameters  # the Array API's: what shares memory
+        self.operands = len(parameters)  # of what an entry made
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
         _every.append(self)
         self.quick: dict[Any, Any] = {}  # the same for calls with tensors alone that return one tensor: specs -> plan
@@ -171,6 +161,7 @@ def public(function: F) -> F:
             ready.append(hooks.guarded(function))
         return ready[0](*args, **kwargs)
 
+    call.is_public = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 
@@ -183,6 +174,7 @@ def composite(
     view: bool = False,
     gradient: Callable[..., Any] | None = None,
     reads_numbers: bool = False,
+    public: bool = True,
 ) -> Callable[[F], F]: ...
 def composite(
     function: Any = None,
@@ -191,6 +183,7 @@ def composite(
     view: bool = False,
     gradient: Callable[..., Any] | None = None,
     reads_numbers: bool = False,
+    public: bool = True,
 ) -> Any:
     """Decorator: a function over arrays that is traced once per signature and runs as one graph.
 
@@ -207,9 +200,11 @@ def composite(
 
     ``reads_numbers``, of a function of two operands that stands for an operator: what it computes depends on a number
     that is one of them, which is therefore no tensor of rank 0.
+
+    ``public=False``: methods use it; the namespace of its module does not show it.
     """
     if function is None:
-        return lambda f: Composite(f, name or f.__name__, view, gradient, reads_numbers=reads_numbers)
+        return lambda f: Composite(f, name or f.__name__, view, gradient, None, reads_numbers, public)
     return Composite(function, name or function.__name__)
 
 

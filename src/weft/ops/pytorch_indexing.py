@@ -32,19 +32,6 @@ from .op import Array, composite
 from .operands import as_operand, require_tensors
 from .views import broadcasted, reshaped, slice_
 
-__all__ = [
-    "fill_diagonal",
-    "index_add",
-    "index_copy",
-    "index_fill",
-    "index_select",
-    "masked_scatter",
-    "put",
-    "scatter",
-    "scatter_add",
-    "scatter_reduce",
-]
-
 _set = functools.partial(_scatter, SCATTER_SET)
 
 

@@ -26,7 +26,8 @@ from .creation import Whole, arange, as_shape, full, iota
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
-from .shape import broadcast_to, concat, reshape, slice_
+from .shape import broadcast_to, concat, reshape
+from .views import slice_
 
 __all__ = [
     "Generator",

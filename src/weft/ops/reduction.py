@@ -20,25 +20,6 @@ from .op import Array, apply, composite
 from .operands import accumulator, extent, require_tensors
 from .shape import broadcast_to, flip, reshape, squeeze
 
-__all__ = [
-    "all",
-    "any",
-    "argmax",
-    "argmin",
-    "count_nonzero",
-    "logsumexp",
-    "max",
-    "max_with_index",
-    "mean",
-    "min",
-    "min_with_index",
-    "prod",
-    "root",
-    "std",
-    "sum",
-    "var",
-]
-
 Axes = int | tuple[int, ...] | None
 
 
@@ -309,7 +290,7 @@ def _with_index(name: str, op: Primitive, x: Array, axis: int, keepdims: bool) -
     return next(kept), next(kept)
 
 
-@composite
+@composite(public=False)
 def max_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[Array, Array]:
     """The greatest elements along an axis and their positions: of equal ones the first, which alone gets the gradient
     (PyTorch's ``x.max(dim)``).
@@ -332,7 +313,7 @@ def max_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[A
     return _with_index("max", ARGMAX, x, axis, keepdims)
 
 
-@composite
+@composite(public=False)
 def min_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[Array, Array]:
     """The least elements along an axis and their positions; otherwise as :func:`max_with_index`.
 

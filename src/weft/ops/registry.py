@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from ..graph.protocol import Primitive
 from .op import Composite
@@ -22,7 +24,7 @@ def primitives() -> dict[str, Primitive]:
         ValueError: two primitives have one name.
     """
     found: dict[str, Primitive] = {}
-    for module in _modules():
+    for module in map(_module, _names()):
         for value in vars(module).values():
             primitive = value.primitive if isinstance(value, Composite) else value
             if isinstance(primitive, Primitive) and found.setdefault(primitive.name, primitive) is not primitive:
@@ -30,6 +32,27 @@ def primitives() -> dict[str, Primitive]:
     return found
 
 
-def _modules() -> list[ModuleType]:
-    folder = importlib.import_module(__package__)
-    return [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules(folder.__path__)]
+def functions(*names: str) -> dict[str, Callable[..., Any]]:
+    """The public functions that modules of this folder define, by name: what a namespace for users shows of them."""
+    return {
+        name: value
+        for module in map(_module, names)
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "is_public", False)
+        and (value.__module__, value.__name__) == (module.__name__, name)
+    }
+
+
+def entries(name: str, operands: int) -> dict[str, Composite]:
+    """The functions of so many operands that are made of the entries of a module's tables, by name."""
+    made = {n: f for n, f in functions(name).items() if isinstance(f, Composite)}
+    return {n: f for n, f in made.items() if f.primitive is not None and f.operands == operands}
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def _names() -> list[str]:
+    return [found.name for found in pkgutil.iter_modules(importlib.import_module(__package__).__path__)]

@@ -17,9 +17,6 @@ from .creation import full, iota
 from .op import Array, apply
 from .views import Gradients, Params, reshaped
 
-__all__ = ["AS_STRIDED", "AS_STRIDED_UPDATE", "DIAGONAL", "DIAGONAL_UPDATE", "UNFOLD", "as_strided", "diagonal_of"]
-
-
 # --- diagonal ---------------------------------------------------------------------------------------------------
 
 

@@ -17,21 +17,6 @@ from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType,
 from .creation import full
 from .op import Array, apply
 
-__all__ = [
-    "BROADCAST_TO",
-    "CONCAT",
-    "PERMUTE",
-    "RESHAPE",
-    "SLICE",
-    "SLICE_UPDATE",
-    "broadcasted",
-    "flipped",
-    "permuted",
-    "reshaped",
-    "slice_",
-    "slice_update",
-]
-
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
 

@@ -16,7 +16,7 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import broadcast_shapes
 from ..graph.ir import Value
 from ..ops import elementwise as e
-from ..ops import indexing
+from ..ops import indexing, registry
 from ..ops.op import Composite, state
 from ..ops.subscript import normalize_key
 from ..runtime import storage as storages
@@ -33,22 +33,19 @@ from .tensor import Tensor
 
 __all__ = ["in_place_methods", "methods"]
 
-# Functions of one tensor, by module of weft.ops; "name=function" renames.
+# Every entry of the elementwise table is a method of its name, but for these: PyTorch has none, or one that does more.
+_NO_METHOD = {"add", "bitwise_invert", "cbrt", "divide", "equal", "multiply", "round", "subtract"}
+# Further functions of one tensor, by module of weft.ops; "name=function" renames.
 _UNARY = {
-    "elementwise": "abs absolute=abs acos arccos=acos acosh arccosh=acosh asin arcsin=asin asinh arcsinh=asinh "
-    "atan arctan=atan atanh arctanh=atanh bitwise_not=bitwise_invert ceil cos cosh erf erfc exp exp2 expm1 fix=trunc "
-    "floor log log10 log1p log2 logical_not neg=negative negative positive reciprocal rsqrt sgn=sign sigmoid sign sin "
-    "sinh sqrt square tan tanh trunc isfinite isinf isnan signbit",
+    "elementwise": "absolute=abs arccos=acos arccosh=acosh arcsin=asin arcsinh=asinh arctan=atan arctanh=atanh "
+    "bitwise_not=bitwise_invert fix=trunc neg=negative positive sgn=sign",
     "pytorch_elementwise": "deg2rad frac rad2deg sinc",
     "activation": "relu",
 }
-# Functions of a tensor and another operand, which PyTorch calls ``other``.
-_BINARY = (
-    "atan2 arctan2=atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
-    "floor_divide hypot logaddexp logical_and logical_or logical_xor maximum minimum nextafter remainder "
-    "eq=equal not_equal ne=not_equal less lt=less less_equal le=less_equal greater gt=greater greater_equal "
-    "ge=greater_equal"
-)
+# Further functions of a tensor and another operand, which PyTorch calls ``other``.
+_BINARY = {
+    "elementwise": "arctan2=atan2 eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal",
+}
 # Functions whose parameters have PyTorch's names.
 _OTHERS = {
     "elementwise": "clamp=clip clip",
@@ -86,6 +83,12 @@ def _functions(table: Mapping[str, str]) -> dict[str, Composite]:
     return found
 
 
+def _elementwise(operands: int, table: Mapping[str, str]) -> dict[str, Composite]:
+    """The functions of so many operands, by the names of their methods."""
+    entries = registry.entries("elementwise", operands)
+    return {name: entry for name, entry in entries.items() if name not in _NO_METHOD} | _functions(table)
+
+
 _operand = CONTRACTS["Array | float"].convert
 
 
@@ -94,10 +97,10 @@ _operand = CONTRACTS["Array | float"].convert
 
 def methods() -> dict[str, Any]:
     """The methods ``x.name(...)`` that give a new tensor, or a view."""
-    found: dict[str, Any] = {name: _method(name, function) for name, function in _functions(_UNARY).items()}
+    found: dict[str, Any] = {name: _method(name, function) for name, function in _elementwise(1, _UNARY).items()}
     for table in (_OTHERS, _METHODS_ALONE):
         found |= {name: _method(name, function) for name, function in _functions(table).items()}
-    binary = _functions({"elementwise": _BINARY})
+    binary = _elementwise(2, _BINARY)
     found |= {name: _named_other(name, function) for name, function in binary.items()}
     return found | {
         "index_put": index_put,
@@ -219,13 +222,13 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     """The methods ``x.name_(...)``; ``arithmetic`` are methods of one operand and options, the quick way without."""
-    forms: dict[str, Any] = {}
-    for table in (_UNARY, _OTHERS, _FORMS_ALONE):
+    forms: dict[str, Any] = {**_elementwise(1, _UNARY)}
+    for table in (_OTHERS, _FORMS_ALONE):
         forms |= _functions(table)
     found: dict[str, Any] = {
         f"{name}_": _form(name, function) for name, function in forms.items() if name not in _NO_FORM
     }
-    binary = _functions({"elementwise": _BINARY})
+    binary = _elementwise(2, _BINARY)
     for name, function in binary.items():
         if name not in _NO_FORM:
             found[f"{name}_"] = _form_of_two(name, function, _named_other(name, function))
