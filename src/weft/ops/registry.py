@@ -6,7 +6,6 @@ Every list of ops is made from here, so that an op is named where it is defined 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -55,4 +54,6 @@ def _module(name: str) -> ModuleType:
 
 
 def _names() -> list[str]:
+    import pkgutil  # `import weft` gets by without
+
     return [found.name for found in pkgutil.iter_modules(importlib.import_module(__package__).__path__)]
