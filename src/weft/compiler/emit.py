@@ -315,7 +315,7 @@ def _cast(w: Writer, value: str, source: DType, target: DType, lanes: int) -> st
         if source.is_floating:
             return w.op(f"fcmp une {src} {value}, {constant(0.0, source, lanes)}")
         return w.op(f"icmp ne {src} {value}, {constant(0, source, lanes)}")
-    if target in (dt.float16, dt.bfloat16) and source is not dt.float32:
+    if target.is_half and source is not dt.float32:
         return _cast(w, _narrow_to_float32(w, value, source, lanes), dt.float32, target, lanes)
     if target is dt.bfloat16:
         return _float_to_bfloat16(w, value, lanes)

@@ -26,7 +26,7 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
     shape = root.shape
     batch, (m, n) = shape[:-2], shape[-2:]
     (a_value, a_layout), (b_value, b_layout) = (e.value for e in root.exprs)
-    accumulate = dt.float32 if root.value.dtype in (dt.float16, dt.bfloat16) else root.value.dtype
+    accumulate = dt.float32 if root.value.dtype.is_half else root.value.dtype
     epilogue = _epilogue(cluster, members, shape, cast(leaf("acc", accumulate, None), root.value.dtype))
     own = Layout.contiguous(shape)
     roots = [e for _, e in epilogue]

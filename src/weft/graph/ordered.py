@@ -144,7 +144,7 @@ def _guard(node: Node, indices: Sequence[Expr], shape: tuple[int, ...], extents:
 
 def _sum(a: Expr, b: Expr) -> Expr:
     """One addition in the dtype of ``a``; 16-bit floats are added in float32 and rounded."""
-    if a.dtype in (dt.float16, dt.bfloat16):
+    if a.dtype.is_half:
         return cast(add(cast(a, dt.float32), cast(b, dt.float32)), a.dtype)
     if a.dtype is dt.bool_:
         return a | b

@@ -14,10 +14,11 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape, normalize_axis, shown
 from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
 from .op import Array, Composite, composite
+from .precision import widen
 from .reduction import max as max_
 from .reduction import sum as sum_
 from .shape import reshape
@@ -35,18 +36,6 @@ _DOC = """{summary}
     Raises:
         DTypeError: ``input`` is not floating.{reference}
     """
-
-
-def widen(op: str, *arrays: Array) -> tuple[Array, ...]:
-    """The arrays in the dtype that ``op`` computes in: float32 for 16-bit floats, their own for the others.
-
-    Raises:
-        DTypeError: one is not floating.
-    """
-    for x in arrays:
-        if not x.dtype.is_floating:
-            raise DTypeError(f"{op}: {x.dtype.name} operands: wants a floating-point dtype; cast with astype")
-    return tuple(cast(x, dt.float32) if x.dtype.itemsize == 2 else x for x in arrays)
 
 
 def _activation(

@@ -19,6 +19,7 @@ from ..graph.protocol import Contract, Primitive, TensorType
 from .elementwise import CAST, cast, multiply
 from .op import Array, apply, composite, hooks
 from .operands import REAL, common_dtype, require_tensors
+from .precision import working
 from .reduction import sum
 from .shape import broadcast_to, matrix_transpose, permute_dims, reshape
 from .views import PERMUTE, RESHAPE
@@ -34,7 +35,7 @@ def _contract_type(params: dict[str, Any], a: TensorType, b: TensorType) -> Tens
 
 
 def _sums_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
-    if a.dtype not in (dt.float16, dt.bfloat16):
+    if not a.dtype.is_half:
         raise DTypeError(f"contract_float32: {a.dtype.name} operands: wants float16 or bfloat16")
     return TensorType(dt.float32, _contract_type(params, a, b).shape)
 
@@ -166,7 +167,7 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
         raise ShapeError(
             f"vecdot: {x1.shape} and {x2.shape}: sizes {one.shape[-1]} and {two.shape[-1]} along axis {axis} differ"
         )
-    wide = dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
+    wide = working(dtype)
     return cast(sum(multiply(cast(one, wide), cast(two, wide)), axis=-1, dtype=wide), dtype)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..core.errors import ArgumentError
-from .activation import widen
 from .elementwise import cast, where
 from .op import Array, composite, public
+from .precision import widen
 from .random import Generator, default_generator, draw_uniform
 
 

@@ -4,9 +4,9 @@ Every entry of the tables below is one op in one place: its name, what it comput
 gradient, its cost, its meaning. :func:`unary` and :func:`binary` make of it a strict primitive and the public
 function, which promotes dtypes (:func:`~weft.ops.operands.binary_operands`) and broadcasts shapes.
 
-float16 and bfloat16 are computed in float32 and rounded once (:func:`in_float32`). Gradients at kinks are PyTorch's:
-``abs`` has 0 at 0 and at NaN; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip`` passes at its
-bounds, and at NaN nothing. Where PyTorch's would be 0/0 (``hypot`` at the origin) it is 0.
+float16 and bfloat16 are computed in float32 and rounded once (:mod:`~weft.ops.precision`). Gradients at kinks are
+PyTorch's: ``abs`` has 0 at 0 and at NaN; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip``
+passes at its bounds, and at NaN nothing. Where PyTorch's would be 0/0 (``hypot`` at the origin) it is 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..graph.protocol import COPY, Map, Primitive, TensorType, View
-from .entries import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
+from .entries import binary, elementwise_type, primitive_of, unary, vector_math
 from .op import Array, Composite, apply, composite
 from .operands import (
     ANY,
@@ -38,6 +38,7 @@ from .operands import (
     require_tensors,
     unary_operand,
 )
+from .precision import in_float32
 
 # dtypes
 

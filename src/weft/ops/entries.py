@@ -9,27 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..compiler import expr as ex
 from ..compiler.expr import Expr
-from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..graph.protocol import Map, Primitive, TensorType
 from .op import Array, Composite, apply
 from .operands import Domain, binary_operands, unary_operand
-
-
-def in_float32(expr: Callable[..., Expr]) -> Callable[..., Expr]:
-    """``expr(params, *arguments)`` with float16 and bfloat16 arguments in float32 and the result rounded once."""
-
-    def widened(params: dict[str, Any], *arguments: Expr) -> Expr:
-        narrow = [a.dtype for a in arguments if a.dtype.is_floating and a.dtype.itemsize == 2]
-        if not narrow:
-            return expr(params, *arguments)
-        result = expr(params, *(ex.cast(a, dt.float32) if a.dtype in narrow else a for a in arguments))
-        return ex.cast(result, narrow[0]) if result.dtype is dt.float32 else result
-
-    return widened
+from .precision import in_float32
 
 
 def elementwise_type(name: str, result: DType | None = None) -> Callable[..., TensorType]:

@@ -23,6 +23,7 @@ from .creation import full, iota
 from .elementwise import cast, minimum, where
 from .op import Array, Composite, apply, composite, public
 from .operands import as_operand, require_tensors
+from .precision import working
 from .subscript import Subscript, basic_name, host_values, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
@@ -126,9 +127,10 @@ def _scatter(op: Primitive, x: Array, indices: Sequence[Array], updates: Array) 
 
 def _accumulate(x: Array, indices: Sequence[Array], updates: Array) -> Array:
     """``x`` with ``updates`` added at the indices; 16-bit floats are summed in float32 and rounded once."""
-    if x.dtype.is_floating and x.dtype.itemsize == 2:
-        return cast(_scatter(SCATTER_ADD, cast(x, dt.float32), indices, cast(updates, dt.float32)), x.dtype)
-    return _scatter(SCATTER_ADD, x, indices, updates)
+    wide = working(x.dtype)
+    if wide is x.dtype:
+        return _scatter(SCATTER_ADD, x, indices, updates)
+    return cast(_scatter(SCATTER_ADD, cast(x, wide), indices, cast(updates, wide)), x.dtype)
 
 
 def _sum_at(shape: Shape, indices: Sequence[Array], updates: Array) -> Array:

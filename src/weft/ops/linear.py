@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from .contraction import CONTRACT_FLOAT32, dtype_of, matmul, product_of
 from .elementwise import cast
 from .op import Array, composite
 from .operands import REAL, common_dtype
+from .precision import working
 from .shape import matrix_transpose, reshape
 
 
@@ -44,9 +44,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if bias is None:
         return matmul(a, b)
     result = common_dtype("linear", (a, bias), REAL)
-    if dtype not in (dt.float16, dt.bfloat16):
+    if not dtype.is_half:
         return cast(matmul(a, b), result) + cast(bias, result)
-    wide = dt.float32 if result in (dt.float16, dt.bfloat16) else result
+    wide = working(result)
     rows = reshape(a, (1, *a.shape)) if a.ndim == 1 else a
     sums = product_of("linear", rows, b, f"{x.shape} @ {weight.shape}^T", CONTRACT_FLOAT32)
     return cast(cast(reshape(sums, (*x.shape[:-1], weight.shape[0])), wide) + cast(bias, wide), result)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from .activation import logsigmoid, widen
+from .activation import logsigmoid
 from .elementwise import abs as abs_
 from .elementwise import cast, exp, log, log1p, stop_gradient, where
 from .indexing import as_indices, take_along_axis
 from .op import Array, composite
 from .operands import extent
+from .precision import widen
 from .reduction import max as max_
 from .reduction import mean
 from .reduction import sum as sum_

@@ -8,10 +8,10 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ShapeError
 from ..core.shapes import Dim, Shape
-from .activation import widen
 from .creation import as_shape
 from .elementwise import cast, rsqrt
 from .op import Array, composite
+from .precision import widen
 from .reduction import mean
 
 _EPSILON = {dt.float16: 2.0**-10, dt.bfloat16: 2.0**-7, dt.float32: 2.0**-23, dt.float64: 2.0**-52}
