@@ -1,7 +1,7 @@
 """Shapes: tuples of dimensions, a dimension being an int or a symbolic one; axes and broadcasting.
 
-A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis). It is a linear form ``c0 + c1*n1 +
-...`` over named sizes, so that sums, differences and multiples stay exact; what cannot be expressed is an error.
+A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis). It is a polynomial over named sizes
+with integer coefficients, so that sums, differences and products stay exact; what cannot be expressed is an error.
 """
 
 from __future__ import annotations

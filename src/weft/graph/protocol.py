@@ -73,7 +73,7 @@ class Layout(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Map:
     """Elementwise: ``expr(params, *arguments)`` at each point. Floating 16-bit arguments arrive as they are stored;
-    see ``weft.ops.elementwise`` for the wrapper that computes them in float32."""
+    see ``weft.ops.precision`` for the wrapper that computes them in float32."""
 
     expr: Callable[..., Expr]
     cost: int = 1  # rough number of vector instructions; above ~8 a value used twice is stored rather than recomputed

@@ -424,7 +424,7 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
     return apply(_POW, *binary_operands("pow", x1, x2, REAL))
 
 
-# Exponentials, logarithms, trigonometry: expressions of weft.compiler.vmath, with their errors in docs/numerics.md
+# Exponentials, logarithms, trigonometry: expressions of weft.compiler.vmath, with their errors in docs/vector_math.md
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
