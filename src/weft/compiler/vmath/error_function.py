@@ -11,6 +11,7 @@ from .exponential import exp_tail, reduce_by_ln2, scale_factors
 from .floats import clamp, format_of, horner, power_of_two, quick_two_sum, through_double, two_product, two_sum
 
 __all__ = ["erf", "erfc"]
+ULP = {"erf": (0.9, 0.9), "erfc": (0.51, 1.2)}
 
 SMALL = 57 / 64  # up to here erf is a polynomial; log2(erfc) of this number is within 2^-29 of a float32
 

@@ -19,6 +19,7 @@ from .floats import format_of, horner
 from .radians import cos_double, sin_double, tan_double
 
 __all__ = ["cos", "sin", "tan"]
+ULP = {"cos": (0.51, 0.9), "sin": (0.51, 0.9), "tan": (0.52, 1.2)}
 
 
 def _quarter_turns(x: Expr) -> tuple[Expr, Expr]:
