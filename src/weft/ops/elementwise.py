@@ -546,6 +546,14 @@ erfc = _function(
     "[1.        , 0.47950011]",
     20,
 )
+erfinv = _function(
+    "erfinv",
+    lambda x, y, g: g * (0.5 * math.sqrt(math.pi) * exp(y * y)),
+    "The inverse of erf; infinite at -1 and 1, NaN beyond.",
+    "[0.0, 0.5]",
+    "[0.        , 0.47693628]",
+    60,
+)
 cbrt = _function("cbrt", lambda x, y, g: g / (3.0 * y * y), "The cube root.", "[8.0, -27.0]", "[ 2., -3.]", 15)
 sigmoid = _function(
     "sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.", "[0.0, 100.0]", "[0.5, 1. ]", 15
