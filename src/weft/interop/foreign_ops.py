@@ -267,7 +267,7 @@ def _softmax(function: Callable[..., Any]) -> Op:
 def _cumulative(x: Array, axis: Number, /, *, exclusive: bool = False, reverse: bool = False) -> Any:
     at = normalize_axis(axis, len(x.shape), "CumSum")  # type: ignore[arg-type]
     moved = flip(x, axis=at) if reverse else x
-    total = cumulative_sum(moved, axis=at, dtype=x.dtype, include_initial=exclusive)
+    total: Any = cumulative_sum(moved, axis=at, dtype=x.dtype, include_initial=exclusive)
     if exclusive:
         total = slice_(total, (0,) * len(x.shape), tuple(x.shape))
     return flip(total, axis=at) if reverse else total

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape, normalize_axis, shown
 from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
-from .op import Array, Composite, composite
+from .op import Array, Composite, P, composite
 from .precision import widen
 from .reduction import max as max_
 from .reduction import sum as sum_
 from .shape import reshape
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 _SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, section 2
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -40,10 +43,10 @@ _DOC = """{summary}
 
 def _activation(
     summary: str, arguments: str = "", reference: str = ""
-) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+) -> Callable[[Callable[P, Array]], Callable[P, Tensor]]:
     """A composite of ``function(x, ...)`` over wide floats, its result rounded to the input's dtype."""
 
-    def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
+    def decorate(function: Any) -> Any:
         name = function.__name__
 
         def outer(input: Array, *args: Any, **kwargs: Any) -> Array:

@@ -383,7 +383,7 @@ def meshgrid(*arrays: Array | Sequence[Array], indexing: str = "xy") -> tuple[Ar
 
     vectors: Sequence[Any] = arrays
     if len(arrays) == 1 and isinstance(arrays[0], (tuple, list)):
-        (vectors,) = arrays
+        vectors = arrays[0]
     require_tensors("meshgrid", *vectors)
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")

@@ -76,7 +76,7 @@ def _cumulate(op: Primitive, initial: int, x: Array, axis: int | None, dtype: An
     if not x.ndim:
         raise AxisError(f"{op.name}: a tensor of rank 0 has no axis")
     kind = accumulator(x.dtype) if dtype is None else dt.as_dtype(dtype)
-    value = apply(op, cast(cast(x, kind), working(kind)), axis=at)
+    value: Array = apply(op, cast(cast(x, kind), working(kind)), axis=at)
     value = cast(value, kind)
     if include_initial:
         one = tuple(1 if a == at else n for a, n in enumerate(x.shape))

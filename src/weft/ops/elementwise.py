@@ -22,8 +22,8 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..graph.protocol import COPY, Map, Primitive, TensorType, View
-from .entries import binary, elementwise_type, primitive_of, unary, vector_math
-from .op import Array, Composite, apply, composite
+from .entries import Elementwise, binary, elementwise_type, primitive_of, unary, vector_math
+from .op import Array, apply, composite
 from .operands import (
     ANY,
     BITS,
@@ -329,7 +329,7 @@ rsqrt = unary(
     ("wf.rsqrt(wf.asarray([4.0, 0.25]))", "Tensor([0.5, 2. ], dtype=float32)"),
     cost=8,
 )
-sign: Composite = unary(
+sign: Elementwise = unary(
     "sign",
     REAL,
     vector_math("sign"),
@@ -429,7 +429,7 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
 
-def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed: str, cost: int) -> Composite:
+def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed: str, cost: int) -> Elementwise:
     example = (f"wf.{name}(wf.asarray({at}))", f"Tensor({printed}, dtype=float32)")
     return unary(name, FLOAT, vector_math(name), vjp, summary, example, cost=cost)
 
@@ -457,7 +457,7 @@ log1p = _function(
 sin = _function(
     "sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.", "[0.0, 0.5]", "[0.        , 0.47942555]", 20
 )
-cos: Composite = _function(
+cos: Elementwise = _function(
     "cos",
     lambda x, y, g: -g * sin(x),
     "The cosine of an angle in radians.",
@@ -500,7 +500,7 @@ atan = _function(
 sinh = _function(
     "sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.", "[0.0, 0.5]", "[0.       , 0.5210953]", 20
 )
-cosh: Composite = _function(
+cosh: Elementwise = _function(
     "cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.", "[0.0, 0.5]", "[1.      , 1.127626]", 20
 )
 tanh = _function(
@@ -563,7 +563,7 @@ sigmoid = _function(
 # Comparison and classification
 
 
-def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str, printed: str) -> Composite:
+def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str, printed: str) -> Elementwise:
     of_nan = "true" if name == "not_equal" else "false"
     return binary(
         name,

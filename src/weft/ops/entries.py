@@ -7,15 +7,19 @@ its gradient, its meaning and its cost.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..compiler.expr import Expr
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
+from ..core.shapes import SymDim
 from ..graph.protocol import Map, Primitive, TensorType
 from .op import Array, Composite, apply
 from .operands import Domain, binary_operands, unary_operand
 from .precision import in_float32
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 
 def elementwise_type(name: str, result: DType | None = None) -> Callable[..., TensorType]:
@@ -73,7 +77,7 @@ def _public(
     domain: Domain,
     result: DType | None,
     example: tuple[str, str],
-) -> Composite:
+) -> Elementwise:
     """The composite with its name and docstring; ``example`` is a call and what it prints."""
     shape = "any shape" if arguments == "x" else "shapes that broadcast; either may be a Python number"
     function.__doc__ = _DOC.format(
@@ -87,7 +91,7 @@ def _public(
     )
     function.__name__ = function.__qualname__ = primitive.name
     function.__module__ = "weft.ops.elementwise"  # where the entry stands: for help() and doctest
-    return Composite(function, primitive.name, primitive=primitive)
+    return Elementwise(function, primitive.name, primitive=primitive)
 
 
 _DOC = """{summary}
@@ -105,6 +109,17 @@ _DOC = """{summary}
     """
 
 
+if TYPE_CHECKING:
+
+    class Elementwise(Composite):
+        """What an entry makes, to type checkers: a Composite that takes tensors and numbers and gives a tensor."""
+
+        def __call__(self, *operands: Array | float | SymDim) -> Tensor: ...
+
+else:
+    Elementwise = Composite
+
+
 def unary(
     name: str,
     domain: Domain,
@@ -117,7 +132,7 @@ def unary(
     result: DType | None = None,
     widen: bool = True,
     integers_stay: bool = False,
-) -> Composite:
+) -> Elementwise:
     """A function of one operand. ``vjp(x, output, g)`` gives the cotangent, or None for zero; ``vjp=None``: the op
     has no gradient. ``integers_stay``: it is the identity on integers."""
     wrapped = (lambda x, y, g: (vjp(x, y, g),)) if vjp else None
@@ -142,7 +157,7 @@ def binary(
     cost: int = 1,
     result: DType | None = None,
     widen: bool = True,
-) -> Composite:
+) -> Elementwise:
     """A function of two operands; ``vjp(x1, x2, output, g)`` gives both cotangents."""
     primitive = primitive_of(name, domain.kinds, expr, vjp, cost, result, widen)
 

@@ -12,7 +12,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
@@ -26,6 +26,9 @@ from .operands import as_operand, require_tensors
 from .precision import working
 from .subscript import Subscript, basic_name, host_values, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
@@ -357,7 +360,7 @@ def basic_subscript(key: Any, shape: Shape) -> Subscript:
     return normalize_key(key, shape)[0]
 
 
-def getitem(x: Array, key: Any) -> Array:
+def getitem(x: Array, key: Any) -> Tensor:
     """``x[key]`` as NumPy and the Array API mean it; the result is a value of its own.
 
     Args:

@@ -15,15 +15,62 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..core.boundary import leave
+from ..core.dtypes import DType
 from ..core.errors import CaptureError, user_line
+from ..core.shapes import Shape
 from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import Primitive, TensorType
 
-Array = Any  # a Tensor; the class lives one layer up
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor  # one layer up: what a public function gives to whoever calls it
+
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+
+
+class Array(Protocol):
+    """What the bodies of ops see of a tensor."""
+
+    _storage: Any
+
+    @property
+    def dtype(self) -> DType: ...
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def ndim(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Array: ...
+    def __add__(self, other: Any, /) -> Array: ...
+    def __radd__(self, other: Any, /) -> Array: ...
+    def __sub__(self, other: Any, /) -> Array: ...
+    def __rsub__(self, other: Any, /) -> Array: ...
+    def __mul__(self, other: Any, /) -> Array: ...
+    def __rmul__(self, other: Any, /) -> Array: ...
+    def __truediv__(self, other: Any, /) -> Array: ...
+    def __rtruediv__(self, other: Any, /) -> Array: ...
+    def __floordiv__(self, other: Any, /) -> Array: ...
+    def __mod__(self, other: Any, /) -> Array: ...
+    def __pow__(self, other: Any, /) -> Array: ...
+    def __rpow__(self, other: Any, /) -> Array: ...
+    def __and__(self, other: Any, /) -> Array: ...
+    def __rand__(self, other: Any, /) -> Array: ...
+    def __or__(self, other: Any, /) -> Array: ...
+    def __ror__(self, other: Any, /) -> Array: ...
+    def __xor__(self, other: Any, /) -> Array: ...
+    def __rxor__(self, other: Any, /) -> Array: ...
+    def __lshift__(self, other: Any, /) -> Array: ...
+    def __rshift__(self, other: Any, /) -> Array: ...
+    def __lt__(self, other: Any, /) -> Array: ...
+    def __le__(self, other: Any, /) -> Array: ...
+    def __gt__(self, other: Any, /) -> Array: ...
+    def __ge__(self, other: Any, /) -> Array: ...
+    def __eq__(self, other: Any, /) -> Array: ...  # type: ignore[override]
+    def __ne__(self, other: Any, /) -> Array: ...  # type: ignore[override]
+    def __neg__(self) -> Array: ...
+    def __invert__(self) -> Array: ...
 
 
 class Trace:
@@ -57,8 +104,8 @@ class _Hooks:
     __slots__ = ("call", "guarded", "value_of", "wrap")
 
     def __init__(self) -> None:
-        self.wrap: Callable[[Value], Array] = _not_registered
-        self.value_of: Callable[[Array, Trace], Value] = _not_registered
+        self.wrap: Callable[[Value], Tensor] = _not_registered
+        self.value_of: Callable[[Any, Trace], Value] = _not_registered
         self.call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any] = _not_registered
         self.guarded: Callable[[Callable[..., Any]], Callable[..., Any]] = _not_registered
 
@@ -72,8 +119,8 @@ hooks = _Hooks()
 
 
 def register(
-    wrap: Callable[[Value], Array],
-    value_of: Callable[[Array, Trace], Value],
+    wrap: Callable[[Value], Tensor],
+    value_of: Callable[[Any, Trace], Value],
     call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any],
     guarded: Callable[[Callable[..., Any]], Callable[..., Any]],
 ) -> None:
@@ -87,7 +134,7 @@ def current_trace() -> Trace | None:
     return state.trace
 
 
-def apply(op: Primitive, *arrays: Array, **params: Any) -> Array:
+def apply(op: Primitive, *arrays: Array, **params: Any) -> Tensor:
     """Record ``op`` over traced arrays; ``params`` are hashable."""
     trace = state.trace
     if trace is None:
@@ -150,7 +197,11 @@ class Composite:
         return f"<weft function {self.name}>"
 
 
-def public(function: F) -> F:
+@overload
+def public(function: Callable[P, Array]) -> Callable[P, Tensor]: ...
+@overload
+def public(function: F) -> F: ...
+def public(function: Any) -> Any:
     """Decorator: a public function that is no composite, because it looks at values or changes state. Its arguments are
     held to its signature as a composite's are."""
     ready: list[Callable[..., Any]] = []
@@ -162,11 +213,20 @@ def public(function: F) -> F:
         return ready[0](*args, **kwargs)
 
     call.is_public = True  # type: ignore[attr-defined]
-    return call  # type: ignore[return-value]
+    return call
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Array], /) -> Callable[P, Tensor]: ...
+    @overload
+    def __call__(self, function: F, /) -> F: ...
 
 
 @overload
-def composite(function: F) -> F: ...
+def composite(function: Callable[P, Array], /) -> Callable[P, Tensor]: ...
+@overload
+def composite(function: F, /) -> F: ...
 @overload
 def composite(
     *,
@@ -175,7 +235,7 @@ def composite(
     gradient: Callable[..., Any] | None = None,
     reads_numbers: bool = False,
     public: bool = True,
-) -> Callable[[F], F]: ...
+) -> _Decorator: ...
 def composite(
     function: Any = None,
     *,

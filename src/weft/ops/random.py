@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..compiler import expr as ex
 from ..compiler.expr import Expr
@@ -28,6 +28,9 @@ from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
 from .shape import broadcast_to, concat, reshape
 from .views import slice_
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 __all__ = [
     "Generator",
@@ -138,6 +141,8 @@ class Generator:
 
     __slots__ = ("state",)
 
+    state: Tensor
+
     def __init__(self, seed: Whole = 0):
         self.state = _seeded(seed)
 
@@ -216,7 +221,7 @@ class Generator:
         return self._drawn(draw_permutation, sizes[0])
 
 
-def _seeded(seed: Any) -> Array:
+def _seeded(seed: Any) -> Tensor:
     try:
         whole = int(seed) if isinstance(seed, float) and seed.is_integer() else operator.index(seed)
     except TypeError:

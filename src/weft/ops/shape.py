@@ -487,7 +487,7 @@ def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
         return _repeat(x, times[0], axis=axis)
     check_count((_sum_of(times),), 8, "repeat")
     try:
-        positions = np.repeat(np.arange(size), np.asarray(times, dtype=np.int64))
+        positions: Any = np.repeat(np.arange(len(times)), np.asarray(times, dtype=np.int64))
     except MemoryError:
         raise OutOfMemoryError(f"out of memory: repeat: {_sum_of(times)} positions") from None
     return take(x, positions, axis=axis)

@@ -259,7 +259,8 @@ def _concat_type(params: Params, *parts: TensorType) -> TensorType:
 
 
 def _concat_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
-    axis, start, parts = params["axis"], 0, []
+    axis, parts = params["axis"], []
+    start: Dim = 0
     for x in inputs:
         shape = tuple(x.shape)
         parts.append(slice_(g, tuple(start if a == axis else 0 for a in range(len(shape))), shape))
