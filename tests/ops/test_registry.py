@@ -33,3 +33,14 @@ def test_two_primitives_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_an_entry_keeps_its_primitive() -> None:
     assert elementwise.add.primitive is registry.primitives()["add"]
     assert elementwise.floor.primitive.kinds == ("float",)  # on integers it is the identity
+
+
+def test_a_namespace_shows_the_public_functions_of_its_modules_alone() -> None:
+    shown = registry.functions("elementwise", "reduction", "shape")
+    assert len(shown) == sum(
+        len(registry.functions(m)) for m in ("elementwise", "reduction", "shape")
+    )  # none hides one
+    assert {"hypot", "where", "sum", "repeat", "broadcast_arrays"} <= set(shown)
+    assert not {"clone", "cast", "max_with_index", "binary_operands", "_repeat"} & set(shown)
+    assert shown["hypot"] is registry.entries("elementwise", 2)["hypot"]
+    assert "where" not in registry.entries("elementwise", 3)  # no entry made it
