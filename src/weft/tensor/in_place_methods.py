@@ -21,8 +21,8 @@ from ..ops.op import Composite, state
 from ..ops.subscript import normalize_key
 from ..runtime import storage as storages
 from . import tape
-from .along_axes import bind, required
 from .arguments import CONTRACTS, guarded
+from .binding import Names, Takes, bind, names_of, required
 from .calls import epoch
 from .create import asarray
 from .dispatch import MAX_PLANS, Plan, plan_of, scalar_like
@@ -61,7 +61,6 @@ _METHODS_ALONE = {
     "pytorch_elementwise": "float_power",
     "pytorch_indexing": "index_select",
     "view_functions": "diagonal narrow select unflatten unfold",
-    "shape": "broadcast_to movedim=moveaxis swapdims=swapaxes",
 }
 _FORMS_ALONE = {"pytorch_indexing": "fill_diagonal"}
 _NO_FORM = {"isfinite", "isinf", "isnan", "signbit", "positive", "logaddexp", "maximum", "minimum"}  # as in PyTorch
@@ -76,7 +75,8 @@ _WEAK: dict[str, tuple[str, int | None]] = {  # the argument's name, and its pla
 }
 
 
-def _functions(table: Mapping[str, str]) -> dict[str, Composite]:
+def functions(table: Mapping[str, str]) -> dict[str, Composite]:
+    """The functions that a table names."""
     found = {}
     for module_name, names in table.items():
         module = importlib.import_module(f"weft.ops.{module_name}")
@@ -94,15 +94,15 @@ _operand = CONTRACTS["Array | float"].convert
 
 def methods() -> dict[str, Any]:
     """The methods ``x.name(...)`` that give a new tensor, or a view."""
-    found: dict[str, Any] = {name: _method(name, function) for name, function in _functions(_UNARY).items()}
+    found: dict[str, Any] = {name: _method(name, function) for name, function in functions(_UNARY).items()}
     for table in (_OTHERS, _METHODS_ALONE):
-        found |= {name: _method(name, function) for name, function in _functions(table).items()}
-    binary = _functions({"elementwise": _BINARY})
+        found |= {name: _method(name, function) for name, function in functions(table).items()}
+    binary = functions({"elementwise": _BINARY})
     found |= {name: _named_other(name, function) for name, function in binary.items()}
     return found | {
         "index_put": index_put,
         "masked_select": masked_select,
-        "pow": _named_other("pow", e.pow, "exponent"),
+        "pow": _named_other("pow", e.pow, "pow"),
         "round": round_,
     }
 
@@ -120,6 +120,7 @@ def _method(name: str, function: Composite) -> Callable[..., Any]:
             raise
 
     method.__name__, method.__doc__ = name, function.__doc__
+    method.__wrapped__ = function  # type: ignore[attr-defined]
     return method
 
 
@@ -143,22 +144,27 @@ def _weakened(
     return (*args[:place], number, *args[place + 1 :])
 
 
-def _other(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    (other,) = required(name, bind(name, (key,), (), args, kwargs), key)
+def _other(names: Names, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    name, (key,), _, _ = names
+    (other,) = required(name, bind(names, args, kwargs), key)
     return _operand(name, key, other)
 
 
-def _named_other(name: str, function: Callable[..., Any], key: str = "other") -> Callable[..., Any]:
+def _named_other(name: str, function: Callable[..., Any], like: str = "maximum") -> Callable[..., Any]:
+    """A method of one operand, which it calls what :class:`~weft.tensor.binding.Takes` calls that of ``like``."""
+    names = names_of(name, like)
+
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         try:
             if len(args) != 1 or kwargs:
-                args = (_other(name, key, args, kwargs),)
+                args = (_other(names, args, kwargs),)
             return function(self, args[0])
         except Exception as error:
             leave(error)
             raise
 
     method.__name__, method.__doc__ = name, function.__doc__
+    method.__wrapped__ = getattr(Takes, like)  # type: ignore[attr-defined]  # what help shows
     return method
 
 
@@ -221,11 +227,11 @@ def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, 
     """The methods ``x.name_(...)``; ``arithmetic`` are methods of one operand and options, the quick way without."""
     forms: dict[str, Any] = {}
     for table in (_UNARY, _OTHERS, _FORMS_ALONE):
-        forms |= _functions(table)
+        forms |= functions(table)
     found: dict[str, Any] = {
         f"{name}_": _form(name, function) for name, function in forms.items() if name not in _NO_FORM
     }
-    binary = _functions({"elementwise": _BINARY})
+    binary = functions({"elementwise": _BINARY})
     for name, function in binary.items():
         if name not in _NO_FORM:
             found[f"{name}_"] = _form_of_two(name, function, _named_other(name, function))
@@ -237,7 +243,7 @@ def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, 
     return found | {
         "float_power_": _form("float_power", _float_power),
         "index_put_": index_put_,
-        "pow_": _form_of_two("pow", e.pow, _named_other("pow", e.pow, "exponent"), "exponent"),
+        "pow_": _form_of_two("pow", e.pow, _named_other("pow", e.pow, "pow"), "exponent"),
         "round_": _form("round", round_),
         **_copies(),
         **SAMPLERS,
@@ -270,6 +276,7 @@ def _form(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
             leave(error, function, (self, *args), kwargs)
             raise
 
+    method.__wrapped__ = function  # type: ignore[attr-defined]
     return _documented(method, name)
 
 
@@ -365,14 +372,14 @@ def _copies() -> dict[str, Any]:
 
     quick = _in_place(copy_form)
 
-    def copy_(self: Tensor, source: Any, non_blocking: bool = False) -> Tensor:
+    def copy_(self: Tensor, other: Any, non_blocking: bool = False) -> Tensor:
         """Write the values of another, broadcast and cast to this tensor's type, into it; returns it."""
         try:
-            if isinstance(source, Tensor):
-                if self._spec.overlaps and same_place(self, source):
+            if isinstance(other, Tensor):
+                if self._spec.overlaps and same_place(self, other):
                     return self  # expanded memory may be given its own values
-                return quick(self, source)
-            return copy_form(self, asarray(source))
+                return quick(self, other)
+            return copy_form(self, asarray(other))
         except Exception as error:
             leave(error)
             raise
