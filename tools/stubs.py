@@ -117,6 +117,7 @@ def words(text: str, meanings: dict[str, str]) -> str:
 
 
 def annotation(text: Any) -> str:
+    """What stands in the source; "" where nothing does."""
     return "" if text is inspect.Parameter.empty else text if isinstance(text, str) else text.__name__
 
 
@@ -130,6 +131,7 @@ def parameter_type(p: inspect.Parameter, array: str = "TensorLike") -> str:
 
 
 def shown(p: inspect.Parameter, kind: str) -> str:
+    """A parameter as it is written."""
     star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
     return f"{star}{p.name}: {kind}" + ("" if p.default is p.empty else f" = {default(p.default)}")
 
@@ -246,7 +248,7 @@ def ways_of(name: str, value: Any) -> Iterator[tuple[list[str], str]]:
         return
     signature = inspect.signature(value)
     result = words(annotation(signature.return_annotation) or "Any", RESULTS)
-    if name in IN_PLACE or (name.endswith("_") and not name.startswith("__") and result == "Tensor"):
+    if IN_PLACE.fullmatch(name) and result == "Tensor":
         result = "Self"
     parameters = list(signature.parameters.values())[1:]
     kinds = [parameter_type(p) for p in parameters]
@@ -264,10 +266,7 @@ def ways_of(name: str, value: Any) -> Iterator[tuple[list[str], str]]:
             yield ["self", *listed(renamed, kinds)], result
 
 
-IN_PLACE = {
-    f"__i{operator}__"
-    for operator in "add sub mul truediv floordiv mod pow and or xor lshift rshift".split()  # noqa: SIM905
-}
+IN_PLACE = re.compile("__i(?!nvert)[a-z]+__|[a-z].*_")
 NUMPYS = {pytorchs: name for name, pytorchs in binding.OTHER_NAMES.items() if name in ("axis", "keepdims", "ddof")}
 
 
@@ -279,12 +278,9 @@ def is_of_arrays(value: Any, *kinds: str) -> bool:
     if isinstance(value, type) or not callable(value):
         return False
     signature = inspect.signature(value)
-    texts = [annotation(p.annotation) for p in (*signature.parameters.values(), returned(signature))]
+    given = [p.annotation for p in signature.parameters.values()]
+    texts = [annotation(each) for each in (*given, signature.return_annotation)]
     return any(kind in text for kind in ("Array", *kinds) for text in texts)
-
-
-def returned(signature: inspect.Signature) -> inspect.Parameter:
-    return inspect.Parameter("returned", inspect.Parameter.KEYWORD_ONLY, annotation=signature.return_annotation)
 
 
 def home_of(name: str, value: Any) -> tuple[str, str]:
@@ -297,16 +293,11 @@ def imports(found: list[tuple[str, str, str]], up: str, text: str = "") -> str:
     """``(module, name there, name here)`` as imports; with ``""`` for the name here, of what ``text`` uses itself."""
     lines = []
     for home in sorted({home for home, _, _ in found}):
-        named = sorted((_order(own), own, here) for at, own, here in found if at == home)
-        own_use = [own for _, own, here in named if not here and re.search(rf"\b{own}\b", text)]
+        named = sorted((own, here) for at, own, here in found if at == home)
+        own_use = [own for own, here in named if not here and re.search(rf"\b{own}\b", text)]
         lines += [f"from {up}{home} import {', '.join(own_use)}"] if own_use else []
-        lines += [f"from {up}{home} import {own} as {here}" for _, own, here in named if here]
+        lines += [f"from {up}{home} import {own} as {here}" for own, here in named if here]
     return "\n".join(lines)
-
-
-def _order(name: str) -> int:
-    """Constants, classes, functions: the order of imports."""
-    return 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
 
 
 def package() -> str:

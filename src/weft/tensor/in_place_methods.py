@@ -75,8 +75,7 @@ _WEAK: dict[str, tuple[str, int | None]] = {  # the argument's name, and its pla
 }
 
 
-def functions(table: Mapping[str, str]) -> dict[str, Composite]:
-    """The functions that a table names."""
+def _functions(table: Mapping[str, str]) -> dict[str, Composite]:
     found = {}
     for module_name, names in table.items():
         module = importlib.import_module(f"weft.ops.{module_name}")
@@ -94,10 +93,10 @@ _operand = CONTRACTS["Array | float"].convert
 
 def methods() -> dict[str, Any]:
     """The methods ``x.name(...)`` that give a new tensor, or a view."""
-    found: dict[str, Any] = {name: _method(name, function) for name, function in functions(_UNARY).items()}
+    found: dict[str, Any] = {name: _method(name, function) for name, function in _functions(_UNARY).items()}
     for table in (_OTHERS, _METHODS_ALONE):
-        found |= {name: _method(name, function) for name, function in functions(table).items()}
-    binary = functions({"elementwise": _BINARY})
+        found |= {name: _method(name, function) for name, function in _functions(table).items()}
+    binary = _functions({"elementwise": _BINARY})
     found |= {name: _named_other(name, function) for name, function in binary.items()}
     return found | {
         "index_put": index_put,
@@ -227,11 +226,11 @@ def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, 
     """The methods ``x.name_(...)``; ``arithmetic`` are methods of one operand and options, the quick way without."""
     forms: dict[str, Any] = {}
     for table in (_UNARY, _OTHERS, _FORMS_ALONE):
-        forms |= functions(table)
+        forms |= _functions(table)
     found: dict[str, Any] = {
         f"{name}_": _form(name, function) for name, function in forms.items() if name not in _NO_FORM
     }
-    binary = functions({"elementwise": _BINARY})
+    binary = _functions({"elementwise": _BINARY})
     for name, function in binary.items():
         if name not in _NO_FORM:
             found[f"{name}_"] = _form_of_two(name, function, _named_other(name, function))

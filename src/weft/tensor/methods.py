@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -252,10 +253,12 @@ _NAMED = {
 
 
 def _install_methods() -> None:
-    for name, function in in_place_methods.functions(_METHODS).items():
-        _install(name, _method(function))
-    for name, function in in_place_methods.functions(_NAMED).items():
-        _install(name, _named(name, function))
+    for table, method_of in ((_METHODS, lambda _, function: _method(function)), (_NAMED, _named)):
+        for module_name, names in table.items():
+            module = importlib.import_module(f"weft.ops.{module_name}")
+            for entry in names.split():
+                name, _, source = entry.partition("=")
+                _install(name, method_of(name, getattr(module, source or name)))
     for name, method in {**along_axes.METHODS, **in_place_methods.methods()}.items():
         _install(name, method)
 
