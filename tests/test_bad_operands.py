@@ -132,10 +132,13 @@ DUNDERS = [
     f"__{kind}{name}__" for kind in ("", "r", "i") for name in BINARY if hasattr(wf.Tensor, f"__{kind}{name}__")
 ] + ["__eq__", "__lt__", "__getitem__", "__setitem__"]
 FUNCTIONS = dict(functions())
+METHODS = {id(function) for name, function in FUNCTIONS.items() if name.startswith("Tensor.")}
 
 
 def parameters(function: Any) -> list[inspect.Parameter]:
     found = list(inspect.signature(getattr(function, "function", function)).parameters.values())
+    if id(function) in METHODS:  # of which some are shown as the function that they call
+        found[0] = found[0].replace(name="self")
     if any(p.name in ("args", "kwargs") for p in found):
         found = [p for p in found if p.name not in ("args", "kwargs")]
     return found
@@ -176,9 +179,7 @@ def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[
             else:
                 args.append(value)
         yield target.name, tuple(args), named
-    if any(
-        p.kind is p.VAR_KEYWORD for p in inspect.signature(getattr(function, "function", function)).parameters.values()
-    ):
+    if method and inspect.unwrap(function) is not function:  # its own parameters are *args and **kwargs
         for given in ((bad,), ()):
             yield "args", (X.clone(), *given), {}
         for name in NAMED:

@@ -86,6 +86,7 @@ def _functions(table: Mapping[str, str]) -> dict[str, Composite]:
 
 
 _operand = CONTRACTS["Array | float"].convert
+_bounded = CONTRACTS["Any"].convert
 
 
 # --- methods --------------------------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ def _weakened(
     if state.trace is not None or (value.__class__ is not float and value.__class__ is not int):
         return args
     if op.startswith("masked_fill"):
-        value = indexing.number_for(op, value, self._spec.dtype)
+        value = indexing.number_for(op, _bounded(op, key, value), self._spec.dtype)
     elif value == 1 or (value.__class__ is float and not self._spec.dtype.is_floating):
         return args
     number = scalar_like(op, value, self._spec)
