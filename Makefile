@@ -57,7 +57,7 @@ check: $(VENV)/ready-dev
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy
-	@$(RUN) -m mypy --strict --config-file= tests/typed
+	@$(RUN) -m mypy --strict --config-file= --cache-dir=.mypy_cache/typed tests/typed
 
 format: $(VENV)/ready-dev
 	@$(RUN) -m ruff format --quiet .

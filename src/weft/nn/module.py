@@ -38,7 +38,9 @@ _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 class _Forward(Protocol[P, R]):
-    """What computes something, whatever that takes and gives."""
+    """A module as its calls are typed: by what its class's own ``forward`` takes and gives. (Any, as in PyTorch, would
+    end all that editors know; a Tensor would be wrong where a tuple is returned.) Of a Module that may be of any class,
+    such as an entry of a ModuleList, a call is Any."""
 
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -91,7 +93,7 @@ class Module:
         """What the module computes; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    if TYPE_CHECKING:  # a call takes and gives what the class's own ``forward`` does
+    if TYPE_CHECKING:
 
         def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
 

@@ -31,7 +31,8 @@ class Methods(Casts):
     """What :mod:`weft.tensor.methods` gives to a Tensor."""
 
     @property
-    def T(self) -> Tensor: ...
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
     def __abs__(self) -> Tensor: ...
     def __add__(self, other: Operand) -> Tensor: ...
     def __and__(self, other: Operand) -> Tensor: ...
@@ -552,7 +553,8 @@ class Methods(Casts):
     def lt_(self, other: Operand) -> Self:
         """Write what ``lt`` gives of the tensor into it; returns it."""
     @property
-    def mT(self) -> Tensor: ...
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
     def masked_fill(self, mask: TensorLike, value: Any) -> Tensor:
         """``value`` where ``mask`` is True, else the element; the dtype stays."""
     def masked_fill_(self, mask: TensorLike, value: Any) -> Self:
