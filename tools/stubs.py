@@ -14,7 +14,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import weft as wf
@@ -204,9 +204,8 @@ def installed() -> Iterator[tuple[str, Any]]:
     tree = ast.parse(Path(tensor.__file__).read_text(encoding="utf-8"))
     (text,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
     own = {node.name for node in text.body if isinstance(node, ast.FunctionDef)}
-    own |= {"__slots__", "__module__", "__doc__", "__annotations__", "__hash__", "__array_priority__", "__weakref__"}
     for name, value in sorted(vars(wf.Tensor).items()):
-        if name not in own and type(value).__name__ != "member_descriptor":
+        if name not in own and isinstance(value, (FunctionType, property)):
             yield name, value
 
 
