@@ -8,8 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from ..core.boundary import leave
-from ..core.dtypes import DType, as_dtype
-from ..core.errors import ArgumentError, DeviceError, ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import SymDim, broadcast_shapes, shown
 from ..graph.ir import Value
 from ..ops import elementwise as e
@@ -18,7 +17,7 @@ from ..ops.op import Composite, state
 from ..ops.subscript import basic_name
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
-from . import along_axes, hook_methods, in_place_methods, layout, tape
+from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
 from .alias import Way, look_of, way_to
 from .arguments import CONTRACTS, guarded
 from .binding import Takes, bind, names_of, required, sizes_given
@@ -280,41 +279,6 @@ _VARIABLE = 12  # inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 # --- methods that are more than a function --------------------------------------------------------------------------
 
 
-def to(self: Tensor, *args: Any, **named: Any) -> Any:
-    """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
-    ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking`` (which makes no difference) and ``copy``
-    behind it. Without ``copy`` a tensor that has the dtype is returned itself."""
-    if args and isinstance(args[0], Tensor):
-        args = (args[0].dtype, *args[1:])
-    given = bind(_DTYPE_FIRST if args and _is_dtype(args[0]) else _DEVICE_FIRST, args, named)
-    device, dtype = given.get("device"), given.get("dtype")
-    _check_device("to", device)
-    return _as(self, self.dtype if dtype is None else as_dtype(dtype), bool(given.get("copy")))
-
-
-_DEVICE_FIRST = names_of("to")
-_DTYPE_FIRST = _DEVICE_FIRST._replace(order=_DEVICE_FIRST.order[1:], options=("device",))
-
-
-def _as(self: Tensor, dtype: DType, copy: bool = False) -> Tensor:
-    """The tensor as ``dtype``: itself where that is its own, as in PyTorch."""
-    return self if self._spec.dtype is dtype and not copy else e.astype(self, dtype)
-
-
-def _is_dtype(value: Any) -> bool:
-    try:
-        as_dtype(value)
-    except TypeError:
-        return False
-    return value is not None  # of which NumPy makes float64
-
-
-def _check_device(name: str, device: Any) -> None:
-    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
-    if device is not None and str(kind).partition(":")[0] != "cpu":
-        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
-
-
 def getitem(self: Tensor, key: Any) -> Any:
     """``x[key]`` with NumPy's rules: a view where the key is of integers, slices, None and Ellipsis alone."""
     name = None
@@ -430,26 +394,6 @@ def iterate(self: Tensor) -> Iterator[Tensor]:
     return (self[i] for i in range(len(self)))
 
 
-def _cast(name: str) -> Callable[[Tensor], Tensor]:
-    dtype = as_dtype(name)
-
-    def method(self: Tensor) -> Tensor:
-        return _as(self, dtype)
-
-    method.__doc__ = f"The tensor as {name}; itself if it is."
-    return method
-
-
-def cpu(self: Tensor) -> Tensor:
-    """The tensor itself: it is in the CPU's memory."""
-    return self
-
-
-def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor with the dtype of another."""
-    return _as(self, other.dtype)
-
-
 def _of_two(name: str, operator: Callable[[Tensor, Any], Any], general: Callable[..., Any]) -> Callable[..., Any]:
     """A method that is the operator, the quick way, for one operand and no options."""
 
@@ -502,7 +446,7 @@ def _like(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         from ..ops import creation
 
-        _check_device(f"new_{name}", device)
+        conversions.check_device(f"new_{name}", device)
         sizes = sizes_given(names_of(f"new_{name}"), size, named)
         made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype)
         return made.requires_grad_() if requires_grad else made
@@ -580,19 +524,10 @@ def _install_special() -> None:
         "__setitem__": setitem,
         "__iter__": iterate,
         "__hash__": object.__hash__,
-        "to": to,
-        "type_as": type_as,
+        **conversions.METHODS,
         "numel": layout.nelement,
         "dim": layout.ndimension,
         "clone": _method(e.clone),
-        "cpu": cpu,
-        "float": _cast("float32"),
-        "double": _cast("float64"),
-        "half": _cast("float16"),
-        "bfloat16": _cast("bfloat16"),
-        "long": _cast("int64"),
-        "int": _cast("int32"),
-        "bool": _cast("bool"),
         **arithmetic,
         "subtract": arithmetic["sub"],
         "multiply": arithmetic["mul"],
