@@ -22,7 +22,7 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Dim, Shape, shown, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
 from ..runtime.state_locks import lock_of
-from .creation import Whole, arange, as_shape, full, iota
+from .creation import Whole, arange, as_shape, full, iota, rounded
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
@@ -268,6 +268,9 @@ def draw_uniform(state: Array, shape: Shape, low: float = 0.0, high: float = 1.0
     if low == 0 and high == 1:
         return unit
     wide = dt.float64 if kind is dt.float64 else dt.float32
+    ends = (rounded(float(low), kind), rounded(float(high), kind), rounded(float(high) - float(low), wide))
+    if any(map(math.isinf, ends)):
+        raise ShapeError(f"uniform: the interval [{low}, {high}) or its length is beyond the numbers of {kind.name}")
     moved = cast(cast(unit, wide) * (float(high) - float(low)) + float(low), kind)
     return minimum(moved, _below(high, low, kind))  # rounding may reach high
 
