@@ -91,6 +91,8 @@ class SymDim:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         if isinstance(other, SymDim):
             if other == self:
                 return 1
@@ -119,6 +121,9 @@ class SymDim:
     def __mod__(self, other: Any) -> Dim:
         _ = self // other
         return 0
+
+    def __rmod__(self, other: Any) -> Dim:
+        raise CaptureError(f"{other} % {self} is not a whole number for every size")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SymDim) and self.terms == other.terms
