@@ -257,7 +257,7 @@ def slice_update(x: Array, y: Array, starts: Shape, steps: tuple[int, ...] | Non
 def flipped(x: Array, axes: Sequence[int]) -> Array:
     """``x`` backwards along ``axes``."""
     shape = tuple(x.shape)
-    starts = tuple(n - 1 if a in axes else 0 for a, n in enumerate(shape))
+    starts = tuple(n - 1 if a in axes and n != 0 else 0 for a, n in enumerate(shape))
     return slice_(x, starts, shape, tuple(-1 if a in axes else 1 for a in range(len(shape))))
 
 
