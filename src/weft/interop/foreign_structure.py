@@ -96,7 +96,7 @@ def _split(
 
 
 def _slice(x: Array, /, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Any:
-    for axis, part in ends_of(starts, ends, axes, steps, len(x.shape)).items():
+    for axis, part in ends_of(starts, ends, axes, steps, tuple(x.shape)).items():
         x = _sliced(x, part, axis)
     return x
 
