@@ -13,7 +13,7 @@ from ..graph.protocol import TensorType
 from ..tensor.calls import GraphCall
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
-from ..transforms.tree import Form, flatten, unflatten
+from ..transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
 
 __all__ = ["Loaded", "specialise"]
@@ -116,6 +116,7 @@ class Loaded:
 
     def _tensors(self, args: tuple[Any, ...]) -> list[Tensor]:
         leaves, form = flatten(args)
+        form = plain(form)  # as it is in the file
         if form != self._arguments:
             if self._arguments != ("tuple", tuple, (("leaf",),) * len(self.inputs)):
                 raise ShapeError(f"{self}: the arguments are not nested as they were when it was saved")
