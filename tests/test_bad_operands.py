@@ -222,6 +222,32 @@ def test_no_error_is_an_internal_one(name: str) -> None:
     assert not leaks, "\n".join(leaks)
 
 
+NO_TENSORS: dict[str, Any] = {
+    **{name: BAD[name] for name in ("None", "text", "object", "class", "list", "dict", "set")},
+    "module": np,
+}
+OF_TENSORS = {
+    name: names
+    for name, function in FUNCTIONS.items()
+    if not name.startswith("Tensor.")
+    and (names := {p.name for p in parameters(function) if isinstance(p.annotation, str) and "Array" in p.annotation})
+}
+
+
+@pytest.mark.parametrize("name", OF_TENSORS)
+def test_what_is_no_tensor_is_an_error_that_names_the_function(name: str) -> None:
+    """A class of weft's own, for whatever stands where a tensor is wanted; None where the signature says so."""
+    function, own = FUNCTIONS[name], name.rpartition(".")[2]
+    annotations = {p.name: str(p.annotation) for p in parameters(function)}
+    for what, bad in NO_TENSORS.items():
+        for parameter, args, kwargs in calls(function, bad):
+            if parameter not in OF_TENSORS[name] or (bad is None and "None" in annotations[parameter]):
+                continue
+            with pytest.raises(wf.WeftError) as caught:
+                function(*args, **kwargs)
+            assert own in caught.value.message, f"{parameter}={what}: {caught.value.message}"
+
+
 def test_every_annotation_of_a_public_function_is_a_contract() -> None:
     """So that the signature of a new function is checked too, or its annotation is added to the table."""
     unchecked = {"Subscript", "Array | Sequence[Array]"}
