@@ -18,7 +18,8 @@ from weft.core.errors import CompileError
 from weft.runtime.elf import link_objects, load_objects, process_symbol
 from weft.runtime.llvm import assemble, cross_target, host_target
 
-# Constants, a table, data, zeroed data, a pointer in data, a call within, calls outside, addresses of both kinds.
+# Constants, a table, data, zeroed data, a pointer in data, calls within and outside, jumps (tail calls) within and
+# outside, addresses of both kinds.
 EVERYTHING = """
 @table = private unnamed_addr constant [4 x i64] [i64 10, i64 20, i64 30, i64 40], align 64
 @counter = global i64 5
@@ -29,6 +30,11 @@ declare i64 @labs(i64)
 define internal i64 @hidden(i64 %x) noinline { %r = xor i64 %x, 1
   ret i64 %r }
 define i64 @twice(i64 %x) noinline { %r = shl i64 %x, 1
+  ret i64 %r }
+define internal i64 @hop(i64 %x) noinline { %y = add i64 %x, 3
+  %r = musttail call i64 @hidden(i64 %y)
+  ret i64 %r }
+define i64 @leap(i64 %x) noinline { %r = musttail call i64 @helper(i64 %x)
   ret i64 %r }
 define double @fraction(double %x) { %r = fmul double %x, 0x3FB999999999999A
   ret double %r }
@@ -48,7 +54,9 @@ define i64 @run(i64 %x) {
   %d = sub i64 0, %c
   %e = call i64 @labs(i64 %d)
   %f = add i64 %e, %before
-  ret i64 %f
+  %g = call i64 @hop(i64 %f)
+  %h = call i64 @leap(i64 %g)
+  ret i64 %h
 }
 define ptr @of_helper() { ret ptr @helper }
 define ptr @of_pointer() { ret ptr @pointer }
@@ -60,7 +68,7 @@ def expected(arguments: list[int]) -> list[int]:
     counter, zeroed, results = 5, [0] * 100, []
     for x in arguments:
         counter += (10, 20, 30, 40)[x]
-        results.append(abs(-(((counter * 2) ^ 1) + 1000)) + zeroed[x])
+        results.append(((abs(-(((counter * 2) ^ 1) + 1000)) + zeroed[x] + 3) ^ 1) + 1000)
         zeroed[x] = counter
     return results
 
@@ -90,7 +98,7 @@ def test_everything_an_object_may_hold_is_relocated(level: int) -> None:
 
 def test_only_global_symbols_are_exported() -> None:
     (module,) = load_objects([assemble(EVERYTHING, host_target())], HELPER)
-    assert set(module.symbols) == {"counter", "pointer", "twice", "fraction", "run", "of_helper", "of_pointer"}
+    assert set(module.symbols) == {"counter", "pointer", "twice", "leap", "fraction", "run", "of_helper", "of_pointer"}
     with pytest.raises(CompileError, match=r"no symbol 'hidden'.*run"):
         module.address("hidden")
 
@@ -210,6 +218,23 @@ int main(int argc, char **argv) {
   return 0;
 }
 """
+
+
+def test_aarch64_calls_and_jumps_are_both_relocated() -> None:
+    """R_AARCH64_JUMP26 and CALL26, in the words of a program that needs no emulator: within the object as far as the
+    function is, outside by a stub that is in reach."""
+    code = assemble(EVERYTHING, cross_target("aarch64-linux-gnu"))
+    symbols = {"helper": 0x1234_5678_9ABC, "labs": 0x1234_5678_0000}
+    memory, base, _, exported = link_objects([code], 183, symbols, lambda size: (bytearray(size), 0x7_1000_0000))
+    at = exported[0]["leap"]
+    word = int.from_bytes(memory[at - base : at - base + 4], "little")
+    assert word >> 26 == 0b000101  # b
+    distance = (word & (1 << 26) - 1) << 2
+    stub = at + (distance - (1 << 28) if distance >> 27 else distance)
+    slot = int.from_bytes(memory[stub - 8 - base : stub - base], "little")
+    assert slot == symbols["helper"]
+    load_and_jump = memory[stub - base : stub + 8 - base]
+    assert load_and_jump == bytes.fromhex("d0ffff58 00021fd6")  # ldr x16, stub - 8; br x16
 
 
 @pytest.mark.parametrize("level", [0, 2])

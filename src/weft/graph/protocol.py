@@ -72,8 +72,8 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Elementwise: ``expr(params, *arguments)`` at each point. Floating 16-bit arguments arrive as they are stored;
-    see ``weft.ops.elementwise`` for the wrapper that computes them in float32."""
+    """Elementwise: ``expr(params, *arguments)`` at each point. Floating 16-bit arguments arrive as they are stored; an
+    op that computes them in float32 says so in its expression."""
 
     expr: Callable[..., Expr]
     cost: int = 1  # rough number of vector instructions; above ~8 a value used twice is stored rather than recomputed
