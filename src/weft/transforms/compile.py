@@ -217,7 +217,7 @@ class Compiled(Generic[P, R]):
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """A table of the kernels for these arguments: what they do, whose lines, bytes, flops, time, share of the
-        machine's peak. Runs on copies: no state changes."""
+        machine's peak. Printed it is text; its ``show()`` adds bars on a terminal. Runs on copies: no state changes."""
         entry, tensors = self._entry(args, kwargs)
         return explain(entry.exe, entry.program_inputs(tensors))
 
