@@ -67,6 +67,36 @@ def test_plain_values_are_the_same_when_they_print_the_same(a: Any, b: Any) -> N
     assert not guards.same(a, guards.ABSENT) and guards.same(a, guards.ANYTHING)
 
 
+class Asked:
+    def __init__(self, value: Any):
+        self.value = value
+
+    def guarded(self) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_guard_of_any_owner_knows_what_stands_for_other_values(nested: bool) -> None:
+    """Attributes, entries of dicts, and what an owner says of itself."""
+
+    def owners(value: Any) -> list[tuple[Any, str]]:
+        value = (1, value) if nested else value
+        return [(Owner(value), "value"), ({"value": value}, "value"), (Asked(value), "")]
+
+    def holds(value: Any, stands: Any) -> list[bool]:
+        return [guards.Guard(o, name, (1, stands) if nested else stands).holds() for o, name in owners(value)]
+
+    x, y, z = wf.ones(2), wf.zeros(2), wf.ones(3)
+    for anything in (x, None, 3, object()):
+        assert holds(anything, guards.ANYTHING) == [True] * 3
+    assert holds(y, guards.like(x)) == [True] * 3
+    for other in (z, 3, None, wf.ones(2).requires_grad_() * 1.0):
+        assert holds(other, guards.like(x)) == [False] * 3
+    assert holds(x, x) == [True] * 3 and holds(y, x) == [False] * 3
+    for owner, name in ((Owner(1), "gone"), ({}, "value")):
+        assert not guards.Guard(owner, name, guards.ANYTHING).holds()
+
+
 class Scaled(nn.Module):
     def __init__(self, scale: Any) -> None:
         super().__init__()
