@@ -349,6 +349,7 @@ def test_what_is_followed_is_bounded() -> None:
 
     row, column = known(KNOWN), Known([[0], [1]], dt.int64)
     assert HOST["Add"](row, known(1)) is not None and HOST["Add"](row, column) is None
+    assert HOST["Add"](known(KNOWN + 1), known(1)) is None and HOST["Equal"](known(1), known(KNOWN + 1)) is None
     assert HOST["Concat"](known(KNOWN - 1), known(1), axis=0) is not None
     assert HOST["Concat"](known(KNOWN), known(1), axis=0) is None
     assert HOST["Gather"](known(1), Known([0] * KNOWN)) is not None

@@ -82,3 +82,24 @@ def test_a_dynamic_batch(name: str, tmp_path: Path) -> None:
         expected = function(wf.asarray(x)).numpy()
         for found in (wf.load(path)(x).numpy(), onnx_peer.run(path, x)[0]):
             assert found.shape == expected.shape and np.array_equal(found, expected)
+
+
+TWO: dict[str, Callable[..., Any]] = {
+    "reshape to both": lambda x: x.reshape(x.shape[1], x.shape[0]),
+    "reshape to both and more": lambda x: (x * 2.0).reshape(x.shape[1], 1, x.shape[0]),
+    "reshape with a 0": lambda x: x[:0].reshape(x.shape[1], 0, x.shape[0]),
+    "flatten": lambda x: x.reshape(-1),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_two_dynamic_sizes(name: str, tmp_path: Path) -> None:
+    """A shape of two unknown sizes cannot leave both to the reader."""
+    function, path = TWO[name], tmp_path / "f.onnx"
+    wf.save(function, path, example=(wf.asarray(M),), dynamic={"n": (0, 0), "m": (0, 1)})
+    onnx_peer.check(path)
+    for shape in ((1, 1), (3, 2), (2, 5)):
+        x = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+        expected = function(wf.asarray(x)).numpy()
+        for found in (wf.load(path)(x).numpy(), onnx_peer.run(path, x)[0]):
+            assert found.shape == expected.shape and np.array_equal(found, expected)
