@@ -17,7 +17,7 @@ PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-pythons check format bench clean
+.PHONY: help demo test test-long test-pythons check format stubs bench clean
 
 help:
 	@echo "make demo          train three small networks, save one, run it elsewhere (about a minute)"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-pythons  the tests on each of Python $(PYTHONS) that is installed"
 	@echo "make check         formatting, lint and types"
 	@echo "make format        format and fix what can be fixed by itself"
+	@echo "make stubs         write what type checkers and editors see of methods and functions"
 	@echo "make bench         Weft against PyTorch, JAX and NumPy, each in an environment of its own"
 	@echo "make clean         remove everything that make made"
 
@@ -56,10 +57,14 @@ check: $(VENV)/ready-dev
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy
+	@$(RUN) -m mypy --strict --config-file= --cache-dir=.mypy_cache/typed tests/typed
 
 format: $(VENV)/ready-dev
 	@$(RUN) -m ruff format --quiet .
 	@$(RUN) -m ruff check --quiet --fix .
+
+stubs: $(VENV)/ready-test
+	@$(RUN) tools/stubs.py
 
 bench: $(VENV)/ready-demo
 	@$(RUN) -m benchmarks $(ARGS)

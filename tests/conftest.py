@@ -17,6 +17,8 @@ settings.register_profile(
 )
 settings.load_profile("weft")
 
+os.environ.setdefault("WEFT_VERIFY", "1")  # every pass checks its graph: 2 % of the time of tests/ops
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, Any, Any]:

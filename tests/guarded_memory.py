@@ -21,9 +21,9 @@ from weft.compiler.build import addresses
 from weft.graph.executable import plan_graph
 from weft.graph.ir import Value
 from weft.graph.memory import nbytes_of
+from weft.llvm.targets import host_target
 from weft.nn import functional as F
 from weft.runtime import storage as storages
-from weft.runtime.llvm import host_target
 from weft.runtime.program import Program, Step
 from weft.transforms.capture import capture
 
@@ -95,8 +95,8 @@ def run_guarded(
         ctypes.memmove(regions[i].address, data.tobytes(), data.size)
 
     def place(value: Value) -> int:
-        slot, offset = planned.plan.place[value]
-        return slot if slot < len(tensors) else region_of((slot, offset, nbytes_of(value)), nbytes_of(value))
+        place, offset = planned.plan.place[value]
+        return place if place < len(tensors) else region_of((place, offset, nbytes_of(value)), nbytes_of(value))
 
     steps = []
     for address, x in zip(addresses([x.kernel for x in planned.launches], target), planned.launches, strict=True):

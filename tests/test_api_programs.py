@@ -159,7 +159,7 @@ def test_names_of_other_libraries_lead_to_ours(name: str, ours: str) -> None:
 
 def test_every_public_name_is_there_and_listed() -> None:
     inside = {"annotations", "importlib", "TYPE_CHECKING", "Any"}
-    layers = {"compiler", "core", "deploy", "graph", "interop", "ops", "runtime", "transforms"}
+    layers = {"compiler", "core", "deploy", "graph", "interop", "llvm", "ops", "runtime", "transforms"}
     assert len(wf.__all__) == len(set(wf.__all__))
     assert [name for name in wf.__all__ if not hasattr(wf, name)] == []
     assert {name for name in vars(wf) if not name.startswith("_")} - set(wf.__all__) - inside - layers == set()

@@ -132,10 +132,13 @@ DUNDERS = [
     f"__{kind}{name}__" for kind in ("", "r", "i") for name in BINARY if hasattr(wf.Tensor, f"__{kind}{name}__")
 ] + ["__eq__", "__lt__", "__getitem__", "__setitem__"]
 FUNCTIONS = dict(functions())
+METHODS = {id(function) for name, function in FUNCTIONS.items() if name.startswith("Tensor.")}
 
 
 def parameters(function: Any) -> list[inspect.Parameter]:
     found = list(inspect.signature(getattr(function, "function", function)).parameters.values())
+    if id(function) in METHODS:  # of which some are shown as the function that they call
+        found[0] = found[0].replace(name="self")
     if any(p.name in ("args", "kwargs") for p in found):
         found = [p for p in found if p.name not in ("args", "kwargs")]
     return found
@@ -176,9 +179,7 @@ def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[
             else:
                 args.append(value)
         yield target.name, tuple(args), named
-    if any(
-        p.kind is p.VAR_KEYWORD for p in inspect.signature(getattr(function, "function", function)).parameters.values()
-    ):
+    if method and inspect.unwrap(function) is not function:  # its own parameters are *args and **kwargs
         for given in ((bad,), ()):
             yield "args", (X.clone(), *given), {}
         for name in NAMED:
@@ -220,6 +221,32 @@ def leaks_of(function: Any, names: list[str]) -> list[str]:
 def test_no_error_is_an_internal_one(name: str) -> None:
     leaks = leaks_of(FUNCTIONS[name], list(BAD))
     assert not leaks, "\n".join(leaks)
+
+
+NO_TENSORS: dict[str, Any] = {
+    **{name: BAD[name] for name in ("None", "text", "object", "class", "list", "dict", "set")},
+    "module": np,
+}
+OF_TENSORS = {
+    name: names
+    for name, function in FUNCTIONS.items()
+    if not name.startswith("Tensor.")
+    and (names := {p.name for p in parameters(function) if isinstance(p.annotation, str) and "Array" in p.annotation})
+}
+
+
+@pytest.mark.parametrize("name", OF_TENSORS)
+def test_what_is_no_tensor_is_an_error_that_names_the_function(name: str) -> None:
+    """A class of weft's own, for whatever stands where a tensor is wanted; None where the signature says so."""
+    function, own = FUNCTIONS[name], name.rpartition(".")[2]
+    annotations = {p.name: str(p.annotation) for p in parameters(function)}
+    for what, bad in NO_TENSORS.items():
+        for parameter, args, kwargs in calls(function, bad):
+            if parameter not in OF_TENSORS[name] or (bad is None and "None" in annotations[parameter]):
+                continue
+            with pytest.raises(wf.WeftError) as caught:
+                function(*args, **kwargs)
+            assert own in caught.value.message, f"{parameter}={what}: {caught.value.message}"
 
 
 def test_every_annotation_of_a_public_function_is_a_contract() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "weft"
 # Lowest first; the layers of one row do not know each other.
 ROWS = [
     ["core"],
+    ["llvm"],
     ["runtime"],
     ["compiler"],
     ["graph"],
@@ -130,3 +132,15 @@ def test_import_is_light() -> None:
     code = f"import sys, weft; print([name for name in {LATE!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_op_is_asked_for_by_its_name() -> None:
+    """An op says what it is by its rules and flags (``graph/protocol.py``)."""
+    question = re.compile(r"\.op\.name\s*(==|!=|in\s*[(\[{])")
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in FILES
+        for line in path.read_text().splitlines()
+        if question.search(line)
+    ]
+    assert found == []

@@ -176,7 +176,7 @@ def quarter_turns() -> list[str]:
 
 
 def turns() -> list[str]:
-    """Lines of TURNS: columns of 2^(8k - 56) / 2pi mod 1 in four parts, for float64 arguments; see radians.py."""
+    """Lines of TURNS, for trigonometric_float64.py: columns of 2^(8k - 56) / 2pi mod 1 in four parts."""
     columns: list[list[mpf]] = [[], [], [], []]
     mp.dps = 400
     for k in range(129):

@@ -1,4 +1,4 @@
-"""Runs GPU kernels on the host: the IR of :func:`weft.compiler.gpu.render_gpu`, compiled for this machine.
+"""Runs GPU kernels on the host: the IR of ``weft.compiler.gpu``, compiled for this machine.
 
 What is special to a GPU becomes arguments: thread and block numbers, and a function that is the barrier. The threads
 of a block take turns: each runs until it reaches a barrier (or ends), then the next, in an order that the test gives.
@@ -16,9 +16,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from weft.compiler.gpu import gpu_launch, render_gpu
+from weft.compiler.build import render
 from weft.compiler.kernels import Kernel, describe
-from weft.runtime.llvm import CodeModule, assemble, cross_target, host_target, load
+from weft.compiler.renderers import gpu_launch
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import CodeModule, load
+from weft.llvm.targets import cross_target, host_target
 
 _BARRIER = ctypes.CFUNCTYPE(None)
 _ENTRY = ctypes.CFUNCTYPE(
@@ -37,7 +40,7 @@ _loaded: dict[str, tuple[CodeModule, bool]] = {}
 
 def host_text(kernel: Kernel) -> str:
     """The kernel's GPU rendering with everything that a host lacks replaced."""
-    text = render_gpu(kernel, "kernel", cross_target("nvptx64"))
+    text = render(kernel, "kernel", cross_target("nvptx64"))
     text = re.sub(r"call i32 @llvm\.nvvm\.read\.ptx\.sreg\.([a-z.]+)\(\)", r"add i32 %sreg.\1, 0", text)
     text = text.replace("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)", "call void %barrier()")
     text = re.sub(

@@ -14,19 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.compiler.contraction import (
-    PARTITION,
-    Partition,
-    contraction_units,
-    first_partition_slot,
-    render_contraction,
-)
+from weft.compiler.contraction.plan import PARTITION, Partition, contraction_units, first_partition_slot
+from weft.compiler.contraction.render import render_contraction
 from weft.compiler.expr import add, cast, const, gather, leaf, lt, mul, where
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, STATUS_INDEX, Access, Contraction, Slot, Store
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
-from weft.runtime.llvm import CodeModule, Target, assemble, cross_target, host_target, load
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import CodeModule, load
+from weft.llvm.targets import Target, cross_target, host_target
 
 _KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p

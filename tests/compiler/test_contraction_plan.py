@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.compiler.contraction import PARTITION, contraction_units, first_partition_slot
-from weft.compiler.contraction_plan import TILES, form_of
-from weft.compiler.contraction_tile import packed_row
+from weft.compiler.contraction.plan import PARTITION, TILES, contraction_units, first_partition_slot, form_of
+from weft.compiler.contraction.tile import packed_row
 from weft.compiler.expr import const, leaf, mul
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot, Store
 from weft.core import dtypes as dt
-from weft.runtime.llvm import Target, cross_target
+from weft.llvm.targets import Target, cross_target
 
 BATCH, M, N, K, ROW = (Slot(s) for s in range(5))
 TARGETS = [cross_target(name) for name in ("x86_64-linux-gnu", "aarch64-linux-gnu", "cortex-m4", "wasm32")]

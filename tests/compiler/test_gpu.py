@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import re
@@ -16,22 +15,19 @@ import ml_dtypes
 import numpy as np
 import pytest
 from gpu_emulator import run_on_emulated_gpu
+from launches import buffers_of, executable_of, pointers_of, run_units
 
 import weft as wf
-from weft.compiler.build import addresses
+from weft.compiler.build import addresses, render
 from weft.compiler.expr import leaf, rem
-from weft.compiler.gpu import gpu_launch, render_gpu
-from weft.compiler.kernels import SCRATCH_BYTES, STATUS_INDEX, Access, Kernel, Nest, Slot, Store
+from weft.compiler.kernels import STATUS_INDEX, Access, Kernel, Nest, Slot, Store
+from weft.compiler.renderers import gpu_launch
 from weft.core import dtypes as dt
-from weft.core.shapes import strides_of
-from weft.graph.executable import Executable, build
+from weft.graph.executable import Executable
+from weft.llvm.assembly import assemble
+from weft.llvm.targets import cross_target, host_target
 from weft.nn import functional as F
-from weft.runtime.llvm import assemble, cross_target, host_target
-from weft.transforms.capture import capture
 
-_KERNEL = ctypes.CFUNCTYPE(
-    ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
-)
 Array = Any
 rng = np.random.default_rng(7)
 
@@ -123,19 +119,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
 def executable(name: str) -> tuple[Executable, tuple[Array, ...]]:
     """The launches of a case, and its inputs."""
     function, arrays = CASES[name]
-    tensors = [wf.asarray(a) for a in arrays]
-    with wf.no_grad():
-        captured = capture(function, tensors)
-    assert not captured.reads.refs
-    strides = [strides_of(a.shape) for a in arrays]
-    return build(captured.graph, strides, [], host_target(), 1), arrays
-
-
-def buffers_of(exe: Executable, arrays: tuple[Array, ...]) -> list[Array]:
-    """Memory of every slot: inputs, outputs, arena."""
-    memory = [np.frombuffer(bytearray(a.tobytes() or b"\0"), np.uint8) for a in arrays]
-    memory += [np.full(max(v.dtype.itemsize * int(np.prod(v.shape)), 1), 0xA5, np.uint8) for v in exe.plan.outputs]
-    return [*memory, np.full(exe.plan.arena_nbytes + 1, 0x5A, np.uint8)]
+    return executable_of(function, arrays), arrays
 
 
 def differs(a: Array, b: Array, dtype: dt.DType | None) -> Array:
@@ -149,29 +133,20 @@ def differs(a: Array, b: Array, dtype: dt.DType | None) -> Array:
 def both(name: str, descending: bool = False) -> tuple[int, int]:
     """Run a case's launches on the CPU and on the emulated GPU, comparing all memory in bits; their status bits."""
     exe, arrays = executable(name)
-    memory, scratch = buffers_of(exe, arrays), np.zeros(SCRATCH_BYTES + 64, np.uint8)
-    at = -(-scratch.ctypes.data // 64) * 64
+    memory = buffers_of(exe, arrays)
     code = addresses([x.kernel for x in exe.launches], host_target())
     kinds = {len(arrays) + k: v.dtype for k, v in enumerate(exe.plan.outputs)}
     seen = [0, 0]
     for address, launch in zip(code, exe.launches, strict=True):
-        places = [(exe.plan.place[v][0], exe.plan.place[v][1] + offset) for v, offset in launch.buffers]
         other = [m.copy() for m in memory]
-        ints = (ctypes.c_int64 * max(len(launch.ints), 1))(*launch.ints)
-        pointers = [memory[slot].ctypes.data + offset for slot, offset in places]
-        bufs = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
-        seen[0] |= _KERNEL(address)(ctypes.addressof(bufs), ctypes.addressof(ints), 0, launch.units, at)
+        seen[0] |= run_units(address, launch, pointers_of(exe, launch, memory), [(0, launch.units)])
         seen[1] |= run_on_emulated_gpu(
-            launch.kernel,
-            launch.ints,
-            [other[s].ctypes.data + o for s, o in places],
-            launch.units,
-            descending=descending,
+            launch.kernel, launch.ints, pointers_of(exe, launch, other), launch.units, descending=descending
         )
         for number, (a, b) in enumerate(zip(memory, other, strict=True)):
             different = np.flatnonzero(differs(a, b, kinds.get(number)))
             assert not different.size, (
-                f"{type(launch.kernel).__name__}: slot {number} differs in {different.size} "
+                f"{type(launch.kernel).__name__}: place {number} differs in {different.size} "
                 f"places, first at {different[0]}"
             )
     return seen[0], seen[1]
@@ -223,10 +198,8 @@ def test_a_range_of_units_leaves_the_others_alone() -> None:
     shape = gpu_launch(launch.kernel, launch.ints, launch.units)
     assert (shape.units, shape.grid, shape.block) == (7, (7, 1), (64, 1)) and shape.shared_nbytes == 2 * 64 * 4
     out = np.zeros_like(x)
-    pointers = {0: x.ctypes.data, 1: out.ctypes.data}
-    run_on_emulated_gpu(
-        launch.kernel, launch.ints, [pointers[exe.plan.place[v][0]] + o for v, o in launch.buffers], 7, given=(2, 4)
-    )
+    memory = [x, out]
+    run_on_emulated_gpu(launch.kernel, launch.ints, pointers_of(exe, launch, memory), 7, given=(2, 4))
     written = np.flatnonzero(out.any(axis=1))
     assert written.tolist() == [2, 3]
 
@@ -237,7 +210,7 @@ def test_a_range_of_units_leaves_the_others_alone() -> None:
 def ptx_of(kernel: Kernel, target: str = "nvptx64-sm_90") -> str:
     """What LLVM's NVPTX back end makes of the kernel."""
     made = cross_target(target)
-    return assemble(render_gpu(kernel, "kernel", made), made).decode()
+    return assemble(render(kernel, "kernel", made), made).decode()
 
 
 INEXACT = re.compile(r"\.ftz|\.approx|\.full|\b(?:add|sub|mul|fma|mad|div|sqrt)\.f(?:16|32|64)|\bmad\.r|\.bf16")
@@ -248,7 +221,7 @@ def test_the_ptx_rounds_to_nearest_and_fuses_nothing(name: str) -> None:
     """Every float instruction says .rn, so ptxas may not fuse it; as many fma as the IR has, no approximation."""
     exe, _ = executable(name)
     for launch in exe.launches:
-        text = render_gpu(launch.kernel, "kernel", cross_target("nvptx64"))
+        text = render(launch.kernel, "kernel", cross_target("nvptx64"))
         ptx = ptx_of(launch.kernel)
         assert not INEXACT.search(ptx), INEXACT.search(ptx)
         if "@llvm.fma" not in text:

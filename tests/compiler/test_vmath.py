@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from types import ModuleType
 from typing import Any
 
@@ -22,13 +23,26 @@ from weft.compiler.vmath import BINARY, ULP, UNARY, coefficients
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
-from weft.runtime.llvm import Target, host_target
+from weft.llvm.targets import Target, host_target
 
 ROOT = Path(__file__).resolve().parents[2]
 INF, NAN = math.inf, math.nan
 FLOATS = (dt.float32, dt.float64)
 ROUNDED_UNARY = sorted({name for name, _ in ULP} & set(UNARY))
 ROUNDED_BINARY = sorted({name for name, _ in ULP} & set(BINARY))
+
+
+def _erfinv(x: float) -> float:
+    """By Newton's steps from the normal distribution's quantile."""
+    a = abs(x)
+    if not 0 < a < 1:
+        return x * INF if a == 1 else x
+    y = -NormalDist().inv_cdf((1 - a) / 2) / math.sqrt(2)
+    for _ in range(2):
+        left = math.erf(y) - a if a < 0.7 else (1 - a) - math.erfc(y)
+        y -= left * math.sqrt(math.pi) / 2 * math.exp(y * y)
+    return math.copysign(y, x)
+
 
 # name: (float64 reference, mpmath reference, intervals where the function is worth a closer look)
 WIDE = ((-30.0, 30.0), (-1.0, 1.0))
@@ -44,6 +58,7 @@ REFERENCES: dict[str, tuple[Callable[[Any], Any], Callable[[mpf], mpf], tuple[tu
     "cosh": (np.cosh, mp.cosh, WIDE),
     "erf": (np.vectorize(math.erf, otypes=[float]), mp.erf, ((-6.0, 6.0), (-1.0, 1.0))),
     "erfc": (np.vectorize(math.erfc, otypes=[float]), mp.erfc, ((-6.0, 28.0), (-1.0, 1.0))),
+    "erfinv": (np.vectorize(_erfinv, otypes=[float]), lambda x: mp.erfinv(x), ((-1.0, 1.0), (0.999, 1.0))),
     "exp": (np.exp, mp.exp, ((-745.0, 710.0), (-104.0, 89.0), (-1.0, 1.0))),
     "exp2": (np.exp2, lambda x: mpf(2) ** x, ((-1075.0, 1024.0), (-150.0, 128.0), (-1.0, 1.0))),
     "expm1": (np.expm1, mp.expm1, ((-40.0, 710.0), (-18.0, 89.0), (-1.0, 1.0))),
@@ -72,6 +87,7 @@ DOMAINS: dict[str, tuple[float, float]] = {
     "cosh": (-720, 720),
     "erf": (-30, 30),
     "erfc": (-30, 30),
+    "erfinv": (-1, 1),
     "exp": (-760, 720),
     "exp2": (-1090, 1030),
     "expm1": (-760, 720),
@@ -233,6 +249,7 @@ SPECIAL: dict[str, list[tuple[float, float]]] = {
     "cosh": [(0, 1), (-0.0, 1), (INF, INF), (-INF, INF), (1000, INF), (-1000, INF)],
     "erf": [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (10, 1), (-10, -1)],
     "erfc": [(0, 1), (-0.0, 1), (INF, 0), (-INF, 2), (1000, 0), (-10, 2)],
+    "erfinv": [(0, 0), (-0.0, -0.0), (1, INF), (-1, -INF), (1.5, NAN), (-1.5, NAN), (INF, NAN), (-INF, NAN)],
     "exp": [(0, 1), (-0.0, 1), (INF, INF), (-INF, 0), (1000, INF), (-1000, 0)],
     "exp2": [(0, 1), (-0.0, 1), (INF, INF), (-INF, 0), (2000, INF), (-2000, 0), (10, 1024), (-3, 0.125)],
     "expm1": [(0, 0), (-0.0, -0.0), (INF, INF), (-INF, -1), (1000, INF), (-1000, -1)],

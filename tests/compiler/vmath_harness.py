@@ -13,7 +13,9 @@ from weft.compiler.expr import Expr, leaf, topological
 from weft.compiler.kernels import SCRATCH_BYTES, Access, Nest, Slot, Store
 from weft.compiler.nest import render_nest
 from weft.core.dtypes import DType
-from weft.runtime.llvm import Target, assemble, host_target, load
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import load
+from weft.llvm.targets import Target, host_target
 
 _N = Slot(0)
 _SIGNATURE = ctypes.CFUNCTYPE(

@@ -35,11 +35,22 @@ def test_numbers_are_read() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WEFT_ISA", "avx3"), ("WEFT_CACHE_LIMIT", "1 GB"), ("WEFT_CACHE_LIMIT", "-1"), ("WEFT_CODEGEN_THREADS", "0")],
+    [
+        ("WEFT_ISA", "avx3"),
+        ("WEFT_CACHE_LIMIT", "1 GB"),
+        ("WEFT_CACHE_LIMIT", "-1"),
+        ("WEFT_CODEGEN_THREADS", "0"),
+        ("WEFT_VERIFY", "yes"),
+    ],
 )
 def test_a_bad_value_is_an_error_that_names_the_variable(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize(("text", "on"), [("", False), ("0", False), ("1", True), (" 1 ", True)])
+def test_whether_graphs_are_verified_is_read(text: str, on: bool) -> None:
+    assert Settings.from_environment({"WEFT_VERIFY": text}).verify is on
 
 
 def test_configure_returns_what_was_before() -> None:

@@ -57,10 +57,6 @@ def test_layout_is_numpys(dtype: dt.DType) -> None:
     assert kinds[dtype.numpy.kind] == dtype.kind
 
 
-def test_codes_are_positions() -> None:
-    assert [dtype.code for dtype in dt.ALL] == list(range(13))
-
-
 @pytest.mark.parametrize("dtype", dt.ALL, ids=repr)
 def test_kinds_exclude_each_other(dtype: dt.DType) -> None:
     assert (dtype is dt.bool_) + dtype.is_integer + dtype.is_floating == 1
@@ -82,6 +78,43 @@ def test_kinds_exclude_each_other(dtype: dt.DType) -> None:
 )
 def test_as_dtype(spec: object, dtype: dt.DType) -> None:
     assert dt.as_dtype(spec) is dtype
+
+
+CODES = {
+    "bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H", "uint32": "I",
+    "uint64": "Q", "float16": "e", "float32": "f", "float64": "d",
+}  # fmt: skip
+WORDS = {  # C's and NumPy's, which PyTorch's users know as names of its own; "float" is NumPy's, the type weft's
+    "half": "float16", "single": "float32", "double": "float64", "float": "float64", "short": "int16", "int": "int64",
+    "long": "int64", "intc": "int32", "ushort": "uint16", "byte": "int8", "ubyte": "uint8",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", dt.ALL, ids=repr)
+def test_every_spelling_of_a_dtype(dtype: dt.DType) -> None:
+    numpys = dtype.numpy
+    spellings = [dtype, dtype.name, numpys, numpys.type, numpys.type(1), numpys.newbyteorder("="), np.dtype(numpys)]
+    if dtype.name in CODES:
+        code = f"{numpys.kind}{dtype.itemsize}"
+        spellings += [CODES[dtype.name], code, f"<{code}", f">{code}", f"={code}", numpys.newbyteorder(">")]
+        spellings += [str(numpys), np.str_(dtype.name)]
+    spellings += [word for word, name in WORDS.items() if name == dtype.name]
+    for spelling in spellings:
+        assert dt.as_dtype(spelling) is dtype, spelling
+
+
+NO_DTYPES = [
+    *("float_", "torch.float32", "weft.float32", "FLOAT32", " float32", "bf16", "int4", "f4,f4", "V2", "S", "U3", "O"),
+    *("", "float32\n", "c8", "g"),
+    *(complex, str, object, type(None), np.longdouble, np.floating, np.integer, ml_dtypes.float8_e5m2, ml_dtypes.int4),
+    *(None, 3, 3.0, True, [], {}, (), ("f4", 2), [("a", "f4")], np.ones(1), b"f4\0", float("nan")),
+]
+
+
+@pytest.mark.parametrize("spec", NO_DTYPES, ids=repr)
+def test_what_is_no_dtype_is_a_dtype_error(spec: object) -> None:
+    with pytest.raises(DTypeError, match=r"is not (one of bool, int8|a dtype)"):
+        dt.as_dtype(spec)
 
 
 @pytest.mark.parametrize("spec", ["float8", "complex64", np.complex128, "S4", object(), "datetime64[s]"])

@@ -19,9 +19,9 @@ from weft.deploy import Exported
 from weft.deploy.files import write_library
 from weft.deploy.names import library_name
 from weft.deploy.native import Library
+from weft.llvm.elf import load_objects
+from weft.llvm.targets import host_target
 from weft.nn import functional as F
-from weft.runtime.elf import load_objects
-from weft.runtime.llvm import host_target
 
 rng = np.random.default_rng(11)
 

@@ -13,8 +13,8 @@ import pytest
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError
 from weft.deploy.files import archive, find_linker, write_library
-from weft.deploy.native import Launch, Library, Port, emit_library
-from weft.runtime.llvm import Target, cross_target, host_target
+from weft.deploy.native import Library, Port, Step, emit_library
+from weft.llvm.targets import Target, cross_target, host_target
 
 DOUBLE = """
 define i64 @double(ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %scratch) nounwind {
@@ -45,7 +45,7 @@ def library(target: Target, name: str = "twofold") -> Library:
     return emit_library(
         name,
         [("double", DOUBLE)],
-        [Launch("double", (), ((0, 0), (1, 0)), 1)],
+        [Step("double", (), ((0, 0), (1, 0)), 1)],
         [Port("x", dt.float32, (4,))],
         [Port("y", dt.float32, (4,))],
         [],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from weft.core import dtypes as dt
 from weft.deploy.names import c_name, c_names, is_c_name, library_name, quoted
 from weft.deploy.native import Port, header
-from weft.runtime.llvm import host_target
+from weft.llvm.targets import host_target
 
 STANDARDS = [("cc", s) for s in ("c89", "c99", "c11")] + [("c++", f"c++{n}") for n in (11, 14, 17, 20)]
 FIRST = [

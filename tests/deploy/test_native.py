@@ -15,9 +15,9 @@ import pytest
 
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError, FormatError
-from weft.deploy.native import Launch, Library, Port, emit_library
-from weft.runtime.elf import load_objects
-from weft.runtime.llvm import Target, cross_target, host_target
+from weft.deploy.native import Library, Port, Step, emit_library
+from weft.llvm.elf import load_objects
+from weft.llvm.targets import Target, cross_target, host_target
 
 N = 37
 # out[u] = fma(x[u], table[u mod ints[0]], 1/3), through scratch
@@ -95,10 +95,10 @@ INPUTS = (
     struct.pack(f"<{N}q", *(k * 7 % N for k in range(N))),
 )
 STEPS = (
-    Launch("scale", (5,), ((0, 0), (3, 0), (4, 64)), N),  # x, table -> arena
-    Launch("scale", (5,), ((4, 64), (3, 0), (4, 256)), N),  # again
-    Launch("gather", (N,), ((4, 256), (1, 0), (2, 0)), N),  # -> y
-    Launch("gather", (N,), ((4, 256), (1, 0), (2, 0)), 0),  # an empty step does nothing
+    Step("scale", (5,), ((0, 0), (3, 0), (4, 64)), N),  # x, table -> arena
+    Step("scale", (5,), ((4, 64), (3, 0), (4, 256)), N),  # again
+    Step("gather", (N,), ((4, 256), (1, 0), (2, 0)), N),  # -> y
+    Step("gather", (N,), ((4, 256), (1, 0), (2, 0)), 0),  # an empty step does nothing
 )
 
 
@@ -219,8 +219,8 @@ def test_empty_outputs_inputs_and_programs_are_fine() -> None:
         ({"inputs": (Port("for", dt.float32, (N,)), INDEX)}, "'for' cannot be a name in C"),
         ({"inputs": (X, Port("Y", dt.int64, (N,)))}, "same name: x, Y, y"),
         ({"kernels": [("scale", SCALE), ("scale", SCALE)]}, "not distinct"),
-        ({"steps": (Launch("other", (), (), 1),)}, "step 0 names a kernel"),
-        ({"steps": (*STEPS, Launch("scale", (5,), ((5, 0),), 1))}, "step 4 names a kernel or a buffer"),
+        ({"steps": (Step("other", (), (), 1),)}, "step 0 names a kernel"),
+        ({"steps": (*STEPS, Step("scale", (5,), ((5, 0),), 1))}, "step 4 names a kernel or a buffer"),
         ({"example": (INPUTS, [b"1"])}, "the example's y has 1 bytes, not 148"),
     ],
 )

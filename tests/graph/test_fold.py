@@ -8,7 +8,7 @@ import weft as wf
 from weft.graph.executable import _run
 from weft.graph.fold import fold_constants
 from weft.graph.ir import Graph
-from weft.runtime.llvm import host_target
+from weft.llvm.targets import host_target
 
 
 def folded(function: object, *args: wf.Tensor) -> Graph:

@@ -12,11 +12,11 @@ import pytest
 
 import weft as wf
 from weft.compiler.expr import topological
-from weft.compiler.kernels import Kernel, Reduce, stages_of
-from weft.graph.cluster import MAX_SIZE
+from weft.compiler.kernels import Kernel, Reduce
 from weft.graph.executable import plan_graph
-from weft.graph.fusion import LONG
-from weft.runtime.llvm import host_target
+from weft.graph.lower.clustering import MAX_SIZE
+from weft.graph.lower.storing import LONG
+from weft.llvm.targets import host_target
 
 Case = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -200,7 +200,7 @@ def flat(results: Any) -> list[np.ndarray]:
 def size_of(kernel: Kernel) -> int:
     """Nodes of a kernel's expressions."""
     roots = []
-    for stage in stages_of(kernel):
+    for stage in kernel.stages:
         roots += [stage.value, *([stage.position] if isinstance(stage, Reduce) and stage.position is not None else [])]
     return len(topological(roots))
 

@@ -1,11 +1,19 @@
-"""Where blocks of memory are put."""
+"""Where blocks of memory are put, and that no value lies where another one is looked for."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.graph.memory import _Arena
+from weft.compiler.kernels import Nest
+from weft.core import dtypes as dt
+from weft.graph.ir import Value
+from weft.graph.lower.launch import Launch
+from weft.graph.memory import _Arena, nbytes_of, plan_memory
+from weft.graph.protocol import TensorType
 
 BLOCKS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 30), st.integers(0, 12)), max_size=40)
 
@@ -30,3 +38,97 @@ def test_a_block_gets_the_lowest_place_that_is_free_all_its_time(drawn: list[tup
     offsets = [arena.add(*block) for block in blocks]
     assert offsets == naive(blocks)
     assert arena.nbytes == max((o + size for o, (size, _, _) in zip(offsets, blocks, strict=True)), default=0)
+
+
+# --- plans: what is read is what was written ------------------------------------------------------------------------
+
+KERNEL = Nest((), 1, 0, 1, (), ())
+
+
+def launch(reads: Sequence[Value], writes: Sequence[Value], in_place: Sequence[tuple[Value, Value]]) -> Launch:
+    return Launch(KERNEL, (), (), 1, 1, tuple(reads), tuple(writes), tuple(in_place))
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> tuple[list[Launch], list[Value], list[Value], dict[Value, Value]]:
+    """Launches, inputs, outputs, and values that take the memory of an input."""
+
+    def value() -> Value:
+        return Value(TensorType(dt.float32, (draw(st.sampled_from([0, 1, 1, 17])),)))
+
+    inputs = [value() for _ in range(draw(st.integers(1, 3)))]
+    known, launches, updates = list(inputs), [], dict[Value, Value]()
+    for _ in range(draw(st.integers(1, 12))):
+        reads = draw(st.lists(st.sampled_from(known), max_size=3, unique=True))
+        writes = [value() for _ in range(draw(st.integers(1, 2)))]
+        if launches and draw(st.booleans()):  # several launches may write one value
+            writes += [v for v in launches[-1].writes[:1] if v not in reads]
+        pairs = [(new, old) for new in writes for old in reads if old not in inputs and draw(st.booleans())]
+        launches.append(launch(reads, writes, pairs))
+        known += writes
+    made = [v for v in known if v not in inputs]
+    outputs = draw(st.lists(st.sampled_from(known), max_size=3, unique=True))
+    if draw(st.booleans()):  # the last launch writes an update, which nothing looks at afterwards
+        old, new = draw(st.sampled_from(inputs)), Value(inputs[0].type)
+        updates[new] = old
+        reads = draw(st.lists(st.sampled_from(made), max_size=2, unique=True))
+        launches.append(launch(reads, [new], [(new, v) for v in reads]))
+    return launches, inputs, outputs, updates
+
+
+@given(programs())
+def test_every_value_is_there_when_it_is_read(drawn: Any) -> None:
+    launches, inputs, outputs, updates = drawn
+    plan = plan_memory(launches, inputs, outputs, updates)
+    memory: dict[tuple[int, int], Value] = {}  # (place, byte) -> whose it is
+
+    def cells(value: Value) -> set[tuple[int, int]]:
+        place, start = plan.place[value]
+        return {(place, start + n) for n in range(nbytes_of(value))}
+
+    def holds(value: Value) -> bool:
+        return all(memory[cell] is value for cell in cells(value))
+
+    for number, value in enumerate(inputs):
+        assert plan.place[value] == (number, 0)
+        memory |= dict.fromkeys(cells(value), value)
+    for each in launches:
+        assert all(map(holds, each.reads))
+        for new in each.writes:
+            over = {memory[cell] for cell in cells(new) if cell in memory}
+            assert all((new, old) in each.in_place for old in over & set(each.reads))
+            assert not over & (set(each.writes) - {new})
+            memory |= dict.fromkeys(cells(new), new)
+    assert all(map(holds, [v for v in outputs if v not in updates.values()]))
+    assert all(plan.place[new] == plan.place[old] for new, old in updates.items())
+    arena = len(inputs) + len(plan.outputs)
+    assert all(start + nbytes_of(v) <= plan.arena_nbytes for v, (place, start) in plan.place.items() if place == arena)
+    assert [plan.place[v] for v in plan.outputs] == [(len(inputs) + n, 0) for n in range(len(plan.outputs))]
+
+
+@given(programs())
+def test_a_program_has_one_plan(drawn: Any) -> None:
+    """Whatever addresses its values have: ties are broken by their order in the program."""
+    launches, inputs, outputs, updates = drawn
+    known = dict.fromkeys([*inputs, *(v for x in launches for v in (*x.reads, *x.writes))])
+    others = {v: Value(v.type) for v in reversed(known)}
+
+    def other(values: Sequence[Value]) -> list[Value]:
+        return [others[v] for v in values]
+
+    renamed = [
+        launch(other(x.reads), other(x.writes), [(others[a], others[b]) for a, b in x.in_place]) for x in launches
+    ]
+    again = plan_memory(
+        renamed, other(inputs), other(outputs), {others[new]: others[old] for new, old in updates.items()}
+    )
+    plan = plan_memory(launches, inputs, outputs, updates)
+    assert {others[v]: place for v, place in plan.place.items()} == again.place
+
+
+def test_what_a_later_part_of_a_value_reads_is_still_there() -> None:
+    """A value that two launches write takes no memory that only the second lets go of."""
+    x, old, new = (Value(TensorType(dt.float32, (16,))) for _ in range(3))
+    launches = [launch([x], [old], []), launch([x], [new], []), launch([old], [new], [(new, old)])]
+    plan = plan_memory([*launches, launch([new], [Value(x.type)], [])], [x], [], {})
+    assert plan.place[old] != plan.place[new]

@@ -15,12 +15,12 @@ from weft.core import dtypes as dt
 from weft.graph.executable import Executable, build
 from weft.graph.ir import Graph
 from weft.graph.protocol import TensorType
+from weft.llvm.targets import host_target
 from weft.ops.elementwise import cast
 from weft.ops.indexing import SCATTER_SET, _scatter
 from weft.ops.op import trace_function
 from weft.ops.views import slice_update
 from weft.runtime import storage
-from weft.runtime.llvm import host_target
 from weft.runtime.program import KernelStatus
 
 CANARY = 0xA5
@@ -338,6 +338,7 @@ def test_written_at_the_end(name: str, function: Callable[..., Any], inputs: lis
 BAD: list[tuple[str, Callable[..., Any]]] = [
     ("scatter", lambda x, y, i: (_scatter(SCATTER_SET, x, [i], y[:2]),)),
     ("scatter after a write", lambda x, y, i: (x + 1, _scatter(SCATTER_SET, y, [i], x[:2]))),
+    ("scatter of what is gathered", lambda x, y, i: (_scatter(SCATTER_SET, x, [i * 0], _take(y, i)),)),
     ("gather", lambda x, y, i: (x + 1, wf.concat([_take(y, i)] * 2, axis=0))),
     ("gather of what was written", lambda x, y, i: ((z := y * 2), wf.concat([_take(z, i), x[:2]], axis=0))),
 ]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import weft as wf
 from weft import nn
 from weft.core.errors import FormatError
-from weft.interop.container import pack
+from weft.interop.container import pack, read_bytes
 from weft.interop.tags import dumps, loads
 
 # A file of format 1 as weft 0.1.0 wrote it (relu of a Linear(3, 2)), as text.
@@ -164,3 +164,47 @@ def test_an_old_file_loads_with_its_bits(tmp_path: Path) -> None:
     assert str(report.inputs) == "{'input': float32[batch, 3]}"
     x = wf.asarray([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]])
     assert np.array_equal(wf.load(path)(x).numpy(), [[6.5, 0.0], [1.0, 0.25]])
+
+
+def marked(kind: str) -> onnx.ModelProto:
+    """A model without a seal, in which something says whose it is."""
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy"]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "model", ends[:1], ends[1:]),
+        opset_imports=[onnx.helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
+    if "producer" in kind:
+        model.producer_name = "weft"
+    if "note" in kind:
+        model.metadata_props.add(key="weft_version" if "own" in kind else "author", value="x")
+    if "node" in kind:
+        model.graph.node[0].metadata_props.add(key="weft" if "own" in kind else "namespace", value="x")
+    return model
+
+
+@pytest.mark.parametrize("kind", ["producer", "own note", "own node"])
+def test_each_mark_of_wefts_wants_a_seal(kind: str, tmp_path: Path) -> None:
+    """So that a seal that is cut away is missed, whatever else is."""
+    (tmp_path / "f.onnx").write_bytes(marked(kind).SerializeToString())
+    with pytest.raises(FormatError, match="its sha256 is gone"):
+        wf.load(tmp_path / "f.onnx")
+
+
+@pytest.mark.parametrize("kind", ["", "note", "node", "note and node"])
+def test_marks_of_others_do_not(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "f.onnx").write_bytes(marked(kind).SerializeToString())
+    assert wf.load(tmp_path / "f.onnx")(np.float32([-1, 2])).tolist() == [0.0, 2.0]
+
+
+def test_a_file_that_is_longer_than_a_model_may_be_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "f.onnx"
+    path.write_bytes(b"12345678")
+    assert read_bytes(path, 8) == read_bytes(path, None) == read_bytes(path) == b"12345678"
+    with pytest.raises(FormatError, match="longer than an ONNX model may be"):
+        read_bytes(path, 7)
+    with path.open("r+b") as file:
+        file.truncate((1 << 31) + 1)  # without blocks on the disk
+    with pytest.raises(FormatError, match="longer than an ONNX model may be"):
+        read_bytes(path)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import weft as wf
 from weft import nn
@@ -60,6 +63,79 @@ def test_moments_and_bounds(call: Any, std: float, bound: float | None) -> None:
 def test_a_generator_decides_the_values(call: Any, std: float, bound: float | None) -> None:
     a, b = (call(weight(), generator=wf.random.Generator(7)).numpy().tobytes() for _ in range(2))
     assert a == b
+
+
+centers = st.floats(-100, 100)
+widths = st.floats(0.01, 50)
+
+
+@settings(max_examples=40)
+@given(
+    mean=centers,
+    std=widths,
+    low=st.floats(-2.5, 2.0),
+    length=st.floats(0.05, 4.0),
+    dtype=st.sampled_from(["float16", "bfloat16", "float32", "float64"]),
+)
+def test_truncated_draws_lie_within_their_bounds(
+    mean: float, std: float, low: float, length: float, dtype: str
+) -> None:
+    """In the tensor's dtype, wherever the bounds lie; and reach near to both of them."""
+    a, b = mean + low * std, mean + (low + length) * std
+    t = init.trunc_normal_(wf.zeros((2000,), dtype=dtype), mean, std, a, b)
+    assert t.dtype.name == dtype
+    values = t.numpy().astype(np.float64)
+    first, last = (float(np.asarray(v).astype(t.numpy().dtype)) for v in (a, b))
+    assert first <= values.min() and values.max() <= last
+    spacing = 2 * abs(np.asarray([a, b, mean])).max() * {"bfloat16": 2**-8, "float16": 2**-11}.get(dtype, 2**-20)
+    assert values.min() - a < 0.5 * (b - a) + spacing and b - values.max() < 0.5 * (b - a) + spacing
+
+
+@pytest.mark.parametrize("bound", [math.inf, 30.0])
+def test_bounds_that_hold_everything_change_nothing(bound: float) -> None:
+    free = init.normal_(wf.zeros((500,)), 1.0, 2.0, generator=wf.random.Generator(3))
+    cut = init.trunc_normal_(wf.zeros((500,)), 1.0, 2.0, -bound, bound, generator=wf.random.Generator(3))
+    assert free.tolist() == cut.tolist()
+
+
+def test_rare_draws_are_drawn_until_all_are_there() -> None:
+    """About 2 in 1000 are inside at the first draw."""
+    values = init.trunc_normal_(wf.zeros((300,)), 0.0, 1.0, 2.9, 3.5).numpy()
+    assert values.min() >= np.float32(2.9) and values.max() <= 3.5
+
+
+BAD = [None, "text", [1.0], {"a": 1}, object(), {1, 2}, int]
+
+
+@pytest.mark.parametrize("name", init.__all__)
+def test_what_is_no_tensor_and_no_number_is_an_error_of_the_function(name: str) -> None:
+    function = getattr(init, name)
+    more = {"constant_": {"val": 1.0}}.get(name, {})
+    for bad in BAD:
+        if not (name == "calculate_gain" and bad == "text"):
+            with pytest.raises(wf.WeftError, match=f"{name}: "):
+                function(bad, **more)
+    tensor = wf.zeros((2, 3))
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        for bad in BAD[1:]:
+            first: Any = "leaky_relu" if name == "calculate_gain" else tensor
+            with pytest.raises(wf.WeftError):
+                function(first, **{**more, parameter.name: bad})
+    assert tensor.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "given_", [{"std": 0.0}, {"std": -1.0}, {"std": math.nan}, {"mean": math.nan}, {"a": math.nan}]
+)
+def test_no_distribution(given_: dict[str, float]) -> None:
+    with pytest.raises(wf.ArgumentError, match="trunc_normal_: "):
+        init.trunc_normal_(wf.zeros(3), **given_)
+
+
+@pytest.mark.parametrize("name", ["uniform_", "normal_", "trunc_normal_"])
+def test_draws_are_floating_point_numbers(name: str) -> None:
+    with pytest.raises(wf.DTypeError):
+        getattr(init, name)(wf.zeros(3, dtype="int32"))
 
 
 def test_constants() -> None:

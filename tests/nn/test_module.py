@@ -321,3 +321,16 @@ def test_loaded_weights_are_not_the_callers_array() -> None:
     layer.load_state_dict({"weight": array})
     array[0, 0] = 7.0
     assert layer.weight.item() == 3.0
+
+
+def test_a_module_is_added_under_either_of_pytorchs_names() -> None:
+    for add in ("add_module", "register_module"):
+        net, inner = nn.Module(), nn.Linear(2, 3)
+        getattr(net, add)("inner", inner)
+        getattr(net, add)("none", None)
+        assert dict(net.named_children()) == {"inner": inner} and list(net.state_dict()) == [
+            "inner.weight",
+            "inner.bias",
+        ]
+        with pytest.raises(KeyError, match="exists already"):
+            getattr(net, add)("forward", inner)

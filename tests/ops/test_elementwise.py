@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,6 +32,11 @@ import weft as wf
 from weft.core import dtypes as dt
 from weft.core.errors import DTypeError, ShapeError, WeftError
 
+
+def _erfinv(x: float) -> float:
+    return math.copysign(mpmath.erfinv(abs(x)), x) if abs(x) <= 1 else math.nan
+
+
 # name: (reference, lowest and highest argument)
 SMOOTH: dict[str, tuple[Callable[..., Any], float, float]] = {
     "exp": (np.exp, -8, 8),
@@ -54,6 +60,7 @@ SMOOTH: dict[str, tuple[Callable[..., Any], float, float]] = {
     "atanh": (np.arctanh, -0.99, 0.99),
     "erf": (np.vectorize(math.erf, otypes=[np.float64]), -3, 3),
     "erfc": (np.vectorize(math.erfc, otypes=[np.float64]), -3, 3),
+    "erfinv": (np.vectorize(_erfinv, otypes=[float]), -0.9, 0.9),
     "cbrt": (np.cbrt, -30, 30),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -8, 8),
     "sqrt": (np.sqrt, 0, 60),

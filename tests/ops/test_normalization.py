@@ -1,4 +1,4 @@
-"""Normalization, dropout, embedding and one-hot against NumPy, and their errors."""
+"""Normalization against NumPy, and its errors."""
 
 from __future__ import annotations
 
@@ -89,85 +89,12 @@ def test_16_bits_are_computed_in_float32(dtype: str) -> None:
     assert got.dtype.name == dtype and got.numpy().tobytes() == wf.astype(wide, dtype).numpy().tobytes()
 
 
-# --- dropout ----------------------------------------------------------------------------------------------------
-
-
-def test_dropout_keeps_the_mean_and_scales_what_is_left() -> None:
-    y = F.dropout(wf.ones((200, 200)), 0.25, generator=wf.random.Generator(3)).numpy()
-    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
-    assert abs((y == 0).mean() - 0.25) < 0.01
-
-
-def test_dropout_of_one_seed_is_the_same_eager_and_compiled() -> None:
-    x = wf.asarray(RNG.normal(size=(8, 33)).astype(np.float32))
-    generator = wf.random.Generator(5)
-    eager = [F.dropout(x, 0.5, generator=generator).numpy().tobytes() for _ in range(3)]
-    again = wf.random.Generator(5)
-    compiled = wf.compile(lambda t: F.dropout(t, 0.5, generator=again))
-    assert [compiled(x).numpy().tobytes() for _ in range(3)] == eager
-    assert len(set(eager)) == 3
-
-
-def test_dropout_gradient_passes_where_the_value_did() -> None:
-    x = wf.ones((100,)).requires_grad_()
-    y = F.dropout(x, 0.5)
-    y.sum().backward()
-    assert x.grad.numpy().tobytes() == y.numpy().tobytes()
-
-
-def test_dropout_is_the_identity_outside_training() -> None:
-    x = wf.ones((3,))
-    assert F.dropout(x, 0.9, training=False) is x
-    assert F.dropout(x, 0.0) is x
-    assert F.dropout(x, 1.0).tolist() == [0.0, 0.0, 0.0]
-    with pytest.raises(ValueError, match=r"dropout: p is 1\.5"):
-        F.dropout(x, 1.5)
-
-
-# --- embedding and one-hot --------------------------------------------------------------------------------------
-
-
-def test_embedding_takes_rows_and_adds_up_gradients() -> None:
-    table = RNG.normal(size=(5, 3)).astype(np.float32)
-    index = np.array([[1, 4], [1, 0]])
-    weight = wf.asarray(table).requires_grad_()
-    rows = F.embedding(wf.asarray(index), weight)
-    assert rows.numpy().tobytes() == table[index].tobytes()
-    rows.sum().backward()
-    assert weight.grad.numpy()[:, 0].tolist() == [1.0, 2.0, 0.0, 0.0, 1.0]
-
-
-@pytest.mark.parametrize("padding", [1, -4])
-def test_the_padding_row_gets_no_gradient(padding: int) -> None:
-    weight = wf.ones((5, 2)).requires_grad_()
-    F.embedding(wf.asarray([1, 2, 1]), weight, padding).sum().backward()
-    assert weight.grad.numpy()[:, 0].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
-
-
-@pytest.mark.parametrize("index", [5, -1])
-def test_an_index_out_of_range_raises(index: int) -> None:
-    with pytest.raises(IndexError, match=f"embedding: index {index} is out of range"):
-        F.embedding(wf.asarray([0, index]), wf.zeros((5, 2)))
-    with pytest.raises(IndexError, match=f"one_hot: index {index} is out of range"):
-        F.one_hot(wf.asarray([0, index]), 5)
-
-
-def test_one_hot() -> None:
-    labels = np.array([[2, 0], [1, 2]])
-    got = F.one_hot(wf.asarray(labels))
-    assert got.dtype is wf.int64 and (got.numpy() == np.eye(3, dtype=np.int64)[labels]).all()
-    assert F.one_hot(wf.asarray(labels), 5).shape == (2, 2, 5)
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: F.layer_norm(wf.zeros((2, 3)), (2,)), wf.ShapeError, r"layer_norm: input \(2, 3\) does not end with"),
         (lambda: F.layer_norm(wf.zeros((2, 3)), 3, wf.zeros((2,))), wf.ShapeError, r"layer_norm: weight \(2,\)"),
         (lambda: F.layer_norm(wf.asarray([[1, 2]]), 2), wf.DTypeError, "layer_norm: int64 operands"),
-        (lambda: F.embedding(wf.zeros((2,)), wf.zeros((5, 2))), wf.DTypeError, "embedding: indices are float32"),
-        (lambda: F.embedding(wf.asarray([1]), wf.zeros((5,))), wf.ShapeError, r"embedding: weight \(5,\)"),
-        (lambda: F.one_hot(wf.asarray([1.0]), 3), wf.DTypeError, "one_hot: indices are float32"),
     ],
 )
 def test_operands_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:

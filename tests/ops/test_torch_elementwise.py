@@ -15,6 +15,7 @@ import pytest
 
 import weft as wf
 from weft.nn import functional as F
+from weft.ops import registry
 
 torch = pytest.importorskip("torch")
 T = torch.nn.functional
@@ -49,41 +50,9 @@ UNARY: dict[str, Pair] = {
     ]
 }
 UNARY |= {
-    name: (getattr(wf, name), getattr(torch, name))
-    for name in [
-        "abs",
-        "acos",
-        "acosh",
-        "asin",
-        "asinh",
-        "atan",
-        "atanh",
-        "ceil",
-        "cos",
-        "cosh",
-        "erf",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "log",
-        "log10",
-        "log1p",
-        "log2",
-        "negative",
-        "positive",
-        "reciprocal",
-        "round",
-        "rsqrt",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "tan",
-        "trunc",
-    ]
+    name: (entry, getattr(torch, name))
+    for name, entry in {**registry.entries("elementwise", 1), "positive": wf.positive}.items()
+    if hasattr(torch, name) and (name == "positive" or entry.primitive.vjp is not None)
 }
 UNARY |= {
     "gelu by tanh": (lambda x: F.gelu(x, "tanh"), lambda x: T.gelu(x, approximate="tanh")),

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import CodeModule, load
+from weft.llvm.targets import host_target
 from weft.runtime import memory, pool
-from weft.runtime.llvm import CodeModule, assemble, host_target, load
 
 KERNELS = """
 declare i32 @usleep(i32)

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from weft.core.errors import CompileError
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import _Object, link_objects
+from weft.llvm.targets import Target, cross_target
 from weft.runtime import native, storage
-from weft.runtime.elf import _Object
-from weft.runtime.llvm import Target, assemble, cross_target
 
 ROOT = Path(__file__).resolve().parents[2]
 MACOS = Target("arm64-apple-macosx13.0.0", "apple-m1", "", "neon")
@@ -38,6 +39,23 @@ def text_for(monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> str:
 def test_the_module_compiles_for(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, target: Target) -> None:
     code = assemble(text_for(monkeypatch, system, machine), target, level=0)
     assert len(code) > 10_000
+
+
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
+def test_the_loader_knows_every_relocation_of_the_module(
+    monkeypatch: pytest.MonkeyPatch, machine: str, number: int
+) -> None:
+    code = assemble(text_for(monkeypatch, "linux", machine), cross_target(f"{machine}-linux-gnu"))
+    memory, base, _, exported = link_objects([code], number, {}, lambda size: (bytearray(size), 1 << 32))
+    assert list(exported[0]) == ["weft_native_init"] and base <= exported[0]["weft_native_init"] < base + len(memory)
+
+
+def test_every_builtin_says_what_it_is_and_checks_the_number_of_its_arguments() -> None:
+    for name, builtin in native.native().items():
+        if name != "Storage":
+            assert builtin.__name__ == name and builtin.__doc__
+            with pytest.raises(TypeError):
+                builtin(*[0] * 12)
 
 
 def test_the_module_imports_functions_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +90,3 @@ def test_it_is_loaded_once_whichever_thread_comes_first() -> None:
     """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("4 1\n", "")
-
-
-def test_every_builtin_has_a_name_and_a_doc() -> None:
-    for name, builtin in native.native().items():
-        assert builtin.__name__ == name and builtin.__doc__

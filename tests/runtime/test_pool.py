@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.llvm.elf import CodeModule
 from weft.runtime import native, pool, storage
-from weft.runtime.llvm import CodeModule
 from weft.runtime.numpy_arrays import from_numpy
 
 pytestmark = pytest.mark.usefixtures("restored_pool")
@@ -180,7 +180,9 @@ import sys, threading, time
 sys.path.insert(0, {tests!r})
 from conftest import KERNELS
 from weft.runtime import pool, storage
-from weft.runtime.llvm import assemble, host_target, load
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import load
+from weft.llvm.targets import host_target
 code = load(assemble(KERNELS, host_target()))
 pool.set_num_threads(3)
 def work():

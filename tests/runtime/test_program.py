@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.compiler import kernels as compiler_kernels
 from weft.core.errors import OutOfMemoryError, WeftError
-from weft.runtime import memory, native, pool, storage
-from weft.runtime.llvm import CodeModule
+from weft.llvm.elf import CodeModule
+from weft.runtime import memory, pool, storage
 from weft.runtime.program import KernelStatus, Program, Step
 
 UNITS = 10
@@ -43,10 +42,6 @@ def add(
     return Step(kernels.address("add"), (amount,), (source, target), units, grain)
 
 
-def test_scratch_is_what_the_compiler_counts_on() -> None:
-    assert native.SCRATCH_BYTES == compiler_kernels.SCRATCH_BYTES
-
-
 def test_one_step(kernels: CodeModule) -> None:
     program = Program([add(kernels, 5, (0, 0), (1, 0))], 1, (80,))
     result = program.call(integers(*range(10)))
@@ -54,7 +49,7 @@ def test_one_step(kernels: CodeModule) -> None:
     assert result.nbytes == 80 and result.owner is None
 
 
-def test_slots_are_inputs_outputs_constants_arena(kernels: CodeModule) -> None:
+def test_places_are_inputs_outputs_constants_arena(kernels: CodeModule) -> None:
     constant = integers(*range(100, 110))
     program = Program(
         [
@@ -119,7 +114,7 @@ def test_wrong_arguments_raise(kernels: CodeModule) -> None:
 
 
 def test_wrong_steps_raise(kernels: CodeModule) -> None:
-    with pytest.raises(ValueError, match=r"step 0: buffer \(slot 2, offset 0\) of 2 slots"):
+    with pytest.raises(ValueError, match=r"step 0: buffer \(place 2, offset 0\) of 2 places"):
         Program([add(kernels, 5, (0, 0), (2, 0))], 1, (80,))
     with pytest.raises(ValueError, match="offset -8"):
         Program([add(kernels, 5, (0, -8), (1, 0))], 1, (80,))
@@ -290,7 +285,7 @@ def test_overlapping_calls_do_not_mix(kernels: CodeModule, restored_pool: None, 
     assert not failures
 
 
-def test_many_slots_and_steps(kernels: CodeModule) -> None:
+def test_many_places_and_steps(kernels: CodeModule) -> None:
     constants = tuple(integers(*range(i, i + 10)) for i in range(2000))
     steps = [add(kernels, 0, (2 + i, 0), (1, 0)) for i in range(1, 2000)]
     program = Program(steps, 1, (80,), constants)

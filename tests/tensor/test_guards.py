@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import weft as wf
 from weft import nn
@@ -40,6 +43,87 @@ def test_plain_values_compare_by_value_and_type(before: Any, after: Any, holds: 
         guards.read(owner, "value", owner.value)
     owner.value = after
     assert [g.holds() for g in recorded.seen] == [holds]
+
+
+Pair = namedtuple("Pair", "first second")
+plain = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-2, 2), st.floats(), st.sampled_from([0.0, -0.0, 1.0, float("nan"), ""])
+    ),
+    lambda sub: st.one_of(st.lists(sub, max_size=2).map(tuple), st.tuples(sub, sub).map(Pair._make)),
+    max_leaves=4,
+)
+
+
+@given(a=plain, b=plain)
+def test_plain_values_are_the_same_when_they_print_the_same(a: Any, b: Any) -> None:
+    """Text tells 0.0 from -0.0, 1 from 1.0 and True, a named tuple from a plain one, but no NaN from another."""
+    assert guards.same(a, b) is (repr(a) == repr(b))
+    guard = guards.Guard(Owner(b), "value", a)
+    assert guard.holds() is (repr(a) == repr(b))
+    assert guards.rewritten(guard, lambda value: value) == guard or "nan" in repr(a)
+    negated = guards.rewritten(guard, lambda value: repr(value)).value  # every leaf
+    assert type(negated) is (type(a) if isinstance(a, tuple) else str)
+    assert not guards.same(a, guards.ABSENT) and guards.same(a, guards.ANYTHING)
+
+
+class Asked:
+    def __init__(self, value: Any):
+        self.value = value
+
+    def guarded(self) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_guard_of_any_owner_knows_what_stands_for_other_values(nested: bool) -> None:
+    """Attributes, entries of dicts, and what an owner says of itself."""
+
+    def owners(value: Any) -> list[tuple[Any, str]]:
+        value = (1, value) if nested else value
+        return [(Owner(value), "value"), ({"value": value}, "value"), (Asked(value), "")]
+
+    def holds(value: Any, stands: Any) -> list[bool]:
+        return [guards.Guard(o, name, (1, stands) if nested else stands).holds() for o, name in owners(value)]
+
+    x, y, z = wf.ones(2), wf.zeros(2), wf.ones(3)
+    for anything in (x, None, 3, object()):
+        assert holds(anything, guards.ANYTHING) == [True] * 3
+    assert holds(y, guards.like(x)) == [True] * 3
+    for other in (z, 3, None, wf.ones(2).requires_grad_() * 1.0):
+        assert holds(other, guards.like(x)) == [False] * 3
+    assert holds(x, x) == [True] * 3 and holds(y, x) == [False] * 3
+    for owner, name in ((Owner(1), "gone"), ({}, "value")):
+        assert not guards.Guard(owner, name, guards.ANYTHING).holds()
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale: Any) -> None:
+        super().__init__()
+        self.scale, self.pair = scale, (scale, 1.0)
+
+    def forward(self, x: Any) -> Any:
+        return x * self.scale + (self.pair.first if hasattr(self.pair, "first") else self.pair[1])
+
+
+def test_an_attribute_that_is_nan_is_read_once() -> None:
+    """NaN is unequal to itself; a guard that compared so would capture at every call."""
+    net, x = Scaled(float("nan")), wf.ones(2)
+    compiled = wf.compile(lambda t: net(t))
+    first = compiled(x)
+    entries = [e for found in compiled._entries.values() for e in found]
+    for _ in range(3):
+        net.scale, net.pair = float("nan"), (float("nan"), 1.0)
+        assert np.isnan(compiled(x).numpy()).all()
+    assert np.isnan(first.numpy()).all()
+    assert [e for found in compiled._entries.values() for e in found] == entries
+    net.scale, net.pair = 2.0, Pair(5.0, 1.0)
+    assert compiled(x).tolist() == net(x).tolist() == [7.0, 7.0]
+    net.pair = (5.0, 1.0)
+    assert compiled(x).tolist() == net(x).tolist() == [3.0, 3.0]
+    net.scale = -0.0
+    net.pair = (0.0, -0.0)
+    assert np.signbit(compiled(x).numpy()).tolist() == np.signbit(net(x).numpy()).tolist() == [True, True]
 
 
 def test_objects_compare_by_identity() -> None:

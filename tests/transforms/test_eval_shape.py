@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import weft as wf
@@ -43,7 +44,14 @@ def test_specs_print_as_types() -> None:
     assert wf.spec((SymDim.named("n") * 2,)).shape[0] == SymDim.named("n") * 2
 
 
-@pytest.mark.parametrize("shape", [(-1,), (1.5,), ("two words",), (True,)])
+def test_sizes_are_whole_numbers_from_0_on() -> None:
+    for one in (1, np.int64(1), np.uint8(1)):
+        assert wf.spec((0, one)).shape == (0, 1) and wf.spec((0 * one, one)) == wf.spec((0, 1))
+        assert [type(n) for n in wf.spec((0 * one, one)).shape] == [int, int]
+    assert wf.eval_shape(lambda x: x.sum(axis=0), wf.spec((0, 3))) == wf.spec((3,))
+
+
+@pytest.mark.parametrize("shape", [(-1,), (np.int64(-1),), (np.bool_(True),), (None,), (1.5,), ("two words",), (True,)])
 def test_what_is_no_size_is_said(shape: Any) -> None:
     with pytest.raises(wf.ShapeError, match="spec: "):
         wf.spec(shape)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runtime.llvm import Target, load_many
-from ..runtime.object_cache import cached_objects
-from ..runtime.process import Lock, undivided
-from .kernels import ColumnReduce, Contraction, Kernel, Nest, describe
-
-__all__ = ["addresses", "render"]
+from ..core.process import Lock, undivided
+from ..llvm.elf import load_objects
+from ..llvm.object_cache import cached_objects
+from ..llvm.targets import Target
+from .kernels import Kernel, describe
 
 ENTRY = "kernel"
 
@@ -23,22 +22,8 @@ _lock = Lock()
 def render(kernel: Kernel, name: str, target: Target) -> str:
     """LLVM IR of the module that defines ``name``."""
     with undivided():  # imported here: with a warm cache nothing is rendered
-        from .column import render_column
-        from .contraction import render_contraction
-        from .nest import render_nest
-        from .sequential import render_sequential
-
-        if target.isa == "ptx":
-            from .gpu import render_gpu
-    if target.isa == "ptx":
-        return render_gpu(kernel, name, target)
-    if isinstance(kernel, Nest):
-        return render_nest(kernel, name, target)
-    if isinstance(kernel, ColumnReduce):
-        return render_column(kernel, name, target)
-    if isinstance(kernel, Contraction):
-        return render_contraction(kernel, name, target)
-    return render_sequential(kernel, name, target)
+        from . import renderers
+    return renderers.render(kernel, name, target)
 
 
 def addresses(kernels: Sequence[Kernel], target: Target) -> list[int]:
@@ -52,7 +37,7 @@ def addresses(kernels: Sequence[Kernel], target: Target) -> list[int]:
         with _lock.now:
             wanted = {t: k for t, k in missing.items() if (t, target.key) not in _loaded}
             requests = [(t, lambda k=k: render(k, ENTRY, target)) for t, k in wanted.items()]
-            codes = load_many(cached_objects(requests, target))
+            codes = load_objects(cached_objects(requests, target))
             for text, code in zip(wanted, codes, strict=True):
                 _loaded[text, target.key] = code.address(ENTRY)
     return [_loaded[text, target.key] for text in texts]

@@ -11,42 +11,39 @@ The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the fi
 
 from __future__ import annotations
 
-from .emit import Module, Writer, emit_exprs, memory_type
-from .expr import Expr
-from .kernels import COLUMNS, REDUCE_LANES, ColumnReduce, Int, Reduce, Slot, Store
-from .lanes import (
-    Frame,
-    LanePoint,
-    MemoryTarget,
-    begin_kernel,
-    end_kernel,
-    hoist_uniform,
-    loop,
-    spread,
-    vector_loop,
-)
-from .nest import ATTRIBUTES, accumulate, combine_registers, grid_indices, load_cell, slots_of, store_cell
+from .emit import Writer, emit_exprs, memory_type
+from .kernels import COLUMNS, REDUCE_LANES, ColumnReduce, Reduce
+from .lanes import Frame, LanePoint, RenderTarget, hoist_uniform, loop, spread, vector_loop
 from .reduction import identities, state_dtypes
+from .stages import (
+    accumulate,
+    begin_units,
+    combine_registers,
+    end_units,
+    grid_indices,
+    load_cell,
+    piece,
+    reduces_of,
+    roots_of,
+    store_cell,
+    stores_of,
+    write_stores,
+)
 
-__all__ = ["render_column"]
 
-
-def render_column(kernel: ColumnReduce, name: str, target: MemoryTarget) -> str:
+def render_column(kernel: ColumnReduce, name: str, target: RenderTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
-    module = Module()
-    w = Writer(module)
     extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
-    frame = begin_kernel(
-        w, len(kernel.buffers), slots_of(kernel.stages, [x for x in extents if isinstance(x, Slot)]), target
-    )
-    reduces = [s for s in kernel.stages if isinstance(s, Reduce)]
+    frame = begin_units(kernel, extents, target)
+    reduces = reduces_of(kernel.stages)
     cells = [
-        [w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes") for d in state_dtypes(stage)]
+        [
+            frame.w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes")
+            for d in state_dtypes(stage)
+        ]
         for stage in reduces
     ]
-    loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, reduces, cells, unit))
-    end_kernel(frame, name)
-    return module.text() + ATTRIBUTES
+    return end_units(frame, name, lambda unit: _unit(kernel, frame, reduces, cells, unit))
 
 
 def _unit(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list[list[str]], unit: str) -> None:
@@ -54,8 +51,8 @@ def _unit(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list
     *outer, chunk, block = grid_indices(frame, (*kernel.grid, kernel.chunks, kernel.blocks), unit)
     if kernel.chunk_axis:
         outer = [*outer, chunk]
-    first, row_stop = _piece(frame, chunk, kernel.chunk, kernel.reduced)
-    lo, hi = _piece(frame, block, kernel.block, kernel.inner)
+    first, row_stop = piece(frame, chunk, kernel.chunk, kernel.reduced)
+    lo, hi = piece(frame, block, kernel.block, kernel.inner)
     rows = w.op(f"sub nsw i64 {row_stop}, {first}")
     used = w.op(f"call i64 @llvm.smin.i64(i64 {rows}, i64 {REDUCE_LANES})")
 
@@ -81,13 +78,6 @@ def _unit(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list
     _finish(kernel, frame, reduces, cells, outer, lo, hi)
 
 
-def _piece(frame: Frame, number: str, size: Int, extent: Int) -> tuple[str, str]:
-    w = frame.w
-    lo = w.arithmetic("mul", frame.int_(size), number)
-    stop = w.arithmetic("add", lo, frame.int_(size))
-    return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {frame.int_(extent)})")
-
-
 def _row(
     frame: Frame,
     reduces: list[Reduce],
@@ -99,9 +89,7 @@ def _row(
     hi: str,
 ) -> None:
     w = frame.w
-    roots: list[Expr] = []
-    for stage in reduces:
-        roots += [stage.value] if stage.position is None else [stage.value, stage.position]
+    roots = roots_of(reduces)
     uniform = hoist_uniform(roots, LanePoint(frame, [*outer, row, lo], 1))
     lane = w.op(f"and i64 {w.op(f'sub nsw i64 {row}, {first}')}, {REDUCE_LANES - 1}")
     base = w.op(f"sub nsw i64 {w.op(f'mul nsw i64 {lane}, {COLUMNS}')}, {lo}")
@@ -165,8 +153,8 @@ def _finish(
     hi: str,
 ) -> None:
     w = frame.w
-    stores = [s for s in kernel.stages if isinstance(s, Store)]
-    roots = [root for s in stores for root in (s.value, *s.indices)]
+    stores = stores_of(kernel.stages)
+    roots = roots_of(stores)
     uniform = hoist_uniform(roots, LanePoint(frame, [*outer, "0", lo], 1, None, [("", 64)] * len(reduces)))
 
     def body(c: str, lanes: int, mask: str | None) -> None:
@@ -179,9 +167,6 @@ def _finish(
         if lanes == 1:
             refs = [(r, 1) for r, _ in refs]
         point = LanePoint(frame, [*outer, "0", c], lanes, mask, refs)
-        known = spread(frame, uniform, roots, lanes)
-        registers = iter(emit_exprs(w, roots, point, known))
-        for store in stores:
-            point.store(store, next(registers), [next(registers) for _ in store.indices])
+        write_stores(point, stores, spread(frame, uniform, roots, lanes))
 
     vector_loop(frame, lo, hi, body)

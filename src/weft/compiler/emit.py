@@ -8,26 +8,13 @@ because LLVM's own conversion instructions flush denormals on some targets).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from .expr import Expr, topological
 from .kernels import Access, Int, Slot
-
-__all__ = [
-    "Module",
-    "Point",
-    "Writer",
-    "constant",
-    "emit_exprs",
-    "memory_type",
-    "offset_of",
-    "register_type",
-    "splat",
-    "vector_of",
-]
 
 _REGISTER = {"bool": "i1", "float16": "half", "bfloat16": "i16", "float32": "float", "float64": "double"}
 
@@ -195,11 +182,36 @@ def mangle(kind: str, lanes: int) -> str:
     return short if lanes == 1 else f"v{lanes}{short}"
 
 
-_UNARY_CALL = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "roundeven"}
-_FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
-_INT_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
-_SIGN_BINARY = {"div": ("sdiv", "udiv"), "rem": ("srem", "urem"), "shr": ("ashr", "lshr")}
-_FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+# What an op is on floats, on signed integers, and on unsigned ones and bool, by its operands' dtype: an instruction, or
+# after @ an intrinsic, with an operand that follows the op's own. The others are functions (_FUNCTIONS).
+_INSTRUCTIONS: dict[str, tuple[str, str, str]] = {
+    "add": ("fadd", "add", "add"),
+    "sub": ("fsub", "sub", "sub"),
+    "mul": ("fmul", "mul", "mul"),
+    "div": ("fdiv", "sdiv", "udiv"),
+    "rem": ("frem", "srem", "urem"),
+    "eq": ("fcmp oeq", "icmp eq", "icmp eq"),
+    "ne": ("fcmp une", "icmp ne", "icmp ne"),
+    "lt": ("fcmp olt", "icmp slt", "icmp ult"),
+    "le": ("fcmp ole", "icmp sle", "icmp ule"),
+    "gt": ("fcmp ogt", "icmp sgt", "icmp ugt"),
+    "ge": ("fcmp oge", "icmp sge", "icmp uge"),
+    "abs": ("@fabs", "@abs i1 false", ""),
+    "sqrt": ("@sqrt", "", ""),
+    "floor": ("@floor", "", ""),
+    "ceil": ("@ceil", "", ""),
+    "trunc": ("@trunc", "", ""),
+    "rint": ("@roundeven", "", ""),
+    "copysign": ("@copysign", "", ""),
+    "fma": ("@fma", "", ""),
+    "and": ("", "and", "and"),
+    "or": ("", "or", "or"),
+    "xor": ("", "xor", "xor"),
+    "shl": ("", "shl", "shl"),
+    "shr": ("", "ashr", "lshr"),
+    "popcount": ("", "@ctpop", "@ctpop"),
+    "clz": ("", "@ctlz i1 false", "@ctlz i1 false"),
+}
 _LEAVES = ("load", "index", "ref", "acc", "gather", "param")
 
 
@@ -225,98 +237,107 @@ def emit_exprs(w: Writer, roots: Iterable[Expr], point: Point, known: dict[int, 
 
 
 def _instruction(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
-    dtype, op = node.dtype, node.op
-    source = node.args[0].dtype if node.args else dtype
+    if node.op in _FUNCTIONS:
+        return _FUNCTIONS[node.op](w, node, args, lanes)
+    source = node.args[0].dtype
+    text = _INSTRUCTIONS[node.op][0 if source.is_floating else 1 if source.is_signed else 2]
+    assert text, f"{source.name} has no {node.op}"
     kind = register_type(source, lanes)
-    if op == "const":
-        return constant(node.value, dtype, lanes)
-    if op == "cast":
-        return _cast(w, args[0], source, dtype, lanes)
-    if op == "bitcast":
-        target = register_type(dtype, lanes)
-        return args[0] if kind == target else w.op(f"bitcast {kind} {args[0]} to {target}")
-    if op == "where":
-        result, mask = register_type(dtype, lanes), vector_of("i1", lanes)
-        return w.op(f"select {mask} {args[0]}, {result} {args[1]}, {result} {args[2]}")
-    if op == "table":
-        return _table(w, node, args[0], lanes)
-    if op in _FLOAT_COMPARE:
-        if source.is_floating:
-            return w.op(f"fcmp {_FLOAT_COMPARE[op]} {kind} {args[0]}, {args[1]}")
-        predicate = op if op in ("eq", "ne") else ("s" if source.kind == "int" else "u") + op
-        return w.op(f"icmp {predicate} {kind} {args[0]}, {args[1]}")
-    if op == "fma":
-        return _call(w, "fma", kind, lanes, args)
-    if dtype.is_floating:
-        if op == "neg":
-            return w.op(f"fneg {kind} {args[0]}")
-        if op in _UNARY_CALL:
-            return _call(w, _UNARY_CALL[op], kind, lanes, args)
-        if op == "copysign":
-            return _call(w, "copysign", kind, lanes, args)
-        return w.op(f"{_FLOAT_BINARY[op]} {kind} {args[0]}, {args[1]}")
-    return _integer_instruction(w, op, dtype, kind, args, lanes)
+    if text[0] == "@":
+        name, _, last = text[1:].partition(" ")
+        return _call(w, name, kind, lanes, args, last)
+    return w.op(f"{text} {kind} {', '.join(args)}")
 
 
-def _integer_instruction(w: Writer, op: str, dtype: DType, kind: str, args: list[str], lanes: int) -> str:
-    if op == "neg":
-        return w.op(f"sub {kind} {constant(0, dtype, lanes)}, {args[0]}")
-    if op == "abs":
-        return w.op(f"call {kind} @llvm.abs.{mangle(scalar_type(dtype), lanes)}({kind} {args[0]}, i1 false)")
-    if op == "not":
-        return w.op(f"xor {kind} {args[0]}, {constant(True if dtype is dt.bool_ else -1, dtype, lanes)}")
-    if op == "popcount":
-        return _call(w, "ctpop", kind, lanes, args)
-    if op == "clz":
-        return w.op(f"call {kind} @llvm.ctlz.{mangle(scalar_type(dtype), lanes)}({kind} {args[0]}, i1 false)")
-    if op == "mulhi":
-        wide, extend = vector_of(f"i{dtype.bits * 2}", lanes), "sext" if dtype.is_signed else "zext"
-        a, b = (w.op(f"{extend} {kind} {x} to {wide}") for x in args)
-        product = w.op(f"mul {wide} {a}, {b}")
-        shift = f"{dtype.bits}" if lanes == 1 else f"splat (i{dtype.bits * 2} {dtype.bits})"
-        return w.op(f"trunc {wide} {w.op(f'lshr {wide} {product}, {shift}')} to {kind}")
-    if op in _SIGN_BINARY:
-        return w.op(f"{_SIGN_BINARY[op][0 if dtype.is_signed else 1]} {kind} {args[0]}, {args[1]}")
-    return w.op(f"{_INT_BINARY[op]} {kind} {args[0]}, {args[1]}")
+def _const(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    return constant(node.value, node.dtype, lanes)
 
 
-def _call(w: Writer, intrinsic: str, kind: str, lanes: int, args: list[str]) -> str:
+def _cast(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    return convert(w, args[0], node.args[0].dtype, node.dtype, lanes)
+
+
+def _bitcast(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    source, target = register_type(node.args[0].dtype, lanes), register_type(node.dtype, lanes)
+    return args[0] if source == target else w.op(f"bitcast {source} {args[0]} to {target}")
+
+
+def _where(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    kind = register_type(node.dtype, lanes)
+    return w.op(f"select {vector_of('i1', lanes)} {args[0]}, {kind} {args[1]}, {kind} {args[2]}")
+
+
+def _neg(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    kind = register_type(node.dtype, lanes)
+    if node.dtype.is_floating:
+        return w.op(f"fneg {kind} {args[0]}")
+    return w.op(f"sub {kind} {constant(0, node.dtype, lanes)}, {args[0]}")
+
+
+def _not(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    ones = constant(True if node.dtype is dt.bool_ else -1, node.dtype, lanes)
+    return w.op(f"xor {register_type(node.dtype, lanes)} {args[0]}, {ones}")
+
+
+def _mulhi(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
+    """The high half of a product, by a multiplication in integers of twice the width."""
+    bits, kind = node.dtype.bits, register_type(node.dtype, lanes)
+    wide, extend = vector_of(f"i{bits * 2}", lanes), "sext" if node.dtype.is_signed else "zext"
+    a, b = (w.op(f"{extend} {kind} {x} to {wide}") for x in args)
+    product = w.op(f"mul {wide} {a}, {b}")
+    shift = f"{bits}" if lanes == 1 else f"splat (i{bits * 2} {bits})"
+    return w.op(f"trunc {wide} {w.op(f'lshr {wide} {product}, {shift}')} to {kind}")
+
+
+def _call(w: Writer, intrinsic: str, kind: str, lanes: int, args: list[str], last: str = "") -> str:
     scalar = kind if lanes == 1 else kind[kind.index("x") + 2 : -1]
-    operands = ", ".join(f"{kind} {a}" for a in args)
+    operands = ", ".join([*(f"{kind} {a}" for a in args), *([last] if last else [])])
     return w.op(f"call {kind} @llvm.{intrinsic}.{mangle(scalar, lanes)}({operands})")
 
 
-def _table(w: Writer, node: Expr, index: str, lanes: int) -> str:
+def _table(w: Writer, node: Expr, args: list[str], lanes: int) -> str:
     name, array = w.module.constant_table(node.dtype, node.value)
     element, kind = memory_type(node.dtype), register_type(node.dtype, lanes)
     at = register_type(node.args[0].dtype, lanes)
-    pointer = w.op(f"getelementptr {array}, ptr {name}, i64 0, {at} {index}")
+    pointer = w.op(f"getelementptr {array}, ptr {name}, i64 0, {at} {args[0]}")
     if lanes == 1:
         return w.op(f"load {element}, ptr {pointer}")
-    everywhere = "splat (i1 true)"
     return w.op(
         f"call {kind} @llvm.masked.gather.{mangle(element, lanes)}.v{lanes}p0(<{lanes} x ptr> align "
-        f"{node.dtype.itemsize} {pointer}, <{lanes} x i1> {everywhere}, {kind} poison)"
+        f"{node.dtype.itemsize} {pointer}, <{lanes} x i1> splat (i1 true), {kind} poison)"
     )
+
+
+_FUNCTIONS: dict[str, Callable[[Writer, Expr, list[str], int], str]] = {
+    "const": _const,
+    "cast": _cast,
+    "bitcast": _bitcast,
+    "where": _where,
+    "table": _table,
+    "neg": _neg,
+    "not": _not,
+    "mulhi": _mulhi,
+}
 
 
 # --- casts ------------------------------------------------------------------------------------------------------
 
 
-def _cast(w: Writer, value: str, source: DType, target: DType, lanes: int) -> str:
-    if source is dt.bfloat16:
-        return _cast(w, _bfloat16_to_float(w, value, lanes), dt.float32, target, lanes)
-    if source is dt.float16 and target is not dt.float32:
-        return _cast(w, _cast(w, value, source, dt.float32, lanes), dt.float32, target, lanes)
-    src, dst = register_type(source, lanes), register_type(target, lanes)
+def convert(w: Writer, value: str, source: DType, target: DType, lanes: int) -> str:
+    """``value``, ``lanes`` elements of ``source``, cast to ``target``."""
     if source is target:
         return value
+    if source is dt.bfloat16:
+        return convert(w, _bfloat16_to_float(w, value, lanes), dt.float32, target, lanes)
+    if source is dt.float16 and target is not dt.float32:
+        return convert(w, convert(w, value, source, dt.float32, lanes), dt.float32, target, lanes)
+    src, dst = register_type(source, lanes), register_type(target, lanes)
     if target is dt.bool_:
         if source.is_floating:
             return w.op(f"fcmp une {src} {value}, {constant(0.0, source, lanes)}")
         return w.op(f"icmp ne {src} {value}, {constant(0, source, lanes)}")
-    if target in (dt.float16, dt.bfloat16) and source is not dt.float32:
-        return _cast(w, _narrow_to_float32(w, value, source, lanes), dt.float32, target, lanes)
+    if target.is_half and source is not dt.float32:
+        return convert(w, _narrow_to_float32(w, value, source, lanes), dt.float32, target, lanes)
     if target is dt.bfloat16:
         return _float_to_bfloat16(w, value, lanes)
     if source.is_floating and target.is_floating:
@@ -339,9 +360,9 @@ def _narrow_to_float32(w: Writer, value: str, source: DType, lanes: int) -> str:
     that the second rounding gives what one rounding would (Boldo and Melquiond, "Emulation of FMA and correctly
     rounded sums", IEEE Trans. Comput. 57(4), 2008)."""
     if source.itemsize <= 2:  # a 16-bit integer or bool is exact in float32
-        return _cast(w, value, source, dt.float32, lanes)
+        return convert(w, value, source, dt.float32, lanes)
     if source is not dt.float64:
-        value = _cast(w, value, source, dt.float64, lanes)
+        value = convert(w, value, source, dt.float64, lanes)
     f, d, i = (vector_of(t, lanes) for t in ("float", "double", "i32"))
     near = w.op(f"fptrunc {d} {value} to {f}")
     back = w.op(f"fpext {f} {near} to {d}")
@@ -356,8 +377,8 @@ def _narrow_to_float32(w: Writer, value: str, source: DType, lanes: int) -> str:
 
 def _bfloat16_to_float(w: Writer, value: str, lanes: int) -> str:
     h, i, f = (vector_of(t, lanes) for t in ("i16", "i32", "float"))
-    wide = w.op(f"zext {h} {value} to {i}")
-    shifted = w.op(f"shl {i} {wide}, {constant(16, dt.int32, lanes)}")
+    bits = w.op(f"zext {h} {value} to {i}")
+    shifted = w.op(f"shl {i} {bits}, {constant(16, dt.int32, lanes)}")
     return w.op(f"bitcast {i} {shifted} to {f}")
 
 

@@ -31,48 +31,6 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 
-__all__ = [
-    "Expr",
-    "abs_",
-    "add",
-    "bitcast",
-    "cast",
-    "ceil",
-    "clz",
-    "const",
-    "copysign",
-    "div",
-    "eq",
-    "floor",
-    "fma",
-    "ge",
-    "gt",
-    "le",
-    "leaf",
-    "lt",
-    "mul",
-    "mulhi",
-    "ne",
-    "neg",
-    "not_",
-    "popcount",
-    "rebuild",
-    "rem",
-    "rint",
-    "shl",
-    "shr",
-    "sqrt",
-    "sub",
-    "table",
-    "topological",
-    "trunc",
-    "where",
-    "xor",
-    "and_",
-    "or_",
-    "gather",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Expr:

@@ -18,34 +18,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..core.dtypes import DType
+from ..runtime import native
 from .expr import Expr, topological
-
-__all__ = [
-    "LANES",
-    "REDUCE_LANES",
-    "REDUCE_CHUNK",
-    "COLUMNS",
-    "K_BLOCK",
-    "SCRATCH_BYTES",
-    "Access",
-    "ColumnReduce",
-    "Contraction",
-    "Kernel",
-    "Nest",
-    "Reduce",
-    "Sequential",
-    "Slot",
-    "Store",
-    "describe",
-    "stages_of",
-]
 
 LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
 REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
 REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics contract, 2)
 COLUMNS = 64  # widest block of a ColumnReduce: four vectors
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
-SCRATCH_BYTES = 2 << 20
+SCRATCH_BYTES = native.SCRATCH_BYTES
 STATUS_INDEX = 1  # an index was out of range
 
 
@@ -79,8 +60,9 @@ class Access:
 class Reduce:
     """Stage: reduce ``value`` over the reduced axis with ``op``; later stages read it as ``ref`` number *order*.
 
-    op: sum prod max min any all (dtype of value; max/min give NaN when there is one), argmax argmin (int64: the first
-    position; a NaN wins, the first NaN). For argmax and argmin ``position`` is the int64 that stands for the element.
+    op: sum prod max min any all (dtype of value; max/min give NaN when there is one; sum and prod of bools are any and
+    all), argmax argmin (int64: the first position; a NaN wins, the first NaN). For argmax and argmin ``position`` is
+    the int64 that stands for the element.
     """
 
     op: str
@@ -113,15 +95,16 @@ class Printed:
         return describe(self)  # type: ignore[arg-type]
 
     def llvm(self, target: Any = None) -> str:
-        """LLVM IR for a target (:class:`weft.runtime.llvm.Target`); the host by default."""
-        from ..runtime.llvm import host_target
+        """LLVM IR for a target (:class:`weft.llvm.targets.Target`); the host by default."""
+        from ..llvm.targets import host_target
         from .build import ENTRY, render
 
         return render(self, ENTRY, target or host_target())  # type: ignore[arg-type]
 
     def asm(self, target: Any = None) -> str:
         """Assembly for a target; the host by default."""
-        from ..runtime.llvm import assembly, host_target
+        from ..llvm.assembly import assembly
+        from ..llvm.targets import host_target
 
         target = target or host_target()
         return assembly(self.llvm(target), target)
@@ -170,14 +153,14 @@ class ColumnReduce(Printed):
 
 @dataclass(frozen=True, slots=True)
 class Contraction(Printed):
-    """``acc[batch..., m, n] = sum_k a[batch..., m, k] * b[batch..., k, n]``, then the epilogue's stores.
+    """``acc[batch..., m, n] = sum_k a[batch..., m, k] * b[batch..., k, n]``, then the epilogue: stages that store.
 
     ``a`` has strides for ``(*batch, m, k)``, ``b`` for ``(*batch, k, n)``; the epilogue's accesses (loads and stores)
     for ``(*batch, m, n)``, where ``acc`` is the finished sum, of dtype ``accumulate``: float32 for float16, bfloat16
     and float32; float64; the integers as they are (wrapping). Each K block of K_BLOCK is one fma chain from zero in
     increasing k; block sums are added in order. With k == 0, acc is 0.
 
-    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction.py``.
+    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``.
     """
 
     batch: tuple[Slot, ...]
@@ -187,7 +170,7 @@ class Contraction(Printed):
     a: Access
     b: Access
     accumulate: DType
-    epilogue: tuple[Store, ...]
+    stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
 
 
@@ -208,7 +191,7 @@ class Sequential(Printed):
     inner: Int
     block: Int
     blocks: Int
-    stores: tuple[Store, ...]
+    stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
     carry: int | None = None
 
@@ -217,7 +200,7 @@ Kernel = Nest | ColumnReduce | Contraction | Sequential
 
 
 def describe(kernel: Kernel) -> str:
-    """The kernel as text, one expression node a line. Equal text means equal structure, hence equal machine code."""
+    """The kernel as text, one expression node a line. Equal text means equal structure, hence equal bits."""
     numbers: dict[int, int] = {}
     seen: dict[str, int] = {}
     lines: list[str] = []
@@ -235,11 +218,10 @@ def describe(kernel: Kernel) -> str:
     head = []
     for item in fields(kernel):
         value = getattr(kernel, item.name)
-        if item.name in ("stages", "epilogue", "stores"):
-            continue
-        head.append(f"{item.name}={value!r}")
+        if item.name != "stages":
+            head.append(f"{item.name}={value!r}")
     lines.insert(0, f"{type(kernel).__name__}({', '.join(head)})")
-    for stage in stages_of(kernel):
+    for stage in kernel.stages:
         if isinstance(stage, Reduce):
             position = "" if stage.position is None else f" at {number(stage.position)}"
             lines.append(f"  reduce {stage.op}:{stage.dtype.name} {number(stage.value)}{position}")
@@ -248,10 +230,3 @@ def describe(kernel: Kernel) -> str:
             value = number(stage.value)
             lines.append(f"  {'scalar ' if stage.scalar else ''}store {stage.access!r}{where} {value}")
     return "\n".join(lines)
-
-
-def stages_of(kernel: Kernel) -> tuple[Reduce | Store, ...]:
-    """The stages, epilogue or stores of a kernel."""
-    if isinstance(kernel, Contraction):
-        return kernel.epilogue
-    return kernel.stores if isinstance(kernel, Sequential) else kernel.stages

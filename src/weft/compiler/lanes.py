@@ -24,10 +24,8 @@ from .emit import (
 from .expr import Expr, topological
 from .kernels import LANES, STATUS_INDEX, Access, Int, Slot, Store
 
-__all__ = ["Frame", "LanePoint", "MemoryTarget", "begin_kernel", "hoist_uniform", "loop", "vector_loop"]
 
-
-class MemoryTarget(Protocol):
+class RenderTarget(Protocol):
     """What the renderers ask of a target."""
 
     @property
@@ -43,14 +41,14 @@ class Frame:
     buffers: list[str]
     ints: dict[int, str]
     status: str
-    target: MemoryTarget
+    target: RenderTarget
 
     def int_(self, value: Int) -> str:
         """i64 operand of a literal or Slot."""
         return self.ints[value.index] if isinstance(value, Slot) else str(value)
 
 
-def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: MemoryTarget) -> Frame:
+def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: RenderTarget) -> Frame:
     """Emit the entry block: load the buffer pointers and the ints once."""
     w.label("entry")
     status = w.op("alloca i64", "status")
@@ -124,14 +122,8 @@ class LanePoint:
         if self.lanes == 1 or stride == 0:
             value = w.op(f"load {element}, ptr {pointer}, align {dtype.itemsize}")
             return splat(w, scalar_type(dtype), self._from_memory(value, dtype, 1), self.lanes)
-        vector = vector_of(element, self.lanes)
-        if stride == 1 and self.mask is None:
-            value = w.op(f"load {vector}, ptr {pointer}, align {dtype.itemsize}")
-        elif stride == 1:
-            value = w.op(
-                f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
-                f"{pointer}, <{self.lanes} x i1> {self.mask}, {vector} zeroinitializer)"
-            )
+        if stride == 1:
+            value = load_lanes(w, dtype, pointer, self.lanes, self.mask)
         else:
             value = self._gather_from(element, dtype.itemsize, self._lane_pointers(pointer, element, stride), self.mask)
         return self._from_memory(value, dtype, self.lanes)
@@ -184,9 +176,9 @@ class LanePoint:
         return f"<{', '.join(f'i64 {lane}' for lane in range(self.lanes))}>"
 
     def _lane_pointers(self, pointer: str, element: str, stride: Int) -> str:
-        w, wide = self.frame.w, vector_of("i64", self.lanes)
-        steps = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
-        return w.op(f"getelementptr {element}, ptr {pointer}, {wide} {steps}", "p")
+        w, i64s = self.frame.w, vector_of("i64", self.lanes)
+        steps = w.op(f"mul {i64s} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+        return w.op(f"getelementptr {element}, ptr {pointer}, {i64s} {steps}", "p")
 
     def _gather_from(self, element: str, align: int, pointers: str, mask: str | None) -> str:
         vector = vector_of(element, self.lanes)
@@ -207,9 +199,9 @@ class LanePoint:
         base = offset_of(w, self.frame.ints, access.offset, zip(access.strides, self.axes, strict=True))
         if self.lanes == 1 or stride == 0:
             return splat(w, "i64", base, self.lanes)
-        wide = vector_of("i64", self.lanes)
-        steps = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
-        return w.op(f"add {wide} {splat(w, 'i64', base, self.lanes)}, {steps}")
+        i64s = vector_of("i64", self.lanes)
+        steps = w.op(f"mul {i64s} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+        return w.op(f"add {i64s} {splat(w, 'i64', base, self.lanes)}, {steps}")
 
     # --- indirect access ----------------------------------------------------------------------------------------
 
@@ -224,16 +216,16 @@ class LanePoint:
 
     def _indexed(self, steps: Sequence[tuple[Int, Int]], indices: list[str], lanes: int) -> tuple[str, str]:
         """``(elements to move, all indices in range)`` for ``lanes`` lanes; reports what is out of range."""
-        w, wide, bit = self.frame.w, vector_of("i64", lanes), vector_of("i1", lanes)
+        w, i64s, bit = self.frame.w, vector_of("i64", lanes), vector_of("i1", lanes)
         total, inside = ("0" if lanes == 1 else "zeroinitializer"), ("true" if lanes == 1 else "splat (i1 true)")
         for (extent, stride), index in zip(steps, indices, strict=True):
             size = splat(w, "i64", self.frame.int_(extent), lanes)
-            negative = w.op(f"icmp slt {wide} {index}, {'0' if lanes == 1 else 'zeroinitializer'}")
-            wrapped = w.op(f"select {bit} {negative}, {wide} {w.op(f'add {wide} {index}, {size}')}, {wide} {index}")
-            fits = w.op(f"icmp ult {wide} {wrapped}, {size}")
+            negative = w.op(f"icmp slt {i64s} {index}, {'0' if lanes == 1 else 'zeroinitializer'}")
+            wrapped = w.op(f"select {bit} {negative}, {i64s} {w.op(f'add {i64s} {index}, {size}')}, {i64s} {index}")
+            fits = w.op(f"icmp ult {i64s} {wrapped}, {size}")
             inside = w.op(f"and {bit} {inside}, {fits}")
-            step = w.op(f"mul {wide} {wrapped}, {splat(w, 'i64', self.frame.int_(stride), lanes)}")
-            total = w.op(f"add {wide} {total}, {step}")
+            step = w.op(f"mul {i64s} {wrapped}, {splat(w, 'i64', self.frame.int_(stride), lanes)}")
+            total = w.op(f"add {i64s} {total}, {step}")
         outside = w.op(f"xor {bit} {inside}, {'true' if lanes == 1 else 'splat (i1 true)'}")
         if lanes > 1:
             if self.mask is not None:
@@ -258,11 +250,11 @@ class LanePoint:
             safe = w.op(f"select i1 {inside}, ptr {at}, ptr {name}")
             value = w.op(f"load {element}, ptr {safe}, align {dtype.itemsize}")
             return self._from_memory(value, dtype, 1)
-        wide, stride = vector_of("i64", self.lanes), access.strides[-1]
+        i64s, stride = vector_of("i64", self.lanes), access.strides[-1]
         if stride != 0:
-            own = w.op(f"mul {wide} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
-            moved = w.op(f"add {wide} {moved}, {own}")
-        pointers = w.op(f"getelementptr {element}, ptr {pointer}, {wide} {moved}", "p")
+            own = w.op(f"mul {i64s} {splat(w, 'i64', self.frame.int_(stride), self.lanes)}, {self._lane_numbers()}")
+            moved = w.op(f"add {i64s} {moved}, {own}")
+        pointers = w.op(f"getelementptr {element}, ptr {pointer}, {i64s} {moved}", "p")
         mask = inside if self.mask is None else w.op(f"and <{self.lanes} x i1> {inside}, {self.mask}")
         return self._from_memory(self._gather_from(element, dtype.itemsize, pointers, mask), dtype, self.lanes)
 
@@ -271,12 +263,19 @@ class LanePoint:
         w, dtype, element = self.frame.w, access.dtype, memory_type(access.dtype)
         moved, inside = self._indexed(steps, indices, 1)
         pointer = w.op(f"getelementptr {element}, ptr {self._pointer(access)}, i64 {moved}", "p")
-        vector = vector_of(element, self.lanes)
-        value = w.op(
-            f"call {vector} @llvm.masked.load.{mangle(element, self.lanes)}.p0(ptr align {dtype.itemsize} "
-            f"{pointer}, <{self.lanes} x i1> {self._and_mask(inside)}, {vector} zeroinitializer)"
-        )
+        value = load_lanes(w, dtype, pointer, self.lanes, self._and_mask(inside))
         return self._from_memory(value, dtype, self.lanes)
+
+
+def load_lanes(w: Writer, dtype: dt.DType, pointer: str, lanes: int, mask: str | None) -> str:
+    """Adjacent elements in their form in memory; 0, and nothing is read, where the mask is not set."""
+    kind = vector_of(memory_type(dtype), lanes)
+    if mask is None:
+        return w.op(f"load {kind}, ptr {pointer}, align {dtype.itemsize}")
+    return w.op(
+        f"call {kind} @llvm.masked.load.{mangle(memory_type(dtype), lanes)}.p0(ptr align {dtype.itemsize} {pointer}, "
+        f"<{lanes} x i1> {mask}, {kind} zeroinitializer)"
+    )
 
 
 # --- loops ------------------------------------------------------------------------------------------------------
@@ -288,15 +287,25 @@ def loop(w: Writer, start: str, stop: str, step: int | str, body: Callable[[str]
     before, following = w.block, "%" + w.fresh("next")
     w.do(f"br label %{head}")
     w.label(head)
-    slot = len(w.lines)
+    first = len(w.lines)
     index = w.op("phi", "i")  # completed below, when the latch is known
     w.do(f"br i1 {w.op(f'icmp slt i64 {index}, {stop}')}, label %{inside}, label %{done}")
     w.label(inside)
     body(index)
     w.do(f"{following} = add nsw i64 {index}, {step}")
-    w.lines[slot] = f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{w.block} ]"
+    w.lines[first] = f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{w.block} ]"
     w.do(f"br label %{head}")
     w.label(done)
+
+
+def when(w: Writer, condition: str, body: Callable[[], None]) -> None:
+    """``if (condition) body()``."""
+    yes, after = w.fresh("when"), w.fresh("after")
+    w.do(f"br i1 {condition}, label %{yes}, label %{after}")
+    w.label(yes)
+    body()
+    w.do(f"br label %{after}")
+    w.label(after)
 
 
 def lane_mask(w: Writer, left: str) -> str:

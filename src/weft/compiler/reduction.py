@@ -7,8 +7,6 @@ from ..core.dtypes import DType
 from .expr import Expr, add, and_, const, eq, gt, leaf, lt, mul, ne, or_, where
 from .kernels import Reduce
 
-__all__ = ["combine", "identity", "state_dtypes"]
-
 _INT64_MAX = (1 << 63) - 1
 
 
@@ -47,10 +45,10 @@ def identity(op: str, dtype: DType) -> tuple[float | int | bool, ...]:
 def combine(op: str, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """The partial result of ``a`` and ``b``, where ``a`` stands for earlier lanes."""
     x, y = a[0], b[0]
+    if op in ("any", "all") or (x.dtype is dt.bool_ and op in ("sum", "prod")):
+        return ((or_ if op in ("any", "sum") else and_)(x, y),)
     if op in ("sum", "prod"):
         return ((add if op == "sum" else mul)(x, y),)
-    if op in ("any", "all"):
-        return ((or_ if op == "any" else and_)(x, y),)
     better = (
         (gt if op.endswith("max") else lt)(y, x)
         if x.dtype is not dt.bool_

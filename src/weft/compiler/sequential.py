@@ -9,33 +9,24 @@ Naive meaning::
 
 from __future__ import annotations
 
-from .emit import Module, Writer, emit_exprs, register_type
+from .emit import emit_exprs, register_type
 from .expr import Expr, topological
-from .kernels import Sequential, Slot
-from .lanes import Frame, LanePoint, MemoryTarget, begin_kernel, end_kernel, loop, vector_loop
-from .nest import ATTRIBUTES, grid_indices, slots_of
-
-__all__ = ["render_sequential"]
+from .kernels import Sequential
+from .lanes import Frame, LanePoint, RenderTarget, loop, vector_loop
+from .stages import begin_units, end_units, grid_indices, piece
 
 
-def render_sequential(kernel: Sequential, name: str, target: MemoryTarget) -> str:
+def render_sequential(kernel: Sequential, name: str, target: RenderTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
-    module = Module()
-    w = Writer(module)
-    extents = (*kernel.grid, kernel.steps, kernel.inner, kernel.block, kernel.blocks)
-    frame = begin_kernel(
-        w, len(kernel.buffers), slots_of(kernel.stores, [x for x in extents if isinstance(x, Slot)]), target
-    )
+    frame = begin_units(kernel, (*kernel.grid, kernel.steps, kernel.inner, kernel.block, kernel.blocks), target)
     carried = _carried(kernel) if kernel.inner == 1 else None
-    cell = w.op(f"alloca {register_type(carried.dtype, 1)}", "carry") if carried else ""
-    loop(w, "%begin", "%end", 1, lambda unit: _unit(kernel, frame, unit, carried, cell))
-    end_kernel(frame, name)
-    return module.text() + ATTRIBUTES
+    cell = frame.w.op(f"alloca {register_type(carried.dtype, 1)}", "carry") if carried else ""
+    return end_units(frame, name, lambda unit: _unit(kernel, frame, unit, carried, cell))
 
 
 def _carried(kernel: Sequential) -> Expr | None:
     """The load whose value the step before computed, if the kernel has one."""
-    for node in topological([s.value for s in kernel.stores]):
+    for node in topological([s.value for s in kernel.stages]):
         if node.op == "load" and node.value.buf == kernel.carry:
             return node
     return None
@@ -44,21 +35,19 @@ def _carried(kernel: Sequential) -> Expr | None:
 def _unit(kernel: Sequential, frame: Frame, unit: str, carried: Expr | None, cell: str) -> None:
     w = frame.w
     *outer, block = grid_indices(frame, (*kernel.grid, kernel.blocks), unit)
-    lo = w.arithmetic("mul", frame.int_(kernel.block), block)
-    stop = w.arithmetic("add", lo, frame.int_(kernel.block))
-    hi = w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {frame.int_(kernel.inner)})")
+    lo, hi = piece(frame, block, kernel.block, kernel.inner)
 
     def step(number: str) -> None:
         def body(i: str, lanes: int, mask: str | None) -> None:
             point = LanePoint(frame, [*outer, number, i], lanes, mask)
             first = LanePoint(frame, [*outer, number, lo], 1)
             # Scatter indices do not vary along the lanes: computed once, as scalars.
-            indices = [emit_exprs(w, s.indices, first) for s in kernel.stores]
+            indices = [emit_exprs(w, s.indices, first) for s in kernel.stages]
             known = {id(carried): w.op(f"load {register_type(carried.dtype, 1)}, ptr {cell}")} if carried else None
-            values = emit_exprs(w, [s.value for s in kernel.stores], point, known)
+            values = emit_exprs(w, [s.value for s in kernel.stages], point, known)
             if carried:
                 w.do(f"store {register_type(carried.dtype, 1)} {values[0]}, ptr {cell}")
-            for store, value, at in zip(kernel.stores, values, indices, strict=True):
+            for store, value, at in zip(kernel.stages, values, indices, strict=True):
                 point.store(store, value, at)
 
         if kernel.inner == 1:

@@ -28,7 +28,8 @@ class Settings:
     (WEFT_CACHE_LIMIT, bytes), 0 turns the cache off; ``isa``: instruction set of the host to compile for, one of
     ISAS, None is the host's best (WEFT_ISA); ``codegen_threads``: threads that compile (WEFT_CODEGEN_THREADS; the
     default is one for each CPU that this process may use); ``traceback``: one of TRACEBACKS, whether errors show the
-    user's frames alone or weft's too (WEFT_TRACEBACK).
+    user's frames alone or weft's too (WEFT_TRACEBACK); ``verify``: whether every pass checks the form of the graph
+    that it gives, for who works on weft (WEFT_VERIFY, 0 or 1).
     """
 
     cache_dir: str
@@ -36,6 +37,7 @@ class Settings:
     isa: str | None = None
     codegen_threads: int = 1
     traceback: str = "short"
+    verify: bool = False
 
     def __post_init__(self) -> None:
         if self.isa is not None and self.isa not in ISAS:
@@ -60,6 +62,7 @@ class Settings:
             isa=environ.get("WEFT_ISA") or None,
             codegen_threads=_integer(environ, "WEFT_CODEGEN_THREADS", usable_cpus()),
             traceback=environ.get("WEFT_TRACEBACK") or "short",
+            verify=_switch(environ, "WEFT_VERIFY"),
         )
 
 
@@ -88,6 +91,13 @@ def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"{name} is {text!r}; it must be an integer") from None
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").strip() or "0"
+    if text not in ("0", "1"):
+        raise ValueError(f"{name} is {text!r}; it must be 0 or 1")
+    return text == "1"
 
 
 _current: Settings | None = None

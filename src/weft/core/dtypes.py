@@ -37,10 +37,10 @@ __all__ = [
 class DType:
     """A scalar type: ``name``, ``kind`` (``bool``, ``int``, ``uint``, ``float``), ``itemsize`` in bytes."""
 
-    __slots__ = ("code", "itemsize", "kind", "name")
+    __slots__ = ("itemsize", "kind", "name")
 
-    def __init__(self, name: str, kind: str, itemsize: int, code: int):
-        self.name, self.kind, self.itemsize, self.code = name, kind, itemsize, code
+    def __init__(self, name: str, kind: str, itemsize: int):
+        self.name, self.kind, self.itemsize = name, kind, itemsize
 
     def __repr__(self) -> str:
         return f"weft.{self.name}"
@@ -55,6 +55,11 @@ class DType:
     def bits(self) -> int:
         """Width of one element in bits."""
         return self.itemsize * 8
+
+    @property
+    def is_half(self) -> bool:
+        """True for float16 and bfloat16: what is computed in float32 and rounded once."""
+        return self.itemsize == 2 and self.kind == "float"
 
     @property
     def is_floating(self) -> bool:
@@ -77,19 +82,19 @@ class DType:
         return _numpy_dtype(self.name)
 
 
-bool_ = DType("bool", "bool", 1, 0)
-int8 = DType("int8", "int", 1, 1)
-int16 = DType("int16", "int", 2, 2)
-int32 = DType("int32", "int", 4, 3)
-int64 = DType("int64", "int", 8, 4)
-uint8 = DType("uint8", "uint", 1, 5)
-uint16 = DType("uint16", "uint", 2, 6)
-uint32 = DType("uint32", "uint", 4, 7)
-uint64 = DType("uint64", "uint", 8, 8)
-float16 = DType("float16", "float", 2, 9)
-bfloat16 = DType("bfloat16", "float", 2, 10)
-float32 = DType("float32", "float", 4, 11)
-float64 = DType("float64", "float", 8, 12)
+bool_ = DType("bool", "bool", 1)
+int8 = DType("int8", "int", 1)
+int16 = DType("int16", "int", 2)
+int32 = DType("int32", "int", 4)
+int64 = DType("int64", "int", 8)
+uint8 = DType("uint8", "uint", 1)
+uint16 = DType("uint16", "uint", 2)
+uint32 = DType("uint32", "uint", 4)
+uint64 = DType("uint64", "uint", 8)
+float16 = DType("float16", "float", 2)
+bfloat16 = DType("bfloat16", "float", 2)
+float32 = DType("float32", "float", 4)
+float64 = DType("float64", "float", 8)
 
 ALL = (bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64)
 _BY_NAME = {d.name: d for d in ALL}

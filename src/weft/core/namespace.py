@@ -40,7 +40,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("*_default_dtype set_default_tensor_type", "nothing to set: floats are wf.float32; give dtype=..."),
         ("sparse* spmm jagged", f"sparse and jagged tensors are {_SOON}"),
         ("sort argsort topk unique searchsorted bucketize bincount histogram histc kthvalue median", _SOON),
-        ("quantile isin cartesian_prod erfinv trapezoid hann_window distributions jit fx", _SOON),
+        ("quantile isin cartesian_prod trapezoid hann_window distributions jit fx", _SOON),
         ("channels_last preserve_format contiguous_format", "tensors have one memory format; drop the argument"),
         ("as_tensor", "wf.asarray"),
         ("Size", "shapes are tuples"),

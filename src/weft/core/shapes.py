@@ -1,7 +1,7 @@
 """Shapes: tuples of dimensions, a dimension being an int or a symbolic one; axes and broadcasting.
 
-A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis). It is a linear form ``c0 + c1*n1 +
-...`` over named sizes, so that sums, differences and multiples stay exact; what cannot be expressed is an error.
+A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis). It is a polynomial over named sizes
+with integer coefficients, so that sums, differences and products stay exact; what cannot be expressed is an error.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class SymDim:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         if isinstance(other, SymDim):
             if other == self:
                 return 1
@@ -119,6 +121,9 @@ class SymDim:
     def __mod__(self, other: Any) -> Dim:
         _ = self // other
         return 0
+
+    def __rmod__(self, other: Any) -> Dim:
+        raise CaptureError(f"{other} % {self} is not a whole number for every size")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SymDim) and self.terms == other.terms

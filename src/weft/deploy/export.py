@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler.build import render
-from ..compiler.contraction_plan import PARTITION, TILES, first_partition_slot
+from ..compiler.contraction.plan import PARTITION, TILES, first_partition_slot
 from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
-from ..graph.launch import Launch as Planning
-from ..runtime.llvm import Target, cross_target, host_target
+from ..graph.lower.launch import Launch
+from ..llvm.targets import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_names
@@ -27,7 +27,7 @@ from ..transforms.capture import Captured, capture
 from ..transforms.tree import flatten, unflatten
 from .files import find_linker, write_library
 from .names import c_names, check_library_name, library_name
-from .native import Launch, Library, Port, emit_library
+from .native import Library, Port, Step, emit_library
 
 __all__ = ["Exported", "export"]
 
@@ -68,7 +68,7 @@ def export(
         example: the argument (a tensor, an array, or a dict or list of them), or a tuple of arguments. Its shapes and
             dtypes are those of the library.
         target: aarch64-linux-gnu, x86_64-linux-gnu, riscv64-linux-gnu, cortex-m4, wasm32 ... (see
-            :func:`weft.runtime.llvm.cross_target`); None is the very machine that this runs on. Machines without
+            :func:`weft.llvm.targets.cross_target`); None is the very machine that this runs on. Machines without
             fused multiply-add (wasm32) call ``fma`` and ``fmaf`` of their C library.
         name: prefix of all that is exported, a C identifier; by default the function's or class's name. (Inputs and
             outputs whose names C does not allow get others; the header says which.)
@@ -88,7 +88,7 @@ def export(
     if not callable(function):
         raise FormatError(f"export: {type(function).__name__} is not a function")
     machine = host_target() if target is None else cross_target(target)
-    if machine.isa == "ptx":
+    if machine.is_gpu:
         raise CompileError("export: there are no libraries for GPUs yet")
     name = _name_of(function) if name is None else check_library_name(name)
     args = tuple(example) if type(example) is tuple else (example,)
@@ -131,12 +131,12 @@ def _emit(
         text = describe(launch.kernel)
         kernels.setdefault(text, (f"{name}_kernel_{len(kernels)}", launch.kernel))
     texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
-    # A plan's slots are arguments, state, results and the arena; a library's are inputs, outputs, constants, the arena.
+    # A plan's places are arguments, state, results, the arena; a library's are inputs, outputs, constants, the arena.
     arguments, results, state = captured.arguments, len(outputs), len(captured.reads.refs)
-    slots = [*range(arguments), *(arguments + results + k for k in range(state))]
-    slots += [*(arguments + k for k in planned.results), arguments + results + state]
+    places = [*range(arguments), *(arguments + results + k for k in range(state))]
+    places += [*(arguments + k for k in planned.results), arguments + results + state]
     steps = [
-        Launch(kernels[describe(x.kernel)][0], x.ints, tuple((slots[n], at) for n, at in planned.buffers(x)), x.units)
+        Step(kernels[describe(x.kernel)][0], x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
         for x in planned.launches
     ]
     scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
@@ -154,7 +154,7 @@ def _emit(
     )
 
 
-def _scratch_nbytes(launch: Planning) -> int:
+def _scratch_nbytes(launch: Launch) -> int:
     """What a launch uses of its scratch: only contractions in tiles use any."""
     if not isinstance(launch.kernel, Contraction):
         return 0

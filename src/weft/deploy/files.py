@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..core.errors import CompileError
 from ..core.files import write_atomically
-from ..runtime.llvm import Target
+from ..llvm.targets import Target
 from .native import Library
 
 __all__ = ["archive", "find_linker", "write_library"]

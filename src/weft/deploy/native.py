@@ -21,10 +21,11 @@ from dataclasses import dataclass
 
 from ..core.dtypes import DType
 from ..core.errors import FormatError
-from ..runtime.llvm import Target, assemble_linked
+from ..llvm.assembly import assemble_linked
+from ..llvm.targets import Target
 from .names import check_library_name, is_c_name, quoted
 
-__all__ = ["Launch", "Library", "Port", "emit_library", "header"]
+__all__ = ["Library", "Port", "Step", "emit_library", "header"]
 
 ALIGN = 64  # bytes, of the workspace and of everything in it
 MISALIGNED = -1  # result of an entry whose workspace is null or not aligned
@@ -59,8 +60,8 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """One step: the kernel named ``symbol`` over ``units``; ``buffers`` are (slot, byte offset)."""
+class Step:
+    """One step: the kernel named ``symbol`` over ``units``; ``buffers`` are (place, byte offset)."""
 
     symbol: str
     ints: tuple[int, ...]
@@ -83,7 +84,7 @@ class Library:
 def emit_library(
     name: str,
     kernels: Sequence[tuple[str, str]],
-    steps: Sequence[Launch],
+    steps: Sequence[Step],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     constants: Sequence[bytes],
@@ -128,10 +129,10 @@ def emit_library(
 def _check(
     name: str,
     kernels: Sequence[tuple[str, str]],
-    steps: Sequence[Launch],
+    steps: Sequence[Step],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
-    other_slots: int,
+    other_places: int,
 ) -> None:
     check_library_name(name)
     names = [port.name for port in (*inputs, *outputs)]
@@ -143,9 +144,9 @@ def _check(
     symbols = {symbol for symbol, _ in kernels}
     if len(symbols) != len(kernels) or symbols & {f"{name}_run", f"{name}_verify"}:
         raise FormatError(f"the symbols of the kernels are not distinct: {', '.join(s for s, _ in kernels)}")
-    slots = len(inputs) + len(outputs) + other_slots
+    places = len(inputs) + len(outputs) + other_places
     for number, step in enumerate(steps):
-        if step.symbol not in symbols or any(not 0 <= slot < slots or at < 0 for slot, at in step.buffers):
+        if step.symbol not in symbols or any(not 0 <= place < places or at < 0 for place, at in step.buffers):
             raise FormatError(f"step {number} names a kernel or a buffer that is not there: {step}")
 
 
@@ -175,7 +176,7 @@ def _bytes_constant(name: str, data: bytes) -> str:
     return f'@{name} = private unnamed_addr constant [{len(data)} x i8] c"{text}", align {ALIGN}'
 
 
-def _ints_constants(steps: Sequence[Launch]) -> list[str]:
+def _ints_constants(steps: Sequence[Step]) -> list[str]:
     """The integers of each kind of step, equal ones once."""
     return [
         f"@{label} = private unnamed_addr constant [{len(ints)} x i64] "
@@ -184,7 +185,7 @@ def _ints_constants(steps: Sequence[Launch]) -> list[str]:
     ]
 
 
-def _ints_labels(steps: Sequence[Launch]) -> dict[tuple[int, ...], str]:
+def _ints_labels(steps: Sequence[Step]) -> dict[tuple[int, ...], str]:
     distinct = dict.fromkeys(step.ints for step in steps if step.ints)
     return {ints: f"ints.{number}" for number, ints in enumerate(distinct)}
 
@@ -207,7 +208,7 @@ def _guard() -> list[str]:
 
 def _run(
     name: str,
-    steps: Sequence[Launch],
+    steps: Sequence[Step],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     constants: Sequence[bytes],
@@ -215,7 +216,7 @@ def _run(
 ) -> list[str]:
     """The entry: straight-line code, one call for each step."""
     parameters = [f"%in.{k}" for k in range(len(inputs))] + [f"%out.{k}" for k in range(len(outputs))]
-    slots = [*parameters, *(f"@constant.{k}" for k in range(len(constants))), "%workspace"]
+    places = [*parameters, *(f"@constant.{k}" for k in range(len(constants))), "%workspace"]
     declared = ", ".join(f"ptr {p}" for p in (*parameters, "%workspace"))
     lines = [
         f"define signext i32 @{name}_run({declared}) nounwind {{",
@@ -228,9 +229,9 @@ def _run(
     for number, step in enumerate(steps):
         if step.units == 0:
             continue
-        for k, (slot, offset) in enumerate(step.buffers):
+        for k, (place, offset) in enumerate(step.buffers):
             lines += [
-                f"  %p.{number}.{k} = getelementptr i8, ptr {slots[slot]}, i64 {offset}",
+                f"  %p.{number}.{k} = getelementptr i8, ptr {places[place]}, i64 {offset}",
                 f"  %b.{number}.{k} = getelementptr ptr, ptr %bufs, i64 {k}",
                 f"  store ptr %p.{number}.{k}, ptr %b.{number}.{k}",
             ]

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..compiler.build import addresses
 from ..compiler.expr import leaf
 from ..core.errors import CompileError
 from ..core.shapes import is_static, size_of
-from ..runtime.llvm import Target
+from ..llvm.targets import Target
 from ..runtime.program import Program, Step
-from .cluster import Cluster, cluster
 from .fold import fold_constants
-from .fusion import copy_of, lower_roots
 from .ir import Graph, Node, Value
-from .kernelize import is_long, lower_column, lower_nest
-from .launch import Launch
-from .long_reduction import lower_long_reduction
-from .lower_contraction import lower_contraction
-from .memory import Plan, checks_before_writes, guards_first, in_place, nbytes_of, plan_memory
-from .ordered import copy_launch, lower_ordered
+from .lower import launches_of
+from .lower.axes import static_shape
+from .lower.in_order import copy_launch
+from .lower.launch import Launch
+from .lower.ordering import checks_before_writes
+from .lower.roots import copy_of
+from .memory import Plan, in_place, nbytes_of, plan_memory
 from .protocol import Concat, Gather, Layout, Map, Position, SliceUpdate, View
 from .simplify import simplify
 
-__all__ = ["Executable", "Planned", "build", "launches_of", "plan_graph"]
+__all__ = ["Executable", "Planned", "build", "plan_graph"]
 
 GIL_WORK = 400_000  # rough instructions in a program that lets other Python threads run meanwhile: some 20 us
 
@@ -42,9 +41,9 @@ class Planned:
     results: list[int]
 
     def buffers(self, launch: Launch) -> tuple[tuple[int, int], ...]:
-        """(slot, byte offset) of each buffer of a launch."""
-        places = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
-        return tuple((slot, start + offset) for slot, start, offset in places)
+        """(place, byte offset) of each buffer of a launch."""
+        found = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
+        return tuple((place, start + offset) for place, start, offset in found)
 
 
 @dataclass(slots=True)
@@ -68,38 +67,6 @@ class _Placed:
     results: list[Value]
     written: dict[Value, Value]
     shared: list[Value]
-
-
-def launches_of(
-    graph: Graph,
-    layouts: Mapping[Value, Layout],
-    target: Target,
-    threads: int,
-    places: Mapping[Value, Layout] | None = None,
-    shared: Sequence[Value] = (),
-) -> list[Launch]:
-    """The kernels of a simplified graph, in order. ``places``: the layouts of the inputs that updates go to."""
-    places = places or {}
-    clusters = cluster(lower_roots(graph, layouts, places, shared))
-    needed = set(graph.outputs)
-    for item in clusters:
-        inside = {r.value for r in item.roots}
-        for root in item.roots:
-            needed.update(v for v, _ in root.reads if v not in inside)
-    launches: list[Launch] = []
-    for item in clusters:
-        launches += _lower(item, needed, target, threads, bool(places))
-    return guards_first([launch for launch in launches if launch.units])
-
-
-def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guarded: bool) -> list[Launch]:
-    if item.kind == "ordered":
-        return lower_ordered(item.roots[0], guarded)
-    if item.kind == "contract":
-        return [lower_contraction(item, needed, target, threads)]
-    if is_long(item):
-        return lower_long_reduction(item)
-    return [lower_column(item, needed) if item.kind == "column" else lower_nest(item, needed)]
 
 
 def plan_graph(
@@ -132,7 +99,7 @@ def plan_graph(
             )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True)
-    layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}  # type: ignore[arg-type]
+    layouts = {v: Layout(static_shape(v), 0, s) for v, s in zip(graph.inputs, strides, strict=True)}
     replaced = [(graph.inputs[at], v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     placed = _own_places(graph, graph.outputs[:wanted], replaced, layouts, hand_on)
     graph, results, written = placed.graph, placed.results, placed.written
@@ -140,10 +107,10 @@ def plan_graph(
     for new, old in written.items():
         if new not in direct and size_of(new.shape):
             assert new.node is not None
-            whole = Layout.contiguous(new.shape)  # type: ignore[arg-type]
+            whole = Layout.contiguous(static_shape(new))
             last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, layouts[old])
-            last.in_place, last.copies = frozenset(), None  # its operand is in the arena because it may not be here
-            launches.append(last)
+            # Its operand is in the arena because it may not be here.
+            launches.append(replace(last, in_place=(), copies=None))
     plan = plan_memory(launches, graph.inputs, results, direct)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
     where = {v: i for i, v in enumerate(plan.outputs)} | {v: ~i for i, v in enumerate(graph.inputs)}
@@ -210,7 +177,9 @@ def _launches_in_place(
     """The launches, and the values that they compute in the memory of an input. The other updates are row-major."""
     aside: set[Value] = set()
     while True:
-        places = {v: Layout.contiguous(old.shape) if v in aside else layouts[old] for v, old in placed.written.items()}  # type: ignore[arg-type]
+        places = {
+            v: Layout.contiguous(static_shape(old)) if v in aside else layouts[old] for v, old in placed.written.items()
+        }
         launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared)
         launches = checks_before_writes(launches, placed.written)
         here = {new: old for new, old in placed.written.items() if new not in aside}

@@ -7,9 +7,9 @@ is run as a graph of rank 0 and its results become constants. No other arithmeti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 
-from .ir import Graph, Node, Value
+from .ir import Graph, Node, Value, checked, rewrite
 from .protocol import Map, TensorType
 from .simplify import eliminate_dead, filled, is_constant
 
@@ -18,6 +18,7 @@ __all__ = ["fold_constants"]
 Run = Callable[[Graph], list[bytes]]
 
 
+@checked
 def fold_constants(graph: Graph, run: Run) -> Graph:
     """``graph`` with its constant elementwise part folded; ``run`` executes a graph without inputs and gives the bytes
     of its outputs."""
@@ -27,44 +28,29 @@ def fold_constants(graph: Graph, run: Run) -> Graph:
             constant[node.output] = node
         elif isinstance(node.op.lower, Map) and node.inputs and all(v in constant for v in node.inputs):
             constant[node.output] = constant[node.inputs[0]]
-    computed = [n.output for n in graph.nodes if n.output in constant and not is_constant(n)]
-    outside = {v for n in graph.nodes if n.output not in constant for v in n.inputs} | set(graph.outputs)
-    wanted = [v for v in computed if v in outside]
+    outside = {v for n in graph.nodes if n.outputs[0] not in constant for v in n.inputs} | set(graph.outputs)
+    wanted = [v for v in constant if v in outside and not is_constant(_maker(v))]
     if not wanted:
         return graph
-    results = dict(zip(wanted, run(_scalars(graph, constant, wanted)), strict=True))
-    nodes: list[Node] = []
-    replaced: dict[Value, Value] = {}
-    for node in graph.nodes:
-        value = node.output
-        if value in results:
-            made = filled(constant[value], node, _number(results[value], value))
-            replaced[value] = made.output
-            nodes.append(made)
-            continue
-        inputs = tuple(replaced.get(v, v) for v in node.inputs)
-        if inputs != node.inputs:
-            moved = Node(node.op, inputs, node.params, node.where, node.scope)
-            moved.output = Value(value.type, moved)
-            replaced[value] = moved.output
-            node = moved
-        nodes.append(node)
-    return eliminate_dead(graph.copy(nodes, [replaced.get(v, v) for v in graph.outputs]))
+    numbers = zip(wanted, run(_scalars(graph, constant, wanted)), strict=True)
+    folded = {v: filled(constant[v], _maker(v), _number(number, v)).output for v, number in numbers}
+    return eliminate_dead(rewrite(graph, values=folded))
 
 
-def _scalars(graph: Graph, constant: dict[Value, Node], wanted: list[Value]) -> Graph:
+def _maker(value: Value) -> Node:
+    assert value.node is not None
+    return value.node
+
+
+def _scalars(graph: Graph, constant: Container[Value], wanted: Sequence[Value]) -> Graph:
     """The constant part over tensors of rank 0."""
-    nodes: list[Node] = []
-    values: dict[Value, Value] = {}
-    for node in graph.nodes:
-        if node.output not in constant:
-            continue
+
+    def small(node: Node) -> Node:
         params = {**node.params, "shape": ()} if is_constant(node) else node.params
-        small = Node(node.op, tuple(values[v] for v in node.inputs), params)
-        small.output = Value(TensorType(node.output.dtype, ()), small)
-        values[node.output] = small.output
-        nodes.append(small)
-    return eliminate_dead(Graph(f"{graph.name}.constants", [], nodes, [values[v] for v in wanted]))
+        return Node(node.op, node.inputs, params, (TensorType(node.output.dtype, ()),))
+
+    nodes = [n for n in graph.nodes if n.outputs[0] in constant]
+    return eliminate_dead(rewrite(Graph(f"{graph.name}.constants", [], nodes, list(wanted)), small))
 
 
 def _number(data: bytes, value: Value) -> object:

@@ -6,21 +6,19 @@ ends with it. An update takes that of the input which it replaces, where nothing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.shapes import size_of
 from .ir import Value
-from .launch import Launch
-
-__all__ = ["Plan", "checks_before_writes", "guards_first", "in_place", "nbytes_of", "plan_memory"]
+from .lower.launch import Launch
 
 ALIGNMENT = 64
 
 
 @dataclass(slots=True)
 class Plan:
-    """``place[value]`` is (slot, byte offset); slots are the inputs, then the outputs, then the arena."""
+    """``place[value]`` is (place, byte offset); places are numbered: the inputs, then the outputs, then the arena."""
 
     place: dict[Value, tuple[int, int]]
     outputs: list[Value]
@@ -48,23 +46,17 @@ def plan_memory(
     place |= {new: place[old] for new, old in overwritten.items()}
     place |= {v: (len(inputs) + i, 0) for i, v in enumerate(wanted)}
     owner = _share(launches, place, overwritten, birth, death)
-    temporaries: dict[Value, tuple[int, int]] = {}
+    spans: dict[Value, tuple[int, int]] = {}  # of what shares memory with others: first and last launch
     for value in birth:
         root = _find(owner, value)
-        if value in place:
-            continue
-        if root in place:
-            place[value] = place[root]
-            continue
-        start, stop = temporaries.get(root, (birth[value], death[value]))
-        temporaries[root] = (min(start, birth[value]), max(stop, death[value]))
-    arena, arena_slot = _Arena(len(temporaries)), len(inputs) + len(wanted)
-    for value, (start, stop) in sorted(temporaries.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
+        if root not in place:
+            start, stop = spans.get(root, (birth[value], death[value]))
+            spans[root] = (min(start, birth[value]), max(stop, death[value]))
+    arena, last = _Arena(len(spans)), len(inputs) + len(wanted)
+    for value, (start, stop) in sorted(spans.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
         size = max(-(-nbytes_of(value) // ALIGNMENT), 1) * ALIGNMENT  # an empty value has a place too
-        place[value] = (arena_slot, arena.add(size, start, stop))
-    for value in birth:
-        if value not in place:
-            place[value] = place[_find(owner, value)]
+        place[value] = (last, arena.add(size, start, stop))
+    place |= {value: place[_find(owner, value)] for value in birth}
     return Plan(place, list(wanted), arena.nbytes)
 
 
@@ -86,53 +78,15 @@ class _Arena:
 
         low, high, first, last = known = self._rows[:, : self._count]
         alive = np.flatnonzero((first <= stop) & (last >= start))
-        offset = 0
-        if alive.size:
-            ends = np.maximum.accumulate(high[alive])
-            gaps = np.flatnonzero(low[alive] - np.concatenate(([0], ends[:-1])) >= size)
-            at = int(gaps[0]) if gaps.size else alive.size
-            offset = int(ends[at - 1]) if at else 0
+        ends = np.concatenate(([0], np.maximum.accumulate(high[alive])))  # of the blocks before each, and of all
+        gaps = np.flatnonzero(low[alive] - ends[:-1] >= size)
+        offset = int(ends[gaps[0] if gaps.size else -1])
         row = int(np.searchsorted(low, offset))
         self._rows[:, row + 1 : self._count + 1] = known[:, row:].copy()
         self._rows[:, row] = offset, offset + size, start, stop
         self._count += 1
         self.nbytes = max(self.nbytes, offset + size)
         return offset
-
-
-def guards_first(launches: Sequence[Launch]) -> list[Launch]:
-    """The launches with those that only check indices as early as there are indices."""
-    if not any(launch.guards for launch in launches):
-        return list(launches)
-    first: list[Launch] = []
-    following: list[list[Launch]] = [[] for _ in launches]
-    written: dict[Value, int] = {}
-    for at, launch in enumerate(launches):
-        if launch.guards:
-            needed = max((written[v] for v in launch.reads if v in written), default=-1)
-            (first if needed < 0 else following[needed]).append(launch)
-        else:
-            written.update(dict.fromkeys(launch.writes, at))
-    found = first
-    for launch, more in zip(launches, following, strict=True):
-        found += [*([] if launch.guards else [launch]), *more]
-    return found
-
-
-def checks_before_writes(launches: Sequence[Launch], updates: Container[Value]) -> list[Launch]:
-    """The launches with those that compute nothing but updates, for nobody else, after the last that may find an index
-    out of range: what comes after it may be written in place."""
-    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
-    waiting = {at for at in range(last_check) if launches[at].writes and not launches[at].checks}
-    settled = False
-    while not settled:
-        others = [x for at, x in enumerate(launches[: last_check + 1]) if at not in waiting]
-        used = {v for x in others for v in (*x.reads, *x.writes)}
-        stay = {at for at in waiting if any(v not in updates or v in used for v in launches[at].writes)}
-        waiting -= stay
-        settled = not stay
-    first = [x for at, x in enumerate(launches[: last_check + 1]) if at not in waiting]
-    return [*first, *(launches[at] for at in sorted(waiting)), *launches[last_check + 1 :]]
 
 
 def in_place(

@@ -4,12 +4,12 @@ A :class:`Primitive` is strict: operands have equal shapes and dtypes where the 
 Broadcasting and promotion are written out as ``broadcast_to`` and ``cast`` nodes by the public functions.
 
 ``lower`` is one of the rules below. They are descriptions: what is computed at one point, or how indices move. The
-fusion of several nodes into a kernel is the business of :mod:`weft.graph.fusion`.
+fusion of several nodes into a kernel is the business of :mod:`weft.graph.lower`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ __all__ = [
     "Gather",
     "Layout",
     "Map",
+    "Outputs",
     "Position",
     "Primitive",
     "Reduction",
@@ -73,7 +74,7 @@ class Layout(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Map:
     """Elementwise: ``expr(params, *arguments)`` at each point. Floating 16-bit arguments arrive as they are stored;
-    see ``weft.ops.elementwise`` for the wrapper that computes them in float32."""
+    see ``weft.ops.precision`` for the wrapper that computes them in float32."""
 
     expr: Callable[..., Expr]
     cost: int = 1  # rough number of vector instructions; above ~8 a value used twice is stored rather than recomputed
@@ -148,28 +149,47 @@ class Shuffle:
     """``shuffle(x, swaps)``: Fisher-Yates on axis 0 of x (rank 1): for i = n-1 ... 1 swap x[i] and x[swaps[i]]."""
 
 
-Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Several outputs, none of which needs another: output i as a node of its own with ``rules[i]`` computes it."""
+
+    rules: tuple[Rule, ...]
+
+
+Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle | Outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Primitive:
     """An op in one place.
 
-    ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error.
+    ``infer(params, *types) -> TensorType`` is the shape and dtype rule; it raises the user's error. An op with several
+    outputs gives a tuple of types.
     ``vjp(params, inputs, output, cotangent) -> tuple of cotangents`` (None where there is no gradient) is written in
-    tensor operations; None means that the op has no gradient.
+    tensor operations; None means that the op has no gradient. Where there are several outputs, ``output`` and
+    ``cotangent`` are tuples; a cotangent is None where no gradient flows from that output.
+    ``stops_gradient``: it is its operand, as a constant to whoever differentiates; the identity once nobody will.
     ``put(params, x, y)``, of a view, is its inverse: x with y in the place of what the view shows of it, in tensor
     operations; it raises where elements show several times. None means that there is none.
+    ``kinds``: the kinds of dtypes in which an entry's primitive computes; of the others, their rows of the ONNX table
+    say it.
     """
 
     name: str
-    infer: Callable[..., TensorType]
+    infer: Callable[..., TensorType | tuple[TensorType, ...]]
     lower: Rule
     vjp: Callable[..., tuple[Any, ...]] | None = None
     put: Callable[[dict[str, Any], Any, Any], Any] | None = None
+    kinds: tuple[str, ...] | None = None
+    stops_gradient: bool = False
 
     def __repr__(self) -> str:
         return self.name
+
+    def types(self, inputs: Sequence[TensorType], params: dict[str, Any]) -> tuple[TensorType, ...]:
+        """The types of the outputs; raises what ``infer`` raises."""
+        found = self.infer(params, *inputs)
+        return (found,) if isinstance(found, TensorType) else found
 
 
 def _passed_on(params: dict[str, Any], inputs: tuple[Any, ...], output: Any, g: Any) -> tuple[Any, ...]:

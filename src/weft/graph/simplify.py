@@ -6,45 +6,35 @@ from collections.abc import Callable
 
 from ..compiler.expr import leaf
 from ..core.shapes import is_static
-from .ir import Graph, Node, Value
-from .protocol import Layout, Map, Position, View
+from .ir import Found, Graph, Node, Value, checked, make_node, rewrite
+from .protocol import Layout, Map, Outputs, Position, Primitive, View
 
 __all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 
 
+@checked
 def simplify(graph: Graph, to_run: bool = False) -> Graph:
     """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order. ``to_run``: the graph
     is not differentiated any more."""
-    rules = (*RULES, stop_gradient) if to_run else RULES
-    replaced: dict[Value, Value] = {}
-    known: dict[object, Value] = {}
-    nodes: list[Node] = []
+    rules = (*RULES, stop_gradient, one_by_one) if to_run else RULES
+    known: dict[object, Found] = {}  # what stands for a node with this key
 
-    def current(value: Value) -> Value:
-        while value in replaced:
-            value = replaced[value]
-        return value
-
-    for node in graph.nodes:
-        inputs = tuple(current(v) for v in node.inputs)
-        if inputs != node.inputs:
-            moved = Node(node.op, inputs, node.params, node.where, node.scope)
-            moved.output = Value(node.output.type, moved)
-            replaced[node.output] = moved.output
-            node = moved
-        simpler = next((found for found in (rule(node) for rule in rules) if found is not None), None)
-        if simpler is not None:
-            replaced[node.output] = simpler if isinstance(simpler, Value) else simpler.output
-            if isinstance(simpler, Value):
-                continue
-            node = simpler
+    def first(node: Node) -> Found:
         key = node.key()
         if key in known:
-            replaced[node.output] = known[key]
-            continue
-        known[key] = node.output
-        nodes.append(node)
-    return eliminate_dead(graph.copy(nodes, [current(v) for v in graph.outputs]))
+            return known[key]
+        for rule in rules:
+            found: Found = rule(node)
+            if found is not None:
+                break
+        else:
+            found = node
+        if isinstance(found, Node) and found is not node:
+            found = known.setdefault(found.key(), found)
+        known[key] = found
+        return found
+
+    return eliminate_dead(rewrite(graph, first))
 
 
 def eliminate_dead(graph: Graph) -> Graph:
@@ -52,7 +42,7 @@ def eliminate_dead(graph: Graph) -> Graph:
     live: set[Value] = set(graph.outputs)
     kept: list[Node] = []
     for node in reversed(graph.nodes):
-        if node.output in live:
+        if not live.isdisjoint(node.outputs):
             kept.append(node)
             live.update(node.inputs)
     return graph.copy(reversed(kept))
@@ -63,7 +53,7 @@ def eliminate_dead(graph: Graph) -> Graph:
 
 def identity_view(node: Node) -> Value | None:
     """A view (or a view of a view) that leaves every element where it is; not one that stops gradients."""
-    if not isinstance(node.op.lower, View) or node.op.vjp is None:
+    if not isinstance(node.op.lower, View) or node.op.stops_gradient:
         return None
     source, steps = node.inputs[0], [node]
     while True:
@@ -77,7 +67,7 @@ def identity_view(node: Node) -> Value | None:
             if layout == start:
                 return source
         made = source.node
-        if made is None or not isinstance(made.op.lower, View) or made.op.vjp is None or len(steps) == 2:
+        if made is None or not isinstance(made.op.lower, View) or made.op.stops_gradient or len(steps) == 2:
             return None
         steps.append(made)
         source = made.inputs[0]
@@ -86,7 +76,7 @@ def identity_view(node: Node) -> Value | None:
 def identity_map(node: Node) -> Value | None:
     """An elementwise op that is its operand (a cast to the dtype that it has); not one that stops gradients."""
     rule = node.op.lower
-    if not isinstance(rule, Map) or len(node.inputs) != 1 or node.op.vjp is None:
+    if not isinstance(rule, Map) or len(node.inputs) != 1 or node.op.stops_gradient:
         return None
     if node.inputs[0].type != node.output.type:
         return None
@@ -109,15 +99,25 @@ def is_constant(node: Node) -> bool:
 
 def filled(constant: Node, like: Node, value: object) -> Node:
     """A node with the type of ``like`` that holds ``value`` everywhere."""
-    params = {**constant.params, "shape": like.output.shape, "dtype": like.output.dtype, "value": value}
-    made = Node(constant.op, (), params, like.where, like.scope)
-    made.output = Value(like.output.type, made)
-    return made
+    type_ = like.output.type
+    params = {**constant.params, "shape": type_.shape, "dtype": type_.dtype, "value": value}
+    return Node(constant.op, (), params, (type_,), like.where, like.scope)
 
 
 def stop_gradient(node: Node) -> Value | None:
     """What matters to gradients alone."""
-    return node.inputs[0] if node.op.name == "stop_gradient" else None
+    return node.inputs[0] if node.op.stops_gradient else None
+
+
+def one_by_one(node: Node) -> list[Value] | None:
+    """Outputs that need not each other, as nodes of their own."""
+    if not isinstance(node.op.lower, Outputs):
+        return None
+    made = []
+    for i, rule in enumerate(node.op.lower.rules):
+        op = Primitive(f"{node.op}.{i}", lambda params, *types, i=i: node.op.types(types, params)[i], rule)
+        made.append(make_node(op, node.inputs, node.params, node.where, node.scope).output)
+    return made
 
 
 RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)

@@ -8,7 +8,7 @@ one of the graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ..core import dtypes as dt
@@ -28,15 +28,22 @@ _BEYOND = (1 << 31) - 1  # no axis is so long: exporters write the greatest int3
 # --- what host and graph ops share ------------------------------------------------------------------------------
 
 
-def slice_of(start: Any, end: Any, step: int) -> slice:
-    """An end beyond the axis, which ONNX allows, is no end."""
+def slice_of(start: Any, end: Any, step: int, size: Any) -> slice:
+    """On an axis of that size. Ends that lie beyond it, which ONNX allows, are its own; one that is stepped back from
+    is its first element, where Python would take none. (What lies beyond an unknown size is what exporters write for
+    "to the end".)"""
+    if not any(isinstance(v, SymDim) for v in (start, end, size)):
+        low, high = (0, size) if step > 0 else (-1, size - 1)
+        first, last = (n + size if n < 0 else n for n in (start, end))
+        last = max(low, min(last, high))
+        return slice(max(0, min(first, high)), None if last < 0 else last, step)
     open_end = not isinstance(end, SymDim) and (end >= _BEYOND if step > 0 else end <= -_BEYOND)
     open_start = not isinstance(start, SymDim) and (start == 0 if step > 0 else start >= _BEYOND)
     return slice(None if open_start else start, None if open_end else end, step)
 
 
-def ends_of(starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None, rank: int) -> dict[int, slice]:
-    """The slice of each axis that a Slice names.
+def ends_of(starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None, shape: Sequence[Any]) -> dict[int, slice]:
+    """The slice of each axis of the shape that a Slice names.
 
     Raises:
         FormatError: the lists do not fit each other, an axis is named twice, or a step is 0.
@@ -48,10 +55,10 @@ def ends_of(starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None, ran
         raise FormatError(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps")
     found: dict[int, slice] = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        at = normalize_axis(axis, rank, "Slice")
+        at = normalize_axis(axis, len(shape), "Slice")
         if at in found or isinstance(step, SymDim) or step == 0:
             raise FormatError(f"axis {at} is named twice" if at in found else f"a step of {step}")
-        found[at] = slice_of(start, end, step)
+        found[at] = slice_of(start, end, step, shape[at])
     return found
 
 
@@ -181,7 +188,7 @@ def _unsqueeze(x: Known, /, axes: Ints) -> Known:
 
 
 def _slice(x: Known, /, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Known | None:
-    parts = ends_of(starts, ends, axes, steps, x.array.ndim)
+    parts = ends_of(starts, ends, axes, steps, x.array.shape)
     if any(isinstance(v, SymDim) for part in parts.values() for v in (part.start, part.stop)):
         return None
     return Known(x.array[tuple(parts.get(a, slice(None)) for a in range(x.array.ndim))], x.dtype)

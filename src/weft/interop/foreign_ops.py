@@ -21,7 +21,8 @@ from ..ops.contraction import matmul
 from ..ops.creation import full
 from ..ops.cumulative import cumulative_sum
 from ..ops.normalization import layer_norm, rms_norm
-from ..ops.shape import broadcast_to, flip, permute_dims, reshape, slice_
+from ..ops.shape import broadcast_to, flip, permute_dims, reshape
+from ..ops.views import slice_
 from .emitter import dtype_of_element
 from .foreign_call import Array, Ints, Number, Op, OutputCount
 from .foreign_host import ROUNDINGS
@@ -266,7 +267,7 @@ def _softmax(function: Callable[..., Any]) -> Op:
 def _cumulative(x: Array, axis: Number, /, *, exclusive: bool = False, reverse: bool = False) -> Any:
     at = normalize_axis(axis, len(x.shape), "CumSum")  # type: ignore[arg-type]
     moved = flip(x, axis=at) if reverse else x
-    total = cumulative_sum(moved, axis=at, dtype=x.dtype, include_initial=exclusive)
+    total: Any = cumulative_sum(moved, axis=at, dtype=x.dtype, include_initial=exclusive)
     if exclusive:
         total = slice_(total, (0,) * len(x.shape), tuple(x.shape))
     return flip(total, axis=at) if reverse else total

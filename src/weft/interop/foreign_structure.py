@@ -20,10 +20,10 @@ from ..ops.shape import (
     pad,
     permute_dims,
     reshape,
-    slice_,
     squeeze,
     tile,
 )
+from ..ops.views import slice_
 from .foreign_call import Array, Floats, Ints, Known, Number, Op, OutputCount, Proto, Refused, Scalar
 from .foreign_host import ends_of, target_shape
 from .limits import NBYTES, bounded, check_extent
@@ -96,7 +96,7 @@ def _split(
 
 
 def _slice(x: Array, /, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Any:
-    for axis, part in ends_of(starts, ends, axes, steps, len(x.shape)).items():
+    for axis, part in ends_of(starts, ends, axes, steps, tuple(x.shape)).items():
         x = _sliced(x, part, axis)
     return x
 

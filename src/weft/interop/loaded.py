@@ -8,12 +8,12 @@ from typing import Any
 
 from ..core.errors import DTypeError, FormatError, ShapeError
 from ..core.shapes import Dim, SymDim, substitute
-from ..graph.ir import Graph, Value, make_node
+from ..graph.ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
 from ..graph.protocol import TensorType
 from ..tensor.calls import GraphCall
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
-from ..transforms.tree import Form, flatten, unflatten
+from ..transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
 
 __all__ = ["Loaded", "specialise"]
@@ -21,29 +21,30 @@ __all__ = ["Loaded", "specialise"]
 _KEPT = 256  # sizes for which the compiled graph is kept
 
 
+@checked
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph with symbolic sizes replaced by numbers.
 
     Raises:
         ShapeError: the graph does not hold for these sizes.
     """
-    values: dict[Value, Value] = {}
-    for value in graph.inputs:
-        values[value] = Value(TensorType(value.dtype, substitute(value.shape, sizes)))
-    nodes = []
-    for node in graph.nodes:
+    inputs = {v: Value(TensorType(v.dtype, substitute(v.shape, sizes))) for v in graph.inputs}
+
+    def rule(node: Node) -> Node:
         params = {k: substitute(v, sizes) for k, v in node.params.items()}
-        made = make_node(node.op, [values[v] for v in node.inputs], params, node.where, node.scope)
-        expected: tuple[Dim, ...] = substitute(node.output.shape, sizes)
-        if made.output.shape != expected or any(not isinstance(n, SymDim) and n < 0 for n in expected):
-            raise ShapeError(f"{graph.name}: {node.op} does not hold for the sizes {dict(sizes)}")
-        try:
-            check_extent(expected, made.output.dtype.itemsize)
-        except FormatError as error:
-            raise ShapeError(f"{graph.name}: {node.op} for the sizes {dict(sizes)}: {error.message}") from None
-        nodes.append(made)
-        values[node.output] = made.output
-    return Graph(graph.name, [values[v] for v in graph.inputs], nodes, [values[v] for v in graph.outputs])
+        params.update({k: specialise(inner, sizes) for k, inner in subgraphs(node).items()})
+        made = make_node(node.op, node.inputs, params, node.where, node.scope)
+        for old, new in zip(node.outputs, made.outputs, strict=True):
+            expected: tuple[Dim, ...] = substitute(old.shape, sizes)
+            if new.shape != expected or any(not isinstance(n, SymDim) and n < 0 for n in expected):
+                raise ShapeError(f"{graph.name}: {node.op} does not hold for the sizes {dict(sizes)}")
+            try:
+                check_extent(expected, new.dtype.itemsize)
+            except FormatError as error:
+                raise ShapeError(f"{graph.name}: {node.op} for the sizes {dict(sizes)}: {error.message}") from None
+        return made
+
+    return rewrite(graph, rule, inputs)
 
 
 def _solution(size: SymDim, number: int) -> tuple[str, int] | None:
@@ -116,6 +117,7 @@ class Loaded:
 
     def _tensors(self, args: tuple[Any, ...]) -> list[Tensor]:
         leaves, form = flatten(args)
+        form = plain(form)  # as it is in the file
         if form != self._arguments:
             if self._arguments != ("tuple", tuple, (("leaf",),) * len(self.inputs)):
                 raise ShapeError(f"{self}: the arguments are not nested as they were when it was saved")

@@ -93,7 +93,7 @@ def _encode(
     digest: str,
 ) -> bytes:
     graph = simplify(captured.function)
-    used = {v for n in graph.nodes for v in n.inputs} | set(graph.outputs)
+    used = graph.used()
     taken = set(inputs)
     outputs = [_unique(name, taken) for name in leaf_names("output", captured.returns.form)]
     state: dict[Value, tuple[str, Tensor]] = {}

@@ -10,12 +10,13 @@ from ..core.errors import FormatError
 from ..core.shapes import Dim, SymDim
 from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import TensorType
+from ..ops.registry import primitives
 from ..tensor.tensor import Tensor
 from .emitter import dtype_of_element
 from .limits import bounded, check_extent
 from .loaded import Loaded
 from .rows import check_node, is_shape
-from .table import ROWS, check_types, primitives
+from .table import ROWS, check_types
 from .tags import decode, decode_form, loads, printed, tensor_of
 from .write import TAG
 

@@ -28,15 +28,17 @@ class Row:
     """One primitive.
 
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
-    to the result's. ``needs``: the values that ``lower`` uses; None means the inputs. ``accepts``: a check of the
-    parameters as a whole. ``kinds``: the kinds of dtypes that the operands may have; None means those of the public
-    function that the primitive is the one of. ``wide``: floats of 16 bits are not among them.
+    to the result's; ``spreads``: it does to its operand what such an op does by itself. ``needs``: the values that
+    ``lower`` uses; None means the inputs. ``accepts``: a check of the parameters as a whole. ``kinds``: the kinds of
+    dtypes that the operands may have; None means that the primitive says it. ``wide``: floats of 16 bits are not among
+    them.
     """
 
     lower: Lower
     arity: tuple[int, int]
     params: Mapping[str, Check] = field(default_factory=dict)
     broadcasts: bool = False
+    spreads: bool = False
     needs: Callable[[Node], Sequence[Value]] | None = None
     accepts: Callable[[dict[str, Any], Sequence[TensorType]], bool] | None = None
     kinds: tuple[str, ...] | None = None

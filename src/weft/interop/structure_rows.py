@@ -11,6 +11,7 @@ from ..core.dtypes import DType
 from ..core.shapes import Dim, Shape, SymDim, size_of
 from ..graph.ir import Node, Value
 from ..graph.protocol import TensorType
+from ..graph.simplify import is_constant
 from ..ops.creation import constant_value
 from ..ops.operands import ANY, BOOL, FLOAT, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, tensor_proto, wide
@@ -39,7 +40,7 @@ def _static(*sizes: Dim) -> bool:
 
 
 def filled(emit: Emitter, node: Node) -> str:
-    """The number of a ``full`` node as a tensor of rank 0."""
+    """The number that a node fills a tensor with, as a tensor of rank 0."""
     value = node.params["value"]
     if isinstance(value, SymDim):
         return emit.number(value, node.output.dtype)
@@ -122,7 +123,7 @@ def _slice(emit: Emitter, node: Node, names: Sequence[str]) -> str:
 
 
 def _is_fill(value: Value) -> bool:
-    return value.node is not None and value.node.op.name == "full"
+    return value.node is not None and is_constant(value.node)
 
 
 def _update_needs(node: Node) -> Sequence[Value]:
@@ -480,7 +481,7 @@ STRUCTURE: dict[str, Row] = {
     ),
     "reshape": Row(_reshape, (1, 1), {"shape": is_shape}, kinds=ANY.kinds),
     "permute": Row(_permute, (1, 1), {"axes": _is_permutation}, kinds=ANY.kinds),
-    "broadcast_to": Row(_broadcast, (1, 1), {"shape": is_shape}, kinds=ANY.kinds),
+    "broadcast_to": Row(_broadcast, (1, 1), {"shape": is_shape}, spreads=True, kinds=ANY.kinds),
     "slice": Row(_slice, (1, 1), {"starts": is_shape, "sizes": is_shape, "steps": is_steps}, kinds=ANY.kinds),
     "concat": Row(_concat, (1, _MANY), {"axis": is_axis}, kinds=ANY.kinds),
     "slice_update": Row(

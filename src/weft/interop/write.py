@@ -12,8 +12,9 @@ from typing import Any
 
 from ..core.errors import FormatError
 from ..core.shapes import Shape, SymDim
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Graph, Node, Value, subgraphs
 from ..graph.protocol import TensorType
+from ..graph.simplify import is_constant
 from ..tensor.tensor import Tensor
 from .emitter import ELEMENT_TYPES, Emitter, tensor_proto
 from .rows import Row
@@ -42,8 +43,10 @@ def write_graph(
         FormatError: a primitive that ONNX cannot express, by name.
     """
     for node in graph.nodes:
-        if node.op.name not in ROWS:
+        if node.op.name not in ROWS or len(node.outputs) != 1 or subgraphs(node):
             reason = UNSUPPORTED.get(node.op.name, "it has no row in weft's table")
+            if len(node.outputs) != 1 or subgraphs(node):
+                reason = "files hold no ops yet that have several outputs, or graphs as parameters"
             where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
             raise FormatError(f"save: the primitive {node.op.name}{where} cannot be written in ONNX: {reason}")
     from onnx import helper
@@ -138,9 +141,9 @@ def _thin_shape(value: Value) -> Shape | None:
     """The shape in which a spread constant or a broadcast tensor may be given; None where there is no other."""
     if value.node is None:
         return None
-    if value.node.op.name == "full":
+    if is_constant(value.node):
         return ()
-    return value.node.inputs[0].shape if value.node.op.name == "broadcast_to" else None
+    return value.node.inputs[0].shape if ROWS[value.node.op.name].spreads else None
 
 
 def _thin(node: Node, row: Row) -> set[Value]:
@@ -164,7 +167,7 @@ def _reaches(shape: Shape, operands: Sequence[Shape]) -> bool:
 
 def _thin_name(emit: Emitter, value: Value) -> str:
     assert value.node is not None
-    return filled(emit, value.node) if value.node.op.name == "full" else emit.values[value.node.inputs[0]]
+    return filled(emit, value.node) if is_constant(value.node) else emit.values[value.node.inputs[0]]
 
 
 def _needed(graph: Graph) -> set[Value]:

@@ -27,8 +27,10 @@ from .activation import (
     Tanh,
 )
 from .container import ModuleDict, ModuleList, ParameterList, Sequential
+from .dropout import Dropout
+from .embedding import Embedding
 from .gradient import clip_grad_norm_, clip_grad_value_
-from .linear import Embedding, Identity, Linear
+from .linear import Identity, Linear
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -41,8 +43,9 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module
-from .normalization import Dropout, Flatten, LayerNorm, RMSNorm, Unflatten
+from .normalization import LayerNorm, RMSNorm
 from .parameter import Parameter
+from .shape import Flatten, Unflatten
 
 __all__ = [
     "BCELoss",

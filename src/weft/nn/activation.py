@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.errors import ArgumentError
 from ..ops import activation as ops
+from ..ops.elementwise import sigmoid, tanh
 from ..tensor.in_place import InPlace
 from ..tensor.tensor import Tensor
 from . import init
@@ -186,7 +187,7 @@ class Tanh(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.tanh(input)
+        return tanh(input)
 
 
 class Sigmoid(Module):
@@ -194,7 +195,7 @@ class Sigmoid(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return ops.sigmoid(input)
+        return sigmoid(input)
 
 
 class LogSigmoid(Module):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, overload
 
 from ..tensor import guards
+from ..tensor.tensor import Tensor
 from .module import Module
 from .parameter import Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
-
-C = TypeVar("C", bound="_Indexed")
 
 
 def _at(index: int, size: int, owner: object) -> int:
@@ -35,13 +34,17 @@ class _Indexed(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._items())
 
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: Any) -> Any:
         items = self._items()
         if isinstance(index, slice):
             return self._sliced(list(self._modules.items())[index])
         return items[_at(index, len(items), self)]
 
-    def _sliced(self: C, entries: list[tuple[str, Module | None]]) -> C:
+    def _sliced(self, entries: list[tuple[str, Module | None]]) -> Self:
         return type(self)([module for _, module in entries])  # type: ignore[call-arg]
 
     def __setitem__(self, index: int, module: Module) -> None:
@@ -60,18 +63,18 @@ class _Indexed(Module):
             self._modules[str(k) if name.isdigit() else name] = module
         guards.bump()
 
-    def append(self: C, module: Module) -> C:
+    def append(self, module: Module) -> Self:
         """Add a module at the end."""
         self.add_module(str(len(self._modules)), module)
         return self
 
-    def extend(self: C, modules: Iterable[Module]) -> C:
+    def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end."""
         for module in list(modules):
             self.append(module)
         return self
 
-    def insert(self: C, index: int, module: Module) -> C:
+    def insert(self, index: int, module: Module) -> Self:
         """Add a module before position ``index``."""
         entries = list(self._modules.items())
         entries.insert(index, ("0", module))
@@ -109,15 +112,16 @@ class Sequential(_Indexed):
             for k, module in enumerate(modules):
                 self.add_module(str(k), module)
 
-    def _sliced(self, entries: list[tuple[str, Module | None]]) -> Sequential:
+    def _sliced(self, entries: list[tuple[str, Module | None]]) -> Self:
         return type(self)(dict(entries))
 
-    def forward(self, input: Any) -> Any:
-        """The last module's output."""
+    def forward(self, input: Any) -> Tensor:
+        """The last module's output: a tensor, where each module gives one."""
         for module in self._modules.values():
             assert module is not None
             input = module(input)
-        return input
+        result: Tensor = input
+        return result
 
     def __add__(self, other: Sequential) -> Sequential:
         if not isinstance(other, Sequential):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..core.dtypes import DType, float32, float64
 from ..core.errors import ArgumentError, AutogradError
@@ -71,7 +71,7 @@ def _wide(dtype: DType) -> DType:
 
 
 @composite(name="total_norm")
-def _total_norm(gradients: list[Array], norm_type: float) -> Array:
+def _total_norm(gradients: Sequence[Array], norm_type: float) -> Array:
     dtype = float64 if any(g.dtype is float64 for g in gradients) else float32
     parts = []
     for g in gradients:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 
 from ..core.dtypes import float32, float64
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ops.creation import eye, full, iota
 from ..ops.elementwise import astype, where
-from ..ops.op import Array, composite
+from ..ops.op import Array, composite, public
 from ..ops.random import Generator, default_generator
 from ..ops.shape import reshape
 from ..tensor.tape import no_grad
@@ -39,18 +39,21 @@ def _set(tensor: Tensor, value: Tensor) -> Tensor:
         return tensor.copy_(value)
 
 
+@public
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Numbers spread evenly over ``[a, b)``."""
     stream = generator or default_generator()
     return _set(tensor, stream.uniform(tensor.shape, a, b, dtype=tensor.dtype))
 
 
+@public
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Normally distributed numbers."""
     stream = generator or default_generator()
     return _set(tensor, stream.normal(tensor.shape, mean, std, dtype=tensor.dtype))
 
 
+@public
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -63,10 +66,15 @@ def trunc_normal_(
     """Normally distributed numbers, those outside ``[a, b]`` drawn again (a value, not a number of deviations).
 
     Raises:
-        ValueError: fewer than one draw in 1000 would be inside.
+        DTypeError: the tensor is of no floating-point dtype.
+        ValueError: ``std`` is not above 0, or fewer than one draw in 1000 would be inside.
     """
+    if not tensor.dtype.is_floating:
+        raise DTypeError(f"trunc_normal_: a tensor of {tensor.dtype.name}: wants a floating-point dtype")
+    if not std > 0:
+        raise ArgumentError(f"trunc_normal_: std is {std}; it must be above 0")
     inside = 0.5 * (math.erf((b - mean) / std / math.sqrt(2.0)) - math.erf((a - mean) / std / math.sqrt(2.0)))
-    if inside < 1e-3:
+    if not inside >= 1e-3:  # or no number
         raise ArgumentError(f"trunc_normal_: [{a}, {b}] holds hardly any of N({mean}, {std})")
     stream = generator or default_generator()
     wide = float64 if tensor.dtype is float64 else float32
@@ -80,21 +88,25 @@ def trunc_normal_(
     return _set(tensor, astype(value, tensor.dtype))
 
 
+@public
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """``val`` everywhere."""
     return _set(tensor, full(tensor.shape, val, dtype=tensor.dtype))
 
 
+@public
 def zeros_(tensor: Tensor) -> Tensor:
     """0 everywhere."""
-    return constant_(tensor, 0.0)
+    return _set(tensor, full(tensor.shape, 0.0, dtype=tensor.dtype))
 
 
+@public
 def ones_(tensor: Tensor) -> Tensor:
     """1 everywhere."""
-    return constant_(tensor, 1.0)
+    return _set(tensor, full(tensor.shape, 1.0, dtype=tensor.dtype))
 
 
+@public
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix.
 
@@ -133,6 +145,7 @@ def _chosen_fan(op: str, tensor: Tensor, mode: str) -> int:
     return fans[mode]
 
 
+@public
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which a layer before this nonlinearity keeps its output's variance.
 
@@ -149,6 +162,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
+@public
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0.0,
@@ -171,6 +185,7 @@ def kaiming_uniform_(
     return uniform_(tensor, -bound, bound, generator=generator)
 
 
+@public
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0.0,
@@ -186,6 +201,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, gain / math.sqrt(fan), generator=generator)
 
 
+@public
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Uniform in ``[-bound, bound)`` with ``bound = gain * sqrt(6 / (fan_in + fan_out))``.
 
@@ -199,6 +215,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, generator: Generator |
     return uniform_(tensor, -bound, bound, generator=generator)
 
 
+@public
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``; see :func:`xavier_uniform_`."""
     total = sum(_fans("xavier_normal_", tensor))

@@ -11,7 +11,7 @@ identity of its parameters and submodules. They are reported to :mod:`weft.tenso
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ..core.boundary import leave
 from ..core.dtypes import DType, as_dtype
@@ -31,8 +31,18 @@ from .state import check_state
 __all__ = ["IncompatibleKeys", "Module", "RemovableHandle"]
 
 Self = TypeVar("Self", bound="Module")
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
 _TABLES = ("_parameters", "_buffers", "_modules")
 _PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+class _Forward(Protocol[P, R]):
+    """A module as its calls are typed: by what its class's own ``forward`` takes and gives. (Any, as in PyTorch, would
+    end all that editors know; a Tensor would be wrong where a tuple is returned.) Of a Module that may be of any class,
+    such as an entry of a ModuleList, a call is Any."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
 class IncompatibleKeys(NamedTuple):
@@ -83,23 +93,29 @@ class Module:
         """What the module computes; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run ``forward`` (and hooks). An error of weft's own that passes through is told this module's path.
+    if TYPE_CHECKING:
 
-        The path begins with the outermost module's class name in lower case: ``net.encoder.2.fc``.
-        """
-        if guards.is_recording():
-            guards.read(self, "", self.guarded())
-        try:
-            if not self._hooks and not self._pre_hooks:
-                return self.forward(*args, **kwargs)
-            return self._forward_with_hooks(args, kwargs)
-        except Exception as error:
-            if isinstance(error, WeftError):
-                error.modules.append(self)
-                error.module_path = _path_of(error.modules)
-            leave(error, self.forward, args, kwargs)
-            raise
+        def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run ``forward`` (and hooks). An error of weft's own that passes through is told this module's path.
+
+            The path begins with the outermost module's class name in lower case: ``net.encoder.2.fc``.
+            """
+            if guards.is_recording():
+                guards.read(self, "", self.guarded())
+            try:
+                if not self._hooks and not self._pre_hooks:
+                    return self.forward(*args, **kwargs)
+                return self._forward_with_hooks(args, kwargs)
+            except Exception as error:
+                if isinstance(error, WeftError):
+                    error.modules.append(self)
+                    error.module_path = _path_of(error.modules)
+                leave(error, self.forward, args, kwargs)
+                raise
 
     def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in list(self._pre_hooks.values()):

@@ -1,21 +1,17 @@
-"""Layers that normalize, drop or reshape."""
+"""Layers that normalize over the last axes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.errors import ArgumentError
-from ..core.shapes import normalize_axis
-from ..ops.normalization import dropout, layer_norm, rms_norm
-from ..ops.shape import flatten, reshape
+from ..ops.normalization import layer_norm, rms_norm
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
 from .parameter import Parameter, blank
 
-__all__ = ["Dropout", "Flatten", "LayerNorm", "RMSNorm", "Unflatten"]
+__all__ = ["LayerNorm", "RMSNorm"]
 
 
 def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -105,63 +101,3 @@ class RMSNorm(Module):
     def extra_repr(self) -> str:
         """The shape and constants."""
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-
-
-class Dropout(Module):
-    """``(*) -> (*)``: in training, each element is zero with probability ``p`` and divided by ``1 - p`` otherwise.
-
-    Reference:
-        Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
-    """
-
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__()
-        if not 0.0 <= p <= 1.0:
-            raise ArgumentError(f"Dropout: p is {p}; it must be in [0, 1]")
-        self.p, self.inplace = p, inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        """``(*) -> (*)``."""
-        result = dropout(input, self.p, self.training)
-        return input.copy_(result) if self.inplace else result
-
-    def extra_repr(self) -> str:
-        """The probability."""
-        return f"p={self.p}"
-
-
-class Flatten(Module):
-    """``(N, d1, d2, ...) -> (N, d1 * d2 * ...)``: the axes ``start_dim`` to ``end_dim`` as one."""
-
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
-
-    def forward(self, input: Tensor) -> Tensor:
-        """``(*) -> (*)`` with fewer axes."""
-        return flatten(input, self.start_dim, self.end_dim)
-
-    def extra_repr(self) -> str:
-        """The axes."""
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
-class Unflatten(Module):
-    """``(..., d, ...) -> (..., *unflattened_size, ...)``: axis ``dim`` as several; one size may be -1."""
-
-    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
-        super().__init__()
-        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """``(*) -> (*)`` with more axes."""
-        axis = normalize_axis(self.dim, input.ndim, "Unflatten")
-        sizes = self.unflattened_size
-        if -1 in sizes:
-            known = math.prod(s for s in sizes if s != -1)
-            sizes = tuple(input.shape[axis] // known if s == -1 else s for s in sizes)
-        return reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
-
-    def extra_repr(self) -> str:
-        """The axis and sizes."""
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

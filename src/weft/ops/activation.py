@@ -10,40 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape, normalize_axis, shown
 from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
-from .op import Array, Composite, composite
+from .op import Array, Composite, P, composite
+from .precision import widen
 from .reduction import max as max_
 from .reduction import sum as sum_
 from .shape import reshape
 
-__all__ = [
-    "elu",
-    "gelu",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "leaky_relu",
-    "log_softmax",
-    "logsigmoid",
-    "mish",
-    "prelu",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "tanh",
-    "widen",
-]
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 _SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, section 2
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -60,24 +41,12 @@ _DOC = """{summary}
     """
 
 
-def widen(op: str, *arrays: Array) -> tuple[Array, ...]:
-    """The arrays in the dtype that ``op`` computes in: float32 for 16-bit floats, their own for the others.
-
-    Raises:
-        DTypeError: one is not floating.
-    """
-    for x in arrays:
-        if not x.dtype.is_floating:
-            raise DTypeError(f"{op}: {x.dtype.name} operands: wants a floating-point dtype; cast with astype")
-    return tuple(cast(x, dt.float32) if x.dtype.itemsize == 2 else x for x in arrays)
-
-
 def _activation(
     summary: str, arguments: str = "", reference: str = ""
-) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+) -> Callable[[Callable[P, Array]], Callable[P, Tensor]]:
     """A composite of ``function(x, ...)`` over wide floats, its result rounded to the input's dtype."""
 
-    def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
+    def decorate(function: Any) -> Any:
         name = function.__name__
 
         def outer(input: Array, *args: Any, **kwargs: Any) -> Array:

@@ -19,11 +19,10 @@ from ..graph.protocol import Contract, Primitive, TensorType
 from .elementwise import CAST, cast, multiply
 from .op import Array, apply, composite, hooks
 from .operands import REAL, common_dtype, require_tensors
+from .precision import working
 from .reduction import sum
 from .shape import broadcast_to, matrix_transpose, permute_dims, reshape
 from .views import PERMUTE, RESHAPE
-
-__all__ = ["linear", "matmul", "outer", "tensordot", "vecdot"]
 
 
 def _contract_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
@@ -36,7 +35,7 @@ def _contract_type(params: dict[str, Any], a: TensorType, b: TensorType) -> Tens
 
 
 def _sums_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
-    if a.dtype not in (dt.float16, dt.bfloat16):
+    if not a.dtype.is_half:
         raise DTypeError(f"contract_float32: {a.dtype.name} operands: wants float16 or bfloat16")
     return TensorType(dt.float32, _contract_type(params, a, b).shape)
 
@@ -78,7 +77,7 @@ CONTRACT = Primitive("contract", _contract_type, Contract(), _contract_vjp)
 CONTRACT_FLOAT32 = Primitive("contract_float32", _sums_type, Contract(), _contract_vjp)
 
 
-def _dtype_of(name: str, a: Array, b: Array) -> DType:
+def dtype_of(name: str, a: Array, b: Array) -> DType:
     """The dtype of the product.
 
     Raises:
@@ -88,7 +87,7 @@ def _dtype_of(name: str, a: Array, b: Array) -> DType:
     return common_dtype(name, (a, b), REAL)
 
 
-def _product(name: str, a: Array, b: Array, shown: str, op: Primitive = CONTRACT) -> Array:
+def product_of(name: str, a: Array, b: Array, shown: str, op: Primitive = CONTRACT) -> Array:
     """Matrices ``(..., m, k)`` and ``(..., k, n)`` of one dtype, batches broadcast; ``shown`` is for errors."""
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"{name}: {shown}: inner dimensions {a.shape[-1]} and {b.shape[-2]} differ")
@@ -125,7 +124,7 @@ def matmul(x1: Array, x2: Array, /) -> Array:
         >>> wf.matmul(wf.asarray([[1.0, 2.0]]), wf.asarray([[3.0], [4.0]]))
         Tensor([[11.]], dtype=float32)
     """
-    dtype = _dtype_of("matmul", x1, x2)
+    dtype = dtype_of("matmul", x1, x2)
     shown = f"{x1.shape} @ {x2.shape}"
     if not x1.ndim or not x2.ndim:
         raise ShapeError(f"matmul: {shown}: an operand has rank 0; multiply by numbers with *")
@@ -134,52 +133,11 @@ def matmul(x1: Array, x2: Array, /) -> Array:
         a = reshape(a, (1, *x1.shape))
     if x2.ndim == 1:
         b = reshape(b, (*x2.shape, 1))
-    product = _product("matmul", a, b, shown)
+    product = product_of("matmul", a, b, shown)
     rows = () if x1.ndim == 1 else product.shape[-2:-1]
     columns = () if x2.ndim == 1 else product.shape[-1:]
     shape = (*product.shape[:-2], *rows, *columns)
     return product if shape == product.shape else reshape(product, shape)
-
-
-@composite
-def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """``x @ weight^T + bias``: the affine map of a fully connected layer.
-
-    One op: with operands of 16 bits the bias is added to the sums in float32, and the result rounded once.
-
-    Args:
-        x: ``(..., in)``.
-        weight: ``(out, in)``.
-        bias: ``(out,)`` or None.
-
-    Returns:
-        ``(..., out)`` in the promoted dtype.
-
-    Raises:
-        ShapeError: the sizes do not fit.
-        DTypeError: an operand is bool, or there is no common dtype.
-
-    Example:
-        >>> import weft as wf
-        >>> wf.nn.functional.linear(wf.asarray([1.0, 2.0]), wf.asarray([[3.0, 4.0]]), wf.asarray([0.5]))
-        Tensor([11.5], dtype=float32)
-    """
-    dtype = _dtype_of("linear", x, weight)
-    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
-        why = f"{x.shape[-1]} is not {weight.shape[1]}" if weight.ndim == 2 and x.ndim else "the ranks are wrong"
-        raise ShapeError(f"linear: x {x.shape}, weight {weight.shape}: {why}; wants x (..., in) and weight (out, in)")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"linear: bias {bias.shape}, weight {weight.shape}: wants bias (out,) for weight (out, in)")
-    a, b = cast(x, dtype), matrix_transpose(cast(weight, dtype))
-    if bias is None:
-        return matmul(a, b)
-    result = common_dtype("linear", (a, bias), REAL)
-    if dtype not in (dt.float16, dt.bfloat16):
-        return cast(matmul(a, b), result) + cast(bias, result)
-    wide = dt.float32 if result in (dt.float16, dt.bfloat16) else result
-    rows = reshape(a, (1, *a.shape)) if a.ndim == 1 else a
-    sums = _product("linear", rows, b, f"{x.shape} @ {weight.shape}^T", CONTRACT_FLOAT32)
-    return cast(cast(reshape(sums, (*x.shape[:-1], weight.shape[0])), wide) + cast(bias, wide), result)
 
 
 @composite
@@ -203,13 +161,13 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
         >>> wf.vecdot(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0]))
         Tensor(11., dtype=float32)
     """
-    dtype = _dtype_of("vecdot", x1, x2)
+    dtype = dtype_of("vecdot", x1, x2)
     one, two = (_axis_last("vecdot", x, axis) for x in (x1, x2))
     if one.shape[-1] != two.shape[-1]:
         raise ShapeError(
             f"vecdot: {x1.shape} and {x2.shape}: sizes {one.shape[-1]} and {two.shape[-1]} along axis {axis} differ"
         )
-    wide = dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
+    wide = working(dtype)
     return cast(sum(multiply(cast(one, wide), cast(two, wide)), axis=-1, dtype=wide), dtype)
 
 
@@ -239,7 +197,7 @@ def outer(x1: Array, x2: Array, /) -> Array:
         Tensor([[3., 4.],
                 [6., 8.]], dtype=float32)
     """
-    _dtype_of("outer", x1, x2)
+    dtype_of("outer", x1, x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ShapeError(f"outer: {x1.shape} and {x2.shape}: wants two vectors")
     return multiply(reshape(x1, (*x1.shape, 1)), x2)
@@ -266,7 +224,7 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
         >>> wf.tensordot(wf.asarray([[1.0, 2.0]]), wf.asarray([3.0, 4.0]), axes=1)
         Tensor([11.], dtype=float32)
     """
-    dtype = _dtype_of("tensordot", x1, x2)
+    dtype = dtype_of("tensordot", x1, x2)
     shown = f"{x1.shape} and {x2.shape}, axes {axes}"
     if isinstance(axes, int):
         if not 0 <= axes <= builtins.min(x1.ndim, x2.ndim):

@@ -20,29 +20,6 @@ from ..graph.protocol import Position, Primitive, TensorType
 from .elementwise import cast, where
 from .op import Array, apply, composite
 
-__all__ = [
-    "FULL",
-    "IOTA",
-    "Whole",
-    "arange",
-    "as_shape",
-    "empty",
-    "empty_like",
-    "eye",
-    "fitting",
-    "full",
-    "full_like",
-    "iota",
-    "linspace",
-    "meshgrid",
-    "ones",
-    "ones_like",
-    "rounded",
-    "tri_mask",
-    "zeros",
-    "zeros_like",
-]
-
 Scalar = bool | int | float
 Whole = int  # an integer that is neither a size nor an axis: annotations say what a call checks
 
@@ -370,7 +347,7 @@ def eye(n_rows: Dim, n_cols: Dim | None = None, /, *, k: Whole = 0, dtype: Any =
     return cast(iota(shape, 1) - iota(shape, 0) == _diagonal(k), dt.default_float if dtype is None else as_dtype(dtype))
 
 
-@composite
+@composite(public=False)
 def tri_mask(n_rows: Dim, n_cols: Dim, k: Whole = 0) -> Array:
     """bool [n_rows, n_cols]: true on the ``k``-th diagonal and below it.
 
@@ -406,7 +383,7 @@ def meshgrid(*arrays: Array | Sequence[Array], indexing: str = "xy") -> tuple[Ar
 
     vectors: Sequence[Any] = arrays
     if len(arrays) == 1 and isinstance(arrays[0], (tuple, list)):
-        (vectors,) = arrays
+        vectors = arrays[0]
     require_tensors("meshgrid", *vectors)
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")

@@ -17,9 +17,9 @@ from .creation import full
 from .elementwise import cast, equal, logical_and, where
 from .op import Array, apply, composite
 from .operands import accumulator, require_tensors
-from .shape import concat, flip, slice_
-
-__all__ = ["cumulative_prod", "cumulative_sum", "exclusive_prod"]
+from .precision import working
+from .shape import concat, flip
+from .views import slice_
 
 
 def _scan_type(params: dict[str, Any], x: TensorType) -> TensorType:
@@ -76,8 +76,7 @@ def _cumulate(op: Primitive, initial: int, x: Array, axis: int | None, dtype: An
     if not x.ndim:
         raise AxisError(f"{op.name}: a tensor of rank 0 has no axis")
     kind = accumulator(x.dtype) if dtype is None else dt.as_dtype(dtype)
-    narrow = kind in (dt.float16, dt.bfloat16)
-    value = apply(op, cast(cast(x, kind), dt.float32 if narrow else kind), axis=at)
+    value: Array = apply(op, cast(cast(x, kind), working(kind)), axis=at)
     value = cast(value, kind)
     if include_initial:
         one = tuple(1 if a == at else n for a, n in enumerate(x.shape))

@@ -6,7 +6,6 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core.dtypes import float32
 from ..core.errors import ShapeError
 from ..core.shapes import Dim, size_of
 from .contraction import CONTRACT
@@ -14,10 +13,9 @@ from .creation import iota
 from .elementwise import cast, equal, multiply, where
 from .op import Array, apply, composite
 from .operands import REAL, common_dtype, require_tensors
+from .precision import working
 from .reduction import sum
 from .shape import permute_dims, reshape
-
-__all__ = ["einsum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def einsum(subscripts: str, /, *operands: Array) -> Array:
     require_tensors("einsum", *operands)
     inputs, output = _parse(subscripts, operands)
     dtype = common_dtype("einsum", operands, REAL)
-    wide = float32 if dtype.is_floating and dtype.itemsize == 2 else dtype
+    wide = working(dtype)
     sizes = _sizes(subscripts, operands, inputs)
     for label in output:
         if label not in sizes:

@@ -4,9 +4,9 @@ Every entry of the tables below is one op in one place: its name, what it comput
 gradient, its cost, its meaning. :func:`unary` and :func:`binary` make of it a strict primitive and the public
 function, which promotes dtypes (:func:`~weft.ops.operands.binary_operands`) and broadcasts shapes.
 
-float16 and bfloat16 are computed in float32 and rounded once (:func:`in_float32`). Gradients at kinks are PyTorch's:
-``abs`` has 0 at 0 and at NaN; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip`` passes at its
-bounds, and at NaN nothing. Where PyTorch's would be 0/0 (``hypot`` at the origin) it is 0.
+float16 and bfloat16 are computed in float32 and rounded once (:mod:`~weft.ops.precision`). Gradients at kinks are
+PyTorch's: ``abs`` has 0 at 0 and at NaN; ``maximum`` and ``minimum`` share evenly between equal operands; ``clip``
+passes at its bounds, and at NaN nothing. Where PyTorch's would be 0/0 (``hypot`` at the origin) it is 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..graph.protocol import COPY, Map, Primitive, TensorType, View
-from .op import Array, Composite, apply, composite
+from .entries import Elementwise, binary, elementwise_type, primitive_of, unary, vector_math
+from .op import Array, apply, composite
 from .operands import (
     ANY,
     BITS,
@@ -37,89 +38,7 @@ from .operands import (
     require_tensors,
     unary_operand,
 )
-from .pointwise import binary, elementwise_type, in_float32, primitive_of, unary, vector_math
-
-__all__ = [
-    "abs",
-    "acos",
-    "acosh",
-    "add",
-    "asin",
-    "asinh",
-    "astype",
-    "atan",
-    "atan2",
-    "atanh",
-    "binary_operands",
-    "bitwise_and",
-    "bitwise_invert",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "broadcast_operands",
-    "cast",
-    "cbrt",
-    "ceil",
-    "clip",
-    "clone",
-    "copysign",
-    "cos",
-    "cosh",
-    "divide",
-    "equal",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "floor",
-    "floor_divide",
-    "greater",
-    "greater_equal",
-    "hypot",
-    "in_float32",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "less",
-    "less_equal",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "logaddexp",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "maximum",
-    "minimum",
-    "multiply",
-    "negative",
-    "nextafter",
-    "not_equal",
-    "positive",
-    "pow",
-    "reciprocal",
-    "remainder",
-    "round",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "signbit",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "stop_gradient",
-    "subtract",
-    "tan",
-    "tanh",
-    "trunc",
-    "where",
-]
-
+from .precision import in_float32
 
 # dtypes
 
@@ -165,7 +84,9 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
     return cast(x, dt.as_dtype(dtype))
 
 
-STOP_GRADIENT = Primitive("stop_gradient", lambda params, x: x, View(lambda params, layout: layout))
+STOP_GRADIENT = Primitive(
+    "stop_gradient", lambda params, x: x, View(lambda params, layout: layout), stops_gradient=True
+)
 
 
 @composite
@@ -184,7 +105,7 @@ def stop_gradient(x: Array, /) -> Array:
     return apply(STOP_GRADIENT, x)
 
 
-@composite
+@composite(public=False)
 def clone(x: Array, /) -> Array:
     """``x``, in memory of its own; gradients pass.
 
@@ -408,7 +329,7 @@ rsqrt = unary(
     ("wf.rsqrt(wf.asarray([4.0, 0.25]))", "Tensor([0.5, 2. ], dtype=float32)"),
     cost=8,
 )
-sign: Composite = unary(
+sign: Elementwise = unary(
     "sign",
     REAL,
     vector_math("sign"),
@@ -469,10 +390,10 @@ def positive(x: Array, /) -> Array:
     return unary_operand("positive", x, REAL)
 
 
-_POW = primitive_of("pow", vector_math("pow"), _pow_vjp, 30, None)
+_POW = primitive_of("pow", REAL.kinds, vector_math("pow"), _pow_vjp, 30, None)
 
 
-@composite
+@composite(reads_numbers=True)
 def pow(x1: Array | float, x2: Array | float, /) -> Array:
     """``x1 ** x2``.
 
@@ -503,12 +424,12 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
     return apply(_POW, *binary_operands("pow", x1, x2, REAL))
 
 
-# Exponentials, logarithms, trigonometry: expressions of weft.compiler.vmath, with their errors in docs/numerics.md
+# Exponentials, logarithms, trigonometry: expressions of weft.compiler.vmath, with their errors in docs/vector_math.md
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
 
-def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed: str, cost: int) -> Composite:
+def _function(name: str, vjp: Callable[..., Any], summary: str, at: str, printed: str, cost: int) -> Elementwise:
     example = (f"wf.{name}(wf.asarray({at}))", f"Tensor({printed}, dtype=float32)")
     return unary(name, FLOAT, vector_math(name), vjp, summary, example, cost=cost)
 
@@ -536,7 +457,7 @@ log1p = _function(
 sin = _function(
     "sin", lambda x, y, g: g * cos(x), "The sine of an angle in radians.", "[0.0, 0.5]", "[0.        , 0.47942555]", 20
 )
-cos: Composite = _function(
+cos: Elementwise = _function(
     "cos",
     lambda x, y, g: -g * sin(x),
     "The cosine of an angle in radians.",
@@ -579,7 +500,7 @@ atan = _function(
 sinh = _function(
     "sinh", lambda x, y, g: g * cosh(x), "The hyperbolic sine.", "[0.0, 0.5]", "[0.       , 0.5210953]", 20
 )
-cosh: Composite = _function(
+cosh: Elementwise = _function(
     "cosh", lambda x, y, g: g * sinh(x), "The hyperbolic cosine.", "[0.0, 0.5]", "[1.      , 1.127626]", 20
 )
 tanh = _function(
@@ -625,6 +546,14 @@ erfc = _function(
     "[1.        , 0.47950011]",
     20,
 )
+erfinv = _function(
+    "erfinv",
+    lambda x, y, g: g * (0.5 * math.sqrt(math.pi) * exp(y * y)),
+    "The inverse of erf; infinite at -1 and 1, NaN beyond.",
+    "[0.0, 0.5]",
+    "[0.        , 0.47693628]",
+    60,
+)
 cbrt = _function("cbrt", lambda x, y, g: g / (3.0 * y * y), "The cube root.", "[8.0, -27.0]", "[ 2., -3.]", 15)
 sigmoid = _function(
     "sigmoid", lambda x, y, g: g * (y * (1.0 - y)), "``1 / (1 + exp(-x))``.", "[0.0, 100.0]", "[0.5, 1. ]", 15
@@ -634,7 +563,7 @@ sigmoid = _function(
 # Comparison and classification
 
 
-def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str, printed: str) -> Composite:
+def _comparison(name: str, expr: Callable[[Expr, Expr], Expr], symbol: str, printed: str) -> Elementwise:
     of_nan = "true" if name == "not_equal" else "false"
     return binary(
         name,

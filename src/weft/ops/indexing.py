@@ -12,7 +12,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
@@ -23,25 +23,12 @@ from .creation import full, iota
 from .elementwise import cast, minimum, where
 from .op import Array, Composite, apply, composite, public
 from .operands import as_operand, require_tensors
+from .precision import working
 from .subscript import Subscript, basic_name, host_values, normalize_key
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
-__all__ = [
-    "GATHER",
-    "PICK",
-    "SCATTER_ADD",
-    "SCATTER_SET",
-    "as_indices",
-    "gather",
-    "getitem",
-    "index_add",
-    "masked_fill",
-    "nonzero",
-    "normalize_key",
-    "scatter_add",
-    "take",
-    "take_along_axis",
-]
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
@@ -143,9 +130,10 @@ def _scatter(op: Primitive, x: Array, indices: Sequence[Array], updates: Array) 
 
 def _accumulate(x: Array, indices: Sequence[Array], updates: Array) -> Array:
     """``x`` with ``updates`` added at the indices; 16-bit floats are summed in float32 and rounded once."""
-    if x.dtype.is_floating and x.dtype.itemsize == 2:
-        return cast(_scatter(SCATTER_ADD, cast(x, dt.float32), indices, cast(updates, dt.float32)), x.dtype)
-    return _scatter(SCATTER_ADD, x, indices, updates)
+    wide = working(x.dtype)
+    if wide is x.dtype:
+        return _scatter(SCATTER_ADD, x, indices, updates)
+    return cast(_scatter(SCATTER_ADD, cast(x, wide), indices, cast(updates, wide)), x.dtype)
 
 
 def _sum_at(shape: Shape, indices: Sequence[Array], updates: Array) -> Array:
@@ -210,7 +198,7 @@ def take(x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
     return _from_front(_gather(_to_front(x, at), [index]), len(index.shape), at)
 
 
-@composite
+@composite(public=False)
 def gather(x: Array, indices: Array, /, *, axis: int) -> Array:
     """PyTorch's gather: ``x[indices[i, j], j]`` for axis 0, ``x[i, indices[i, j]]`` for axis 1, and so on.
 
@@ -372,7 +360,7 @@ def basic_subscript(key: Any, shape: Shape) -> Subscript:
     return normalize_key(key, shape)[0]
 
 
-def getitem(x: Array, key: Any) -> Array:
+def getitem(x: Array, key: Any) -> Tensor:
     """``x[key]`` as NumPy and the Array API mean it; the result is a value of its own.
 
     Args:
@@ -467,7 +455,7 @@ def with_items(x: Array, key: Any, value: Array) -> Array:
     return _setitem(x, value, subscript, *arrays)
 
 
-@composite
+@composite(public=False)
 def masked_fill(input: Array, mask: Array, value: Any) -> Array:
     """``value`` where ``mask`` is True, else the element; the dtype stays.
 

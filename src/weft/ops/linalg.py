@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core import dtypes as dt
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import normalize_axis
 from .contraction import matmul, outer, tensordot, vecdot
@@ -13,6 +12,7 @@ from .creation import iota
 from .elementwise import abs, cast, equal, not_equal, pow, square, where
 from .op import Array, composite
 from .operands import require_tensors
+from .precision import as_float, rounded_to
 from .reduction import max, min, root, sum
 from .shape import matrix_transpose
 from .strided_views import diagonal_of
@@ -29,14 +29,6 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
-
-
-def _wide(x: Array) -> Array:
-    return x if x.dtype is dt.float64 else cast(x, dt.float32)
-
-
-def _result(value: Array, x: Array) -> Array:
-    return cast(value, x.dtype) if x.dtype.is_floating else value
 
 
 @composite
@@ -63,7 +55,7 @@ def vector_norm(
     require_tensors("vector_norm", x)
     if not isinstance(ord, (int, float)) or math.isnan(ord):
         raise ArgumentError(f"vector_norm: ord is {ord!r}; it must be a number, inf or -inf")
-    wide = _wide(x)
+    wide = as_float(x)
     if ord == 2:
         value = root(sum(square(wide), axis=axis, keepdims=keepdims))
     elif math.isinf(ord):
@@ -74,7 +66,7 @@ def vector_norm(
         value = sum(abs(wide), axis=axis, keepdims=keepdims)
     else:
         value = _root_of_powers(wide, float(ord), axis, keepdims)
-    return _result(value, x)
+    return rounded_to(x.dtype, value)
 
 
 def _root_of_powers(x: Array, p: float, axis: Any, keepdims: bool) -> Array:
@@ -113,9 +105,9 @@ def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Arr
     if ord not in (1, -1, math.inf, -math.inf):
         raise ShapeError(f"matrix_norm: ord is 'fro', 1, -1, inf or -inf, not {ord!r}")
     first, second = (-2, -1) if ord in (1, -1) else (-1, -2)
-    sums = sum(abs(_wide(x)), axis=first, keepdims=True)
+    sums = sum(abs(as_float(x)), axis=first, keepdims=True)
     value = (max if ord > 0 else min)(sums, axis=second, keepdims=True)
-    return _result(value if keepdims else value[..., 0, 0], x)
+    return rounded_to(x.dtype, value if keepdims else value[..., 0, 0])
 
 
 def _on_diagonal(x: Array, offset: int, name: str) -> Array:

@@ -15,29 +15,62 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..core.boundary import leave
+from ..core.dtypes import DType
 from ..core.errors import CaptureError, user_line
+from ..core.shapes import Shape
 from ..graph.ir import Graph, Node, Value, make_node
 from ..graph.protocol import Primitive, TensorType
 
-__all__ = [
-    "Array",
-    "Composite",
-    "Trace",
-    "apply",
-    "composite",
-    "current_trace",
-    "public",
-    "register",
-    "state",
-    "suspended",
-    "trace_function",
-]
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor  # one layer up: what a public function gives to whoever calls it
 
-Array = Any  # a Tensor; the class lives one layer up
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+
+
+class Array(Protocol):
+    """What the bodies of ops see of a tensor."""
+
+    _storage: Any
+
+    @property
+    def dtype(self) -> DType: ...
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def ndim(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Array: ...
+    def __add__(self, other: Any, /) -> Array: ...
+    def __radd__(self, other: Any, /) -> Array: ...
+    def __sub__(self, other: Any, /) -> Array: ...
+    def __rsub__(self, other: Any, /) -> Array: ...
+    def __mul__(self, other: Any, /) -> Array: ...
+    def __rmul__(self, other: Any, /) -> Array: ...
+    def __truediv__(self, other: Any, /) -> Array: ...
+    def __rtruediv__(self, other: Any, /) -> Array: ...
+    def __floordiv__(self, other: Any, /) -> Array: ...
+    def __mod__(self, other: Any, /) -> Array: ...
+    def __pow__(self, other: Any, /) -> Array: ...
+    def __rpow__(self, other: Any, /) -> Array: ...
+    def __and__(self, other: Any, /) -> Array: ...
+    def __rand__(self, other: Any, /) -> Array: ...
+    def __or__(self, other: Any, /) -> Array: ...
+    def __ror__(self, other: Any, /) -> Array: ...
+    def __xor__(self, other: Any, /) -> Array: ...
+    def __rxor__(self, other: Any, /) -> Array: ...
+    def __lshift__(self, other: Any, /) -> Array: ...
+    def __rshift__(self, other: Any, /) -> Array: ...
+    def __lt__(self, other: Any, /) -> Array: ...
+    def __le__(self, other: Any, /) -> Array: ...
+    def __gt__(self, other: Any, /) -> Array: ...
+    def __ge__(self, other: Any, /) -> Array: ...
+    def __eq__(self, other: Any, /) -> Array: ...  # type: ignore[override]
+    def __ne__(self, other: Any, /) -> Array: ...  # type: ignore[override]
+    def __neg__(self) -> Array: ...
+    def __invert__(self) -> Array: ...
 
 
 class Trace:
@@ -52,11 +85,11 @@ class Trace:
         self.where = where
         self.name = name  # of the function that is traced, for errors
 
-    def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Value:
+    def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Node:
         """Append one node; raises what its shape rule raises."""
         node = make_node(op, inputs, params, self.where or user_line(3), self.scope)
         self.nodes.append(node)
-        return node.output
+        return node
 
 
 class _State(threading.local):
@@ -71,8 +104,8 @@ class _Hooks:
     __slots__ = ("call", "guarded", "value_of", "wrap")
 
     def __init__(self) -> None:
-        self.wrap: Callable[[Value], Array] = _not_registered
-        self.value_of: Callable[[Array, Trace], Value] = _not_registered
+        self.wrap: Callable[[Value], Tensor] = _not_registered
+        self.value_of: Callable[[Any, Trace], Value] = _not_registered
         self.call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any] = _not_registered
         self.guarded: Callable[[Callable[..., Any]], Callable[..., Any]] = _not_registered
 
@@ -86,8 +119,8 @@ hooks = _Hooks()
 
 
 def register(
-    wrap: Callable[[Value], Array],
-    value_of: Callable[[Array, Trace], Value],
+    wrap: Callable[[Value], Tensor],
+    value_of: Callable[[Any, Trace], Value],
     call: Callable[[Composite, tuple[Any, ...], dict[str, Any]], Any],
     guarded: Callable[[Callable[..., Any]], Callable[..., Any]],
 ) -> None:
@@ -101,12 +134,16 @@ def current_trace() -> Trace | None:
     return state.trace
 
 
-def apply(op: Primitive, *arrays: Array, **params: Any) -> Array:
-    """Record ``op`` over traced arrays; ``params`` are hashable."""
+def apply(op: Primitive, *arrays: Array, **params: Any) -> Tensor:
+    """Record ``op`` over traced arrays; ``params`` are hashable. An op with several outputs gives a tuple."""
     trace = state.trace
     if trace is None:
         raise CaptureError(f"primitive {op} applied outside a trace; call the public function")
-    return hooks.wrap(trace.add(op, [hooks.value_of(a, trace) for a in arrays], params))
+    outputs = trace.add(op, [hooks.value_of(a, trace) for a in arrays], params).outputs
+    if len(outputs) == 1:
+        return hooks.wrap(outputs[0])
+    several: Any = tuple([hooks.wrap(v) for v in outputs])  # few ops have several: whoever applies one knows
+    return several
 
 
 _every: list[Composite] = []
@@ -120,14 +157,28 @@ def all_composites() -> list[Composite]:
 class Composite:
     """A public function over arrays: see :func:`composite`."""
 
-    def __init__(self, function: Callable[..., Any], name: str, is_view: bool = False, gradient: Any = None):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        is_view: bool = False,
+        gradient: Any = None,
+        primitive: Primitive | None = None,
+        reads_numbers: bool = False,
+        public: bool = True,
+    ):
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.is_view = is_view  # whether its results may look at the operand's memory
         self.gradient: Callable[..., Any] | None = gradient  # from the result instead of the operand
+        self.primitive = primitive  # that a table's entry made with it
+        self.reads_numbers = reads_numbers  # whether a Python number among its operands decides what is computed
+        self.is_public = public  # whether its module's namespace shows it: see registry.functions
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
-        self.takes_copy = "copy" in inspect.signature(function).parameters  # the Array API's: what shares memory
+        parameters = inspect.signature(function).parameters
+        self.takes_copy = "copy" in parameters  # the Array API's: what shares memory
+        self.operands = len(parameters)  # of what an entry made
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
         _every.append(self)
         self.quick: dict[Any, Any] = {}  # the same for calls with tensors alone that return one tensor: specs -> plan
@@ -150,7 +201,11 @@ class Composite:
         return f"<weft function {self.name}>"
 
 
-def public(function: F) -> F:
+@overload
+def public(function: Callable[P, Array]) -> Callable[P, Tensor]: ...
+@overload
+def public(function: F) -> F: ...
+def public(function: Any) -> Any:
     """Decorator: a public function that is no composite, because it looks at values or changes state. Its arguments are
     held to its signature as a composite's are."""
     ready: list[Callable[..., Any]] = []
@@ -161,21 +216,38 @@ def public(function: F) -> F:
             ready.append(hooks.guarded(function))
         return ready[0](*args, **kwargs)
 
-    return call  # type: ignore[return-value]
+    call.is_public = True  # type: ignore[attr-defined]
+    return call
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Array], /) -> Callable[P, Tensor]: ...
+    @overload
+    def __call__(self, function: F, /) -> F: ...
 
 
 @overload
-def composite(function: F) -> F: ...
+def composite(function: Callable[P, Array], /) -> Callable[P, Tensor]: ...
+@overload
+def composite(function: F, /) -> F: ...
 @overload
 def composite(
-    *, name: str | None = None, view: bool = False, gradient: Callable[..., Any] | None = None
-) -> Callable[[F], F]: ...
+    *,
+    name: str | None = None,
+    view: bool = False,
+    gradient: Callable[..., Any] | None = None,
+    reads_numbers: bool = False,
+    public: bool = True,
+) -> _Decorator: ...
 def composite(
     function: Any = None,
     *,
     name: str | None = None,
     view: bool = False,
     gradient: Callable[..., Any] | None = None,
+    reads_numbers: bool = False,
+    public: bool = True,
 ) -> Any:
     """Decorator: a function over arrays that is traced once per signature and runs as one graph.
 
@@ -189,10 +261,15 @@ def composite(
     ``gradient(result, g, *arguments)``, of a function of one array: that array's cotangent, written in terms of the
     result, which is then what is kept for it. Without it the body is differentiated, and what that needs is computed
     again from the operand.
+
+    ``reads_numbers``, of a function of two operands that stands for an operator: what it computes depends on a number
+    that is one of them, which is therefore no tensor of rank 0.
+
+    ``public=False``: methods use it; the namespace of its module does not show it.
     """
     if function is None:
-        return lambda f: Composite(f, name or f.__name__, view, gradient)
-    return Composite(function, name or function.__name__, view)
+        return lambda f: Composite(f, name or f.__name__, view, gradient, None, reads_numbers, public)
+    return Composite(function, name or function.__name__)
 
 
 def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:

@@ -14,25 +14,6 @@ from ..core.errors import DTypeError
 from ..core.shapes import Dim, SymDim, broadcast_shapes
 from .op import Array, apply
 
-__all__ = [
-    "ANY",
-    "BITS",
-    "BOOL",
-    "FLOAT",
-    "INTEGER",
-    "REAL",
-    "Domain",
-    "accumulator",
-    "as_operand",
-    "binary_operands",
-    "broadcast_operands",
-    "common_dtype",
-    "extent",
-    "is_number",
-    "require_tensors",
-    "unary_operand",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Domain:

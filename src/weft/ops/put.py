@@ -15,8 +15,6 @@ from .strided_views import AS_STRIDED_UPDATE
 from .subscript import Subscript
 from .views import PERMUTE, RESHAPE, SLICE, reshaped
 
-__all__ = ["layout_at", "put_graph", "put_strided"]
-
 
 def put_graph(graph: Graph, output: int = 0) -> Graph:
     """For a graph that only looks at its one input x in another way, v = view(x): the graph of (x, y) -> x with y (of

@@ -12,25 +12,6 @@ from . import elementwise as e
 from .op import Array, composite
 from .operands import FLOAT, as_operand, binary_operands, is_number, unary_operand
 
-__all__ = [
-    "addcdiv",
-    "addcmul",
-    "clamp_max",
-    "clamp_min",
-    "deg2rad",
-    "float_power",
-    "fmod",
-    "frac",
-    "ldexp",
-    "lerp",
-    "logit",
-    "nan_to_num",
-    "rad2deg",
-    "round_to",
-    "sinc",
-    "xlogy",
-]
-
 
 @composite
 def addcmul(input: Array, tensor1: Array, tensor2: Array, *, value: Array | float = 1) -> Array:

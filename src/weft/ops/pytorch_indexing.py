@@ -32,19 +32,6 @@ from .op import Array, composite
 from .operands import as_operand, require_tensors
 from .views import broadcasted, reshaped, slice_
 
-__all__ = [
-    "fill_diagonal",
-    "index_add",
-    "index_copy",
-    "index_fill",
-    "index_select",
-    "masked_scatter",
-    "put",
-    "scatter",
-    "scatter_add",
-    "scatter_reduce",
-]
-
 _set = functools.partial(_scatter, SCATTER_SET)
 
 
@@ -187,7 +174,11 @@ def _write_elements(
         if (a != at and wanted > shape[a]) or (given is not None and wanted > given.shape[a]):
             of = "" if given is None else f" from a source of {tuple(given.shape)}"
             raise ShapeError(f"{op}: an index of shape {sizes} into {shape}{of}: axis {a} is longer than it is there")
-    values = broadcasted(value, sizes) if given is None else slice_(given, (0,) * len(sizes), sizes)
+    if given is not None:
+        values = slice_(given, (0,) * len(sizes), sizes)
+    else:
+        assert value is not None
+        values = broadcasted(value, sizes)
     grid = [places if a == at else iota(sizes, a) for a in range(len(shape))]
     return reshaped(scatter(whole, grid, values), tuple(x.shape))
 

@@ -13,8 +13,6 @@ from .operands import require_tensors
 from .reduction import sum as sum_
 from .shape import broadcast_to
 
-__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm"]
-
 
 def _added(
     op: str, input: Array, first: Array, second: Array, ranks: tuple[int, int], beta: Any, alpha: Any

@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..compiler import expr as ex
 from ..compiler.expr import Expr
@@ -22,11 +22,15 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Dim, Shape, shown, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
 from ..runtime.state_locks import lock_of
-from .creation import Whole, arange, as_shape, full, iota
+from .creation import Whole, arange, as_shape, full, iota, rounded
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
-from .shape import broadcast_to, concat, reshape, slice_
+from .shape import broadcast_to, concat, reshape
+from .views import slice_
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor
 
 __all__ = [
     "Generator",
@@ -137,6 +141,8 @@ class Generator:
 
     __slots__ = ("state",)
 
+    state: Tensor
+
     def __init__(self, seed: Whole = 0):
         self.state = _seeded(seed)
 
@@ -215,7 +221,7 @@ class Generator:
         return self._drawn(draw_permutation, sizes[0])
 
 
-def _seeded(seed: Any) -> Array:
+def _seeded(seed: Any) -> Tensor:
     try:
         whole = int(seed) if isinstance(seed, float) and seed.is_integer() else operator.index(seed)
     except TypeError:
@@ -225,10 +231,10 @@ def _seeded(seed: Any) -> Array:
 
 
 _default: list[Generator] = []
-_step: list[Array] = []
+_step: list[Tensor] = []
 
 
-def _one_draw() -> Array:
+def _one_draw() -> Tensor:
     """What a draw adds to the state."""
     if not _step:
         with suspended():
@@ -268,6 +274,9 @@ def draw_uniform(state: Array, shape: Shape, low: float = 0.0, high: float = 1.0
     if low == 0 and high == 1:
         return unit
     wide = dt.float64 if kind is dt.float64 else dt.float32
+    ends = (rounded(float(low), kind), rounded(float(high), kind), rounded(float(high) - float(low), wide))
+    if any(map(math.isinf, ends)):
+        raise ShapeError(f"uniform: the interval [{low}, {high}) or its length is beyond the numbers of {kind.name}")
     moved = cast(cast(unit, wide) * (float(high) - float(low)) + float(low), kind)
     return minimum(moved, _below(high, low, kind))  # rounding may reach high
 

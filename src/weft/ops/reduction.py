@@ -11,33 +11,14 @@ import builtins
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.dtypes import DType
 from ..core.errors import ShapeError
 from ..core.shapes import Shape, normalize_axes, normalize_axis, size_of
 from ..graph.protocol import Primitive, Reduction, TensorType
 from .elementwise import cast, equal, exp, isfinite, isnan, log, logical_or, maximum, sqrt, square, stop_gradient, where
 from .op import Array, apply, composite
 from .operands import accumulator, extent, require_tensors
+from .precision import as_float, rounded_to, working
 from .shape import broadcast_to, flip, reshape, squeeze
-
-__all__ = [
-    "all",
-    "any",
-    "argmax",
-    "argmin",
-    "count_nonzero",
-    "logsumexp",
-    "max",
-    "max_with_index",
-    "mean",
-    "min",
-    "min_with_index",
-    "prod",
-    "root",
-    "std",
-    "sum",
-    "var",
-]
 
 Axes = int | tuple[int, ...] | None
 
@@ -108,17 +89,15 @@ def _keep(value: Array, shape: Shape, axes: tuple[int, ...]) -> Array:
 
 def _reduce(op: Primitive, x: Array, axis: Axes, keepdims: bool) -> Array:
     axes = normalize_axes(axis, x.ndim, op.name)
-    narrow = x.dtype if x.dtype in (dt.float16, dt.bfloat16) else None
-    value = cast(x, dt.float32) if narrow else x
-    left = axes
+    value, left = cast(x, working(x.dtype)), axes
     while left:
         first = len(left) - 1  # the last group of adjacent axes is left[first:]
         while first and left[first - 1] == left[first] - 1:
             first -= 1
         value = apply(op, value, axes=left[first:])
         left = left[:first]
-    if narrow and value.dtype is dt.float32:
-        value = cast(value, narrow)
+    if x.dtype.is_half and value.dtype is dt.float32:  # no position
+        value = cast(value, x.dtype)
     return _keep(value, x.shape, axes) if keepdims and axes else value
 
 
@@ -309,7 +288,7 @@ def _with_index(name: str, op: Primitive, x: Array, axis: int, keepdims: bool) -
     return next(kept), next(kept)
 
 
-@composite
+@composite(public=False)
 def max_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[Array, Array]:
     """The greatest elements along an axis and their positions: of equal ones the first, which alone gets the gradient
     (PyTorch's ``x.max(dim)``).
@@ -332,7 +311,7 @@ def max_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[A
     return _with_index("max", ARGMAX, x, axis, keepdims)
 
 
-@composite
+@composite(public=False)
 def min_with_index(x: Array, /, *, axis: int, keepdims: bool = False) -> tuple[Array, Array]:
     """The least elements along an axis and their positions; otherwise as :func:`max_with_index`.
 
@@ -372,13 +351,8 @@ def _count(x: Array, axis: Axes, name: str) -> Array:
 
 
 def _wide(name: str, x: Array) -> Array:
-    """``x`` in the dtype in which means are computed."""
     require_tensors(name, x)
-    return x if x.dtype is dt.float64 else cast(x, dt.float32)
-
-
-def _narrow(value: Array, dtype: DType) -> Array:
-    return cast(value, dtype) if dtype.is_floating else value
+    return as_float(x)
 
 
 @composite
@@ -400,7 +374,7 @@ def mean(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """
     wide = _wide("mean", x)
     count = _count(wide, axis, "mean")
-    return _narrow(_reduce(SUM, wide, axis, keepdims) / count, x.dtype)
+    return rounded_to(x.dtype, _reduce(SUM, wide, axis, keepdims) / count)
 
 
 def _variance(name: str, x: Array, axis: Axes, correction: float, keepdims: bool) -> Array:
@@ -428,7 +402,7 @@ def var(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bo
         >>> wf.var(wf.asarray([1.0, 2.0, 3.0, 4.0]))
         Tensor(1.25, dtype=float32)
     """
-    return _narrow(_variance("var", _wide("var", x), axis, correction, keepdims), x.dtype)
+    return rounded_to(x.dtype, _variance("var", _wide("var", x), axis, correction, keepdims))
 
 
 def root(x: Array) -> Array:
@@ -450,7 +424,7 @@ def std(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bo
         >>> wf.std(wf.asarray([1.0, 3.0]))
         Tensor(1., dtype=float32)
     """
-    return _narrow(root(_variance("std", _wide("std", x), axis, correction, keepdims)), x.dtype)
+    return rounded_to(x.dtype, root(_variance("std", _wide("std", x), axis, correction, keepdims)))
 
 
 @composite
@@ -479,4 +453,4 @@ def logsumexp(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Arra
     value = log(_reduce(SUM, exp(wide - greatest), axis, True)) + greatest
     if not keepdims:
         value = reshape(value, tuple(n for a, n in enumerate(x.shape) if a not in axes))
-    return _narrow(value, x.dtype)
+    return rounded_to(x.dtype, value)

@@ -27,32 +27,6 @@ from .elementwise import cast, where
 from .op import Array, apply, composite, public
 from .views import CONCAT, broadcasted, flipped, permuted, reshaped, slice_, slice_update
 
-__all__ = [
-    "broadcast_arrays",
-    "broadcast_to",
-    "chunk",
-    "concat",
-    "expand_dims",
-    "flatten",
-    "flip",
-    "matrix_transpose",
-    "moveaxis",
-    "pad",
-    "permute_dims",
-    "repeat",
-    "reshape",
-    "roll",
-    "slice_",
-    "split",
-    "squeeze",
-    "stack",
-    "swapaxes",
-    "tile",
-    "tril",
-    "triu",
-    "unstack",
-]
-
 PadWidth = Any  # nested: see :func:`pad`
 
 
@@ -454,6 +428,7 @@ def tile(x: Array, repetitions: Dim | Sequence[Dim], /) -> Array:
     return reshaped(wide, tuple(t * n for t, n in zip(times, shape, strict=True)))
 
 
+@public
 def repeat(x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
     """Each element of ``x`` ``repeats`` times along ``axis``; None: of the flattened ``x``.
 
@@ -512,7 +487,7 @@ def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
         return _repeat(x, times[0], axis=axis)
     check_count((_sum_of(times),), 8, "repeat")
     try:
-        positions = np.repeat(np.arange(size), np.asarray(times, dtype=np.int64))
+        positions: Any = np.repeat(np.arange(len(times)), np.asarray(times, dtype=np.int64))
     except MemoryError:
         raise OutOfMemoryError(f"out of memory: repeat: {_sum_of(times)} positions") from None
     return take(x, positions, axis=axis)

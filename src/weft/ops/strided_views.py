@@ -17,9 +17,6 @@ from .creation import full, iota
 from .op import Array, apply
 from .views import Gradients, Params, reshaped
 
-__all__ = ["AS_STRIDED", "AS_STRIDED_UPDATE", "DIAGONAL", "DIAGONAL_UPDATE", "UNFOLD", "as_strided", "diagonal_of"]
-
-
 # --- diagonal ---------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +187,7 @@ def _added_at(shape: Shape, layout: Layout, g: Array) -> Array:
     if not _overlaps(layout):
         params = {"shape": layout.shape, "strides": layout.strides, "offset": layout.offset}
         return reshaped(apply(AS_STRIDED_UPDATE, full(count, 0, dtype=g.dtype), g, **params), shape)
-    places = full(layout.shape, layout.offset, dtype=dt.int64)
+    places: Array = full(layout.shape, layout.offset, dtype=dt.int64)
     for axis, stride in enumerate(layout.strides):
         places = places + iota(layout.shape, axis) * stride
     size = (prod(layout.shape),)

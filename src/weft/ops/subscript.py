@@ -15,8 +15,6 @@ from ..core.errors import CaptureError, DTypeError, IndexError_
 from ..core.shapes import Dim, Shape, SymDim, shown
 from .op import current_trace
 
-__all__ = ["Subscript", "as_entry", "host_values", "is_mask", "normalize_key", "slice_bounds"]
-
 
 class Subscript:
     """The static part of a key.

@@ -13,8 +13,6 @@ from .shape import unstack
 from .strided_views import UNFOLD, diagonal_of
 from .views import reshaped, slice_
 
-__all__ = ["diagonal", "narrow", "select", "unbind", "unflatten", "unfold"]
-
 
 def _axis_of(op: str, x: Array, dim: int) -> int:
     require_tensors(op, x)

@@ -17,21 +17,6 @@ from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType,
 from .creation import full
 from .op import Array, apply
 
-__all__ = [
-    "BROADCAST_TO",
-    "CONCAT",
-    "PERMUTE",
-    "RESHAPE",
-    "SLICE",
-    "SLICE_UPDATE",
-    "broadcasted",
-    "flipped",
-    "permuted",
-    "reshaped",
-    "slice_",
-    "slice_update",
-]
-
 Params = dict[str, Any]
 Gradients = tuple[Any, ...]
 
@@ -257,7 +242,7 @@ def slice_update(x: Array, y: Array, starts: Shape, steps: tuple[int, ...] | Non
 def flipped(x: Array, axes: Sequence[int]) -> Array:
     """``x`` backwards along ``axes``."""
     shape = tuple(x.shape)
-    starts = tuple(n - 1 if a in axes else 0 for a, n in enumerate(shape))
+    starts = tuple(n - 1 if a in axes and n != 0 else 0 for a, n in enumerate(shape))
     return slice_(x, starts, shape, tuple(-1 if a in axes else 1 for a in range(len(shape))))
 
 
@@ -274,7 +259,8 @@ def _concat_type(params: Params, *parts: TensorType) -> TensorType:
 
 
 def _concat_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
-    axis, start, parts = params["axis"], 0, []
+    axis, parts = params["axis"], []
+    start: Dim = 0
     for x in inputs:
         shape = tuple(x.shape)
         parts.append(slice_(g, tuple(start if a == axis else 0 for a in range(len(shape))), shape))

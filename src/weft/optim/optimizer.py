@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from ..core.errors import StateError, WeftError
 from ..ops.elementwise import clone
@@ -27,6 +27,7 @@ __all__ = ["Optimizer", "Parameters", "require"]
 
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 State = dict[str, Tensor]
+R = TypeVar("R")
 _MOST_JOINTS = 8  # of one optimizer: its groups, and sets of parameters that have gradients together
 
 
@@ -110,6 +111,10 @@ class Optimizer:
         for p in self._parameters():
             clear_grad(p, set_to_none)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], R]) -> R: ...
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 

@@ -4,9 +4,7 @@
 - ``storage.py``: :class:`Storage`, an object that is a piece of memory; ``memory.py``: the allocator behind it;
 - ``pool.py``: the thread pool; ``program.py``: :class:`Program`, a table of kernels run by one native call;
 - ``numpy_arrays.py``, ``dlpack.py``: memory in and out, without copies;
-- ``process.py``: what forks and the end of the process wait for, and the locks that a forked child has anew;
-- ``llvm.py``, ``elf.py``: IR text to object code, and object code into this process; ``object_cache.py``,
-  ``disk_cache.py``: object code kept on disk.
+- ``state_locks.py``: which runs wait for each other.
 
 Knows bytes, addresses and steps; nothing of tensors, shapes of ops or how kernels are made. The native module is made
 at first use, so that ``import weft`` stays quick: use its functions through their module (``storage.empty(64)``).

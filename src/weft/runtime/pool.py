@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.config import usable_cpus
+from ..core.process import Lock
 from .native import native
-from .process import Lock
 
 if TYPE_CHECKING:
     from .storage import Storage

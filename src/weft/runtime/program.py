@@ -1,13 +1,13 @@
 """Program: an executable. A table of kernels and what they work on, run by one native call.
 
 A kernel is machine code of the ABI in compiler/kernels.py. A step names a kernel, the integers it reads, its buffers
-and its number of units. A buffer is (slot, byte offset). Slots are numbered: the inputs of a call, then the outputs
+and its number of units. A buffer is (place, byte offset). Places are numbered: the inputs of a call, then the outputs
 that it allocates, then the constants, then one arena of ``arena_nbytes`` that lives for one call.
 
 The table is written once, when the Program is made, as 64-bit words in one array (native/runner.py has the layout);
 ``Program.call`` is a builtin bound to it. The table is owned by a Storage window, whose owner holds all that the table
 points to: the array and the constants. So ``call`` may outlive the Program. The code of the kernels is there for good
-(elf.py), and nothing changes in a Program once it is made: any number of threads may call it at the same time.
+(llvm/elf.py), and nothing changes in a Program once it is made: any number of threads may call it at the same time.
 
 Steps run in order; units of one step may run on many threads. Steps may write to inputs (updates in place). The first
 step that reports status bits is the last one that runs: the outputs are dropped and :class:`KernelStatus` is raised.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["KernelStatus", "Program", "Step"]
 
 _HEADER_WORDS, _STEP_WORDS = 11, 6
-_MAX_SLOTS = 1 << 15  # a call keeps one pointer for each on its thread's stack
+_MAX_PLACES = 1 << 15  # a call keeps one pointer for each on its thread's stack
 
 
 class KernelStatus(WeftError):
@@ -42,7 +42,7 @@ class KernelStatus(WeftError):
 class Step(NamedTuple):
     """One kernel launch.
 
-    address: of the kernel's code. ints: the kernel's int64 slots. buffers: (slot, byte offset) of each of its buffers.
+    address: of the kernel's code. ints: the kernel's int64 slots. buffers: (place, byte offset) of each of its buffers.
     units: size of the grid; 0 runs nothing. grain: units worth a thread of their own; up to that many run directly.
     """
 
@@ -65,7 +65,7 @@ class Program:
         release_gil: let other Python threads run meanwhile (costs 0.1 us a call; for programs of 20 us and more).
 
     Raises:
-        ValueError: a step that names a slot which is not there, or negative sizes.
+        ValueError: a step that names a place which is not there, or negative sizes.
         OutOfMemoryError: sizes that 64 bits cannot count.
     """
 
@@ -110,17 +110,17 @@ class Program:
         self.call, self.profile = builtins["program_bind"](table)
 
     def _check(self) -> None:
-        slots = self.num_inputs + len(self.output_nbytes) + len(self.constants) + (self.arena_nbytes > 0)
-        if slots > _MAX_SLOTS:
-            raise ValueError(f"a program has at most {_MAX_SLOTS} inputs, outputs and constants, not {slots}")
+        places = self.num_inputs + len(self.output_nbytes) + len(self.constants) + (self.arena_nbytes > 0)
+        if places > _MAX_PLACES:
+            raise ValueError(f"a program has at most {_MAX_PLACES} inputs, outputs and constants, not {places}")
         if min((self.num_inputs, self.arena_nbytes, *self.output_nbytes)) < 0:
             raise ValueError("a program's sizes must not be negative")
         for number, step in enumerate(self.steps):
             if step.grain < 1 or step.units < 0:
                 raise ValueError(f"step {number}: units {step.units} and grain {step.grain} must be >= 0 and >= 1")
-            for slot, offset in step.buffers:
-                if not 0 <= slot < slots or offset < 0:
-                    raise ValueError(f"step {number}: buffer (slot {slot}, offset {offset}) of {slots} slots")
+            for place, offset in step.buffers:
+                if not 0 <= place < places or offset < 0:
+                    raise ValueError(f"step {number}: buffer (place {place}, offset {offset}) of {places} places")
 
     def _table(self) -> array[int]:
         """The words of the table, its pointers being addresses inside the array itself."""

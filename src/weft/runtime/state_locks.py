@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from .process import Lock
+from ..core.process import Lock
 
 __all__ = ["StateLock", "lock_of", "locks_of"]
 

@@ -256,7 +256,7 @@ def _layout_after(step: Any, x: Layout) -> Layout | None:
         return x
     if isinstance(step, tuple):
         call, output = step
-        if any(node.op.vjp is None for node in call.graph.nodes):
+        if any(node.op.stops_gradient for node in call.graph.nodes):
             return None
         found = call.layouts_of(x)
         return None if found is None else found[output]

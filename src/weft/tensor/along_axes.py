@@ -1,86 +1,16 @@
-"""Methods that work along axes: PyTorch's arguments by position and by name, and NumPy's names.
-
-PyTorch calls the axis ``dim``, NumPy ``axis``; PyTorch gives ``keepdim`` by position, and to ``std`` a bool that is no
-axis. :func:`bind` makes of a call the arguments by PyTorch's names, or an error: nothing that is passed is dropped.
-"""
+"""Methods that work along axes: PyTorch's arguments by position and by name, and NumPy's names (see ``binding.py``)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import normalize_axes, shown
 from ..ops import cumulative, elementwise, indexing, linalg, reduction, shape
-from .arguments import CONTRACTS
+from .binding import Extreme, bind, names_of, required
 from .tensor import Tensor
-
-__all__ = ["Extreme", "METHODS", "bind", "required", "sizes_given"]
-
-_PYTORCH = {
-    "axis": "dim",
-    "dims": "dim",
-    "keepdims": "keepdim",
-    "ddof": "correction",
-    "split_size": "split_size_or_sections",
-}
-_AXES = ("dim", "keepdim")
-# What the parameters of methods take, by PyTorch's names. What is not here, the function behind the method checks.
-_TAKES = {
-    name: CONTRACTS[annotation]
-    for annotation, names in {
-        "Axes": "dim",
-        "Switch": "keepdim unbiased non_blocking copy",
-        "Shape": "shape size repeats",
-        "int": "chunks diagonal",
-        "int | Sequence[int]": "split_size_or_sections",
-        "Scalar": "alpha",
-        "float | None": "correction",
-        "float | str | None": "p",
-        "str | None": "rounding_mode",
-    }.items()
-    for name in names.split()
-}
-
-
-def bind(
-    name: str, order: tuple[str, ...], options: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """The arguments of a call by their names in PyTorch.
-
-    Args:
-        name: of the method, for errors.
-        order: the names of the arguments that may be given by position.
-        options: those of the others.
-        args, kwargs: the call. NumPy's names are translated; its ``out=None`` (NumPy's functions, ``np.sum(x)``, name
-            every option) stands for nothing.
-
-    Raises:
-        ArgumentError: there are too many, one is unknown or given twice, or a flag is no bool.
-        AxisError, DTypeError, ShapeError: one is not what its name takes.
-    """
-    if len(args) > len(order):
-        listed = f"{', '.join(order)} (in this order)" if order else "none by position"
-        raise ArgumentError(
-            f"{name}: {len(args)} arguments by position, the last of them {shown(args[-1])}; it takes {listed}"
-        )
-    named = dict(zip(order, args, strict=False))
-    for given, value in kwargs.items():
-        key = _PYTORCH.get(given, given)
-        if key == "out" and value is None:
-            continue
-        if key not in order and key not in options:
-            takes = ", ".join((*order, *options)) or "no arguments"
-            raise ArgumentError(f"{name}: there is no argument {given}={shown(value)}; it takes {takes}")
-        if key in named:
-            raise ArgumentError(f"{name}: {key} is given twice, as {shown(named[key])} and as {shown(value)}")
-        named[key] = value
-    for key, value in named.items():
-        contract = _TAKES.get(key)
-        if contract is not None and not (value is None and contract.optional):
-            named[key] = contract.convert(name, key, value)
-    return named
 
 
 def _axes_of(self: Tensor, named: dict[str, Any], kwargs: dict[str, Any], empty_is_all: bool) -> Any:
@@ -105,15 +35,14 @@ def _documented(method: Callable[..., Any], name: str, function: Any) -> Callabl
     return method
 
 
-def _reduction(
-    name: str, function: Any, options: tuple[str, ...] = (), *, empty_is_all: bool = True
-) -> Callable[..., Any]:
-    """``x.name(dim, keepdim, *, dtype)``; ``dtype`` where ``options`` say so."""
+def _reduction(name: str, function: Any, *, empty_is_all: bool = True) -> Callable[..., Any]:
+    """``x.name(dim, keepdim, *, dtype)``; ``dtype`` where :class:`~weft.tensor.binding.Takes` says so."""
+    names = names_of(name)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs:
             return function(self)
-        named = bind(name, _AXES, options, args, kwargs)
+        named = bind(names, args, kwargs)
         axis = _axes_of(self, named, kwargs, empty_is_all)
         if axis == () and name.startswith("arg"):
             axis = None  # of the one element there is, where the position in a flattened tensor is the same
@@ -130,12 +59,13 @@ def _reduction(
 def _spread(name: str, function: Any) -> Callable[..., Any]:
     """``std`` and ``var``: ``(dim, unbiased, keepdim)`` or ``(unbiased)`` by position. PyTorch's default is division by
     n - 1: ``correction=1``, or ``unbiased=True``."""
+    names = names_of(name)
+    bool_alone = names._replace(order=("unbiased",), options=("dim", "keepdim", *names.options))
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs:
             return function(self, correction=1.0)
-        order = ("unbiased",) if args and isinstance(args[0], bool) else ("dim", "unbiased", "keepdim")
-        named = bind(name, order, ("dim", "unbiased", "keepdim", "correction", "dtype"), args, kwargs)
+        named = bind(bool_alone if args and isinstance(args[0], bool) else names, args, kwargs)
         if "unbiased" in named and "correction" in named:
             raise ArgumentError(f"{name}: unbiased and correction both say what to divide by; give one of them")
         correction = named.pop("correction", None)
@@ -148,24 +78,18 @@ def _spread(name: str, function: Any) -> Callable[..., Any]:
     return _documented(method, name, function)
 
 
-class Extreme(NamedTuple):
-    """What PyTorch's ``x.max(dim)`` and ``x.min(dim)`` return."""
-
-    values: Tensor
-    indices: Tensor
-
-
 def _extreme(name: str, function: Any, with_index: Any, of_two: Any) -> Callable[..., Any]:
     """``max`` and ``min``: with ``dim``, or an axis by position, PyTorch's pair, whose values have the gradient of
     ``x[indices]``; with ``axis`` the values alone, equal ones sharing the gradient; with a tensor the greater (lesser)
     of two."""
+    names, other = names_of(name), names_of(name, "maximum")
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs:
             return function(self)
         if "other" in kwargs or (args and isinstance(args[0], Tensor)):
-            return of_two(self, bind(name, ("other",), (), args, kwargs)["other"])
-        named = bind(name, _AXES, (), args, kwargs)
+            return of_two(self, bind(other, args, kwargs)["other"])
+        named = bind(names, args, kwargs)
         keepdims = named.pop("keepdim", False)
         if named.get("dim") is None or "axis" in kwargs:
             return function(self, axis=named.pop("dim", None), keepdims=keepdims)
@@ -176,9 +100,10 @@ def _extreme(name: str, function: Any, with_index: Any, of_two: Any) -> Callable
 
 def _running(name: str, function: Any) -> Callable[..., Any]:
     """``x.cumsum(dim, *, dtype)``."""
+    names = names_of(name)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        named = bind(name, ("dim",), ("dtype",), args, kwargs)
+        named = bind(names, args, kwargs)
         if not self.ndim and _axes_of(self, dict(named), kwargs, False) == ():
             return shape.squeeze(method(shape.expand_dims(self), 0, dtype=named.get("dtype")))
         return function(self, axis=named.pop("dim", None), **named)
@@ -190,7 +115,7 @@ def _flip(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Backwards along axes: ``x.flip(0, 1)``, ``x.flip((0, 1))``; along every axis without arguments."""
     if len(args) > 1:
         args = (args,)
-    named = bind("flip", ("dim",), (), args, kwargs)
+    named = bind(names_of("flip"), args, kwargs)
     return shape.flip(self, axis=_axes_of(self, named, kwargs, False))
 
 
@@ -199,7 +124,7 @@ def _squeeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     another size is an error, as in NumPy."""
     if len(args) > 1:
         args = (args,)
-    named = bind("squeeze", ("dim",), (), args, kwargs)
+    named = bind(names_of("squeeze"), args, kwargs)
     axis = _axes_of(self, named, kwargs, False)
     if axis is not None and "axis" not in kwargs:
         axes = normalize_axes(axis, self.ndim, "squeeze")
@@ -207,49 +132,31 @@ def _squeeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     return shape.squeeze(self, axis=axis)
 
 
-def required(name: str, named: dict[str, Any], *keys: str) -> list[Any]:
-    missing = [k for k in keys if k not in named]
-    if missing:
-        raise ArgumentError(f"{name}: {' and '.join(missing)} must be given")
-    return [named[k] for k in keys]
-
-
-def sizes_given(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """The numbers of ``x.name(2, 3)``, ``x.name((2, 3))`` or ``x.name(key=(2, 3))``."""
-    if kwargs:
-        args = tuple(required(name, bind(name, (key,), (), args, kwargs), key))
-    if len(args) != 1 or args[0].__class__ is int:
-        return args
-    given = args[0]
-    if not isinstance(given, (tuple, list)):
-        given = CONTRACTS["Shape"].convert(
-            name, key, given
-        )  # what is in a tuple, the function behind the method checks
-    return tuple(given) if isinstance(given, (tuple, list)) else (given,)
-
-
 def _unsqueeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """With a new axis of size 1 at position ``dim`` of the result."""
-    (dim,) = required("unsqueeze", bind("unsqueeze", ("dim",), (), args, kwargs), "dim")
+    (dim,) = required("unsqueeze", bind(names_of("unsqueeze"), args, kwargs), "dim")
     return shape.expand_dims(self, axis=dim)
 
 
-def _cut(name: str, function: Any, parts: str = "", *, default: int = 0) -> Callable[..., Any]:
-    """``split``, ``chunk`` (which take ``parts`` first), ``unbind``: along ``dim``."""
+def _cut(name: str, function: Any) -> Callable[..., Any]:
+    """``split``, ``chunk`` (which take the parts first), ``unbind``: along ``dim``."""
+    names = names_of(name)
+    parts = names.order[:-1]
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        named = bind(name, (parts, "dim") if parts else ("dim",), (), args, kwargs)
-        counts = required(name, named, parts) if parts else []
-        return function(self, *counts, axis=named.get("dim", default))
+        named = bind(names, args, kwargs)
+        return function(self, *required(name, named, *parts), axis=named.get("dim", 0))
 
     return _documented(method, name, function)
 
 
 def _triangle(name: str, function: Any) -> Callable[..., Any]:
+    names = names_of(name)
+
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if "k" in kwargs:  # NumPy's and the Array API's name
             kwargs["diagonal"] = kwargs.pop("k")
-        return function(self, k=bind(name, ("diagonal",), (), args, kwargs).get("diagonal", 0))
+        return function(self, k=bind(names, args, kwargs).get("diagonal", 0))
 
     return _documented(method, name, function)
 
@@ -257,7 +164,7 @@ def _triangle(name: str, function: Any) -> Callable[..., Any]:
 def _gather(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """PyTorch's gather: the elements that ``index`` names along ``dim``, ``x[i, index[i, j]]`` for ``dim=1``. The
     result has the shape of ``index``, which is of ``x``'s rank and no larger than it on the other axes."""
-    dim, index = required("gather", bind("gather", ("dim", "index"), (), args, kwargs), "dim", "index")
+    dim, index = required("gather", bind(names_of("gather"), args, kwargs), "dim", "index")
     return indexing.gather(self, index, axis=dim)
 
 
@@ -267,7 +174,7 @@ def _norm(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     ``p`` is a number, ``inf`` and ``-inf`` among them, or ``"fro"``, the root of the sum of squares. (``"nuc"`` needs
     singular values.)
     """
-    named = bind("norm", ("p", "dim", "keepdim", "dtype"), (), args, kwargs)
+    named = bind(names_of("norm"), args, kwargs)
     p = named.pop("p", None)
     if isinstance(p, str) and p != "fro":
         hint = ": it needs singular values, which weft does not compute" if p == "nuc" else ""
@@ -285,21 +192,21 @@ METHODS: dict[str, Callable[..., Any]] = {
     "amin": _reduction("amin", reduction.min),
     "argmax": _reduction("argmax", reduction.argmax),
     "argmin": _reduction("argmin", reduction.argmin),
-    "chunk": _cut("chunk", shape.chunk, "chunks"),
+    "chunk": _cut("chunk", shape.chunk),
     "cumprod": _running("cumprod", cumulative.cumulative_prod),
     "cumsum": _running("cumsum", cumulative.cumulative_sum),
     "flip": _flip,
     "gather": _gather,
     "logsumexp": _reduction("logsumexp", reduction.logsumexp),
     "max": _extreme("max", reduction.max, reduction.max_with_index, elementwise.maximum),
-    "mean": _reduction("mean", reduction.mean, ("dtype",)),
+    "mean": _reduction("mean", reduction.mean),
     "min": _extreme("min", reduction.min, reduction.min_with_index, elementwise.minimum),
     "norm": _norm,
-    "prod": _reduction("prod", reduction.prod, ("dtype",)),
-    "split": _cut("split", shape.split, "split_size_or_sections"),
+    "prod": _reduction("prod", reduction.prod),
+    "split": _cut("split", shape.split),
     "squeeze": _squeeze,
     "std": _spread("std", reduction.std),
-    "sum": _reduction("sum", reduction.sum, ("dtype",)),
+    "sum": _reduction("sum", reduction.sum),
     "tril": _triangle("tril", shape.tril),
     "triu": _triangle("triu", shape.triu),
     "unbind": _cut("unbind", shape.unstack),

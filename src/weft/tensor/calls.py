@@ -13,11 +13,11 @@ from ..core.dtypes import DType
 from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
 from ..core.shapes import is_static, strides_of
 from ..graph.executable import Executable, build
-from ..graph.ir import Graph, Node, Value, inline
+from ..graph.ir import Graph, Node, Value, copy_nodes, inline
 from ..graph.protocol import COPY, Gather, Layout, Scatter, View
-from ..graph.simplify import eliminate_dead, simplify
+from ..graph.simplify import simplify
+from ..llvm.targets import host_target
 from ..ops.op import Trace, state
-from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from . import tape
@@ -217,7 +217,7 @@ def _own(found: list[Value], values: list[Value], trace: Trace) -> list[Value]:
     """The results of a traced call as values of their own: memory is known by its value."""
     seen, own = set(values), []
     for value in found:
-        own.append(trace.add(COPY, [value], {}) if value in seen else value)
+        own.append(trace.add(COPY, [value], {}).output if value in seen else value)
         seen.add(value)
     return own
 
@@ -309,23 +309,28 @@ class Backward:
                 found = _reverse(graph, trace, inputs, outputs, cotangents, wanted)
         finally:
             state.trace = outer
-        whole = Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found)
-        whole = simplify(whole)
-        used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
+        whole = simplify(Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found))
+        used = whole.used()
         self.needs_inputs = tuple(i for i, v in enumerate(inputs) if v in used)
         self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
         self.needs_values = bool(self.needs_inputs or self.needs_outputs)
         kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
-        self.call = GraphCall(eliminate_dead(Graph(whole.name, kept, whole.nodes, whole.outputs)), hands_on=True)
+        self.call = GraphCall(Graph(whole.name, kept, whole.nodes, whole.outputs), hands_on=True)
 
 
 def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
     """Which outputs hang on one of the inputs that are wanted (``ones_like(x)`` does not)."""
+    active = _active(graph, wanted)
+    return tuple(v in active for v in graph.outputs)
+
+
+def _active(graph: Graph, wanted: tuple[bool, ...]) -> set[Value]:
+    """The values that hang on one of the inputs that are wanted, by gradients."""
     active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
     for node in graph.nodes:
-        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
-            active.add(node.output)
-    return tuple(v in active for v in graph.outputs)
+        if node.op.vjp is not None and not active.isdisjoint(node.inputs):
+            active.update([v for v in node.outputs if v.dtype.is_floating])
+    return active
 
 
 def _reverse(
@@ -337,15 +342,9 @@ def _reverse(
     wanted: tuple[bool, ...],
 ) -> list[Value]:
     """Record the forward pass again, then the vjp rules from the end to the beginning."""
-    values = dict(zip(graph.inputs, inputs, strict=True))
-    saved = dict(zip(graph.outputs, outputs, strict=True))
-    active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
-    for node in graph.nodes:
-        values[node.output] = trace.add(node.op, [values[v] for v in node.inputs], node.params)
-        if node.output in saved:
-            values[node.output] = saved[node.output]
-        if node.op.vjp is not None and node.output.dtype.is_floating and any(v in active for v in node.inputs):
-            active.add(node.output)
+    values = {**dict(zip(graph.outputs, outputs, strict=True)), **dict(zip(graph.inputs, inputs, strict=True))}
+    copy_nodes(graph.nodes, values, trace.nodes, where=trace.where)
+    active = _active(graph, wanted)
     gradient: dict[Value, Tensor] = {}
 
     def accumulate(value: Value, cotangent: Tensor | None) -> None:
@@ -355,23 +354,19 @@ def _reverse(
     for value, cotangent in zip(graph.outputs, cotangents, strict=True):
         accumulate(value, wrap(cotangent))
     for node in reversed(graph.nodes):
-        if node.output not in gradient or node.op.vjp is None:
+        if node.op.vjp is None or gradient.keys().isdisjoint(node.outputs):
             continue
         operands = tuple(wrap(values[v]) for v in node.inputs)
         trace.scope = node.scope
-        parts = node.op.vjp(node.params, operands, wrap(values[node.output]), gradient[node.output])
-        for value, part in zip(node.inputs, parts, strict=True):
+        results: Any = tuple(wrap(values[v]) for v in node.outputs)
+        parts: Any = tuple(gradient.get(v) for v in node.outputs)
+        if len(results) == 1:
+            (results,), (parts,) = results, parts
+        for value, part in zip(node.inputs, node.op.vjp(node.params, operands, results, parts), strict=True):
             accumulate(value, part)
     trace.scope = ()
-    results = []
-    for value, w in zip(graph.inputs, wanted, strict=True):
-        if not w:
-            continue
-        if value in gradient:
-            results.append(value_of(gradient[value], trace))
-        else:
-            results.append(_zeros(trace, value))
-    return results
+    asked = [v for v, w in zip(graph.inputs, wanted, strict=True) if w]
+    return [value_of(gradient[v], trace) if v in gradient else _zeros(trace, v) for v in asked]
 
 
 def _zeros(trace: Trace, value: Value) -> Value:

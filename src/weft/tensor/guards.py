@@ -16,6 +16,7 @@ Example (the capture's side):
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,9 +95,9 @@ class Guard:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Numbers, strings and tuples by value, objects by identity."""
+    """Numbers, strings and tuples by type and value, objects by identity."""
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(same, a, b))
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     if b is ANYTHING:
         return True
     if b.__class__ is Like:
@@ -153,7 +154,12 @@ def rewritten(guard: Guard, replacement: Callable[[Any], Any]) -> Guard:
     """The guard with what ``replacement`` gives for each value in it."""
 
     def replaced(value: Any) -> Any:
-        return tuple([replaced(item) for item in value]) if isinstance(value, tuple) else replacement(value)
+        if not isinstance(value, tuple):
+            return replacement(value)
+        items = [replaced(item) for item in value]
+        if all(map(operator.is_, items, value)):
+            return value
+        return value._make(items) if hasattr(value, "_make") else type(value)(items)  # of a named tuple
 
     return Guard(guard.owner, guard.name, replaced(guard.value))
 

@@ -117,7 +117,7 @@ class InPlace:
         for i in plan.call.backward(wanted).needs_inputs:
             t = tensors[i]
             if root_of(t) is root:
-                kept[id(t)] = make(trace.add(COPY, [t._storage], {}), t._spec, t._node, t._index)
+                kept[id(t)] = make(trace.add(COPY, [t._storage], {}).output, t._spec, t._node, t._index)
 
         def of(value: Any) -> Any:
             return kept.get(id(trace.capture.inside(value)), value) if isinstance(value, Tensor) else value

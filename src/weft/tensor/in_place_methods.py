@@ -16,13 +16,13 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import broadcast_shapes
 from ..graph.ir import Value
 from ..ops import elementwise as e
-from ..ops import indexing
+from ..ops import indexing, registry
 from ..ops.op import Composite, state
 from ..ops.subscript import normalize_key
 from ..runtime import storage as storages
 from . import tape
-from .along_axes import bind, required
 from .arguments import CONTRACTS, guarded
+from .binding import Names, Takes, bind, names_of, required
 from .calls import epoch
 from .create import asarray
 from .dispatch import MAX_PLANS, Plan, plan_of, scalar_like
@@ -33,22 +33,19 @@ from .tensor import Tensor
 
 __all__ = ["in_place_methods", "methods"]
 
-# Functions of one tensor, by module of weft.ops; "name=function" renames.
+# Every entry of the elementwise table is a method of its name, but for these: PyTorch has none, or one that does more.
+_NO_METHOD = {"add", "bitwise_invert", "cbrt", "divide", "equal", "multiply", "round", "subtract"}
+# Further functions of one tensor, by module of weft.ops; "name=function" renames.
 _UNARY = {
-    "elementwise": "abs absolute=abs acos arccos=acos acosh arccosh=acosh asin arcsin=asin asinh arcsinh=asinh "
-    "atan arctan=atan atanh arctanh=atanh bitwise_not=bitwise_invert ceil cos cosh erf erfc exp exp2 expm1 fix=trunc "
-    "floor log log10 log1p log2 logical_not neg=negative negative positive reciprocal rsqrt sgn=sign sigmoid sign sin "
-    "sinh sqrt square tan tanh trunc isfinite isinf isnan signbit",
+    "elementwise": "absolute=abs arccos=acos arccosh=acosh arcsin=asin arcsinh=asinh arctan=atan arctanh=atanh "
+    "bitwise_not=bitwise_invert fix=trunc neg=negative positive sgn=sign",
     "pytorch_elementwise": "deg2rad frac rad2deg sinc",
     "activation": "relu",
 }
-# Functions of a tensor and another operand, which PyTorch calls ``other``.
-_BINARY = (
-    "atan2 arctan2=atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
-    "floor_divide hypot logaddexp logical_and logical_or logical_xor maximum minimum nextafter remainder "
-    "eq=equal not_equal ne=not_equal less lt=less less_equal le=less_equal greater gt=greater greater_equal "
-    "ge=greater_equal"
-)
+# Further functions of a tensor and another operand, which PyTorch calls ``other``.
+_BINARY = {
+    "elementwise": "arctan2=atan2 eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal",
+}
 # Functions whose parameters have PyTorch's names.
 _OTHERS = {
     "elementwise": "clamp=clip clip",
@@ -61,7 +58,6 @@ _METHODS_ALONE = {
     "pytorch_elementwise": "float_power",
     "pytorch_indexing": "index_select",
     "view_functions": "diagonal narrow select unflatten unfold",
-    "shape": "broadcast_to movedim=moveaxis swapdims=swapaxes",
 }
 _FORMS_ALONE = {"pytorch_indexing": "fill_diagonal"}
 _NO_FORM = {"isfinite", "isinf", "isnan", "signbit", "positive", "logaddexp", "maximum", "minimum"}  # as in PyTorch
@@ -86,7 +82,14 @@ def _functions(table: Mapping[str, str]) -> dict[str, Composite]:
     return found
 
 
+def _elementwise(operands: int, table: Mapping[str, str]) -> dict[str, Composite]:
+    """The functions of so many operands, by the names of their methods."""
+    entries = registry.entries("elementwise", operands)
+    return {name: entry for name, entry in entries.items() if name not in _NO_METHOD} | _functions(table)
+
+
 _operand = CONTRACTS["Array | float"].convert
+_bounded = CONTRACTS["Any"].convert
 
 
 # --- methods --------------------------------------------------------------------------------------------------------
@@ -94,15 +97,15 @@ _operand = CONTRACTS["Array | float"].convert
 
 def methods() -> dict[str, Any]:
     """The methods ``x.name(...)`` that give a new tensor, or a view."""
-    found: dict[str, Any] = {name: _method(name, function) for name, function in _functions(_UNARY).items()}
+    found: dict[str, Any] = {name: _method(name, function) for name, function in _elementwise(1, _UNARY).items()}
     for table in (_OTHERS, _METHODS_ALONE):
         found |= {name: _method(name, function) for name, function in _functions(table).items()}
-    binary = _functions({"elementwise": _BINARY})
+    binary = _elementwise(2, _BINARY)
     found |= {name: _named_other(name, function) for name, function in binary.items()}
     return found | {
         "index_put": index_put,
         "masked_select": masked_select,
-        "pow": _named_other("pow", e.pow, "exponent"),
+        "pow": _named_other("pow", e.pow, "pow"),
         "round": round_,
     }
 
@@ -120,6 +123,7 @@ def _method(name: str, function: Composite) -> Callable[..., Any]:
             raise
 
     method.__name__, method.__doc__ = name, function.__doc__
+    method.__wrapped__ = function  # type: ignore[attr-defined]
     return method
 
 
@@ -132,7 +136,7 @@ def _weakened(
     if state.trace is not None or (value.__class__ is not float and value.__class__ is not int):
         return args
     if op.startswith("masked_fill"):
-        value = indexing.number_for(op, value, self._spec.dtype)
+        value = indexing.number_for(op, _bounded(op, key, value), self._spec.dtype)
     elif value == 1 or (value.__class__ is float and not self._spec.dtype.is_floating):
         return args
     number = scalar_like(op, value, self._spec)
@@ -143,22 +147,27 @@ def _weakened(
     return (*args[:place], number, *args[place + 1 :])
 
 
-def _other(name: str, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    (other,) = required(name, bind(name, (key,), (), args, kwargs), key)
+def _other(names: Names, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    name, (key,), _, _ = names
+    (other,) = required(name, bind(names, args, kwargs), key)
     return _operand(name, key, other)
 
 
-def _named_other(name: str, function: Callable[..., Any], key: str = "other") -> Callable[..., Any]:
+def _named_other(name: str, function: Callable[..., Any], like: str = "maximum") -> Callable[..., Any]:
+    """A method of one operand, which it calls what :class:`~weft.tensor.binding.Takes` calls that of ``like``."""
+    names = names_of(name, like)
+
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         try:
             if len(args) != 1 or kwargs:
-                args = (_other(name, key, args, kwargs),)
+                args = (_other(names, args, kwargs),)
             return function(self, args[0])
         except Exception as error:
             leave(error)
             raise
 
     method.__name__, method.__doc__ = name, function.__doc__
+    method.__wrapped__ = getattr(Takes, like)  # type: ignore[attr-defined]  # what help shows
     return method
 
 
@@ -219,13 +228,13 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     """The methods ``x.name_(...)``; ``arithmetic`` are methods of one operand and options, the quick way without."""
-    forms: dict[str, Any] = {}
-    for table in (_UNARY, _OTHERS, _FORMS_ALONE):
+    forms: dict[str, Any] = {**_elementwise(1, _UNARY)}
+    for table in (_OTHERS, _FORMS_ALONE):
         forms |= _functions(table)
     found: dict[str, Any] = {
         f"{name}_": _form(name, function) for name, function in forms.items() if name not in _NO_FORM
     }
-    binary = _functions({"elementwise": _BINARY})
+    binary = _elementwise(2, _BINARY)
     for name, function in binary.items():
         if name not in _NO_FORM:
             found[f"{name}_"] = _form_of_two(name, function, _named_other(name, function))
@@ -237,7 +246,7 @@ def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, 
     return found | {
         "float_power_": _form("float_power", _float_power),
         "index_put_": index_put_,
-        "pow_": _form_of_two("pow", e.pow, _named_other("pow", e.pow, "exponent"), "exponent"),
+        "pow_": _form_of_two("pow", e.pow, _named_other("pow", e.pow, "pow"), "exponent"),
         "round_": _form("round", round_),
         **_copies(),
         **SAMPLERS,
@@ -270,6 +279,7 @@ def _form(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
             leave(error, function, (self, *args), kwargs)
             raise
 
+    method.__wrapped__ = function  # type: ignore[attr-defined]
     return _documented(method, name)
 
 
@@ -365,14 +375,14 @@ def _copies() -> dict[str, Any]:
 
     quick = _in_place(copy_form)
 
-    def copy_(self: Tensor, source: Any, non_blocking: bool = False) -> Tensor:
+    def copy_(self: Tensor, other: Any, non_blocking: bool = False) -> Tensor:
         """Write the values of another, broadcast and cast to this tensor's type, into it; returns it."""
         try:
-            if isinstance(source, Tensor):
-                if self._spec.overlaps and same_place(self, source):
+            if isinstance(other, Tensor):
+                if self._spec.overlaps and same_place(self, other):
                     return self  # expanded memory may be given its own values
-                return quick(self, source)
-            return copy_form(self, asarray(source))
+                return quick(self, other)
+            return copy_form(self, asarray(other))
         except Exception as error:
             leave(error)
             raise

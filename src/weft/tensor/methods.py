@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 from ..core.boundary import leave
-from ..core.dtypes import DType, as_dtype
-from ..core.errors import ArgumentError, DeviceError, ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import SymDim, broadcast_shapes, shown
 from ..graph.ir import Value
 from ..ops import elementwise as e
@@ -17,10 +17,10 @@ from ..ops.op import Composite, state
 from ..ops.subscript import basic_name
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
-from . import along_axes, hook_methods, in_place_methods, layout, tape
+from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
 from .alias import Way, look_of, way_to
-from .along_axes import bind, required, sizes_given
 from .arguments import CONTRACTS, guarded
+from .binding import Takes, bind, names_of, required, sizes_given
 from .calls import epoch
 from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
@@ -39,7 +39,7 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
     """An operator's method. The signature of two tensors is looked up here; everything else takes the long way."""
     plans: dict[Any, Any] = {}
     epoch.caches.append(plans)
-    recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, function.name != "pow"
+    recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, not function.reads_numbers
 
     def method(self: Tensor, other: Any) -> Any:
         try:
@@ -93,7 +93,7 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         try:
-            if isinstance(other, _NUMBERS) and state.trace is None and function.name != "pow":
+            if isinstance(other, _NUMBERS) and state.trace is None and not function.reads_numbers:
                 if scalar_dtype(other, self._spec.dtype) is self._spec.dtype:
                     return forward(scalar_like(function.name, other, self._spec), self)
             elif not isinstance(other, _NUMBERS) and not is_array(other):
@@ -106,7 +106,7 @@ def _reflected(function: Composite) -> Callable[[Tensor, Any], Any]:
     return method
 
 
-def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
+def _in_place(form: InPlace, reads_numbers: bool = False) -> Callable[..., Tensor]:
     """An in-place operator or method of one operand: the signature of two tensors is looked up here, everything else
     takes the long way."""
     plans, scalars, recording, name = form.quick, SCALARS, tape.recording, form.name
@@ -114,7 +114,7 @@ def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
     def method(self: Tensor, other: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             kind = other.__class__
-            if (kind is float or kind is int) and not reads_pow:
+            if (kind is float or kind is int) and not reads_numbers:
                 number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
                 if number is None:
                     number = _number(name, other, self)
@@ -144,9 +144,9 @@ def _in_place(form: InPlace, reads_pow: bool = False) -> Callable[..., Tensor]:
     return method
 
 
-def _operator(form: InPlace, reads_pow: bool) -> Callable[[Tensor, Any], Any]:
+def _operator(form: InPlace, reads_numbers: bool) -> Callable[[Tensor, Any], Any]:
     """An in-place operator: what is no operand is left to the other side."""
-    method = _in_place(form, reads_pow)
+    method = _in_place(form, reads_numbers)
 
     def operator(self: Tensor, other: Any) -> Any:
         if other.__class__ is not Tensor and not isinstance(other, (Tensor, *_NUMBERS)) and not is_array(other):
@@ -189,7 +189,7 @@ def _install_operators() -> None:
         forward = _binary(function)
         setattr(Tensor, f"__{short}__", forward)
         setattr(Tensor, f"__r{short}__", _reflected(function))
-        setattr(Tensor, f"__i{short}__", _operator(InPlace(short, function), name == "pow"))
+        setattr(Tensor, f"__i{short}__", _operator(InPlace(short, function), function.reads_numbers))
     for short, name in {
         "eq": "equal",
         "ne": "not_equal",
@@ -217,65 +217,66 @@ def _method(function: Any) -> Callable[..., Any]:
             raise
 
     method.__name__ = getattr(function, "name", getattr(function, "__name__", "method"))
-    method.__doc__ = function.__doc__
+    method.__doc__, method.__wrapped__ = function.__doc__, function  # type: ignore[attr-defined]
+    return method
+
+
+def _named(name: str, function: Any) -> Callable[..., Any]:
+    """A method whose arguments have the names that :class:`~weft.tensor.binding.Takes` gives them."""
+    names = names_of(name)
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if kwargs:
+                args = tuple(required(name, bind(names, args, kwargs), *names.order))
+            return function(self, *args)
+        except Exception as error:
+            leave(error)
+            raise
+
+    method.__name__, method.__doc__ = name, function.__doc__
     return method
 
 
 # Methods that are public functions with the tensor as first argument, by module of weft.ops; "name=function" renames.
 _METHODS = {
     "elementwise": "astype",
-    "contraction": "matmul",
-    "shape": "swapaxes moveaxis tile broadcast_to",
     "indexing": "take take_along_axis",
     "activation": "softmax log_softmax gelu",
+}
+# The same, of functions whose parameters have no names; those of the methods have PyTorch's.
+_NAMED = {
+    "contraction": "matmul",
+    "shape": "broadcast_to moveaxis movedim=moveaxis swapaxes swapdims=swapaxes",
 }
 
 
 def _install_methods() -> None:
-    for module_name, names in _METHODS.items():
-        module = importlib.import_module(f"weft.ops.{module_name}")
-        for entry in names.split():
-            name, _, source = entry.partition("=")
-            setattr(Tensor, name, _method(getattr(module, source or name)))
+    for table, method_of in ((_METHODS, lambda _, function: _method(function)), (_NAMED, _named)):
+        for module_name, names in table.items():
+            module = importlib.import_module(f"weft.ops.{module_name}")
+            for entry in names.split():
+                name, _, source = entry.partition("=")
+                _install(name, method_of(name, getattr(module, source or name)))
     for name, method in {**along_axes.METHODS, **in_place_methods.methods()}.items():
-        setattr(Tensor, name, method)
+        _install(name, method)
+
+
+def _install(name: str, method: Any) -> None:
+    """Give the class a method. What ``help`` shows of one that binds its arguments itself is what it takes."""
+    if isinstance(method, FunctionType) and method.__code__.co_flags & _VARIABLE:
+        plain = name.removesuffix("_")
+        known = (vars(Takes).get(key) for key in (name, plain, method.__name__.removesuffix("_")))
+        declared = next(filter(None, known), getattr(Tensor, plain, None) if plain != name else None)
+        if declared is not None and not name.startswith("__"):
+            method.__wrapped__ = declared  # type: ignore[attr-defined]
+    setattr(Tensor, name, method)
+
+
+_VARIABLE = 12  # inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 # --- methods that are more than a function --------------------------------------------------------------------------
-
-
-def to(self: Tensor, *args: Any, **named: Any) -> Any:
-    """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
-    ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking`` (which makes no difference) and ``copy``
-    behind it. Without ``copy`` a tensor that has the dtype is returned itself."""
-    order: tuple[str, ...] = ("device", "dtype")
-    if args and isinstance(args[0], Tensor):
-        args, order = (args[0].dtype, *args[1:]), ("dtype",)
-    elif args and _is_dtype(args[0]):
-        order = ("dtype",)
-    given = bind("to", (*order, "non_blocking", "copy"), ("device", "dtype"), args, named)
-    device, dtype = given.get("device"), given.get("dtype")
-    _check_device("to", device)
-    return _as(self, self.dtype if dtype is None else as_dtype(dtype), bool(given.get("copy")))
-
-
-def _as(self: Tensor, dtype: DType, copy: bool = False) -> Tensor:
-    """The tensor as ``dtype``: itself where that is its own, as in PyTorch."""
-    return self if self._spec.dtype is dtype and not copy else e.astype(self, dtype)
-
-
-def _is_dtype(value: Any) -> bool:
-    try:
-        as_dtype(value)
-    except TypeError:
-        return False
-    return value is not None  # of which NumPy makes float64
-
-
-def _check_device(name: str, device: Any) -> None:
-    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
-    if device is not None and str(kind).partition(":")[0] != "cpu":
-        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
 
 
 def getitem(self: Tensor, key: Any) -> Any:
@@ -386,26 +387,11 @@ def _set_quickly(self: Tensor, key: Any, value: Any) -> bool:
     return True
 
 
-def iterate(self: Tensor) -> Any:
+def iterate(self: Tensor) -> Iterator[Tensor]:
     """The slices along the first axis."""
     if self.ndim == 0:
         raise TypeError("iteration over a tensor of rank 0")
     return (self[i] for i in range(len(self)))
-
-
-def _cast(name: str) -> Callable[[Tensor], Tensor]:
-    dtype = as_dtype(name)
-
-    def method(self: Tensor) -> Tensor:
-        return _as(self, dtype)
-
-    method.__doc__ = f"The tensor as {name}; itself if it is."
-    return method
-
-
-def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor with the dtype of another."""
-    return _as(self, other.dtype)
 
 
 def _of_two(name: str, operator: Callable[[Tensor, Any], Any], general: Callable[..., Any]) -> Callable[..., Any]:
@@ -424,9 +410,10 @@ def _of_two(name: str, operator: Callable[[Tensor, Any], Any], general: Callable
 
 def _scaled(name: str, function: Composite) -> Callable[..., Any]:
     """PyTorch's ``x.add(y, alpha=a)`` and ``x.sub``: ``x + a * y``."""
+    names = names_of(name)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        given = bind(name, ("other",), ("alpha",), args, kwargs)
+        given = bind(names, args, kwargs)
         (other,) = required(name, given, "other")
         alpha = given.get("alpha", 1)
         return function(self, other if alpha == 1 else e.multiply(other, alpha))
@@ -437,7 +424,7 @@ def _scaled(name: str, function: Composite) -> Callable[..., Any]:
 
 def div(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The quotient; with ``rounding_mode="floor"`` or ``"trunc"`` rounded down or toward zero, in PyTorch's dtype."""
-    given = bind("div", ("other",), ("rounding_mode",), args, kwargs)
+    given = bind(names_of("div"), args, kwargs)
     (other,) = required("div", given, "other")
     mode = given.get("rounding_mode")
     if mode is None:
@@ -459,8 +446,8 @@ def _like(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         from ..ops import creation
 
-        _check_device(f"new_{name}", device)
-        sizes = sizes_given(f"new_{name}", "size", size, named)
+        conversions.check_device(f"new_{name}", device)
+        sizes = sizes_given(names_of(f"new_{name}"), size, named)
         made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype)
         return made.requires_grad_() if requires_grad else made
 
@@ -475,15 +462,23 @@ def where(self: Tensor, condition: Tensor, other: Any) -> Any:
 
 def repeat(self: Tensor, *repeats: Any, **named: Any) -> Any:
     """PyTorch's repeat: the tensor as a whole, so many times along each axis (NumPy's ``tile``)."""
-    from ..ops.shape import tile
+    from ..ops.shape import tile as function
 
-    times = sizes_given("repeat", "repeats", repeats, named)
+    times = sizes_given(names_of("repeat"), repeats, named)
     if len(times) < self.ndim:
         raise ShapeError(
             f"repeat: {times} for a tensor of shape {self.shape}: a number for each axis is wanted, and more for new "
             "ones in front (wf.repeat repeats elements, tile the last axes)"
         )
-    return tile(self, times)
+    return function(self, times)
+
+
+def tile(self: Tensor, *dims: Any, **named: Any) -> Any:
+    """The tensor as a whole, so many times along each of the last axes; along new ones in front, where there are more
+    numbers than axes."""
+    from ..ops.shape import tile as function
+
+    return function(self, sizes_given(names_of("tile"), dims, named))
 
 
 def _product(name: str, rank: int, function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -521,7 +516,7 @@ def _install_special() -> None:
     arithmetic = {
         "add": _of_two("add", Tensor.__add__, _scaled("add", e.add)),
         "sub": _of_two("sub", Tensor.__sub__, _scaled("sub", e.subtract)),
-        "mul": _of_two("mul", Tensor.__mul__, e.multiply),
+        "mul": _of_two("mul", Tensor.__mul__, _named("mul", e.multiply)),
         "div": _of_two("div", Tensor.__truediv__, div),
     }
     special: dict[str, Any] = {
@@ -529,42 +524,34 @@ def _install_special() -> None:
         "__setitem__": setitem,
         "__iter__": iterate,
         "__hash__": object.__hash__,
-        "to": to,
-        "type_as": type_as,
-        "numel": lambda self: int(self.size),
-        "dim": lambda self: self.ndim,
+        **conversions.METHODS,
+        "numel": layout.nelement,
+        "dim": layout.ndimension,
         "clone": _method(e.clone),
-        "cpu": lambda self: self,
-        "float": _cast("float32"),
-        "double": _cast("float64"),
-        "half": _cast("float16"),
-        "bfloat16": _cast("bfloat16"),
-        "long": _cast("int64"),
-        "int": _cast("int32"),
-        "bool": _cast("bool"),
         **arithmetic,
         "subtract": arithmetic["sub"],
         "multiply": arithmetic["mul"],
         "divide": arithmetic["div"],
         "true_divide": arithmetic["div"],
-        "dot": _product("dot", 1, vecdot),
-        "mm": _product("mm", 2, matmul),
-        "bmm": _product("bmm", 3, matmul),
+        "dot": _named("dot", _product("dot", 1, vecdot)),
+        "mm": _named("mm", _product("mm", 2, matmul)),
+        "bmm": _named("bmm", _product("bmm", 3, matmul)),
         **layout.METHODS,
         **hook_methods.METHODS,
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
         "where": where,
         "repeat": repeat,
+        "tile": tile,
         "allclose": allclose,
     }
     for name, value in special.items():
         checks = getattr(value, "__annotations__", None) and not name.startswith("__")  # x[i] is checked further down
-        setattr(Tensor, name, guarded(value) if checks else value)
+        _install(name, guarded(value) if checks else value)
     for name, value in view_methods().items():
-        setattr(Tensor, name, value)
+        _install(name, value)
     for name, value in {**in_place_methods.in_place_methods(arithmetic), **layout.restriding_methods()}.items():
-        setattr(Tensor, name, value)
+        _install(name, value)
 
 
 _install_operators()

@@ -11,8 +11,8 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import shown
 from ..ops import elementwise as e
 from ..ops.random import default_generator, draw_bernoulli, draw_integers, draw_normal, draw_uniform
-from .along_axes import bind, required
 from .arguments import CONTRACTS
+from .binding import bind, names_of, required
 from .in_place import InPlace
 from .tensor import Tensor
 
@@ -81,17 +81,15 @@ def _random(state: Any, x: Any, low: int, high: int | None) -> Any:
     return e.cast(drawn, kind)
 
 
-def _sampler(name: str, draw: Callable[..., Any], **defaults: Any) -> Callable[..., Tensor]:
-    form = InPlace(name, lambda x, state, *given: draw(state, x, *given))
+def _sampler(name: str, draw: Callable[..., Any]) -> Callable[..., Tensor]:
+    form, names = InPlace(name, lambda x, state, *given: draw(state, x, *given)), names_of(name)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        named = bind(name, tuple(defaults), ("generator",), args, kwargs)
-        stream = named.get("generator")
+        named = bind(names, args, kwargs)
+        stream = named.pop("generator", None)
         stream = default_generator() if stream is None else _generator(name, "generator", stream)
-        if any(value is _NEEDED for value in defaults.values()):
-            required(name, named, *defaults)
-        values = [_converted(name, key, named.get(key, default)) for key, default in defaults.items()]
-        return form(self, stream.next(), *values)
+        values = required(name, names.defaults | named, *names.order)
+        return form(self, stream.next(), *[_converted(name, k, v) for k, v in zip(names.order, values, strict=True)])
 
     method.__name__, method.__doc__ = name, draw.__doc__ or f"Fill the tensor with draws; see ``torch.Tensor.{name}``."
     return method
@@ -103,7 +101,6 @@ def _converted(name: str, key: str, value: Any) -> Any:
     return float(_real(name, key, value))
 
 
-_NEEDED: Any = object()
 _draw = InPlace("bernoulli_", lambda x, state, p: draw_bernoulli(state, p, tuple(x.shape), x.dtype))
 
 
@@ -116,7 +113,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
 
 def _random_method() -> Callable[..., Tensor]:
     """``x.random_()``, ``x.random_(to)``, ``x.random_(from, to)``."""
-    sampler = _sampler("random_", _random, **{"from": 0, "to": None})
+    sampler = _sampler("random_", _random)
 
     def random_(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Fill the tensor with integers of [from, to), all equally likely."""
@@ -131,11 +128,11 @@ def _random_method() -> Callable[..., Tensor]:
 
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "bernoulli_": bernoulli_,
-    "cauchy_": _sampler("cauchy_", _cauchy, median=0.0, sigma=1.0),
-    "exponential_": _sampler("exponential_", _exponential, lambd=1.0),
-    "geometric_": _sampler("geometric_", _geometric, p=_NEEDED),
-    "log_normal_": _sampler("log_normal_", _log_normal, mean=1.0, std=2.0),
-    "normal_": _sampler("normal_", _normal, mean=0.0, std=1.0),
+    "cauchy_": _sampler("cauchy_", _cauchy),
+    "exponential_": _sampler("exponential_", _exponential),
+    "geometric_": _sampler("geometric_", _geometric),
+    "log_normal_": _sampler("log_normal_", _log_normal),
+    "normal_": _sampler("normal_", _normal),
     "random_": _random_method(),
-    "uniform_": _sampler("uniform_", _uniform, **{"from": 0.0, "to": 1.0}),
+    "uniform_": _sampler("uniform_", _uniform),
 }

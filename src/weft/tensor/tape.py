@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from sys import _getframe
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import AutogradError, CaptureError, is_wefts_own, user_line
 from ..graph.ir import Value
@@ -49,6 +49,7 @@ class _Recording(threading.local):
 
 recording = _Recording()
 _sequence = count()
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode:
@@ -65,7 +66,7 @@ class _Mode:
     def __exit__(self, *details: object) -> None:
         recording.enabled = self.before.pop()
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: F) -> F:
         import functools
 
         @functools.wraps(function)
@@ -73,7 +74,7 @@ class _Mode:
             with _Mode(self.mode):
                 return function(*args, **kwargs)
 
-        return inside
+        return inside  # type: ignore[return-value]
 
 
 class set_grad_enabled(_Mode):
@@ -96,7 +97,7 @@ class set_grad_enabled(_Mode):
     def __exit__(self, *details: object) -> None:
         recording.enabled = self._found
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: F) -> F:
         recording.enabled = self._found  # a decorator: only the function is meant
         return super().__call__(function)
 

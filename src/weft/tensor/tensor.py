@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..core.errors import ArgumentError, AutogradError, CaptureError, DTypeError, ShapeError
 from ..core.shapes import size_of
@@ -22,14 +22,16 @@ from .gradient_hooks import retaining
 from .spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from weakref import ref
 
     import numpy as np
 
     from ..core.dtypes import DType
+    from ..stubs.tensor import Methods  # what weft.tensor.methods installs
     from .alias import View
     from .gradient_hooks import Retained
+else:
+    Methods = object
 
 __all__ = ["Tensor", "is_traced", "make", "rest"]
 
@@ -37,7 +39,7 @@ __all__ = ["Tensor", "is_traced", "make", "rest"]
 class Size(int):
     """A number of elements that can be called for the shape: both NumPy's ``x.size`` and PyTorch's ``x.size(0)``."""
 
-    shape: Any
+    shape: tuple[int, ...]
 
     @staticmethod
     def of(count: int, shape: Any) -> Size:
@@ -46,11 +48,15 @@ class Size(int):
         made.shape = shape
         return made
 
-    def __call__(self, axis: int | None = None) -> Any:
+    @overload
+    def __call__(self, axis: None = None) -> tuple[int, ...]: ...
+    @overload
+    def __call__(self, axis: int) -> int: ...
+    def __call__(self, axis: int | None = None) -> tuple[int, ...] | int:
         return self.shape if axis is None else self.shape[axis]
 
 
-class Tensor:
+class Tensor(Methods):
     """An n-dimensional array. Make one with ``wf.tensor``, ``wf.asarray``, ``wf.zeros`` and the like."""
 
     __slots__ = ("__weakref__", "_index", "_node", "_spec", "_storage", "_view", "_views")
@@ -61,42 +67,6 @@ class Tensor:
     _index: int  # which output of the Record
     _view: View | None  # whose view it is
     _views: list[ref[Tensor]] | None  # its own views
-
-    if TYPE_CHECKING:  # installed by weft.tensor.methods
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __add__(self, other: Any) -> Tensor: ...
-        def __radd__(self, other: Any) -> Tensor: ...
-        def __sub__(self, other: Any) -> Tensor: ...
-        def __rsub__(self, other: Any) -> Tensor: ...
-        def __mul__(self, other: Any) -> Tensor: ...
-        def __rmul__(self, other: Any) -> Tensor: ...
-        def __truediv__(self, other: Any) -> Tensor: ...
-        def __rtruediv__(self, other: Any) -> Tensor: ...
-        def __floordiv__(self, other: Any) -> Tensor: ...
-        def __mod__(self, other: Any) -> Tensor: ...
-        def __pow__(self, other: Any) -> Tensor: ...
-        def __rpow__(self, other: Any) -> Tensor: ...
-        def __matmul__(self, other: Any) -> Tensor: ...
-        def __rmatmul__(self, other: Any) -> Tensor: ...
-        def __and__(self, other: Any) -> Tensor: ...
-        def __or__(self, other: Any) -> Tensor: ...
-        def __xor__(self, other: Any) -> Tensor: ...
-        def __lshift__(self, other: Any) -> Tensor: ...
-        def __rshift__(self, other: Any) -> Tensor: ...
-        def __lt__(self, other: Any) -> Tensor: ...
-        def __le__(self, other: Any) -> Tensor: ...
-        def __gt__(self, other: Any) -> Tensor: ...
-        def __ge__(self, other: Any) -> Tensor: ...
-        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-        def __neg__(self) -> Tensor: ...
-        def __pos__(self) -> Tensor: ...
-        def __abs__(self) -> Tensor: ...
-        def __invert__(self) -> Tensor: ...
-        def __getitem__(self, key: Any) -> Tensor: ...
-        def __setitem__(self, key: Any, value: Any) -> None: ...
-        def __iter__(self) -> Iterator[Tensor]: ...
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
@@ -109,9 +79,10 @@ class Tensor:
         return self._spec.dtype
 
     @property
-    def shape(self) -> Any:
-        """Sizes of the axes."""
-        return self._spec.shape
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes. (While a graph with dynamic sizes is captured, a size may be a symbol, which computes as
+        an integer does.)"""
+        return self._spec.shape  # type: ignore[return-value]
 
     @property
     def ndim(self) -> int:
@@ -119,7 +90,7 @@ class Tensor:
         return len(self._spec.shape)
 
     @property
-    def size(self) -> Any:
+    def size(self) -> Size:
         """Number of elements, as in NumPy and the Array API. Called as in PyTorch, ``size()`` is the shape and
         ``size(axis)`` one of its sizes."""
         count = size_of(self._spec.shape)
@@ -334,7 +305,7 @@ class Tensor:
 
         return to_numpy(self._storage, self._spec.static_shape, self._spec.dtype, self._spec.strides)
 
-    def item(self) -> Any:
+    def item(self) -> float | int | bool:
         """The one element as a Python number.
 
         Raises:

@@ -16,8 +16,8 @@ from ..core.shapes import normalize_axis
 from ..ops.op import state
 from . import tape
 from .alias import Way, spot_of, way_to
-from .along_axes import sizes_given
 from .arguments import CONTRACTS, guarded
+from .binding import names_of, sizes_given
 from .calls import GraphCall, epoch
 from .dispatch import MAX_PLANS, view, views
 from .spec import Spec
@@ -32,7 +32,7 @@ def reshape(self: Tensor, *shape: Any, **named: Any) -> Any:
     """The elements in row-major order under another shape; one size may be -1."""
     from ..ops.shape import reshape as function
 
-    return function(self, sizes_given("reshape", "shape", shape, named))
+    return function(self, sizes_given(names_of("reshape"), shape, named))
 
 
 def view_of(self: Tensor, *shape: Any, **named: Any) -> Any:
@@ -41,7 +41,7 @@ def view_of(self: Tensor, *shape: Any, **named: Any) -> Any:
     Raises:
         ShapeError: strides cannot say it; ``reshape`` copies then.
     """
-    found = reshape(self, *sizes_given("view", "shape", shape, named))
+    found = reshape(self, *sizes_given(names_of("view"), shape, named))
     trace = state.trace
     if found._view is None and found is not self and (trace is None or trace.capture is not None):
         raise ShapeError(
@@ -64,7 +64,7 @@ def permute(self: Tensor, *dims: Any, **named: Any) -> Any:
     """The axes in another order."""
     from ..ops.shape import permute_dims
 
-    return permute_dims(self, sizes_given("permute", "dim", dims, named))
+    return permute_dims(self, sizes_given(names_of("permute"), dims, named))
 
 
 def transpose(self: Tensor, dim0: int, dim1: int) -> Any:
@@ -85,7 +85,7 @@ def expand(self: Tensor, *size: Any, **named: Any) -> Any:
     """Broadcast to a shape; -1 keeps an axis."""
     from ..ops.shape import broadcast_to
 
-    wanted = CONTRACTS["Shape"].convert("expand", "size", sizes_given("expand", "size", size, named))
+    wanted = CONTRACTS["Shape"].convert("expand", "size", sizes_given(names_of("expand"), size, named))
     new = len(wanted) - self.ndim
     if new < 0:
         raise ShapeError(f"expand: {self.shape} to {wanted}: there are fewer axes than before")
@@ -204,8 +204,8 @@ def view_methods() -> dict[str, Any]:
         "transpose": quick_view(guarded(transpose)),
         "expand": quick_view(guarded(expand), flat=True),
         "t": quick_view(guarded(t)),
-        "mT": property(quick_view(lambda self: matrix_transpose(self))),
-        "T": property(quick_view(lambda self: self.permute(*range(self.ndim)[::-1]))),
+        "mT": property(quick_view(lambda self: matrix_transpose(self)), doc="The last two axes exchanged."),
+        "T": property(quick_view(lambda self: self.permute(*range(self.ndim)[::-1])), doc="The axes in reverse order."),
         "view_as": guarded(view_as),
         "reshape_as": guarded(view_as),
         "expand_as": guarded(expand_as),

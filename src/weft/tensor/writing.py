@@ -6,10 +6,11 @@ from typing import Any
 
 from ..core.dtypes import bool_
 from ..core.errors import DTypeError, IndexError_, ShapeError
+from ..ops.creation import fitting
 from ..ops.indexing import basic_key, write_at, write_value, write_where
 from ..ops.op import state
 from ..ops.subscript import as_entry, is_mask, normalize_key
-from .create import asarray
+from .create import asarray, is_scalar, python_number
 from .dispatch import is_array, scalar_like
 from .in_place import InPlace
 from .tensor import Tensor
@@ -52,6 +53,8 @@ def _value(self: Tensor, value: Any) -> Any:
     """What is written as a tensor, or (while a graph is traced) a Python number."""
     if isinstance(value, Tensor):
         return value
+    if is_scalar(value):
+        value = python_number(value)
     if isinstance(value, (bool, int, float)):
         if isinstance(value, float) and not self.dtype.is_floating:
             raise DTypeError(f"setitem: {value} into a tensor of {self.dtype.name}; cast the tensor first")
@@ -69,6 +72,9 @@ def _value(self: Tensor, value: Any) -> Any:
             raise ShapeError("setitem: the value is a ragged nesting of lists") from None
         if value.dtype.kind == "f" and self.dtype.is_floating:
             value = value.astype(self.dtype.numpy)
+        if value.dtype.kind in "iu" and self.dtype.is_integer:  # numbers that nobody gave a dtype: none wraps
+            for number in (value.min(), value.max()) if value.size else ():
+                fitting(int(number), self.dtype, "setitem")
     return asarray(value)
 
 

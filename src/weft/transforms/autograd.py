@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from ..core.errors import AutogradError
 from ..tensor import tape
@@ -15,7 +15,21 @@ from .tree import flatten, unflatten
 
 __all__ = ["grad", "value_and_grad"]
 
+A = TypeVar("A", bound=Any)  # so that a lambda may do anything with it
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+@overload
+def value_and_grad(  # type: ignore[overload-overlap]  # a literal 0 is the narrower
+    function: Callable[Concatenate[A, P], R], argnums: Literal[0] = 0, has_aux: bool = False
+) -> Callable[Concatenate[A, P], tuple[R, A]]: ...
+@overload
+def value_and_grad(function: Callable[P, R], argnums: int, has_aux: bool = False) -> Callable[P, tuple[R, Any]]: ...
+@overload
+def value_and_grad(
+    function: Callable[P, R], argnums: Sequence[int], has_aux: bool = False
+) -> Callable[P, tuple[R, tuple[Any, ...]]]: ...
 def value_and_grad(
     function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -63,6 +77,24 @@ def value_and_grad(
     return transformed
 
 
+@overload
+def grad(
+    function: Callable[Concatenate[A, P], Tensor], argnums: Literal[0] = 0, has_aux: Literal[False] = False
+) -> Callable[Concatenate[A, P], A]: ...
+@overload
+def grad(
+    function: Callable[Concatenate[A, P], tuple[Tensor, R]], argnums: Literal[0] = 0, *, has_aux: Literal[True]
+) -> Callable[Concatenate[A, P], tuple[A, R]]: ...
+@overload
+def grad(function: Callable[P, Any], argnums: int, has_aux: bool = False) -> Callable[P, Any]: ...
+@overload
+def grad(
+    function: Callable[P, Tensor], argnums: Sequence[int], has_aux: Literal[False] = False
+) -> Callable[P, tuple[Any, ...]]: ...
+@overload
+def grad(
+    function: Callable[P, tuple[Tensor, R]], argnums: Sequence[int], has_aux: Literal[True]
+) -> Callable[P, tuple[tuple[Any, ...], R]]: ...
 def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns the gradients of ``function``; see :func:`value_and_grad`. May be nested.
 

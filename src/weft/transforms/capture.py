@@ -443,7 +443,7 @@ def _give_values(going: Inside, trace: Trace) -> None:
     for node in trace.nodes:  # not those that need values of another capture
         if known.issuperset(node.inputs):
             nodes.append(node)
-            known.add(node.output)
+            known.update(node.outputs)
     alive = [t for t in alive if t._storage in known]
     with suppress(WeftError), tape.no_grad():
         graph = eliminate_dead(Graph("stored", inputs, nodes, [t._storage for t in alive]))
@@ -529,7 +529,7 @@ def _check_own(trace: Trace, inputs: Sequence[Value], outputs: Sequence[Value]) 
     for node in trace.nodes:
         if not known.issuperset(node.inputs):
             raise _foreign(node.where)
-        known.add(node.output)
+        known.update(node.outputs)
     if not known.issuperset(outputs):
         raise _foreign(None)
 

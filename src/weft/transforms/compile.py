@@ -11,7 +11,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ..compiler.kernels import Kernel
 from ..core.boundary import leave
@@ -31,7 +31,9 @@ from .tree import flatten, unflatten
 __all__ = ["Compiled", "compile"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 _MAX_ENTRIES = 16  # graphs kept for one signature, and signatures: code whose state never comes again must not leak
 _MAX_SIGNATURES = 4096
@@ -80,6 +82,10 @@ class Compiled(Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         self._key = name
 
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Compiled[P, R]: ...
+    @overload
+    def __get__(self: Compiled[Concatenate[S, Q], R], instance: S, owner: Any = None) -> Compiled[Q, R]: ...
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """A method: compiled once for each instance, which keeps it."""
         if instance is None:
@@ -217,7 +223,7 @@ class Compiled(Generic[P, R]):
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """A table of the kernels for these arguments: what they do, whose lines, bytes, flops, time, share of the
-        machine's peak. Runs on copies: no state changes."""
+        machine's peak. Printed it is text; its ``show()`` adds bars on a terminal. Runs on copies: no state changes."""
         entry, tensors = self._entry(args, kwargs)
         return explain(entry.exe, entry.program_inputs(tensors))
 

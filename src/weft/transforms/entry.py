@@ -11,8 +11,8 @@ from typing import Any
 
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
+from ..llvm.targets import host_target
 from ..runtime import storage as storages
-from ..runtime.llvm import host_target
 from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from ..runtime.state_locks import locks_of

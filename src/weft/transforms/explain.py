@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 from ..compiler.kernels import Contraction
 from ..graph.executable import Executable
-from ..graph.launch import Launch
+from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
 
 __all__ = ["Explanation", "Row", "explain"]
@@ -31,30 +31,32 @@ class Row:
     peak: float
 
 
+_HEAD = ("kernel", "line", "bytes", "flops", "time us", "% of peak")
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The rows, in execution order; ``print`` shows a table."""
+    """The rows, in execution order; ``print`` shows a table as text, :meth:`show` one for the terminal."""
 
     rows: tuple[Row, ...]
     arena_nbytes: int
 
-    def __repr__(self) -> str:
-        head = ("kernel", "line", "bytes", "flops", "time us", "% of peak")
-        table = [head] + [
+    def _table(self) -> list[tuple[str, ...]]:
+        """Cells: a line for each row, then the sums."""
+        table = [
             (r.kernel, r.where, _count(r.nbytes), _count(r.flops), f"{r.seconds * 1e6:.1f}", f"{r.peak * 100:.0f}")
             for r in self.rows
         ]
-        table.append(
-            (
-                "total",
-                "",
-                _count(sum(r.nbytes for r in self.rows)),
-                _count(sum(r.flops for r in self.rows)),
-                f"{sum(r.seconds for r in self.rows) * 1e6:.1f}",
-                "",
-            )
-        )
-        widths = [max(len(row[c]) for row in table) for c in range(len(head))]
+        nbytes, flops, seconds = (sum(getattr(r, name) for r in self.rows) for name in ("nbytes", "flops", "seconds"))
+        return [*table, ("total", "", _count(nbytes), _count(flops), f"{seconds * 1e6:.1f}", "")]
+
+    @property
+    def _arena(self) -> str:
+        return f"arena: {_count(self.arena_nbytes)}B"
+
+    def __repr__(self) -> str:
+        table = [_HEAD, *self._table()]
+        widths = [max(len(row[c]) for row in table) for c in range(len(_HEAD))]
         lines = [
             "  ".join(
                 cell.ljust(w) if c < 2 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
@@ -62,7 +64,36 @@ class Explanation:
             for row in table
         ]
         lines.insert(1, "  ".join("-" * w for w in widths))
-        return "\n".join([*lines, f"arena: {_count(self.arena_nbytes)}B"])
+        return "\n".join([*lines, self._arena])
+
+    def show(self, file: TextIO | None = None) -> None:
+        """Print the table; to a terminal with a bar for each kernel's share of the time, and folded to its width."""
+        from rich.console import Console
+
+        console = Console(file=file)
+        if console.is_terminal:
+            console.print(self)
+        else:
+            print(self, file=file)
+
+    def __rich__(self) -> Any:
+        """What ``rich.print`` shows."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(caption=self._arena, show_footer=True)
+        *rows, total = self._table()
+        for name, footer in zip(_HEAD, total, strict=True):
+            text = name in _HEAD[:2]  # these fold where the terminal is narrow
+            table.add_column(name, footer, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+        table.add_column("share", min_width=10)
+        longest = max((r.seconds for r in self.rows), default=0.0)
+        for row, cells in zip(self.rows, rows, strict=True):
+            style = "bold" if row.seconds == longest else ""
+            bar = ProgressBar(total=sum(r.seconds for r in self.rows) or 1.0, completed=row.seconds, width=10)
+            table.add_row(*[Text(cell) for cell in cells], bar, style=style)  # as text: a name may hold brackets
+        return table
 
 
 def explain(exe: Executable, inputs: Sequence[Any], repeats: int = 5) -> Explanation:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.protocol import TensorType
 
-__all__ = ["Form", "flatten", "unflatten"]
+__all__ = ["Form", "flatten", "plain", "unflatten"]
 
 Form = Any  # ("leaf",), ("dict", keys, forms), ("list", forms), ("tuple", type, forms) or ("none",)
 
@@ -48,4 +48,13 @@ def _unflatten(form: Form, leaves: Iterator[Any]) -> Any:
     if kind == "list":
         return [_unflatten(f, leaves) for f in form[1]]
     items = [_unflatten(f, leaves) for f in form[2]]
-    return form[1](*items) if hasattr(form[1], "_fields") else form[1](items)
+    return form[1]._make(items) if hasattr(form[1], "_make") else form[1](items)  # of a named tuple
+
+
+def plain(form: Form) -> Form:
+    """The form with plain tuples for named ones."""
+    if form[0] == "tuple":
+        return ("tuple", tuple, tuple([plain(f) for f in form[2]]))
+    if form[0] in ("dict", "list"):
+        return (*form[:-1], tuple([plain(f) for f in form[-1]]))
+    return form

@@ -14,12 +14,12 @@ Eager code adds up cotangents in the order in which its records are visited, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import AutogradError, CaptureError, user_line
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Graph, Node, Value, copy_nodes
 from ..graph.protocol import TensorType, View
 from ..graph.simplify import simplify
 from ..ops.op import Trace, state
@@ -196,17 +196,6 @@ def _reachable(nodes: Sequence[Any]) -> list[tape.Record]:
     return sorted(found, key=lambda record: record.sequence)
 
 
-def _copied(nodes: Iterable[Node], values: dict[Value, Value], trace: Trace) -> None:
-    """Append copies of nodes to a trace, over ``values``, which gets their outputs where it does not know them."""
-    for node in nodes:
-        if node.output in values:
-            continue
-        copied = Node(node.op, tuple(values[v] for v in node.inputs), node.params, node.where, node.scope)
-        copied.output = Value(node.output.type, copied)
-        trace.nodes.append(copied)
-        values[node.output] = copied.output
-
-
 def _views_below(value: Value, known: Mapping[Value, Value]) -> list[Node]:
     """The view nodes that lead to a value from one that is known."""
     found: list[Node] = []
@@ -224,7 +213,7 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     values = dict(kept)
     for inner in unit.inner:
         for value, _, _ in (inner.saved or ()) if inner.spoiled is None else ():
-            _copied(_views_below(value, values), values, trace)
+            copy_nodes(_views_below(value, values), values, trace.nodes)
     ends = [tape.Boundary() for _ in received]
     group = dict(zip(unit.positions, pattern, strict=True))
     records = _records(unit, lambda n: (ends[group[n]], 0), lambda v, spec: (values.get(v), spec), frozenset())
@@ -254,7 +243,7 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     rest = [v for v in (*cotangents, *sums) if v is not None]
     name = f"{unit.graph.name}.grad"
     whole = simplify(Graph(name, [*kept.values(), *rest], trace.nodes, [v for _, v in found]))
-    used = {v for n in whole.nodes for v in n.inputs} | set(whole.outputs)
+    used = whole.used()
     needs = tuple(v for v, given in kept.items() if given in used)
     call = GraphCall(Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs), hands_on=True)
     return _Fused(call, needs, tuple(g for g, _ in found), frozenset(visited))
@@ -415,7 +404,7 @@ class UnitRecord(tape.Record):
         source = _seen(value)
         given = Value(source.type)
         trace, seen = Trace(), {source: given}
-        _copied(_views_below(value, seen), seen, trace)
+        copy_nodes(_views_below(value, seen), seen, trace.nodes)
         call = GraphCall(Graph(self.unit.name, [given], trace.nodes, [seen[value]]), hands_on=True)
         with tape.set_grad_enabled(False):
             (found,) = call([self._kept(source)])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ..expr import Expr, and_, const, copysign, div, eq, floor, gt, lt, mul, ne, neg, rem, where, xor
 from .floats import format_of
 
-__all__ = ["floor_divide", "remainder"]
-
 
 def floor_divide(x: Expr, y: Expr) -> Expr:
     """The floor of x / y.

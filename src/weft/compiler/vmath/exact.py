@@ -23,8 +23,6 @@ from ..expr import (
     xor,
 )
 
-__all__ = ["maximum", "minimum", "nextafter", "round_", "sign", "signbit"]
-
 _SIGNED = {1: dt.int8, 2: dt.int16, 4: dt.int32, 8: dt.int64}
 
 
@@ -80,9 +78,9 @@ def nextafter(x: Expr, y: Expr) -> Expr:
     For every float dtype, float16 and bfloat16 included (which are compared as float32, exactly).
     """
     integer = _integer(x.dtype)
-    wide = x.dtype if x.dtype.itemsize >= 4 else dt.float32
-    a, b = cast(x, wide), cast(y, wide)
-    zero = const(0.0, wide)
+    computed = x.dtype if x.dtype.itemsize >= 4 else dt.float32
+    a, b = cast(x, computed), cast(y, computed)
+    zero = const(0.0, computed)
     inward = xor(gt(b, a), gt(a, zero))  # the magnitude shrinks
     step = where(inward, const(-1, integer), const(1, integer))
     moved = bitcast(bitcast(x, integer) + step, x.dtype)

@@ -11,20 +11,6 @@ from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ..expr import Expr, bitcast, cast, const, fma, lift, mul, shl, where
 
-__all__ = [
-    "Format",
-    "clamp",
-    "either",
-    "format_of",
-    "horner",
-    "pick",
-    "power_of_two",
-    "quick_two_sum",
-    "through_double",
-    "two_product",
-    "two_sum",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Format:

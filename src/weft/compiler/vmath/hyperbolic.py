@@ -21,7 +21,14 @@ from .floats import (
 )
 from .logarithm import log_of_sum
 
-__all__ = ["acosh", "asinh", "atanh", "cosh", "sinh", "tanh"]
+ULP = {
+    "acosh": (0.51, 1.1),
+    "asinh": (0.51, 1.2),
+    "atanh": (0.51, 1.2),
+    "cosh": (0.51, 1.1),
+    "sinh": (0.51, 1.1),
+    "tanh": (0.98, 1.0),
+}
 
 SMALL = 0.9  # up to here tanh is a polynomial; beyond, the error of the exponential is damped by more than 0.29
 TINY = 2.0**-28  # below, x is the nearest value of sinh, asinh and atanh, or its neighbour

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..expr import Expr, and_, const, eq, lt, mul, ne, or_, shl, shr, where
 
-__all__ = ["integer_pow", "left_shift", "right_shift"]
-
 
 def integer_pow(x: Expr, y: Expr) -> Expr:
     """x^y modulo 2^bits by repeated squaring (x^0 = 1, 0^0 = 1).

@@ -9,7 +9,7 @@ from ..expr import Expr, abs_, bitcast, const, copysign, eq, fma, ge, gt, le, lt
 from . import coefficients as c
 from .floats import format_of, horner, through_double, two_sum
 
-__all__ = ["acos", "asin", "atan", "atan2"]
+ULP = {"acos": (0.51, 0.7), "asin": (0.51, 0.7), "atan": (0.51, 0.8), "atan2": (0.51, 1.0)}
 
 _HALF_PI, _HALF_PI_REST = c.HALF_PI
 

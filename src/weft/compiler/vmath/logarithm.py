@@ -16,7 +16,7 @@ from ..expr import Expr, add, and_, bitcast, copysign, eq, fma, le, lt, or_, shl
 from . import coefficients as c
 from .floats import Format, format_of, horner, quick_two_sum, two_sum
 
-__all__ = ["log", "log10", "log1p", "log2", "log_of_sum", "split"]
+ULP = {"log": (0.85, 0.85), "log10": (0.98, 1.0), "log1p": (0.98, 1.0), "log2": (0.95, 1.0)}
 
 INFINITY, NAN = float("inf"), float("nan")
 

@@ -40,7 +40,7 @@ from .floats import (
 from .integer import integer_pow
 from .logarithm import log1p, split
 
-__all__ = ["cbrt", "hypot", "logaddexp", "pow_", "rsqrt"]
+ULP = {"cbrt": (0.51, 0.55), "hypot": (0.51, 0.9), "logaddexp": (0.51, 1.25), "pow": (0.51, 0.95), "rsqrt": (1.5, 1.5)}
 
 INFINITY, NAN = float("inf"), float("nan")
 

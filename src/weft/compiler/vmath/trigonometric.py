@@ -1,4 +1,4 @@
-"""sin, cos and tan of float32, computed in float64.
+"""sin, cos and tan: of float32, computed in float64, here; of float64 in trigonometric_float64.py.
 
 The argument is measured in quarter turns: ``|x| 2/pi = n + r`` with |r| <= 0.67. 2/pi is taken in two float64 parts,
 106 bits; that is enough for |x| < 2^50. A larger x is an integer y times 2^s, and ``2^s 2/pi`` may be replaced by its
@@ -16,9 +16,9 @@ from ...core import dtypes as dt
 from ..expr import Expr, abs_, and_, bitcast, cast, const, fma, ge, ne, shl, where, xor
 from . import coefficients as c
 from .floats import format_of, horner
-from .radians import cos_double, sin_double, tan_double
+from .trigonometric_float64 import cos_double, sin_double, tan_double
 
-__all__ = ["cos", "sin", "tan"]
+ULP = {"cos": (0.51, 0.9), "sin": (0.51, 0.9), "tan": (0.52, 1.2)}
 
 
 def _quarter_turns(x: Expr) -> tuple[Expr, Expr]:

@@ -1,4 +1,4 @@
-"""IR: the caching allocator.
+"""The caching allocator.
 
 Blocks come in size classes: multiples of 64 bytes up to 1 KiB, then eight classes per power of two, so that at most
 an eighth of a block is waste. Class ``c`` has a free list, threaded through the first word of its free blocks.
@@ -16,312 +16,207 @@ twice the peak of ``in_use`` plus ``CACHE_SLACK``: before it would, all cached b
 
 from __future__ import annotations
 
-__all__ = ["BUILTINS", "TEXT"]
+from typing import Annotated
 
-BUILTINS = {
-    "memory_stats": ("none", "(in use, peak, cached, allocations, system allocations, limit)"),
-    "memory_reset_peak": ("none", "Let the peak begin anew at what is in use."),
-    "memory_empty_cache": ("none", "Give all cached blocks back to the system."),
-    "memory_set_limit": ("one", "Bytes that may be held, in use and cached together."),
-}
+from ...llvm.module import cold, function, static
+from ...llvm.text import (
+    I64,
+    Integers,
+    Pointers,
+    Ptr,
+    Value,
+    at,
+    at_most,
+    below,
+    break_,
+    cast,
+    counted,
+    else_,
+    field_names,
+    if_,
+    is_null,
+    local,
+    loop,
+    return_,
+    return_if,
+    select,
+    structure,
+    to_integer,
+    to_pointer,
+)
+from . import UNLIMITED
+from .cpython import PyLong_FromLongLong, PyTuple_New, PyTuple_SetItem, builtin, filled, new_none
+from .system import ctlz, free, madvise, mmap, munmap, posix_memalign, smax, system, umax, umin
 
-TEXT = r"""
-%Allocator = type { i64, i64, i64, i64, i64, i64 }  ; in use, peak, cached, allocations, system allocations, limit
-@allocator = internal global %Allocator { i64 0, i64 0, i64 0, i64 0, i64 0, i64 $UNLIMITED }
-@in_use = internal alias i64, ptr @allocator
-@peak = internal alias i64, getelementptr (%Allocator, ptr @allocator, i64 0, i32 1)
-@cached = internal alias i64, getelementptr (%Allocator, ptr @allocator, i64 0, i32 2)
-@allocations = internal alias i64, getelementptr (%Allocator, ptr @allocator, i64 0, i32 3)
-@system_allocations = internal alias i64, getelementptr (%Allocator, ptr @allocator, i64 0, i32 4)
-@limit = internal alias i64, getelementptr (%Allocator, ptr @allocator, i64 0, i32 5)
-@free_lists = internal global [$CLASSES x ptr] zeroinitializer
+LARGE = 1 << 20
+CACHE_SLACK = 256 << 20
+HUGE_PAGE = 2 << 20
+CLASSES = 8 * (47 - 9) + 8  # one more than the class of the largest block, of 2**47 bytes
 
-define internal i64 @class_of(i64 %nbytes) {
-  %at_least_one = call i64 @llvm.umax.i64(i64 %nbytes, i64 1)
-  %last = sub i64 %at_least_one, 1
-  %zeros = call i64 @llvm.ctlz.i64(i64 %last, i1 false)
-  %log = sub i64 63, %zeros
-  %k = call i64 @llvm.smax.i64(i64 %log, i64 9)
-  %shift = sub i64 %k, 3
-  %step = lshr i64 %last, %shift
-  %group = sub i64 %k, 9
-  %first = shl i64 %group, 3
-  %class = add i64 %first, %step
-  ret i64 %class
-}
+Allocator = Annotated[
+    Value,
+    structure("Allocator", in_use=I64, peak=I64, cached=I64, allocations=I64, system_allocations=I64, limit=I64),
+]
+allocator = static("allocator", Allocator, (0, 0, 0, 0, 0, UNLIMITED))
+free_lists = static("free_lists", Ptr, count=CLASSES)
 
-define internal i64 @bytes_of(i64 %class) {
-  %small = icmp ult i64 %class, 8
-  %group = lshr i64 %class, 3
-  %place = and i64 %class, 7
-  %eighths = add i64 %place, 9
-  %shift = add i64 %group, 5
-  %large_bytes = shl i64 %eighths, %shift
-  %next = add i64 %class, 1
-  %small_bytes = shl i64 %next, 6
-  %bytes = select i1 %small, i64 %small_bytes, i64 %large_bytes
-  ret i64 %bytes
-}
 
-; Anonymous memory whose address is a multiple of 2 MiB, or null. `nbytes` is a multiple of the page size: map 2 MiB
-; more than asked for, and give back what lies before the first boundary and after the end.
-define internal ptr @map_pages(i64 %nbytes) {
-  %padded = add i64 %nbytes, $HUGE_PAGE
-  %mapping = call ptr @mmap(ptr null, i64 %padded, i32 3, i32 $MAP_FLAGS, i32 -1, i64 0)
-  %start = ptrtoint ptr %mapping to i64
-  %failed = icmp eq i64 %start, -1
-  br i1 %failed, label %refused, label %trim
-trim:
-  %over = add i64 %start, $HUGE_PAGE_MASK
-  %aligned = and i64 %over, $HUGE_PAGE_INVERSE
-  %head = sub i64 %aligned, %start
-  %has_head = icmp ne i64 %head, 0
-  br i1 %has_head, label %trim_head, label %trim_tail
-trim_head:
-  %head_failed = call i32 @munmap(ptr %mapping, i64 %head)
-  br label %trim_tail
-trim_tail:
-  %tail = sub i64 $HUGE_PAGE, %head
-  %end = add i64 %aligned, %nbytes
-  %end_pointer = inttoptr i64 %end to ptr
-  %tail_failed = call i32 @munmap(ptr %end_pointer, i64 %tail)
-  %block = inttoptr i64 %aligned to ptr
-  $ADVISE_HUGE_PAGES
-  ret ptr %block
-refused:
-  ret ptr null
-}
+@function
+def class_of(nbytes: I64) -> I64:
+    """The class of the smallest blocks that hold so many bytes; CLASSES or more where there is none."""
+    last = umax(nbytes, 1) - 1
+    k = smax(63 - ctlz(last, False), 9)
+    return ((k - 9) << 3) + (last >> (k - 3))
 
-define internal ptr @system_allocate(i64 %bytes) {
-  %out = alloca ptr
-  %count = load i64, ptr @system_allocations
-  %count_after = add i64 %count, 1
-  store i64 %count_after, ptr @system_allocations
-  %is_large = icmp uge i64 %bytes, $LARGE
-  br i1 %is_large, label %large, label %small
-large:
-  %mapped = call ptr @map_pages(i64 %bytes)
-  ret ptr %mapped
-small:
-  %failed = call i32 @posix_memalign(ptr %out, i64 64, i64 %bytes)
-  %good = icmp eq i32 %failed, 0
-  %pointer = load ptr, ptr %out
-  %block = select i1 %good, ptr %pointer, ptr null
-  ret ptr %block
-}
 
-define internal void @system_free(ptr %block, i64 %bytes) {
-  %is_large = icmp uge i64 %bytes, $LARGE
-  br i1 %is_large, label %large, label %small
-large:
-  %failed = call i32 @munmap(ptr %block, i64 %bytes)
-  ret void
-small:
-  call void @free(ptr %block)
-  ret void
-}
+def bytes_of(size_class: Value) -> Value:
+    """The size of a class's blocks."""
+    large = ((size_class & 7) + 9) << ((size_class >> 3) + 5)
+    return select(below(size_class, 8), (size_class + 1) << 6, large)
 
-; Give every cached block back to the system.
-define internal void @flush_cache() {
-entry:
-  br label %class_loop
-class_loop:
-  %class = phi i64 [ 0, %entry ], [ %next_class, %class_done ]
-  %list = getelementptr ptr, ptr @free_lists, i64 %class
-  %bytes = call i64 @bytes_of(i64 %class)
-  br label %block_loop
-block_loop:
-  %block = load ptr, ptr %list
-  %none = icmp eq ptr %block, null
-  br i1 %none, label %class_done, label %drop
-drop:
-  %next = load ptr, ptr %block
-  store ptr %next, ptr %list
-  call void @system_free(ptr %block, i64 %bytes)
-  br label %block_loop
-class_done:
-  %next_class = add i64 %class, 1
-  %more = icmp ult i64 %next_class, $CLASSES
-  br i1 %more, label %class_loop, label %done
-done:
-  store i64 0, ptr @cached
-  ret void
-}
 
-; A block of `bytes` from the system, within the limit; null when there is none to be had.
-define internal ptr @grow(i64 %bytes) noinline {
-  %used = load i64, ptr @in_use
-  %idle = load i64, ptr @cached
-  %limit = load i64, ptr @limit
-  %peak = load i64, ptr @peak
-  %used_after = add i64 %used, %bytes
-  %held_after = add i64 %used_after, %idle
-  %twice = shl i64 %peak, 1
-  %bound = add i64 %twice, $CACHE_SLACK
-  %bound_or_need = call i64 @llvm.umax.i64(i64 %bound, i64 %used_after)
-  %allowed = call i64 @llvm.umin.i64(i64 %bound_or_need, i64 %limit)
-  %over = icmp ugt i64 %held_after, %allowed
-  br i1 %over, label %flush, label %first_try
-flush:
-  call void @flush_cache()
-  %within = icmp ule i64 %used_after, %limit
-  br i1 %within, label %last_try, label %refused
-first_try:
-  %block = call ptr @system_allocate(i64 %bytes)
-  %got = icmp ne ptr %block, null
-  br i1 %got, label %done, label %flush_and_retry
-flush_and_retry:
-  call void @flush_cache()
-  br label %last_try
-last_try:
-  %last = call ptr @system_allocate(i64 %bytes)
-  ret ptr %last
-done:
-  ret ptr %block
-refused:
-  ret ptr null
-}
+@function
+def map_pages(nbytes: I64) -> Ptr:
+    """Anonymous memory whose address is a multiple of 2 MiB, or null. ``nbytes`` is a multiple of the page size: map
+    2 MiB more than asked for, and give back what lies before the first boundary and after the end."""
+    mapping = mmap(None, nbytes + HUGE_PAGE, 3, system().map_private_anonymous, -1, 0)
+    start = to_integer(mapping)
+    return_if(start == -1)
+    aligned = (start + (HUGE_PAGE - 1)) & -HUGE_PAGE
+    head = aligned - start
+    with if_(head != 0):
+        munmap(mapping, head)
+    munmap(to_pointer(aligned + nbytes), HUGE_PAGE - head)
+    block = to_pointer(aligned)
+    advice = system().huge_pages
+    if advice is not None:
+        madvise(block, nbytes, advice)
+    return block
 
-; A block of at least `nbytes`, 64-byte aligned, and its class; {null, _} when the limit or the system refuses.
-define internal { ptr, i64 } @allocate(i64 %nbytes) {
-  %absurd = icmp ugt i64 %nbytes, $LARGEST
-  br i1 %absurd, label %refused, label %look
-look:
-  %class = call i64 @class_of(i64 %nbytes)
-  %bytes = call i64 @bytes_of(i64 %class)
-  %list = getelementptr ptr, ptr @free_lists, i64 %class
-  %head = load ptr, ptr %list
-  %empty = icmp eq ptr %head, null
-  br i1 %empty, label %miss, label %hit
-hit:
-  %next = load ptr, ptr %head
-  store ptr %next, ptr %list
-  %idle = load i64, ptr @cached
-  %idle_after = sub i64 %idle, %bytes
-  store i64 %idle_after, ptr @cached
-  br label %count
-miss:
-  %fresh = call ptr @grow(i64 %bytes)
-  %none = icmp eq ptr %fresh, null
-  br i1 %none, label %refused, label %count
-count:
-  %block = phi ptr [ %head, %hit ], [ %fresh, %miss ]
-  %used = load i64, ptr @in_use
-  %used_after = add i64 %used, %bytes
-  store i64 %used_after, ptr @in_use
-  %peak = load i64, ptr @peak
-  %peak_after = call i64 @llvm.umax.i64(i64 %peak, i64 %used_after)
-  store i64 %peak_after, ptr @peak
-  %calls = load i64, ptr @allocations
-  %calls_after = add i64 %calls, 1
-  store i64 %calls_after, ptr @allocations
-  %with_block = insertvalue { ptr, i64 } undef, ptr %block, 0
-  %result = insertvalue { ptr, i64 } %with_block, i64 %class, 1
-  ret { ptr, i64 } %result
-refused:
-  ret { ptr, i64 } zeroinitializer
-}
 
-; Give a block back: to its free list, or to the system while more than the limit is held.
-define internal void @release(ptr %block, i64 %class) {
-  %bytes = call i64 @bytes_of(i64 %class)
-  %used = load i64, ptr @in_use
-  %idle = load i64, ptr @cached
-  %limit = load i64, ptr @limit
-  %used_after = sub i64 %used, %bytes
-  store i64 %used_after, ptr @in_use
-  %held = add i64 %used, %idle
-  %over = icmp ugt i64 %held, %limit
-  br i1 %over, label %free, label %keep
-keep:
-  %list = getelementptr ptr, ptr @free_lists, i64 %class
-  %head = load ptr, ptr %list
-  store ptr %head, ptr %block
-  store ptr %block, ptr %list
-  %idle_after = add i64 %idle, %bytes
-  store i64 %idle_after, ptr @cached
-  ret void
-free:
-  call void @system_free(ptr %block, i64 %bytes)
-  ret void
-}
+@function
+def system_allocate(nbytes: I64) -> Ptr:
+    """A block of exactly so many bytes from the system, or null."""
+    allocator.system_allocations += 1
+    with if_(~below(nbytes, LARGE)):
+        return_(map_pages(nbytes))
+    block = local(Ptr)
+    failed = posix_memalign(block, 64, nbytes)
+    return select(failed == 0, block.value, None)
 
-; Set OutOfMemoryError for a request of `nbytes`; the text is made by memory.py.
-define internal void @raise_out_of_memory(i64 %nbytes) noinline {
-  %number = call ptr @PyLong_FromLongLong(i64 %nbytes)
-  %failed = icmp eq ptr %number, null
-  br i1 %failed, label %done, label %raise
-raise:
-  %hook = load ptr, ptr @py_raise_out_of_memory
-  %result = call ptr @PyObject_CallOneArg(ptr %hook, ptr %number)
-  call void @Py_DecRef(ptr %number)
-  br label %done
-done:
-  ret void
-}
 
-; ---- builtins ----
+@function
+def system_free(block: Ptr, nbytes: I64) -> None:
+    """Give a block of so many bytes back to the system."""
+    with if_(below(nbytes, LARGE)):
+        free(block)
+    with else_():
+        munmap(block, nbytes)
 
-; memory_stats() -> (in use, peak, cached, allocations, system allocations, limit)
-define internal ptr @memory_stats(ptr %self, ptr %ignored) {
-entry:
-  %tuple = call ptr @PyTuple_New(i64 6)
-  %failed = icmp eq ptr %tuple, null
-  br i1 %failed, label %done, label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %stored ]
-  %at = getelementptr i64, ptr @allocator, i64 %i
-  %value = load i64, ptr %at
-  %number = call ptr @PyLong_FromLongLong(i64 %value)
-  %none = icmp eq ptr %number, null
-  br i1 %none, label %drop, label %stored
-stored:
-  %ignore = call i32 @PyTuple_SetItem(ptr %tuple, i64 %i, ptr %number)
-  %next = add i64 %i, 1
-  %more = icmp ult i64 %next, 6
-  br i1 %more, label %loop, label %done
-drop:
-  call void @Py_DecRef(ptr %tuple)
-  ret ptr null
-done:
-  ret ptr %tuple
-}
 
-; memory_reset_peak() -> None
-define internal ptr @memory_reset_peak(ptr %self, ptr %ignored) {
-  %used = load i64, ptr @in_use
-  store i64 %used, ptr @peak
-  %none = call ptr @new_none()
-  ret ptr %none
-}
+@function
+def flush_cache() -> None:
+    """Give every cached block back to the system."""
+    for size_class in counted(CLASSES):
+        free_list, nbytes = at(free_lists, size_class), bytes_of(size_class)
+        with loop():
+            with if_(is_null(free_list.value)):
+                break_()
+            system_free(pop(free_list), nbytes)
+    allocator.cached = 0
 
-; memory_empty_cache() -> None
-define internal ptr @memory_empty_cache(ptr %self, ptr %ignored) {
-  call void @flush_cache()
-  %none = call ptr @new_none()
-  ret ptr %none
-}
 
-; memory_set_limit(nbytes) -> None
-define internal ptr @memory_set_limit(ptr %self, ptr %object) {
-  %argument = call { i64, i1 } @int_argument(ptr %object)
-  %good = extractvalue { i64, i1 } %argument, 1
-  br i1 %good, label %set, label %bad
-set:
-  %limit = extractvalue { i64, i1 } %argument, 0
-  store i64 %limit, ptr @limit
-  %used = load i64, ptr @in_use
-  %idle = load i64, ptr @cached
-  %held = add i64 %used, %idle
-  %over = icmp ugt i64 %held, %limit
-  br i1 %over, label %flush, label %done
-flush:
-  call void @flush_cache()
-  br label %done
-done:
-  %none = call ptr @new_none()
-  ret ptr %none
-bad:
-  ret ptr null
-}
-"""
+def pop(head: Value) -> Value:
+    """Take the first of a list that is threaded through the first words of its items, and is not empty."""
+    first = head.value
+    head.value = cast(Pointers, first)[0]
+    return first
+
+
+def push(head: Value, item: Value) -> None:
+    """Put an item in front of such a list."""
+    cast(Pointers, item)[0] = head.value
+    head.value = item
+
+
+@cold
+def grow(nbytes: I64) -> Ptr:
+    """A block of so many bytes from the system, within the limit; null when there is none to be had."""
+    limit = allocator.limit
+    used_after = allocator.in_use + nbytes
+    bound = umax((allocator.peak << 1) + CACHE_SLACK, used_after)
+    with if_(at_most(used_after + allocator.cached, umin(bound, limit))):
+        block = system_allocate(nbytes)
+        return_if(~is_null(block), block)
+        flush_cache()
+    with else_():
+        flush_cache()
+        return_if(~at_most(used_after, limit))
+    return system_allocate(nbytes)
+
+
+@function
+def allocate(size_class: I64) -> Ptr:
+    """A block of a class, 64-byte aligned; null when there is no such class, or the limit or the system refuses."""
+    return_if(~below(size_class, CLASSES))
+    nbytes = bytes_of(size_class)
+    free_list = at(free_lists, size_class)
+    block = local(Ptr, free_list.value)
+    with if_(is_null(block.value)):
+        block.value = grow(nbytes)
+        return_if(is_null(block.value))
+    with else_():
+        pop(free_list)
+        allocator.cached -= nbytes
+    used = allocator.in_use + nbytes
+    allocator.in_use = used
+    allocator.peak = umax(allocator.peak, used)
+    allocator.allocations += 1
+    return block.value
+
+
+@function
+def release(block: Ptr, size_class: I64) -> None:
+    """Give a block back: to its free list, or to the system while more than the limit is held."""
+    nbytes = bytes_of(size_class)
+    used = allocator.in_use
+    allocator.in_use = used - nbytes
+    with if_(used + allocator.cached > allocator.limit):
+        system_free(block, nbytes)
+    with else_():
+        push(at(free_lists, size_class), block)
+        allocator.cached += nbytes
+
+
+# ---------------------------------------------------------------------------------------------------- builtins
+
+
+@builtin
+def memory_stats() -> Ptr:
+    """(in use, peak, cached, allocations, system allocations, limit)"""
+    counters = cast(Integers, allocator)
+    count = len(field_names(Allocator))
+    return filled(PyTuple_New(count), PyTuple_SetItem, count, lambda i: PyLong_FromLongLong(counters[i]))
+
+
+@builtin
+def memory_reset_peak() -> Ptr:
+    """Let the peak begin anew at what is in use."""
+    allocator.peak = allocator.in_use
+    return new_none()
+
+
+@builtin
+def memory_empty_cache() -> Ptr:
+    """Give all cached blocks back to the system."""
+    flush_cache()
+    return new_none()
+
+
+@builtin
+def memory_set_limit(limit: I64) -> Ptr:
+    """Bytes that may be held, in use and cached together."""
+    allocator.limit = limit
+    with if_(~at_most(allocator.in_use + allocator.cached, limit)):
+        flush_cache()
+    return new_none()

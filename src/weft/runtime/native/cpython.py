@@ -1,4 +1,4 @@
-"""IR: what the native runtime knows of CPython, libc and pthread.
+"""What the native runtime knows of CPython: its functions, its tables, and how Python calls a builtin.
 
 Only functions are imported, never data symbols: the objects that the code needs (``None``, exception types, hooks)
 come in through :data:`HOOKS`, so no relocation has to reach data of another image. Of an object's layout only the
@@ -7,154 +7,180 @@ header ``{refcount, type}`` is relied on (CPython 3.11 to 3.13, builds with the 
 
 from __future__ import annotations
 
-__all__ = ["HOOKS", "TEXT", "strings"]
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_type_hints
 
-
-def strings(**texts: str) -> str:
-    """Constants ``@name``: zero-terminated ASCII strings."""
-    lines = []
-    for name, text in texts.items():
-        escaped = "".join(c if c.isalnum() or c in " ():,.%_-/" else f"\\{ord(c):02x}" for c in text)
-        lines.append(f'@{name} = private constant [{len(text) + 1} x i8] c"{escaped}\\00"')
-    return "\n".join(lines) + "\n"
-
-
-# The tuple that weft_native_init receives, in this order; see native/__init__.py for the hooks.
-HOOKS = ("none", "type_error", "value_error", "buffer_error", "raise_out_of_memory", "raise_status")
-
-_GLOBALS = "\n".join(f"@py_{name} = internal global ptr null" for name in HOOKS)
-
-TEXT = (
-    _GLOBALS
-    + "\n"
-    + strings(text_argument_count="%s() takes %zd arguments, got %zd")
-    + r"""
-; ---- CPython ----
-%Object = type { i64, ptr }                                  ; refcount, type
-%MethodDef = type { ptr, ptr, i32, ptr }                     ; name, function, flags, doc
-%MemberDef = type { ptr, i32, i64, i32, ptr }                ; name, type code, offset, flags, doc
-%GetSetDef = type { ptr, ptr, ptr, ptr, ptr }                ; name, get, set, doc, closure
-%TypeSlot = type { i32, ptr }                                ; slot number, function
-%TypeSpec = type { ptr, i32, i32, i32, ptr }                 ; name, basic size, item size, flags, slots
-
-declare ptr @PyType_GenericAlloc(ptr, i64)
-declare ptr @PyWeakref_NewRef(ptr, ptr)
-declare i32 @PyList_Append(ptr, ptr)
-declare i64 @PyList_Size(ptr)
-declare void @Py_IncRef(ptr)
-declare void @Py_DecRef(ptr)
-declare ptr @PyObject_Malloc(i64)
-declare void @PyObject_Free(ptr)
-declare ptr @PyObject_Init(ptr, ptr)
-declare void @PyObject_ClearWeakRefs(ptr)
-declare ptr @PyObject_CallOneArg(ptr, ptr)
-declare ptr @PyType_FromSpec(ptr)
-declare i32 @PyBuffer_FillInfo(ptr, ptr, ptr, i64, i32, i32)
-declare ptr @PyCFunction_NewEx(ptr, ptr, ptr)
-declare ptr @PyTuple_New(i64)
-declare i32 @PyTuple_SetItem(ptr, i64, ptr)
-declare ptr @PyTuple_GetItem(ptr, i64)
-declare ptr @PyList_New(i64)
-declare i32 @PyList_SetItem(ptr, i64, ptr)
-declare ptr @PyDict_New()
-declare i32 @PyDict_SetItemString(ptr, ptr, ptr)
-declare ptr @PyFloat_FromDouble(double)
-declare ptr @PyLong_FromLongLong(i64)
-declare ptr @PyBool_FromLong(i64)
-declare i64 @PyLong_AsLongLong(ptr)
-declare ptr @PyUnicode_FromFormat(ptr, ...)
-declare ptr @PyErr_NoMemory()
-declare ptr @PyErr_Occurred()
-declare ptr @PyErr_Format(ptr, ptr, ...)
-declare void @PyErr_Clear()
-declare ptr @PyEval_SaveThread()
-declare void @PyEval_RestoreThread(ptr)
-declare i32 @PyGILState_Ensure()
-declare void @PyGILState_Release(i32)
-declare i32 @Py_IsInitialized()
-declare ptr @PyCapsule_New(ptr, ptr, ptr)
-declare ptr @PyCapsule_GetPointer(ptr, ptr)
-declare i32 @PyCapsule_IsValid(ptr, ptr)
-declare i32 @PyCapsule_SetName(ptr, ptr)
-
-; ---- libc ----
-declare ptr @calloc(i64, i64)
-declare void @free(ptr)
-declare i32 @posix_memalign(ptr, i64, i64)
-declare ptr @mmap(ptr, i64, i32, i32, i32, i64)
-declare i32 @munmap(ptr, i64)
-declare i32 @madvise(ptr, i64, i32)
-declare i32 @clock_gettime(i32, ptr)
-declare i32 @sigfillset(ptr)
-
-; ---- pthread ----
-declare i32 @pthread_mutex_init(ptr, ptr)
-declare i32 @pthread_mutex_lock(ptr)
-declare i32 @pthread_mutex_unlock(ptr)
-declare i32 @pthread_cond_init(ptr, ptr)
-declare i32 @pthread_cond_wait(ptr, ptr)
-declare i32 @pthread_cond_signal(ptr)
-declare i32 @pthread_cond_broadcast(ptr)
-declare i32 @pthread_attr_init(ptr)
-declare i32 @pthread_attr_setstacksize(ptr, i64)
-declare i32 @pthread_attr_destroy(ptr)
-declare i32 @pthread_create(ptr, ptr, ptr, ptr)
-declare i32 @pthread_join(i64, ptr)
-declare i32 @pthread_sigmask(i32, ptr, ptr)
-
-; ---- LLVM ----
-declare i64 @llvm.ctlz.i64(i64, i1 immarg)
-declare i64 @llvm.umax.i64(i64, i64)
-declare i64 @llvm.umin.i64(i64, i64)
-declare i64 @llvm.smax.i64(i64, i64)
-
-; A Python int argument as i64: {value, true}, or {_, false} with the exception set.
-define internal { i64, i1 } @int_argument(ptr %object) {
-  %value = call i64 @PyLong_AsLongLong(ptr %object)
-  %suspect = icmp eq i64 %value, -1
-  br i1 %suspect, label %check, label %good
-check:
-  %error = call ptr @PyErr_Occurred()
-  %fine = icmp eq ptr %error, null
-  br i1 %fine, label %good, label %bad
-good:
-  %packed = insertvalue { i64, i1 } { i64 undef, i1 true }, i64 %value, 0
-  ret { i64, i1 } %packed
-bad:
-  ret { i64, i1 } { i64 -1, i1 false }
-}
-
-; True when a builtin got the number of arguments it takes; else false with TypeError set.
-define internal i1 @check_count(ptr %name, i64 %wanted, i64 %got) {
-  %same = icmp eq i64 %wanted, %got
-  br i1 %same, label %good, label %bad
-bad:
-  %type = load ptr, ptr @py_type_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %type, ptr @text_argument_count, ptr %name, i64 %wanted, i64 %got)
-  ret i1 false
-good:
-  ret i1 true
-}
-
-; None, as a new reference.
-define internal ptr @new_none() {
-  %none = load ptr, ptr @py_none
-  call void @Py_IncRef(ptr %none)
-  ret ptr %none
-}
-
-%Timespec = type { i64, i64 }
-
-; Nanoseconds of the monotonic clock.
-define internal i64 @now() {
-  %spec = alloca %Timespec
-  %failed = call i32 @clock_gettime(i32 $CLOCK_MONOTONIC, ptr %spec)
-  %seconds = load i64, ptr %spec
-  %rest_at = getelementptr %Timespec, ptr %spec, i64 0, i32 1
-  %rest = load i64, ptr %rest_at
-  %scaled = mul i64 %seconds, 1000000000
-  %time = add i64 %scaled, %rest
-  ret i64 %time
-}
-"""
+from ...llvm.module import Function, cold, extern, variable
+from ...llvm.text import (
+    F64,
+    I32,
+    I64,
+    NULL,
+    Operand,
+    Pointers,
+    Ptr,
+    Value,
+    cast,
+    counted,
+    if_,
+    is_null,
+    return_,
+    return_if,
+    structure,
 )
+
+PyType_GenericAlloc = extern(Ptr, "PyType_GenericAlloc", Ptr, I64)
+PyWeakref_NewRef = extern(Ptr, "PyWeakref_NewRef", Ptr, Ptr)
+Py_IncRef = extern(None, "Py_IncRef", Ptr)  # this and Py_DecRef take null
+Py_DecRef = extern(None, "Py_DecRef", Ptr)
+PyObject_Malloc = extern(Ptr, "PyObject_Malloc", I64)
+PyObject_Free = extern(None, "PyObject_Free", Ptr)
+PyObject_Init = extern(Ptr, "PyObject_Init", Ptr, Ptr)
+PyObject_ClearWeakRefs = extern(None, "PyObject_ClearWeakRefs", Ptr)
+PyObject_CallOneArg = extern(Ptr, "PyObject_CallOneArg", Ptr, Ptr)
+PyType_FromSpec = extern(Ptr, "PyType_FromSpec", Ptr)
+PyBuffer_FillInfo = extern(I32, "PyBuffer_FillInfo", Ptr, Ptr, Ptr, I64, I32, I32)
+PyCFunction_NewEx = extern(Ptr, "PyCFunction_NewEx", Ptr, Ptr, Ptr)
+PyTuple_New = extern(Ptr, "PyTuple_New", I64)
+PyTuple_SetItem = extern(I32, "PyTuple_SetItem", Ptr, I64, Ptr)
+PyTuple_GetItem = extern(Ptr, "PyTuple_GetItem", Ptr, I64)
+PyList_New = extern(Ptr, "PyList_New", I64)
+PyList_SetItem = extern(I32, "PyList_SetItem", Ptr, I64, Ptr)
+PyList_Append = extern(I32, "PyList_Append", Ptr, Ptr)
+PyList_Size = extern(I64, "PyList_Size", Ptr)
+PyDict_New = extern(Ptr, "PyDict_New")
+PyDict_SetItemString = extern(I32, "PyDict_SetItemString", Ptr, Ptr, Ptr)
+PyFloat_FromDouble = extern(Ptr, "PyFloat_FromDouble", F64)
+PyLong_FromLongLong = extern(Ptr, "PyLong_FromLongLong", I64)
+PyLong_AsLongLong = extern(I64, "PyLong_AsLongLong", Ptr)
+PyBool_FromLong = extern(Ptr, "PyBool_FromLong", I64)
+PyUnicode_FromFormat = extern(Ptr, "PyUnicode_FromFormat", Ptr, variadic=True)
+PyErr_NoMemory = extern(Ptr, "PyErr_NoMemory")
+PyErr_Occurred = extern(Ptr, "PyErr_Occurred")
+PyErr_Format = extern(Ptr, "PyErr_Format", Ptr, Ptr, variadic=True)  # returns null
+PyEval_SaveThread = extern(Ptr, "PyEval_SaveThread")
+PyEval_RestoreThread = extern(None, "PyEval_RestoreThread", Ptr)
+PyGILState_Ensure = extern(I32, "PyGILState_Ensure")
+PyGILState_Release = extern(None, "PyGILState_Release", I32)
+Py_IsInitialized = extern(I32, "Py_IsInitialized")
+PyCapsule_New = extern(Ptr, "PyCapsule_New", Ptr, Ptr, Ptr)
+PyCapsule_GetPointer = extern(Ptr, "PyCapsule_GetPointer", Ptr, Ptr)
+PyCapsule_IsValid = extern(I32, "PyCapsule_IsValid", Ptr, Ptr)
+PyCapsule_SetName = extern(I32, "PyCapsule_SetName", Ptr, Ptr)
+
+Object = Annotated[Value, structure("Object", refcount=I64, type=Ptr)]
+MethodDef = Annotated[Value, structure("MethodDef", name=Ptr, function=Ptr, flags=I32, doc=Ptr)]
+METH_FASTCALL, METH_NOARGS, METH_O = 0x80, 0x04, 0x08
+
+# what is in the tuple that weft_native_init receives, in this order; native/__init__.py has the hooks
+none = variable("py_none", Ptr)
+type_error = variable("py_type_error", Ptr)
+value_error = variable("py_value_error", Ptr)
+buffer_error = variable("py_buffer_error", Ptr)
+raise_out_of_memory = variable("py_raise_out_of_memory", Ptr)
+raise_status = variable("py_raise_status", Ptr)
+HOOKS = (none, type_error, value_error, buffer_error, raise_out_of_memory, raise_status)
+
+
+# ---------------------------------------------------------------------------------------------------- objects
+
+
+def type_of(object: Value) -> Value:
+    """The type of an object."""
+    return cast(Object, object).type
+
+
+def new_reference(object: Value) -> Value:
+    """The object, as a reference of the receiver's own."""
+    Py_IncRef(object)
+    return object
+
+
+def filled(container: Value, set_item: Function, count: Operand, item: Callable[[Value], Value]) -> Value:
+    """A new list or tuple of items that are made one by one. Where one is null, the caller returns null."""
+    return_if(is_null(container))
+    for i in counted(count):
+        made = item(i)
+        with if_(is_null(made)):
+            Py_DecRef(container)
+            return_()
+        set_item(container, i, made)
+    return container
+
+
+@cold
+def raise_through(hook: Ptr, number: I64) -> Ptr:
+    """Let Python code raise what it says of a number; null."""
+    argument = PyLong_FromLongLong(number)
+    return_if(is_null(argument))
+    PyObject_CallOneArg(hook, argument)
+    Py_DecRef(argument)
+    return NULL
+
+
+# ---------------------------------------------------------------------------------------------------- builtins
+
+
+class Builtin(Function):
+    """A function that Python calls, and its row of a table of methods."""
+
+    def __init__(self, body: Callable[..., Any], flags: int):
+        super().__init__(body.__name__, body, "", False)
+        self.row = body.__name__, self, flags, body.__doc__  # of type MethodDef
+
+
+def builtin(body: Callable[..., Any]) -> Builtin:
+    """A function for Python, whose docstring it shows. The annotations of ``body`` say what it takes: a Python int
+    (``I64``), any object (``Ptr``), or what the annotation's own check lets through, which returns null with an
+    exception set where it does not."""
+    name, count = body.__name__, body.__code__.co_argcount
+
+    def checked(objects: list[Value]) -> list[Value]:
+        hints = list(get_type_hints(body, include_extras=True).values())
+        return [_checked(hint, object, name, i) for i, (hint, object) in enumerate(zip(hints, objects, strict=False))]
+
+    def without_arguments(self: Ptr, ignored: Ptr) -> Ptr:
+        return body()
+
+    def with_one(self: Ptr, argument: Ptr) -> Ptr:
+        return body(*checked([argument]))
+
+    def with_many(self: Ptr, arguments: Pointers, given: I64) -> Ptr:
+        check_count(name, count, given)
+        return body(*checked([arguments[i] for i in range(count)]))
+
+    form: Callable[..., Any] = (without_arguments, with_one, with_many)[min(count, 2)]
+    form.__name__, form.__doc__ = name, body.__doc__
+    return Builtin(form, (METH_NOARGS, METH_O, METH_FASTCALL)[min(count, 2)])
+
+
+def _checked(hint: Any, object: Value, name: str, position: int) -> Value:
+    if hint is I64:
+        return integer(object)
+    for check in get_args(hint)[2:]:
+        return check(object, name, position)
+    return object
+
+
+def check_count(name: str, wanted: Operand, got: Value) -> None:
+    """Return null with TypeError set where a builtin gets another number of arguments than it takes."""
+    with if_(got != wanted):
+        return_(raise_count(name, wanted, got))
+
+
+@cold
+def raise_count(name: Ptr, wanted: I64, got: I64) -> Ptr:
+    return PyErr_Format(type_error.value, "%s() takes %zd arguments, got %zd", name, wanted, got)
+
+
+def integer(object: Value) -> Value:
+    """A Python int as i64; the caller returns null with an exception set where it is none."""
+    number = PyLong_AsLongLong(object)
+    with if_(number == -1):
+        return_if(~is_null(PyErr_Occurred()))
+    return number
+
+
+def new_none() -> Value:
+    """None, as a new reference."""
+    return new_reference(none.value)

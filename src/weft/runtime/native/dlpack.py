@@ -1,4 +1,4 @@
-"""IR: DLPack's capsules and deleters (https://dmlc.github.io/dlpack/latest/), for structs that runtime/dlpack.py reads.
+"""DLPack's capsules and deleters (https://dmlc.github.io/dlpack/latest/), for structs that runtime/dlpack.py reads.
 
 Export: ``dlpack_capsule(storage, versioned)`` makes a capsule over a managed tensor that lies at the beginning of
 ``storage``, whose owner keeps everything alive that the struct points to; manager_ctx holds a reference to it. The
@@ -12,146 +12,101 @@ Offsets: DLManagedTensor has manager_ctx at 48 and deleter at 56; DLManagedTenso
 
 from __future__ import annotations
 
-from .cpython import strings
+from typing import NamedTuple
 
-__all__ = ["BUILTINS", "TEXT"]
-
-BUILTINS = {
-    "dlpack_capsule": ("fast", "(storage, versioned): the capsule over the managed tensor in storage."),
-    "dlpack_take": ("one", "Take over a peer's capsule: the object that owns its memory from now on."),
-}
-
-_STRINGS = strings(
-    text_plain="dltensor",
-    text_versioned="dltensor_versioned",
-    text_used_plain="used_dltensor",
-    text_used_versioned="used_dltensor_versioned",
-    text_owned_plain="weft.dltensor",
-    text_owned_versioned="weft.dltensor_versioned",
-    text_not_dlpack="expected a capsule named dltensor or dltensor_versioned that nobody has taken yet",
+from ...llvm.module import Function, function, invoke
+from ...llvm.text import I64, Pointers, Ptr, Value, cast, if_, is_null, return_, return_if, select
+from .cpython import (
+    Py_DecRef,
+    Py_IncRef,
+    Py_IsInitialized,
+    PyCapsule_GetPointer,
+    PyCapsule_IsValid,
+    PyCapsule_New,
+    PyCapsule_SetName,
+    PyErr_Format,
+    PyGILState_Ensure,
+    PyGILState_Release,
+    buffer_error,
+    builtin,
 )
+from .storage import Storage
 
-TEXT = (
-    _STRINGS
-    + r"""
-define internal void @delete_managed(ptr %context) {
-  %alive = call i32 @Py_IsInitialized()
-  %gone = icmp eq i32 %alive, 0
-  br i1 %gone, label %done, label %drop
-drop:
-  %state = call i32 @PyGILState_Ensure()
-  call void @Py_DecRef(ptr %context)
-  call void @PyGILState_Release(i32 %state)
-  br label %done
-done:
-  ret void
-}
 
-define internal void @delete_plain(ptr %managed) {
-  %context_at = getelementptr i8, ptr %managed, i64 48
-  %context = load ptr, ptr %context_at
-  call void @delete_managed(ptr %context)
-  ret void
-}
+@function
+def delete_managed(context: Ptr) -> None:
+    with if_(Py_IsInitialized() != 0):
+        state = PyGILState_Ensure()
+        Py_DecRef(context)
+        PyGILState_Release(state)
 
-define internal void @delete_versioned(ptr %managed) {
-  %context_at = getelementptr i8, ptr %managed, i64 8
-  %context = load ptr, ptr %context_at
-  call void @delete_managed(ptr %context)
-  ret void
-}
 
-; If the capsule still has this name, call the deleter at this offset of what it holds. An exception that is on its
-; way stays as it is: PyCapsule_IsValid sets none, and PyCapsule_GetPointer cannot fail after it.
-define internal void @destroy_named(ptr %capsule, ptr %name, i64 %deleter_offset) {
-  %valid = call i32 @PyCapsule_IsValid(ptr %capsule, ptr %name)
-  %named = icmp ne i32 %valid, 0
-  br i1 %named, label %look, label %done
-look:
-  %managed = call ptr @PyCapsule_GetPointer(ptr %capsule, ptr %name)
-  %deleter_at = getelementptr i8, ptr %managed, i64 %deleter_offset
-  %deleter = load ptr, ptr %deleter_at
-  %none = icmp eq ptr %deleter, null
-  br i1 %none, label %done, label %delete
-delete:
-  call void %deleter(ptr %managed)
-  br label %done
-done:
-  ret void
-}
+@function
+def delete_plain(managed: Pointers) -> None:
+    delete_managed(managed[_PLAIN.context])
 
-define internal void @destroy_capsule(ptr %capsule) {
-  call void @destroy_named(ptr %capsule, ptr @text_plain, i64 56)
-  call void @destroy_named(ptr %capsule, ptr @text_versioned, i64 16)
-  call void @destroy_named(ptr %capsule, ptr @text_owned_plain, i64 56)
-  call void @destroy_named(ptr %capsule, ptr @text_owned_versioned, i64 16)
-  ret void
-}
 
-; dlpack_capsule(storage, versioned) -> capsule
-define internal ptr @dlpack_capsule(ptr %self, ptr %arguments, i64 %count) {
-  %enough = call i1 @check_count(ptr @name_dlpack_capsule, i64 2, i64 %count)
-  br i1 %enough, label %parse, label %failed
-parse:
-  %storage = load ptr, ptr %arguments
-  %good = call i1 @check_storage(ptr %storage, ptr @name_dlpack_capsule, i64 0)
-  br i1 %good, label %parse_flag, label %failed
-parse_flag:
-  %flag_at = getelementptr ptr, ptr %arguments, i64 1
-  %flag_object = load ptr, ptr %flag_at
-  %argument = call { i64, i1 } @int_argument(ptr %flag_object)
-  %is_int = extractvalue { i64, i1 } %argument, 1
-  br i1 %is_int, label %fill, label %failed
-fill:
-  %flag = extractvalue { i64, i1 } %argument, 0
-  %versioned = icmp ne i64 %flag, 0
-  %context_offset = select i1 %versioned, i64 8, i64 48
-  %deleter = select i1 %versioned, ptr @delete_versioned, ptr @delete_plain
-  %name = select i1 %versioned, ptr @text_versioned, ptr @text_plain
-  %address_at = getelementptr %Storage, ptr %storage, i64 0, i32 2
-  %managed = load ptr, ptr %address_at
-  %context_at = getelementptr i8, ptr %managed, i64 %context_offset
-  store ptr %storage, ptr %context_at
-  %deleter_at = getelementptr ptr, ptr %context_at, i64 1
-  store ptr %deleter, ptr %deleter_at
-  call void @Py_IncRef(ptr %storage)
-  %capsule = call ptr @PyCapsule_New(ptr %managed, ptr %name, ptr @destroy_capsule)
-  %none = icmp eq ptr %capsule, null
-  br i1 %none, label %undo, label %done
-undo:
-  call void @Py_DecRef(ptr %storage)
-  br label %done
-done:
-  ret ptr %capsule
-failed:
-  ret ptr null
-}
+@function
+def delete_versioned(managed: Pointers) -> None:
+    delete_managed(managed[_VERSIONED.context])
 
-; dlpack_take(capsule) -> capsule of our own
-define internal ptr @dlpack_take(ptr %self, ptr %capsule) {
-  %plain_valid = call i32 @PyCapsule_IsValid(ptr %capsule, ptr @text_plain)
-  %plain = icmp ne i32 %plain_valid, 0
-  %versioned_valid = call i32 @PyCapsule_IsValid(ptr %capsule, ptr @text_versioned)
-  %versioned = icmp ne i32 %versioned_valid, 0
-  %known = or i1 %plain, %versioned
-  br i1 %known, label %take, label %refuse
-take:
-  %name = select i1 %plain, ptr @text_plain, ptr @text_versioned
-  %used = select i1 %plain, ptr @text_used_plain, ptr @text_used_versioned
-  %owned = select i1 %plain, ptr @text_owned_plain, ptr @text_owned_versioned
-  %managed = call ptr @PyCapsule_GetPointer(ptr %capsule, ptr %name)
-  %owner = call ptr @PyCapsule_New(ptr %managed, ptr %owned, ptr @destroy_capsule)
-  %none = icmp eq ptr %owner, null
-  br i1 %none, label %done, label %rename
-rename:
-  %ignored = call i32 @PyCapsule_SetName(ptr %capsule, ptr %used)
-  br label %done
-done:
-  ret ptr %owner
-refuse:
-  %type = load ptr, ptr @py_buffer_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %type, ptr @text_not_dlpack)
-  ret ptr null
-}
-"""
-)
+
+class _Form(NamedTuple):
+    """One of the two protocols: the capsule's name, the words of manager_ctx and of the deleter behind it, ours."""
+
+    name: str
+    context: int
+    delete: Function
+
+
+_PLAIN, _VERSIONED = _Form("dltensor", 6, delete_plain), _Form("dltensor_versioned", 1, delete_versioned)
+
+
+@function
+def destroy_named(capsule: Ptr, name: Ptr, context: I64) -> None:
+    """If the capsule still has this name, call the deleter of what it holds. An exception that is on its way stays as
+    it is: PyCapsule_IsValid sets none, and PyCapsule_GetPointer cannot fail after it."""
+    return_if(PyCapsule_IsValid(capsule, name) == 0)
+    managed = cast(Pointers, PyCapsule_GetPointer(capsule, name))
+    deleter = managed[context + 1]
+    with if_(~is_null(deleter)):
+        invoke(deleter, None, managed)
+
+
+@function
+def destroy_capsule(capsule: Ptr) -> None:
+    for form in (_PLAIN, _VERSIONED):
+        destroy_named(capsule, form.name, form.context)
+        destroy_named(capsule, f"weft.{form.name}", form.context)
+
+
+@builtin
+def dlpack_capsule(storage: Storage, versioned: I64) -> Ptr:
+    """(storage, versioned): the capsule over the managed tensor in storage."""
+    managed = cast(Pointers, storage.address)
+
+    def of_form(plain: Value | int | str, other: Value | int | str) -> Value:
+        return select(versioned == 0, plain, other)
+
+    context = of_form(_PLAIN.context, _VERSIONED.context)
+    managed[context] = storage
+    managed[context + 1] = of_form(_PLAIN.delete.address, _VERSIONED.delete.address)
+    Py_IncRef(storage)
+    capsule = PyCapsule_New(managed, of_form(_PLAIN.name, _VERSIONED.name), destroy_capsule.address)
+    with if_(is_null(capsule)):
+        Py_DecRef(storage)
+    return capsule
+
+
+@builtin
+def dlpack_take(capsule: Ptr) -> Ptr:
+    """Take over a peer's capsule: the object that owns its memory from now on."""
+    for form in (_PLAIN, _VERSIONED):
+        with if_(PyCapsule_IsValid(capsule, form.name) != 0):
+            managed = PyCapsule_GetPointer(capsule, form.name)
+            owner = PyCapsule_New(managed, f"weft.{form.name}", destroy_capsule.address)
+            with if_(~is_null(owner)):
+                PyCapsule_SetName(capsule, f"used_{form.name}")
+            return_(owner)
+    text = "expected a capsule named dltensor or dltensor_versioned that nobody has taken yet"
+    return PyErr_Format(buffer_error.value, text)

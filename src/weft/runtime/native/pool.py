@@ -1,4 +1,4 @@
-"""IR: the thread pool.
+"""The thread pool.
 
 One job at a time: ``kernel(bufs, ints, begin, end, scratch)`` over ``units``, cut into ranges of ``chunk`` units that
 the caller and the workers take from the atomic counter ``next``. Results do not depend on who takes what.
@@ -21,509 +21,355 @@ Each worker owns a scratch region that outlives it; callers take theirs from ``s
 
 from __future__ import annotations
 
-from .cpython import strings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
-__all__ = ["BUILTINS", "TEXT"]
-
-BUILTINS = {
-    "pool_set_threads": ("one", "Threads that a call may use, the caller included; surplus workers end when idle."),
-    "pool_set_spin": ("one", "Nanoseconds that an idle thread spins before it sleeps."),
-    "pool_threads": ("none", "The number last set."),
-    "pool_workers": ("none", "Workers running now."),
-    "pool_stop": ("none", "End all workers, if the pool is idle; they start again when needed."),
-    "pool_after_fork": ("none", "In a forked child: forget the workers, which only the parent has."),
-}
-
-TEXT = (
-    strings(text_threads="the number of threads must lie in 1..%lld, got %lld")
-    + r"""
-@word = internal global i64 0, align 128
-@next = internal global i64 0, align 128
-@status = internal global i64 0, align 128
-@sleepers = internal global i64 0
-@caller_waits = internal global i64 0
-; the job
-@job_kernel = internal global ptr null, align 128
-@job_bufs = internal global ptr null
-@job_ints = internal global ptr null
-@job_units = internal global i64 0
-@job_chunk = internal global i64 0
-; guarded by the GIL
-@busy = internal global i1 false
-@wanted = internal global i64 1
-@workers = internal global i64 0
-@spin = internal global i64 0                                    ; nanoseconds
-@scratch_free = internal global ptr null
-@threads = internal global [$MAX_THREADS x i64] zeroinitializer
-@worker_scratch = internal global [$MAX_THREADS x ptr] zeroinitializer
-; pthread objects, larger than on any platform
-@mutex = internal global [16 x i64] zeroinitializer, align 64
-@work_ready = internal global [16 x i64] zeroinitializer, align 64
-@work_done = internal global [16 x i64] zeroinitializer, align 64
-
-$DECLARE_PAUSE
-
-define internal void @pool_initialise() {
-  %1 = call i32 @pthread_mutex_init(ptr @mutex, ptr null)
-  %2 = call i32 @pthread_cond_init(ptr @work_ready, ptr null)
-  %3 = call i32 @pthread_cond_init(ptr @work_done, ptr null)
-  ret void
-}
-
-; ---- scratch ----
-
-; A scratch region for a caller, or null; pages are only touched when a kernel uses them.
-define internal ptr @take_scratch() {
-  %head = load ptr, ptr @scratch_free
-  %none = icmp eq ptr %head, null
-  br i1 %none, label %fresh, label %reuse
-reuse:
-  %rest = load ptr, ptr %head
-  store ptr %rest, ptr @scratch_free
-  ret ptr %head
-fresh:
-  %mapped = call ptr @map_pages(i64 $SCRATCH_BYTES)
-  ret ptr %mapped
-}
-
-define internal void @give_scratch(ptr %scratch) {
-  %head = load ptr, ptr @scratch_free
-  store ptr %head, ptr %scratch
-  store ptr %scratch, ptr @scratch_free
-  ret void
-}
-
-; ---- both sides ----
-
-; Take ranges of the job until none is left.
-define internal void @compute(ptr %scratch) {
-entry:
-  %kernel = load ptr, ptr @job_kernel
-  %bufs = load ptr, ptr @job_bufs
-  %ints = load ptr, ptr @job_ints
-  %units = load i64, ptr @job_units
-  %chunk = load i64, ptr @job_chunk
-  br label %loop
-loop:
-  %bits = phi i64 [ 0, %entry ], [ %bits_after, %range ]
-  %begin = atomicrmw add ptr @next, i64 %chunk monotonic
-  %left = icmp slt i64 %begin, %units
-  br i1 %left, label %range, label %done
-range:
-  %stop = add i64 %begin, %chunk
-  %end = call i64 @llvm.umin.i64(i64 %stop, i64 %units)
-  %result = call i64 %kernel(ptr %bufs, ptr %ints, i64 %begin, i64 %end, ptr %scratch)
-  %bits_after = or i64 %bits, %result
-  br label %loop
-done:
-  %ignored = atomicrmw or ptr @status, i64 %bits monotonic
-  ret void
-}
-
-; True when `word` shows a job that a worker whose last one was `generation` may join, or the order to stop.
-define internal i1 @has_news(i64 %word, i64 %generation) alwaysinline {
-  %flags = and i64 %word, $OPEN
-  %open = icmp ne i64 %flags, 0
-  %now = lshr i64 %word, 32
-  %new = icmp ne i64 %now, %generation
-  %job = and i1 %open, %new
-  %stop_flag = and i64 %word, $STOP
-  %stop = icmp ne i64 %stop_flag, 0
-  %news = or i1 %job, %stop
-  ret i1 %news
-}
-
-; ---- workers ----
-
-; Wait for news; returns the word that had it.
-define internal i64 @await_news(i64 %generation) {
-entry:
-  %patience = load i64, ptr @spin
-  %started = call i64 @now()
-  br label %spin_loop
-spin_loop:
-  %pauses = phi i64 [ 0, %entry ], [ 0, %look_at_clock ], [ %pauses_after, %pause ]
-  %word = load atomic i64, ptr @word acquire, align 8
-  %news = call i1 @has_news(i64 %word, i64 %generation)
-  br i1 %news, label %found, label %wait
-wait:
-  %time_for_clock = icmp uge i64 %pauses, 16
-  br i1 %time_for_clock, label %look_at_clock, label %pause
-pause:
-  $PAUSE
-  %pauses_after = add i64 %pauses, 1
-  %no_spin = icmp eq i64 %patience, 0
-  br i1 %no_spin, label %sleep, label %spin_loop
-look_at_clock:
-  %time = call i64 @now()
-  %spent = sub i64 %time, %started
-  %enough = icmp ugt i64 %spent, %patience
-  br i1 %enough, label %sleep, label %spin_loop
-sleep:
-  %slept_word = call i64 @sleep_until_news(i64 %generation)
-  ret i64 %slept_word
-found:
-  ret i64 %word
-}
-
-define internal i64 @sleep_until_news(i64 %generation) {
-  %1 = call i32 @pthread_mutex_lock(ptr @mutex)
-  %2 = atomicrmw add ptr @sleepers, i64 1 seq_cst
-  br label %look
-look:
-  %word = load atomic i64, ptr @word seq_cst, align 8
-  %news = call i1 @has_news(i64 %word, i64 %generation)
-  br i1 %news, label %found, label %wait
-wait:
-  %3 = call i32 @pthread_cond_wait(ptr @work_ready, ptr @mutex)
-  br label %look
-found:
-  %4 = atomicrmw sub ptr @sleepers, i64 1 seq_cst
-  %5 = call i32 @pthread_mutex_unlock(ptr @mutex)
-  ret i64 %word
-}
-
-; Leave the job; the last one out wakes a caller that sleeps.
-define internal void @leave() {
-  %before = atomicrmw sub ptr @word, i64 1 seq_cst
-  %inside = and i64 %before, $INSIDE
-  %last = icmp eq i64 %inside, 1
-  br i1 %last, label %look, label %done
-look:
-  %waits = load atomic i64, ptr @caller_waits seq_cst, align 8
-  %asleep = icmp ne i64 %waits, 0
-  br i1 %asleep, label %wake, label %done
-wake:
-  %1 = call i32 @pthread_mutex_lock(ptr @mutex)
-  %2 = call i32 @pthread_cond_broadcast(ptr @work_done)
-  %3 = call i32 @pthread_mutex_unlock(ptr @mutex)
-  br label %done
-done:
-  ret void
-}
-
-define internal ptr @worker_main(ptr %scratch) {
-entry:
-  br label %loop
-loop:
-  %generation = phi i64 [ -1, %entry ], [ %now, %work ], [ %generation, %join ]
-  %word = call i64 @await_news(i64 %generation)
-  %stop_flag = and i64 %word, $STOP
-  %stop = icmp ne i64 %stop_flag, 0
-  br i1 %stop, label %end, label %join
-join:
-  %joined = add i64 %word, 1
-  %swap = cmpxchg ptr @word, i64 %word, i64 %joined seq_cst seq_cst
-  %inside = extractvalue { i64, i1 } %swap, 1
-  br i1 %inside, label %work, label %loop
-work:
-  %now = lshr i64 %word, 32
-  call void @compute(ptr %scratch)
-  call void @leave()
-  br label %loop
-end:
-  ret ptr null
-}
-
-; Start worker number `i`, with all signals blocked (they belong to Python's threads). False when the system refuses.
-define internal i1 @start_worker(i64 %i) {
-  %attributes = alloca [16 x i64], align 16
-  %all = alloca [16 x i64], align 16
-  %mask = alloca [16 x i64], align 16
-  %scratch_at = getelementptr ptr, ptr @worker_scratch, i64 %i
-  %old = load ptr, ptr %scratch_at
-  %none = icmp eq ptr %old, null
-  br i1 %none, label %map, label %start
-map:
-  %mapped = call ptr @map_pages(i64 $SCRATCH_BYTES)
-  store ptr %mapped, ptr %scratch_at
-  %refused = icmp eq ptr %mapped, null
-  br i1 %refused, label %fail, label %start
-start:
-  %scratch = phi ptr [ %old, %0 ], [ %mapped, %map ]
-  %thread_at = getelementptr i64, ptr @threads, i64 %i
-  %1 = call i32 @pthread_attr_init(ptr %attributes)
-  %2 = call i32 @pthread_attr_setstacksize(ptr %attributes, i64 $STACK_BYTES)
-  %3 = call i32 @sigfillset(ptr %all)
-  %4 = call i32 @pthread_sigmask(i32 $SIG_SETMASK, ptr %all, ptr %mask)
-  %error = call i32 @pthread_create(ptr %thread_at, ptr %attributes, ptr @worker_main, ptr %scratch)
-  %5 = call i32 @pthread_sigmask(i32 $SIG_SETMASK, ptr %mask, ptr null)
-  %6 = call i32 @pthread_attr_destroy(ptr %attributes)
-  %good = icmp eq i32 %error, 0
-  ret i1 %good
-fail:
-  ret i1 false
-}
-
-; Start workers until there are wanted - 1, or the system refuses one.
-define internal void @start_workers() {
-  br label %loop
-loop:
-  %have = load i64, ptr @workers
-  %wanted = load i64, ptr @wanted
-  %need = sub i64 %wanted, 1
-  %missing = icmp slt i64 %have, %need
-  br i1 %missing, label %start, label %done
-start:
-  %good = call i1 @start_worker(i64 %have)
-  br i1 %good, label %count, label %done
-count:
-  %have_after = add i64 %have, 1
-  store i64 %have_after, ptr @workers
-  br label %loop
-done:
-  ret void
-}
-
-; End all workers and wait for them. The pool must be acquired or idle.
-define internal void @stop_workers() {
-  %out = alloca ptr
-  %1 = atomicrmw or ptr @word, i64 $STOP seq_cst
-  %2 = call i32 @pthread_mutex_lock(ptr @mutex)
-  %3 = call i32 @pthread_cond_broadcast(ptr @work_ready)
-  %4 = call i32 @pthread_mutex_unlock(ptr @mutex)
-  br label %loop
-loop:
-  %left = load i64, ptr @workers
-  %some = icmp sgt i64 %left, 0
-  br i1 %some, label %join, label %done
-join:
-  %i = sub i64 %left, 1
-  store i64 %i, ptr @workers
-  %thread_at = getelementptr i64, ptr @threads, i64 %i
-  %thread = load i64, ptr %thread_at
-  %5 = call i32 @pthread_join(i64 %thread, ptr %out)
-  br label %loop
-done:
-  %6 = atomicrmw and ptr @word, i64 $NOT_STOP seq_cst
-  ret void
-}
-
-; ---- the caller ----
-
-; True when the pool is now this thread's: it is not busy and more than one thread is wanted. GIL held.
-define internal i1 @pool_acquire() {
-  %busy = load i1, ptr @busy
-  %wanted = load i64, ptr @wanted
-  %single = icmp sle i64 %wanted, 1
-  %no = or i1 %busy, %single
-  br i1 %no, label %refused, label %take
-take:
-  %have = load i64, ptr @workers
-  %surplus = icmp sge i64 %have, %wanted
-  br i1 %surplus, label %shrink, label %fit
-shrink:
-  call void @stop_workers()
-  br label %fit
-fit:
-  call void @start_workers()
-  %workers = load i64, ptr @workers
-  %some = icmp sgt i64 %workers, 0
-  store i1 %some, ptr @busy
-  ret i1 %some
-refused:
-  ret i1 false
-}
-
-define internal void @pool_give_back() {
-  store i1 false, ptr @busy
-  ret void
-}
-
-; Wake up to `count` sleeping workers.
-define internal void @wake_workers(i64 %count) {
-entry:
-  %asleep = load atomic i64, ptr @sleepers seq_cst, align 8
-  %none = icmp eq i64 %asleep, 0
-  br i1 %none, label %done, label %wake
-wake:
-  %1 = call i32 @pthread_mutex_lock(ptr @mutex)
-  %few = icmp slt i64 %count, %asleep
-  br i1 %few, label %signal, label %all
-signal:
-  %left = phi i64 [ %count, %wake ], [ %left_after, %signal ]
-  %2 = call i32 @pthread_cond_signal(ptr @work_ready)
-  %left_after = sub i64 %left, 1
-  %more = icmp sgt i64 %left_after, 0
-  br i1 %more, label %signal, label %unlock
-all:
-  %3 = call i32 @pthread_cond_broadcast(ptr @work_ready)
-  br label %unlock
-unlock:
-  %4 = call i32 @pthread_mutex_unlock(ptr @mutex)
-  br label %done
-done:
-  ret void
-}
-
-; Wait until no worker is inside: spin, then sleep.
-define internal void @await_workers() {
-entry:
-  %patience = load i64, ptr @spin
-  %started = call i64 @now()
-  br label %spin_loop
-spin_loop:
-  %pauses = phi i64 [ 0, %entry ], [ 0, %look_at_clock ], [ %pauses_after, %pause ]
-  %word = load atomic i64, ptr @word seq_cst, align 8
-  %inside = and i64 %word, $INSIDE
-  %empty = icmp eq i64 %inside, 0
-  br i1 %empty, label %done, label %wait
-wait:
-  %time_for_clock = icmp uge i64 %pauses, 16
-  br i1 %time_for_clock, label %look_at_clock, label %pause
-pause:
-  $PAUSE
-  %pauses_after = add i64 %pauses, 1
-  %no_spin = icmp eq i64 %patience, 0
-  br i1 %no_spin, label %sleep, label %spin_loop
-look_at_clock:
-  %time = call i64 @now()
-  %spent = sub i64 %time, %started
-  %enough = icmp ugt i64 %spent, %patience
-  br i1 %enough, label %sleep, label %spin_loop
-sleep:
-  call void @sleep_until_empty()
-  ret void
-done:
-  ret void
-}
-
-define internal void @sleep_until_empty() {
-  %1 = call i32 @pthread_mutex_lock(ptr @mutex)
-  store atomic i64 1, ptr @caller_waits seq_cst, align 8
-  br label %look
-look:
-  %word = load atomic i64, ptr @word seq_cst, align 8
-  %inside = and i64 %word, $INSIDE
-  %empty = icmp eq i64 %inside, 0
-  br i1 %empty, label %done, label %wait
-wait:
-  %2 = call i32 @pthread_cond_wait(ptr @work_done, ptr @mutex)
-  br label %look
-done:
-  store atomic i64 0, ptr @caller_waits seq_cst, align 8
-  %3 = call i32 @pthread_mutex_unlock(ptr @mutex)
-  ret void
-}
-
-; Units of one range: about four ranges a thread, a multiple of the grain.
-define internal i64 @chunk_of(i64 %units, i64 %grain) {
-  %workers = load i64, ptr @workers
-  %threads = add i64 %workers, 1
-  %ranges = shl i64 %threads, 2
-  %up = add i64 %units, %ranges
-  %up_less = sub i64 %up, 1
-  %share = udiv i64 %up_less, %ranges
-  %share_up = add i64 %share, %grain
-  %share_up_less = sub i64 %share_up, 1
-  %grains = udiv i64 %share_up_less, %grain
-  %chunk = mul i64 %grains, %grain
-  ret i64 %chunk
-}
-
-; Run the kernel over 0 <= unit < units on all threads; returns its status bits. The pool is acquired; units and
-; grain are at least 1.
-define internal i64 @pool_run(ptr %kernel, ptr %bufs, ptr %ints, i64 %units, i64 %grain, ptr %scratch) {
-  %chunk = call i64 @chunk_of(i64 %units, i64 %grain)
-  store ptr %kernel, ptr @job_kernel
-  store ptr %bufs, ptr @job_bufs
-  store ptr %ints, ptr @job_ints
-  store i64 %units, ptr @job_units
-  store i64 %chunk, ptr @job_chunk
-  store i64 0, ptr @next
-  store i64 0, ptr @status
-  %old = load i64, ptr @word
-  %generation = lshr i64 %old, 32
-  %generation_next = add i64 %generation, 1
-  %high = shl i64 %generation_next, 32
-  %open = or i64 %high, $OPEN
-  store atomic i64 %open, ptr @word seq_cst, align 8
-  %last = sub i64 %units, 1
-  %helpers = udiv i64 %last, %chunk
-  call void @wake_workers(i64 %helpers)
-  call void @compute(ptr %scratch)
-  %before = atomicrmw and ptr @word, i64 $NOT_OPEN seq_cst
-  %inside = and i64 %before, $INSIDE
-  %empty = icmp eq i64 %inside, 0
-  br i1 %empty, label %done, label %wait
-wait:
-  call void @await_workers()
-  br label %done
-done:
-  %bits = load i64, ptr @status
-  ret i64 %bits
-}
-
-; ---- builtins ----
-
-; pool_set_threads(count): workers follow when the pool is next acquired
-define internal ptr @pool_set_threads(ptr %self, ptr %object) {
-  %argument = call { i64, i1 } @int_argument(ptr %object)
-  %good = extractvalue { i64, i1 } %argument, 1
-  br i1 %good, label %check, label %bad
-check:
-  %count = extractvalue { i64, i1 } %argument, 0
-  %less = sub i64 %count, 1
-  %fits = icmp ult i64 %less, $MAX_THREADS
-  br i1 %fits, label %set, label %outside
-set:
-  store i64 %count, ptr @wanted
-  %none = call ptr @new_none()
-  ret ptr %none
-outside:
-  %type = load ptr, ptr @py_value_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %type, ptr @text_threads, i64 $MAX_THREADS, i64 %count)
-  ret ptr null
-bad:
-  ret ptr null
-}
-
-; pool_set_spin(nanoseconds)
-define internal ptr @pool_set_spin(ptr %self, ptr %object) {
-  %argument = call { i64, i1 } @int_argument(ptr %object)
-  %good = extractvalue { i64, i1 } %argument, 1
-  br i1 %good, label %set, label %bad
-set:
-  %spin = extractvalue { i64, i1 } %argument, 0
-  store i64 %spin, ptr @spin
-  %none = call ptr @new_none()
-  ret ptr %none
-bad:
-  ret ptr null
-}
-
-define internal ptr @pool_threads(ptr %self, ptr %ignored) {
-  %count = load i64, ptr @wanted
-  %number = call ptr @PyLong_FromLongLong(i64 %count)
-  ret ptr %number
-}
-
-define internal ptr @pool_workers(ptr %self, ptr %ignored) {
-  %count = load i64, ptr @workers
-  %number = call ptr @PyLong_FromLongLong(i64 %count)
-  ret ptr %number
-}
-
-define internal ptr @pool_stop(ptr %self, ptr %ignored) {
-  %busy = load i1, ptr @busy
-  br i1 %busy, label %done, label %stop
-stop:
-  call void @stop_workers()
-  br label %done
-done:
-  %none = call ptr @new_none()
-  ret ptr %none
-}
-
-define internal ptr @pool_after_fork(ptr %self, ptr %ignored) {
-  store i64 0, ptr @workers
-  store i64 0, ptr @sleepers
-  store i64 0, ptr @caller_waits
-  store i64 0, ptr @word
-  store i1 false, ptr @busy
-  call void @pool_initialise()
-  %none = call ptr @new_none()
-  ret ptr %none
-}
-"""
+from ...llvm.module import function, invoke, static, variable
+from ...llvm.text import (
+    FALSE,
+    I1,
+    I64,
+    NULL,
+    Ptr,
+    Value,
+    at,
+    atomic_load,
+    atomic_store,
+    atomic_update,
+    below,
+    break_,
+    compare_exchange,
+    constant,
+    counted,
+    else_,
+    if_,
+    is_null,
+    local,
+    loop,
+    return_,
+    return_if,
+    stack_array,
+    structure,
+    while_,
 )
+from . import SCRATCH_BYTES
+from .allocator import map_pages, pop, push
+from .cpython import PyErr_Format, PyLong_FromLongLong, builtin, new_none, value_error
+from .system import (
+    PTHREAD_WORDS,
+    now,
+    pause,
+    pthread_attr_destroy,
+    pthread_attr_init,
+    pthread_attr_setstacksize,
+    pthread_cond_broadcast,
+    pthread_cond_init,
+    pthread_cond_signal,
+    pthread_cond_wait,
+    pthread_create,
+    pthread_join,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
+    pthread_sigmask,
+    sigfillset,
+    system,
+    umin,
+)
+
+STACK_BYTES = 8 << 20
+MAX_THREADS = 512
+OPEN, STOP, INSIDE = 1 << 31, 1 << 30, 0xFFFF  # `word`
+
+word = variable("word", I64, align=128)
+next_unit = variable("next", I64, align=128)
+status = variable("status", I64, align=128)
+sleepers = variable("sleepers", I64)
+caller_waits = variable("caller_waits", I64)
+Job = Annotated[Value, structure("Job", kernel=Ptr, bufs=Ptr, ints=Ptr, units=I64, chunk=I64)]
+job = static("job", Job, align=128)
+# guarded by the GIL
+busy = variable("busy", I1)
+wanted = variable("wanted", I64, 1)
+workers = variable("workers", I64)
+spin = variable("spin", I64)  # nanoseconds
+scratch_free = variable("scratch_free", Ptr)
+threads = static("threads", I64, count=MAX_THREADS)
+worker_scratch = static("worker_scratch", Ptr, count=MAX_THREADS)
+mutex, work_ready, work_done = (
+    static(name, I64, count=PTHREAD_WORDS, align=64) for name in ("mutex", "work_ready", "work_done")
+)
+
+
+@function
+def pool_initialise() -> None:
+    pthread_mutex_init(mutex, None)
+    pthread_cond_init(work_ready, None)
+    pthread_cond_init(work_done, None)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """What is written inside happens under the mutex."""
+    pthread_mutex_lock(mutex)
+    yield
+    pthread_mutex_unlock(mutex)
+
+
+# ---------------------------------------------------------------------------------------------------- scratch
+
+
+@function
+def take_scratch() -> Ptr:
+    """A scratch region for a caller, or null; pages are only touched when a kernel uses them."""
+    with if_(is_null(scratch_free.value)):
+        return_(map_pages(SCRATCH_BYTES))
+    return pop(scratch_free)
+
+
+def give_scratch(scratch: Value) -> None:
+    """Give such a region back."""
+    push(scratch_free, scratch)
+
+
+# ---------------------------------------------------------------------------------------------------- both sides
+
+
+@function
+def compute(scratch: Ptr) -> None:
+    """Take ranges of the job until none is left."""
+    kernel, bufs, ints, units, chunk = job.kernel, job.bufs, job.ints, job.units, job.chunk
+    bits = local(I64, 0)
+    with loop():
+        begin = atomic_update("add", next_unit, chunk, "monotonic")
+        with if_(begin >= units):
+            break_()
+        bits.value |= invoke(kernel, I64, bufs, ints, begin, umin(begin + chunk, units), scratch)
+    atomic_update("or", status, bits.value, "monotonic")
+
+
+def wait_until(arrived: Callable[[Value], Value], signal: Value, waiting: Callable[[int], object]) -> Value:
+    """The word, once it shows what is waited for: spin for a while, then sleep until ``signal`` says to look again.
+    ``waiting`` is told 1 before the first look under the mutex and 0 after the last one."""
+    found, pauses = local(I64), local(I64, 0)
+    started, patience, asleep = now(), spin.value, local(I1, False)
+    with loop():
+        found.value = atomic_load(word, "seq_cst")
+        with if_(arrived(found.value)):
+            break_()
+        with if_(below(pauses.value, 16)):
+            pause()
+            pauses.value += 1
+            asleep.value = patience == 0
+        with else_():  # time to look at the clock
+            pauses.value = 0
+            asleep.value = below(patience, now() - started)
+        with if_(asleep.value):
+            break_()
+    with if_(asleep.value), locked():
+        waiting(1)
+        with loop():
+            found.value = atomic_load(word, "seq_cst")
+            with if_(arrived(found.value)):
+                break_()
+            pthread_cond_wait(signal, mutex)
+        waiting(0)
+    return found.value
+
+
+# ---------------------------------------------------------------------------------------------------- workers
+
+
+@function
+def await_news(generation: I64) -> I64:
+    """The word, once it shows a job that a worker whose last one was ``generation`` may join, or the order to stop."""
+
+    def news(word: Value) -> Value:
+        return (((word & OPEN) != 0) & ((word >> 32) != generation)) | ((word & STOP) != 0)
+
+    def waiting(begins: int) -> None:
+        atomic_update("add" if begins else "sub", sleepers, 1, "seq_cst")
+
+    return wait_until(news, work_ready, waiting)
+
+
+@function
+def leave() -> None:
+    """Leave the job; the last one out wakes a caller that sleeps."""
+    before = atomic_update("sub", word, 1, "seq_cst")
+    with if_((before & INSIDE) == 1), if_(atomic_load(caller_waits, "seq_cst") != 0), locked():
+        pthread_cond_broadcast(work_done)
+
+
+@function
+def worker_main(scratch: Ptr) -> Ptr:
+    generation = local(I64, -1)
+    with loop():
+        seen = await_news(generation.value)
+        with if_((seen & STOP) != 0):
+            break_()
+        with if_(compare_exchange(word, seen, seen + 1)):
+            generation.value = seen >> 32
+            compute(scratch)
+            leave()
+    return NULL
+
+
+@function
+def start_worker(i: I64) -> I1:
+    """Start a worker, with all signals blocked (they belong to Python's threads). False when the system refuses."""
+    attributes, every, mask = (stack_array(I64, PTHREAD_WORDS, align=16) for _ in range(3))
+    scratch = at(worker_scratch, i)
+    with if_(is_null(scratch.value)):
+        scratch.value = map_pages(SCRATCH_BYTES)
+        return_if(is_null(scratch.value))
+    pthread_attr_init(attributes)
+    pthread_attr_setstacksize(attributes, STACK_BYTES)
+    sigfillset(every)
+    pthread_sigmask(system().sig_setmask, every, mask)
+    error = pthread_create(at(threads, i), attributes, worker_main.address, scratch.value)
+    pthread_sigmask(system().sig_setmask, mask, None)
+    pthread_attr_destroy(attributes)
+    return error == 0
+
+
+@function
+def start_workers() -> None:
+    """Start workers until there are wanted - 1, or the system refuses one."""
+    with while_(lambda: workers.value < wanted.value - 1):
+        return_if(~start_worker(workers.value))
+        workers.value += 1
+
+
+@function
+def stop_workers() -> None:
+    """End all workers and wait for them. The pool must be acquired or idle."""
+    atomic_update("or", word, STOP, "seq_cst")
+    with locked():
+        pthread_cond_broadcast(work_ready)
+    out = local(Ptr)
+    with while_(lambda: workers.value > 0):
+        workers.value -= 1
+        pthread_join(threads[workers.value], out)
+    atomic_update("and", word, ~STOP, "seq_cst")
+
+
+# ---------------------------------------------------------------------------------------------------- the caller
+
+
+@function
+def pool_acquire() -> I1:
+    """True when the pool is now this thread's: it is not busy and more than one thread is wanted. GIL held."""
+    return_if(busy.value | (wanted.value <= 1))
+    with if_(workers.value >= wanted.value):
+        stop_workers()
+    start_workers()
+    busy.value = workers.value > 0
+    return busy.value
+
+
+def pool_give_back() -> None:
+    """Let another thread acquire the pool."""
+    busy.value = FALSE
+
+
+@function
+def wake_workers(count: I64) -> None:
+    """Wake up to ``count`` sleeping workers."""
+    asleep = atomic_load(sleepers, "seq_cst")
+    return_if(asleep == 0)
+    with locked():
+        with if_(count < asleep):
+            for _ in counted(count):
+                pthread_cond_signal(work_ready)
+        with else_():
+            pthread_cond_broadcast(work_ready)
+
+
+@function
+def await_workers() -> None:
+    """Wait until no worker is inside."""
+
+    def waiting(begins: int) -> None:
+        atomic_store(caller_waits, begins, "seq_cst")
+
+    wait_until(lambda word: (word & INSIDE) == 0, work_done, waiting)
+
+
+def chunk_of(units: Value, grain: Value) -> Value:
+    """Units of one range: about four ranges a thread, a multiple of the grain."""
+    ranges = (workers.value + 1) << 2
+    share = (units + ranges - 1) // ranges
+    return (share + grain - 1) // grain * grain
+
+
+@function
+def pool_run(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, scratch: Ptr) -> I64:
+    """Run the kernel over 0 <= unit < units on all threads; its status bits. The pool is acquired; units and grain are
+    at least 1."""
+    chunk = chunk_of(units, grain)
+    job.kernel = kernel
+    job.bufs = bufs
+    job.ints = ints
+    job.units = units
+    job.chunk = chunk
+    next_unit.value = 0
+    status.value = 0
+    generation = word.value >> 32
+    atomic_store(word, ((generation + 1) << 32) | OPEN, "seq_cst")
+    wake_workers((units - 1) // chunk)
+    compute(scratch)
+    before = atomic_update("and", word, ~OPEN, "seq_cst")
+    with if_((before & INSIDE) != 0):
+        await_workers()
+    return status.value
+
+
+# ---------------------------------------------------------------------------------------------------- builtins
+
+
+@builtin
+def pool_set_threads(count: I64) -> Ptr:
+    """Threads that a call may use, the caller included; surplus workers end when idle."""
+    with if_(~below(count - 1, MAX_THREADS)):
+        text = "the number of threads must lie in 1..%lld, got %lld"
+        return_(PyErr_Format(value_error.value, text, constant(MAX_THREADS), count))
+    wanted.value = count  # workers follow when the pool is next acquired
+    return new_none()
+
+
+@builtin
+def pool_set_spin(nanoseconds: I64) -> Ptr:
+    """Nanoseconds that an idle thread spins before it sleeps."""
+    spin.value = nanoseconds
+    return new_none()
+
+
+@builtin
+def pool_threads() -> Ptr:
+    """The number last set."""
+    return PyLong_FromLongLong(wanted.value)
+
+
+@builtin
+def pool_workers() -> Ptr:
+    """Workers running now."""
+    return PyLong_FromLongLong(workers.value)
+
+
+@builtin
+def pool_stop() -> Ptr:
+    """End all workers, if the pool is idle; they start again when needed."""
+    with if_(~busy.value):
+        stop_workers()
+    return new_none()
+
+
+@builtin
+def pool_after_fork() -> Ptr:
+    """In a forked child: forget the workers, which only the parent has."""
+    for each in (workers, sleepers, caller_waits, word, busy):
+        each.value = None
+    pool_initialise()
+    return new_none()

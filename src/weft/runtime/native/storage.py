@@ -1,4 +1,4 @@
-"""IR: the type ``Storage``, an object that is a piece of memory.
+"""The type ``Storage``, an object that is a piece of memory.
 
 Layout (all that a kernel's caller needs is ``address``)::
 
@@ -23,500 +23,349 @@ back to their window, and nothing here does that. Everything here happens with t
 
 from __future__ import annotations
 
-from .cpython import strings
+from typing import Annotated, Any
 
-__all__ = ["BUILTINS", "TEXT"]
-
-BUILTINS = {
-    "empty": ("one", "empty(nbytes): a new block, its content undefined."),
-    "wrap": ("fast", "wrap(address, nbytes, owner): memory of another object, which is kept alive."),
-    "view": ("fast", "view(storage, byte_offset, nbytes): a window on a Storage, whose root is kept alive."),
-    "tail": ("fast", "tail(storage, byte_offset): a window on a Storage from an offset to its end."),
-    "read_only": ("one", "read_only(storage): a window on all of it that cannot be written."),
-    "unshared": ("one", "unshared(storage): a window on all of it that is a root of its own."),
-    "save": ("one", "save(storage): the version of now, which the next write is to tell of."),
-    "wrote": ("one", "wrote(storage): count a write; whether somebody had saved the version before it."),
-}
-
-_STRINGS = strings(
-    text_not_storage="%s() argument %zd must be a weft Storage, not %R",
-    text_range="%s(): cannot take %lld bytes from offset %lld of %lld",
-    text_tail="tail(): offset %lld is outside of %lld bytes",
-    text_not_writable="wrote(): this Storage is read-only",
-    text_repr="<Storage of %zd bytes at %p>",
-    text_type="weft.runtime.storage.Storage",
-    text_type_doc="A piece of memory: a block of its own, or a window on the memory of its owner.",
-    text_address="address",
-    text_nbytes="nbytes",
-    text_owner="owner",
-    text_root="root",
-    text_version="version",
-    text_is_read_only="is_read_only",
-    text_note="note",
-    text_weaklist="__weaklistoffset__",
+from ...llvm.module import cold, function, static, variable
+from ...llvm.text import (
+    I32,
+    I64,
+    Operand,
+    Ptr,
+    Value,
+    at_most,
+    byte_offset,
+    cast,
+    constant,
+    field_names,
+    if_,
+    is_null,
+    return_,
+    select,
+    structure,
+    to_pointer,
+    zero_extend,
+)
+from .allocator import allocate, class_of, release
+from .cpython import (
+    Py_DecRef,
+    PyBool_FromLong,
+    PyBuffer_FillInfo,
+    PyErr_Format,
+    PyErr_NoMemory,
+    PyLong_FromLongLong,
+    PyObject_ClearWeakRefs,
+    PyObject_Free,
+    PyObject_Init,
+    PyObject_Malloc,
+    PyType_FromSpec,
+    PyUnicode_FromFormat,
+    buffer_error,
+    builtin,
+    new_none,
+    new_reference,
+    raise_out_of_memory,
+    raise_through,
+    type_error,
+    type_of,
+    value_error,
 )
 
-TEXT = (
-    _STRINGS
-    + r"""
-%Storage = type { i64, ptr, ptr, i64, ptr, i64, ptr, ptr, i64, i64, ptr }
-@storage_type = internal global ptr null
+READ_ONLY = -1  # in place of a window's size class
 
-; A new Storage over (address, nbytes); takes over the reference to `owner`. `root`: null (itself) or the owner.
-; Null with MemoryError set on failure.
-define internal ptr @storage_new(ptr %address, i64 %nbytes, ptr %owner, i64 %class, ptr %root) {
-  %memory = call ptr @PyObject_Malloc(i64 $STORAGE_SIZE)
-  %failed = icmp eq ptr %memory, null
-  br i1 %failed, label %refused, label %fill
-fill:
-  %type = load ptr, ptr @storage_type
-  %self = call ptr @PyObject_Init(ptr %memory, ptr %type)
-  %address_at = getelementptr %Storage, ptr %memory, i64 0, i32 2
-  store ptr %address, ptr %address_at
-  %nbytes_at = getelementptr %Storage, ptr %memory, i64 0, i32 3
-  store i64 %nbytes, ptr %nbytes_at
-  %owner_at = getelementptr %Storage, ptr %memory, i64 0, i32 4
-  store ptr %owner, ptr %owner_at
-  %class_at = getelementptr %Storage, ptr %memory, i64 0, i32 5
-  store i64 %class, ptr %class_at
-  %weakrefs_at = getelementptr %Storage, ptr %memory, i64 0, i32 6
-  store ptr null, ptr %weakrefs_at
-  %is_root = icmp eq ptr %root, null
-  %family = select i1 %is_root, ptr %memory, ptr %root
-  %root_at = getelementptr %Storage, ptr %memory, i64 0, i32 7
-  store ptr %family, ptr %root_at
-  %version_at = getelementptr %Storage, ptr %memory, i64 0, i32 8
-  store i64 0, ptr %version_at
-  %watched_at = getelementptr %Storage, ptr %memory, i64 0, i32 9
-  store i64 0, ptr %watched_at
-  %note_at = getelementptr %Storage, ptr %memory, i64 0, i32 10
-  store ptr null, ptr %note_at
-  ret ptr %memory
-refused:
-  %ignored = call ptr @PyErr_NoMemory()
-  ret ptr null
-}
 
-; A new Storage that owns a block of `nbytes`. Null with OutOfMemoryError or MemoryError set.
-define internal ptr @storage_allocate(i64 %nbytes) {
-  %got = call { ptr, i64 } @allocate(i64 %nbytes)
-  %block = extractvalue { ptr, i64 } %got, 0
-  %class = extractvalue { ptr, i64 } %got, 1
-  %none = icmp eq ptr %block, null
-  br i1 %none, label %refused, label %wrap
-wrap:
-  %self = call ptr @storage_new(ptr %block, i64 %nbytes, ptr null, i64 %class, ptr null)
-  %failed = icmp eq ptr %self, null
-  br i1 %failed, label %give_back, label %done
-give_back:
-  call void @release(ptr %block, i64 %class)
-  br label %done
-done:
-  ret ptr %self
-refused:
-  call void @raise_out_of_memory(i64 %nbytes)
-  ret ptr null
-}
+def check_storage(object: Value, name: Operand, position: Operand) -> Value:
+    """A Storage; the caller, the function ``name``, returns null with TypeError set where it is none."""
+    with if_(type_of(object) != storage_type.value):
+        return_(raise_not_storage(name, position, type_of(object)))
+    return cast(Storage, object)
 
-define internal void @storage_dealloc(ptr %self) {
-  %type_at = getelementptr %Storage, ptr %self, i64 0, i32 1
-  %type = load ptr, ptr %type_at
-  %weakrefs_at = getelementptr %Storage, ptr %self, i64 0, i32 6
-  %weakrefs = load ptr, ptr %weakrefs_at
-  %plain = icmp eq ptr %weakrefs, null
-  br i1 %plain, label %memory, label %clear
-clear:
-  call void @PyObject_ClearWeakRefs(ptr %self)
-  br label %memory
-memory:
-  %owner_at = getelementptr %Storage, ptr %self, i64 0, i32 4
-  %owner = load ptr, ptr %owner_at
-  %address_at = getelementptr %Storage, ptr %self, i64 0, i32 2
-  %address = load ptr, ptr %address_at
-  %class_at = getelementptr %Storage, ptr %self, i64 0, i32 5
-  %class = load i64, ptr %class_at
-  %note_at = getelementptr %Storage, ptr %self, i64 0, i32 10
-  %note = load ptr, ptr %note_at
-  call void @PyObject_Free(ptr %self)
-  call void @Py_DecRef(ptr %type)
-  %owned = icmp eq ptr %owner, null
-  br i1 %owned, label %block, label %window
-block:
-  call void @release(ptr %address, i64 %class)
-  br label %notes
-window:
-  ; last of all, as what goes with a note: this may run any code
-  call void @Py_DecRef(ptr %owner)
-  br label %notes
-notes:
-  call void @Py_DecRef(ptr %note)  ; takes null
-  ret void
-}
 
-; True when `object` is a Storage; else false with TypeError set, naming the builtin and the argument's position.
-define internal i1 @check_storage(ptr %object, ptr %name, i64 %position) alwaysinline {
-  %type_at = getelementptr %Object, ptr %object, i64 0, i32 1
-  %type = load ptr, ptr %type_at
-  %wanted = load ptr, ptr @storage_type
-  %same = icmp eq ptr %type, %wanted
-  br i1 %same, label %good, label %bad
-bad:
-  %error = load ptr, ptr @py_type_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %error, ptr @text_not_storage, ptr %name, i64 %position, ptr %type)
-  ret i1 false
-good:
-  ret i1 true
-}
+Storage = Annotated[
+    Value,
+    structure(
+        "Storage",
+        refcount=I64,
+        type=Ptr,
+        address=Ptr,
+        nbytes=I64,
+        owner=Ptr,
+        size_class=I64,
+        weakrefs=Ptr,
+        root=Ptr,
+        version=I64,
+        watched=I64,
+        note=Ptr,
+    ),
+    check_storage,
+]
+SIZE = 8 * len(field_names(Storage))
+storage_type = variable("storage_type", Ptr)
 
-; Buffer protocol: the whole memory as unsigned bytes; writable unless this is a read-only window.
-define internal i32 @storage_getbuffer(ptr %self, ptr %view, i32 %flags) {
-  %address_at = getelementptr %Storage, ptr %self, i64 0, i32 2
-  %address = load ptr, ptr %address_at
-  %nbytes_at = getelementptr %Storage, ptr %self, i64 0, i32 3
-  %nbytes = load i64, ptr %nbytes_at
-  %class_at = getelementptr %Storage, ptr %self, i64 0, i32 5
-  %class = load i64, ptr %class_at
-  %is_read_only = icmp eq i64 %class, $READ_ONLY
-  %read_only = zext i1 %is_read_only to i32
-  %result = call i32 @PyBuffer_FillInfo(ptr %view, ptr %self, ptr %address, i64 %nbytes, i32 %read_only, i32 %flags)
-  ret i32 %result
-}
 
-define internal ptr @storage_repr(ptr %self) {
-  %address_at = getelementptr %Storage, ptr %self, i64 0, i32 2
-  %address = load ptr, ptr %address_at
-  %nbytes_at = getelementptr %Storage, ptr %self, i64 0, i32 3
-  %nbytes = load i64, ptr %nbytes_at
-  %text = call ptr (ptr, ...) @PyUnicode_FromFormat(ptr @text_repr, i64 %nbytes, ptr %address)
-  ret ptr %text
-}
+def root_of(storage: Value) -> Value:
+    """The Storage that counts the writes."""
+    return cast(Storage, storage.root)
 
-; ---- builtins ----
 
-define internal ptr @raise_range(ptr %name, i64 %nbytes, i64 %offset, i64 %size) noinline {
-  %error = load ptr, ptr @py_value_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %error, ptr @text_range, ptr %name, i64 %nbytes, i64 %offset,
-                                                 i64 %size)
-  ret ptr null
-}
+def access_of(storage: Value) -> Value:
+    """0, or READ_ONLY for a window that cannot be written."""
+    return select(storage.size_class == READ_ONLY, storage.size_class, 0)
 
-; empty(nbytes) -> Storage
-define internal ptr @empty(ptr %self, ptr %object) {
-  %nbytes = call i64 @PyLong_AsLongLong(ptr %object)
-  %negative = icmp slt i64 %nbytes, 0
-  br i1 %negative, label %check, label %good
-good:
-  %storage = call ptr @storage_allocate(i64 %nbytes)
-  ret ptr %storage
-check:
-  %error = call ptr @PyErr_Occurred()
-  %is_size = icmp eq ptr %error, null
-  br i1 %is_size, label %below_zero, label %failed
-below_zero:
-  %null = call ptr @raise_range(ptr @name_empty, i64 %nbytes, i64 0, i64 0)
-  ret ptr null
-failed:
-  ret ptr null
-}
 
-; wrap(address, nbytes, owner) -> Storage
-define internal ptr @wrap(ptr %self, ptr %arguments, i64 %count) {
-  %enough = call i1 @check_count(ptr @name_wrap, i64 3, i64 %count)
-  br i1 %enough, label %parse, label %failed
-parse:
-  %address_object = load ptr, ptr %arguments
-  %address_argument = call { i64, i1 } @int_argument(ptr %address_object)
-  %address_good = extractvalue { i64, i1 } %address_argument, 1
-  br i1 %address_good, label %parse_nbytes, label %failed
-parse_nbytes:
-  %address = extractvalue { i64, i1 } %address_argument, 0
-  %nbytes_object_at = getelementptr ptr, ptr %arguments, i64 1
-  %nbytes_object = load ptr, ptr %nbytes_object_at
-  %nbytes_argument = call { i64, i1 } @int_argument(ptr %nbytes_object)
-  %nbytes_good = extractvalue { i64, i1 } %nbytes_argument, 1
-  br i1 %nbytes_good, label %check, label %failed
-check:
-  %nbytes = extractvalue { i64, i1 } %nbytes_argument, 0
-  %negative = icmp slt i64 %nbytes, 0
-  br i1 %negative, label %below_zero, label %build
-build:
-  %owner_at = getelementptr ptr, ptr %arguments, i64 2
-  %owner = load ptr, ptr %owner_at
-  %pointer = inttoptr i64 %address to ptr
-  %storage = call ptr @window(ptr %pointer, i64 %nbytes, ptr %owner, i64 0, ptr null)
-  ret ptr %storage
-below_zero:
-  %null = call ptr @raise_range(ptr @name_wrap, i64 %nbytes, i64 0, i64 0)
-  ret ptr null
-failed:
-  ret ptr null
-}
+# ---------------------------------------------------------------------------------------------------- objects
 
-; A Storage over memory that `owner` (borrowed) keeps alive; `access` is 0 or READ_ONLY; `root` as in storage_new.
-define internal ptr @window(ptr %address, i64 %nbytes, ptr %owner, i64 %access, ptr %root) {
-  call void @Py_IncRef(ptr %owner)
-  %storage = call ptr @storage_new(ptr %address, i64 %nbytes, ptr %owner, i64 %access, ptr %root)
-  %failed = icmp eq ptr %storage, null
-  br i1 %failed, label %undo, label %done
-undo:
-  call void @Py_DecRef(ptr %owner)
-  br label %done
-done:
-  ret ptr %storage
-}
 
-; view(storage, byte_offset, nbytes) -> Storage
-define internal ptr @view(ptr %self, ptr %arguments, i64 %count) {
-  %enough = call i1 @check_count(ptr @name_view, i64 3, i64 %count)
-  br i1 %enough, label %parse, label %failed
-parse:
-  %storage = load ptr, ptr %arguments
-  %is_storage = call i1 @check_storage(ptr %storage, ptr @name_view, i64 0)
-  br i1 %is_storage, label %parse_offset, label %failed
-parse_offset:
-  %offset_object_at = getelementptr ptr, ptr %arguments, i64 1
-  %offset_object = load ptr, ptr %offset_object_at
-  %offset_argument = call { i64, i1 } @int_argument(ptr %offset_object)
-  %offset_good = extractvalue { i64, i1 } %offset_argument, 1
-  br i1 %offset_good, label %parse_nbytes, label %failed
-parse_nbytes:
-  %nbytes_object_at = getelementptr ptr, ptr %arguments, i64 2
-  %nbytes_object = load ptr, ptr %nbytes_object_at
-  %nbytes_argument = call { i64, i1 } @int_argument(ptr %nbytes_object)
-  %nbytes_good = extractvalue { i64, i1 } %nbytes_argument, 1
-  br i1 %nbytes_good, label %check, label %failed
-check:
-  %offset = extractvalue { i64, i1 } %offset_argument, 0
-  %nbytes = extractvalue { i64, i1 } %nbytes_argument, 0
-  %size_at = getelementptr %Storage, ptr %storage, i64 0, i32 3
-  %size = load i64, ptr %size_at
-  ; unsigned: a negative number is larger than any size
-  %offset_fits = icmp ule i64 %offset, %size
-  %rest = sub i64 %size, %offset
-  %nbytes_fits = icmp ule i64 %nbytes, %rest
-  %fits = and i1 %offset_fits, %nbytes_fits
-  br i1 %fits, label %build, label %outside
-build:
-  %result = call ptr @part(ptr %storage, i64 %offset, i64 %nbytes, i64 0)
-  ret ptr %result
-outside:
-  %null = call ptr @raise_range(ptr @name_view, i64 %nbytes, i64 %offset, i64 %size)
-  ret ptr null
-failed:
-  ret ptr null
-}
+@function
+def storage_new(address: Ptr, nbytes: I64, owner: Ptr, size_class: I64, root: Ptr) -> Ptr:
+    """A new Storage; takes over the reference to ``owner``. ``root``: null (itself) or the owner. Null with MemoryError
+    set on failure."""
+    memory = PyObject_Malloc(SIZE)
+    with if_(is_null(memory)):
+        return_(PyErr_NoMemory())
+    PyObject_Init(memory, storage_type.value)
+    self = cast(Storage, memory)
+    self.address = address
+    self.nbytes = nbytes
+    self.owner = owner
+    self.size_class = size_class
+    self.weakrefs = None
+    self.root = select(is_null(root), memory, root)
+    self.version = 0
+    self.watched = 0
+    self.note = None
+    return self
 
-; 0, or READ_ONLY for a window that cannot be written.
-define internal i64 @access_of(ptr %storage) alwaysinline {
-  %class_at = getelementptr %Storage, ptr %storage, i64 0, i32 5
-  %class = load i64, ptr %class_at
-  %is_read_only = icmp eq i64 %class, $READ_ONLY
-  %access = select i1 %is_read_only, i64 $READ_ONLY, i64 0
-  ret i64 %access
-}
 
-define internal ptr @root_of(ptr %storage) alwaysinline {
-  %root_at = getelementptr %Storage, ptr %storage, i64 0, i32 7
-  %root = load ptr, ptr %root_at
-  ret ptr %root
-}
+@function
+def storage_allocate(nbytes: I64) -> Ptr:
+    """A new Storage that owns a block of so many bytes. Null with OutOfMemoryError or MemoryError set."""
+    size_class = class_of(nbytes)
+    block = allocate(size_class)
+    with if_(is_null(block)):
+        return_(raise_through(raise_out_of_memory.value, nbytes))
+    self = storage_new(block, nbytes, None, size_class, None)
+    with if_(is_null(self)):
+        release(block, size_class)
+    return self
 
-; A window on part of a Storage, with its root as owner; a window on a read-only window is read-only too.
-define internal ptr @part(ptr %storage, i64 %offset, i64 %nbytes, i64 %access) {
-  %address_at = getelementptr %Storage, ptr %storage, i64 0, i32 2
-  %address = load ptr, ptr %address_at
-  %start = getelementptr i8, ptr %address, i64 %offset
-  %given = call i64 @access_of(ptr %storage)
-  %strictest = or i64 %given, %access
-  %root = call ptr @root_of(ptr %storage)
-  %result = call ptr @window(ptr %start, i64 %nbytes, ptr %root, i64 %strictest, ptr %root)
-  ret ptr %result
-}
 
-; tail(storage, byte_offset) -> Storage
-define internal ptr @tail(ptr %self, ptr %arguments, i64 %count) {
-  %enough = call i1 @check_count(ptr @name_tail, i64 2, i64 %count)
-  br i1 %enough, label %parse, label %failed
-parse:
-  %storage = load ptr, ptr %arguments
-  %is_storage = call i1 @check_storage(ptr %storage, ptr @name_tail, i64 0)
-  br i1 %is_storage, label %parse_offset, label %failed
-parse_offset:
-  %offset_object_at = getelementptr ptr, ptr %arguments, i64 1
-  %offset_object = load ptr, ptr %offset_object_at
-  %offset_argument = call { i64, i1 } @int_argument(ptr %offset_object)
-  %offset_good = extractvalue { i64, i1 } %offset_argument, 1
-  br i1 %offset_good, label %check, label %failed
-check:
-  %offset = extractvalue { i64, i1 } %offset_argument, 0
-  %result = call ptr @rest_of(ptr %storage, i64 %offset)
-  ret ptr %result
-failed:
-  ret ptr null
-}
+@function
+def storage_dealloc(self: Storage) -> None:
+    with if_(~is_null(self.weakrefs)):
+        PyObject_ClearWeakRefs(self)
+    type, owner, address, size_class, note = self.type, self.owner, self.address, self.size_class, self.note
+    PyObject_Free(self)
+    Py_DecRef(type)
+    with if_(is_null(owner)):
+        release(address, size_class)
+    # last of all, as these may run any code
+    Py_DecRef(owner)
+    Py_DecRef(note)
 
-; The window on what follows the first bytes of a Storage.
-define internal ptr @rest_of(ptr %storage, i64 %offset) {
-  %size_at = getelementptr %Storage, ptr %storage, i64 0, i32 3
-  %size = load i64, ptr %size_at
-  %fits = icmp ule i64 %offset, %size  ; unsigned: a negative number is larger than any size
-  br i1 %fits, label %build, label %outside
-build:
-  %rest = sub i64 %size, %offset
-  %result = call ptr @part(ptr %storage, i64 %offset, i64 %rest, i64 0)
-  ret ptr %result
-outside:
-  %error = load ptr, ptr @py_value_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %error, ptr @text_tail, i64 %offset, i64 %size)
-  ret ptr null
-}
 
-; read_only(storage) -> Storage
-define internal ptr @read_only(ptr %self, ptr %storage) {
-  %good = call i1 @check_storage(ptr %storage, ptr @name_read_only, i64 0)
-  br i1 %good, label %build, label %failed
-build:
-  %nbytes_at = getelementptr %Storage, ptr %storage, i64 0, i32 3
-  %nbytes = load i64, ptr %nbytes_at
-  %result = call ptr @part(ptr %storage, i64 0, i64 %nbytes, i64 $READ_ONLY)
-  ret ptr %result
-failed:
-  ret ptr null
-}
+@function
+def storage_getbuffer(self: Storage, view: Ptr, flags: I32) -> I32:
+    """Buffer protocol: the whole memory as unsigned bytes; writable unless this is a read-only window."""
+    read_only = zero_extend(self.size_class == READ_ONLY, I32)
+    return PyBuffer_FillInfo(view, self, self.address, self.nbytes, read_only, flags)
 
-; unshared(storage) -> Storage
-define internal ptr @unshared(ptr %self, ptr %storage) {
-  %good = call i1 @check_storage(ptr %storage, ptr @name_unshared, i64 0)
-  br i1 %good, label %build, label %failed
-build:
-  %address_at = getelementptr %Storage, ptr %storage, i64 0, i32 2
-  %address = load ptr, ptr %address_at
-  %nbytes_at = getelementptr %Storage, ptr %storage, i64 0, i32 3
-  %nbytes = load i64, ptr %nbytes_at
-  %access = call i64 @access_of(ptr %storage)
-  %owner = call ptr @root_of(ptr %storage)
-  %result = call ptr @window(ptr %address, i64 %nbytes, ptr %owner, i64 %access, ptr null)
-  ret ptr %result
-failed:
-  ret ptr null
-}
 
-; save(storage) -> version
-define internal ptr @save(ptr %self, ptr %storage) {
-  %good = call i1 @check_storage(ptr %storage, ptr @name_save, i64 0)
-  br i1 %good, label %mark, label %failed
-mark:
-  %root = call ptr @root_of(ptr %storage)
-  %watched_at = getelementptr %Storage, ptr %root, i64 0, i32 9
-  store i64 1, ptr %watched_at
-  %version = call ptr @storage_version(ptr %root, ptr null)
-  ret ptr %version
-failed:
-  ret ptr null
-}
+@function
+def storage_repr(self: Storage) -> Ptr:
+    return PyUnicode_FromFormat("<Storage of %zd bytes at %p>", self.nbytes, self.address)
 
-; wrote(storage) -> bool
-define internal ptr @wrote(ptr %self, ptr %storage) {
-  %good = call i1 @check_storage(ptr %storage, ptr @name_wrote, i64 0)
-  br i1 %good, label %check, label %failed
-check:
-  %access = call i64 @access_of(ptr %storage)
-  %may = icmp eq i64 %access, 0
-  br i1 %may, label %count, label %refused
-count:
-  %root = call ptr @root_of(ptr %storage)
-  %version_at = getelementptr %Storage, ptr %root, i64 0, i32 8
-  %version = load i64, ptr %version_at
-  %next = add i64 %version, 1
-  store i64 %next, ptr %version_at
-  %watched_at = getelementptr %Storage, ptr %root, i64 0, i32 9
-  %watched = load i64, ptr %watched_at
-  store i64 0, ptr %watched_at
-  %result = call ptr @PyBool_FromLong(i64 %watched)
-  ret ptr %result
-refused:
-  %error = load ptr, ptr @py_buffer_error
-  %null = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %error, ptr @text_not_writable)
-  ret ptr null
-failed:
-  ret ptr null
-}
 
-; ---- attributes ----
+@function
+def window(address: Ptr, nbytes: I64, owner: Ptr, access: I64, root: Ptr) -> Ptr:
+    """A Storage over memory that ``owner`` (borrowed) keeps alive; ``access`` is 0 or READ_ONLY; ``root`` as above."""
+    storage = storage_new(address, nbytes, new_reference(owner), access, root)
+    with if_(is_null(storage)):
+        Py_DecRef(owner)
+    return storage
 
-define internal ptr @storage_version(ptr %self, ptr %closure) {
-  %root = call ptr @root_of(ptr %self)
-  %version_at = getelementptr %Storage, ptr %root, i64 0, i32 8
-  %version = load i64, ptr %version_at
-  %number = call ptr @PyLong_FromLongLong(i64 %version)
-  ret ptr %number
-}
 
-define internal ptr @storage_is_read_only(ptr %self, ptr %closure) {
-  %access = call i64 @access_of(ptr %self)
-  %answer = call ptr @PyBool_FromLong(i64 %access)
-  ret ptr %answer
-}
+@function
+def part(storage: Storage, offset: I64, nbytes: I64, access: I64) -> Ptr:
+    """A window on part of a Storage, with its root as owner; on a read-only window it is read-only too."""
+    root = storage.root
+    return window(byte_offset(storage.address, offset), nbytes, root, access_of(storage) | access, root)
 
-define internal ptr @storage_note(ptr %self, ptr %closure) {
-  %root = call ptr @root_of(ptr %self)
-  %note_at = getelementptr %Storage, ptr %root, i64 0, i32 10
-  %note = load ptr, ptr %note_at
-  %none = icmp eq ptr %note, null
-  br i1 %none, label %nothing, label %give
-give:
-  call void @Py_IncRef(ptr %note)
-  ret ptr %note
-nothing:
-  %result = call ptr @new_none()
-  ret ptr %result
-}
 
-; `value` is null for `del storage.note`.
-define internal i32 @storage_set_note(ptr %self, ptr %value, ptr %closure) {
-  %root = call ptr @root_of(ptr %self)
-  %note_at = getelementptr %Storage, ptr %root, i64 0, i32 10
-  %old = load ptr, ptr %note_at
-  call void @Py_IncRef(ptr %value)
-  store ptr %value, ptr %note_at
-  call void @Py_DecRef(ptr %old)  ; may run any code, so last; both functions take null
-  ret i32 0
-}
+@function
+def rest_of(storage: Storage, offset: I64) -> Ptr:
+    """The window on what follows the first bytes of a Storage."""
+    with if_(~at_most(offset, storage.nbytes)):
+        return_(raise_outside(offset, storage.nbytes))
+    return part(storage, offset, storage.nbytes - offset, 0)
 
-; ---- the type ----
 
-; type codes: 19 Py_T_PYSSIZET, 6 object (NULL reads as None); flag 1: read-only
-@storage_members = internal global [6 x %MemberDef] [
-  %MemberDef { ptr @text_address, i32 19, i64 16, i32 1, ptr null },
-  %MemberDef { ptr @text_nbytes, i32 19, i64 24, i32 1, ptr null },
-  %MemberDef { ptr @text_owner, i32 6, i64 32, i32 1, ptr null },
-  %MemberDef { ptr @text_root, i32 6, i64 56, i32 1, ptr null },
-  %MemberDef { ptr @text_weaklist, i32 19, i64 48, i32 1, ptr null },
-  %MemberDef zeroinitializer ]
+@cold
+def raise_not_storage(name: Ptr, position: I64, type: Ptr) -> Ptr:
+    return PyErr_Format(type_error.value, "%s() argument %zd must be a weft Storage, not %R", name, position, type)
 
-@storage_getset = internal global [4 x %GetSetDef] [
-  %GetSetDef { ptr @text_version, ptr @storage_version, ptr null, ptr null, ptr null },
-  %GetSetDef { ptr @text_is_read_only, ptr @storage_is_read_only, ptr null, ptr null, ptr null },
-  %GetSetDef { ptr @text_note, ptr @storage_note, ptr @storage_set_note, ptr null, ptr null },
-  %GetSetDef zeroinitializer ]
 
-; slots: 52 tp_dealloc, 66 tp_repr, 1 bf_getbuffer, 72 tp_members, 73 tp_getset, 56 tp_doc
-@storage_slots = internal global [7 x %TypeSlot] [
-  %TypeSlot { i32 52, ptr @storage_dealloc },
-  %TypeSlot { i32 66, ptr @storage_repr },
-  %TypeSlot { i32 1, ptr @storage_getbuffer },
-  %TypeSlot { i32 72, ptr @storage_members },
-  %TypeSlot { i32 73, ptr @storage_getset },
-  %TypeSlot { i32 56, ptr @text_type_doc },
-  %TypeSlot zeroinitializer ]
+@cold
+def raise_outside(offset: I64, nbytes: I64) -> Ptr:
+    return PyErr_Format(value_error.value, "tail(): offset %lld is outside of %lld bytes", offset, nbytes)
 
-; flags: 384 = Py_TPFLAGS_DISALLOW_INSTANTIATION (1 << 7) | Py_TPFLAGS_IMMUTABLETYPE (1 << 8)
-@storage_spec = internal global %TypeSpec { ptr @text_type, i32 $STORAGE_SIZE, i32 0, i32 384, ptr @storage_slots }
 
-define internal ptr @make_storage_type() {
-  %type = call ptr @PyType_FromSpec(ptr @storage_spec)
-  store ptr %type, ptr @storage_type
-  ret ptr %type
-}
-"""
+@cold
+def raise_range(name: Ptr, nbytes: I64, offset: I64, size: I64) -> Ptr:
+    text = "%s(): cannot take %lld bytes from offset %lld of %lld"
+    return PyErr_Format(value_error.value, text, name, nbytes, offset, size)
+
+
+# ---------------------------------------------------------------------------------------------------- builtins
+
+
+@builtin
+def empty(nbytes: I64) -> Ptr:
+    """empty(nbytes): a new block, its content undefined."""
+    with if_(nbytes < 0):
+        return_(raise_range("empty", nbytes, 0, 0))
+    return storage_allocate(nbytes)
+
+
+@builtin
+def wrap(address: I64, nbytes: I64, owner: Ptr) -> Ptr:
+    """wrap(address, nbytes, owner): memory of another object, which is kept alive."""
+    with if_(nbytes < 0):
+        return_(raise_range("wrap", nbytes, 0, 0))
+    return window(to_pointer(address), nbytes, owner, 0, None)
+
+
+@builtin
+def view(storage: Storage, offset: I64, nbytes: I64) -> Ptr:
+    """view(storage, byte_offset, nbytes): a window on a Storage, whose root is kept alive."""
+    size = storage.nbytes
+    with if_(~(at_most(offset, size) & at_most(nbytes, size - offset))):
+        return_(raise_range("view", nbytes, offset, size))
+    return part(storage, offset, nbytes, 0)
+
+
+@builtin
+def tail(storage: Storage, offset: I64) -> Ptr:
+    """tail(storage, byte_offset): a window on a Storage from an offset to its end."""
+    return rest_of(storage, offset)
+
+
+@builtin
+def read_only(storage: Storage) -> Ptr:
+    """read_only(storage): a window on all of it that cannot be written."""
+    return part(storage, 0, storage.nbytes, READ_ONLY)
+
+
+@builtin
+def unshared(storage: Storage) -> Ptr:
+    """unshared(storage): a window on all of it that is a root of its own."""
+    return window(storage.address, storage.nbytes, storage.root, access_of(storage), None)
+
+
+@builtin
+def save(storage: Storage) -> Ptr:
+    """save(storage): the version of now, which the next write is to tell of."""
+    root = root_of(storage)
+    root.watched = 1
+    return PyLong_FromLongLong(root.version)
+
+
+@builtin
+def wrote(storage: Storage) -> Ptr:
+    """wrote(storage): count a write; whether somebody had saved the version before it."""
+    with if_(access_of(storage) != 0):
+        return_(PyErr_Format(buffer_error.value, "wrote(): this Storage is read-only"))
+    root = root_of(storage)
+    root.version += 1
+    watched = root.watched
+    root.watched = 0
+    return PyBool_FromLong(watched)
+
+
+# ---------------------------------------------------------------------------------------------------- the type
+
+
+@function
+def storage_version(self: Storage, closure: Ptr) -> Ptr:
+    return PyLong_FromLongLong(root_of(self).version)
+
+
+@function
+def storage_is_read_only(self: Storage, closure: Ptr) -> Ptr:
+    return PyBool_FromLong(access_of(self))
+
+
+@function
+def storage_note(self: Storage, closure: Ptr) -> Ptr:
+    note = root_of(self).note
+    with if_(is_null(note)):
+        return_(new_none())
+    return new_reference(note)
+
+
+@function
+def storage_set_note(self: Storage, value: Ptr, closure: Ptr) -> I32:
+    """``value`` is null for ``del storage.note``."""
+    root = root_of(self)
+    old = root.note
+    root.note = new_reference(value)
+    Py_DecRef(old)  # may run any code, so last
+    return constant(0, I32)
+
+
+MemberDef = Annotated[Value, structure("MemberDef", name=Ptr, code=I32, offset=I64, flags=I32, doc=Ptr)]
+GetSetDef = Annotated[Value, structure("GetSetDef", name=Ptr, get=Ptr, set=Ptr, doc=Ptr, closure=Ptr)]
+TypeSlot = Annotated[Value, structure("TypeSlot", number=I32, content=Ptr)]
+TypeSpec = Annotated[Value, structure("TypeSpec", name=Ptr, size=I32, item_size=I32, flags=I32, slots=Ptr)]
+
+
+def _member(name: str, code: int, field: str = "") -> tuple[Any, ...]:
+    """A read-only member, of a type code: 19 Py_T_PYSSIZET, 6 object (NULL reads as None)."""
+    return name, code, 8 * field_names(Storage).index(field or name), 1, None
+
+
+storage_members = static(
+    "storage_members",
+    MemberDef,
+    [
+        _member("address", 19),
+        _member("nbytes", 19),
+        _member("owner", 6),
+        _member("root", 6),
+        _member("__weaklistoffset__", 19, "weakrefs"),
+        None,
+    ],
 )
+storage_getset = static(
+    "storage_getset",
+    GetSetDef,
+    [
+        ("version", storage_version, None, None, None),
+        ("is_read_only", storage_is_read_only, None, None, None),
+        ("note", storage_note, storage_set_note, None, None),
+        None,
+    ],
+)
+storage_slots = static(
+    "storage_slots",
+    TypeSlot,
+    [
+        (52, storage_dealloc),
+        (66, storage_repr),
+        (1, storage_getbuffer),
+        (72, storage_members),
+        (73, storage_getset),
+        (56, "A piece of memory: a block of its own, or a window on the memory of its owner."),
+        None,
+    ],
+)
+# flags: Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE
+storage_spec = static(
+    "storage_spec", TypeSpec, ("weft.runtime.storage.Storage", SIZE, 0, 1 << 7 | 1 << 8, storage_slots)
+)
+
+
+@function
+def make_storage_type() -> Ptr:
+    """The type, which is kept; null with an exception set."""
+    storage_type.value = PyType_FromSpec(storage_spec)
+    return storage_type.value

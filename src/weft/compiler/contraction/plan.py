@@ -1,0 +1,242 @@
+"""How a contraction is cut into units of work, from its structure (forms, dtypes) and its sizes.
+
+A unit is one piece of C of at most ``sub_m`` x ``sub_n`` elements with all of K. What is decided here is only where and
+when things are computed, never how: no choice changes a bit of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from ..emit import memory_type
+from ..kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot
+from ..stages import slots_of
+from .tile import ContractionTarget, Tile, packed_row, tile_of
+
+PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "mode", "pack_a", "pack_b", "packed_b_at", "sums_at", "ahead")
+"""The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
+(TILES, MATRIX_VECTOR, VECTOR_MATRIX); whether A (B) is packed where that is not a must; where in the scratch the packed
+panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for."""
+
+TILES, MATRIX_VECTOR, VECTOR_MATRIX = range(3)
+_PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
+_SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
+_L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How a contraction is cut: ``units`` of work, and the ``ints`` that the launcher appends to the kernel's own."""
+
+    units: int
+    ints: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is known of a kernel before its sizes are."""
+
+    tile: Tile
+    a: str  # rows, panels or strided (packed into rows); see tile.py
+    b: str  # panels, rows (packed by transposition) or strided
+    a_direct: bool  # A may be read where it lies
+    b_direct: bool
+    direct_store: bool  # tile functions write whole tiles to the output
+
+
+def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
+    """The forms of the kernel's operands on a target.
+
+    Tile functions store themselves when the epilogue is one plain store of ``acc`` along contiguous rows.
+    """
+    tile = tile_of(kernel.accumulate, target)
+    a_outer, a_inner = kernel.a.strides[-2:]
+    b_inner, b_outer = kernel.b.strides[-2:]
+    a = "rows" if a_inner == 1 else "panels" if a_outer == 1 else "strided"
+    b = "panels" if b_outer == 1 else "rows" if b_inner == 1 else "strided"
+
+    def same(access: Access) -> bool:
+        return memory_type(access.dtype) == memory_type(tile.dtype)
+
+    store = kernel.stages[0]
+    direct_store = (
+        len(kernel.stages) == 1
+        and store.value.op == "acc"
+        and not store.indices
+        and same(store.access)
+        and kernel.accumulate.bits == tile.dtype.bits
+        and store.access.strides[-1] == 1
+    )
+    return Form(tile, a, b, a != "strided" and same(kernel.a), b == "panels" and same(kernel.b), direct_store)
+
+
+def contraction_slots(kernel: Contraction) -> list[int]:
+    """Positions of the ints that the kernel names."""
+    strides = [x for access in (kernel.a, kernel.b) for x in (access.offset, *access.strides)]
+    return slots_of(kernel.stages, (*kernel.batch, kernel.m, kernel.n, kernel.k, *strides))
+
+
+def first_partition_slot(kernel: Contraction) -> int:
+    """Position of the first PARTITION int: one after the highest slot that the kernel names."""
+    return max(contraction_slots(kernel)) + 1
+
+
+def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, target: ContractionTarget) -> Partition:
+    """Cut the contraction with these ints into units for ``threads`` threads.
+
+    The launcher puts ``Partition.ints`` at :func:`first_partition_slot` of the kernel's ints, and runs the units
+    ``0 <= u < Partition.units`` in any order and grouping, on any threads; consecutive ones share a panel of B.
+    """
+    form = form_of(kernel, target)
+    m, n, k = (ints[s.index] for s in (kernel.m, kernel.n, kernel.k))
+    batch = prod(ints[axis.index] for axis in kernel.batch)
+    if batch * m * n == 0:
+        return Partition(0, (1, 0, 1, 0, *(0 for _ in PARTITION[4:])))
+    if n == 1 and form.a != "strided":
+        piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
+        return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0))
+    if m == 1 and form.b != "strided":
+        piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
+        return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0))
+    sub_m, sub_n = _cut(form, batch, m, n, k, threads)
+    return _tiled(kernel, form, ints, batch, sub_m, sub_n)
+
+
+def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) -> int:
+    """Elements of the result in one unit, where each takes ``line`` bytes of the matrix.
+
+    ``along``: the matrix is contiguous along the result, and short pieces of its lines are slow to read.
+    """
+    most = 4096
+    if count * line <= 2 * _PIECE or threads == 1:
+        piece = count
+    elif along:
+        piece = max(512, -(-count // (2 * threads)))
+    else:
+        piece = max(_PIECE // max(line, 1), -(-count // (8 * threads)))
+    return min(most, _up(piece, 4 * tile.lanes))
+
+
+def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub_m: int, sub_n: int) -> Partition:
+    """The partition into pieces of sub_m x sub_n elements."""
+    tile, (m, n, k) = form.tile, (ints[s.index] for s in (kernel.m, kernel.n, kernel.k))
+    rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
+    pitch = kernel.a.strides[-2 if form.a == "rows" else -1]
+    pitch = (ints[pitch.index] if isinstance(pitch, Slot) else pitch) * kernel.a.dtype.itemsize
+    large = n * k * kernel.b.dtype.itemsize
+    # Rows a multiple of 4 KiB apart fall into one set of the L1 cache; panels are quicker to read when packed.
+    pack_a = not form.a_direct or (columns > 4 * tile.columns and (form.a == "panels" or pitch % 4096 == 0))
+    pack_b = not form.b_direct or large > _L2 or (rows > 4 * tile.rows and large > _L2 // 8)
+    b_at = _up(rows * packed_row(tile), 64)
+    ahead = 0
+    if large > _L2 or m * k * kernel.a.dtype.itemsize > _L2:
+        ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
+    blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
+    return Partition(
+        batch * blocks_m * blocks_n,
+        (
+            sub_m,
+            blocks_m,
+            sub_n,
+            blocks_n,
+            TILES,
+            int(pack_a),
+            int(pack_b),
+            b_at,
+            b_at + K_BLOCK * tile.columns * tile.dtype.itemsize,
+            ahead,
+        ),
+    )
+
+
+def _up(x: int, step: int) -> int:
+    return -(-x // step) * step
+
+
+@lru_cache(maxsize=1024)
+def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[int, int]:
+    """``(sub_m, sub_n)``: the cut with the least estimated time of the busiest thread.
+
+    Pieces are as large as the caches like them, and smaller where that keeps more threads busy.
+    """
+    tile = form.tile
+    most_m, most_n = _largest(form, k)
+    least_m, least_n = -(-m // most_m), -(-n // most_n)
+    if threads == 1:
+        return _up(-(-m // least_m), tile.rows), _up(-(-n // least_n), tile.columns)
+    best = (float("inf"), 0, 0)
+    # As large as they may be first: ties go to them.
+    for more_m in _FACTORS:
+        for more_n in _FACTORS:
+            cut = more_m * more_n
+            if cut > 1 and (cut > 2 * threads or batch * least_m * least_n * cut > 4 * threads):
+                break
+            sub_m = _up(-(-m // (least_m * more_m)), tile.rows)
+            sub_n = _up(-(-n // (least_n * more_n)), tile.columns)
+            if cut > 1 and _cycles(form, min(sub_m, m), min(sub_n, n), k) < _SMALL / 2:
+                break
+            best = min(
+                best,
+                (_busiest(form, batch, (m, n, k), (sub_m, sub_n), threads), sub_m, sub_n),
+                key=lambda found: found[0],
+            )
+    return best[1], best[2]
+
+
+def _busiest(form: Form, batch: int, shape: tuple[int, int, int], cut: tuple[int, int], threads: int) -> float:
+    """Cycles of the thread with most work when each takes an equal number of consecutive units."""
+    (m, n, k), (sub_m, sub_n) = shape, cut
+    blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
+    units = batch * blocks_m * blocks_n
+    rest_m, rest_n = m - (blocks_m - 1) * sub_m, n - (blocks_n - 1) * sub_n
+    if units > 4 * threads:  # small pieces are spread evenly enough
+        full = _cycles(form, min(sub_m, m), min(sub_n, n), k)
+        return -(-units // threads) * full * (m / blocks_m / min(sub_m, m)) * (n / blocks_n / min(sub_n, n))
+    column = [
+        [_cycles(form, height, width, k) for height in (min(sub_m, m), rest_m)] for width in (min(sub_n, n), rest_n)
+    ]
+    each = [
+        column[j == blocks_n - 1][i == blocks_m - 1]
+        for _ in range(batch)
+        for j in range(blocks_n)
+        for i in range(blocks_m)
+    ]
+    return max(sum(each[units * t // threads : units * (t + 1) // threads]) for t in range(threads))
+
+
+_FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
+def _largest(form: Form, k: int) -> tuple[int, int]:
+    """The largest piece that the scratch holds: packed A, a panel of B, and the sums that later K blocks add to."""
+    tile, size = form.tile, form.tile.dtype.itemsize
+    most_m = _up(1536 // size, tile.rows)
+    if k <= K_BLOCK:
+        return most_m, _up(4096 // size, tile.columns)
+    room = SCRATCH_BYTES - most_m * packed_row(tile) - K_BLOCK * tile.columns * size - 4096
+    return most_m, room // (most_m * size) // tile.columns * tile.columns
+
+
+def _cycles(form: Form, m: int, n: int, k: int) -> float:
+    """Estimated cycles of one unit: two vector multiply-adds a cycle, four cycles from one to the next of a chain."""
+    tile = form.tile
+    full_m, rest_m = divmod(m, tile.rows)
+    full_n, rest_n = divmod(n, tile.columns)
+    height = next((h for h in tile.heights if h >= rest_m), tile.rows) if rest_m else 0
+    width = (tile.vectors if rest_n > tile.lanes else 1) if rest_n else 0
+
+    def step(h: int, vectors: int) -> float:
+        return max(h * vectors / 2, 4.0) if h * vectors else 0.0
+
+    each_k = (
+        full_m * full_n * step(tile.rows, tile.vectors)
+        + full_n * step(height, tile.vectors)
+        + full_m * step(tile.rows, width)
+        + (step(height, width) if height and width else 0.0)
+    )
+    tiles = -(-m // tile.rows) * -(-n // tile.columns)
+    packing = n * (0.35 if form.b == "panels" else 0.5) + m * 0.5
+    return k * (each_k + packing) + tiles * 60.0 * max(1, -(-k // K_BLOCK))

@@ -1,0 +1,370 @@
+"""Renders :class:`Contraction` for CPUs.
+
+Naive meaning::
+
+    for each batch element, m, n:
+        total = chain over the first K block       # chain: s = 0; for k in block: s = fma(a[m, k], b[k, n], s)
+        for each further K block: total = total + chain over the block
+        acc = total                                # 0 when k == 0
+        for store in epilogue: write value(acc) at (m, n)
+
+How it runs: a unit (plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions
+(tile.py) compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie
+or packed into the thread's scratch (pack.py), where that pays; later blocks are added to the sums of the
+earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain store of
+``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go another way
+(vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
+tiles nor on units nor on what is packed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...core import dtypes as dt
+from ..emit import Module, Writer, convert, memory_type, offset_of, vector_of
+from ..kernels import K_BLOCK, Access, Contraction, Slot
+from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
+from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
+from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
+from .plan import (
+    MATRIX_VECTOR,
+    PARTITION,
+    TILES,
+    VECTOR_MATRIX,
+    Form,
+    contraction_slots,
+    first_partition_slot,
+    form_of,
+)
+from .tile import ContractionTarget, at, packed_row, render_tile
+from .vector import render_vector_columns, render_vector_rows
+
+
+def render_contraction(kernel: Contraction, name: str, target: ContractionTarget) -> str:
+    """LLVM IR of one module that defines ``name`` with the kernel ABI; it reads PARTITION after its own ints."""
+    form, module = form_of(kernel, target), Module()
+    for height, vectors in form.tile.variants:
+        render_tile(module, f"{name}.tile{height}x{vectors}", form.tile, height, vectors, form.a != "panels", target)
+    _render_packing(module, name, kernel, form, target)
+    vectors_by_mode = _render_vectors(module, name, kernel, form, target)
+    _render_epilogue(module, name, kernel, form, target)
+    first = first_partition_slot(kernel)
+    frame = begin_kernel(
+        Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
+    )
+    slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
+    text = end_units(frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit).emit(vectors_by_mode))
+    return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
+
+
+def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
+    tile, a, b = form.tile, kernel.a.dtype, kernel.b.dtype
+    if form.a == "rows":
+        render_pack_rows(module, f"{name}.pack_a", tile, a, target)
+    elif form.a == "panels":
+        render_pack_panels(module, f"{name}.pack_a", tile, a, True, target)
+    else:
+        render_pack_strided(module, f"{name}.pack_a", tile, a, True)
+    if form.b == "panels":
+        render_pack_panels(module, f"{name}.pack_b", tile, b, False, target)
+    elif form.b == "rows":
+        render_pack_transposed(module, f"{name}.pack_b", tile, b)
+    else:
+        render_pack_strided(module, f"{name}.pack_b", tile, b, False)
+
+
+def _render_vectors(
+    module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget
+) -> dict[int, str]:
+    """The functions for products with a vector, by mode; modes whose matrix is strided have none."""
+    names: dict[tuple[str, dt.DType, dt.DType], str] = {}
+    modes: dict[int, str] = {}
+    for mode, kind, matrix, vector in (
+        (MATRIX_VECTOR, form.a, kernel.a.dtype, kernel.b.dtype),
+        (VECTOR_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
+    ):
+        if kind == "strided":
+            continue
+        key = (kind, matrix, vector)
+        if key not in names:
+            names[key] = f"{name}.vector{mode}"
+            if kind == "rows":
+                render_vector_rows(module, names[key], form.tile, matrix, vector)
+            else:
+                render_vector_columns(module, names[key], form.tile, matrix, vector, target)
+        modes[mode] = names[key]
+    return modes
+
+
+def _render_epilogue(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
+    """Add ``i64 @name.epilogue(...)``: the stores of ``height`` x ``width`` elements from (m, n) on, row by row.
+
+    Their finished sums begin at ``sums``, ``pitch`` bytes from row to row; the result is the status.
+    """
+    w, tile, stores = Writer(module), form.tile, kernel.stages
+    size = tile.dtype.itemsize
+    frame = begin_kernel(w, len(kernel.buffers), slots_of(stores, ()), target)
+    batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
+    roots = roots_of(stores)
+    end = w.op("add nsw i64 %n, %width")
+
+    def row(r: str) -> None:
+        m = w.op(f"add nsw i64 %m, {r}")
+        sums = at(w, "%sums", (r, "%pitch"))
+        uniform = hoist_uniform(roots, LanePoint(frame, [*batch, m, "%n"], 1))
+
+        def body(n: str, lanes: int, mask: str | None) -> None:
+            kind = vector_of(memory_type(tile.dtype), lanes)
+            cell = at(w, sums, (w.op(f"sub nsw i64 {n}, %n"), size))
+            acc = w.op(f"load {kind}, ptr {cell}, align {size}")
+            if kernel.accumulate.bits != tile.dtype.bits:
+                acc = convert(w, acc, tile.dtype, kernel.accumulate, lanes)
+            point = LanePoint(frame, [*batch, m, n], lanes, mask, accumulator=acc)
+            write_stores(point, stores, spread(frame, uniform, roots, lanes))
+
+        vector_loop(frame, "%n", end, body)
+
+    loop(w, "0", "%height", 1, row)
+    w.do(f"ret i64 {w.op(f'load i64, ptr {frame.status}')}")
+    arguments = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
+    w.define(
+        f"internal i64 @{name}.epilogue(ptr %bufs, ptr %ints, {arguments}, ptr %sums, i64 %pitch, i64 %height, "
+        "i64 %width) #1"
+    )
+
+
+class _Unit:
+    """Emits one unit; the fields are registers, i64 or ptr."""
+
+    def __init__(self, kernel: Contraction, form: Form, frame: Frame, name: str, slots: dict[str, Slot], unit: str):
+        self.kernel, self.form, self.frame, self.w, self.name = kernel, form, frame, frame.w, name
+        self.tile, self.size = form.tile, form.tile.dtype.itemsize
+        w, part = self.w, {field: frame.int_(slot) for field, slot in slots.items()}
+        self.part, self.k = part, frame.int_(kernel.k)
+        *self.batch, block_n, block_m = grid_indices(frame, (*kernel.batch, slots["blocks_n"], slots["blocks_m"]), unit)
+        self.m0, self.rows = self._piece(block_m, part["sub_m"], frame.int_(kernel.m))
+        self.n0, self.columns = self._piece(block_n, part["sub_n"], frame.int_(kernel.n))
+        self.a, self.a_outer, self.a_inner = self._operand(kernel.a, (self.m0, "0"), (-2, -1))
+        self.b, self.b_outer, self.b_inner = self._operand(kernel.b, ("0", self.n0), (-1, -2))
+        self.packed_a = "%scratch"
+        self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {part['packed_b_at']}", "packed")
+        self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
+        self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
+        if form.direct_store:
+            self.c, self.c_pitch, _ = self._operand(kernel.stages[0].access, (self.m0, self.n0), (-2, -1))
+
+    def _piece(self, block: str, sub: str, extent: str) -> tuple[str, str]:
+        start = self.w.op(f"mul nsw i64 {block}, {sub}", "i")
+        left = self.w.op(f"sub nsw i64 {extent}, {start}", "i")
+        return start, self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {sub})", "i")
+
+    def _operand(self, access: Access, start: tuple[str, str], axes: tuple[int, int]) -> tuple[str, str, str]:
+        """Pointer to the unit's first element, and the strides of two axes in bytes."""
+        w, size = self.w, access.dtype.itemsize
+        offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, (*self.batch, *start), strict=True))
+        pointer = at(w, self.frame.buffers[access.buf], (offset, size))
+        outer, inner = (w.arithmetic("mul", self.frame.int_(access.strides[x]), size) for x in axes)
+        return pointer, outer, inner
+
+    def emit(self, vectors: dict[int, str]) -> None:
+        """The ways of computing a unit, by mode."""
+        w, mode = self.w, self.part["mode"]
+        when(w, w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
+        for number, function in vectors.items():
+            when(w, w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
+
+    # --- products with a vector -----------------------------------------------------------------------------------
+
+    def _vector(self, mode: int, function: str) -> None:
+        w, lanes = self.w, self.tile.lanes
+        if mode == MATRIX_VECTOR:
+            count, outer, inner, rows_form = self.rows, self.a_outer, self.a_inner, self.form.a == "rows"
+            matrix, x, xs = self.a, self.b, self.b_inner
+        else:
+            count, outer, inner, rows_form = self.columns, self.b_outer, self.b_inner, self.form.b == "rows"
+            matrix, x, xs = self.b, self.a, self.a_inner
+        chains = at(w, self.sums, (w.op(f"add nsw i64 {count}, {lanes}"), self.size))
+        stride = outer if rows_form else inner
+        w.do(
+            f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xs}, i64 {count}, i64 {self.k}, "
+            f"ptr {self.sums}, ptr {chains})"
+        )
+        if mode == MATRIX_VECTOR:
+            self._epilogue(self.m0, self.n0, self.sums, str(self.size), count, "1")
+        else:
+            self._epilogue(self.m0, self.n0, self.sums, "0", "1", count)
+
+    def _epilogue(self, m: str, n: str, sums: str, pitch: str, height: str, width: str) -> None:
+        w = self.w
+        indices = ", ".join(f"i64 {x}" for x in (*self.batch, m, n))
+        status = w.op(
+            f"call i64 @{self.name}.epilogue(ptr %bufs, ptr %ints, {indices}, ptr {sums}, i64 {pitch}, "
+            f"i64 {height}, i64 {width})"
+        )
+        old = w.op(f"load i64, ptr {self.frame.status}")
+        w.do(f"store i64 {w.op(f'or i64 {old}, {status}')}, ptr {self.frame.status}")
+
+    # --- tiles ----------------------------------------------------------------------------------------------------
+
+    def _tiles(self) -> None:
+        """The loop over K blocks; once, with no terms, when k is 0."""
+        w, tile = self.w, self.tile
+        # Rows (columns) from here on are packed: all of them, or only those of the last, partial tile.
+        self.a_from = self._packed_from(self.form.a_direct, "pack_a", self.rows, tile.rows)
+        self.b_from = self._packed_from(self.form.b_direct, "pack_b", self.columns, tile.columns)
+        self.tiles_n = w.op(f"udiv i64 {w.op(f'add i64 {self.columns}, {tile.columns - 1}')}, {tile.columns}")
+        loop(w, "0", w.op(f"call i64 @llvm.smax.i64(i64 {self.k}, i64 1)"), K_BLOCK, self._block)
+
+    def _packed_from(self, direct: bool, field: str, extent: str, step: int) -> str:
+        if not direct:
+            return "0"
+        w = self.w
+        whole = w.op(f"sub i64 {extent}, {w.op(f'urem i64 {extent}, {step}')}")
+        return w.op(f"select i1 {w.op(f'icmp ne i64 {self.part[field]}, 0')}, i64 0, i64 {whole}")
+
+    def _block(self, k0: str) -> None:
+        w = self.w
+        left = w.op(f"sub nsw i64 {self.k}, {k0}")
+        kc = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {K_BLOCK})", "kc")
+        last = w.op(f"icmp sle i64 {left}, {K_BLOCK}", "last")
+        loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
+
+    def _column(self, j: str, k0: str, kc: str, last: str) -> None:
+        """The tiles below each other that share a panel of B; those of the first column pack A for all."""
+        w, tile = self.w, self.tile
+        width = self._at_most(self.columns, j, tile.columns)
+        src = at(w, self.b, (k0, self.b_inner), (j, self.b_outer))
+        b, sb = self._b_panel(src, j, width, kc)
+        leftmost = w.op(f"icmp eq i64 {j}, 0")
+        ahead = self._next_panel(j, k0)
+
+        def row(i: str) -> None:
+            height = self._at_most(self.rows, i, tile.rows)
+            src = at(w, self.a, (k0, self.a_inner), (i, self.a_outer))
+            a, sa = self._a_panel(src, i, height, kc, leftmost)
+            fetch = self._fetch(ahead, src, i, leftmost)
+            sums, into, pitch, finish = self._sums(i, j, height, width, last)
+            later = w.op(f"icmp ne i64 {k0}, 0")
+            self._call_tile(
+                height,
+                width,
+                f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
+                f"i1 {later}, ptr {sums}, {fetch}",
+            )
+            m, n = w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}")
+            when(w, finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
+
+        loop(w, "0", self.rows, tile.rows, row)
+
+    def _at_most(self, extent: str, start: str, limit: int) -> str:
+        left = self.w.op(f"sub nsw i64 {extent}, {start}")
+        return self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {limit})")
+
+    def _pack(self, side: str, src: str, outer: str, inner: str, count: str, kc: str, dst: str) -> None:
+        self.w.do(
+            f"call void @{self.name}.pack_{side}(ptr {src}, i64 {outer}, i64 {inner}, i64 {count}, i64 {kc}, ptr {dst})"
+        )
+
+    def _a_panel(self, src: str, i: str, height: str, kc: str, leftmost: str) -> tuple[str, str]:
+        """``(pointer, byte stride between rows or, of panels, lines)`` of the tile's rows of A, packed if need be."""
+        w, tile = self.w, self.tile
+        panels = self.form.a == "panels"
+        own = at(w, self.packed_a, (i, K_BLOCK * self.size if panels else packed_row(tile)))
+        own_stride = str(tile.rows * self.size if panels else packed_row(tile))
+        packed = w.op(f"icmp sge i64 {i}, {self.a_from}")
+        when(
+            w,
+            w.op(f"and i1 {packed}, {leftmost}"),
+            lambda: self._pack("a", src, self.a_outer, self.a_inner, height, kc, own),
+        )
+        if not self.form.a_direct:
+            return own, own_stride
+        stride = self.a_inner if panels else self.a_outer
+        return (
+            w.op(f"select i1 {packed}, ptr {own}, ptr {src}"),
+            w.op(f"select i1 {packed}, i64 {own_stride}, i64 {stride}"),
+        )
+
+    def _b_panel(self, src: str, j: str, width: str, kc: str) -> tuple[str, str]:
+        """``(pointer, byte stride between lines)`` of the tile's columns of B, packed if need be."""
+        w, tile = self.w, self.tile
+        narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
+        own_stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
+        packed = w.op(f"icmp sge i64 {j}, {self.b_from}")
+        when(w, packed, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
+        if not self.form.b_direct:
+            return self.packed_b, own_stride
+        return (
+            w.op(f"select i1 {packed}, ptr {self.packed_b}, ptr {src}"),
+            w.op(f"select i1 {packed}, i64 {own_stride}, i64 {self.b_inner}"),
+        )
+
+    def _next_panel(self, j: str, k0: str) -> str:
+        """Where the panel of B lies that is needed after this one: to the right, or leftmost in the next K block."""
+        w = self.w
+        right, below = w.op(f"add i64 {j}, {self.tile.columns}"), w.op(f"add i64 {k0}, {K_BLOCK}")
+        more = w.op(f"icmp slt i64 {right}, {self.columns}")
+        return at(
+            w,
+            self.b,
+            (w.op(f"select i1 {more}, i64 {k0}, i64 {below}"), self.b_inner),
+            (w.op(f"select i1 {more}, i64 {right}, i64 0"), self.b_outer),
+        )
+
+    def _fetch(self, ahead: str, src: str, i: str, leftmost: str) -> str:
+        """What a tile prefetches (see TILE_ARGUMENTS): in the first column the rows of A below it, which no tile has
+        read yet; in the others its share of the next panel of B."""
+        w, tile = self.w, self.tile
+        stride, reach = (self.b_outer, 8) if self.form.b == "rows" else (self.b_inner, 1)
+        number = w.op(f"udiv i64 {i}, {tile.rows}")
+        b = (at(w, ahead, (w.op(f"mul i64 {number}, {self.part['ahead']}"), stride)), stride, self.part["ahead"], reach)
+        below = at(w, src, (str(tile.rows), self.a_outer))
+        a = (below, self.a_inner, K_BLOCK, 0) if self.form.a == "panels" else (below, self.a_outer, tile.rows, 8)
+        kinds = ("ptr", "i64", "i64", "i64")
+        return ", ".join(
+            f"{kind} {w.op(f'select i1 {leftmost}, {kind} {x}, {kind} {y}')}"
+            for kind, x, y in zip(kinds, a, b, strict=True)
+        )
+
+    def _sums(self, i: str, j: str, height: str, width: str, last: str) -> tuple[str, str, str, str]:
+        """``(sums, into, pitch, i1: the epilogue has to follow)``: where the tile's sums are kept between K blocks, and
+        where this block's go.
+
+        With one K block nothing needs keeping: all tiles share the first place, which stays in the L1 cache.
+        """
+        w, tile = self.w, self.tile
+        row, column = w.op(f"udiv i64 {i}, {tile.rows}"), w.op(f"udiv i64 {j}, {tile.columns}")
+        place = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
+        place = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {K_BLOCK}')}, i64 {place}, i64 0")
+        sums = at(w, self.sums, (place, tile.rows * tile.columns * self.size))
+        if not self.form.direct_store:
+            return sums, sums, self.pitch, last
+        whole = w.op(
+            f"and i1 {w.op(f'icmp eq i64 {height}, {tile.rows}')}, {w.op(f'icmp eq i64 {width}, {tile.columns}')}"
+        )
+        stored = w.op(f"and i1 {last}, {whole}")
+        output = at(w, self.c, (i, self.c_pitch), (j, self.size))
+        return (
+            sums,
+            w.op(f"select i1 {stored}, ptr {output}, ptr {sums}"),
+            w.op(f"select i1 {stored}, i64 {self.c_pitch}, i64 {self.pitch}"),
+            w.op(f"xor i1 {last}, {stored}"),
+        )
+
+    def _call_tile(self, height: str, width: str, arguments: str) -> None:
+        """Call the smallest tile function that covers the tile."""
+        w, tile, done = self.w, self.tile, self.w.fresh("computed")
+        narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
+        for h, vectors in sorted(tile.variants, key=lambda v: (v[1], v[0])):
+            call, other = w.fresh("call"), w.fresh("larger")
+            fits = w.op(f"icmp sle i64 {height}, {h}")
+            if vectors < tile.vectors:
+                fits = w.op(f"and i1 {fits}, {narrow}")
+            w.do(f"br i1 {fits}, label %{call}, label %{other}")
+            w.label(call)
+            w.do(f"call void @{self.name}.tile{h}x{vectors}({arguments})")
+            w.do(f"br label %{done}")
+            w.label(other)
+        w.do("unreachable")
+        w.label(done)

@@ -1,0 +1,227 @@
+"""Register tiles: the innermost part of a contraction.
+
+Naive meaning of a tile function::
+
+    for i in range(height):
+        for j in range(vectors * lanes):
+            chain = 0
+            for k in range(kc): chain = fma(a[i, k], b[k, j], chain)
+            t[i, j] = sums[i, j] + chain if add else chain
+
+The operands come in two forms, as they lie in the tensors or as packed copies; strides are runtime bytes:
+
+- ``rows`` (of A): element (i, k) at ``a + i * sa + k * itemsize``; packed rows lie PACKED_ROW bytes apart, so that
+  the rows of a tile fall into different sets of the L1 cache;
+- ``panels``: element (k, j) at ``b + k * sb + j * itemsize`` (of A: (i, k) at ``a + k * sa + i * itemsize``); a packed
+  panel is as wide as the tile (of A: as high) and has K_BLOCK lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ..emit import Module, Writer, mangle, memory_type, splat, vector_of
+from ..kernels import K_BLOCK, LANES
+from ..lanes import RenderTarget, loop
+
+
+class ContractionTarget(RenderTarget, Protocol):
+    """What the contraction renderer asks of a target."""
+
+    @property
+    def arch(self) -> str:
+        """x86_64, aarch64 ..."""
+
+    @property
+    def vector_bits(self) -> int:
+        """Width of a vector register; 0: none."""
+
+    @property
+    def num_vector_registers(self) -> int:
+        """Number of vector registers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The piece of C that stays in registers during a K block: ``rows`` x (``vectors`` * ``lanes``) of ``dtype``.
+
+    ``heights`` are the numbers of rows for which there is a tile function, in multiples of ``heights[0]``.
+    """
+
+    dtype: DType
+    lanes: int
+    vectors: int
+    rows: int
+    heights: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        """Columns of a full tile; a multiple of LANES, so that epilogues read whole vectors of a tile's row."""
+        return self.vectors * self.lanes
+
+    @property
+    def variants(self) -> tuple[tuple[int, int], ...]:
+        """(height, vectors) of the tile functions: full width at every height, one vector at the extreme ones."""
+        narrow = ((self.heights[0], 1), (self.rows, 1)) if self.vectors > 1 else ()
+        return tuple(dict.fromkeys((*((h, self.vectors) for h in self.heights), *narrow)))
+
+
+def tile_of(accumulate: DType, target: ContractionTarget) -> Tile:
+    """The register tile for sums of ``accumulate``: 12x32 of float32 on AVX-512, 6x16 on AVX2.
+
+    24 accumulators of 32 registers (12 of 16) leave room for the vectors of B and a broadcast of A. Integers narrower
+    than 32 bits are computed as int32 and cut at the end, which wraps to the same value.
+    """
+    dtype = accumulate if accumulate.itemsize >= 4 else dt.int32
+    lanes = max(1, (target.vector_bits or 128) // dtype.bits)
+    vectors = max(LANES, 2 * lanes) // lanes
+    rows = max(1, (24 if target.num_vector_registers >= 32 else 12) // vectors)
+    third = rows // 3
+    return Tile(dtype, lanes, vectors, rows, (third, 2 * third, rows) if third else (rows,))
+
+
+def packed_row(tile: Tile) -> int:
+    """Bytes from one packed row of A to the next: an odd number of cache lines."""
+    return K_BLOCK * tile.dtype.itemsize + 64
+
+
+# --- register tiles ---------------------------------------------------------------------------------------------
+
+TILE_ARGUMENTS = (
+    "ptr %a, i64 %sa, ptr %b, i64 %sb, i64 %kc, ptr %t, i64 %st, i1 %add, ptr %sums, ptr %f, i64 %fs, i64 %fr, i64 %fg"
+)
+"""Arguments of a tile function: operands and their byte strides, length of the chain, the result and its byte stride,
+whether to add the chains to earlier ``sums`` (rows of a full tile, one after the other); then what to prefetch for
+later tiles: at each k one line of memory, in the course of a K block ``fr`` lines of it ``fs`` bytes apart, and in each
+of them from 0 to 128 * ``fg`` bytes."""
+
+
+def render_tile(
+    module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool, target: ContractionTarget
+) -> None:
+    """Add the tile function ``name`` of ``height`` rows and ``vectors`` vectors; A is in rows form or in panels."""
+    w = Writer(module)
+    size = tile.dtype.itemsize
+    scalar, vector = memory_type(tile.dtype), vector_of(memory_type(tile.dtype), tile.lanes)
+    cells = [(r, v) for r in range(height) for v in range(vectors)]
+    w.label("entry")
+    group, steps, starts = _row_pointers(w, height, rows_form, target)
+    w.do("br i1 %add, label %early, label %start")
+    w.label("early")  # the sums are wanted at the end: ask for them
+    loop(w, "0", str(height * tile.columns * size), 64, lambda c: _prefetch(w, at(w, "%sums", (c, 1))))
+    w.do("br label %start")
+    w.label("start")
+    w.do("br label %head")
+    # One block tests, one computes: kc may be 0 when the contracted axis is empty.
+    w.label("head")
+    w.do("%k = phi i64 [ %kc, %start ], [ %k.next, %body ]")
+    w.do("%pb = phi ptr [ %b, %start ], [ %pb.next, %body ]")
+    for q, start in enumerate(starts):
+        w.do(f"%pa{q} = phi ptr [ {start}, %start ], [ %pa{q}.next, %body ]")
+    for r, v in cells:
+        w.do(f"%c{r}.{v} = phi {vector} [ zeroinitializer, %start ], [ %n{r}.{v}, %body ]")
+    w.do(f"br i1 {w.op('icmp ne i64 %k, 0')}, label %body, label %done")
+    w.label("body")
+    b = [w.op(f"load {vector}, ptr {at(w, '%pb', (str(v), tile.lanes * size))}, align {size}") for v in range(vectors)]
+    for r in range(height):
+        q, j = divmod(r, group)
+        here = w.op(f"getelementptr i8, ptr %pa{q}, i64 {steps[j] if rows_form else r * size}")
+        a = splat(w, scalar, w.op(f"load {scalar}, ptr {here}, align {size}"), tile.lanes)
+        for v in range(vectors):
+            multiply_add(w, tile, a, b[v], f"%c{r}.{v}", tile.lanes, f"%n{r}.{v}")
+    for q in range(len(starts)):
+        w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
+    w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
+    if (height, vectors) == (tile.rows, tile.vectors):
+        _prefetch_ahead(w)
+    w.do("%k.next = add nsw i64 %k, -1")
+    w.do("br label %head")
+    w.label("done")
+    _write_tile(w, tile, height, vectors)
+    w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
+
+
+def _write_tile(w: Writer, tile: Tile, height: int, vectors: int) -> None:
+    """Store the chains, added to the sums or not, and return."""
+    size, kind = tile.dtype.itemsize, vector_of(memory_type(tile.dtype), tile.lanes)
+    results, row = [], "%t"
+    for r in range(height):
+        row = w.op(f"getelementptr i8, ptr {row}, i64 %st") if r else row
+        results += [(r, v, at(w, row, (str(v), tile.lanes * size))) for v in range(vectors)]
+    w.do("br i1 %add, label %more, label %plain")
+    w.label("plain")
+    for r, v, result in results:
+        w.do(f"store {kind} %c{r}.{v}, ptr {result}, align {size}")
+    w.do("ret void")
+    w.label("more")
+    for r, v, result in results:
+        kept = at(w, "%sums", (str((r * tile.vectors + v) * tile.lanes), size))
+        total = w.op(f"load {kind}, ptr {kept}, align {size}")
+        total = w.op(f"{'fadd' if tile.dtype.is_floating else 'add'} {kind} {total}, %c{r}.{v}")
+        w.do(f"store {kind} {total}, ptr {result}, align {size}")
+    w.do("ret void")
+
+
+def _row_pointers(
+    w: Writer, height: int, rows_form: bool, target: ContractionTarget
+) -> tuple[int, list[str], list[str]]:
+    """``(group, steps, starts)``: row q * group + j of A begins ``steps[j]`` bytes after ``starts[q]``.
+
+    Groups of three rows fit an addressing mode each (p, p + s, p + 2 s) and leave registers free.
+    """
+    if not rows_form:
+        return height, [], ["%a"]
+    group = 3 if height % 3 == 0 else 4 if height % 4 == 0 else 2 if height % 2 == 0 else 1
+    steps = ["0"] + [_opaque(w, w.op(f"mul i64 %sa, {j}"), target) for j in range(1, group)]
+    offsets = [_opaque(w, w.op(f"mul i64 %sa, {q * group}"), target) for q in range(1, height // group)]
+    return group, steps, ["%a", *(w.op(f"getelementptr i8, ptr %a, i64 {offset}") for offset in offsets)]
+
+
+def _prefetch(w: Writer, pointer: str) -> None:
+    w.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 3, i32 1)")
+
+
+def _prefetch_ahead(w: Writer) -> None:
+    """Ask for one line of what later tiles read; see TILE_ARGUMENTS. It hides the latency of the L3 cache (6 %)."""
+    place = w.op("mul i64 %k, %fr")
+    line = w.op(f"lshr i64 {place}, {K_BLOCK.bit_length() - 1}")
+    within = w.op(f"mul i64 {w.op(f'and i64 {place}, {K_BLOCK - 1}')}, %fg")
+    _prefetch(w, at(w, "%f", (line, "%fs"), (w.op(f"lshr i64 {within}, 1"), 1)))
+
+
+def multiply_add(w: Writer, tile: Tile, a: str, b: str, c: str, lanes: int, result: str | None = None) -> str:
+    """``c + a * b``: a fused multiply-add of floats, wrapping of integers."""
+    kind, result = vector_of(memory_type(tile.dtype), lanes), result or f"%{w.fresh()}"
+    if tile.dtype.is_floating:
+        suffix = mangle(memory_type(tile.dtype), lanes)
+        w.do(f"{result} = call {kind} @llvm.fma.{suffix}({kind} {a}, {kind} {b}, {kind} {c})")
+    else:
+        w.do(f"{result} = add {kind} {c}, {w.op(f'mul {kind} {a}, {b}')}")
+    return result
+
+
+def at(w: Writer, base: str, *terms: tuple[str, str | int]) -> str:
+    """Pointer ``base + sum(index * bytes)``."""
+    offset = "0"
+    for index, stride in terms:
+        offset = w.arithmetic("add", offset, w.arithmetic("mul", index, stride))
+    return base if offset == "0" else w.op(f"getelementptr i8, ptr {base}, i64 {offset}", "p")
+
+
+def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
+    """``value``, out of sight of loop strength reduction.
+
+    LLVM would else step through the rows of a tile by a chain of 12 dependent additions of the row stride.
+    """
+    return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.arch == "x86_64" else value
+
+
+def first_lanes(w: Writer, left: str, lanes: int) -> str:
+    """Mask of the first ``left`` (i64, signed) lanes."""
+    few = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
+    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), lanes)
+    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    return w.op(f"icmp sgt <{lanes} x i32> {count}, <{numbers}>", "mask")

@@ -1,0 +1,69 @@
+"""Lowering: from a simplified graph to launches. The stages, in the order in which data meets them:
+
+==================  ================================================================================================
+storing             which values are stored
+expressions         one element of a value, computed from the stored values below it
+roots               the stored values with their expressions
+clustering          which roots one kernel computes; the rules of fusion
+ordering            the order in which clusters, and then launches, run
+members             how the roots of one cluster read each other
+nest, column,       clusters to launches, one file for each kind: elementwise and rows; columns; contractions with
+contraction,        their epilogues; reductions of more than one chunk; what is written piece by piece
+long_reduction,
+in_order
+axes, launch        what these share: merged axes; a launch's integers, buffers, accesses and stages
+==================  ================================================================================================
+
+Each stage prints: ``print(root)``, ``print(cluster)``, ``print(launch)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...llvm.targets import Target
+from ..ir import Graph, Value
+from ..protocol import Layout
+from .clustering import Cluster, cluster
+from .column import lower_column
+from .contraction import lower_contraction
+from .in_order import lower_ordered
+from .launch import Launch
+from .long_reduction import lower_long_reduction
+from .nest import lower_nest
+from .ordering import guards_first
+from .roots import lower_roots
+
+
+def launches_of(
+    graph: Graph,
+    layouts: Mapping[Value, Layout],
+    target: Target,
+    threads: int,
+    places: Mapping[Value, Layout] | None = None,
+    shared: Sequence[Value] = (),
+) -> list[Launch]:
+    """The kernels of a simplified graph, in order.
+
+    Args:
+        layouts: of the inputs.
+        places: for each update, the layout of the input that it goes to.
+        shared: elementwise values to be stored, whatever they cost.
+    """
+    places = places or {}
+    clusters = cluster(lower_roots(graph, layouts, places, shared))
+    needed = set(graph.outputs)  # values that other kernels read, or nobody
+    for item in clusters:
+        needed.update([v for root in item.roots for v, _ in root.reads if v not in item.full])
+    launches = [x for item in clusters for x in _lower(item, needed, target, threads, bool(places))]
+    return guards_first([launch for launch in launches if launch.units])
+
+
+def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guarded: bool) -> list[Launch]:
+    if item.kind == "ordered":
+        return lower_ordered(item.roots[0], guarded)
+    if item.kind == "contract":
+        return [lower_contraction(item, needed, target, threads)]
+    if item.kind in ("row", "column") and item.is_long:
+        return lower_long_reduction(item)
+    return [lower_column(item, needed) if item.kind == "column" else lower_nest(item, needed)]

@@ -1,0 +1,280 @@
+"""Clusters: which roots one kernel computes.
+
+:func:`cluster` puts roots together that walk the same points: elementwise roots of one shape; rows (a reduction over
+the last axes with everything that reads or feeds it row by row: softmax, layer norm); columns; a contraction with its
+epilogue. Each way to join is one of :data:`RULES`; what holds for every join is :func:`_allowed`. Joining changes no
+bit: an element is computed by the same operations in the same order, in whichever kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
+
+from ...compiler.kernels import REDUCE_CHUNK
+from ...core.shapes import strides_of
+from ..ir import Node, Value
+from ..protocol import Layout
+from .axes import mergeable, squeeze
+from .ordering import Order
+from .roots import Root
+
+# Of one kernel. Size is in instructions: beyond some 1,000 LLVM's time grows faster than the size (a chain of 240 tanh:
+# 11 s as one kernel, 1 s as 16) and what a loop keeps in registers no longer fits. Usual models have up to 400.
+MAX_ROOTS, MAX_READS, MAX_SIZE = 16, 24, 512
+MAX_TRIED = 64  # clusters that read one value which a root tries to join: an input may be read by thousands
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Cluster:
+    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered.
+
+    ``space`` is the shape of the points without axes of size 1; ``axes`` the part of it that is reduced. A member is
+    ``full`` (one value a point) or not (one value for each point of the space without the reduced axes).
+    """
+
+    kind: str
+    space: tuple[int, ...]
+    axes: tuple[int, int]
+    roots: list[Root] = field(default_factory=list)
+    full: dict[Value, bool] = field(default_factory=dict)
+    reading: set[Value] = field(default_factory=set)
+    size: int = 0  # instructions of the roots' expressions
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can join it."""
+        alone = self.kind == "ordered"
+        return alone or len(self.roots) >= MAX_ROOTS or len(self.reading) > MAX_READS or self.size >= MAX_SIZE
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The space without the reduced axes."""
+        return self.space[: self.axes[0]] + self.space[self.axes[1] :]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its reductions are cut into chunks."""
+        return _is_long(self.space, self.axes)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """What the members are made by."""
+        return [r.node for r in self.roots]
+
+    def reads(self, root: Root) -> bool:
+        """Whether a root reads what the cluster computes."""
+        return any(v in self.full for v, _ in root.reads)
+
+    def walks(self, root: Root) -> bool:
+        """Whether a member's expressions are computed at every point."""
+        return root.kind == "reduce" or self.full[root.value]
+
+    def add(self, root: Root, full: bool) -> None:
+        """Append a root."""
+        self.roots.append(root)
+        self.size += root.size
+        self.full[root.value] = full
+        self.reading.update(v for v, _ in root.reads)
+
+    def over_space(self, layout: Layout, shape: tuple[int, ...], walks: bool = True) -> Layout:
+        """A layout over ``shape`` as one over the space: without axes of size 1, and with stride 0 on the reduced axes
+        where there is one element for all of them (it does not walk them)."""
+        strides, (start, stop) = squeeze(shape, layout.strides)[1], self.axes
+        if not walks:
+            strides = strides[:start] + (0,) * (stop - start) + strides[start:]
+        return Layout(self.space, layout.offset, strides)
+
+    def own(self, root: Root) -> Layout:
+        """Where a member's elements are stored, over the space."""
+        return self.over_space(root.own, root.own.shape, self.full[root.value])
+
+    def reads_in_place(self, value: Value, layout: Layout, walks: bool) -> bool:
+        """Whether who reads a member with ``layout`` takes, at each point (or row), what was computed there."""
+        full = self.full[value]
+        if layout.offset != 0 or (full and not walks):
+            return False
+        expected = strides_of(self.space if full else self.kept)
+        if walks and not full:
+            start, stop = self.axes
+            expected = expected[:start] + (0,) * (stop - start) + expected[start:]
+        return squeeze(layout.shape, layout.strides) == (self.space if walks else self.kept, expected)
+
+    def __repr__(self) -> str:
+        names: dict[Value, str] = {}
+        axes = "" if self.axes[0] == self.axes[1] else " axes {}:{}".format(*self.axes)
+        return "\n  ".join([f"{self.kind} over {list(self.space)}{axes}", *(r.line(names) for r in self.roots)])
+
+
+class Form(NamedTuple):
+    """What a cluster is with one more root: its kind, its reduced axes, and whether the root is ``full`` in it."""
+
+    kind: str
+    axes: tuple[int, int]
+    full: bool
+
+
+def cluster(roots: Sequence[Root]) -> list[Cluster]:
+    """Clusters in execution order. A root joins the latest cluster that it can and with which it has something in
+    common (it reads what the cluster computes, or what it reads); otherwise it begins one.
+
+    A root may join a cluster that comes before one it depends on, as long as that one does not depend on the cluster
+    in turn: the order is settled at the end.
+    """
+    clusters: list[Cluster] = []
+    order = Order()
+    home: dict[Value, int] = {}
+    readers: dict[Value, list[int]] = {}  # clusters that a further root may join, most recent last
+    for root in roots:
+        values = dict.fromkeys([v for v, _ in root.reads])
+        needs = {home[v] for v in values if v in home}
+        place = None
+        if root.kind not in _BEGINNING:
+            blocked = order.all_before(needs)
+            near = needs.union(*[readers[v][-MAX_TRIED:] for v in values if v in readers])
+            for at in sorted(near, reverse=True):
+                if not blocked >> at & 1 and _join(clusters[at], root):
+                    place = at
+                    break
+        if place is None:
+            place = len(clusters)
+            clusters.append(_begin(root))
+            order.add()
+        home[root.value] = place
+        for value in values:
+            _note_reader(readers.setdefault(value, []), place, clusters)
+        order.put_before(needs - {place}, place)
+    return [clusters[at] for at in order.settled()]
+
+
+def _note_reader(known: list[int], place: int, clusters: Sequence[Cluster]) -> None:
+    if place not in known[-MAX_TRIED:]:
+        if len(known) >= 2 * MAX_TRIED:  # those that are closed need not be tried again
+            known[:] = [at for at in known if not clusters[at].is_closed][-MAX_TRIED:]
+        known.append(place)
+
+
+def _begin(root: Root) -> Cluster:
+    """The cluster of one root."""
+    kind, rank = root.kind, len(root.space)
+    if kind == "reduce":
+        kind = "row" if root.reduced[1] == rank else "column"
+    made = Cluster(kind, root.space, root.reduced if root.kind == "reduce" else (rank, rank))
+    made.add(root, root.kind != "reduce")
+    return made
+
+
+def _join(to: Cluster, root: Root) -> bool:
+    """Add ``root`` to the cluster if a rule says how and nothing forbids it."""
+    if to.is_closed or to.size + root.size > MAX_SIZE:
+        return False
+    for rule in RULES:
+        form = rule(to, root)
+        if form is not None and _allowed(to, root, form):
+            to.kind, to.axes = form.kind, form.axes
+            to.add(root, form.full)
+            return True
+    return False
+
+
+def _allowed(to: Cluster, root: Root, form: Form) -> bool:
+    """What holds for every join: a kernel reads at most MAX_READS values; what it computes and reads again, each point
+    reads where it was computed; and reduced axes are one loop for all that is computed at every point."""
+    walks = form.full or root.kind == "reduce"
+    if len(to.reading.union([v for v, _ in root.reads])) > MAX_READS:
+        return False
+    if not all(to.reads_in_place(v, layout, walks) for v, layout in root.reads if v in to.full):
+        return False
+    if form.axes[1] - form.axes[0] < 2:
+        return True
+    walking = [r for r in to.roots if to.walks(r)] if form.axes != to.axes else []  # the others were asked before
+    return all(_reduced_as_one(r, form.axes) for r in ([*walking, root] if walks else walking))
+
+
+def _reduced_as_one(root: Root, axes: tuple[int, int]) -> bool:
+    """Whether the reduced axes (of the space) are one axis for everything that a member reads and writes there."""
+    start, stop = axes
+    written = [] if root.place is None or root.kind == "reduce" else [root.place]
+    found = (squeeze(root.shape, layout.strides) for layout in (*root.layouts, *written))
+    return all(mergeable(sizes[start:stop], strides[start:stop]) for sizes, strides in found)
+
+
+def _is_long(space: tuple[int, ...], axes: tuple[int, int]) -> bool:
+    return prod(space[axes[0] : axes[1]]) > REDUCE_CHUNK
+
+
+# --- rules: (cluster, root) -> the cluster's form with the root in it, or None --------------------------------------
+
+
+def same_points(to: Cluster, root: Root) -> Form | None:
+    """Elementwise roots over the same points: one loop computes both, and reads once what both read."""
+    if to.kind == "map" == root.kind and root.space == to.space:
+        return Form("map", to.axes, True)
+    return None
+
+
+def epilogue(to: Cluster, root: Root) -> Form | None:
+    """An elementwise root over a contraction's points: its sums are still in registers.
+
+    Not an update with a place of its own: tiles are written row-major.
+    """
+    if to.kind == "contract" and root.kind == "map" and root.space == to.space and root.place is None:
+        return Form("contract", to.axes, True)
+    return None
+
+
+def points_of_rows(to: Cluster, root: Root) -> Form | None:
+    """An elementwise root at every point of rows (softmax's exp, its quotients): the row is still in the cache.
+
+    Not of long rows: chunks of one row run on different threads. Not of columns: they store one value each.
+    """
+    if to.kind == "row" and root.kind == "map" and root.space == to.space and not to.is_long:
+        return Form("row", to.axes, True)
+    return None
+
+
+def one_value_a_row(to: Cluster, root: Root) -> Form | None:
+    """An elementwise root over the results of rows or columns (a mean's division, a bias's update by its gradient).
+
+    Only one that reads such a result: otherwise nothing is gained. Not of long rows, which are done when the last
+    launch is.
+    """
+    over_results = to.kind in ("row", "column") and root.kind == "map" and root.space == to.kept
+    return Form(to.kind, to.axes, False) if over_results and to.reads(root) and not to.is_long else None
+
+
+def rows_of_points(to: Cluster, root: Root) -> Form | None:
+    """A reduction over the last axes of points that are computed elementwise: they are reduced while they are at hand.
+
+    Not a long one, of which nothing but reductions shares the chunks.
+    """
+    start, stop = root.reduced
+    if to.kind != "map" or root.kind != "reduce" or root.space != to.space or not start < stop == len(to.space):
+        return None
+    return None if _is_long(root.space, root.reduced) else Form("row", root.reduced, False)
+
+
+def reductions_together(to: Cluster, root: Root) -> Form | None:
+    """Reductions of the same points over the same axes: one pass reads the points for all.
+
+    A column's reductions, and chunks, are all of one pass: there, none may read what another computes.
+    """
+    if to.kind not in ("row", "column") or root.kind != "reduce" or (root.space, root.reduced) != (to.space, to.axes):
+        return None
+    one_pass = to.kind == "column" or to.is_long
+    return None if one_pass and to.reads(root) else Form(to.kind, to.axes, False)
+
+
+RULES: tuple[Callable[[Cluster, Root], Form | None], ...] = (
+    same_points,
+    epilogue,
+    points_of_rows,
+    one_value_a_row,
+    rows_of_points,
+    reductions_together,
+)
+"""The ways in which a root joins a cluster. A root that no rule takes begins one: contractions and ordered ops do."""
+
+_BEGINNING = ("contract", "ordered")  # kinds of roots that no rule takes

@@ -1,0 +1,88 @@
+"""A contraction and its epilogue as one Contraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from ...compiler.contraction.plan import contraction_units, first_partition_slot
+from ...compiler.expr import Expr, cast, leaf
+from ...compiler.kernels import Access, Contraction, Int
+from ...core import dtypes as dt
+from ...llvm.targets import Target
+from ..ir import Value
+from ..protocol import Layout
+from .axes import Axes, squeeze
+from .clustering import Cluster
+from .expressions import leaf_layouts, map_layouts
+from .launch import Launch, LaunchBuilder
+
+
+def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, threads: int) -> Launch:
+    """The cluster's first root is the contraction; the others are its epilogue."""
+    root, builder = cluster.roots[0], LaunchBuilder()
+    batch, (m, n) = root.shape[:-2], root.shape[-2:]
+    (a_value, a_layout), (b_value, b_layout) = (e.value for e in root.exprs)
+    k = a_layout.shape[-1]
+    accumulate = dt.float32 if root.value.dtype.is_half else root.value.dtype
+    epilogue = _epilogue(cluster, cast(leaf("acc", accumulate, None), root.value.dtype))
+    written = [v for v in epilogue if v in needed]
+    exprs = [epilogue[v] for v in written]
+    own = Layout.contiguous(root.shape)
+    layouts = [_outer(x, batch) for x in (a_layout, b_layout, own, *leaf_layouts(exprs))]
+    axes = Axes(batch, layouts, [(0, len(batch))])
+
+    def outer(layout: Layout) -> list[int]:
+        return axes.strides(_outer(layout, batch))
+
+    def strides(layout: Layout) -> list[int]:
+        s_m, s_n = layout.strides[-2:]
+        if n == 1 and s_n == 0 and s_m != 0:
+            s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
+        return [*outer(layout), s_m, s_n]
+
+    def operand(value: Value, layout: Layout, sizes: tuple[int, int]) -> Access:
+        whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
+        return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *_matrix(builder, layout.strides[-2:], sizes)))
+
+    a, b = operand(a_value, a_layout, (m, k)), operand(b_value, b_layout, (k, n))
+    rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
+    stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
+    sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
+    kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes))
+    partition = contraction_units(kernel, tuple(builder.ints), threads, target)
+    builder.ints[first_partition_slot(kernel) :] = partition.ints
+    flops = 2 * m * n * k * prod(batch)
+    # 32 flops are about one vector instruction lane of the other kernels' work.
+    return builder.launch(kernel, partition.units, flops / 32 / max(partition.units, 1), cluster.nodes, flops)
+
+
+def _outer(layout: Layout, batch: tuple[int, ...]) -> Layout:
+    """The layout over the batch axes alone."""
+    return Layout(batch, 0, layout.strides[: len(batch)])
+
+
+def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
+    """The members' expressions over the contraction's own shape (axes of size 1 included)."""
+    shape = cluster.roots[0].shape
+    found = {cluster.roots[0].value: acc}
+    for member in cluster.roots[1:]:
+
+        def reshaped(layout: Layout, own: tuple[int, ...] = member.shape) -> Layout:
+            if own == shape:  # strides of axes of size 1 too: one row then has the structure of many
+                return layout
+            strides = iter(squeeze(own, layout.strides)[1])
+            return Layout(shape, layout.offset, tuple(0 if n == 1 else next(strides) for n in shape))
+
+        (found[member.value],) = map_layouts(member.exprs, reshaped, found.get)
+    return found
+
+
+def _matrix(builder: LaunchBuilder, strides: Sequence[int], sizes: tuple[int, int]) -> tuple[Int, Int]:
+    """Strides of a matrix operand: (runtime, 1), (1, runtime) or both runtime; an axis of size 1 fits any form."""
+    (s0, s1), (n0, n1) = strides, sizes
+    if s1 == 1 or n1 == 1:
+        return builder.slot(s0), 1
+    if s0 == 1 or n0 == 1:
+        return 1, builder.slot(s1)
+    return builder.slot(s0), builder.slot(s1)

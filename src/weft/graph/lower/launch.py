@@ -1,0 +1,172 @@
+"""Launches: a kernel with everything it needs at run time, and what every lowering builds one with.
+
+Kernels are pure structure (no size stands in them), so the same kernel serves every shape; sizes, strides, offsets and
+constants are the launch's integers, one in each *slot* of the kernel.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...compiler.expr import Expr, leaf, rebuild, topological
+from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ..ir import Node, Value
+from ..protocol import Layout
+
+FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
+TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Launch:
+    """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
+
+    kernel: Kernel
+    ints: tuple[int, ...]
+    buffers: tuple[tuple[Value, int], ...]
+    units: int
+    grain: int
+    reads: tuple[Value, ...]
+    writes: tuple[Value, ...]
+    in_place: tuple[tuple[Value, Value], ...]  # (written, read): the write may take the read's memory
+    nodes: tuple[Node, ...] = ()
+    flops: int = 0
+    checks: bool = False  # whether an index may be out of range: the program then ends with this launch
+    copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
+    guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
+
+    def __repr__(self) -> str:
+        head = f"{type(self.kernel).__name__} units={self.units} grain={self.grain} ints={self.ints}"
+        notes = ("checks", self.checks), ("copies", self.copies), ("guards", self.guards)
+        lines = [" ".join([head, *(name for name, on in notes if on)])]
+        names: dict[Value, str] = {}
+        for number, (value, offset) in enumerate(self.buffers):
+            name = names.setdefault(value, f"v{len(names)}")
+            use = "/".join(["read"] * (value in self.reads) + ["written"] * (value in self.writes))
+            lines.append(f"b{number} = {name}: {value.type}" + (f" + {offset} bytes" if offset else "") + f" {use}")
+        same = [f"{names[new]} may take the place of {names[old]}" for new, old in self.in_place]
+        return "\n  ".join([*lines, *same])
+
+
+class LaunchBuilder:
+    """Collects the buffers and integers of one kernel and rewrites leaves into accesses."""
+
+    def __init__(self) -> None:
+        self.ints: list[int] = []
+        self.buffers: list[tuple[Value, int]] = []
+        self.dtypes: list[DType] = []
+        self.reads: dict[Value, None] = {}
+        self.writes: dict[Value, None] = {}
+        self.checks = False  # set where the kernel looks at indices that it is given
+        self._accesses: dict[tuple[object, ...], Access] = {}
+
+    def slot(self, value: int) -> Slot:
+        """A new runtime integer. Equal numbers get slots of their own: structure must not depend on coincidence."""
+        self.ints.append(int(value))
+        return Slot(len(self.ints) - 1)
+
+    def slots(self, values: Sequence[int]) -> tuple[Slot, ...]:
+        """New runtime integers."""
+        return tuple([self.slot(value) for value in values])
+
+    def strides(self, values: Sequence[int]) -> tuple[Int, ...]:
+        """Strides as a kernel has them: 0, and on the innermost axis 1, are structure."""
+        last = len(values) - 1
+        return tuple([s if s == 0 or (axis == last and s == 1) else self.slot(s) for axis, s in enumerate(values)])
+
+    def access(self, value: Value, offset: int, strides: Sequence[int], write: bool = False) -> Access:
+        """The access of a buffer; equal reads share one."""
+        key = (value, offset, tuple(strides), write)
+        if key not in self._accesses:
+            self.buffers.append((value, offset * value.dtype.itemsize))
+            self.dtypes.append(value.dtype)
+            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, 0, self.strides(strides))
+            (self.writes if write else self.reads)[value] = None
+        return self._accesses[key]
+
+    def index(self, offset: int, strides: Sequence[int]) -> Access:
+        """The access form of an index: a sum of positions."""
+        coded = self.strides(strides)
+        return Access(0, dt.int64, 0 if offset == 0 else self.slot(offset), coded)
+
+    def store(self, target: Value, offset: int, strides: Sequence[int], value: Expr, scalar: bool = False) -> Store:
+        """The stage that writes ``value``."""
+        return Store(self.access(target, offset, strides, write=True), value, scalar)
+
+    def param(self, value: Any, dtype: DType) -> Expr:
+        """A constant given at run time."""
+        return Expr("param", dtype, (), self.slot(bits_of(value, dtype)))
+
+    def rewrite(self, roots: Sequence[Expr], strides: Callable[[Layout], list[int]]) -> list[Expr]:
+        """The expressions with accesses for layouts and slots for constants; ``strides`` gives a layout's strides over
+        the kernel's iteration axes."""
+
+        def change(node: Expr, args: tuple[Expr, ...]) -> Expr | None:
+            if node.op == "read":
+                value, layout = node.value
+                return leaf("load", node.dtype, self.access(value, layout.offset, strides(layout)))
+            if node.op == "position":
+                return leaf("index", dt.int64, self.index(node.value.offset, strides(node.value)))
+            if node.op == "param":
+                return self.param(node.value, node.dtype)
+            if node.op == "gather":
+                self.checks = True
+                value, layout, steps = node.value
+                access = self.access(value, layout.offset, strides(layout))
+                return Expr("gather", node.dtype, args, (access, tuple((self.slot(n), self.slot(s)) for n, s in steps)))
+            return None
+
+        return rebuild(roots, change)
+
+    def launch(
+        self,
+        kernel: Kernel,
+        units: int,
+        work: float,
+        nodes: Sequence[Node],
+        flops: int,
+        in_place: tuple[tuple[Value, Value], ...] = (),
+    ) -> Launch:
+        """The finished launch; ``work`` is the cost of one unit."""
+        return Launch(
+            kernel,
+            tuple(self.ints),
+            tuple(self.buffers),
+            units,
+            max(1, int(TASK_WORK / max(work, 1.0))),
+            tuple(self.reads),
+            tuple(self.writes),
+            in_place,
+            tuple(nodes),
+            flops,
+            self.checks,
+        )
+
+
+def reduce_stage(op: str, value: Expr, dtype: DType, axis: int, rank: int) -> Reduce:
+    """The stage that reduces ``value``; argmax and argmin give positions on ``axis``, one of ``rank``."""
+    along = Access(0, dt.int64, 0, tuple([int(a == axis) for a in range(rank)]))
+    return Reduce(op, value, dtype, leaf("index", dt.int64, along) if op.startswith("arg") else None)
+
+
+def pieces(size: int, block: int) -> int:
+    """Number of blocks of ``block`` elements that ``size`` elements are cut into."""
+    return -(-size // block)
+
+
+def bits_of(value: Any, dtype: DType) -> int:
+    """The bits of a scalar of ``dtype`` as a signed 64-bit integer."""
+    import numpy as np
+
+    raw = np.asarray(value).astype(dtype.numpy).tobytes()
+    return struct.unpack("<q", raw.ljust(8, b"\0"))[0]
+
+
+def cost_of(exprs: Sequence[Expr]) -> int:
+    """Rough number of instructions for one vector of points."""
+    return sum([n.op not in FREE for n in topological(exprs)])

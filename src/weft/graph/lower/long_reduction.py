@@ -1,0 +1,105 @@
+"""Reductions of more than REDUCE_CHUNK elements: partial results of chunks, which the same rule reduces again.
+
+The cut depends on the length alone (numerics contract, 2), so that threads may share the chunks of one reduction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+
+from ...compiler.expr import Expr, leaf
+from ...compiler.kernels import REDUCE_CHUNK, Reduce, Store
+from ...core import dtypes as dt
+from ..ir import Value
+from ..protocol import Layout, TensorType
+from .axes import Axes, across
+from .clustering import Cluster
+from .column import column_launch
+from .expressions import leaf_layouts, map_layouts
+from .launch import Launch, LaunchBuilder, cost_of, pieces, reduce_stage
+from .members import op_of
+from .nest import nest_launch
+
+
+@dataclass(slots=True)
+class _Part:
+    """One reduction at one stage: what it reduces and, for argmax and argmin, where each element comes from."""
+
+    op: str
+    value: Expr
+    position: Expr | None
+    target: Value  # values (or, at the last stage of an arg reduction, positions)
+    place: Value | None = None  # positions of partial results
+
+
+def lower_long_reduction(cluster: Cluster) -> list[Launch]:
+    """The launches, chunks first."""
+    space, (start, stop) = cluster.space, cluster.axes
+    values = [map_layouts(r.exprs, partial(cluster.over_space, shape=r.shape))[0] for r in cluster.roots]
+    positions: list[Expr | None] = [None] * len(values)
+    launches: list[Launch] = []
+    while True:
+        chunks = pieces(prod(space[start:stop]), REDUCE_CHUNK)
+        kept = (*space[:start], chunks, *space[stop:])
+        parts = []
+        for root, value, position in zip(cluster.roots, values, positions, strict=True):
+            op = op_of(root)
+            part = _Part(op, value, position, root.value)
+            if chunks > 1:
+                part.target = Value(TensorType(value.dtype, kept))
+                part.place = Value(TensorType(dt.int64, kept)) if op.startswith("arg") else None
+            parts.append(part)
+        launches.append(_launch(cluster, parts, space, (start, stop), chunks))
+        if chunks == 1:
+            return launches
+        layout = Layout.contiguous(kept)
+        values = [leaf("read", p.target.dtype, (p.target, layout)) for p in parts]
+        positions = [None if p.place is None else leaf("read", dt.int64, (p.place, layout)) for p in parts]
+        space, stop = kept, start + 1
+
+
+def _launch(
+    cluster: Cluster, parts: Sequence[_Part], space: tuple[int, ...], reduced: tuple[int, int], chunks: int
+) -> Launch:
+    (start, stop), last = reduced, chunks == 1
+    is_row = stop == len(space)
+    builder = LaunchBuilder()
+    roots = [e for p in parts for e in (p.value, p.position) if e is not None]
+    own = Layout.contiguous((*space[:start], chunks, *space[stop:])).strides
+    result = Layout(space, 0, own[:start] + (0,) * (stop - start) + own[start + 1 :])
+    layouts = [*leaf_layouts(roots), result]
+    axes = Axes(space, layouts, [(0, start), (start, stop)]) if is_row else across(space, reduced, layouts)
+    at = len(axes.sizes) - (1 if is_row else 2)  # the reduced axis; the chunk's axis goes before it
+    # Positions count the whole reduced axis, also within a chunk.
+    walked, rank = at + (not last), len(axes.sizes) + (not last)
+
+    def strides(layout: Layout, chunk: int = 0) -> list[int]:
+        plain = axes.strides(layout)
+        return plain if last else [*plain[:at], chunk, *plain[at:]]
+
+    rewritten = builder.rewrite(roots, strides)
+    following = iter(rewritten)
+    reductions: list[Reduce] = []
+    stores: list[Store] = []
+
+    def reduce_to(target: Value, op: str, value: Expr, position: Expr | None) -> None:
+        ref = leaf("ref", target.dtype, len(reductions))
+        stage = reduce_stage(op, value, target.dtype, walked, rank)
+        reductions.append(stage if position is None else replace(stage, position=position))
+        stores.append(builder.store(target, 0, strides(result, own[start]), ref, is_row))
+
+    for part in parts:
+        value, position = next(following), None if part.position is None else next(following)
+        if part.place is not None:
+            reduce_to(part.place, part.op, value, position)
+            reduce_to(part.target, part.op.removeprefix("arg"), value, None)
+        else:
+            reduce_to(part.target, part.op, value, position)
+    stages: list[Reduce | Store] = [*reductions, *stores]
+    cost, chunk = cost_of(rewritten), 0 if last else REDUCE_CHUNK
+    if is_row:
+        return nest_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes, block_axis=not last)
+    return column_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes)

@@ -1,0 +1,76 @@
+"""Elementwise clusters and clusters of rows, each as one Nest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from ...compiler.kernels import Nest, Reduce, Store
+from ..ir import Node, Value
+from ..protocol import Layout
+from .axes import Axes, order_of
+from .clustering import Cluster
+from .launch import Launch, LaunchBuilder, cost_of, pieces
+from .members import Members
+
+MAP_BLOCK = 4096  # elements of one unit of an elementwise kernel
+STRIDED_BLOCK = 128  # where something is read with a stride: the lines it touches stay in the first-level cache
+SHORT = 8  # an inner axis shorter than this fills too little of a vector
+
+
+def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
+    """The launch of a cluster of kind map or row; ``needed`` are the values that others read."""
+    members, builder = Members(cluster, needed), LaunchBuilder()
+    layouts = [*members.reads, *(layout for v, layout in members.own.items() if v in members.stored)]
+    if cluster.kind == "row":
+        axes = Axes(cluster.space, layouts, [(0, cluster.axes[0]), (cluster.axes[0], len(cluster.space))])
+        block = 0
+    else:
+        place = next((members.own[r.value] for r in members.roots if r.place is not None), None)
+        axes = point_axes(cluster.space, layouts, None if place is None else order_of(place, layouts))
+        _end_on_a_long_axis(axes)
+        strided = len(axes.sizes) > 1 and any(axes.strides(layout)[-1] not in (0, 1) for layout in layouts)
+        block = STRIDED_BLOCK if strided else MAP_BLOCK
+    rewritten = builder.rewrite(members.exprs, axes.strides)
+    found = members.stages(builder, rewritten, axes, len(axes.sizes) - 1)
+    stages = [stage for reduce, store in found if (stage := reduce or store) is not None]
+    results = [store for reduce, store in found if reduce is not None and store is not None]
+    return nest_launch(
+        builder, axes.sizes, block, [*stages, *results], cost_of(rewritten), cluster.nodes, members.in_place()
+    )
+
+
+def point_axes(shape: Sequence[int], layouts: Sequence[Layout], order: Sequence[int] | None) -> Axes:
+    """All axes merged; where nothing is left to walk, one point, which a vector of it reads with stride 1."""
+    axes = Axes(shape, layouts, [(0, len(shape))], order)
+    if not axes.sizes:
+        axes.add(0, 1)
+    return axes
+
+
+def _end_on_a_long_axis(axes: Axes) -> None:
+    """Walk the longest axis where the last one is too short for vectors."""
+    rank = len(axes.sizes)
+    longest = max(range(rank), key=axes.sizes.__getitem__)
+    if axes.sizes[-1] < SHORT and axes.sizes[longest] >= 2 * SHORT:
+        axes.permute([*(a for a in range(rank) if a != longest), longest])
+
+
+def nest_launch(
+    builder: LaunchBuilder,
+    sizes: Sequence[int],
+    block: int,
+    stages: Sequence[Reduce | Store],
+    cost: int,
+    nodes: Sequence[Node],
+    in_place: tuple[tuple[Value, Value], ...] = (),
+    block_axis: bool = False,
+) -> Launch:
+    """The launch of a Nest over ``sizes`` whose last axis is cut into blocks (0: it is one); ``cost``: of a vector."""
+    *outer, inner = sizes
+    blocks = pieces(inner, block) if block else 1
+    grid, extent = builder.slots(outer), builder.slot(inner)
+    count = builder.slot(blocks) if block else 1
+    kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis)
+    work = cost * (min(inner, block) if block else inner)
+    return builder.launch(kernel, prod(outer) * blocks, work, nodes, cost * prod(sizes), in_place)

@@ -1,0 +1,189 @@
+"""Roots: the stored values, each with the expressions that compute its elements from other stored values.
+
+:func:`lower_roots` makes them in program order. What an expression cannot say (a view that strides cannot express, two
+reduced axes that are not one in memory) is stored first, or copied; then they are made again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...compiler.expr import Expr, topological
+from ..ir import Graph, Node, Value, make_node
+from ..protocol import COPY, Concat, Contract, Layout, Reduction, Scan, Scatter, Shuffle, SliceUpdate
+from .axes import mergeable, squeezed, static_shape
+from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
+from .launch import FREE
+from .storing import choose_stored
+
+_IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
+_ANYWHERE = Layout((), -1, ())  # what a gather reads of its source
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Root:
+    """A stored value. ``kind``: map, reduce, contract, or ordered (scatter and the like).
+
+    ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs`` are the
+    expression of an element, a contraction's two operands, or an ordered op's operands.
+    """
+
+    value: Value
+    kind: str
+    shape: tuple[int, ...]
+    exprs: tuple[Expr, ...]
+    axes: tuple[int, int] = (0, 0)  # a reduction's axes: [start, stop)
+    place: Layout | None = None  # where an update's elements lie in the input that it replaces; else row-major
+    reads: list[tuple[Value, Layout]] = field(init=False)  # every stored value that the expressions read
+    layouts: list[Layout] = field(init=False)  # of all leaves that have one
+    size: int = field(init=False)  # rough number of the expressions' instructions
+    space: tuple[int, ...] = field(init=False)  # the shape without axes of size 1
+    reduced: tuple[int, int] = field(init=False)  # a reduction's axes, of the space
+
+    def __post_init__(self) -> None:
+        self.reads, self.layouts = [], []
+        nodes = topological(self.exprs)
+        self.size = sum([n.op not in FREE for n in nodes])
+        for node in nodes:
+            if node.op == "read":
+                self.reads.append(node.value)
+                self.layouts.append(node.value[1])
+            elif node.op == "gather":
+                self.reads.append((node.value[0], _ANYWHERE))
+                self.layouts.append(node.value[1])
+            elif node.op == "position":
+                self.layouts.append(node.value)
+        start, stop = self.axes
+        self.space, before = squeezed(self.shape), len(squeezed(self.shape[:start]))
+        self.reduced = (before, before + len(squeezed(self.shape[start:stop])))
+
+    @property
+    def node(self) -> Node:
+        """The node that makes the value."""
+        assert self.value.node is not None
+        return self.value.node
+
+    @property
+    def own(self) -> Layout:
+        """Where the value's elements are stored."""
+        return self.place or Layout.contiguous(static_shape(self.value))
+
+    def line(self, names: dict[Value, str]) -> str:
+        """One line: the value, how it is made, what is read, the user's line."""
+        read = ", ".join(dict.fromkeys(names.setdefault(v, f"v{len(names)}") for v, _ in self.reads))
+        own = names.setdefault(self.value, f"v{len(names)}")
+        how = f"{self.kind} {self.node.op}" + (" axes {}:{}".format(*self.axes) if self.kind == "reduce" else "")
+        where = self.node.where
+        note = f"  # {os.path.basename(where[0])}:{where[1]}" if where else ""
+        return f"{own}: {self.value.type} = {how} over {list(self.shape)} of {read or 'nothing'}{note}"
+
+    def __repr__(self) -> str:
+        names: dict[Value, str] = {}
+        return "\n  ".join([self.line(names), *format_exprs(self.exprs, names)])
+
+
+def lower_roots(
+    graph: Graph, layouts: Mapping[Value, Layout], places: Mapping[Value, Layout], shared: Iterable[Value] = ()
+) -> list[Root]:
+    """The roots in program order, copies of strided inputs first.
+
+    Args:
+        layouts: of the inputs.
+        places: for each update, the layout of the input that it is written to.
+        shared: elementwise values to be stored, whatever they cost.
+    """
+    stored, copies = choose_stored(graph, shared), dict[Value, Value]()
+    while True:
+        roots, unfusable = _roots_of(graph, Puller(set(stored), layouts, copies))
+        if not unfusable:
+            break
+        for value in unfusable:
+            if value in stored:
+                assert value not in copies, "a row-major copy can be read in any way"
+                copies[value] = copy_of(value)
+            else:
+                stored.add(value)
+    inputs = Puller(stored, layouts, {})
+    roots[:0] = [Root(copied, "map", static_shape(v), (inputs.pull(v),)) for v, copied in copies.items()]
+    for root in roots:
+        root.place = places.get(root.value)
+    return _live(roots, graph.outputs)
+
+
+def copy_of(value: Value) -> Value:
+    """A value of its own that is ``value``."""
+    return make_node(COPY, (value,), {}).output
+
+
+def _roots_of(graph: Graph, puller: Puller) -> tuple[list[Root], list[Value]]:
+    """The roots, and what must be stored as well (a strided input: copied) before they are all right."""
+    roots: list[Root] = []
+    unfusable: dict[Value, None] = {}
+    for node in graph.nodes:
+        while node.output in puller.stored:
+            try:
+                roots.append(_root(puller, node))
+                break
+            except Unfusable as need:
+                unfusable[need.value] = None
+                if need.value in puller.stored:
+                    break
+                puller.store(need.value)
+    return roots, list(unfusable)
+
+
+def _live(roots: Sequence[Root], outputs: Iterable[Value]) -> list[Root]:
+    """The roots that an output needs: a reduction over no elements does not read its operand."""
+    live, kept = set(outputs), []
+    for root in reversed(roots):
+        if root.value in live:
+            kept.append(root)
+            live.update(v for v, _ in root.reads)
+    return kept[::-1]
+
+
+def _root(puller: Puller, node: Node) -> Root:
+    value, rule = node.output, node.op.lower
+    shape = static_shape(value)
+    if isinstance(rule, Reduction) and reduced_size(node) > 1:
+        axes, operand = node.params["axes"], node.inputs[0]
+        root = Root(value, "reduce", static_shape(operand), (puller.pull(operand),), (axes[0], axes[-1] + 1))
+        _require_one_axis(root)
+        return root
+    if isinstance(rule, Contract):
+        operands = tuple(puller.pull(v) for v in node.inputs)
+        assert all(e.op == "read" for e in operands), "operands of a contraction are stored, or views of what is"
+        return Root(value, "contract", shape, operands)
+    if isinstance(rule, _IN_ORDER):
+        root = Root(value, "ordered", shape, tuple(puller.pull(v) for v in node.inputs))
+        if isinstance(rule, Shuffle) and root.exprs[1].op != "read":
+            raise Unfusable(node.inputs[1])  # each swap is needed several times, one at a time
+        if isinstance(rule, Scatter):
+            _require_two_axes(root)
+        return root
+    return Root(value, "map", shape, (puller.compute(value),))
+
+
+def _require_one_axis(root: Root) -> None:
+    """The reduced axes must be one axis for every read; otherwise the operand is stored first."""
+    start, stop = root.axes
+    sizes = root.shape[start:stop]
+    for layout in root.layouts:
+        if not mergeable(sizes, layout.strides[start:stop]):
+            raise Unfusable(root.node.inputs[0])
+
+
+def _require_two_axes(root: Root) -> None:
+    """A scatter walks (indices, rest): each must be one axis for every operand but the first."""
+    indices = static_shape(root.node.inputs[1])
+    rest = root.shape[len(root.exprs) - 2 :]
+    for at, expr in enumerate(root.exprs[1:], 1):
+        sizes = (*indices, *rest) if at == len(root.exprs) - 1 else indices
+        for layout in leaf_layouts([expr]):
+            if not (
+                mergeable(sizes[: len(indices)], layout.strides[: len(indices)])
+                and mergeable(sizes[len(indices) :], layout.strides[len(indices) :])
+            ):
+                raise Unfusable(root.node.inputs[at])

@@ -1,0 +1,73 @@
+"""Which values are stored.
+
+:func:`choose_stored`: the values that get memory. Reductions, contractions and the like always do; an elementwise value
+does when something needs it in memory (an output, an operand of a contraction, a source of a gather), when it is dear
+and used more than once, or when the expression that it is part of has become long enough. Everything else is *pulled*
+(:mod:`weft.graph.lower.expressions`): computed again inside its users' expressions.
+
+This changes no bit: an element is computed by the same operations in the same order, wherever it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..ir import Graph, Node, Value
+from ..protocol import Contract, Gather, Map, Position, View
+
+DEAR = 8  # cost above which a value with several users is stored rather than recomputed
+# Cost above which an expression is cut. 480 products and sums over 4 MB, kernels not joined again: 24 ms cut at 64,
+# 35 at 128, 46 at 256, 67 at 512 (constants no longer fit into registers). Random bits cost 120, and a dropout of
+# them stays in one piece.
+LONG = 192
+_FUSABLE = (Map, Position, View, Gather)
+
+
+def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
+    """The values that get memory. ``shared`` are in any case among them."""
+    stored = set(graph.inputs).union(graph.outputs, shared)
+    stored.update(node.output for node in graph.nodes if not isinstance(node.op.lower, _FUSABLE))
+    users = _users(graph, stored)
+    cost: dict[Value, int] = {}  # of a pulled value's expression, what is shared in it counted as often as it is used
+    length: dict[Value, int] = {}  # the same, with every view and leaf as one
+    for node in graph.nodes:
+        rule, value = node.op.lower, node.output
+        operands = list(dict.fromkeys(node.inputs))
+        stored.update([v for v in _from_memory(node) if _computed(v, stored)])
+        total = sum(1 if v in stored else length[v] for v in operands)
+        for operand in sorted((v for v in operands if v not in stored), key=length.__getitem__, reverse=True):
+            if total <= LONG or not isinstance(rule, _FUSABLE):  # others read each operand in a loop of its own
+                break
+            stored.add(operand)
+            total -= length[operand] - 1
+        own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, Gather) else 0
+        cost[value] = own + sum(cost[v] for v in operands if v not in stored)
+        length[value] = max(own, 1) + total
+        if users.get(value, 0) > 1 and cost[value] > DEAR and isinstance(rule, _FUSABLE) and not isinstance(rule, View):
+            stored.add(value)
+    return stored
+
+
+def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
+    """How many nodes use a value: who looks at it through a view does."""
+    users: dict[Value, int] = {}
+    for node in reversed(graph.nodes):
+        times = users.get(node.output, 0) if isinstance(node.op.lower, View) and node.output not in stored else 1
+        for value in dict.fromkeys(node.inputs):
+            users[value] = users.get(value, 0) + times
+    return users
+
+
+def _from_memory(node: Node) -> tuple[Value, ...]:
+    """The operands that a node reads several times, or anywhere."""
+    rule = node.op.lower
+    return node.inputs if isinstance(rule, Contract) else node.inputs[:1] if isinstance(rule, Gather) else ()
+
+
+def _computed(value: Value, stored: set[Value]) -> bool:
+    """Whether a value is not simply a stored one, or a view of one."""
+    while value not in stored:
+        if value.node is None or not isinstance(value.node.op.lower, View):
+            return True
+        value = value.node.inputs[0]
+    return False

@@ -1,0 +1,60 @@
+"""Object code by key: from the disk cache, and compiled in parallel where it is not there.
+
+The key text must say all that the IR depends on besides the sources of weft (those are part of every entry's name, as
+are the target and the version of LLVM). The IR is only rendered when the entry is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from .assembly import assemble_many
+from .disk_cache import disk_cache
+from .targets import Target
+
+
+@cache
+def codegen_version() -> str:
+    """Digest of the sources of compiler, llvm and runtime: code made by other sources is never reused."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    digest = hashlib.sha256()
+    for folder in ("compiler", "llvm", "runtime"):
+        for path, folders, names in os.walk(os.path.join(package, folder)):
+            folders.sort()
+            for name in sorted(names):
+                if name.endswith(".py"):
+                    with open(os.path.join(path, name), "rb") as file:
+                        source = file.read()
+                    digest.update(f"{folder}/{name} {len(source)}\n".encode())
+                    digest.update(source)
+    return digest.hexdigest()
+
+
+def entry_name(key: str, target: Target, level: int) -> str:
+    """Name of the entry: a digest of everything that the object depends on."""
+    text = "\0".join((key, target.key, str(level), codegen_version()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cached_object(key: str, target: Target, build: Callable[[], str], *, level: int = 2) -> bytes:
+    """The object file of the LLVM IR text that ``build()`` returns, which is called only if it is not in the cache.
+
+    Raises:
+        CompileError: the text is not valid.
+    """
+    return cached_objects([(key, build)], target, level=level)[0]
+
+
+def cached_objects(requests: Sequence[tuple[str, Callable[[], str]]], target: Target, *, level: int = 2) -> list[bytes]:
+    """As :func:`cached_object` for each ``(key, build)``; what is missing is compiled in parallel, equal keys once."""
+    store = disk_cache()
+    names = [entry_name(key, target, level) for key, _ in requests]
+    found: dict[str, bytes | None] = {name: store.get(name) for name in dict.fromkeys(names)}
+    missing = {name: build for name, (_, build) in zip(names, requests, strict=True) if found[name] is None}
+    for name, code in zip(missing, assemble_many(list(missing.values()), target, level=level), strict=True):
+        found[name] = code
+        store.put(name, code)
+    return [found[name] or b"" for name in names]

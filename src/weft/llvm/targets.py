@@ -1,0 +1,211 @@
+"""Targets: the machines that code is generated for, and one row of a table for each ISA.
+
+Renderers ask a :class:`Target` what they need to know (how wide its vectors are, whether masked memory is cheap) and
+never for the ISA by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from ..core.config import ISAS, settings
+from ..core.errors import CompileError
+from ..core.process import undivided
+from .disk_cache import disk_cache
+from .library import library, llvm_version
+
+
+class Isa(NamedTuple):
+    """What an instruction set is to whoever renders, assembles or chooses it.
+
+    vector_bits: width of a vector register; 0 where there is none (a GPU's lanes are threads).
+    num_vector_registers: how many of them it names.
+    masked_memory: a masked load or store costs about what a plain one does, at any element width.
+    has_fma: ``llvm.fma`` on float is one instruction, and not a call of libm's.
+    is_gpu: a unit is a block of threads, and code is text that the driver assembles.
+    relocation: LLVM's relocation model.
+
+    Of those that the host may be:
+
+    archs: first parts of triples whose machines may have it.
+    baseline: the CPU whose code all of these machines run, where this ISA is all that it has.
+    needs: features without which a machine does not have it.
+    drops, adds: features to leave out (parts of their names) and to add, for code that uses exactly this ISA.
+    """
+
+    vector_bits: int
+    num_vector_registers: int
+    masked_memory: bool = False
+    has_fma: bool = True
+    is_gpu: bool = False
+    relocation: str = "pic"
+    archs: tuple[str, ...] = ()
+    baseline: str = ""
+    needs: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+    adds: tuple[str, ...] = ()
+
+
+_AVX2 = ("+avx2", "+fma", "+f16c")
+_AVX512 = (*_AVX2, "+avx512f", "+avx512vl", "+avx512bw", "+avx512dq")
+_X86_64, _ARM_64 = ("x86_64",), ("aarch64", "arm64")
+
+_ISAS = {
+    "sse2": Isa(128, 16, has_fma=False, archs=_X86_64, baseline="x86-64"),
+    "avx2": Isa(256, 16, archs=_X86_64, needs=_AVX2, drops=("avx512", "avx10"), adds=("-avx512f",)),
+    "avx512": Isa(512, 32, masked_memory=True, archs=_X86_64, needs=_AVX512, adds=("-prefer-256-bit",)),
+    "neon": Isa(128, 32, archs=_ARM_64, baseline="generic"),
+    "rv64": Isa(0, 0),
+    "rvv": Isa(128, 32, masked_memory=True),
+    "ptx": Isa(0, 0, is_gpu=True),
+    "thumb": Isa(0, 0, relocation="static"),
+    "wasm": Isa(128, 16, has_fma=False, relocation="static"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine to generate code for: LLVM triple, CPU and feature string, and the name of its vector ISA.
+
+    isa: sse2, avx2, avx512, neon, rv64 (no vectors), rvv, ptx, thumb, wasm.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    isa: str
+    abi: str = ""
+
+    @property
+    def key(self) -> str:
+        """Text that is equal when machine code made for one target is what would be made for the other."""
+        return f"{self.triple};{self.cpu};{self.features};{self.abi};llvmlite {llvm_version()}"
+
+    @property
+    def arch(self) -> str:
+        """First part of the triple: x86_64, aarch64, riscv64, nvptx64, thumbv7em, wasm32."""
+        return self.triple.split("-")[0]
+
+    @property
+    def vector_bits(self) -> int:
+        """Width of a vector register; 0 where there is none (a GPU's lanes are threads)."""
+        return _ISAS[self.isa].vector_bits
+
+    @property
+    def num_vector_registers(self) -> int:
+        """How many vector registers the ISA names."""
+        return _ISAS[self.isa].num_vector_registers
+
+    @property
+    def masked_memory(self) -> bool:
+        """True where a masked load or store costs about what a plain one does, at any element width."""
+        return _ISAS[self.isa].masked_memory
+
+    @property
+    def has_fma(self) -> bool:
+        """True where ``llvm.fma`` on float is one instruction, and not a call of libm's."""
+        return _ISAS[self.isa].has_fma
+
+    @property
+    def is_gpu(self) -> bool:
+        """True where a unit is a block of threads, and code is text that the driver assembles (PTX)."""
+        return _ISAS[self.isa].is_gpu
+
+    @property
+    def relocation(self) -> str:
+        """LLVM's relocation model: pic, or static where nothing is shared."""
+        return _ISAS[self.isa].relocation
+
+
+@cache
+def _host_cpu() -> tuple[str, str, tuple[str, ...]]:
+    """``(triple, CPU name, features)`` of the machine that this process runs on, as LLVM names them.
+
+    Kept in the disk cache, so that a process that finds all its code there does not load LLVM at all.
+    """
+    identity = _cpu_identity()
+    entry = "host-" + hashlib.sha256(f"{identity}\0{llvm_version()}".encode()).hexdigest()
+    kept = disk_cache().get(entry) if identity else None
+    if kept is None:
+        library()
+        with undivided():
+            import llvmlite.binding as binding
+
+            features = (f"{'+' if on else '-'}{name}" for name, on in sorted(binding.get_host_cpu_features().items()))
+            kept = f"{binding.get_process_triple()}\n{binding.get_host_cpu_name()}\n{','.join(features)}".encode()
+        if identity:
+            disk_cache().put(entry, kept)
+    triple, cpu, listed = kept.decode().split("\n")
+    return triple, cpu, tuple(listed.split(","))
+
+
+def _cpu_identity() -> str:
+    """What the kernel says of the first CPU: equal text means equal instruction sets; empty where it says nothing."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            text = file.read(8192).split("\n\n")[0]
+    except OSError:
+        return ""
+    fixed = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU ")
+    return "\n".join(line for line in text.splitlines() if line.startswith(fixed))
+
+
+def host_target(isa: str | None = None) -> Target:
+    """This machine, restricted to ``isa``; None is what the settings say, and failing that the best it has.
+
+    ``avx512``: with 512-bit vectors even where LLVM would prefer 256. ``avx2``: AVX2, FMA and F16C, no AVX-512 of any
+    kind. ``generic``: the baseline of the architecture (SSE2, no FMA instruction: slow, the same bits).
+
+    Raises:
+        CompileError: this machine does not have that ISA.
+    """
+    return _host_target(isa or settings().isa)
+
+
+@cache
+def _host_target(isa: str | None) -> Target:
+    triple, cpu, features = _host_cpu()
+    known = {name: row for name, row in _ISAS.items() if triple.split("-")[0] in row.archs}
+    if not known:
+        raise CompileError(f"weft does not generate code for machines like this one ({triple}, {cpu}) yet")
+    runs = ["generic", *(name for name in ISAS if name in known and {*known[name].needs} <= {*features})]
+    isa = isa or runs[-1]
+    if isa not in runs:
+        raise CompileError(f"this machine ({cpu}) cannot run {isa} code; it runs {', '.join(runs)}")
+    if isa == "generic":
+        name, row = next((name, row) for name, row in known.items() if row.baseline)
+        return Target(triple, row.baseline, "", name)
+    kept = (feature for feature in features if not any(part in feature for part in known[isa].drops))
+    return Target(triple, cpu, ",".join((*kept, *known[isa].adds)), isa)
+
+
+_CROSS = {
+    "x86_64-linux-gnu": ("x86_64-unknown-linux-gnu", "x86-64-v3", "", "avx2", ""),
+    "aarch64-linux-gnu": ("aarch64-unknown-linux-gnu", "generic", "+neon", "neon", ""),
+    "riscv64-linux-gnu": ("riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", "rv64", "lp64d"),
+    "riscv64-linux-gnu-v": ("riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c,+v", "rvv", "lp64d"),
+    "cortex-m4": ("thumbv7em-none-eabihf", "cortex-m4", "", "thumb", ""),
+    "cortex-m7": ("thumbv7em-none-eabihf", "cortex-m7", "", "thumb", ""),
+    "wasm32": ("wasm32-unknown-unknown", "generic", "+simd128", "wasm", ""),
+}
+
+
+def cross_target(name: str) -> Target:
+    """A machine other than this one, by name.
+
+    aarch64-linux-gnu, x86_64-linux-gnu (x86-64-v3), riscv64-linux-gnu, riscv64-linux-gnu-v, cortex-m4, cortex-m7,
+    wasm32, nvptx64 (sm_90) or nvptx64-sm_NN.
+
+    Raises:
+        CompileError: no such target.
+    """
+    if name == "nvptx64":
+        name = "nvptx64-sm_90"
+    if name.startswith("nvptx64-sm_"):
+        return Target("nvptx64-nvidia-cuda", name.partition("-")[2], "", "ptx")
+    if name not in _CROSS:
+        raise CompileError(f"no target {name!r}; there are {', '.join(_CROSS)}, nvptx64-sm_NN")
+    return Target(*_CROSS[name])

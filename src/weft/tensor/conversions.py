@@ -1,0 +1,87 @@
+"""Methods that give a tensor in another dtype, or on another device (of which there is one)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.dtypes import DType, as_dtype
+from ..core.errors import DeviceError
+from ..core.shapes import shown
+from ..ops import elementwise as e
+from .binding import bind, names_of
+from .tensor import Tensor
+
+
+def to(self: Tensor, *args: Any, **named: Any) -> Any:
+    """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
+    ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking`` (which makes no difference) and ``copy``
+    behind it. Without ``copy`` a tensor that has the dtype is returned itself."""
+    if args and isinstance(args[0], Tensor):
+        args = (args[0].dtype, *args[1:])
+    given = bind(_DTYPE_FIRST if args and _is_dtype(args[0]) else _DEVICE_FIRST, args, named)
+    device, dtype = given.get("device"), given.get("dtype")
+    check_device("to", device)
+    return _as(self, self.dtype if dtype is None else as_dtype(dtype), bool(given.get("copy")))
+
+
+_DEVICE_FIRST = names_of("to")
+_DTYPE_FIRST = _DEVICE_FIRST._replace(order=_DEVICE_FIRST.order[1:], options=("device",))
+
+
+def _as(self: Tensor, dtype: DType, copy: bool = False) -> Tensor:
+    """The tensor as ``dtype``: itself where that is its own, as in PyTorch."""
+    return self if self._spec.dtype is dtype and not copy else e.astype(self, dtype)
+
+
+def _is_dtype(value: Any) -> bool:
+    try:
+        as_dtype(value)
+    except TypeError:
+        return False
+    return value is not None  # of which NumPy makes float64
+
+
+def check_device(name: str, device: Any) -> None:
+    """Raise unless it is the CPU, or None.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
+    if device is not None and str(kind).partition(":")[0] != "cpu":
+        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
+
+
+def _cast(name: str) -> Callable[[Tensor], Tensor]:
+    dtype = as_dtype(name)
+
+    def method(self: Tensor) -> Tensor:
+        return _as(self, dtype)
+
+    method.__doc__ = f"The tensor as {name}; itself if it is."
+    return method
+
+
+def cpu(self: Tensor) -> Tensor:
+    """The tensor itself: it is in the CPU's memory."""
+    return self
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor with the dtype of another."""
+    return _as(self, other.dtype)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "to": to,
+    "type_as": type_as,
+    "cpu": cpu,
+    "float": _cast("float32"),
+    "double": _cast("float64"),
+    "half": _cast("float16"),
+    "bfloat16": _cast("bfloat16"),
+    "long": _cast("int64"),
+    "int": _cast("int32"),
+    "bool": _cast("bool"),
+}

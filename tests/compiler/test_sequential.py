@@ -1,0 +1,13 @@
+"""Sequential: its machine code does what its naive meaning says."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_kernels import Drawn, check, sequentials
+
+
+@settings(max_examples=80)
+@given(sequentials(), st.data())
+def test_steps_run_in_order(drawn: Drawn, data: st.DataObject) -> None:
+    check(drawn, data)

@@ -1,0 +1,43 @@
+"""From a graph to a program: what is planned, dropped, and where results are."""
+
+from __future__ import annotations
+
+import pytest
+from lowered_programs import graph_of
+
+import weft as wf
+from weft.core import dtypes as dt
+from weft.core.shapes import SymDim
+from weft.graph.executable import GIL_WORK, build, plan_graph
+from weft.graph.ir import Graph, Value
+from weft.graph.protocol import TensorType
+from weft.llvm.targets import host_target
+
+
+def test_sizes_must_be_known() -> None:
+    value = Value(TensorType(dt.float32, (SymDim({("n",): 1}), 3)))
+    with pytest.raises(wf.CompileError, match="symbolic shape"):
+        plan_graph(Graph("f", [value], [], [value]), [(3, 1)], (), host_target(), 1)
+
+
+def test_buffers_are_places_and_bytes() -> None:
+    graph = graph_of(lambda x, y: (x[1:] * 2.0, (y @ y.mT) @ y), [(4, 6), (4, 6)])
+    planned = plan_graph(graph, [(6, 1), (6, 1)], (), host_target(), 1)
+    found = {place: offset for launch in planned.launches for place, offset in planned.buffers(launch)}
+    assert found[0] == 24, "the input from its second row on"
+    assert sorted(found) == [0, 1, 2, 3, 4], "inputs, outputs, the arena"
+    assert planned.results == [0, 1] and planned.plan.arena_nbytes == 64
+
+
+def test_a_copy_of_memory_onto_itself_is_dropped() -> None:
+    graph = graph_of(lambda x: wf.concat([x[:2], x[2:] * 2.0], axis=0), [(4, 6)])
+    assert len(plan_graph(graph, [(6, 1)], (), host_target(), 1).launches) == 2
+    update = plan_graph(graph.copy(outputs=[]), [(6, 1)], [(0, graph.outputs[0])], host_target(), 1)
+    assert len(update.launches) == 1 and update.plan.arena_nbytes == 0
+
+
+@pytest.mark.parametrize("rows", [10, 4000])
+def test_a_long_program_lets_go_of_the_gil(rows: int) -> None:
+    graph = graph_of(lambda x: wf.tanh(x) * 2.0, [(rows, 100)])
+    exe = build(graph, [(100, 1)], (), host_target(), 1)
+    assert exe.program.release_gil == (sum(x.flops for x in exe.launches) > GIL_WORK) == (rows > 100)

@@ -1,0 +1,83 @@
+"""Simplification: what may go goes, what is alike is one, and bits stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from several_outputs import MOST, SINCOS, divmod_, most, sincos
+
+import weft as wf
+from weft.graph.ir import Graph, Value, make_node, verify
+from weft.graph.protocol import COPY, TensorType
+from weft.graph.simplify import eliminate_dead, simplify
+
+
+def graph_of(function: Any, *args: wf.Tensor) -> Graph:
+    return wf.compile(function).graph(*args)
+
+
+def names(graph: Graph) -> list[str]:
+    verify(graph)
+    return [n.op.name for n in graph.nodes]
+
+
+X = wf.ones((2, 6))
+
+RULES: list[tuple[str, Any, list[str]]] = [
+    ("one of two equal ops", lambda x: wf.exp(x) + wf.exp(x), ["exp", "add"]),
+    ("what hangs on equal ops", lambda x: wf.sin(wf.exp(x)) - wf.sin(wf.exp(x)), ["exp", "sin", "subtract"]),
+    ("equal ops with other parameters stay", lambda x: wf.sum(x, axis=0).sum() + wf.sum(x, axis=1).sum(), None),
+    ("a view that does nothing", lambda x: wf.reshape(x, (2, 6)) + x, ["add"]),
+    ("a view and its inverse", lambda x: x.T.T + x, ["add"]),
+    ("a cast to its own dtype", lambda x: wf.astype(x, wf.float32) + x, ["add"]),
+    ("a view of a constant", lambda x: x + wf.reshape(wf.zeros((6, 2)), (2, 6)), ["full", "add"]),
+    ("equal constants behind views", lambda x: x + wf.zeros((6, 2)).T + wf.zeros((2, 6)), ["full", "add", "add"]),
+    ("what no output needs", lambda x: (wf.exp(x), x + 1.0)[1], ["full", "add"]),
+]
+
+
+@pytest.mark.parametrize(("name", "function", "left"), RULES, ids=[r[0] for r in RULES])
+def test_what_is_left(name: str, function: Any, left: list[str] | None) -> None:
+    graph = graph_of(function, X)
+    if left is not None:
+        assert names(graph) == left
+    assert names(simplify(graph)) == names(graph), "once more changes nothing"
+    assert simplify(graph).nodes == graph.nodes
+    assert function(X).numpy().tobytes() == wf.compile(function)(X).numpy().tobytes()
+
+
+def test_stopping_gradients_goes_where_the_graph_is_run() -> None:
+    graph = graph_of(lambda x: wf.stop_gradient(wf.exp(x)) + 1.0, X)
+    assert "stop_gradient" in names(graph)
+    assert "stop_gradient" not in names(simplify(graph, to_run=True))
+
+
+def test_outputs_that_need_not_each_other_are_run_one_by_one() -> None:
+    """Only those that are wanted, and equal ones once."""
+    graph = graph_of(lambda x, y: (sincos(x)[1], divmod_(x, y)[0] + divmod_(x, y)[1], most(x)[1]), X, X)
+    assert names(graph) == ["sincos", "divmod", "add", "most"]
+    assert names(simplify(graph, to_run=True)) == ["sincos.1", "divmod.0", "divmod.1", "add", "most.1"]
+    a, b = (make_node(SINCOS, graph.inputs[:1], {}) for _ in range(2))
+    twice = Graph("f", graph.inputs, [a, b], [a.outputs[0], b.outputs[0], b.outputs[1]])
+    assert names(simplify(twice, to_run=True)) == ["sincos.0", "sincos.1"]
+
+
+def test_a_node_lives_if_one_of_its_outputs_does() -> None:
+    x = Value(TensorType(wf.float32, (2, 3)))
+    node = make_node(MOST, [x], {"axes": (1,)})
+    after = make_node(COPY, [node.outputs[1]], {})
+    for outputs, kept in (([], []), (node.outputs[:1], [node]), (after.outputs, [node, after]), ([x], [])):
+        assert eliminate_dead(Graph("f", [x], [node, after], list(outputs))).nodes == kept
+
+
+def test_deep_and_shared_graphs_simplify() -> None:
+    def f(x: wf.Tensor) -> wf.Tensor:
+        for _ in range(2000):
+            x = wf.reshape(x.T.T + wf.astype(x, wf.float32), (2, 6)) * 0.5
+        return x
+
+    graph = graph_of(f, X)
+    assert names(graph).count("add") == 2000 and set(names(graph)) == {"full", "add", "multiply"}
+    np.testing.assert_array_equal(wf.compile(f)(X).numpy(), X.numpy())
