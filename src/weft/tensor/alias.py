@@ -28,6 +28,7 @@ from ..ops.indexing import basic_subscript, getitem_basic
 from ..ops.op import Trace, state, trace_function
 from ..ops.put import layout_at, put_graph, put_strided
 from . import tape
+from .caches import Cache
 from .calls import GraphCall, placed
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
@@ -275,16 +276,14 @@ def _graph_of(step: Any, of: TensorType) -> tuple[Graph, int]:
     return trace_function(lambda x: getitem_basic.function(x, subscript), [of], "getitem")[0], 0
 
 
-_ways: dict[Any, Way] = {}
+_ways = Cache(4096)
 
 
 def _way(base: Spec, steps: tuple[Any, ...]) -> Way:
     key = (base, steps)
     found = _ways.get(key)
     if found is None:
-        if len(_ways) > 4096:
-            _ways.clear()
-        found = _ways[key] = Way(base.type, steps)
+        found = _ways.keep(key, Way(base.type, steps))
     return found
 
 

@@ -21,11 +21,12 @@ from ..ops.op import Trace, state
 from ..runtime.pool import get_num_threads
 from ..runtime.program import KernelStatus
 from . import tape
+from .caches import epoch
 from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["Backward", "GraphCall", "again", "epoch", "placed", "value_of", "wrap"]
+__all__ = ["Backward", "GraphCall", "again", "placed", "value_of", "wrap"]
 
 _TRIES = 2  # of a call whose operands had no value at first
 
@@ -33,19 +34,6 @@ _TRIES = 2  # of a call whose operands had no value at first
 def wrap(value: Value) -> Tensor:
     """A traced tensor."""
     return make(value, spec_of(value.dtype, value.shape), None, 0)
-
-
-class _Epoch:
-    """A number that changes when every executable becomes stale: with the number of threads, and with the target."""
-
-    __slots__ = ("caches", "number")
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.caches: list[dict[Any, Any]] = []  # further caches of plans, kept by operators
-
-
-epoch = _Epoch()
 
 
 class GraphCall:

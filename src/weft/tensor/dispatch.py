@@ -26,7 +26,8 @@ from ..runtime.program import KernelStatus
 from . import tape
 from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead, look_of
 from .arguments import checked, guarded
-from .calls import GraphCall, again, epoch, placed, traced_error, value_of, wrap
+from .caches import MAX_PLANS, Cache, epoch
+from .calls import GraphCall, again, placed, traced_error, value_of, wrap
 from .capturing import settled
 from .create import asarray, is_array, is_scalar, python_number
 from .spec import Spec, spec_of
@@ -37,26 +38,22 @@ __all__ = [
     "Plan",
     "call",
     "configure",
-    "epoch",
     "forget_plans",
     "is_array",
     "is_scalar",
     "set_num_threads",
 ]
 
-MAX_PLANS = 20_000  # of one function: a program with ever new signatures must not leak
 _SCALARS = (bool, int, float)
 _INTS = {int}
 
 
 def forget_plans() -> None:
     """Drop every plan: they depend on the number of threads and on the target."""
-    epoch.number += 1
     for function in op.all_composites():
         function.plans.clear()
         function.quick.clear()
-    for cache in epoch.caches:
-        cache.clear()
+    epoch.begin()
 
 
 def set_num_threads(count: int) -> None:
@@ -394,7 +391,7 @@ def run_single(plan: Plan, tensors: Sequence[Tensor]) -> Tensor:
     return output
 
 
-SCALARS: dict[tuple[Any, ...], Tensor] = {}  # Python numbers as tensors of rank 0
+SCALARS = Cache(4096)  # Python numbers as tensors of rank 0
 
 
 def scalar_like(op: str, value: Any, other: Spec) -> Tensor:
@@ -406,13 +403,12 @@ def scalar_like(op: str, value: Any, other: Spec) -> Tensor:
     """
     # -0.0 == 0.0: a float zero is looked up by its text.
     key = (value.__class__, value if value else repr(value), other.dtype)
-    found = SCALARS.get(key)
+    found: Tensor | None = SCALARS.get(key)
     if found is None:
-        if len(SCALARS) > 4096:
-            SCALARS.clear()
         dtype = scalar_dtype(value, other.dtype)
         try:
-            found = SCALARS[key] = _in_a_block(asarray(value, dtype=dtype))
+            found = _in_a_block(asarray(value, dtype=dtype))
+            SCALARS.keep(key, found)
         except DTypeError:
             raise DTypeError(f"{op}: {shown(value)} does not fit in {dtype.name}") from None
     return found

@@ -24,9 +24,10 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import guards, tape
 from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
-from .calls import again, epoch, traced_error
+from .caches import Cache
+from .calls import again, traced_error
 from .capturing import settled
-from .dispatch import MAX_PLANS, Plan, plan_of
+from .dispatch import Plan, plan_of
 from .spec import Spec
 from .tensor import Tensor, make
 
@@ -391,8 +392,7 @@ class Update:
     def __init__(self, composite: Callable[..., Any]):
         assert isinstance(composite, Composite)
         self.composite = composite
-        self.runs: dict[Any, Executable] = {}
-        epoch.caches.append(self.runs)
+        self.runs = Cache()
 
     def __call__(self, targets: Sequence[Tensor], *args: Any) -> tuple[Tensor, ...]:
         if state.trace is not None:
@@ -430,9 +430,7 @@ class Update:
         if exe is None:
             for t in targets:
                 check(self.composite.name, t)
-            if len(self.runs) >= MAX_PLANS:
-                self.runs.clear()
-            exe = self.runs[key] = plan.call.executable([t._spec for t in tensors], places)
+            exe = self.runs.keep(key, plan.call.executable([t._spec for t in tensors], places))
         return exe, tensors, places, plan
 
     def _one_by_one(self, targets: Sequence[Tensor], args: tuple[Any, ...]) -> tuple[Tensor, ...]:

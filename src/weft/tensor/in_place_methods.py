@@ -23,9 +23,9 @@ from ..runtime import storage as storages
 from . import tape
 from .arguments import CONTRACTS, guarded
 from .binding import Names, Takes, bind, names_of, required
-from .calls import epoch
+from .caches import Cache
 from .create import asarray
-from .dispatch import MAX_PLANS, Plan, plan_of, scalar_like
+from .dispatch import plan_of, scalar_like
 from .in_place import InPlace, same_place, write
 from .in_place import copy_ as copy_form
 from .sampling import SAMPLERS
@@ -298,8 +298,7 @@ def _of_numbers(name: str) -> Callable[..., Tensor]:
 
 def _of_tensors(form: InPlace) -> Callable[..., Tensor]:
     """An in-place form that looks the plan of a call with tensors alone up by their specs."""
-    plans: dict[Any, Plan] = {}
-    epoch.caches.append(plans)
+    plans = Cache()
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         tensors = (self, *args, *kwargs.values())
@@ -316,9 +315,7 @@ def _of_tensors(form: InPlace) -> Callable[..., Tensor]:
             plan, used = plan_of(form.composite, (self, *args), kwargs)
             # Fewer: one stands for a number, and another value of it may mean another plan.
             if plan.run is not None and len(used) == len(tensors):
-                if len(plans) >= MAX_PLANS:
-                    plans.clear()
-                plans[key] = plan
+                plans.keep(key, plan)
         return self
 
     return call

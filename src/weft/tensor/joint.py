@@ -14,7 +14,7 @@ from ..graph.executable import GIL_WORK, Executable
 from ..graph.ir import Value
 from ..ops.op import state
 from ..runtime.program import Program, Step
-from .calls import epoch
+from .caches import Cache, epoch
 from .in_place import Update, count_writes, overlap
 from .spec import Spec
 from .tensor import Tensor
@@ -104,9 +104,7 @@ class Joint:
 
 # Of many targets at once, by the update, its other arguments and all specs: the native call; None when it was asked for
 # once.
-_each: dict[Any, Any] = {}
-_MOST_EACH = 64
-epoch.caches.append(_each)
+_each = Cache(64)
 
 
 def update_each(update: Update, targets: Sequence[Tensor], *args: Any) -> None:
@@ -128,9 +126,7 @@ def update_each(update: Update, targets: Sequence[Tensor], *args: Any) -> None:
     if not joinable:
         return
     if key not in _each:
-        if len(_each) >= _MOST_EACH:
-            _each.clear()
-        _each[key] = None
+        _each.keep(key, None)
         return
     numbers = {id(t): i for i, t in enumerate(tensors)}
     parts = []

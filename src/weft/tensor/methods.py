@@ -18,13 +18,13 @@ from ..ops.subscript import basic_name
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
-from .alias import Way, look_of, way_to
+from .alias import look_of, way_to
 from .arguments import CONTRACTS, guarded
 from .binding import Takes, bind, names_of, required, sizes_given
-from .calls import epoch
-from .dispatch import MAX_PLANS, SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
+from .caches import Cache
+from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
-from .spec import Spec, spec_of
+from .spec import spec_of
 from .tensor import Tensor, make
 from .view_methods import view_methods
 from .writing import whole_form, write_item
@@ -37,8 +37,7 @@ _NUMBERS = (bool, int, float, SymDim)
 
 def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
     """An operator's method. The signature of two tensors is looked up here; everything else takes the long way."""
-    plans: dict[Any, Any] = {}
-    epoch.caches.append(plans)
+    plans = function.quick
     recording, record_pair, scalars, keeps_kind = tape.recording, tape.record_pair, SCALARS, not function.reads_numbers
 
     def method(self: Tensor, other: Any) -> Any:
@@ -75,14 +74,7 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
                     return method(self, scalar_like(function.name, other, self._spec))
         elif not isinstance(other, Tensor) and not is_array(other):
             return NotImplemented
-        result = function(self, other)
-        if state.trace is None and isinstance(other, Tensor):
-            plan = function.quick.get((self._spec, other._spec))
-            if plan is not None:
-                if len(plans) >= MAX_PLANS:
-                    plans.clear()
-                plans[self._spec, other._spec] = plan
-        return result
+        return function(self, other)
 
     method.__name__ = function.name
     return method
@@ -319,8 +311,7 @@ def getitem(self: Tensor, key: Any) -> Any:
 
 
 recording = tape.recording
-_places: dict[Any, tuple[Spec, int, Any, Way]] = {}  # of basic keys: where the view lies, and the step to it
-epoch.caches.append(_places)
+_places = Cache()  # of basic keys: spec, byte offset, step and way of the view
 
 
 def _with_numbers(key: Any) -> Any:
@@ -335,10 +326,8 @@ def _with_numbers(key: Any) -> Any:
 
 def _learn(source: Tensor, name: Any, found: Tensor) -> None:
     """Remember where a basic key leads."""
-    if len(_places) >= MAX_PLANS:
-        _places.clear()
     if found._view is not None:
-        _places[source._spec, name] = way_to(source, found)
+        _places.keep((source._spec, name), way_to(source, found))
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:

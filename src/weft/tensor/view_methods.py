@@ -15,12 +15,11 @@ from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis
 from ..ops.op import state
 from . import tape
-from .alias import Way, spot_of, way_to
+from .alias import spot_of, way_to
 from .arguments import CONTRACTS, guarded
 from .binding import names_of, sizes_given
-from .calls import GraphCall, epoch
-from .dispatch import MAX_PLANS, view, views
-from .spec import Spec
+from .caches import Cache
+from .dispatch import view, views
 from .tensor import Tensor
 
 __all__ = ["quick_view", "view_methods"]
@@ -113,8 +112,7 @@ def expand_as(self: Tensor, other: Tensor) -> Any:
 def quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., Any]:
     """A method that makes a view, given numbers by position alone: where it lies is looked up. ``flat``: a tuple is the
     numbers in it."""
-    plans: dict[Any, tuple[Spec, int, Any, Way]] = {}
-    epoch.caches.append(plans)
+    plans = Cache()  # (spec, numbers) -> spec, byte offset, step and way of the view
 
     @functools.wraps(slow)
     def method(self: Tensor, *args: Any, **named: Any) -> Any:
@@ -131,7 +129,7 @@ def quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., An
             if plan is None:
                 found = slow(self, *given)
                 if found is not self and found._view is not None:
-                    _room(plans)[self._spec, args] = way_to(self, found)
+                    plans.keep((self._spec, args), way_to(self, found))
                 return found
             spec, offset, step, way = plan
             made = view(self, spec, offset, step)
@@ -147,8 +145,7 @@ def quick_view(slow: Callable[..., Any], flat: bool = False) -> Callable[..., An
 
 def _quick_views(slow: Callable[..., Any]) -> Callable[..., Any]:
     """The same for a method that makes several views; its first argument may be a list, its ``dim`` may be named."""
-    plans: dict[Any, tuple[GraphCall, list[tuple[Spec, int, Any]]]] = {}
-    epoch.caches.append(plans)
+    plans = Cache()  # (spec, numbers) -> the call, and spec, byte offset and step of each view
 
     @functools.wraps(slow)
     def method(self: Tensor, *args: Any, **named: Any) -> Any:
@@ -164,7 +161,7 @@ def _quick_views(slow: Callable[..., Any]) -> Callable[..., Any]:
             if plan is None:
                 found = slow(self, *args, **named)
                 if found and found[0]._view is not None:
-                    _room(plans)[key] = found[0]._view.step[0], [spot_of(self, each) for each in found]
+                    plans.keep(key, (found[0]._view.step[0], [spot_of(self, each) for each in found]))
                 return found
             call_, steps = plan
             made = views(self, steps)
@@ -176,12 +173,6 @@ def _quick_views(slow: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return method
-
-
-def _room(plans: dict[Any, Any]) -> dict[Any, Any]:
-    if len(plans) >= MAX_PLANS:
-        plans.clear()
-    return plans
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------

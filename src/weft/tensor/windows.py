@@ -25,7 +25,8 @@ from ..ops.creation import full
 from ..ops.op import apply, state, trace_function
 from ..runtime import storage as storages
 from . import tape
-from .calls import GraphCall, epoch, traced_error
+from .caches import Cache
+from .calls import GraphCall, traced_error
 from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
@@ -118,9 +119,7 @@ def _value(x: Tensor) -> Any:
     return x._storage
 
 
-_natives: dict[Any, Any] = {}
-_MOST = 4096
-epoch.caches.append(_natives)
+_natives = Cache(4096)
 
 
 def _native(kind: Callable[..., Any], *specs: Spec) -> Any:
@@ -128,9 +127,7 @@ def _native(kind: Callable[..., Any], *specs: Spec) -> Any:
     key = kind, *specs
     found = _natives.get(key)
     if found is None:
-        if len(_natives) >= _MOST:
-            _natives.clear()
-        found = _natives[key] = kind(*specs)
+        found = _natives.keep(key, kind(*specs))
     return found
 
 

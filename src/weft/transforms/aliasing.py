@@ -21,6 +21,7 @@ from ..core.errors import CaptureError
 from ..graph.ir import Value
 from ..runtime import storage as storages
 from ..tensor.alias import DETACHED
+from ..tensor.caches import Cache
 from ..tensor.calls import GraphCall
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
@@ -187,7 +188,7 @@ def step_to(tensor: Tensor, group: Group) -> tuple[tuple[Any, ...], int]:
     return ((_strided(group.base._spec, tensor._spec, offset // tensor.dtype.itemsize), 0),), DETACHED
 
 
-_calls: dict[Any, GraphCall] = {}
+_calls = Cache(4096)
 
 
 def _strided(base: Spec, spec: Spec, offset: int) -> GraphCall:
@@ -198,13 +199,11 @@ def _strided(base: Spec, spec: Spec, offset: int) -> GraphCall:
     key = (base, spec, offset)
     found = _calls.get(key)
     if found is None:
-        if len(_calls) > 4096:
-            _calls.clear()
         size = base.nbytes // base.dtype.itemsize
         graph, _ = trace_function(
             lambda x: as_strided(reshaped(x, (size,)), spec.static_shape, spec.strides, offset),
             [base.type],
             "as_strided",
         )
-        found = _calls[key] = GraphCall(graph, is_view=True)
+        found = _calls.keep(key, GraphCall(graph, is_view=True))
     return found

@@ -20,8 +20,9 @@ from ..graph.ir import Graph
 from ..graph.simplify import simplify
 from ..ops.op import state
 from ..tensor import tape
+from ..tensor.caches import epoch
 from ..tensor.capturing import capturing
-from ..tensor.dispatch import epoch, is_array, is_scalar
+from ..tensor.dispatch import is_array, is_scalar
 from ..tensor.tensor import Tensor
 from .capture import capture
 from .entry import Entry
