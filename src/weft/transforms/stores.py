@@ -42,6 +42,7 @@ _PASSING: tuple[type, ...] = (
     *(FunctionType, MethodType, BuiltinMethodType, CellType, GeneratorType),
 )
 _MANY = 50
+_PATIENCE = 0.2  # seconds that other threads have to let go of what they hold
 # What remembers tensors without being a place that a function stored them in.
 _OURS = (FrameType, guards.Guard, guards.Recorded, Names, View)
 
@@ -280,13 +281,14 @@ def _union(items: Sequence[Any], inside: dict[int, set[int]]) -> set[int]:
 def _keeps(holder: Any, items: Sequence[Any]) -> bool:
     """Whether ``holder`` holds one of the items for good: other threads may be about to let go of it, or have stored
     something else there."""
-    for attempt in range(20):
-        if _is_passing(holder, 2) or not _refers(holder, items):
-            return False
-        if threading.active_count() == 1:
-            break
-        time.sleep(attempt * 1e-3)
-    return True
+    until, pauses = time.monotonic() + _PATIENCE, 0
+    while not _is_passing(holder, 2) and _refers(holder, items):
+        # In a large heap a look takes a second, during which no other thread runs.
+        if threading.active_count() == 1 or (pauses > 3 and time.monotonic() > until):
+            return True
+        time.sleep(pauses * 1e-3)
+        pauses += 1
+    return False
 
 
 def _refers(holder: Any, items: Sequence[Any]) -> bool:
