@@ -22,10 +22,10 @@ from onnx import AttributeProto, helper, numpy_helper
 
 import weft as wf
 from weft import nn
-from weft.interop.container import pack
-from weft.interop.foreign_ops import OPS
-from weft.interop.table import ROWS
-from weft.interop.tags import dumps, loads
+from weft.interop.onnx.container import pack
+from weft.interop.onnx.foreign.ops import OPS
+from weft.interop.onnx.table import ROWS
+from weft.interop.onnx.tags import dumps, loads
 
 MEMORY = 1 << 30
 PATIENCE = 120  # seconds, after which a file hangs

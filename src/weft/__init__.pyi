@@ -21,9 +21,9 @@ from .core.errors import ShapeError as ShapeError
 from .core.errors import StateError as StateError
 from .core.errors import WeftError as WeftError
 from .deploy.export import export as export
-from .interop.model_file import load as load
-from .interop.model_file import save as save
-from .interop.model_file import verify as verify
+from .interop.onnx.model_file import load as load
+from .interop.onnx.model_file import save as save
+from .interop.onnx.model_file import verify as verify
 from .interop.weights import load_weights as load_weights
 from .interop.weights import save_weights as save_weights
 from .runtime import memory as memory

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import weft as wf
 from weft import nn
 from weft.core.errors import FormatError
-from weft.interop.container import pack, read_bytes
-from weft.interop.tags import dumps, loads
+from weft.interop.onnx.container import pack, read_bytes
+from weft.interop.onnx.tags import dumps, loads
 
 # A file of format 1 as weft 0.1.0 wrote it (relu of a Linear(3, 2)), as text.
 OLD = Path(__file__).with_name("format_1.textproto")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import weft as wf
 from weft.core.errors import FormatError
-from weft.interop.foreign_ops import OPS
+from weft.interop.onnx.foreign.ops import OPS
 
 RNG = np.random.default_rng(0)
 M = RNG.normal(size=(3, 4)).astype(np.float32)

@@ -19,9 +19,9 @@ import weft as wf
 from weft.core import dtypes as dt
 from weft.core.errors import FormatError
 from weft.core.shapes import SymDim
-from weft.interop.foreign_call import Known
-from weft.interop.foreign_host import HOST, slice_of
-from weft.interop.limits import KNOWN, NBYTES, RANK, bounded, check_extent, wrapped
+from weft.interop.onnx.foreign.call import Known
+from weft.interop.onnx.foreign.host import HOST, slice_of
+from weft.interop.onnx.limits import KNOWN, NBYTES, RANK, bounded, check_extent, wrapped
 
 few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ENDS = {name: (int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in ("int32", "int64")}

@@ -16,10 +16,10 @@ from test_foreign import C, M, N, P, V, Z, build, init
 
 import weft as wf
 from weft.core.errors import FormatError
-from weft.interop.foreign_call import Ints, Number, Refused, signature_of
-from weft.interop.foreign_host import HOST
-from weft.interop.foreign_ops import OPS, operator
-from weft.interop.foreign_schema import NEWEST, OLDEST
+from weft.interop.onnx.foreign.call import Ints, Number, Refused, signature_of
+from weft.interop.onnx.foreign.host import HOST
+from weft.interop.onnx.foreign.ops import OPS, operator
+from weft.interop.onnx.foreign.schema import NEWEST, OLDEST
 
 NOTHING = inspect.Parameter.empty
 

@@ -13,7 +13,7 @@ import pytest
 import weft as wf
 from weft.core.errors import FormatError
 from weft.core.shapes import SymDim
-from weft.interop.limits import KNOWN, NBYTES, RANK, bounded, check_extent, wrapped
+from weft.interop.onnx.limits import KNOWN, NBYTES, RANK, bounded, check_extent, wrapped
 from weft.interop.weights import read_weights
 
 

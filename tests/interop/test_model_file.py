@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import weft as wf
 from weft import nn
 from weft.core.errors import CaptureError, FormatError
-from weft.interop.tags import digest_of
+from weft.interop.onnx.tags import digest_of
 from weft.nn import functional as F
 
 

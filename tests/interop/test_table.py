@@ -14,9 +14,9 @@ from weft.core.dtypes import DType
 from weft.core.errors import FormatError
 from weft.graph.ir import Graph, Value
 from weft.graph.protocol import TensorType
-from weft.interop.read import read_node
-from weft.interop.table import ROWS, UNSUPPORTED
-from weft.interop.tags import encode
+from weft.interop.onnx.read import read_node
+from weft.interop.onnx.table import ROWS, UNSUPPORTED
+from weft.interop.onnx.tags import encode
 from weft.ops import activation, indexing, random
 from weft.ops.elementwise import clone
 from weft.ops.op import apply, composite

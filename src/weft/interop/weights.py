@@ -19,8 +19,8 @@ from ..core.files import write_atomically
 from ..nn.module import IncompatibleKeys, Module
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
-from .container import read_bytes
-from .tags import bytes_of, tensor_of
+from .onnx.container import read_bytes
+from .onnx.tags import bytes_of, tensor_of
 
 __all__ = ["load_weights", "read_weights", "save_weights"]
 

@@ -1,4 +1,4 @@
-"""The ONNX ops that make, move and look up elements; see :mod:`weft.interop.foreign_ops`."""
+"""The ONNX ops that make, move and look up elements; see :mod:`weft.interop.onnx.foreign.ops`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ..core import dtypes as dt
-from ..core.errors import FormatError
-from ..core.shapes import SymDim, broadcast_shapes, normalize_axis, size_of
-from ..ops import elementwise as ew
-from ..ops import shape as shape_ops
-from ..ops.creation import arange, full, iota, tri_mask
-from ..ops.indexing import _accumulate, getitem, take, take_along_axis, with_items
-from ..ops.shape import (
+from ....core import dtypes as dt
+from ....core.errors import FormatError
+from ....core.shapes import SymDim, broadcast_shapes, normalize_axis, size_of
+from ....ops import elementwise as ew
+from ....ops import shape as shape_ops
+from ....ops.creation import arange, full, iota, tri_mask
+from ....ops.indexing import _accumulate, getitem, take, take_along_axis, with_items
+from ....ops.shape import (
     broadcast_to,
     concat,
     expand_dims,
@@ -23,11 +23,11 @@ from ..ops.shape import (
     squeeze,
     tile,
 )
-from ..ops.views import slice_
-from .foreign_call import Array, Floats, Ints, Known, Number, Op, OutputCount, Proto, Refused, Scalar
-from .foreign_host import ends_of, target_shape
-from .limits import NBYTES, bounded, check_extent
-from .read import tensor_of_proto
+from ....ops.views import slice_
+from ..limits import NBYTES, bounded, check_extent
+from ..read import tensor_of_proto
+from .call import Array, Floats, Ints, Known, Number, Op, OutputCount, Proto, Refused, Scalar
+from .host import ends_of, target_shape
 
 __all__ = ["STRUCTURE", "flat"]
 
@@ -251,7 +251,7 @@ def _constant(
 ) -> Any:
     import numpy as np
 
-    from ..tensor.create import asarray
+    from ....tensor.create import asarray
 
     given = [v for v in (value, value_float, value_floats, value_int, value_ints) if v is not None]
     if len(given) != 1:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..core.dtypes import DType
-from ..core.errors import FormatError
-from .foreign_call import Item
+from ....core.dtypes import DType
+from ....core.errors import FormatError
+from .call import Item
 
 __all__ = ["NEWEST", "OLDEST", "Schema", "opset_of", "schema_of"]
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.dtypes import DType
-from ..core.errors import FormatError
-from ..core.shapes import SymDim
-from ..graph.ir import Node, Value
-from ..graph.protocol import TensorType
+from ...core.dtypes import DType
+from ...core.errors import FormatError
+from ...core.shapes import SymDim
+from ...graph.ir import Node, Value
+from ...graph.protocol import TensorType
 from .emitter import Emitter
 
 __all__ = ["Check", "Lower", "Row", "check_node", "is_axes", "is_axis", "is_dtype", "is_flag", "is_shape", "is_value"]

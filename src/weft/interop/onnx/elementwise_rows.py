@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..compiler.vmath.error_function import INVERSE_FAR, INVERSE_NEAR
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from ..graph.ir import Node
-from ..ops.operands import ANY, REAL
+from ...compiler.vmath.error_function import INVERSE_FAR, INVERSE_NEAR
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ...graph.ir import Node
+from ...ops.operands import ANY, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, wide
 from .rows import Lower, Row, is_dtype, is_flag
 
@@ -303,7 +303,7 @@ def _halves(f: Formula, x: str) -> tuple[str, str]:
 
 def _random_bits(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     """Philox4x32-10 on words of 32 bits, each in a uint64, so that a product has room for both halves."""
-    from ..ops.random import _MULTIPLIERS, _ROUNDS, _WEYL
+    from ...ops.random import _MULTIPLIERS, _ROUNDS, _WEYL
 
     f = Formula(emit, dt.uint64)
     (c0, c1), (k0, k1), (c2, c3) = (_halves(f, x) for x in names)

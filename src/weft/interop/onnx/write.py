@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.errors import FormatError
-from ..core.shapes import Shape, SymDim
-from ..graph.ir import Graph, Node, Value, subgraphs
-from ..graph.protocol import TensorType
-from ..graph.simplify import is_constant
-from ..tensor.tensor import Tensor
+from ...core.errors import FormatError
+from ...core.shapes import Shape, SymDim
+from ...graph.ir import Graph, Node, Value, subgraphs
+from ...graph.protocol import TensorType
+from ...graph.simplify import is_constant
+from ...tensor.tensor import Tensor
 from .emitter import ELEMENT_TYPES, Emitter, tensor_proto
 from .rows import Row
 from .structure_rows import filled

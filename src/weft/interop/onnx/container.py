@@ -22,7 +22,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import FormatError
+from ...core.errors import FormatError
 from .limits import FILE
 from .write import IR_VERSION, OPSET, TAG
 
@@ -43,7 +43,7 @@ def pack(graph: Any, notes: Mapping[str, str]) -> bytes:
     from google.protobuf.message import EncodeError
     from onnx import helper
 
-    from ..core.version import VERSION
+    from ...core.version import VERSION
 
     model = helper.make_model(
         graph,

@@ -1,8 +1,8 @@
 """The ONNX ops that weft reads from other tools' files: op -> what it is in weft.
 
 Opsets from 7 on are understood. An op whose meaning changed has one function for each meaning, by the opset since which
-it holds; see :mod:`weft.interop.foreign_call` for what their signatures say. Tensors arrive with the element types that
-the standard allows (:mod:`weft.interop.foreign_schema`).
+it holds; see :mod:`weft.interop.onnx.foreign.call` for what their signatures say. Tensors arrive with the element types
+that the standard allows (:mod:`weft.interop.onnx.foreign.schema`).
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import struct
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..core import dtypes as dt
-from ..core.errors import FormatError
-from ..core.shapes import normalize_axis, size_of
-from ..ops import activation as act
-from ..ops import elementwise as ew
-from ..ops import reduction as red
-from ..ops.contraction import matmul
-from ..ops.creation import full
-from ..ops.cumulative import cumulative_sum
-from ..ops.normalization import layer_norm, rms_norm
-from ..ops.shape import broadcast_to, flip, permute_dims, reshape
-from ..ops.views import slice_
-from .emitter import dtype_of_element
-from .foreign_call import Array, Ints, Number, Op, OutputCount
-from .foreign_host import ROUNDINGS
-from .foreign_structure import STRUCTURE, flat
+from ....core import dtypes as dt
+from ....core.errors import FormatError
+from ....core.shapes import normalize_axis, size_of
+from ....ops import activation as act
+from ....ops import elementwise as ew
+from ....ops import reduction as red
+from ....ops.contraction import matmul
+from ....ops.creation import full
+from ....ops.cumulative import cumulative_sum
+from ....ops.normalization import layer_norm, rms_norm
+from ....ops.shape import broadcast_to, flip, permute_dims, reshape
+from ....ops.views import slice_
+from ..emitter import dtype_of_element
+from .call import Array, Ints, Number, Op, OutputCount
+from .host import ROUNDINGS
+from .structure import STRUCTURE, flat
 
 __all__ = ["OPS", "operator"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from ..core.errors import FormatError
-from ..core.shapes import Dim, SymDim
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ...core.errors import FormatError
+from ...core.shapes import Dim, SymDim
 
 __all__ = ["FILE", "KNOWN", "NBYTES", "NESTING", "RANK", "bounded", "check_extent", "wrapped"]
 

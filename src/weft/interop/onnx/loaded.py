@@ -6,14 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.errors import DTypeError, FormatError, ShapeError
-from ..core.shapes import Dim, SymDim, substitute
-from ..graph.ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
-from ..graph.protocol import TensorType
-from ..tensor.calls import GraphCall
-from ..tensor.create import asarray
-from ..tensor.tensor import Tensor
-from ..transforms.tree import Form, flatten, plain, unflatten
+from ...core.errors import DTypeError, FormatError, ShapeError
+from ...core.shapes import Dim, SymDim, substitute
+from ...graph.ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
+from ...graph.protocol import TensorType
+from ...tensor.calls import GraphCall
+from ...tensor.create import asarray
+from ...tensor.tensor import Tensor
+from ...transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
 
 __all__ = ["Loaded", "specialise"]

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import dtypes as dt
-from ..core.errors import FormatError, WeftError
-from ..core.shapes import SymDim
-from ..graph.ir import Graph, Value
-from ..ops.creation import full
-from ..ops.op import Trace, state
-from ..ops.operands import extent
-from ..ops.shape import reshape, stack
-from ..tensor.calls import value_of, wrap
-from ..tensor.create import asarray
-from ..tensor.tape import no_grad
-from ..tensor.tensor import Tensor
-from .emitter import dtype_of_element
-from .foreign_call import Item, Known, attributes_of, bind
-from .foreign_host import HOST
-from .foreign_ops import OPS, operator
-from .foreign_schema import opset_of, schema_of
-from .limits import KNOWN, check_extent
-from .loaded import Loaded
-from .read import distinct, input_types, tensor_of_proto
-from .table import check_types
-from .tags import printed
+from ....core import dtypes as dt
+from ....core.errors import FormatError, WeftError
+from ....core.shapes import SymDim
+from ....graph.ir import Graph, Value
+from ....ops.creation import full
+from ....ops.op import Trace, state
+from ....ops.operands import extent
+from ....ops.shape import reshape, stack
+from ....tensor.calls import value_of, wrap
+from ....tensor.create import asarray
+from ....tensor.tape import no_grad
+from ....tensor.tensor import Tensor
+from ..emitter import dtype_of_element
+from ..limits import KNOWN, check_extent
+from ..loaded import Loaded
+from ..read import distinct, input_types, tensor_of_proto
+from ..table import check_types
+from ..tags import printed
+from .call import Item, Known, attributes_of, bind
+from .host import HOST
+from .ops import OPS, operator
+from .schema import opset_of, schema_of
 
 __all__ = ["import_model"]
 

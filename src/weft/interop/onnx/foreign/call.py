@@ -1,4 +1,4 @@
-"""One node of another tool's ONNX model, as the tables of :mod:`weft.interop.foreign_ops` see it.
+"""One node of another tool's ONNX model, as the tables of :mod:`weft.interop.onnx.foreign.ops` see it.
 
 An operator is a Python function whose signature is its contract. Its positional parameters are the ONNX inputs, in
 order; what ONNX calls an attribute is a keyword parameter, with the default that the standard gives it. (One that may
@@ -30,11 +30,11 @@ from functools import cache, reduce
 from operator import or_
 from typing import Any, Literal, NamedTuple, NewType, Protocol, get_args, get_origin, get_type_hints
 
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from ..core.errors import FormatError
-from ..tensor.tensor import Tensor
-from .tags import printed
+from ....core import dtypes as dt
+from ....core.dtypes import DType
+from ....core.errors import FormatError
+from ....tensor.tensor import Tensor
+from ..tags import printed
 
 __all__ = [
     "Array",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.errors import FormatError
-from ..graph.ir import Node
+from ...core.errors import FormatError
+from ...graph.ir import Node
 from .elementwise_rows import ELEMENTWISE
 from .rows import Row
 from .structure_rows import STRUCTURE

@@ -1,4 +1,4 @@
-"""The ONNX ops on known integers (see :mod:`weft.interop.foreign_call`), by which models compute shapes.
+"""The ONNX ops on known integers (see :mod:`weft.interop.onnx.foreign.call`), by which models compute shapes.
 
 They compute what the same op computes on tensors: integers wrap in their dtype, ``x / 0`` is 0. A result that is not
 known while sizes are symbolic, or that has more elements than are followed (``limits.KNOWN``), is None: then the op is
@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from ..core.errors import CaptureError, FormatError
-from ..core.shapes import SymDim, normalize_axis
-from .emitter import dtype_of_element
-from .foreign_call import Ints, Known, Op
-from .limits import KNOWN, bounded, wrapped
+from ....core import dtypes as dt
+from ....core.dtypes import DType
+from ....core.errors import CaptureError, FormatError
+from ....core.shapes import SymDim, normalize_axis
+from ..emitter import dtype_of_element
+from ..limits import KNOWN, bounded, wrapped
+from .call import Ints, Known, Op
 
 __all__ = ["HOST", "ROUNDINGS", "ends_of", "slice_of", "target_shape"]
 

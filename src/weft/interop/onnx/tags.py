@@ -18,13 +18,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.dtypes import DType, as_dtype
-from ..core.errors import FormatError
-from ..core.shapes import Shape, SymDim, size_of
-from ..graph.ir import Node
-from ..tensor.create import from_numpy
-from ..tensor.tensor import Tensor
-from ..transforms.tree import Form
+from ...core.dtypes import DType, as_dtype
+from ...core.errors import FormatError
+from ...core.shapes import Shape, SymDim, size_of
+from ...graph.ir import Node
+from ...tensor.create import from_numpy
+from ...tensor.tensor import Tensor
+from ...transforms.tree import Form
 from .limits import NESTING, bounded, check_extent
 
 __all__ = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.dtypes import DType
-from ..core.errors import FormatError
-from ..core.shapes import Dim, SymDim
-from ..graph.ir import Graph, Node, Value, make_node
-from ..graph.protocol import TensorType
-from ..ops.registry import primitives
-from ..tensor.tensor import Tensor
+from ...core.dtypes import DType
+from ...core.errors import FormatError
+from ...core.shapes import Dim, SymDim
+from ...graph.ir import Graph, Node, Value, make_node
+from ...graph.protocol import TensorType
+from ...ops.registry import primitives
+from ...tensor.tensor import Tensor
 from .emitter import dtype_of_element
 from .limits import bounded, check_extent
 from .loaded import Loaded

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from ..core.shapes import Dim, Shape, SymDim, size_of
-from ..graph.ir import Node, Value
-from ..graph.protocol import TensorType
-from ..graph.simplify import is_constant
-from ..ops.creation import constant_value
-from ..ops.operands import ANY, BOOL, FLOAT, REAL
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ...core.shapes import Dim, Shape, SymDim, size_of
+from ...graph.ir import Node, Value
+from ...graph.protocol import TensorType
+from ...graph.simplify import is_constant
+from ...ops.creation import constant_value
+from ...ops.operands import ANY, BOOL, FLOAT, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, tensor_proto, wide
 from .rows import (
     Lower,

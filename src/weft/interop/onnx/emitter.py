@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core import dtypes as dt
-from ..core.dtypes import DType
-from ..core.errors import FormatError
-from ..core.shapes import Dim, Shape, SymDim, is_static
-from ..graph.ir import Value
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ...core.errors import FormatError
+from ...core.shapes import Dim, Shape, SymDim, is_static
+from ...graph.ir import Value
 
 if TYPE_CHECKING:
     import numpy as np
