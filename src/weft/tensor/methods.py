@@ -122,13 +122,10 @@ def _in_place(form: InPlace, reads_numbers: bool = False) -> Callable[..., Tenso
                     return form(self, other)
             if mine.is_read_only:
                 return form(self, other)
-            try:
-                plan.run(mine, its)
-            except KernelStatus:
-                raise plan.call.status_error((self, other)) from None
+            plan.run(mine, its)
             if storages.wrote(mine):
                 tape.note_write(mine)
-        except (KeyError, AttributeError, BufferError):
+        except (KeyError, AttributeError, BufferError, KernelStatus):
             return form(self, other, *args, **kwargs)
         return self
 
