@@ -312,6 +312,40 @@ def test_a_capture_that_fails_puts_back_what_was_there(kind: str) -> None:
         done.set()
 
 
+IN_PLACE: dict[str, Callable[[wf.Tensor, wf.Tensor], Any]] = {
+    "operator": lambda a, other: a.__imul__(other),
+    "method": lambda a, other: a.mul_(other),
+    "copy_": lambda a, other: a.copy_(other),
+    "write": lambda a, other: a.__setitem__(slice(None), other),
+    "itself": lambda a, other: other.mul_(a),
+}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("form", IN_PLACE)
+def test_an_in_place_form_waits_for_what_another_thread_is_computing(form: str, recorded: bool) -> None:
+    table: dict[str, wf.Tensor] = {}
+    stored, going = threading.Event(), threading.Event()
+
+    @wf.compile
+    def store(x: wf.Tensor) -> wf.Tensor:
+        table["last"] = x * 2.0
+        stored.set()
+        going.wait(60)
+        return x + 1.0
+
+    def write() -> None:
+        stored.wait(60)
+        leaf = wf.tensor([3.0, 4.0], requires_grad=recorded)
+        a, last = leaf * 1.0, table["last"]
+        threading.Timer(0.1, going.set).start()
+        IN_PLACE[form](a, last)
+        expected = [2.0, 4.0] if form in ("copy_", "write") else [6.0, 16.0]
+        assert (last if form == "itself" else a).tolist() == expected
+
+    together(lambda: store(wf.asarray([1.0, 2.0])), write)
+
+
 def test_the_same_function_with_other_arguments_in_each_thread() -> None:
     w = wf.tensor([1.0, 2.0])
 

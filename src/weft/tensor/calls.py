@@ -184,14 +184,14 @@ def again(error: Exception, call: GraphCall, native: Callable[..., Any], tensors
         WeftError: it is not to be mended.
     """
     for _ in range(_TRIES):
-        if isinstance(error, KernelStatus):
-            raise call.status_error(tensors) from None
-        if not settled(tensors):
+        if isinstance(error, KernelStatus) or not settled(tensors):
             break
         try:
             return native(*[t._storage for t in tensors])
         except (KernelStatus, TypeError) as later:
             error = later
+    if isinstance(error, KernelStatus):
+        raise call.status_error(tensors) from None
     raise traced_error(tensors) from None
 
 

@@ -25,7 +25,7 @@ from ..runtime.program import KernelStatus
 from . import guards, tape
 from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
 from .caches import Cache
-from .calls import again, traced_error
+from .calls import traced_error
 from .capturing import settled
 from .dispatch import Plan, plan_of
 from .spec import Spec
@@ -252,11 +252,9 @@ def write(name: str, plan: Plan, tensors: Sequence[Tensor]) -> None:
     )
     if recorded:
         check_followed(name, target)
+    if Value in [t._storage.__class__ for t in tensors] and not settled(tensors):  # of another thread's capture
+        raise traced_error(tensors)
     storage = target._storage
-    if storage.__class__ is Value:
-        if not settled(tensors):
-            raise traced_error(tensors)
-        storage = target._storage
     check_storage(name, storage)
     operands = list(tensors)
     if recorded:
@@ -269,7 +267,7 @@ def write(name: str, plan: Plan, tensors: Sequence[Tensor]) -> None:
                 continue
             given[i] = _copied(t)
             operands[i] = make(given[i], t._spec, t._node, t._index)  # what the gradient needs is what was read
-    run(plan, storage, given, operands)
+    run(plan, storage, given, tensors)
     if recorded:
         outcome = make(storage, target._spec, None, 0)
         tape.record(plan.call, operands, (outcome,))
@@ -280,8 +278,8 @@ def run(plan: Plan, storage: Any, given: Sequence[Any], tensors: Sequence[Tensor
     """Write, and count that; what fails has written nothing."""
     try:
         plan.run(*given)
-    except (KernelStatus, TypeError) as error:
-        again(error, plan.call, plan.run, tensors)
+    except KernelStatus:
+        raise plan.call.status_error(tensors) from None
     if storages.wrote(storage):
         tape.note_write(storage)
 
