@@ -109,7 +109,7 @@ def test_the_codegen_version_is_the_same_in_every_process() -> None:
     assert done.stdout.strip() == codegen_version()
 
 
-@pytest.mark.parametrize("place", ["compiler/vmath", "llvm", "runtime/native", "runtime"])
+@pytest.mark.parametrize("place", ["core", "compiler/vmath", "llvm", "runtime/native", "runtime"])
 def test_the_codegen_version_covers_every_file_that_decides_machine_code(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,10 +18,10 @@ from .targets import Target
 
 @cache
 def codegen_version() -> str:
-    """Digest of the sources of compiler, llvm and runtime: code made by other sources is never reused."""
+    """Digest of the sources that decide machine code (``core`` by its dtypes): what others made is never reused."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     digest = hashlib.sha256()
-    for folder in ("compiler", "llvm", "runtime"):
+    for folder in ("core", "compiler", "llvm", "runtime"):
         for path, folders, names in os.walk(os.path.join(package, folder)):
             folders.sort()
             for name in sorted(names):

@@ -570,8 +570,9 @@ class _String:
     rank = STRINGS
 
     def __init__(self, text: str):
-        escaped = "".join(c if " " <= c <= "~" and c not in '"\\' else f"\\{ord(c):02x}" for c in text)
-        self.body, self.length = escaped, len(text) + 1
+        encoded = text.encode()
+        escaped = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:02x}" for b in encoded)
+        self.body, self.length = escaped, len(encoded) + 1
         self.address = Value(f'@"text {escaped}"', type_of(Ptr), self)
 
     def __hash__(self) -> int:

@@ -181,7 +181,7 @@ def release(block: Ptr, size_class: I64) -> None:
     nbytes = bytes_of(size_class)
     used = allocator.in_use
     allocator.in_use = used - nbytes
-    with if_(used + allocator.cached > allocator.limit):
+    with if_(~at_most(used + allocator.cached, allocator.limit)):
         system_free(block, nbytes)
     with else_():
         push(at(free_lists, size_class), block)

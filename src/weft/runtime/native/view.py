@@ -130,9 +130,12 @@ def linked(made: Tensor, source: Tensor, step: Ptr, kind: Ptr, layout: Ptr) -> I
     with if_(root.views == none.value):
         fresh = PyList_New(0)
         return_if(is_null(fresh))
-        root.views = fresh
-        Py_DecRef(none.value)
-    # what is allocated now may collect garbage, and that put another list there
+        with if_(root.views == none.value):
+            root.views = fresh
+            Py_DecRef(none.value)
+        with else_():  # what is allocated may collect garbage, and that make a view and its list
+            Py_DecRef(fresh)
+    # so may what is allocated from here on
     known = new_reference(root.views)
     done = remembered(known, made, PyTuple_GetItem(layout, 5))
     Py_DecRef(known)
