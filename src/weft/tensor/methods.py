@@ -19,7 +19,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
 from .alias import look_of, way_to
-from .arguments import CONTRACTS, guarded
+from .arguments import guarded
 from .binding import Takes, bind, names_of, required, sizes_given
 from .caches import Cache
 from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
@@ -31,7 +31,7 @@ from .writing import whole_form, write_item
 
 __all__: list[str] = []
 
-_shape_of = CONTRACTS["Shape"].convert
+
 _NUMBERS = (bool, int, float, SymDim)
 
 
@@ -532,7 +532,8 @@ def _install_special() -> None:
         "allclose": allclose,
     }
     for name, value in special.items():
-        checks = getattr(value, "__annotations__", None) and not name.startswith("__")  # x[i] is checked further down
+        takes = {*getattr(value, "__annotations__", ())} - {"self", "return"}
+        checks = takes and not name.startswith("__")  # x[i] is checked further down
         _install(name, guarded(value) if checks else value)
     for name, value in view_methods().items():
         _install(name, value)
