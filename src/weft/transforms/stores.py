@@ -177,9 +177,28 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
     with suppress(CaptureError, _Hidden):
         return _stores(_stored(going), results, going.stands_for)
-    gc.unfreeze()  # for good: to freeze again would set aside what is alive now, and keep it when it is garbage
-    gc.collect()
+    _show_all()
     return _stores(_stored(going), results, going.stands_for)
+
+
+def _show_all() -> None:
+    """Let the collector show what gc.freeze() has set aside; for good: to freeze again would set aside what is alive
+    now, and keep it when it is garbage."""
+    gc.unfreeze()
+    gc.collect()
+    _shown.frozen = gc.get_freeze_count()  # what cannot die, from Python 3.12 on
+
+
+class _Shown:
+    """How many objects the collector sets aside where nobody has frozen any; more: some may be hidden."""
+
+    __slots__ = ("frozen",)
+
+    def __init__(self) -> None:
+        self.frozen = 0
+
+
+_shown = _Shown()
 
 
 class _Hidden(Exception):
@@ -201,7 +220,7 @@ def _check_seen(items: list[Any], held: int) -> None:
                 seen[id(referent)] += 1
     referent = None
     for item in items:
-        if sys.getrefcount(item) > seen[id(item)] and gc.get_freeze_count():  # which counts them one by one
+        if sys.getrefcount(item) > seen[id(item)] and gc.get_freeze_count() > _shown.frozen:  # counted one by one
             raise _Hidden
 
 
@@ -314,7 +333,7 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
         _check_seen(alive, 0)
         _take_away(alive)
         return
-    gc.unfreeze()
+    _show_all()
     _take_away(alive)
 
 
