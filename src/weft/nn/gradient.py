@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..core.dtypes import DType, float32, float64
+from ..core.dtypes import float32, float64
 from ..core.errors import ArgumentError, AutogradError
 from ..ops.creation import zeros
 from ..ops.elementwise import abs as abs_
 from ..ops.elementwise import cast, clip, maximum, minimum, sqrt
 from ..ops.op import Array, composite
+from ..ops.precision import working
 from ..ops.reduction import max as max_
 from ..ops.reduction import sum as sum_
 from ..tensor.in_place import Update
@@ -66,10 +67,6 @@ def clip_grad_norm_(
     return norm
 
 
-def _wide(dtype: DType) -> DType:
-    return float64 if dtype is float64 else float32
-
-
 @composite(name="total_norm")
 def _total_norm(gradients: Sequence[Array], norm_type: float) -> Array:
     dtype = float64 if any(g.dtype is float64 for g in gradients) else float32
@@ -88,7 +85,7 @@ def _total_norm(gradients: Sequence[Array], norm_type: float) -> Array:
 
 @composite(name="scale_gradient")
 def _scaled(gradient: Array, norm: Array, max_norm: float) -> Array:
-    wide = _wide(gradient.dtype)
+    wide = working(gradient.dtype)
     factor = cast(minimum(max_norm / (norm + 1e-6), 1.0), wide)
     return cast(cast(gradient, wide) * factor, gradient.dtype)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-from ..core.dtypes import float32, float64
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ops.creation import eye, full, iota
 from ..ops.elementwise import astype, where
 from ..ops.op import Array, composite, public
+from ..ops.precision import working
 from ..ops.random import Generator, default_generator
 from ..ops.shape import reshape
 from ..tensor.tape import no_grad
@@ -77,7 +77,7 @@ def trunc_normal_(
     if not inside >= 1e-3:  # or no number
         raise ArgumentError(f"trunc_normal_: [{a}, {b}] holds hardly any of N({mean}, {std})")
     stream = generator or default_generator()
-    wide = float64 if tensor.dtype is float64 else float32
+    wide = working(tensor.dtype)
     value = stream.normal(tensor.shape, mean, std, dtype=wide)
     # The chance that a value is still outside after k draws is (1 - inside) ** k: below 2**-64 here.
     for _ in range(math.ceil(64 / -math.log2(1.0 - inside)) if inside < 1.0 else 0):

@@ -13,7 +13,7 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError
 from .activation import logsigmoid
 from .elementwise import abs as abs_
 from .elementwise import cast, exp, log, log1p, stop_gradient, where
-from .indexing import as_indices, take_along_axis
+from .indexing import NOWHERE, as_indices, take_along_axis
 from .op import Array, composite
 from .operands import extent
 from .precision import widen
@@ -21,8 +21,6 @@ from .reduction import max as max_
 from .reduction import mean
 from .reduction import sum as sum_
 from .shape import broadcast_to, expand_dims, reshape, squeeze
-
-_NOWHERE = (1 << 63) - 1  # outside every axis, where a negative label would count from the end
 
 # --- what the losses share --------------------------------------------------------------------------------------
 
@@ -59,7 +57,7 @@ def _class_axis(op: str, x: Array) -> int:
 
 def _pick(x: Array, label: Array, axis: int) -> Array:
     """The elements of ``x`` that the labels name on ``axis``, without it; a label outside it raises when it runs."""
-    inside = where(label < 0, _NOWHERE, label)
+    inside = where(label < 0, NOWHERE, label)
     return squeeze(take_along_axis(x, expand_dims(inside, axis=axis), axis=axis), axis=axis)
 
 

@@ -26,6 +26,7 @@ from .creation import Whole, arange, as_shape, full, iota, rounded
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
+from .precision import working
 from .shape import broadcast_to, concat, reshape
 from .views import slice_
 
@@ -273,7 +274,7 @@ def draw_uniform(state: Array, shape: Shape, low: float = 0.0, high: float = 1.0
     unit = _unit(state, shape, kind)
     if low == 0 and high == 1:
         return unit
-    wide = dt.float64 if kind is dt.float64 else dt.float32
+    wide = working(kind)
     ends = (rounded(float(low), kind), rounded(float(high), kind), rounded(float(high) - float(low), wide))
     if any(map(math.isinf, ends)):
         raise ShapeError(f"uniform: the interval [{low}, {high}) or its length is beyond the numbers of {kind.name}")
@@ -328,7 +329,7 @@ def draw_normal(state: Array, shape: Shape, mean: float = 0.0, std: float = 1.0,
     kind = _floating("normal", dtype)
     if std < 0:
         raise ShapeError(f"normal: std {std} is negative")
-    wide = dt.float64 if kind is dt.float64 else dt.float32
+    wide = working(kind)
     if wide is dt.float64:
         a, b, c, d = _bits(state, shape, 0, 1, 2, 3)
         first = cast(_wide(a, b) >> 11, wide) * 2.0**-53 + 2.0**-54
@@ -366,7 +367,7 @@ def draw_bernoulli(state: Array, p: Array | float, shape: Shape, dtype: Any = dt
             raise ShapeError(f"bernoulli: {p} is not a probability")
         chosen = _unit(state, shape, dt.float32) < float(p)
     else:
-        wide = dt.float64 if _floating("bernoulli", p.dtype) is dt.float64 else dt.float32
+        wide = working(_floating("bernoulli", p.dtype))
         chosen = _unit(state, shape, wide) < broadcast_to(cast(p, wide), shape)
     return cast(chosen, as_dtype(dtype))
 

@@ -10,12 +10,12 @@ from ..core import dtypes as dt
 from ..ops.creation import full, zeros
 from ..ops.elementwise import cast, expm1, maximum, rsqrt, sqrt
 from ..ops.op import Array, composite
+from ..ops.precision import working
 from ..tensor.in_place import Update
 from ..tensor.joint import Call
 from ..tensor.tensor import Tensor
 from .group import ParamGroup
 from .optimizer import Optimizer, Parameters, State, require
-from .sgd import wide
 
 __all__ = ["Adam", "AdamW"]
 
@@ -141,7 +141,7 @@ def adam(
 ) -> tuple[Array, ...]:
     """The new parameter, and the new ``[step, exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad]``."""
     step, *averages = state
-    dtype = wide(p.dtype)
+    dtype = working(p.dtype)
     value, g = cast(p, dtype), cast(grad, dtype)
     g = -g if maximize else g
     # The scalars of the step, in float64, rounded once to the dtype of the update.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.dtypes import DType
 from ..ops.creation import full, zeros
 from ..ops.elementwise import cast, where
 from ..ops.op import Array, composite
+from ..ops.precision import working
 from ..tensor.in_place import Update
 from ..tensor.joint import Call
 from ..tensor.tensor import Tensor
@@ -17,11 +17,6 @@ from .group import ParamGroup
 from .optimizer import Optimizer, Parameters, State, require
 
 __all__ = ["SGD"]
-
-
-def wide(dtype: DType) -> DType:
-    """The dtype in which parameters of ``dtype`` are updated: float64 for float64, else float32."""
-    return dt.float64 if dtype is dt.float64 else dt.float32
 
 
 class SGD(Optimizer):
@@ -107,7 +102,7 @@ class SGD(Optimizer):
 
 def _descent(p: Array, grad: Array, weight_decay: float, maximize: bool) -> tuple[Array, Array]:
     """Parameter and gradient in the dtype of the update, the gradient with weight decay."""
-    value, g = cast(p, wide(p.dtype)), cast(grad, wide(p.dtype))
+    value, g = cast(p, working(p.dtype)), cast(grad, working(p.dtype))
     g = -g if maximize else g
     return value, g + weight_decay * value if weight_decay else g
 

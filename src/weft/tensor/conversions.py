@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.dtypes import DType, as_dtype
-from ..core.errors import DeviceError
-from ..core.shapes import shown
 from ..ops import elementwise as e
 from .binding import bind, names_of
+from .create import check_device
 from .tensor import Tensor
 
 
@@ -40,17 +39,6 @@ def _is_dtype(value: Any) -> bool:
     except TypeError:
         return False
     return value is not None  # of which NumPy makes float64
-
-
-def check_device(name: str, device: Any) -> None:
-    """Raise unless it is the CPU, or None.
-
-    Raises:
-        DeviceError: there is no such device.
-    """
-    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
-    if device is not None and str(kind).partition(":")[0] != "cpu":
-        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
 
 
 def _cast(name: str) -> Callable[[Tensor], Tensor]:

@@ -22,6 +22,7 @@ from .alias import look_of, way_to
 from .arguments import guarded
 from .binding import Takes, bind, names_of, required, sizes_given
 from .caches import Cache
+from .create import check_device
 from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
 from .spec import spec_of
@@ -432,7 +433,7 @@ def _like(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         from ..ops import creation
 
-        conversions.check_device(f"new_{name}", device)
+        check_device(f"new_{name}", device)
         sizes = sizes_given(names_of(f"new_{name}"), size, named)
         made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype)
         return made.requires_grad_() if requires_grad else made
