@@ -1,8 +1,4 @@
-"""Shapes: tuples of dimensions, a dimension being an int or a symbolic one; axes and broadcasting.
-
-A :class:`SymDim` stands for a size that is not known yet (a dynamic batch axis). It is a polynomial over named sizes
-with integer coefficients, so that sums, differences and products stay exact; what cannot be expressed is an error.
-"""
+"""Shapes: tuples of dimensions, a dimension being an int or a symbolic one (symbolic.py); axes and broadcasting."""
 
 from __future__ import annotations
 
@@ -10,7 +6,8 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .errors import AxisError, CaptureError, ShapeError
+from .errors import AxisError, ShapeError
+from .symbolic import Dim, SymDim
 
 __all__ = [
     "MAX_BITS",
@@ -30,150 +27,6 @@ __all__ = [
 ]
 
 
-class SymDim:
-    """A symbolic size: ``constant + sum(coefficient * product of names)``."""
-
-    __slots__ = ("_hash", "terms")
-
-    def __init__(self, terms: Mapping[tuple[str, ...], int]):
-        self.terms = {k: v for k, v in sorted(terms.items()) if v}
-        self._hash = hash(tuple(self.terms.items()))
-
-    @staticmethod
-    def named(name: str) -> SymDim:
-        """The size called ``name``."""
-        return SymDim({(name,): 1})
-
-    @staticmethod
-    def _terms(value: Any) -> Mapping[tuple[str, ...], int]:
-        return value.terms if isinstance(value, SymDim) else {(): int(value)}
-
-    @staticmethod
-    def _make(terms: Mapping[tuple[str, ...], int]) -> Dim:
-        made = SymDim(terms)
-        if set(made.terms) <= {()}:
-            return made.terms.get((), 0)
-        return made
-
-    def __add__(self, other: Any) -> Dim:
-        if not isinstance(other, (int, SymDim)):
-            return NotImplemented
-        total = dict(self.terms)
-        for k, v in self._terms(other).items():
-            total[k] = total.get(k, 0) + v
-        return self._make(total)
-
-    __radd__ = __add__
-
-    def __neg__(self) -> Dim:
-        return self * -1
-
-    def __sub__(self, other: Any) -> Dim:
-        if not isinstance(other, (int, SymDim)):
-            return NotImplemented
-        return self + -1 * other
-
-    def __rsub__(self, other: Any) -> Dim:
-        if not isinstance(other, (int, SymDim)):
-            return NotImplemented
-        return -1 * self + other
-
-    def __mul__(self, other: Any) -> Dim:
-        if not isinstance(other, (int, SymDim)):
-            return NotImplemented
-        total: dict[tuple[str, ...], int] = {}
-        for a, x in self.terms.items():
-            for b, y in self._terms(other).items():
-                key = tuple(sorted(a + b))
-                total[key] = total.get(key, 0) + x * y
-        return self._make(total)
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: Any) -> Dim:
-        if not isinstance(other, (int, SymDim)):
-            return NotImplemented
-        if isinstance(other, SymDim):
-            if other == self:
-                return 1
-            quotient = dict(self.terms)
-            if len(other.terms) == 1:
-                ((names, coefficient),) = other.terms.items()
-                divided = {}
-                for k, v in quotient.items():
-                    rest = list(k)
-                    for name in names:
-                        if name not in rest:
-                            break
-                        rest.remove(name)
-                    else:
-                        if v % coefficient == 0:
-                            divided[tuple(rest)] = v // coefficient
-                if len(divided) == len(quotient):
-                    return self._make(divided)
-        elif all(v % other == 0 for v in self.terms.values()):
-            return self._make({k: v // other for k, v in self.terms.items()})
-        raise CaptureError(f"{self} // {other} is not a whole number for every size")
-
-    def __rfloordiv__(self, other: Any) -> Dim:
-        raise CaptureError(f"{other} // {self} is not a whole number for every size")
-
-    def __mod__(self, other: Any) -> Dim:
-        _ = self // other
-        return 0
-
-    def __rmod__(self, other: Any) -> Dim:
-        raise CaptureError(f"{other} % {self} is not a whole number for every size")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SymDim) and self.terms == other.terms
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def _undecided(self, op: str, other: Any) -> bool:
-        raise CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic")
-
-    def __lt__(self, other: Any) -> bool:
-        if not isinstance(other, SymDim) and other <= 1 and all(v > 0 for v in self.terms.values()):
-            return False  # sizes are at least 1 unless a caller says otherwise
-        return self._undecided("<", other)
-
-    def __gt__(self, other: Any) -> bool:
-        if not isinstance(other, SymDim) and other < 1 and all(v > 0 for v in self.terms.values()):
-            return True
-        return self._undecided(">", other)
-
-    def __le__(self, other: Any) -> bool:
-        return self == other or not self > other
-
-    def __ge__(self, other: Any) -> bool:
-        return self == other or not self < other
-
-    def __int__(self) -> int:
-        raise CaptureError(f"the size {self} is symbolic: it has no number yet")
-
-    __index__ = __int__
-
-    def __repr__(self) -> str:
-        parts = []
-        for names, coefficient in self.terms.items():
-            text = "*".join(names)
-            parts.append(str(coefficient) if not names else text if coefficient == 1 else f"{coefficient}*{text}")
-        return " + ".join(parts)
-
-    def substitute(self, sizes: Mapping[str, int]) -> Dim:
-        """The size with names replaced by numbers; names not in ``sizes`` stay."""
-        total: Dim = 0
-        for names, coefficient in self.terms.items():
-            product: Dim = coefficient
-            for name in names:
-                product = product * (sizes[name] if name in sizes else SymDim.named(name))
-            total = total + product
-        return total
-
-
-Dim = int | SymDim
 Shape = tuple[Dim, ...]
 
 
@@ -182,8 +35,8 @@ def is_static(shape: Iterable[Dim]) -> bool:
     return not any(isinstance(d, SymDim) for d in shape)
 
 
-def substitute(value: Any, sizes: Mapping[str, int]) -> Any:
-    """``value`` (a dimension, or any nesting of tuples) with symbolic sizes replaced."""
+def substitute(value: Any, sizes: Mapping[str, Dim]) -> Any:
+    """``value`` (a dimension, or any nesting of tuples) with names of sizes replaced by numbers or other sizes."""
     if isinstance(value, SymDim):
         return value.substitute(sizes)
     if isinstance(value, tuple):
