@@ -18,7 +18,7 @@ from weft.graph.executable import plan_graph
 from weft.graph.ir import Graph, Node, Value, checked, copy_nodes, inline, make_node, rewrite, subgraphs, verify
 from weft.graph.protocol import COPY, Map, Outputs, Primitive, TensorType
 from weft.graph.simplify import eliminate_dead, simplify
-from weft.interop.onnx.loaded import specialise
+from weft.graph.specialise import specialise
 from weft.interop.onnx.write import write_graph
 from weft.llvm.targets import host_target
 from weft.ops.op import trace_function

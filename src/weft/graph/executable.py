@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..compiler.build import addresses
 from ..compiler.expr import leaf
 from ..core.errors import CompileError
-from ..core.shapes import is_static, size_of
+from ..core.shapes import Shape, size_of
+from ..core.symbolic import undecided
 from ..llvm.targets import Target
 from ..runtime.program import Program, Step
 from .fold import fold_constants
 from .ir import Graph, Node, Value
 from .lower import launches_of
-from .lower.axes import static_shape
 from .lower.in_order import copy_launch
 from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
@@ -40,7 +41,7 @@ class Planned:
     plan: Plan
     results: list[int]
 
-    def buffers(self, launch: Launch) -> tuple[tuple[int, int], ...]:
+    def buffers(self, launch: Launch) -> tuple[tuple[int, Any], ...]:
         """(place, byte offset) of each buffer of a launch."""
         found = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
         return tuple((place, start + offset) for place, start, offset in found)
@@ -71,7 +72,7 @@ class _Placed:
 
 def plan_graph(
     graph: Graph,
-    strides: Sequence[tuple[int, ...]],
+    strides: Sequence[Shape],
     updates: Sequence[tuple[int, Value]],
     target: Target,
     threads: int,
@@ -93,21 +94,21 @@ def plan_graph(
         CompileError: the graph has symbolic sizes.
     """
     for value in graph.inputs:
-        if not is_static(value.shape):
+        if any(map(undecided, value.shape)):
             raise CompileError(
                 f"graph {graph.name}: an input has the symbolic shape {value.shape}; specialise it first"
             )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True)
-    layouts = {v: Layout(static_shape(v), 0, s) for v, s in zip(graph.inputs, strides, strict=True)}
+    layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}
     replaced = [(graph.inputs[at], v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     placed = _own_places(graph, graph.outputs[:wanted], replaced, layouts, hand_on)
     graph, results, written = placed.graph, placed.results, placed.written
     launches, direct = _launches_in_place(placed, layouts, target, threads)
     for new, old in written.items():
-        if new not in direct and size_of(new.shape):
+        if new not in direct and size_of(new.shape) != 0:
             assert new.node is not None
-            whole = Layout.contiguous(static_shape(new))
+            whole = Layout.contiguous(new.shape)
             last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, layouts[old])
             # Its operand is in the arena because it may not be here.
             launches.append(replace(last, in_place=(), copies=None))
@@ -177,14 +178,14 @@ def _launches_in_place(
     """The launches, and the values that they compute in the memory of an input. The other updates are row-major."""
     aside: set[Value] = set()
     while True:
-        places = {
-            v: Layout.contiguous(static_shape(old)) if v in aside else layouts[old] for v, old in placed.written.items()
-        }
+        places = {v: Layout.contiguous(old.shape) if v in aside else layouts[old] for v, old in placed.written.items()}
         launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared)
         launches = checks_before_writes(launches, placed.written)
         here = {new: old for new, old in placed.written.items() if new not in aside}
         direct = in_place(launches, set(placed.graph.outputs), here)
-        failed = {v for v in placed.written if v not in direct and not places[v].is_contiguous and size_of(v.shape)}
+        failed = {
+            v for v in placed.written if v not in direct and not places[v].is_contiguous and size_of(v.shape) != 0
+        }
         if not failed:
             return launches, direct
         aside |= failed
@@ -192,33 +193,51 @@ def _launches_in_place(
 
 def build(
     graph: Graph,
-    strides: Sequence[tuple[int, ...]],
+    strides: Sequence[Shape],
     updates: Sequence[tuple[int, Value]],
     target: Target,
     threads: int,
     hand_on: bool = False,
 ) -> Executable:
     """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
+    planned = plan_folded(graph, strides, updates, target, threads, hand_on)
+    program = assemble(planned, len(graph.inputs), target)
+    return Executable(program, planned.launches, planned.plan, planned.results)
+
+
+def plan_folded(
+    graph: Graph,
+    strides: Sequence[Shape],
+    updates: Sequence[tuple[int, Value]],
+    target: Target,
+    threads: int,
+    hand_on: bool = False,
+) -> Planned:
+    """As :func:`plan_graph`, what is constant having been computed."""
     wanted = len(graph.outputs)
     graph = fold_constants(
         graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, target, threads)
     )
     updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     graph = graph.copy(outputs=graph.outputs[:wanted])
-    planned = plan_graph(graph, strides, updates, target, threads, hand_on)
-    program = assemble(planned, len(graph.inputs), target)
-    return Executable(program, planned.launches, planned.plan, planned.results)
+    return plan_graph(graph, strides, updates, target, threads, hand_on)
 
 
 def assemble(planned: Planned, inputs: int, target: Target) -> Program:
     """Compile the kernels and write the program's table."""
-    launches, plan = planned.launches, planned.plan
-    code = addresses([x.kernel for x in launches], target)
-    steps = [
-        Step(address, x.ints, planned.buffers(x), x.units, x.grain) for address, x in zip(code, launches, strict=True)
+    plan = planned.plan
+    releases_gil = sum(x.flops for x in planned.launches) > GIL_WORK
+    outputs = [nbytes_of(v) for v in plan.outputs]
+    return Program(steps_of(planned, target), inputs, outputs, (), plan.arena_nbytes, releases_gil)
+
+
+def steps_of(planned: Planned, target: Target) -> list[Step]:
+    """The rows of the program's table, the kernels being compiled."""
+    code = addresses([x.kernel for x in planned.launches], target)
+    return [
+        Step(address, x.ints, planned.buffers(x), x.units, x.grain)
+        for address, x in zip(code, planned.launches, strict=True)
     ]
-    releases_gil = sum(x.flops for x in launches) > GIL_WORK
-    return Program(steps, inputs, [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes, releases_gil)
 
 
 def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:

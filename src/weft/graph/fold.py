@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Sequence
 
+from ..core.symbolic import SymDim
 from .ir import Graph, Node, Value, checked, rewrite
 from .protocol import Map, TensorType
 from .simplify import eliminate_dead, filled, is_constant
@@ -25,7 +26,8 @@ def fold_constants(graph: Graph, run: Run) -> Graph:
     constant: dict[Value, Node] = {}  # value -> a constant node below it, whose op makes constants
     for node in graph.nodes:
         if is_constant(node):
-            constant[node.output] = node
+            if not isinstance(node.params["value"], SymDim):
+                constant[node.output] = node
         elif isinstance(node.op.lower, Map) and node.inputs and all(v in constant for v in node.inputs):
             constant[node.output] = constant[node.inputs[0]]
     outside = {v for n in graph.nodes if n.outputs[0] not in constant for v in n.inputs} | set(graph.outputs)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..core.shapes import size_of
+from ..core.shapes import Dim, size_of
+from ..core.symbolic import greatest, typical
 from .ir import Value
 from .lower.launch import Launch
 
@@ -20,14 +22,14 @@ ALIGNMENT = 64
 class Plan:
     """``place[value]`` is (place, byte offset); places are numbered: the inputs, then the outputs, then the arena."""
 
-    place: dict[Value, tuple[int, int]]
+    place: dict[Value, tuple[int, Any]]
     outputs: list[Value]
-    arena_nbytes: int
+    arena_nbytes: Any
 
 
-def nbytes_of(value: Value) -> int:
+def nbytes_of(value: Value) -> Any:
     """Size of a value in bytes."""
-    return int(size_of(value.shape)) * value.dtype.itemsize
+    return size_of(value.shape) * value.dtype.itemsize
 
 
 def plan_memory(
@@ -42,7 +44,7 @@ def plan_memory(
             death[value] = at
     given = set(inputs)
     wanted = dict.fromkeys([v for v in outputs if v not in given])
-    place: dict[Value, tuple[int, int]] = {v: (i, 0) for i, v in enumerate(inputs)}
+    place: dict[Value, tuple[int, Any]] = {v: (i, 0) for i, v in enumerate(inputs)}
     place |= {new: place[old] for new, old in overwritten.items()}
     place |= {v: (len(inputs) + i, 0) for i, v in enumerate(wanted)}
     owner = _share(launches, place, overwritten, birth, death)
@@ -52,12 +54,45 @@ def plan_memory(
         if root not in place:
             start, stop = spans.get(root, (birth[value], death[value]))
             spans[root] = (min(start, birth[value]), max(stop, death[value]))
-    arena, last = _Arena(len(spans)), len(inputs) + len(wanted)
-    for value, (start, stop) in sorted(spans.items(), key=lambda item: (-nbytes_of(item[0]), item[1])):
-        size = max(-(-nbytes_of(value) // ALIGNMENT), 1) * ALIGNMENT  # an empty value has a place too
-        place[value] = (last, arena.add(size, start, stop))
+    last = len(inputs) + len(wanted)
+    by_size = sorted(spans.items(), key=lambda item: (-typical(nbytes_of(item[0])), item[1]))
+    sizes: dict[Value, Any] = {
+        value: greatest([-(-nbytes_of(value) // ALIGNMENT), 1]) * ALIGNMENT for value, _ in by_size
+    }
+    if all(isinstance(size, int) for size in sizes.values()):
+        arena = _Arena(len(spans))
+        place |= {value: (last, arena.add(sizes[value], start, stop)) for value, (start, stop) in by_size}
+        nbytes: Dim = arena.nbytes
+    else:
+        offsets, nbytes = _in_blocks(by_size, sizes)
+        place |= {value: (last, offset) for value, offset in offsets.items()}
     place |= {value: place[_find(owner, value)] for value in birth}
-    return Plan(place, list(wanted), arena.nbytes)
+    return Plan(place, list(wanted), nbytes)
+
+
+def _in_blocks(
+    spans: Sequence[tuple[Value, tuple[int, int]]], sizes: Mapping[Value, Any]
+) -> tuple[dict[Value, Dim], Dim]:
+    """Offsets, and the bytes of all, where sizes are not known: each value goes into the first block that no other uses
+    at its time. A block is as large as the largest of its values, whichever that comes to be, and blocks follow each
+    other, so that this is right for any sizes; the order of ``spans`` makes it small for the examples."""
+    import numpy as np
+
+    first, last, block = np.zeros((3, len(spans)), np.int64)
+    tenants: list[list[Dim]] = []
+    for count, (value, (start, stop)) in enumerate(spans):
+        alive = (first[:count] <= stop) & (last[:count] >= start)
+        free = np.ones(len(tenants) + 1, bool)
+        free[block[:count][alive]] = False
+        at = int(np.argmax(free))
+        first[count], last[count], block[count] = start, stop, at
+        if at == len(tenants):
+            tenants.append([])
+        tenants[at].append(sizes[value])
+    offsets: list[Dim] = [0]
+    for members in tenants:
+        offsets.append(offsets[-1] + greatest(members))
+    return {value: offsets[at] for (value, _), at in zip(spans, block.tolist(), strict=True)}, offsets[-1]
 
 
 class _Arena:
@@ -150,7 +185,7 @@ def _find(owner: dict[Value, Value], value: Value) -> Value:
 
 def _share(
     launches: Sequence[Launch],
-    place: Mapping[Value, tuple[int, int]],
+    place: Mapping[Value, tuple[int, Any]],
     overwritten: Mapping[Value, Value],
     birth: Mapping[Value, int],
     death: Mapping[Value, int],
@@ -159,7 +194,7 @@ def _share(
     owner: dict[Value, Value] = {}
     taken: set[Value] = set()
     for at, launch in enumerate(launches):
-        for new, old in sorted(launch.in_place, key=lambda pair: (birth[pair[0]], nbytes_of(pair[1]))):
+        for new, old in sorted(launch.in_place, key=lambda pair: (birth[pair[0]], typical(nbytes_of(pair[1])))):
             # An update's memory holds the old state until it is written; an operand that lives on keeps its own.
             if old in place or old in owner or new in overwritten or new in taken:
                 continue

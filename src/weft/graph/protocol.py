@@ -51,12 +51,12 @@ class TensorType(NamedTuple):
 class Layout(NamedTuple):
     """Element (i0, i1, ...) lies ``offset + sum(strides[a] * i_a)`` elements from the start of the buffer."""
 
-    shape: tuple[int, ...]
-    offset: int
-    strides: tuple[int, ...]
+    shape: tuple[Any, ...]  # numbers, or sizes of a scope, where a graph is lowered for more than one size
+    offset: Any
+    strides: tuple[Any, ...]
 
     @staticmethod
-    def contiguous(shape: tuple[int, ...]) -> Layout:
+    def contiguous(shape: Shape) -> Layout:
         """Row-major."""
         return Layout(shape, 0, strides_of(shape))
 
@@ -129,7 +129,7 @@ class SliceUpdate:
     """``update(x, y; ...)``: x with y in the place that a view of it shows: ``place(params, layout of x, shape of y)``,
     whose elements do not overlap."""
 
-    place: Callable[[dict[str, Any], Layout, tuple[int, ...]], Layout]
+    place: Callable[[dict[str, Any], Layout, Shape], Layout]
 
 
 @dataclass(frozen=True, slots=True)

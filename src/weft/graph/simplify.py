@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..compiler.expr import leaf
-from ..core.shapes import is_static
+from ..core.symbolic import undecided
 from .ir import Found, Graph, Node, Value, checked, make_node, rewrite
 from .protocol import Layout, Map, Outputs, Position, Primitive, View
 
@@ -57,8 +57,8 @@ def identity_view(node: Node) -> Value | None:
         return None
     source, steps = node.inputs[0], [node]
     while True:
-        if source.shape == node.output.shape and is_static(source.shape):
-            start = layout = Layout.contiguous(source.shape)  # type: ignore[arg-type]
+        if source.shape == node.output.shape and not any(map(undecided, source.shape)):
+            start = layout = Layout.contiguous(source.shape)
             for step in reversed(steps):
                 moved = step.op.lower.layout(step.params, layout)  # type: ignore[union-attr]
                 if moved is None:

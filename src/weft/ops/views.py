@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Dim, Shape, SymDim, size_of, strides_of
+from ..core.symbolic import undecided
 from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType, View
 from .creation import full
 from .op import Array, apply
@@ -165,7 +166,7 @@ def _check_slice(op: str, shape: Shape, params: Params, sizes: Shape) -> None:
     if not len(shape) == len(starts) == len(sizes) == len(steps):
         raise ShapeError(f"{op}: starts {starts}, sizes {sizes} and steps {steps} do not fit a tensor of shape {shape}")
     for axis, (n, start, size, step) in enumerate(zip(shape, starts, sizes, steps, strict=True)):
-        if any(isinstance(v, SymDim) for v in (n, start, size)) or size == 0:
+        if any(map(undecided, (n, start, size))) or size == 0:
             continue
         if not (0 <= start < n and 0 <= start + (size - 1) * step < n):
             raise ShapeError(f"{op}: elements {start}, {start + step}, ... ({size}) lie outside axis {axis} of {shape}")
@@ -219,7 +220,7 @@ def _update_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Arr
     )
 
 
-def _update_place(params: Params, x: Layout, shape: tuple[int, ...]) -> Layout:
+def _update_place(params: Params, x: Layout, shape: Shape) -> Layout:
     return _slice_layout({**params, "sizes": shape}, x)
 
 

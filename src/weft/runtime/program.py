@@ -25,7 +25,7 @@ from .pool import start
 if TYPE_CHECKING:
     from .storage import Storage
 
-__all__ = ["KernelStatus", "Program", "Step"]
+__all__ = ["KernelStatus", "Program", "Step", "Template"]
 
 _HEADER_WORDS, _STEP_WORDS = 11, 6
 _MAX_PLACES = 1 << 15  # a call keeps one pointer for each on its thread's stack
@@ -98,13 +98,20 @@ class Program:
         self.constants = tuple(constants)
         self.arena_nbytes, self.release_gil = arena_nbytes, release_gil
         self._check()
+        addresses = [constant.address for constant in self.constants]
+        parallel = any(step.units > step.grain for step in self.steps)
+        layout = self.steps, num_inputs, self.output_nbytes, addresses, arena_nbytes, int(release_gil), int(parallel)
+        words, pointers = _laid_out(*layout)
         try:
-            words = self._table()
-        except OverflowError:  # sizes that int64 does not hold: of intermediate values, as those of tensors are checked
-            raise OutOfMemoryError(
-                f"out of memory: intermediate values of more than 2**63 bytes ({self.arena_nbytes})"
-            ) from None
+            self._bind(array("q", words), pointers)
+        except OverflowError:
+            raise _too_large(arena_nbytes) from None
+
+    def _bind(self, words: array[int], pointers: Sequence[int]) -> None:
+        """Make the callables from a table whose pointers count from its beginning."""
         address, length = words.buffer_info()
+        for at in pointers:
+            words[at] += address
         builtins = start()
         table = builtins["wrap"](address, length * 8, (words, self.constants))
         self.call, self.profile = builtins["program_bind"](table)
@@ -122,46 +129,105 @@ class Program:
                 if not 0 <= place < places or offset < 0:
                     raise ValueError(f"step {number}: buffer (place {place}, offset {offset}) of {places} places")
 
-    def _table(self) -> array[int]:
-        """The words of the table, its pointers being addresses inside the array itself."""
-        steps, outputs, constants = self.steps, self.output_nbytes, self.constants
-        outputs_at = _HEADER_WORDS
-        constants_at = outputs_at + len(outputs)
-        steps_at = constants_at + len(constants)
-        at = steps_at + _STEP_WORDS * len(steps)
-        length = at + sum(len(step.ints) + 2 * len(step.buffers) for step in steps)
-        words = array("q", bytes(8 * length))
-        base = words.buffer_info()[0]
-        words[:_HEADER_WORDS] = array(
-            "q",
-            (
-                self.num_inputs,
-                len(outputs),
-                len(constants),
-                self.arena_nbytes,
-                len(steps),
-                max((len(step.buffers) for step in steps), default=0),
-                self.release_gil,
-                any(step.units > step.grain for step in steps),
-                base + 8 * outputs_at,
-                base + 8 * constants_at,
-                base + 8 * steps_at,
-            ),
-        )
-        words[outputs_at:steps_at] = array("q", (*outputs, *(constant.address for constant in constants)))
-        for number, step in enumerate(steps):
-            buffers_at = at + len(step.ints)
-            first = steps_at + _STEP_WORDS * number
-            words[first : first + _STEP_WORDS] = array(
-                "q", (step.address, base + 8 * at, base + 8 * buffers_at, len(step.buffers), step.units, step.grain)
-            )
-            words[at:buffers_at] = array("q", step.ints)
-            at = buffers_at + 2 * len(step.buffers)
-            words[buffers_at:at] = array("q", [number for buffer in step.buffers for number in buffer])
-        return words
-
     def __repr__(self) -> str:
         return (
             f"<Program of {len(self.steps)} steps: {self.num_inputs} inputs, {len(self.output_nbytes)} outputs, "
             f"{len(self.constants)} constants, arena of {self.arena_nbytes} bytes>"
         )
+
+
+def _laid_out(
+    steps: Sequence[Step],
+    num_inputs: int,
+    output_nbytes: Sequence[int],
+    constants: Sequence[int],
+    arena_nbytes: int,
+    release_gil: int,
+    parallel: int,
+) -> tuple[list[Any], list[int]]:
+    """The words of the table, and which of them are pointers: these count bytes from the table's beginning.
+
+    Anything may stand for a number of a step, for bytes, and for the flags.
+    """
+    outputs_at = _HEADER_WORDS
+    constants_at = outputs_at + len(output_nbytes)
+    steps_at = constants_at + len(constants)
+    at = steps_at + _STEP_WORDS * len(steps)
+    words = [num_inputs, len(output_nbytes), len(constants), arena_nbytes, len(steps)]
+    words += [max((len(step.buffers) for step in steps), default=0), release_gil, parallel]
+    pointers = [len(words), len(words) + 1, len(words) + 2]
+    words += [8 * outputs_at, 8 * constants_at, 8 * steps_at, *output_nbytes, *constants]
+    rest: list[Any] = []
+    for step in steps:
+        buffers_at = at + len(step.ints)
+        pointers += [len(words) + 1, len(words) + 2]
+        words += [step.address, 8 * at, 8 * buffers_at, len(step.buffers), step.units, step.grain]
+        rest += step.ints
+        rest += [number for buffer in step.buffers for number in buffer]
+        at = buffers_at + 2 * len(step.buffers)
+    return words + rest, pointers
+
+
+def _too_large(arena_nbytes: int) -> OutOfMemoryError:
+    """Sizes that int64 does not hold are those of intermediate values: tensors' are checked."""
+    return OutOfMemoryError(f"out of memory: intermediate values of more than 2**63 bytes ({arena_nbytes})")
+
+
+class Template:
+    """Programs that differ in numbers alone.
+
+    Arguments are as for :class:`Program`, but numbers may be anything hashable that stands for an integer. ``open`` are
+    these things; :meth:`filled` makes the program in which they are certain numbers.
+    """
+
+    __slots__ = ("_counts", "_many", "_pointers", "_positions", "_rest", "_words", "open")
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        num_inputs: int,
+        output_nbytes: Sequence[Any],
+        arena_nbytes: Any,
+        release_gil: Any,
+        parallel: Any,
+    ):
+        self._rest = tuple(steps), num_inputs
+        words, self._pointers = _laid_out(steps, num_inputs, output_nbytes, (), arena_nbytes, release_gil, parallel)
+        numbers: dict[Any, int] = {}
+        self._positions = [(i, numbers.setdefault(w, len(numbers))) for i, w in enumerate(words) if type(w) is not int]
+        self.open = tuple(numbers)
+        self._words = array("q", [w if type(w) is int else 0 for w in words])
+        self._counts = _HEADER_WORDS + len(output_nbytes)  # words before it, and those of outputs, are no less than 0
+        self._many: tuple[Any, Any] | None = None
+        if len(self._positions) > 64:  # worth the microseconds that NumPy takes for anything
+            import numpy as np
+
+            at, which = np.array(self._positions, np.int64).T
+            self._many = at, which
+
+    def filled(self, numbers: Sequence[int]) -> Program:
+        """The program with these numbers for :attr:`open`.
+
+        Raises:
+            OutOfMemoryError: numbers that 64 bits do not hold.
+        """
+        words = array("q", self._words)
+        try:
+            if self._many is None:
+                for at, which in self._positions:
+                    words[at] = numbers[which]
+            else:
+                import numpy as np
+
+                at, which = self._many
+                np.frombuffer(words, np.int64)[at] = np.array(numbers, np.int64)[which]
+        except OverflowError:
+            raise _too_large(max(numbers)) from None
+        made = object.__new__(Program)
+        made.steps, made.num_inputs = self._rest
+        made.constants, made.arena_nbytes, made.release_gil = (), words[3], bool(words[6])
+        made.output_nbytes = tuple(words[_HEADER_WORDS : self._counts])
+        if min(words[3], *made.output_nbytes, 0) < 0:
+            raise ValueError("a program's sizes must not be negative")
+        made._bind(words, self._pointers)
+        return made

@@ -56,7 +56,7 @@ def launches_of(
     for item in clusters:
         needed.update([v for root in item.roots for v, _ in root.reads if v not in item.full])
     launches = [x for item in clusters for x in _lower(item, needed, target, threads, bool(places))]
-    return guards_first([launch for launch in launches if launch.units])
+    return guards_first([launch for launch in launches if launch.units != 0])
 
 
 def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guarded: bool) -> list[Launch]:

@@ -6,27 +6,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ..ir import Value
+from ...core.shapes import Dim, Shape
 from ..protocol import Layout
 
 
-def static_shape(value: Value) -> tuple[int, ...]:
-    """The shape of a value of a graph without symbols."""
-    return tuple(value.shape)  # type: ignore[arg-type]
-
-
-def squeeze(shape: Sequence[int], strides: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def squeeze(shape: Shape, strides: Shape) -> tuple[Shape, Shape]:
     """Without the axes of size 1, whose strides do not matter."""
     kept = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
     return tuple(n for n, _ in kept), tuple(s for _, s in kept)
 
 
-def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+def squeezed(shape: Shape) -> Shape:
     """A shape without the axes of size 1."""
     return tuple([n for n in shape if n != 1])
 
 
-def mergeable(sizes: Sequence[int], strides: Sequence[int]) -> bool:
+def mergeable(sizes: Sequence[Dim], strides: Sequence[Dim]) -> bool:
     """Whether axes of these sizes and strides are one axis."""
     kept = [(n, s) for n, s in zip(sizes, strides, strict=True) if n != 1]
     return all(a[1] == b[1] * b[0] for a, b in pairwise(kept)) or 0 in sizes
@@ -40,15 +35,15 @@ class Axes:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[Dim],
         layouts: Sequence[Layout],
         groups: Sequence[tuple[int, int]],
         order: Sequence[int] | None = None,
     ):
-        self.sizes: list[int] = []
+        self.sizes: list[Dim] = []
         self.counts: list[int] = []  # merged axes of each group
         # Of each merged axis, the original one whose stride it has; or (of an added axis) none, and the stride.
-        self._strides: list[tuple[int | None, int]] = []
+        self._strides: list[tuple[int | None, Dim]] = []
         for start, stop in groups:
             merged: list[list[int]] = []
             for axis in (order or range(len(sizes)))[start:stop]:
@@ -62,13 +57,13 @@ class Axes:
                     merged.append([axis])
             self.counts.append(len(merged))
             for axes in merged:
-                size = 1
+                size: Dim = 1
                 for axis in axes:
                     size *= sizes[axis]
                 self.sizes.append(size)
                 self._strides.append((axes[-1], 0))
 
-    def strides(self, layout: Layout) -> list[int]:
+    def strides(self, layout: Layout) -> list[Dim]:
         """The layout's strides over the merged axes."""
         return [fixed if axis is None else layout.strides[axis] for axis, fixed in self._strides]
 
@@ -83,7 +78,7 @@ class Axes:
         self._strides.insert(at, (None, stride))
 
 
-def across(shape: Sequence[int], walked: tuple[int, int], layouts: Sequence[Layout]) -> Axes:
+def across(shape: Shape, walked: tuple[int, int], layouts: Sequence[Layout]) -> Axes:
     """Axes in the order ``(*grid, walked, inner)``: those before the axes ``walked`` (which are one for all layouts)
     and those after them but the last, then the one that is walked, and the last."""
     start, stop = walked

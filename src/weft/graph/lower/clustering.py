@@ -14,7 +14,7 @@ from math import prod
 from typing import NamedTuple
 
 from ...compiler.kernels import REDUCE_CHUNK
-from ...core.shapes import strides_of
+from ...core.shapes import Shape, strides_of
 from ..ir import Node, Value
 from ..protocol import Layout
 from .axes import mergeable, squeeze
@@ -36,7 +36,7 @@ class Cluster:
     """
 
     kind: str
-    space: tuple[int, ...]
+    space: Shape
     axes: tuple[int, int]
     roots: list[Root] = field(default_factory=list)
     full: dict[Value, bool] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Cluster:
         return alone or len(self.roots) >= MAX_ROOTS or len(self.reading) > MAX_READS or self.size >= MAX_SIZE
 
     @property
-    def kept(self) -> tuple[int, ...]:
+    def kept(self) -> Shape:
         """The space without the reduced axes."""
         return self.space[: self.axes[0]] + self.space[self.axes[1] :]
 
@@ -79,7 +79,7 @@ class Cluster:
         self.full[root.value] = full
         self.reading.update(v for v, _ in root.reads)
 
-    def over_space(self, layout: Layout, shape: tuple[int, ...], walks: bool = True) -> Layout:
+    def over_space(self, layout: Layout, shape: Shape, walks: bool = True) -> Layout:
         """A layout over ``shape`` as one over the space: without axes of size 1, and with stride 0 on the reduced axes
         where there is one element for all of them (it does not walk them)."""
         strides, (start, stop) = squeeze(shape, layout.strides)[1], self.axes
@@ -201,7 +201,7 @@ def _reduced_as_one(root: Root, axes: tuple[int, int]) -> bool:
     return all(mergeable(sizes[start:stop], strides[start:stop]) for sizes, strides in found)
 
 
-def _is_long(space: tuple[int, ...], axes: tuple[int, int]) -> bool:
+def _is_long(space: Shape, axes: tuple[int, int]) -> bool:
     return prod(space[axes[0] : axes[1]]) > REDUCE_CHUNK
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from math import prod
 
 from ...compiler.kernels import COLUMNS, ColumnReduce, Reduce, Store
+from ...core.symbolic import Dim, computed, least
 from ..ir import Node, Value
 from .axes import across
 from .clustering import Cluster
-from .launch import Launch, LaunchBuilder, cost_of, pieces
+from .launch import Launch, LaunchBuilder, cost_of, grain_of, pieces
 from .members import Members
 
 
@@ -27,7 +28,7 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
 
 def column_launch(
     builder: LaunchBuilder,
-    sizes: Sequence[int],
+    sizes: Sequence[Dim],
     chunk: int,
     stages: Sequence[Reduce | Store],
     cost: int,
@@ -44,5 +45,7 @@ def column_launch(
     kernel = ColumnReduce(
         grid, extent, chunk or extent, count, width, COLUMNS, parts, tuple(stages), tuple(builder.dtypes), chunk > 0
     )
-    work = cost * (min(reduced, chunk) if chunk else reduced) * min(inner, COLUMNS)
-    return builder.launch(kernel, prod(outer) * chunks * blocks, work, nodes, cost * prod(sizes), in_place)
+    work = cost * (least(reduced, chunk) if chunk else reduced) * least(inner, COLUMNS)
+    return builder.launch(
+        kernel, prod(outer) * chunks * blocks, computed(grain_of, work), nodes, cost * prod(sizes), in_place
+    )

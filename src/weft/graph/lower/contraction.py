@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 
-from ...compiler.contraction.plan import contraction_units, first_partition_slot
+from ...compiler.contraction.plan import PARTITION, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import Access, Contraction, Int
+from ...compiler.kernels import Access, Contraction, Int, describe
 from ...core import dtypes as dt
+from ...core.shapes import Dim, Shape
+from ...core.symbolic import computed, computed_items
 from ...llvm.targets import Target
 from ..ir import Value
 from ..protocol import Layout
 from .axes import Axes, squeeze
 from .clustering import Cluster
 from .expressions import leaf_layouts, map_layouts
-from .launch import Launch, LaunchBuilder
+from .launch import Launch, LaunchBuilder, grain_of
 
 
 def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, threads: int) -> Launch:
@@ -32,16 +35,16 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
     layouts = [_outer(x, batch) for x in (a_layout, b_layout, own, *leaf_layouts(exprs))]
     axes = Axes(batch, layouts, [(0, len(batch))])
 
-    def outer(layout: Layout) -> list[int]:
+    def outer(layout: Layout) -> list[Dim]:
         return axes.strides(_outer(layout, batch))
 
-    def strides(layout: Layout) -> list[int]:
+    def strides(layout: Layout) -> list[Dim]:
         s_m, s_n = layout.strides[-2:]
         if n == 1 and s_n == 0 and s_m != 0:
             s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
         return [*outer(layout), s_m, s_n]
 
-    def operand(value: Value, layout: Layout, sizes: tuple[int, int]) -> Access:
+    def operand(value: Value, layout: Layout, sizes: tuple[Dim, Dim]) -> Access:
         whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
         return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *_matrix(builder, layout.strides[-2:], sizes)))
 
@@ -50,14 +53,41 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
     stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
     kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes))
-    partition = contraction_units(kernel, tuple(builder.ints), threads, target)
-    builder.ints[first_partition_slot(kernel) :] = partition.ints
+    first = first_partition_slot(kernel)
+    cut, named = _Cut(kernel, threads, target), tuple(builder.ints)  # the partition's own come after them
+    units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)
     flops = 2 * m * n * k * prod(batch)
-    # 32 flops are about one vector instruction lane of the other kernels' work.
-    return builder.launch(kernel, partition.units, flops / 32 / max(partition.units, 1), cluster.nodes, flops)
+    return builder.launch(kernel, units, computed(_grain, flops, units), cluster.nodes, flops)
 
 
-def _outer(layout: Layout, batch: tuple[int, ...]) -> Layout:
+class _Cut:
+    """``cut(*ints)`` is a contraction's partition, units first. Those of one structure are equal: of 160 equal layers,
+    one is computed."""
+
+    def __init__(self, kernel: Contraction, threads: int, target: Target):
+        self.kernel, self.threads, self.target = kernel, threads, target
+
+    @cached_property
+    def _identity(self) -> tuple[str, int, Target]:
+        return describe(self.kernel), self.threads, self.target
+
+    def __call__(self, *ints: int) -> tuple[int, ...]:
+        partition = contraction_units(self.kernel, ints, self.threads, self.target)
+        return partition.units, *partition.ints
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Cut) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+
+def _grain(flops: int, units: int) -> int:
+    """Units for one task: 32 flops are about one vector instruction lane of the other kernels' work."""
+    return grain_of(flops / 32 / max(units, 1))
+
+
+def _outer(layout: Layout, batch: Shape) -> Layout:
     """The layout over the batch axes alone."""
     return Layout(batch, 0, layout.strides[: len(batch)])
 
@@ -68,7 +98,7 @@ def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
     found = {cluster.roots[0].value: acc}
     for member in cluster.roots[1:]:
 
-        def reshaped(layout: Layout, own: tuple[int, ...] = member.shape) -> Layout:
+        def reshaped(layout: Layout, own: Shape = member.shape) -> Layout:
             if own == shape:  # strides of axes of size 1 too: one row then has the structure of many
                 return layout
             strides = iter(squeeze(own, layout.strides)[1])
@@ -78,7 +108,7 @@ def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
     return found
 
 
-def _matrix(builder: LaunchBuilder, strides: Sequence[int], sizes: tuple[int, int]) -> tuple[Int, Int]:
+def _matrix(builder: LaunchBuilder, strides: Sequence[Dim], sizes: tuple[Dim, Dim]) -> tuple[Int, Int]:
     """Strides of a matrix operand: (runtime, 1), (1, runtime) or both runtime; an axis of size 1 fits any form."""
     (s0, s1), (n0, n1) = strides, sizes
     if s1 == 1 or n1 == 1:

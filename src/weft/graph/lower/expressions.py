@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...compiler.expr import Expr, const, leaf, rebuild, topological
 from ...core import dtypes as dt
+from ...core.shapes import Dim
 from ..ir import Node, Value
 from ..protocol import Gather, Layout, Map, Position, Reduction, View
-from .axes import static_shape
 
 
-def reduced_size(node: Node) -> int:
+def reduced_size(node: Node) -> Dim:
     """Number of elements that one reduction takes."""
-    size = 1
+    size: Dim = 1
     for axis in node.params["axes"]:
-        size *= int(node.inputs[0].shape[axis])
+        size *= node.inputs[0].shape[axis]
     return size
 
 
@@ -148,7 +148,7 @@ class Puller:
 
     def _read(self, value: Value, views: _Views | None) -> Expr:
         source = self.copies.get(value, value)
-        base = self.layouts.get(source) or Layout.contiguous(static_shape(value))
+        base = self.layouts.get(source) or Layout.contiguous(value.shape)
         return leaf("read", value.dtype, (source, self._through(base, views)))
 
     def _through(self, layout: Layout, views: _Views | None) -> Layout:
@@ -158,7 +158,7 @@ class Puller:
                 layout = Layout(layout.shape + (0,) * view, layout.offset, layout.strides + (0,) * view)
                 continue
             if layout.shape != view.inputs[0].shape:  # axes appended by a gather: their sizes are known here
-                layout = Layout(static_shape(view.inputs[0]), layout.offset, layout.strides)
+                layout = Layout(view.inputs[0].shape, layout.offset, layout.strides)
             rule = view.op.lower
             moved = rule.layout(view.params, layout) if isinstance(rule, View) else _without(layout, view)
             if moved is None:
@@ -167,7 +167,7 @@ class Puller:
         return layout
 
     def _position(self, value: Value, axis: int, views: _Views | None) -> Expr:
-        shape = static_shape(value)
+        shape = value.shape
         strides = tuple(int(a == axis) for a in range(len(shape)))
         return leaf("position", dt.int64, self._through(Layout(shape, 0, strides), views))
 
@@ -175,7 +175,7 @@ class Puller:
         assert origin.op == "read", "the source of a gather is stored, or a view of what is"
         base, layout = origin.value
         indexed, rest = len(indices), len(layout.shape) - len(indices)
-        shape = static_shape(node.output)
+        shape = node.output.shape
         own = Layout(shape, layout.offset, (0,) * (len(shape) - rest) + layout.strides[indexed:])
         steps = tuple(zip(layout.shape[:indexed], layout.strides[:indexed], strict=True))
         return Expr("gather", node.output.dtype, indices, (base, self._through(own, views), steps))

@@ -13,12 +13,13 @@ from math import prod
 from ...compiler.expr import Expr, add, cast, leaf, topological
 from ...compiler.kernels import Sequential, Store
 from ...core import dtypes as dt
-from ...core.shapes import strides_of
+from ...core.shapes import Shape, strides_of
+from ...core.symbolic import computed, least
 from ..ir import Node, Value
 from ..protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
-from .axes import Axes, across, order_of, squeeze, static_shape
+from .axes import Axes, across, order_of, squeeze
 from .expressions import leaf_layouts, map_layouts
-from .launch import Launch, LaunchBuilder, cost_of, pieces
+from .launch import Launch, LaunchBuilder, cost_of, grain_of, pieces
 from .nest import MAP_BLOCK, nest_launch, point_axes
 from .roots import Root
 
@@ -41,7 +42,7 @@ def lower_ordered(root: Root, guarded: bool = False) -> list[Launch]:
     return _shuffle(root)
 
 
-def copy_launch(node: Node, target: Value, expr: Expr, shape: tuple[int, ...], place: Layout) -> Launch:
+def copy_launch(node: Node, target: Value, expr: Expr, shape: Shape, place: Layout) -> Launch:
     """Elementwise: ``target[place] = expr`` over ``shape``."""
     builder = LaunchBuilder()
     layouts = [*leaf_layouts([expr]), place]
@@ -69,7 +70,7 @@ def _concat(root: Root) -> list[Launch]:
     axis, own = root.node.params["axis"], root.own
     launches, start = [], 0
     for value, expr in zip(root.node.inputs, root.exprs, strict=True):
-        shape = static_shape(value)
+        shape = value.shape
         if prod(shape):
             launches.append(
                 copy_launch(root.node, root.value, expr, shape, Layout(shape, start * own.strides[axis], own.strides))
@@ -81,7 +82,7 @@ def _concat(root: Root) -> list[Launch]:
 def _slice_update(root: Root, rule: SliceUpdate) -> list[Launch]:
     base, update = root.exprs
     own = root.own
-    inner = static_shape(root.node.inputs[1])
+    inner = root.node.inputs[1].shape
     place = rule.place(root.node.params, own, inner)
     launches = [copy_launch(root.node, root.value, base, root.shape, own)]
     if prod(inner):
@@ -91,7 +92,7 @@ def _slice_update(root: Root, rule: SliceUpdate) -> list[Launch]:
 
 def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     base, *indices, updates = root.exprs
-    where, rest = static_shape(root.node.inputs[1]), root.shape[len(indices) :]
+    where, rest = root.node.inputs[1].shape, root.shape[len(indices) :]
     shape, own = (*where, *rest), strides_of(root.shape)
     launches = [copy_launch(root.node, root.value, base, root.shape, root.own)]
     if not prod(shape):
@@ -115,7 +116,7 @@ def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     return [*guards, *launches, launch]
 
 
-def _guard(node: Node, indices: Sequence[Expr], shape: tuple[int, ...], extents: Sequence[int]) -> Launch:
+def _guard(node: Node, indices: Sequence[Expr], shape: Shape, extents: Shape) -> Launch:
     """Look at all indices, and write nothing but one byte of scratch that says nothing."""
     scratch = Value(TensorType(dt.bool_, ()))
     nowhere = Layout(shape, 0, (0,) * len(shape))
@@ -163,8 +164,8 @@ def _sequential(
     width = builder.slot(inner) if axes.counts[-1] else 1
     parts = builder.slot(blocks)
     kernel = Sequential(grid, count, width, STEP_BLOCK, parts, (store,), tuple(builder.dtypes), carry)
-    work = cost * steps * min(inner, STEP_BLOCK)
-    return builder.launch(kernel, prod(outer) * blocks, work, [node], cost * prod(axes.sizes))
+    grain = computed(grain_of, cost * steps * least(inner, STEP_BLOCK))
+    return builder.launch(kernel, prod(outer) * blocks, grain, [node], cost * prod(axes.sizes))
 
 
 def _shuffle(root: Root) -> list[Launch]:
@@ -187,5 +188,5 @@ def _shuffle(root: Root) -> list[Launch]:
     # A swap with itself writes the same value twice: the order of the two stores does not matter.
     stores = (Store(here, other), Store(anywhere, mine, indices=(partner,), steps=steps))
     kernel = Sequential((), builder.slot(n - 1), 1, STEP_BLOCK, 1, stores, tuple(builder.dtypes))
-    launches.append(builder.launch(kernel, 1, 8.0 * n, [root.node], n))
+    launches.append(builder.launch(kernel, 1, computed(grain_of, 8 * n), [root.node], n))
     return launches

@@ -1,7 +1,8 @@
 """Launches: a kernel with everything it needs at run time, and what every lowering builds one with.
 
 Kernels are pure structure (no size stands in them), so the same kernel serves every shape; sizes, strides, offsets and
-constants are the launch's integers, one in each *slot* of the kernel.
+constants are the launch's integers, one in each *slot* of the kernel. An integer may be a size of a scope: a new size
+then costs the integers and no lowering (graph/sized.py).
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ...compiler.expr import Expr, leaf, rebuild, topological
 from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
+from ...core.symbolic import Dim, SymDim, computed
 from ..ir import Node, Value
 from ..protocol import Layout
 
@@ -27,15 +30,15 @@ class Launch:
     """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
 
     kernel: Kernel
-    ints: tuple[int, ...]
-    buffers: tuple[tuple[Value, int], ...]
-    units: int
-    grain: int
+    ints: tuple[Any, ...]  # it and the other numbers: integers, or sizes of a scope
+    buffers: tuple[tuple[Value, Any], ...]
+    units: Any
+    grain: Any
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
     in_place: tuple[tuple[Value, Value], ...]  # (written, read): the write may take the read's memory
     nodes: tuple[Node, ...] = ()
-    flops: int = 0
+    flops: Any = 0
     checks: bool = False  # whether an index may be out of range: the program then ends with this launch
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
     guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
@@ -57,29 +60,29 @@ class LaunchBuilder:
     """Collects the buffers and integers of one kernel and rewrites leaves into accesses."""
 
     def __init__(self) -> None:
-        self.ints: list[int] = []
-        self.buffers: list[tuple[Value, int]] = []
+        self.ints: list[Any] = []
+        self.buffers: list[tuple[Value, Any]] = []
         self.dtypes: list[DType] = []
         self.reads: dict[Value, None] = {}
         self.writes: dict[Value, None] = {}
         self.checks = False  # set where the kernel looks at indices that it is given
         self._accesses: dict[tuple[object, ...], Access] = {}
 
-    def slot(self, value: int) -> Slot:
+    def slot(self, value: Dim) -> Slot:
         """A new runtime integer. Equal numbers get slots of their own: structure must not depend on coincidence."""
-        self.ints.append(int(value))
+        self.ints.append(value if isinstance(value, SymDim) else int(value))
         return Slot(len(self.ints) - 1)
 
-    def slots(self, values: Sequence[int]) -> tuple[Slot, ...]:
+    def slots(self, values: Sequence[Dim]) -> tuple[Slot, ...]:
         """New runtime integers."""
         return tuple([self.slot(value) for value in values])
 
-    def strides(self, values: Sequence[int]) -> tuple[Int, ...]:
+    def strides(self, values: Sequence[Dim]) -> tuple[Int, ...]:
         """Strides as a kernel has them: 0, and on the innermost axis 1, are structure."""
         last = len(values) - 1
-        return tuple([s if s == 0 or (axis == last and s == 1) else self.slot(s) for axis, s in enumerate(values)])
+        return tuple([0 if s == 0 else 1 if axis == last and s == 1 else self.slot(s) for axis, s in enumerate(values)])
 
-    def access(self, value: Value, offset: int, strides: Sequence[int], write: bool = False) -> Access:
+    def access(self, value: Value, offset: Dim, strides: Sequence[Dim], write: bool = False) -> Access:
         """The access of a buffer; equal reads share one."""
         key = (value, offset, tuple(strides), write)
         if key not in self._accesses:
@@ -89,20 +92,21 @@ class LaunchBuilder:
             (self.writes if write else self.reads)[value] = None
         return self._accesses[key]
 
-    def index(self, offset: int, strides: Sequence[int]) -> Access:
+    def index(self, offset: Dim, strides: Sequence[Dim]) -> Access:
         """The access form of an index: a sum of positions."""
         coded = self.strides(strides)
         return Access(0, dt.int64, 0 if offset == 0 else self.slot(offset), coded)
 
-    def store(self, target: Value, offset: int, strides: Sequence[int], value: Expr, scalar: bool = False) -> Store:
+    def store(self, target: Value, offset: Dim, strides: Sequence[Dim], value: Expr, scalar: bool = False) -> Store:
         """The stage that writes ``value``."""
         return Store(self.access(target, offset, strides, write=True), value, scalar)
 
     def param(self, value: Any, dtype: DType) -> Expr:
         """A constant given at run time."""
-        return Expr("param", dtype, (), self.slot(bits_of(value, dtype)))
+        bits = computed(_bits_in(dtype), value) if isinstance(value, SymDim) else bits_of(value, dtype)
+        return Expr("param", dtype, (), self.slot(bits))
 
-    def rewrite(self, roots: Sequence[Expr], strides: Callable[[Layout], list[int]]) -> list[Expr]:
+    def rewrite(self, roots: Sequence[Expr], strides: Callable[[Layout], list[Dim]]) -> list[Expr]:
         """The expressions with accesses for layouts and slots for constants; ``strides`` gives a layout's strides over
         the kernel's iteration axes."""
 
@@ -126,19 +130,19 @@ class LaunchBuilder:
     def launch(
         self,
         kernel: Kernel,
-        units: int,
-        work: float,
+        units: Dim,
+        grain: Dim,
         nodes: Sequence[Node],
-        flops: int,
+        flops: Dim,
         in_place: tuple[tuple[Value, Value], ...] = (),
     ) -> Launch:
-        """The finished launch; ``work`` is the cost of one unit."""
+        """The finished launch."""
         return Launch(
             kernel,
             tuple(self.ints),
             tuple(self.buffers),
             units,
-            max(1, int(TASK_WORK / max(work, 1.0))),
+            grain,
             tuple(self.reads),
             tuple(self.writes),
             in_place,
@@ -154,7 +158,12 @@ def reduce_stage(op: str, value: Expr, dtype: DType, axis: int, rank: int) -> Re
     return Reduce(op, value, dtype, leaf("index", dt.int64, along) if op.startswith("arg") else None)
 
 
-def pieces(size: int, block: int) -> int:
+def grain_of(work: float) -> int:
+    """How many units, each of which costs ``work``, are worth a task of their own."""
+    return max(1, int(TASK_WORK / max(work, 1.0)))
+
+
+def pieces(size: Dim, block: int) -> Dim:
     """Number of blocks of ``block`` elements that ``size`` elements are cut into."""
     return -(-size // block)
 
@@ -165,6 +174,12 @@ def bits_of(value: Any, dtype: DType) -> int:
 
     raw = np.asarray(value).astype(dtype.numpy).tobytes()
     return struct.unpack("<q", raw.ljust(8, b"\0"))[0]
+
+
+@cache
+def _bits_in(dtype: DType) -> Callable[[int], int]:
+    """The bits of a size in a dtype, as one function for each."""
+    return lambda size: bits_of(size, dtype)
 
 
 def cost_of(exprs: Sequence[Expr]) -> int:

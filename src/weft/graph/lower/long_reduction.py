@@ -13,6 +13,7 @@ from math import prod
 from ...compiler.expr import Expr, leaf
 from ...compiler.kernels import REDUCE_CHUNK, Reduce, Store
 from ...core import dtypes as dt
+from ...core.shapes import Dim, Shape
 from ..ir import Value
 from ..protocol import Layout, TensorType
 from .axes import Axes, across
@@ -43,6 +44,7 @@ def lower_long_reduction(cluster: Cluster) -> list[Launch]:
     launches: list[Launch] = []
     while True:
         chunks = pieces(prod(space[start:stop]), REDUCE_CHUNK)
+        chunks = chunks if chunks > 1 else 1  # guards
         kept = (*space[:start], chunks, *space[stop:])
         parts = []
         for root, value, position in zip(cluster.roots, values, positions, strict=True):
@@ -61,9 +63,7 @@ def lower_long_reduction(cluster: Cluster) -> list[Launch]:
         space, stop = kept, start + 1
 
 
-def _launch(
-    cluster: Cluster, parts: Sequence[_Part], space: tuple[int, ...], reduced: tuple[int, int], chunks: int
-) -> Launch:
+def _launch(cluster: Cluster, parts: Sequence[_Part], space: Shape, reduced: tuple[int, int], chunks: Dim) -> Launch:
     (start, stop), last = reduced, chunks == 1
     is_row = stop == len(space)
     builder = LaunchBuilder()
@@ -76,7 +76,7 @@ def _launch(
     # Positions count the whole reduced axis, also within a chunk.
     walked, rank = at + (not last), len(axes.sizes) + (not last)
 
-    def strides(layout: Layout, chunk: int = 0) -> list[int]:
+    def strides(layout: Layout, chunk: Dim = 0) -> list[Dim]:
         plain = axes.strides(layout)
         return plain if last else [*plain[:at], chunk, *plain[at:]]
 

@@ -7,6 +7,7 @@ from functools import partial
 
 from ...compiler.expr import Expr, leaf, topological
 from ...compiler.kernels import Reduce, Store
+from ...core.shapes import Dim, Shape
 from ..ir import Value
 from ..protocol import Reduction
 from .axes import Axes
@@ -82,7 +83,7 @@ class Members:
         """Pairs (written, read) where every read of the second is at the very element that is written to the first,
         and no later loop reads it again. Columns write their results after they have read everything these need."""
         at_end = self.cluster.kind == "column"
-        reads: dict[Value, set[tuple[int, tuple[int, ...]]]] = {}
+        reads: dict[Value, set[tuple[Dim, Shape]]] = {}
         last: dict[Value, int] = {}
         for root, expr in zip(self.roots, self.exprs, strict=True):
             for node in topological([expr]):

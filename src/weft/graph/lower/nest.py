@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from math import prod
 
 from ...compiler.kernels import Nest, Reduce, Store
+from ...core.symbolic import Dim, computed, least, typical
 from ..ir import Node, Value
 from ..protocol import Layout
 from .axes import Axes, order_of
 from .clustering import Cluster
-from .launch import Launch, LaunchBuilder, cost_of, pieces
+from .launch import Launch, LaunchBuilder, cost_of, grain_of, pieces
 from .members import Members
 
 MAP_BLOCK = 4096  # elements of one unit of an elementwise kernel
@@ -40,7 +41,7 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     )
 
 
-def point_axes(shape: Sequence[int], layouts: Sequence[Layout], order: Sequence[int] | None) -> Axes:
+def point_axes(shape: Sequence[Dim], layouts: Sequence[Layout], order: Sequence[int] | None) -> Axes:
     """All axes merged; where nothing is left to walk, one point, which a vector of it reads with stride 1."""
     axes = Axes(shape, layouts, [(0, len(shape))], order)
     if not axes.sizes:
@@ -51,14 +52,14 @@ def point_axes(shape: Sequence[int], layouts: Sequence[Layout], order: Sequence[
 def _end_on_a_long_axis(axes: Axes) -> None:
     """Walk the longest axis where the last one is too short for vectors."""
     rank = len(axes.sizes)
-    longest = max(range(rank), key=axes.sizes.__getitem__)
-    if axes.sizes[-1] < SHORT and axes.sizes[longest] >= 2 * SHORT:
+    longest = max(range(rank), key=lambda axis: typical(axes.sizes[axis]))
+    if longest < rank - 1 and axes.sizes[-1] < SHORT and axes.sizes[longest] >= 2 * SHORT:
         axes.permute([*(a for a in range(rank) if a != longest), longest])
 
 
 def nest_launch(
     builder: LaunchBuilder,
-    sizes: Sequence[int],
+    sizes: Sequence[Dim],
     block: int,
     stages: Sequence[Reduce | Store],
     cost: int,
@@ -72,5 +73,5 @@ def nest_launch(
     grid, extent = builder.slots(outer), builder.slot(inner)
     count = builder.slot(blocks) if block else 1
     kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis)
-    work = cost * (min(inner, block) if block else inner)
-    return builder.launch(kernel, prod(outer) * blocks, work, nodes, cost * prod(sizes), in_place)
+    grain = computed(grain_of, cost * (least(inner, block) if block else inner))
+    return builder.launch(kernel, prod(outer) * blocks, grain, nodes, cost * prod(sizes), in_place)

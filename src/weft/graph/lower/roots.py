@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...compiler.expr import Expr, topological
+from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import COPY, Concat, Contract, Layout, Reduction, Scan, Scatter, Shuffle, SliceUpdate
-from .axes import mergeable, squeezed, static_shape
+from .axes import mergeable, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
 from .launch import FREE
 from .storing import choose_stored
@@ -32,14 +33,14 @@ class Root:
 
     value: Value
     kind: str
-    shape: tuple[int, ...]
+    shape: Shape
     exprs: tuple[Expr, ...]
     axes: tuple[int, int] = (0, 0)  # a reduction's axes: [start, stop)
     place: Layout | None = None  # where an update's elements lie in the input that it replaces; else row-major
     reads: list[tuple[Value, Layout]] = field(init=False)  # every stored value that the expressions read
     layouts: list[Layout] = field(init=False)  # of all leaves that have one
     size: int = field(init=False)  # rough number of the expressions' instructions
-    space: tuple[int, ...] = field(init=False)  # the shape without axes of size 1
+    space: Shape = field(init=False)  # the shape without axes of size 1
     reduced: tuple[int, int] = field(init=False)  # a reduction's axes, of the space
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ class Root:
     @property
     def own(self) -> Layout:
         """Where the value's elements are stored."""
-        return self.place or Layout.contiguous(static_shape(self.value))
+        return self.place or Layout.contiguous(self.value.shape)
 
     def line(self, names: dict[Value, str]) -> str:
         """One line: the value, how it is made, what is read, the user's line."""
@@ -106,7 +107,7 @@ def lower_roots(
             else:
                 stored.add(value)
     inputs = Puller(stored, layouts, {})
-    roots[:0] = [Root(copied, "map", static_shape(v), (inputs.pull(v),)) for v, copied in copies.items()]
+    roots[:0] = [Root(copied, "map", v.shape, (inputs.pull(v),)) for v, copied in copies.items()]
     for root in roots:
         root.place = places.get(root.value)
     return _live(roots, graph.outputs)
@@ -146,10 +147,10 @@ def _live(roots: Sequence[Root], outputs: Iterable[Value]) -> list[Root]:
 
 def _root(puller: Puller, node: Node) -> Root:
     value, rule = node.output, node.op.lower
-    shape = static_shape(value)
+    shape = value.shape
     if isinstance(rule, Reduction) and reduced_size(node) > 1:
         axes, operand = node.params["axes"], node.inputs[0]
-        root = Root(value, "reduce", static_shape(operand), (puller.pull(operand),), (axes[0], axes[-1] + 1))
+        root = Root(value, "reduce", operand.shape, (puller.pull(operand),), (axes[0], axes[-1] + 1))
         _require_one_axis(root)
         return root
     if isinstance(rule, Contract):
@@ -177,7 +178,7 @@ def _require_one_axis(root: Root) -> None:
 
 def _require_two_axes(root: Root) -> None:
     """A scatter walks (indices, rest): each must be one axis for every operand but the first."""
-    indices = static_shape(root.node.inputs[1])
+    indices = root.node.inputs[1].shape
     rest = root.shape[len(root.exprs) - 2 :]
     for at, expr in enumerate(root.exprs[1:], 1):
         sizes = (*indices, *rest) if at == len(root.exprs) - 1 else indices

@@ -11,6 +11,7 @@ from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.errors import FormatError
 from ...core.shapes import Dim, SymDim
+from ...core.symbolic import undecided
 
 __all__ = ["FILE", "KNOWN", "NBYTES", "NESTING", "RANK", "bounded", "check_extent", "wrapped"]
 
@@ -56,7 +57,7 @@ def check_extent(shape: Sequence[Dim], itemsize: int) -> None:
     for size in shape:
         if isinstance(size, SymDim) or size > 1:
             total = bounded(total * size)
-            if not isinstance(total, SymDim) and total > NBYTES:
+            if not undecided(total) and total > NBYTES:
                 raise FormatError(
                     f"a tensor of the shape {_text(shape)} has more than 2**47 bytes: no machine holds it"
                 )

@@ -4,47 +4,40 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from ...core.errors import DTypeError, FormatError, ShapeError
-from ...core.shapes import Dim, SymDim, substitute
-from ...graph.ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
-from ...graph.protocol import TensorType
+from ...core.errors import DTypeError, ShapeError
+from ...core.process import Lock
+from ...core.shapes import SymDim
+from ...graph.ir import Graph
+from ...graph.sized import SizedPlan, plan_sizes
+from ...graph.specialise import specialise
+from ...llvm.targets import host_target
+from ...ops.op import state
+from ...runtime.pool import get_num_threads
+from ...runtime.program import KernelStatus
+from ...tensor import tape
+from ...tensor.caches import epoch
 from ...tensor.calls import GraphCall
 from ...tensor.create import asarray
-from ...tensor.tensor import Tensor
+from ...tensor.spec import Spec, spec_of
+from ...tensor.tensor import Tensor, make
 from ...transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
 
-__all__ = ["Loaded", "specialise"]
+__all__ = ["Loaded"]
 
-_KEPT = 256  # sizes for which the compiled graph is kept
+_KEPT = 256  # sizes for which an executable is kept
+_PLANS = 16  # plans that are kept; each serves a range of sizes
 
 
-@checked
-def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
-    """The graph with symbolic sizes replaced by numbers.
+class _Run(NamedTuple):
+    """An executable for certain sizes: its native call, how many outputs it makes, and of each result which it is
+    and its spec."""
 
-    Raises:
-        ShapeError: the graph does not hold for these sizes.
-    """
-    inputs = {v: Value(TensorType(v.dtype, substitute(v.shape, sizes))) for v in graph.inputs}
-
-    def rule(node: Node) -> Node:
-        params = {k: substitute(v, sizes) for k, v in node.params.items()}
-        params.update({k: specialise(inner, sizes) for k, inner in subgraphs(node).items()})
-        made = make_node(node.op, node.inputs, params, node.where, node.scope)
-        for old, new in zip(node.outputs, made.outputs, strict=True):
-            expected: tuple[Dim, ...] = substitute(old.shape, sizes)
-            if new.shape != expected or any(not isinstance(n, SymDim) and n < 0 for n in expected):
-                raise ShapeError(f"{graph.name}: {node.op} does not hold for the sizes {dict(sizes)}")
-            try:
-                check_extent(expected, new.dtype.itemsize)
-            except FormatError as error:
-                raise ShapeError(f"{graph.name}: {node.op} for the sizes {dict(sizes)}: {error.message}") from None
-        return made
-
-    return rewrite(graph, rule, inputs)
+    native: Any
+    outputs: int
+    results: tuple[tuple[int, Spec], ...]
 
 
 def _solution(size: SymDim, number: int) -> tuple[str, int] | None:
@@ -82,7 +75,12 @@ class Loaded:
         self.outputs = {name: v.type for name, v in zip(outputs, graph.outputs, strict=True)}
         self.parameters = dict(parameters)
         self._arguments, self._result = forms
+        # Used last, last. By sizes: the graph for them; by the operands' specs: what runs; and the plans.
         self._calls: OrderedDict[tuple[int, ...], GraphCall] = OrderedDict()
+        self._runs: OrderedDict[tuple[Spec, ...], _Run] = OrderedDict()
+        self._plans: OrderedDict[SizedPlan, None] = OrderedDict()
+        self._epoch = epoch.number
+        self._lock, self._planning = Lock(), Lock()  # of these; of whoever makes a plan
         names = {
             name
             for type_ in self.inputs.values()
@@ -103,17 +101,85 @@ class Loaded:
 
     def call_on(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The results, in order, for the tensors that stand for the inputs, in order."""
-        return self.call_for(self._sizes(tensors))([*tensors, *self.parameters.values()])
+        operands = [*tensors, *self.parameters.values()]
+        traced = state.trace is not None
+        recorded = tape.recording.enabled and any(t._node is not None for t in operands)
+        if self._names and not traced and not recorded:
+            run = self._run_for(tensors, tuple([t._spec for t in operands]))
+            if run is not None:
+                try:
+                    made = run.native(*[t._storage for t in operands])
+                except (KernelStatus, TypeError):  # the graph itself knows what is wrong, or waits for a value
+                    pass
+                else:
+                    made = (made,) if run.outputs == 1 else made
+                    return tuple([make(made[number], spec, None, 0) for number, spec in run.results])
+        return self.call_for(self._sizes(tensors))(operands)
 
     def call_for(self, sizes: Mapping[str, int]) -> GraphCall:
-        """The graph for these sizes, as a call over the arguments and the parameters."""
+        """The graph for these sizes, as a call over the arguments and the parameters: what captures inline, and what is
+        differentiated."""
         key = tuple(sizes[name] for name in self._names)
-        if key not in self._calls:
-            self._calls[key] = GraphCall(specialise(self.graph, sizes))
-            if len(self._calls) > _KEPT:
-                self._calls.popitem(last=False)
-        self._calls.move_to_end(key)
-        return self._calls[key]
+        found = self._recent(self._calls, key)
+        return found or self._keep(self._calls, key, GraphCall(specialise(self.graph, sizes, check_extent)), _KEPT)
+
+    def _run_for(self, tensors: Sequence[Tensor], specs: tuple[Spec, ...]) -> _Run | None:
+        """What runs for operands with these specs: a plan for many sizes, bound to theirs. None: the graph needs an
+        executable of its own, because an operand is not row-major or something is empty."""
+        if self._epoch != epoch.number:
+            with self._lock.now:
+                self._plans.clear()
+                self._runs.clear()
+                self._epoch = epoch.number
+        found = self._recent(self._runs, specs)
+        if found is not None:
+            return found
+        sizes = self._sizes(tensors)
+        constant = zip(specs[len(tensors) :], self.graph.inputs[len(tensors) :], strict=True)
+        if not all(s.contiguous for s in specs) or any(s.type != v.type for s, v in constant):
+            return None
+        began = self._epoch
+        plan = self._plan_for(sizes)
+        if plan is None:
+            return None
+        exe, shapes = plan.bind([sizes[name] for name in self._names])
+        outputs = zip(exe.results, self.graph.outputs, shapes, strict=True)
+        results = tuple([(number, spec_of(v.dtype, shape)) for number, v, shape in outputs])
+        run = _Run(exe.program.call, len(exe.plan.outputs), results)
+        return self._keep(self._runs, specs, run, _KEPT) if self._epoch == began else run
+
+    def _plan_for(self, sizes: Mapping[str, int]) -> SizedPlan | None:
+        """A plan that serves these sizes: of two threads that want one, the second finds it."""
+        numbers = [sizes[name] for name in self._names]
+        with self._planning.now:
+            with self._lock.now:
+                plans = list(self._plans)
+            for plan in reversed(plans):
+                if plan.serves(numbers):
+                    return self._keep(self._plans, plan, None, _PLANS) or plan
+            examples = dict(zip(self._names, numbers, strict=True))
+            try:
+                made = plan_sizes(self.graph, examples, host_target(), get_num_threads(), check_extent)
+            except ShapeError:  # said of these very sizes by the graph for them
+                return None
+            if made is not None:
+                self._keep(self._plans, made, None, _PLANS)
+            return made
+
+    def _recent(self, cache: OrderedDict[Any, Any], key: Any) -> Any:
+        with self._lock.now:
+            found = cache.get(key)
+            if found is not None:
+                cache.move_to_end(key)
+            return found
+
+    def _keep(self, cache: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> Any:
+        with self._lock.now:
+            value = cache.setdefault(key, value)
+            cache.move_to_end(key)
+            if len(cache) > limit:
+                cache.popitem(last=False)
+            return value
 
     def _tensors(self, args: tuple[Any, ...]) -> list[Tensor]:
         leaves, form = flatten(args)
