@@ -55,9 +55,9 @@ def roots_of(graph: Graph) -> list[Root]:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, most: int = 8) -> Graph:
-    """A graph of two inputs of one shape, with up to ``most`` steps."""
-    shape = draw(st.sampled_from(SHAPES))
+def graphs(draw: st.DrawFn, most: int = 8, of: Sequence[Any] = SHAPES) -> Graph:
+    """A graph of two inputs of one shape (one of ``of``), with up to ``most`` steps."""
+    shape = draw(st.sampled_from(of))
     count = draw(st.integers(1, most))
     steps = [
         (draw(st.sampled_from(sorted(OPS))), draw(st.integers(0, k + 1)), draw(st.integers(0, k + 1)))

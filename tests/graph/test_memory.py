@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from weft.compiler.kernels import Nest
 from weft.core import dtypes as dt
+from weft.core.symbolic import Sizes, SymDim, typical
 from weft.graph.ir import Value
 from weft.graph.lower.launch import Launch
-from weft.graph.memory import _Arena, nbytes_of, plan_memory
+from weft.graph.memory import ALIGNMENT, _Arena, _in_blocks, nbytes_of, plan_memory
 from weft.graph.protocol import TensorType
 
 BLOCKS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 30), st.integers(0, 12)), max_size=40)
@@ -29,6 +30,31 @@ def naive(blocks: list[tuple[int, int, int]]) -> list[int]:
             offset = max(offset, high)
         placed.append((offset, offset + size, start, stop))
     return [low for low, _, _, _ in placed]
+
+
+@given(BLOCKS, st.integers(2, 5000), st.integers(2, 5000))
+def test_blocks_of_symbolic_sizes_are_right_for_all_sizes(
+    drawn: list[tuple[int, int, int]], example: int, number: int
+) -> None:
+    n: Any = Sizes({"n": example})["n"]
+    kinds = [64 * n, 4096, -(-4 * n // 64) * 64, 128 * n * n, 64 * n + 128, 64]
+    values = [Value(TensorType(dt.bool_, ())) for _ in drawn]
+    sizes = {v: kinds[kind - 1] for v, (kind, _, _) in zip(values, drawn, strict=True)}
+    spans = [(v, (start, start + length)) for v, (_, start, length) in zip(values, drawn, strict=True)]
+    spans.sort(key=lambda item: -typical(sizes[item[0]]))
+    offsets, nbytes = _in_blocks(spans, sizes)
+
+    def at(size: Any) -> int:
+        found = size.substitute({"n": number}) if isinstance(size, SymDim) else size
+        assert isinstance(found, int)
+        return found
+
+    for k, (one, (first, last)) in enumerate(spans):
+        assert at(offsets[one]) % ALIGNMENT == 0 and at(offsets[one]) + at(sizes[one]) <= at(nbytes)
+        for other, (start, stop) in spans[:k]:
+            apart = at(offsets[one]) + at(sizes[one]) <= at(offsets[other])
+            apart |= at(offsets[other]) + at(sizes[other]) <= at(offsets[one])
+            assert apart or last < start or stop < first
 
 
 @given(BLOCKS)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from weft.core.errors import OutOfMemoryError, WeftError
 from weft.llvm.elf import CodeModule
 from weft.runtime import memory, pool, storage
-from weft.runtime.program import KernelStatus, Program, Step
+from weft.runtime.program import KernelStatus, Program, Step, Template
 
 UNITS = 10
 
@@ -291,3 +291,31 @@ def test_many_places_and_steps(kernels: CodeModule) -> None:
     program = Program(steps, 1, (80,), constants)
     assert values_of(program.call(integers(0))) == list(range(1999, 2009))
     assert "2000 constants" not in repr(program) or repr(program).startswith("<Program of 1999 steps")
+
+
+@pytest.mark.parametrize("steps", [1, 40])  # of few numbers, and of many
+def test_a_template_makes_programs_that_differ_in_numbers(kernels: CodeModule, steps: int) -> None:
+    made = [Step(kernels.address("add"), ("amount",), ((0, 0), (1, 0)), "units", 1 << 40)]
+    for k in range(1, steps):
+        made.append(Step(kernels.address("add"), (0,), ((1, 0), (2, k)), "units", "units"))
+    template = Template(made, 1, ["bytes"], "arena" if steps > 1 else 0, "long", 0)
+    for amount, units in ((5, 10), (-7, 3), (5, 10)):
+        numbers = {"amount": amount, "units": units, "bytes": 8 * units, "arena": 4096, "long": units > 3}
+        program = template.filled([numbers[name] for name in template.open])
+        call = program.call
+        assert program.output_nbytes == (8 * units,) and program.release_gil is (units > 3)
+        assert str(program).startswith(f"<Program of {steps} steps: 1 inputs, 1 outputs")
+        del program
+        gc.collect()
+        assert values_of(call(integers(*range(10)))) == [n + amount for n in range(units)]
+
+
+def test_numbers_that_do_not_fit_are_refused(kernels: CodeModule) -> None:
+    template = Template([add(kernels, 1, (0, 0), (1, 0))], 1, ["bytes"], "arena", 0, 0)
+    with pytest.raises(OutOfMemoryError, match=r"2\*\*63"):
+        template.filled([8, 1 << 63])
+    with pytest.raises(ValueError, match="negative"):
+        template.filled([8, -64])
+    many = Template([Step(kernels.address("add"), ("n",), ((0, 0), (1, 0)), 1, 1)] * 100, 1, ["n"], 0, 0, 0)
+    with pytest.raises(OutOfMemoryError, match=r"2\*\*63"):
+        many.filled([1 << 64])

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from math import ceil, gcd
+from math import ceil, floor, gcd
 from typing import Any
 
 from .errors import CaptureError
@@ -215,35 +215,30 @@ class SymDim:
     def __hash__(self) -> int:
         return self._hash
 
-    def _is_below(self, other: Any, op: str, less: bool) -> bool:
-        """Whether ``self < other`` (``less``), or ``self >= other`` otherwise."""
+    def _compared(self, op: str, other: Any) -> bool:
+        """Whether ``self < other``, or ``self > other``."""
         scope = self.scope or (other.scope if isinstance(other, SymDim) else None)
-        if scope is not None:
-            difference = self - (other if isinstance(other, SymDim) else ceil(other))
-            return (difference < 0 if isinstance(difference, int) else scope.is_negative(difference)) is less
-        raise CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic")
+        if scope is None:
+            raise CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic")
+        if isinstance(other, float):
+            other = ceil(other) if op == "<" else floor(other)
+        difference = self - other if op == "<" else other - self
+        return difference < 0 if isinstance(difference, int) else scope.is_negative(difference)
+
+    @property
+    def _is_count(self) -> bool:
+        """Whether it is at least 1 because names are, unless a scope knows better."""
+        return self.scope is None and all(v > 0 for v in self.terms.values())
 
     def __lt__(self, other: Any) -> bool:
-        if (
-            self.scope is None
-            and not isinstance(other, SymDim)
-            and other <= 1
-            and all(v > 0 for v in self.terms.values())
-        ):
-            return False  # sizes are at least 1 unless a caller says otherwise
-        return self._is_below(other, "<", True)
+        if not isinstance(other, SymDim) and other <= 1 and self._is_count:
+            return False
+        return self._compared("<", other)
 
     def __gt__(self, other: Any) -> bool:
-        if (
-            self.scope is None
-            and not isinstance(other, SymDim)
-            and other < 1
-            and all(v > 0 for v in self.terms.values())
-        ):
+        if not isinstance(other, SymDim) and other < 1 and self._is_count:
             return True
-        if isinstance(other, SymDim):
-            return other._is_below(self, "<", True)
-        return self._is_below(other + 1 if isinstance(other, int) else int(other // 1) + 1, ">", False)
+        return self._compared(">", other)
 
     def __le__(self, other: Any) -> bool:
         return self == other or not self > other

@@ -92,12 +92,16 @@ def plan_sizes(
         ShapeError: the graph does not hold for the examples.
     """
     scope = Sizes(examples)
-    sized = specialise(graph, {name: scope[name] for name in examples}, check)
-    for value in (*sized.inputs, *(v for node in sized.nodes for v in node.outputs)):
+    return plan_in(scope, specialise(graph, {name: scope[name] for name in examples}, check), target, threads)
+
+
+def plan_in(scope: Sizes, graph: Graph, target: Target, threads: int) -> SizedPlan | None:
+    """As :func:`plan_sizes`, of a graph whose sizes are those of a scope already, recorded in it or specialised."""
+    for value in (*graph.inputs, *(v for node in graph.nodes for v in node.outputs)):
         if any(isinstance(n, SymDim) and n < 1 for n in value.shape):
             return None
-    planned = plan_folded(sized, [strides_of(v.shape) for v in sized.inputs], [], target, threads)
-    return SizedPlan(planned, sized, scope, target)
+    planned = plan_folded(graph, [strides_of(v.shape) for v in graph.inputs], [], target, threads)
+    return SizedPlan(planned, graph, scope, target)
 
 
 def _is_long(flops: int) -> int:

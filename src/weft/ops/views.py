@@ -166,7 +166,7 @@ def _check_slice(op: str, shape: Shape, params: Params, sizes: Shape) -> None:
     if not len(shape) == len(starts) == len(sizes) == len(steps):
         raise ShapeError(f"{op}: starts {starts}, sizes {sizes} and steps {steps} do not fit a tensor of shape {shape}")
     for axis, (n, start, size, step) in enumerate(zip(shape, starts, sizes, steps, strict=True)):
-        if any(map(undecided, (n, start, size))) or size == 0:
+        if any(map(undecided, (n, start, size))) or not (size < 0 or size > 0):
             continue
         if not (0 <= start < n and 0 <= start + (size - 1) * step < n):
             raise ShapeError(f"{op}: elements {start}, {start + step}, ... ({size}) lie outside axis {axis} of {shape}")
