@@ -22,7 +22,7 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "//": operator.floordiv,
     "%": operator.mod,
     "least": least,
-    "greatest": lambda x, y: greatest([x, y]),
+    "greatest": lambda x, y: greatest(x, y),
     "computed": lambda x, y: computed(max, x, y),
     "item": lambda x, y: computed_items(lambda *both: both, (x, y), 2)[1],
 }
@@ -114,7 +114,7 @@ def test_guards_are_few_and_print() -> None:
         (lambda n: (n * n + n) // n, "1 + n"),
         (lambda n: n - n % 8, "8*(n // 8)"),
         (lambda n: least(n, 3 * n), "n"),
-        (lambda n: greatest([n, 1, n, 2 * n]), "2*n"),
+        (lambda n: greatest(n, 1, n, 2 * n), "2*n"),
         (lambda n: 7 % n, "7 + -1*n*(7 // n)"),
     ],
 )

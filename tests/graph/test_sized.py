@@ -204,6 +204,23 @@ def test_sizes_that_no_memory_holds_are_an_error(n: int) -> None:
         plan.bind((n,)).executable.program.call(wf.ones(8)._storage)
 
 
+def test_updates_are_written_in_place_at_every_size() -> None:
+    def step(x: Any, y: Any) -> Any:
+        return x - y * 0.5, wf.sum(x, axis=0)
+
+    scope = Sizes({"n": 9})
+    graph = graph_of(step, (scope["n"], 4), (scope["n"], 4))
+    new, total = graph.outputs
+    plan = plan_in(scope, graph.copy(outputs=[total]), host_target(), 1, updates=[(0, new)])
+    assert plan is not None
+    for n in (9, 2, 33, 3000):
+        rng = np.random.default_rng(n)
+        x, y = (wf.asarray(rng.standard_normal((n, 4)).astype(np.float32)) for _ in range(2))
+        expected = [v.numpy().tobytes() for v in step(x, y)]
+        assert results(plan.bind((n,)).executable, [x, y]) == expected[1:]
+        assert x.numpy().tobytes() == expected[0]
+
+
 def test_what_is_empty_for_the_examples_alone_gets_no_plan_for_many() -> None:
     graph = graph_of(lambda x: slice_(x, (2, 0), (N - 2, 3)) * 2.0, (N, 3))
     assert plan_sizes(graph, {"n": 2}, host_target(), 1) is None

@@ -116,6 +116,8 @@ class SymDim:
     def __add__(self, other: Any) -> Dim:
         if not isinstance(other, (int, SymDim)):
             return NotImplemented
+        if isinstance(other, int) and not other:
+            return self
         total = dict(self.terms)
         for k, v in self._terms(other).items():
             total[k] = total.get(k, 0) + v
@@ -139,6 +141,14 @@ class SymDim:
     def __mul__(self, other: Any) -> Dim:
         if not isinstance(other, (int, SymDim)):
             return NotImplemented
+        if isinstance(other, int):  # nearly always, and nearly always 1
+            return (
+                self
+                if other == 1
+                else SymDim({k: v * other for k, v in self.terms.items()}, self.scope)
+                if other
+                else 0
+            )
         total: dict[tuple[Atom, ...], int] = {}
         for a, x in self.terms.items():
             for b, y in self._terms(other).items():
@@ -327,8 +337,10 @@ def least(a: Dim, b: Dim) -> Dim:
     return found
 
 
-def greatest(sizes: Iterable[Dim]) -> Dim:
+def greatest(*sizes: Dim) -> Dim:
     """The greatest of one or several sizes."""
+    if not any(isinstance(size, SymDim) for size in sizes):
+        return max(sizes)
     kept: list[Dim] = []
     for size in dict.fromkeys(sizes):
         if any(_is_at_least(k, size) for k in kept):

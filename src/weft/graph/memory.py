@@ -56,9 +56,8 @@ def plan_memory(
             spans[root] = (min(start, birth[value]), max(stop, death[value]))
     last = len(inputs) + len(wanted)
     by_size = sorted(spans.items(), key=lambda item: (-typical(nbytes_of(item[0])), item[1]))
-    sizes: dict[Value, Any] = {
-        value: greatest([-(-nbytes_of(value) // ALIGNMENT), 1]) * ALIGNMENT for value, _ in by_size
-    }
+    # An empty value has a place too.
+    sizes: dict[Value, Any] = {v: greatest(-(-nbytes_of(v) // ALIGNMENT), 1) * ALIGNMENT for v, _ in by_size}
     if all(isinstance(size, int) for size in sizes.values()):
         arena = _Arena(len(spans))
         place |= {value: (last, arena.add(sizes[value], start, stop)) for value, (start, stop) in by_size}
@@ -91,7 +90,7 @@ def _in_blocks(
         tenants[at].append(sizes[value])
     offsets: list[Dim] = [0]
     for members in tenants:
-        offsets.append(offsets[-1] + greatest(members))
+        offsets.append(offsets[-1] + greatest(*members))
     return {value: offsets[at] for (value, _), at in zip(spans, block.tolist(), strict=True)}, offsets[-1]
 
 

@@ -20,7 +20,7 @@ from ..core.symbolic import Sizes, SymDim, computed
 from ..llvm.targets import Target
 from ..runtime.program import Template
 from .executable import GIL_WORK, Executable, Planned, plan_folded, steps_of
-from .ir import Graph
+from .ir import Graph, Value
 from .memory import nbytes_of
 from .specialise import specialise
 
@@ -95,12 +95,22 @@ def plan_sizes(
     return plan_in(scope, specialise(graph, {name: scope[name] for name in examples}, check), target, threads)
 
 
-def plan_in(scope: Sizes, graph: Graph, target: Target, threads: int) -> SizedPlan | None:
-    """As :func:`plan_sizes`, of a graph whose sizes are those of a scope already, recorded in it or specialised."""
+def plan_in(
+    scope: Sizes,
+    graph: Graph,
+    target: Target,
+    threads: int,
+    updates: Sequence[tuple[int, Value]] = (),
+    hand_on: bool = False,
+) -> SizedPlan | None:
+    """As :func:`plan_sizes`, of a graph whose sizes are those of a scope already, recorded in it or specialised.
+
+    ``updates`` and ``hand_on`` are as for :func:`~weft.graph.executable.plan_graph`.
+    """
     for value in (*graph.inputs, *(v for node in graph.nodes for v in node.outputs)):
         if any(isinstance(n, SymDim) and n < 1 for n in value.shape):
             return None
-    planned = plan_folded(graph, [strides_of(v.shape) for v in graph.inputs], [], target, threads)
+    planned = plan_folded(graph, [strides_of(v.shape) for v in graph.inputs], updates, target, threads, hand_on)
     return SizedPlan(planned, graph, scope, target)
 
 

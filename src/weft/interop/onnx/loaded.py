@@ -138,7 +138,6 @@ class Loaded:
         constant = zip(specs[len(tensors) :], self.graph.inputs[len(tensors) :], strict=True)
         if not all(s.contiguous for s in specs) or any(s.type != v.type for s, v in constant):
             return None
-        began = self._epoch
         plan = self._plan_for(sizes)
         if plan is None:
             return None
@@ -146,7 +145,7 @@ class Loaded:
         outputs = zip(exe.results, self.graph.outputs, shapes, strict=True)
         results = tuple([(number, spec_of(v.dtype, shape)) for number, v, shape in outputs])
         run = _Run(exe.program.call, len(exe.plan.outputs), results)
-        return self._keep(self._runs, specs, run, _KEPT) if self._epoch == began else run
+        return self._keep(self._runs, specs, run, _KEPT) if plan in self._plans else run
 
     def _plan_for(self, sizes: Mapping[str, int]) -> SizedPlan | None:
         """A plan that serves these sizes: of two threads that want one, the second finds it."""
@@ -157,12 +156,12 @@ class Loaded:
             for plan in reversed(plans):
                 if plan.serves(numbers):
                     return self._keep(self._plans, plan, None, _PLANS) or plan
-            examples = dict(zip(self._names, numbers, strict=True))
+            began, examples = epoch.number, dict(zip(self._names, numbers, strict=True))
             try:
                 made = plan_sizes(self.graph, examples, host_target(), get_num_threads(), check_extent)
             except ShapeError:  # said of these very sizes by the graph for them
                 return None
-            if made is not None:
+            if made is not None and epoch.number == began:
                 self._keep(self._plans, made, None, _PLANS)
             return made
 
