@@ -57,5 +57,5 @@ def test_what_cannot_be_is_an_error_of_the_graph() -> None:
         if len(shape) == 1:
             raise FormatError("a vector")
 
-    with pytest.raises(ShapeError, match="part: .* for the sizes .*: a vector"):
+    with pytest.raises(ShapeError, match=r"part: .* for the sizes .*: a vector"):
         specialise(part(), {"n": 5, "m": 7}, check)
