@@ -1,4 +1,8 @@
-"""From a graph to a Program: simplify, choose and fuse, make launches, plan memory, compile, assemble the table."""
+"""From a graph to a Program: simplify, choose and fuse, make launches, plan memory, compile, assemble the table.
+
+Sizes are numbers here; what plans for many sizes (sized.py) shares with it is :func:`plan_folded` and :func:`steps_of`,
+where they may be those of a scope.
+"""
 
 from __future__ import annotations
 

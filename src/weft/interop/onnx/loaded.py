@@ -1,4 +1,9 @@
-"""A loaded model: a graph with its parameters as a function on tensors, compiled for the sizes that it is given."""
+"""A loaded model: a graph with its parameters as a function on tensors.
+
+Where its sizes are symbolic, it is compiled for many of them at once (graph/sized.py): a size that no plan serves yet
+makes one, every other size is bound to a plan, in microseconds for each of its kernels. What needs the graph itself (a
+capture, a gradient, a message about an index) and operands that are not row-major get the graph for their very sizes.
+"""
 
 from __future__ import annotations
 
