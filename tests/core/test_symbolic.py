@@ -149,3 +149,9 @@ def test_calls_of_one_function_are_equal_where_their_arguments_are() -> None:
     assert Call(max, (n, 3)) == Call(max, (n + 0, 3)) != Call(min, (n, 3))
     assert computed(max, n, 3) == computed(max, n, 3) and computed(max, 2, 3) == 3
     assert computed_items(divmod, (7, 2), 2) == (3, 1)
+
+
+def test_a_name_that_the_scope_does_not_know_is_an_error() -> None:
+    n = Sizes({"n": 10})["n"] + SymDim.named("m")
+    with pytest.raises(CaptureError, match="the size m is none of n"):
+        typical(n)

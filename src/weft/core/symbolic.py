@@ -421,7 +421,8 @@ class Sizes:
             for atom in atoms:
                 known = self._values.get(atom)
                 if known is None:
-                    assert isinstance(atom, Call)
+                    if isinstance(atom, str):
+                        raise CaptureError(f"the size {atom} is none of {', '.join(self.examples)}")
                     found = atom.function(*map(self.value, atom.arguments))
                     known = self._values[atom] = found if atom.item is None else found[atom.item]
                 coefficient *= known
