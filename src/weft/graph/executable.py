@@ -11,11 +11,12 @@ from ..compiler.expr import leaf
 from ..core.errors import CompileError
 from ..core.shapes import is_static, size_of
 from ..llvm.targets import Target
-from ..runtime.program import Program, Step
+from ..runtime.program import HostStep, Program, Step
 from .fold import fold_constants
 from .ir import Graph, Node, Value
 from .lower import launches_of
 from .lower.axes import static_shape
+from .lower.host import HostCall
 from .lower.in_order import copy_launch
 from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
@@ -80,7 +81,7 @@ def plan_graph(
     """The launches of ``graph`` for a target, and their memory.
 
     The program computes everything from the old values of its inputs, and writes what ``updates`` says; a run that
-    reports a status has written nothing.
+    fails has written nothing.
 
     Args:
         strides: of each input, in elements.
@@ -161,7 +162,8 @@ def _own_places(
 
 def _fits_anywhere(node: Node, used: set[Value]) -> bool:
     """Whether the launches of a node can write to any strides. What other nodes read is kept row-major."""
-    return node.output not in used and isinstance(node.op.lower, (Map, Position, View, Gather, SliceUpdate, Concat))
+    anywhere = isinstance(node.op.lower, (Map, Position, View, Gather, SliceUpdate, Concat))
+    return anywhere and node.output not in used
 
 
 def _copied(value: Value, nodes: list[Node]) -> Value:
@@ -213,10 +215,15 @@ def build(
 def assemble(planned: Planned, inputs: int, target: Target) -> Program:
     """Compile the kernels and write the program's table."""
     launches, plan = planned.launches, planned.plan
-    code = addresses([x.kernel for x in launches], target)
-    steps = [
-        Step(address, x.ints, planned.buffers(x), x.units, x.grain) for address, x in zip(code, launches, strict=True)
-    ]
+    code = iter(addresses([x.kernel for x in launches if not isinstance(x.kernel, HostCall)], target))
+    steps: list[Step | HostStep] = []
+    for x in launches:
+        places = planned.buffers(x)
+        if isinstance(x.kernel, HostCall):
+            sizes = tuple(nbytes_of(v) for v in (*x.kernel.node.inputs, *x.kernel.node.outputs))
+            steps.append(HostStep(x.kernel.function(), places, sizes, len(x.kernel.node.inputs)))
+        else:
+            steps.append(Step(next(code), x.ints, places, x.units, x.grain))
     releases_gil = sum(x.flops for x in launches) > GIL_WORK
     return Program(steps, inputs, [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes, releases_gil)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, leaf, rebuild, topological
 from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
@@ -17,6 +17,9 @@ from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ..ir import Node, Value
 from ..protocol import Layout
+
+if TYPE_CHECKING:
+    from .host import HostCall
 
 FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
@@ -26,7 +29,7 @@ TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some mic
 class Launch:
     """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
 
-    kernel: Kernel
+    kernel: Kernel | HostCall
     ints: tuple[int, ...]
     buffers: tuple[tuple[Value, int], ...]
     units: int
@@ -36,7 +39,7 @@ class Launch:
     in_place: tuple[tuple[Value, Value], ...]  # (written, read): the write may take the read's memory
     nodes: tuple[Node, ...] = ()
     flops: int = 0
-    checks: bool = False  # whether an index may be out of range: the program then ends with this launch
+    checks: bool = False  # whether it may fail (an index out of range, Python code): the program then ends with it
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
     guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
 
