@@ -11,6 +11,7 @@ import builtins
 import inspect
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -315,9 +316,11 @@ def package() -> str:
 
 
 def module(of: ModuleType, doc: str) -> str:
-    """A module of functions over arrays; a class is the one that there is, with methods that give tensors."""
+    """A module of functions over arrays; a class with such methods is the one that there is, giving tensors."""
     public = {name: getattr(of, name) for name in sorted(dir(of))}
-    classes = [name for name, value in public.items() if isinstance(value, type)]
+    classes = [
+        n for n, value in public.items() if isinstance(value, type) and any(map(is_of_arrays, methods_of(value)))
+    ]
     texts, found = [], []
     for name, value in public.items():
         if name in classes:
@@ -329,9 +332,23 @@ def module(of: ModuleType, doc: str) -> str:
             found.append((*home_of(name, value), name))
     text = "\n\n".join(texts)
     found += [("stubs.tensor", name, "") for name in ("DTypeLike", "Operand", "TensorLike")]
+    results = {own.__name__: own for own in map(result_of, public.values()) if own is not None}
+    found += [(*home_of(name, own), "") for name, own in results.items() if name not in classes]
     found += [("core.dtypes", default(each), "") for each in (wf.bool, wf.float32, wf.int64)]
     found += [("tensor.tensor", "Tensor", "")] + [("ops.random", "Generator", "")] * ("Generator" not in classes)
     return HEAD.format(doc, "\n".join([*MODULE_HEAD, imports(found, "..", text)]) + "\n\n" + text)
+
+
+def result_of(value: Any) -> Any:
+    """The class that a function returns, where it stands beside it."""
+    name = annotation(inspect.signature(value).return_annotation) if isinstance(value, FunctionType) else ""
+    found = vars(sys.modules[value.__module__]).get(name) if name else None
+    return found if isinstance(found, type) and found.__module__ == value.__module__ else None
+
+
+def methods_of(value: type) -> list[Any]:
+    """What a class defines that can be called."""
+    return [each for each in vars(value).values() if isinstance(each, FunctionType)]
 
 
 def subclass(name: str, value: type) -> str:

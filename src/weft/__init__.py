@@ -40,6 +40,7 @@ from .core.errors import (
     DeviceError,
     DTypeError,
     FormatError,
+    LinAlgError,
     OutOfMemoryError,
     ShapeError,
     StateError,
@@ -116,8 +117,8 @@ __all__ = [
     "ArgumentError", "asarray", "AutogradError", "AxisError", "bfloat16", "bool", "CaptureError", "compile",
     "CompileError", "configure", "DeviceError", "DType", "DTypeError", "e", "enable_grad", "eval_shape", "export",
     "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy", "get_num_threads", "grad", "inf",
-    "int16", "int32", "int64", "int8", "linalg", "load", "load_weights", "manual_seed", "memory", "nan", "newaxis",
-    "nn", "no_grad", "optim", "OutOfMemoryError", "pi", "promote", "random", "save", "save_weights",
+    "int16", "int32", "int64", "int8", "linalg", "LinAlgError", "load", "load_weights", "manual_seed", "memory", "nan",
+    "newaxis", "nn", "no_grad", "optim", "OutOfMemoryError", "pi", "promote", "random", "save", "save_weights",
     "set_grad_enabled", "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor", "uint16", "uint32",
     "uint64", "uint8", "value_and_grad", "verify", "WeftError",
 ]

@@ -1,4 +1,4 @@
-"""Ops with several outputs, for tests: the package has none yet."""
+"""Ops with several outputs, for tests: the package has none but host calls."""
 
 from __future__ import annotations
 

@@ -368,6 +368,10 @@ def test_unsupported_is_named(tmp_path: Path) -> None:
 # --- symbolic sizes ---------------------------------------------------------------------------------------------
 
 
+def test_det(tmp_path: Path) -> None:
+    agree(tmp_path / "f.onnx", wf.linalg.det, tensor([[[2.0, 1.0], [0.5, 3.0]], [[1.0, 2.0], [2.0, 4.0]]], "float32"))
+
+
 def test_structure_with_a_symbolic_size(tmp_path: Path) -> None:
     def function(a: Any, b: Any) -> Any:
         batch = a.shape[0]
@@ -442,6 +446,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "scatter_add": [x, index, x],
         "scatter_set": [x, index, x],
         "shuffle": [TensorType(dtype, (2,)), index],
+        "det": [TensorType(dtype, (3, 3))],
         "diagonal_update": [x, TensorType(dtype, (2,))],
         "as_strided": [TensorType(dtype, (6,))],
         "as_strided_update": [TensorType(dtype, (6,)), x],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from weft.core.errors import OutOfMemoryError, WeftError
 from weft.llvm.elf import CodeModule
 from weft.runtime import memory, pool, storage
-from weft.runtime.program import KernelStatus, Program, Step, Template
+from weft.runtime.program import HostError, HostStep, KernelStatus, Program, Step, Template
 
 UNITS = 10
 
@@ -319,3 +319,99 @@ def test_numbers_that_do_not_fit_are_refused(kernels: CodeModule) -> None:
     many = Template([Step(kernels.address("add"), ("n",), ((0, 0), (1, 0)), 1, 1)] * 100, 1, ["n"], 0, 0, 0)
     with pytest.raises(OutOfMemoryError, match=r"2\*\*63"):
         many.filled([1 << 64])
+
+
+# --- steps that Python code computes ------------------------------------------------------------------------------
+
+
+def adding(amount: int) -> Any:
+    def function(source: Any, target: Any) -> None:
+        np.frombuffer(target, np.int64)[:] = np.frombuffer(source, np.int64) + amount
+
+    return function
+
+
+def test_python_code_is_a_step_among_kernels(kernels: CodeModule) -> None:
+    for release_gil in (False, True):
+        program = Program(
+            [
+                add(kernels, 1, (0, 0), (2, 64)),
+                HostStep(adding(10), ((2, 64), (2, 144)), (80, 80), 1),
+                add(kernels, 100, (2, 144), (1, 0)),
+            ],
+            1,
+            (80,),
+            (),
+            256,
+            release_gil,
+        )
+        assert values_of(program.call(integers(*range(10)))) == list(range(111, 121))
+        assert len(program.profile(integers(*range(10)))) == 3
+
+
+def test_its_buffers_are_windows_of_the_sizes_that_the_step_says(kernels: CodeModule) -> None:
+    seen: list[Any] = []
+
+    def function(*buffers: Any) -> None:
+        seen.extend((b.nbytes, b.is_read_only, bytes(b)[:8]) for b in buffers)
+
+    constant = integers(7)
+    steps = [HostStep(function, ((0, 8), (2, 0), (1, 0)), (16, 8, 0), 2)]
+    Program(steps, 1, (8,), (constant,)).call(integers(1, 2, 3))
+    assert [(size, read_only) for size, read_only, _ in seen] == [(16, True), (8, True), (0, False)]
+    assert [np.frombuffer(first, np.int64).tolist() for _, _, first in seen] == [[2], [7], []]
+
+
+def test_a_program_owns_the_functions_of_its_steps() -> None:
+    function = adding(1)
+    alive = weakref.ref(function)
+    program = Program([HostStep(function, ((0, 0), (1, 0)), (8, 8), 1)], 1, (8,))
+    call = program.call
+    del program, function
+    gc.collect()
+    assert values_of(call(integers(4))) == [5]
+    del call
+    gc.collect()
+    assert alive() is None
+
+
+def test_an_exception_ends_the_run(kernels: CodeModule) -> None:
+    def function(*buffers: Any) -> None:
+        raise HostError(KeyError("mine"), ("file", 3))
+
+    later = integers(*[0] * 10)
+    program = Program([HostStep(function, (), (), 0), add(kernels, 1, (0, 0), (0, 0))], 1, ())
+    before = memory.stats().current
+    with pytest.raises(HostError) as caught:
+        program.call(later)
+    assert values_of(later) == [0] * 10 and caught.value.line == ("file", 3)
+    with pytest.raises(KeyError, match="mine"):
+        caught.value.raise_error()
+    del caught
+    gc.collect()
+    assert memory.stats().current == before
+
+
+def test_memory_that_somebody_holds_after_an_error_is_theirs() -> None:
+    held: list[Any] = []
+
+    def function(*buffers: Any) -> None:
+        for buffer in buffers:
+            held.append(np.frombuffer(buffer, np.int64))
+        for value, array in enumerate(held[1:], 1):
+            array[:] = value
+        raise KeyboardInterrupt
+
+    gc.collect()
+    before = memory.stats().current
+    # an operand, an output and a place of the arena
+    program = Program([HostStep(function, ((0, 0), (1, 0), (2, 0)), (80, 80, 80), 1)], 1, (80,), (), 128)
+    with pytest.raises(KeyboardInterrupt):
+        program.call(integers(*[5] * 10))
+    others = [integers(*[9] * 10) for _ in range(50)]  # what was free is in use again
+    assert [set(array.tolist()) for array in held] == [{5}, {1}, {2}]
+    assert memory.stats().current >= before + 3 * 80
+    del others
+    held.clear()
+    gc.collect()
+    assert memory.stats().current <= before

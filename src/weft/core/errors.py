@@ -22,6 +22,7 @@ __all__ = [
     "DeviceError",
     "FormatError",
     "IndexError_",
+    "LinAlgError",
     "OutOfMemoryError",
     "ShapeError",
     "StateError",
@@ -89,6 +90,10 @@ class AxisError(WeftError, ValueError, IndexError, RuntimeError):
 
 class IndexError_(WeftError, IndexError, RuntimeError):
     """An index outside its axis."""
+
+
+class LinAlgError(WeftError, ValueError, RuntimeError):
+    """A matrix that has no such decomposition or inverse."""
 
 
 class DeviceError(WeftError, RuntimeError):

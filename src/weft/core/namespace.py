@@ -84,7 +84,8 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("fmod", "wf.remainder, which has the divisor's sign"),
         ("arccos arcsin arctan arccosh arcsinh arctanh", "the Array API's names: wf.acos, wf.asin, wf.atan ..."),
         ("norm", "wf.linalg.vector_norm or wf.linalg.matrix_norm"),
-        ("det inverse svd cholesky qr", f"decompositions are {_SOON}; numpy.linalg has them"),
+        ("inverse", "wf.linalg.inv"),
+        ("det svd cholesky qr slogdet", "wf.linalg has it"),
         ("std_mean var_mean", "wf.std, wf.var and wf.mean"),
         ("rand", "wf.random.uniform"),
         ("randn normal randn_like", "wf.random.normal"),
@@ -141,7 +142,9 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "weft.linalg": (
         ("norm", "wf.linalg.vector_norm or wf.linalg.matrix_norm"),
-        ("eig* svd* inv* pinv* solve* lstsq cholesky* qr lu* ldl* det slogdet", f"{_SOON}; numpy.linalg has them"),
+        ("inverse", "wf.linalg.inv"),
+        ("solve_*", f"{_SOON}; wf.linalg.solve solves triangular systems too"),
+        ("eig* inv_* pinv* lstsq cholesky_* lu* ldl*", f"{_SOON}; numpy.linalg has them"),
         ("matrix_exp matrix_power matrix_rank multi_dot cond", f"{_SOON}; numpy.linalg has them"),
     ),
     "weft.random": (

@@ -18,6 +18,8 @@ from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
+from ..graph.ir import Node
+from ..graph.lower.host import HostCall
 from ..graph.lower.launch import Launch
 from ..llvm.targets import Target, cross_target, host_target
 from ..tensor.tape import no_grad
@@ -76,7 +78,7 @@ def export(
     Raises:
         CaptureError: the function needs a tensor's value, or changes tensors that it does not return.
         FormatError: the example holds something other than tensors, or ``name`` is none for a library in C.
-        CompileError: no such target, or the linker fails.
+        CompileError: no such target, an op that is computed by Python code, or the linker fails.
         OSError: a file cannot be written.
 
     >>> import tempfile
@@ -127,17 +129,21 @@ def _emit(
     strides = [strides_of(v.shape) for v in graph.inputs]
     planned = plan_graph(graph, strides, [], target, 1)
     kernels: dict[str, tuple[str, Kernel]] = {}
+    symbols: list[str] = []
     for launch in planned.launches:
-        text = describe(launch.kernel)
-        kernels.setdefault(text, (f"{name}_kernel_{len(kernels)}", launch.kernel))
+        kernel = launch.kernel
+        if isinstance(kernel, HostCall):
+            raise _refused(kernel.node)
+        kernels.setdefault(describe(kernel), (f"{name}_kernel_{len(kernels)}", kernel))
+        symbols.append(kernels[describe(kernel)][0])
     texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
     # A plan's places are arguments, state, results, the arena; a library's are inputs, outputs, constants, the arena.
     arguments, results, state = captured.arguments, len(outputs), len(captured.reads.refs)
     places = [*range(arguments), *(arguments + results + k for k in range(state))]
     places += [*(arguments + k for k in planned.results), arguments + results + state]
     steps = [
-        Step(kernels[describe(x.kernel)][0], x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
-        for x in planned.launches
+        Step(symbol, x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
+        for symbol, x in zip(symbols, planned.launches, strict=True)
     ]
     scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
     return emit_library(
@@ -171,6 +177,12 @@ def _refuse_updates(captured: Captured) -> None:
             "export: the function changes tensors that it does not return (random generators, buffers "
             "or gradients), which a library cannot do"
         )
+
+
+def _refused(node: Node) -> CompileError:
+    error = CompileError(f"export: {node.op} is computed by Python code, and a library has no interpreter")
+    error.where = node.where or error.where
+    return error
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -17,10 +17,11 @@ from ..core.errors import CompileError
 from ..core.shapes import Shape, size_of
 from ..core.symbolic import undecided
 from ..llvm.targets import Target
-from ..runtime.program import Program, Step
+from ..runtime.program import HostStep, Program, Step
 from .fold import fold_constants
 from .ir import Graph, Node, Value
 from .lower import launches_of
+from .lower.host import HostCall
 from .lower.in_order import copy_launch
 from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
@@ -85,7 +86,7 @@ def plan_graph(
     """The launches of ``graph`` for a target, and their memory.
 
     The program computes everything from the old values of its inputs, and writes what ``updates`` says; a run that
-    reports a status has written nothing.
+    fails has written nothing.
 
     Args:
         strides: of each input, in elements.
@@ -166,7 +167,8 @@ def _own_places(
 
 def _fits_anywhere(node: Node, used: set[Value]) -> bool:
     """Whether the launches of a node can write to any strides. What other nodes read is kept row-major."""
-    return node.output not in used and isinstance(node.op.lower, (Map, Position, View, Gather, SliceUpdate, Concat))
+    anywhere = isinstance(node.op.lower, (Map, Position, View, Gather, SliceUpdate, Concat))
+    return anywhere and node.output not in used
 
 
 def _copied(value: Value, nodes: list[Node]) -> Value:
@@ -235,13 +237,18 @@ def assemble(planned: Planned, inputs: int, target: Target) -> Program:
     return Program(steps_of(planned, target), inputs, outputs, (), plan.arena_nbytes, releases_gil)
 
 
-def steps_of(planned: Planned, target: Target) -> list[Step]:
+def steps_of(planned: Planned, target: Target) -> list[Step | HostStep]:
     """The rows of the program's table, the kernels being compiled."""
-    code = addresses([x.kernel for x in planned.launches], target)
-    return [
-        Step(address, x.ints, planned.buffers(x), x.units, x.grain)
-        for address, x in zip(code, planned.launches, strict=True)
-    ]
+    code = iter(addresses([x.kernel for x in planned.launches if not isinstance(x.kernel, HostCall)], target))
+    steps: list[Step | HostStep] = []
+    for x in planned.launches:
+        places = planned.buffers(x)
+        if isinstance(x.kernel, HostCall):
+            sizes = tuple(nbytes_of(v) for v in (*x.kernel.node.inputs, *x.kernel.node.outputs))
+            steps.append(HostStep(x.kernel.function(), places, sizes, len(x.kernel.node.inputs)))
+        else:
+            steps.append(Step(next(code), x.ints, places, x.units, x.grain))
+    return steps
 
 
 def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:

@@ -130,7 +130,7 @@ def in_place(
     that lead to them: an update that copies one value and changes some elements can begin with the other in its place.
 
     Nothing may look for the old value after it was written over, and no input is written before the last launch that
-    may find an index out of range, which ends the program.
+    may fail, which ends the program.
     """
     touched: dict[Value, list[int]] = {}
     for at, launch in enumerate(launches):

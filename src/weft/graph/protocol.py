@@ -22,6 +22,7 @@ __all__ = [
     "Concat",
     "Contract",
     "Gather",
+    "Host",
     "Layout",
     "Map",
     "Outputs",
@@ -150,13 +151,39 @@ class Shuffle:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """Python code computes it: ``call(params, operands, results)`` fills NumPy arrays over the results' memory.
+
+    Operands are read-only, and all are row-major. Like every op it is a function of its operands and parameters alone:
+    equal nodes are one, dead ones go, and several threads may be inside it. It keeps no array; what it raises ends the
+    run, which has then changed nothing.
+    """
+
+    call: Callable[[dict[str, Any], Sequence[Any], Sequence[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """Several outputs, none of which needs another: output i as a node of its own with ``rules[i]`` computes it."""
 
     rules: tuple[Rule, ...]
 
 
-Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle | Outputs
+Rule = (
+    Map
+    | Position
+    | View
+    | Reduction
+    | Contract
+    | Gather
+    | Scatter
+    | SliceUpdate
+    | Concat
+    | Scan
+    | Shuffle
+    | Host
+    | Outputs
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

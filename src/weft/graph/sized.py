@@ -22,6 +22,7 @@ from ..runtime.program import Template
 from .executable import GIL_WORK, Executable, Planned, plan_folded, steps_of
 from .ir import Graph, Value
 from .memory import nbytes_of
+from .protocol import Host
 from .specialise import specialise
 
 
@@ -82,7 +83,8 @@ def plan_sizes(
 ) -> SizedPlan | None:
     """The plan of a graph with symbolic sizes for what is like the examples; all inputs are row-major.
 
-    None where something is empty for these examples, but not for others: such sizes deserve a plan of numbers alone.
+    None where something is empty for these examples, but not for others, or where Python code computes a node, which
+    gets arrays of certain shapes: such sizes deserve a plan of numbers alone.
 
     Args:
         examples: a number for each name.
@@ -110,6 +112,8 @@ def plan_in(
     for value in (*graph.inputs, *(v for node in graph.nodes for v in node.outputs)):
         if any(isinstance(n, SymDim) and n < 1 for n in value.shape):
             return None
+    if any(isinstance(node.op.lower, Host) for node in graph.nodes):
+        return None
     planned = plan_folded(graph, [strides_of(v.shape) for v in graph.inputs], updates, target, threads, hand_on)
     return SizedPlan(planned, graph, scope, target)
 

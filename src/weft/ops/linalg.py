@@ -1,14 +1,15 @@
-"""``wf.linalg``: the Array API's names for products, and norms and diagonals made of reductions."""
+"""``wf.linalg``: the Array API's names for products and decompositions, norms and diagonals made of reductions."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, LinAlgError, ShapeError
 from ..core.shapes import normalize_axis
 from .contraction import matmul, outer, tensordot, vecdot
 from .creation import iota
+from .decompositions import cholesky, det, eigh, eigvalsh, inv, qr, slogdet, solve, svd, svdvals
 from .elementwise import abs, cast, equal, not_equal, pow, square, where
 from .op import Array, composite
 from .operands import require_tensors
@@ -18,12 +19,23 @@ from .shape import matrix_transpose
 from .strided_views import diagonal_of
 
 __all__ = [
+    "LinAlgError",
+    "cholesky",
     "cross",
+    "det",
     "diagonal",
+    "eigh",
+    "eigvalsh",
+    "inv",
     "matmul",
     "matrix_norm",
     "matrix_transpose",
     "outer",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "svdvals",
     "tensordot",
     "trace",
     "vecdot",

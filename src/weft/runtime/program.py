@@ -1,4 +1,4 @@
-"""Program: an executable. A table of kernels and what they work on, run by one native call.
+"""Program: an executable. A table of steps and what they work on, run by one native call.
 
 A kernel is machine code of the ABI in compiler/kernels.py. A step names a kernel, the integers it reads, its buffers
 and its number of units. A buffer is (place, byte offset). Places are numbered: the inputs of a call, then the outputs
@@ -9,23 +9,28 @@ The table is written once, when the Program is made, as 64-bit words in one arra
 points to: the array and the constants. So ``call`` may outlive the Program. The code of the kernels is there for good
 (llvm/elf.py), and nothing changes in a Program once it is made: any number of threads may call it at the same time.
 
+A step may be Python code instead (native/host.py): its function is called, on the thread that called the program, with
+a Storage for each of its buffers. In the table it is a kernel like others.
+
 Steps run in order; units of one step may run on many threads. Steps may write to inputs (updates in place). The first
-step that reports status bits is the last one that runs: the outputs are dropped and :class:`KernelStatus` is raised.
+step that reports status bits is the last one that runs: the outputs are dropped and :class:`KernelStatus` is raised, or
+what the step's Python code raised.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import OutOfMemoryError, WeftError
+from ..core.errors import OutOfMemoryError, WeftError, user_line
 from .pool import start
 
 if TYPE_CHECKING:
     from .storage import Storage
 
-__all__ = ["KernelStatus", "Program", "Step", "Template"]
+__all__ = ["HostError", "HostStep", "KernelStatus", "Program", "Step", "Template"]
 
 _HEADER_WORDS, _STEP_WORDS = 11, 6
 _MAX_PLACES = 1 << 15  # a call keeps one pointer for each on its thread's stack
@@ -37,6 +42,27 @@ class KernelStatus(WeftError):
     def __init__(self, bits: int):
         super().__init__(f"a kernel reported status {bits:#x}" + (": an index is out of range" if bits & 1 else ""))
         self.bits = bits
+
+
+class HostError(KernelStatus):
+    """What Python code inside a step raised (``error``), and the user's line that asked for the step (``line``)."""
+
+    def __init__(self, error: Exception, line: tuple[str, int] | None = None):
+        WeftError.__init__(self, f"Python code inside a run: {error}")
+        self.bits, self.error, self.line = 0, error, line
+
+    def raise_error(self, named: bool = False) -> NoReturn:
+        """Raise it as itself, at the user's line; ``named``: at the one that asked for the step."""
+        error, context = self.error, self.error.__context__
+        line = (self.line if named else None) or user_line()
+        if not isinstance(error, WeftError) and not hasattr(error, "where") and line:
+            error.add_note(f"  at {line[0]}:{line[1]}")
+        with suppress(AttributeError):
+            error.where = line  # type: ignore[attr-defined]
+        try:
+            raise error
+        finally:
+            error.__context__ = context  # not the HostError that is being handled
 
 
 class Step(NamedTuple):
@@ -51,6 +77,23 @@ class Step(NamedTuple):
     buffers: tuple[tuple[int, int], ...]
     units: int
     grain: int
+
+
+class HostStep(NamedTuple):
+    """A step that Python code computes.
+
+    function: called with a Storage for each buffer; it raises nothing but :class:`HostError` and what is no Exception.
+    buffers: (place, byte offset) of each. nbytes: the size of each. operands: so many of them come first, read-only.
+    """
+
+    function: Callable[..., None]
+    buffers: tuple[tuple[int, int], ...]
+    nbytes: tuple[int, ...]
+    operands: int
+
+    def as_step(self, address: int) -> Step:
+        """It as a launch of the kernel at ``address``, which calls the function. Whoever runs it holds the function."""
+        return Step(address, (id(self.function), len(self.nbytes), self.operands, *self.nbytes), self.buffers, 1, 1)
 
 
 class Program:
@@ -81,13 +124,14 @@ class Program:
     )
 
     call: Callable[..., Any]
-    """``call(*inputs) -> Storage | tuple[Storage, ...] | None``; TypeError for wrong arguments, KernelStatus."""
+    """``call(*inputs) -> Storage | tuple[Storage, ...] | None``; TypeError for wrong arguments, KernelStatus, what
+    Python code inside it raises."""
     profile: Callable[..., list[float]]
     """``profile(*inputs)``: run, drop the outputs; seconds of each step."""
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[Step | HostStep],
         num_inputs: int,
         output_nbytes: Sequence[int],
         constants: Sequence[Storage] = (),
@@ -97,32 +141,33 @@ class Program:
         self.steps, self.num_inputs, self.output_nbytes = tuple(steps), num_inputs, tuple(output_nbytes)
         self.constants = tuple(constants)
         self.arena_nbytes, self.release_gil = arena_nbytes, release_gil
-        self._check()
+        rows, hosts = _rows(steps)
+        self._check(rows)
         addresses = [constant.address for constant in self.constants]
-        parallel = any(step.units > step.grain for step in self.steps)
-        layout = self.steps, num_inputs, self.output_nbytes, addresses, arena_nbytes, int(release_gil), int(parallel)
+        parallel = any(row.units > row.grain for row in rows)
+        layout = rows, num_inputs, self.output_nbytes, addresses, arena_nbytes, int(release_gil), int(parallel)
         words, pointers = _laid_out(*layout)
         try:
-            self._bind(array("q", words), pointers)
+            self._bind(array("q", words), pointers, hosts)
         except OverflowError:
             raise _too_large(arena_nbytes) from None
 
-    def _bind(self, words: array[int], pointers: Sequence[int]) -> None:
-        """Make the callables from a table whose pointers count from its beginning."""
+    def _bind(self, words: array[int], pointers: Sequence[int], hosts: tuple[Callable[..., None], ...] = ()) -> None:
+        """Make the callables from a table whose pointers count from its beginning; ``hosts``: of its Python code."""
         address, length = words.buffer_info()
         for at in pointers:
             words[at] += address
         builtins = start()
-        table = builtins["wrap"](address, length * 8, (words, self.constants))
+        table = builtins["wrap"](address, length * 8, (words, self.constants, hosts))
         self.call, self.profile = builtins["program_bind"](table)
 
-    def _check(self) -> None:
+    def _check(self, steps: Sequence[Step]) -> None:
         places = self.num_inputs + len(self.output_nbytes) + len(self.constants) + (self.arena_nbytes > 0)
         if places > _MAX_PLACES:
             raise ValueError(f"a program has at most {_MAX_PLACES} inputs, outputs and constants, not {places}")
         if min((self.num_inputs, self.arena_nbytes, *self.output_nbytes)) < 0:
             raise ValueError("a program's sizes must not be negative")
-        for number, step in enumerate(self.steps):
+        for number, step in enumerate(steps):
             if step.grain < 1 or step.units < 0:
                 raise ValueError(f"step {number}: units {step.units} and grain {step.grain} must be >= 0 and >= 1")
             for place, offset in step.buffers:
@@ -134,6 +179,13 @@ class Program:
             f"<Program of {len(self.steps)} steps: {self.num_inputs} inputs, {len(self.output_nbytes)} outputs, "
             f"{len(self.constants)} constants, arena of {self.arena_nbytes} bytes>"
         )
+
+
+def _rows(steps: Sequence[Step | HostStep]) -> tuple[list[Step], tuple[Callable[..., None], ...]]:
+    """The steps as launches of kernels, and the Python functions that these call."""
+    hosts = tuple([step.function for step in steps if isinstance(step, HostStep)])
+    kernel = start()["host_kernel"]() if hosts else 0
+    return [step.as_step(kernel) if isinstance(step, HostStep) else step for step in steps], hosts
 
 
 def _laid_out(
@@ -180,11 +232,11 @@ class Template:
     these things; :meth:`filled` makes the program in which they are certain numbers.
     """
 
-    __slots__ = ("_counts", "_many", "_pointers", "_positions", "_rest", "_words", "open")
+    __slots__ = ("_counts", "_hosts", "_many", "_pointers", "_positions", "_rest", "_words", "open")
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[Step | HostStep],
         num_inputs: int,
         output_nbytes: Sequence[Any],
         arena_nbytes: Any,
@@ -192,7 +244,8 @@ class Template:
         parallel: Any,
     ):
         self._rest = tuple(steps), num_inputs
-        words, self._pointers = _laid_out(steps, num_inputs, output_nbytes, (), arena_nbytes, release_gil, parallel)
+        rows, self._hosts = _rows(steps)
+        words, self._pointers = _laid_out(rows, num_inputs, output_nbytes, (), arena_nbytes, release_gil, parallel)
         numbers: dict[Any, int] = {}
         self._positions = [(i, numbers.setdefault(w, len(numbers))) for i, w in enumerate(words) if type(w) is not int]
         self.open = tuple(numbers)
@@ -229,5 +282,5 @@ class Template:
         made.output_nbytes = tuple(words[_HEADER_WORDS : self._counts])
         if min(words[3], *made.output_nbytes, 0) < 0:
             raise ValueError("a program's sizes must not be negative")
-        made._bind(words, self._pointers)
+        made._bind(words, self._pointers, self._hosts)
         return made

@@ -23,13 +23,15 @@ _numbers = itertools.count()
 
 
 class StateLock(Lock):
-    """A lock with a place in the order of all."""
+    """A lock with a place in the order of all. ``host`` is ``now`` while a run holds it that may be inside Python code
+    of its own: what that code wrote under the lock, the run would write over."""
 
-    __slots__ = ("number",)
+    __slots__ = ("host", "number")
 
     def __init__(self) -> None:
         super().__init__()
         self.number = next(_numbers)
+        self.host: Any = None
 
 
 # By the id of a tensor (equality of tensors is elementwise), Storage or leaf: a reference that takes the entry away,

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import normalize_axes, shown
-from ..ops import cumulative, elementwise, indexing, linalg, reduction, shape
+from ..ops import cumulative, elementwise, indexing, reduction, shape
 from .binding import Extreme, bind, names_of, required
 from .tensor import Tensor
 
@@ -174,15 +174,17 @@ def _norm(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     ``p`` is a number, ``inf`` and ``-inf`` among them, or ``"fro"``, the root of the sum of squares. (``"nuc"`` needs
     singular values.)
     """
+    from ..ops.linalg import vector_norm  # programs without norms do without decompositions
+
     named = bind(names_of("norm"), args, kwargs)
     p = named.pop("p", None)
     if isinstance(p, str) and p != "fro":
-        hint = ": it needs singular values, which weft does not compute" if p == "nuc" else ""
+        hint = ": it needs singular values, which wf.linalg.svdvals gives" if p == "nuc" else ""
         raise ArgumentError(f"norm: p={shown(p)}{hint}; p is a number, inf, -inf or 'fro'")
     axis = _axes_of(self, named, kwargs, True)
     self = _converted(self, named)
     order = 2.0 if p is None or p == "fro" else float(p)
-    return linalg.vector_norm(self, ord=order, axis=axis, keepdims=named.pop("keepdim", False))
+    return vector_norm(self, ord=order, axis=axis, keepdims=named.pop("keepdim", False))
 
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -19,7 +19,7 @@ from ..graph.simplify import simplify
 from ..llvm.targets import host_target
 from ..ops.op import Trace, state
 from ..runtime.pool import get_num_threads
-from ..runtime.program import KernelStatus
+from ..runtime.program import HostError, KernelStatus
 from . import tape
 from .caches import epoch
 from .capturing import settled
@@ -158,15 +158,17 @@ class GraphCall:
                 outputs.append(make(tensors[~number]._storage, tensors[~number]._spec, None, 0))
         return tuple(outputs)
 
-    def status_error(self, tensors: Sequence[Tensor], captured: bool = False) -> WeftError:
+    def status_error(self, error: KernelStatus, tensors: Sequence[Tensor], captured: bool = False) -> WeftError:
         """What to raise when a kernel says that an index was out of range: names the op, the index and the size; of a
-        captured graph also the line that asked for the op."""
+        captured graph also the line that asked for the op. What Python code inside a run raised, it raises."""
+        if isinstance(error, HostError):
+            error.raise_error(named=captured)
         node, detail = _offending_index(self.graph, tensors)
         if not captured or node is None:
             return IndexError_(f"{self.name}: {detail}")
-        error = IndexError_(f"{node.scope[0] if node.scope else node.op.name}: {detail}")
-        error.where = node.where or error.where
-        return error
+        found = IndexError_(f"{node.scope[0] if node.scope else node.op.name}: {detail}")
+        found.where = node.where or found.where
+        return found
 
     def backward(self, wanted: tuple[bool, ...]) -> Backward:
         """The gradient with respect to the inputs that are wanted."""
@@ -191,7 +193,7 @@ def again(error: Exception, call: GraphCall, native: Callable[..., Any], tensors
         except (KernelStatus, TypeError) as later:
             error = later
     if isinstance(error, KernelStatus):
-        raise call.status_error(tensors) from None
+        raise call.status_error(error, tensors) from None
     raise traced_error(tensors) from None
 
 

@@ -278,8 +278,8 @@ def run(plan: Plan, storage: Any, given: Sequence[Any], tensors: Sequence[Tensor
     """Write, and count that; what fails has written nothing."""
     try:
         plan.run(*given)
-    except KernelStatus:
-        raise plan.call.status_error(tensors) from None
+    except KernelStatus as error:
+        raise plan.call.status_error(error, tensors) from None
     if storages.wrote(storage):
         tape.note_write(storage)
 

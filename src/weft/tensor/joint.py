@@ -13,7 +13,7 @@ from ..core.errors import CompileError
 from ..graph.executable import GIL_WORK, Executable
 from ..graph.ir import Value
 from ..ops.op import state
-from ..runtime.program import Program, Step
+from ..runtime.program import HostStep, Program, Step
 from .caches import Cache, epoch
 from .in_place import Update, count_writes, overlap
 from .spec import Spec
@@ -150,7 +150,7 @@ def _share(a: Tensor, b: Tensor) -> bool:
 def _program(parts: Sequence[tuple[Executable, list[int]]], inputs: int) -> Program:
     """The programs' steps, one after the other, over ``inputs`` inputs; each part's are numbered. They share one arena:
     what is in there is for one part alone."""
-    steps: list[Step] = []
+    steps: list[Step | HostStep] = []
     for exe, numbers in parts:
         slots = [*numbers, inputs]
         steps += [

@@ -17,6 +17,7 @@ from ..compiler.kernels import Kernel
 from ..core.boundary import leave
 from ..core.errors import CaptureError
 from ..graph.ir import Graph
+from ..graph.lower.host import HostCall
 from ..graph.simplify import simplify
 from ..ops.op import state
 from ..tensor import tape
@@ -218,9 +219,11 @@ class Compiled(Generic[P, R]):
         return simplify(entry.captured.whole)
 
     def kernels(self, *args: P.args, **kwargs: P.kwargs) -> list[Kernel]:
-        """The kernels for these arguments, in order: ``print(k)``, ``k.llvm()``, ``k.asm()``. Nothing is run."""
+        """The kernels for these arguments, in order: ``print(k)``, ``k.llvm()``, ``k.asm()``. Nothing is run. Python
+        code that computes an op (``wf.linalg.inv``) is none."""
         entry, _ = self._entry(args, kwargs)
-        return [launch.kernel for launch in entry.exe.launches]
+        kernels = [launch.kernel for launch in entry.exe.launches]
+        return [kernel for kernel in kernels if not isinstance(kernel, HostCall)]
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """A table of the kernels for these arguments: what they do, whose lines, bytes, flops, time, share of the

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
 from ..llvm.targets import host_target
 from ..runtime import storage as storages
 from ..runtime.pool import get_num_threads
-from ..runtime.program import KernelStatus
+from ..runtime.program import HostStep, KernelStatus
 from ..runtime.state_locks import locks_of
 from ..tensor import tape
 from ..tensor.alias import UNTRACKED, attach_to, rebase
@@ -47,7 +48,7 @@ class Entry:
     """One signature's graph, executable, and where its state lives."""
 
     __slots__ = (
-        *("_flat", "_fresh", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
+        *("_flat", "_fresh", "_host", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
         *("_others", "_residuals", "_simple", "_single", "_specs", "_state", "_tracked", "_untracked", "_written"),
         *("captured", "exe"),
     )
@@ -91,6 +92,7 @@ class Entry:
         results = captured.returns.results
         self._fresh = len(results) if all(what is None for what in results) else None
         self._locks = locks_of(list(_written(captured)))
+        self._host = any(isinstance(step, HostStep) for step in self.exe.program.steps)
         self._kept = [] if unit is None or unit.spent is not None else self._places(unit, positions)
 
     def _places(self, unit: Unit, positions: dict[Value, int]) -> list[tuple[Value, str, int]]:
@@ -116,18 +118,35 @@ class Entry:
         raise traced_error(tensors)
 
     def _locked(self, tensors: list[Tensor]) -> list[Tensor]:
-        if len(self._locks) == 1:
-            with self._locks[0].now:
-                return self._run(tensors)
+        locks = self._locks
+        if len(locks) == 1:
+            with locks[0].now:
+                return self._run_held(tensors) if self._host or locks[0].host else self._run(tensors)
         taken: list[Any] = []
         try:
-            for state_lock in self._locks:
+            for state_lock in locks:
                 taken.append(state_lock.now)
                 taken[-1].acquire()
-            return self._run(tensors)
+            return self._run_held(tensors)
         finally:
             for held in taken:
                 held.release()
+
+    def _run_held(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Run under the locks, which are this thread's. What Python code inside such a run writes would be lost."""
+        if any(lock.host is lock.now for lock in self._locks):
+            raise CaptureError(
+                f"{self.captured.graph.name}: Python code inside a run writes state that the run itself writes"
+            )
+        if not self._host:
+            return self._run(tensors)
+        try:
+            for lock in self._locks:
+                lock.host = lock.now
+            return self._run(tensors)
+        finally:
+            for lock in self._locks:
+                lock.host = None
 
     def _run(self, tensors: list[Tensor]) -> list[Tensor]:
         captured = self.captured
@@ -144,8 +163,8 @@ class Entry:
             for ref in captured.writes.through:
                 check_storage(captured.graph.name, _tensor_of(ref, (), tensors)._storage)
             outputs = self.exe.program.call(*given)
-        except KernelStatus:
-            raise GraphCall(captured.graph).status_error([*tensors, *state], captured=True) from None
+        except KernelStatus as error:
+            raise GraphCall(captured.graph).status_error(error, [*tensors, *state], captured=True) from None
         except (TypeError, AttributeError):
             raise _Unsettled([*tensors, *state]) from None
         if self._written:

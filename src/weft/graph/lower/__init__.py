@@ -8,9 +8,9 @@ clustering          which roots one kernel computes; the rules of fusion
 ordering            the order in which clusters, and then launches, run
 members             how the roots of one cluster read each other
 nest, column,       clusters to launches, one file for each kind: elementwise and rows; columns; contractions with
-contraction,        their epilogues; reductions of more than one chunk; what is written piece by piece
+contraction,        their epilogues; reductions of more than one chunk; what is written piece by piece; Python code
 long_reduction,
-in_order
+in_order, host
 axes, launch        what these share: merged axes; a launch's integers, buffers, accesses and stages
 ==================  ================================================================================================
 
@@ -27,6 +27,7 @@ from ..protocol import Layout
 from .clustering import Cluster, cluster
 from .column import lower_column
 from .contraction import lower_contraction
+from .host import lower_host
 from .in_order import lower_ordered
 from .launch import Launch
 from .long_reduction import lower_long_reduction
@@ -62,6 +63,8 @@ def launches_of(
 def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guarded: bool) -> list[Launch]:
     if item.kind == "ordered":
         return lower_ordered(item.roots[0], guarded)
+    if item.kind == "host":
+        return [lower_host(item.roots[0])]
     if item.kind == "contract":
         return [lower_contraction(item, needed, target, threads)]
     if item.kind in ("row", "column") and item.is_long:

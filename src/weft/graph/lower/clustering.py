@@ -29,7 +29,7 @@ MAX_TRIED = 64  # clusters that read one value which a root tries to join: an in
 
 @dataclass(slots=True, eq=False, repr=False)
 class Cluster:
-    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered.
+    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered, host.
 
     ``space`` is the shape of the points without axes of size 1; ``axes`` the part of it that is reduced. A member is
     ``full`` (one value a point) or not (one value for each point of the space without the reduced axes).
@@ -46,7 +46,7 @@ class Cluster:
     @property
     def is_closed(self) -> bool:
         """Whether nothing can join it."""
-        alone = self.kind == "ordered"
+        alone = self.kind in ("ordered", "host")
         return alone or len(self.roots) >= MAX_ROOTS or len(self.reading) > MAX_READS or self.size >= MAX_SIZE
 
     @property
@@ -76,7 +76,7 @@ class Cluster:
         """Append a root."""
         self.roots.append(root)
         self.size += root.size
-        self.full[root.value] = full
+        self.full.update(dict.fromkeys(root.values, full))
         self.reading.update(v for v, _ in root.reads)
 
     def over_space(self, layout: Layout, shape: Shape, walks: bool = True) -> Layout:
@@ -142,7 +142,7 @@ def cluster(roots: Sequence[Root]) -> list[Cluster]:
             place = len(clusters)
             clusters.append(_begin(root))
             order.add()
-        home[root.value] = place
+        home.update(dict.fromkeys(root.values, place))
         for value in values:
             _note_reader(readers.setdefault(value, []), place, clusters)
         order.put_before(needs - {place}, place)
@@ -275,6 +275,6 @@ RULES: tuple[Callable[[Cluster, Root], Form | None], ...] = (
     rows_of_points,
     reductions_together,
 )
-"""The ways in which a root joins a cluster. A root that no rule takes begins one: contractions and ordered ops do."""
+"""The ways in which a root joins a cluster. A root that no rule takes begins one: those of _BEGINNING do."""
 
-_BEGINNING = ("contract", "ordered")  # kinds of roots that no rule takes
+_BEGINNING = ("contract", "ordered", "host")  # kinds of roots that no rule takes

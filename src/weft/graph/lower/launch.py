@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, leaf, rebuild, topological
 from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
@@ -21,6 +21,9 @@ from ...core.symbolic import Dim, SymDim, computed
 from ..ir import Node, Value
 from ..protocol import Layout
 
+if TYPE_CHECKING:
+    from .host import HostCall
+
 FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
 
@@ -29,7 +32,7 @@ TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some mic
 class Launch:
     """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
 
-    kernel: Kernel
+    kernel: Kernel | HostCall
     ints: tuple[Any, ...]  # it and the other numbers: integers, or sizes of a scope
     buffers: tuple[tuple[Value, Any], ...]
     units: Any
@@ -39,7 +42,7 @@ class Launch:
     in_place: tuple[tuple[Value, Value], ...]  # (written, read): the write may take the read's memory
     nodes: tuple[Node, ...] = ()
     flops: Any = 0
-    checks: bool = False  # whether an index may be out of range: the program then ends with this launch
+    checks: bool = False  # whether it may fail (an index out of range, Python code): the program then ends with it
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
     guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
 

@@ -2,7 +2,7 @@
 
 :class:`Order` holds what clusters depend on while they are made, and settles their order at the end. Of launches, those
 that only look whether indices are in range come first (:func:`guards_first`), and those that only write updates come
-after the last that may find one out of range (:func:`checks_before_writes`): such a run has written nothing.
+after the last that may fail (:func:`checks_before_writes`): such a run has written nothing.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def guards_first(launches: Sequence[Launch]) -> list[Launch]:
 
 
 def checks_before_writes(launches: Sequence[Launch], updates: Container[Value]) -> list[Launch]:
-    """The launches with those that compute nothing but updates, for nobody else, after the last that may find an index
-    out of range: what comes after it may be written in place."""
+    """The launches with those that compute nothing but updates, for nobody else, after the last that may fail: what
+    comes after it may be written in place."""
     last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
     waiting = {at for at in range(last_check) if launches[at].writes and not launches[at].checks}
     settled = False

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ...compiler.expr import Expr, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
-from ..protocol import COPY, Concat, Contract, Layout, Reduction, Scan, Scatter, Shuffle, SliceUpdate
+from ..protocol import COPY, Concat, Contract, Host, Layout, Reduction, Scan, Scatter, Shuffle, SliceUpdate
 from .axes import mergeable, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
 from .launch import FREE
@@ -25,10 +25,11 @@ _ANYWHERE = Layout((), -1, ())  # what a gather reads of its source
 
 @dataclass(slots=True, eq=False, repr=False)
 class Root:
-    """A stored value. ``kind``: map, reduce, contract, or ordered (scatter and the like).
+    """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), or host (all outputs of a host
+    call, of which it is the first).
 
     ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs`` are the
-    expression of an element, a contraction's two operands, or an ordered op's operands.
+    expression of an element, a contraction's two operands, or an ordered op's or host call's operands.
     """
 
     value: Value
@@ -67,6 +68,11 @@ class Root:
         return self.value.node
 
     @property
+    def values(self) -> tuple[Value, ...]:
+        """The value, and what else is computed with it."""
+        return self.node.outputs
+
+    @property
     def own(self) -> Layout:
         """Where the value's elements are stored."""
         return self.place or Layout.contiguous(self.value.shape)
@@ -74,11 +80,11 @@ class Root:
     def line(self, names: dict[Value, str]) -> str:
         """One line: the value, how it is made, what is read, the user's line."""
         read = ", ".join(dict.fromkeys(names.setdefault(v, f"v{len(names)}") for v, _ in self.reads))
-        own = names.setdefault(self.value, f"v{len(names)}")
+        own = [f"{names.setdefault(v, f'v{len(names)}')}: {v.type}" for v in self.values]
         how = f"{self.kind} {self.node.op}" + (" axes {}:{}".format(*self.axes) if self.kind == "reduce" else "")
         where = self.node.where
         note = f"  # {os.path.basename(where[0])}:{where[1]}" if where else ""
-        return f"{own}: {self.value.type} = {how} over {list(self.shape)} of {read or 'nothing'}{note}"
+        return f"{', '.join(own)} = {how} over {list(self.shape)} of {read or 'nothing'}{note}"
 
     def __repr__(self) -> str:
         names: dict[Value, str] = {}
@@ -123,7 +129,7 @@ def _roots_of(graph: Graph, puller: Puller) -> tuple[list[Root], list[Value]]:
     roots: list[Root] = []
     unfusable: dict[Value, None] = {}
     for node in graph.nodes:
-        while node.output in puller.stored:
+        while node.outputs[0] in puller.stored:
             try:
                 roots.append(_root(puller, node))
                 break
@@ -139,14 +145,14 @@ def _live(roots: Sequence[Root], outputs: Iterable[Value]) -> list[Root]:
     """The roots that an output needs: a reduction over no elements does not read its operand."""
     live, kept = set(outputs), []
     for root in reversed(roots):
-        if root.value in live:
+        if not live.isdisjoint(root.values):
             kept.append(root)
             live.update(v for v, _ in root.reads)
     return kept[::-1]
 
 
 def _root(puller: Puller, node: Node) -> Root:
-    value, rule = node.output, node.op.lower
+    value, rule = node.outputs[0], node.op.lower
     shape = value.shape
     if isinstance(rule, Reduction) and reduced_size(node) > 1:
         axes, operand = node.params["axes"], node.inputs[0]
@@ -157,6 +163,12 @@ def _root(puller: Puller, node: Node) -> Root:
         operands = tuple(puller.pull(v) for v in node.inputs)
         assert all(e.op == "read" for e in operands), "operands of a contraction are stored, or views of what is"
         return Root(value, "contract", shape, operands)
+    if isinstance(rule, Host):
+        root = Root(value, "host", shape, tuple(puller.pull(v) for v in node.inputs))
+        for operand, expr in zip(node.inputs, root.exprs, strict=True):
+            if expr.op != "read" or not expr.value[1].is_contiguous:
+                raise Unfusable(operand)
+        return root
     if isinstance(rule, _IN_ORDER):
         root = Root(value, "ordered", shape, tuple(puller.pull(v) for v in node.inputs))
         if isinstance(rule, Shuffle) and root.exprs[1].op != "read":

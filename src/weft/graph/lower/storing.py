@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir import Graph, Node, Value
-from ..protocol import Contract, Gather, Map, Position, View
+from ..protocol import Contract, Gather, Host, Map, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 # Cost above which an expression is cut. 480 products and sums over 4 MB, kernels not joined again: 24 ms cut at 64,
@@ -26,12 +26,12 @@ _FUSABLE = (Map, Position, View, Gather)
 def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
     """The values that get memory. ``shared`` are in any case among them."""
     stored = set(graph.inputs).union(graph.outputs, shared)
-    stored.update(node.output for node in graph.nodes if not isinstance(node.op.lower, _FUSABLE))
+    stored.update(v for node in graph.nodes if not isinstance(node.op.lower, _FUSABLE) for v in node.outputs)
     users = _users(graph, stored)
     cost: dict[Value, int] = {}  # of a pulled value's expression, what is shared in it counted as often as it is used
     length: dict[Value, int] = {}  # the same, with every view and leaf as one
     for node in graph.nodes:
-        rule, value = node.op.lower, node.output
+        rule, value = node.op.lower, node.outputs[0]  # a host call has several, all of them stored
         operands = list(dict.fromkeys(node.inputs))
         stored.update([v for v in _from_memory(node) if _computed(v, stored)])
         total = sum(1 if v in stored else length[v] for v in operands)
@@ -52,7 +52,8 @@ def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
     """How many nodes use a value: who looks at it through a view does."""
     users: dict[Value, int] = {}
     for node in reversed(graph.nodes):
-        times = users.get(node.output, 0) if isinstance(node.op.lower, View) and node.output not in stored else 1
+        value = node.outputs[0]
+        times = users.get(value, 0) if isinstance(node.op.lower, View) and value not in stored else 1
         for value in dict.fromkeys(node.inputs):
             users[value] = users.get(value, 0) + times
     return users
@@ -61,7 +62,7 @@ def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
 def _from_memory(node: Node) -> tuple[Value, ...]:
     """The operands that a node reads several times, or anywhere."""
     rule = node.op.lower
-    return node.inputs if isinstance(rule, Contract) else node.inputs[:1] if isinstance(rule, Gather) else ()
+    return node.inputs if isinstance(rule, (Contract, Host)) else node.inputs[:1] if isinstance(rule, Gather) else ()
 
 
 def _computed(value: Value, stored: set[Value]) -> bool:

@@ -502,6 +502,7 @@ STRUCTURE: dict[str, Row] = {
     "argmin": Row(_arg("ArgMin"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
     "contract": Row(_contract, (2, 2), kinds=REAL.kinds),
     "contract_float32": Row(_contract_float32, (2, 2), kinds=FLOAT.kinds),
+    "det": Row(lambda emit, node, names: emit("Det", names[0]), (1, 1), kinds=FLOAT.kinds, wide=True),
     "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
     "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
     "gather": Row(_gather, (2, _MANY), kinds=ANY.kinds),

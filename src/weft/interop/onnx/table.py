@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ...core.errors import FormatError
 from ...graph.ir import Node
+from ...graph.protocol import Host
+from ...ops.registry import primitives
 from .elementwise_rows import ELEMENTWISE
 from .rows import Row
 from .structure_rows import STRUCTURE
@@ -11,7 +13,11 @@ from .structure_rows import STRUCTURE
 ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE}
 
 # Primitives that standard ONNX ops cannot express, and why.
-UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"}
+UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"} | {
+    name: "Python code computes it, and ONNX has no op for it"
+    for name, primitive in primitives().items()
+    if isinstance(primitive.lower, Host) and name not in ROWS
+}
 
 
 def check_types(node: Node) -> None:

@@ -44,9 +44,10 @@ def write_graph(
     """
     for node in graph.nodes:
         if node.op.name not in ROWS or len(node.outputs) != 1 or subgraphs(node):
-            reason = UNSUPPORTED.get(node.op.name, "it has no row in weft's table")
+            reason = "it has no row in weft's table"
             if len(node.outputs) != 1 or subgraphs(node):
                 reason = "files hold no ops yet that have several outputs, or graphs as parameters"
+            reason = UNSUPPORTED.get(node.op.name, reason)
             where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
             raise FormatError(f"save: the primitive {node.op.name}{where} cannot be written in ONNX: {reason}")
     from onnx import helper

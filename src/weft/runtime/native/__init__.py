@@ -47,6 +47,20 @@ def _raise_status(bits: int) -> None:
     raise KernelStatus(bits)
 
 
+def _collect_garbage(function: Callable[..., None]) -> None:
+    import gc
+
+    gc.collect()
+
+
+def _raise_kept(function: Any) -> None:
+    from ..program import HostError
+
+    name = function.__name__
+    error = BufferError(f"{name}: its Python code keeps an array over memory that the run uses again; keep a copy")
+    raise HostError(error, function.line)
+
+
 _builtins: dict[str, Callable[..., Any]] = {}
 _lock = Lock()
 
@@ -74,7 +88,8 @@ def _load() -> dict[str, Callable[..., Any]]:
     if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):
         raise CompileError("weft's runtime needs CPython with the GIL, not a free-threaded build or another Python")
     module = load(cached_object("weft native runtime", host_target(), text))
-    hooks = (None, TypeError, ValueError, BufferError, _raise_out_of_memory, _raise_status)  # cpython.HOOKS
+    raising = _raise_out_of_memory, _raise_status, _collect_garbage, _raise_kept
+    hooks = (None, TypeError, ValueError, BufferError, *raising)  # cpython.HOOKS
     initialise = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(module.address("weft_native_init"))
     builtins: dict[str, Callable[..., Any]] = initialise(hooks)
     return builtins

@@ -38,6 +38,7 @@ PyObject_Free = extern(None, "PyObject_Free", Ptr)
 PyObject_Init = extern(Ptr, "PyObject_Init", Ptr, Ptr)
 PyObject_ClearWeakRefs = extern(None, "PyObject_ClearWeakRefs", Ptr)
 PyObject_CallOneArg = extern(Ptr, "PyObject_CallOneArg", Ptr, Ptr)
+PyObject_Vectorcall = extern(Ptr, "PyObject_Vectorcall", Ptr, Pointers, I64, Ptr)
 PyType_FromSpec = extern(Ptr, "PyType_FromSpec", Ptr)
 PyBuffer_FillInfo = extern(I32, "PyBuffer_FillInfo", Ptr, Ptr, Ptr, I64, I32, I32)
 PyCFunction_NewEx = extern(Ptr, "PyCFunction_NewEx", Ptr, Ptr, Ptr)
@@ -79,7 +80,9 @@ value_error = variable("py_value_error", Ptr)
 buffer_error = variable("py_buffer_error", Ptr)
 raise_out_of_memory = variable("py_raise_out_of_memory", Ptr)
 raise_status = variable("py_raise_status", Ptr)
-HOOKS = (none, type_error, value_error, buffer_error, raise_out_of_memory, raise_status)
+collect_garbage = variable("py_collect_garbage", Ptr)
+raise_kept = variable("py_raise_kept", Ptr)
+HOOKS = (none, type_error, value_error, buffer_error, raise_out_of_memory, raise_status, collect_garbage, raise_kept)
 
 
 # ---------------------------------------------------------------------------------------------------- objects

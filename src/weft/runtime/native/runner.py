@@ -15,14 +15,15 @@ The table is a block of 64-bit words that program.py lays out::
 Places are numbered inputs, outputs, constants, arena. A call fills a row of base addresses on its own stack, so the
 table is never written and calls may overlap. Order of a call, with the GIL: check the arguments, allocate outputs and
 arena, take a scratch region and, if it is free, the pool. Then, without the GIL if the program says so: the steps.
-Then, with the GIL: give everything back, and return the outputs, or drop them and raise the status.
+Then, with the GIL: give everything back, and return the outputs, or drop them and raise the status, or what Python code
+inside a step (host.py) raised.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from ...llvm.module import function, invoke, static
+from ...llvm.module import cold, function, invoke, static
 from ...llvm.text import (
     I1,
     I64,
@@ -68,12 +69,14 @@ from .cpython import (
     check_count,
     filled,
     new_none,
+    new_reference,
     raise_out_of_memory,
     raise_status,
     raise_through,
 )
+from .host import HOST_FAILED, leave_to
 from .pool import give_scratch, pool_acquire, pool_give_back, pool_run, take_scratch
-from .storage import Storage, check_storage, storage_allocate
+from .storage import Storage, check_storage, storage_allocate, storage_new
 from .system import calloc, free, now, smax
 
 Buffer = Annotated[Value, structure("Buffer", place=I64, offset=I64)]
@@ -252,11 +255,46 @@ def program_run(self: Storage, arguments: Pointers, count: I64, times: Integers)
         thread = PyEval_SaveThread()
         bits.value = run_steps(program, frame, times)
         PyEval_RestoreThread(thread)
-    close_frame(frame)
     with if_(bits.value != 0):
-        drop_outputs(objects, outputs)
-        return_(raise_through(raise_status.value, bits.value))
+        return_(failed(self, arguments, objects, frame, bits.value))
+    close_frame(frame)
     return pack_outputs(objects, outputs)
+
+
+@cold
+def failed(self: Storage, arguments: Pointers, objects: Pointers, frame: Frame, bits: I64) -> Ptr:
+    """Give everything back and raise the status, or leave what Python code has raised."""
+    with if_(bits == HOST_FAILED):
+        give_to_holders(self, arguments, objects, frame)
+    close_frame(frame)
+    drop_outputs(objects, cast(Program, self.address).outputs)
+    return_if(bits == HOST_FAILED)
+    return raise_through(raise_status.value, bits)
+
+
+@function
+def give_to_holders(self: Storage, arguments: Pointers, objects: Pointers, frame: Frame) -> None:
+    """Let those who still hold windows of a step that failed (a traceback's frames) keep the memory of the run."""
+    held = cast(Pointers, frame.scratch)[0]
+    return_if(is_null(held))
+    program = cast(Program, self.address)
+    inputs, outputs = program.inputs, program.outputs
+    memory = PyTuple_New(inputs + outputs + 2)
+    return_if(is_null(memory))
+    for i in counted(inputs):
+        PyTuple_SetItem(memory, i, new_reference(arguments[i]))
+    for i in counted(outputs):
+        PyTuple_SetItem(memory, inputs + i, new_reference(objects[i]))
+    PyTuple_SetItem(memory, inputs + outputs, new_reference(self))  # whose owner holds the constants
+    arena = local(Ptr, None)
+    with if_(~is_null(frame.arena)):
+        arena.value = storage_new(frame.arena, program.arena_nbytes, None, frame.arena_class, None)
+        frame.arena = None
+    with if_(is_null(arena.value)):
+        arena.value = new_none()
+    PyTuple_SetItem(memory, inputs + outputs + 1, arena.value)
+    leave_to(held, memory)
+    Py_DecRef(memory)
 
 
 # ---------------------------------------------------------------------------------------------------- builtins
