@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ...compiler.expr import Expr, topological
 from ..ir import Graph, Node, Value, make_node
-from ..protocol import COPY, Concat, Contract, Layout, Reduction, Scan, Scatter, Shuffle, SliceUpdate
+from ..protocol import COPY, Concat, Contract, Layout, Product, Reduction, Scan, Scatter, Shuffle, SliceUpdate
 from .axes import mergeable, squeezed, static_shape
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
 from .launch import FREE
@@ -64,6 +64,14 @@ class Root:
         """The node that makes the value."""
         assert self.value.node is not None
         return self.value.node
+
+    @property
+    def product(self) -> Product:
+        """How a contraction's operands are multiplied."""
+        rule = self.node.op.lower
+        assert isinstance(rule, Contract)
+        a, b = (e.value[1] for e in self.exprs)
+        return rule.product(self.node.params, a, b)
 
     @property
     def own(self) -> Layout:
