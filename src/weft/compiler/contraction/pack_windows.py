@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ...core.dtypes import DType
-from ..emit import Module, Writer, register_type
+from ..emit import Module, Writer, convert, memory_type, register_type
 from ..kernels import LANES
 from ..lanes import loop, when
 from .offsets import ENTRY
@@ -142,42 +142,45 @@ def _columns(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
             real = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {c}, {i}')}, i64 {final})")
             w.do(f"store ptr {at(w, '%src', (_offset(w, '%outer', real), 1))}, ptr {cell(i)}")
 
-        def along(i: str) -> None:
-            src = w.op(f"load ptr, ptr {cell(i)}")
+        def line(k: str) -> str:
+            return at(w, dst, (k, pitch))
 
-            def element(k: str) -> None:
-                here = at(w, src, (_offset(w, "%depth", k), 1))
-                copy(w, source, tile, here, at(w, dst, (k, pitch), (i, size)), 1)
-
-            loop(w, "0", "%kc", 1, element)
+        def across(pointers: list[str], to: str) -> None:
+            """One element of each column, as one vector: stores, not loads, would be the bottleneck."""
+            element, vector = memory_type(source), "poison"
+            for i, pointer in enumerate(pointers):
+                value = w.op(f"load {element}, ptr {pointer}, align {source.itemsize}")
+                vector = w.op(f"insertelement <{lanes} x {element}> {vector}, {element} {value}, i64 {i}")
+            out = convert(w, vector, source, tile.dtype, lanes)
+            w.do(f"store {register_type(tile.dtype, lanes)} {out}, ptr {to}, align {size}")
 
         def run(first: str, offset: str, length: str) -> None:
             whole = w.op(f"and i64 {length}, {-quarter}")
 
-            def here(i: str, k: str) -> str:
-                return at(w, w.op(f"load ptr, ptr {cell(i)}"), (offset, 1), (k, source.itemsize))
-
-            def line(k: str) -> str:
-                return at(w, dst, (w.op(f"add nsw i64 {first}, {k}"), pitch))
+            def here(k: str) -> list[str]:
+                cells = [w.op(f"load ptr, ptr {cell(str(i))}") for i in range(lanes)]
+                return [at(w, pointer, (offset, 1), (k, source.itemsize)) for pointer in cells]
 
             def square(k: str) -> None:
-                rows, to = [here(str(i), k) for i in range(lanes)], line(k)
+                rows, to = here(k), line(w.op(f"add nsw i64 {first}, {k}"))
                 vectors = [gathered(w, tile, source, rows[i::quarter], 0, quarter) for i in range(quarter)]
                 for out in transpose_quarters(w, tile, vectors, quarter):
                     w.do(f"store {register_type(tile.dtype, lanes)} {out}, ptr {to}, align {size}")
                     to = w.op(f"getelementptr i8, ptr {to}, i64 {pitch}")
 
-            def single(k: str) -> None:
-                to = line(k)
-                loop(w, "0", str(lanes), 1, lambda i: copy(w, source, tile, here(i, k), at(w, to, (i, size)), 1))
-
             loop(w, "0", whole, quarter, square)
-            loop(w, whole, length, 1, single)
+            loop(w, whole, length, 1, lambda k: across(here(k), line(w.op(f"add nsw i64 {first}, {k}"))))
 
         loop(w, "0", str(lanes), 1, remember)
         if has_runs:
             _runs(w, "%depth", "%kc", run)
         else:
-            loop(w, "0", str(lanes), 1, along)
+            cells = [w.op(f"load ptr, ptr {cell(str(i))}") for i in range(lanes)]
+
+            def single(k: str) -> None:
+                moved = _offset(w, "%depth", k)
+                across([at(w, pointer, (moved, 1)) for pointer in cells], line(k))
+
+            loop(w, "0", "%kc", 1, single)
 
     loop(w, "0", fill, lanes, vector)

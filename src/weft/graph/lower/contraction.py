@@ -95,11 +95,11 @@ def _merged(layout: Layout, start: int, stop: int) -> list[tuple[int, int]]:
 
 def _runs(rows: Sequence[tuple[int, int]], columns: Sequence[tuple[int, int]]) -> tuple[bool, bool]:
     """Whether a kernel takes the last axes of rows and columns for contiguous. Where both are, packing goes along the
-    columns (k of A, n of B: it need not transpose), unless they are much shorter."""
+    columns (k of A, n of B: it need not transpose), unless they are much shorter; a few rows are not worth it."""
     (row, _), (column, s_column), s_row = rows[-1], columns[-1], rows[-1][1]
     if s_row == s_column == 1:
         return column * 2 < row, column * 2 >= row
-    return s_row == 1, s_column == 1
+    return s_row == 1 and row > 3, s_column == 1
 
 
 def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
