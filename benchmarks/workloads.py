@@ -67,6 +67,32 @@ def _matmul(n: int, threads: int) -> Workload:
     )
 
 
+def _convolution(batch: int, inside: int, outside: int, size: int, kernel: int, stride: int, threads: int) -> Workload:
+    """A layer of ResNet: padded, so that the size stays but for the stride."""
+    results = batch * (size // stride) ** 2
+    step = f"/{stride}" if stride > 1 else ""
+    return Workload(
+        key=f"conv-{kernel}x{kernel}-{size}-{threads}t",
+        label=f"conv2d {inside} to {outside}, {kernel}x{kernel}{step}, {batch} x {size}^2, {threads}t",
+        function="convolution",
+        peers=("PyTorch eager", "JAX jit"),
+        arguments={
+            "batch": batch,
+            "inside": inside,
+            "outside": outside,
+            "size": size,
+            "kernel": kernel,
+            "stride": stride,
+        },
+        threads=threads,
+        flops=2.0 * results * outside * inside * kernel**2,
+        bytes=4.0 * (batch * inside * size**2 + results * outside + outside * inside * kernel**2),
+    )
+
+
+_RESNET = ((8, 3, 64, 224, 7, 2), (8, 64, 64, 56, 3, 1), (8, 128, 128, 28, 3, 1), (8, 256, 64, 56, 1, 1))
+
+
 def _table() -> list[Workload]:
     elements = 1 << 24
     gelu = {"arguments": {"n": elements}, "bytes": 3 * 4.0 * elements}
@@ -99,6 +125,7 @@ def _table() -> list[Workload]:
             flops=2.0 * 32 * 128 * 128 * 64,
             bytes=4.0 * 32 * (128 * 128 + 2 * 128 * 64),
         ),
+        *(_convolution(*shape, threads) for shape in _RESNET for threads in (1, 2)),
         Workload("matvec", "4096 x 4096 @ vector", "matvec", BLAS, arguments={"n": 4096}, bytes=4.0 * 4096**2),
         Workload("gelu-eager", "gelu(a * b + c).sum(), 16 M, eager", "gelu_sum", EAGER, **gelu),
         Workload("gelu-compiled", "gelu(a * b + c).sum(), 16 M, compiled", "gelu_sum", COMPILED, compiled=True, **gelu),

@@ -26,6 +26,7 @@ CASES: list[Case] = [
     ("matmul of transposes", lambda a, b: a.T @ b.T, ((300, 45), (77, 300))),
     ("matmul, bias, relu", lambda a, b, c: F.relu(a @ b + c), ((33, 257), (257, 19), (19,))),
     ("batched matmul", lambda a, b: a @ b, ((5, 9, 31), (5, 31, 13))),
+    ("convolution", lambda a, b: F.relu(F.conv2d(a, b, padding=1, stride=(1, 2))), ((2, 30, 9, 17), (19, 30, 3, 3))),
     ("matrix times vector", lambda a, b: a @ b, ((130, 513), (513,))),
     ("sum of everything", lambda a: a.sum(), ((7, 11001),)),
     ("long sum", lambda a: (a * a).sum(), ((100_003,),)),
@@ -101,6 +102,7 @@ def test_gradients_have_one_result_in_every_mode(
 
 BY_ROW: list[Case] = [
     ("linear", lambda a, w, b: F.linear(a, w, b), ((1, 300), (70, 300), (70,))),
+    ("convolution", lambda a, w: F.conv1d(a, w, dilation=2), ((1, 40, 30), (13, 40, 7))),
     ("mlp", lambda a, w, v: F.softmax(F.gelu(a @ w) @ v, -1), ((1, 33), (33, 50), (50, 10))),
     ("layer norm", lambda a: F.layer_norm(a, (129,)), ((1, 129),)),
     ("row sums", lambda a: wf.exp(a).sum(axis=1), ((1, 1000),)),

@@ -55,6 +55,7 @@ _NORMAL = {"shape": (), "mean": 0.0, "std": 1.0, "dtype": wf.float32}
 _INTEGERS = {"high": None, "shape": (), "dtype": wf.int64}
 _BERNOULLI = {"p": 0.5, "shape": None, "dtype": wf.bool}
 _GRADIENT = {"argnums": 0, "has_aux": False}
+_CONVOLUTION = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 SAID: dict[str, dict[str, Any]] = {
     **{f"wf.{name}": _REDUCTION for name in words("all any argmax argmin count_nonzero logsumexp max mean min")},
     **{f"wf.{name}": _LIKE for name in words("empty empty_like full full_like ones ones_like zeros zeros_like")},
@@ -93,6 +94,7 @@ SAID: dict[str, dict[str, Any]] = {
     "F.dropout": {"generator": None},
     "F.gelu": {"approximate": "none"},
     "F.linear": {"bias": None},
+    **{f"F.conv{rank}d": _CONVOLUTION for rank in (1, 2, 3)},
     "F.one_hot": {"num_classes": -1},
     "F.softplus": {"beta": 1.0, "threshold": 20.0},
     "F.softmax": {"dim": -1, "axis": None},

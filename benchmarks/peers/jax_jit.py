@@ -33,6 +33,13 @@ def batched_matmul() -> Timed:
     return "f(a, b).block_until_ready()", {"f": f, "a": normal(32, 128, 128), "b": normal(32, 128, 64)}
 
 
+def convolution(batch: int, inside: int, outside: int, size: int, kernel: int, stride: int) -> Timed:
+    around = (kernel // 2, kernel // 2)
+    f = jax.jit(lambda x, w: jax.lax.conv_general_dilated(x, w, (stride, stride), (around, around)))
+    x, w = normal(batch, inside, size, size), normal(outside, inside, kernel, kernel)
+    return "f(x, w).block_until_ready()", {"f": f, "x": x, "w": w}
+
+
 def matvec(n: int) -> Timed:
     f = jax.jit(jnp.matmul)
     return "f(a, v).block_until_ready()", {"f": f, "a": normal(n, n), "v": normal(n)}

@@ -83,6 +83,11 @@ def batched_matmul() -> Timed:
     return "a @ b", {"a": torch.randn(32, 128, 128), "b": torch.randn(32, 128, 64)}
 
 
+def convolution(batch: int, inside: int, outside: int, size: int, kernel: int, stride: int) -> Timed:
+    x, w = torch.randn(batch, inside, size, size), torch.randn(outside, inside, kernel, kernel)
+    return f"f(x, w, None, {stride}, {kernel // 2})", {"f": F.conv2d, "x": x, "w": w}
+
+
 def matvec(n: int) -> Timed:
     return "a @ v", {"a": torch.randn(n, n), "v": torch.randn(n)}
 

@@ -86,6 +86,11 @@ def batched_matmul() -> Timed:
     return "a @ b", {"a": normal(32, 128, 128), "b": normal(32, 128, 64)}
 
 
+def convolution(batch: int, inside: int, outside: int, size: int, kernel: int, stride: int) -> Timed:
+    x, w = normal(batch, inside, size, size), normal(outside, inside, kernel, kernel)
+    return f"f(x, w, None, {stride}, {kernel // 2})", {"f": F.conv2d, "x": x, "w": w}
+
+
 def matvec(n: int) -> Timed:
     return "a @ v", {"a": normal(n, n), "v": normal(n)}
 

@@ -108,6 +108,18 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
     "matmul_int8": (lambda x, y: x @ y, (integers(6, 400, dtype=np.int8), integers(400, 9, dtype=np.int8))),
     "matmul_batch": (lambda x, y: x @ y, (floats(2, 3, 20, 30), floats(3, 30, 18))),
     "matmul_empty": (lambda x, y: x @ y + 1, (floats(3, 0), floats(0, 4))),
+    "convolution": (
+        lambda x, w, b: F.relu(F.conv2d(x, w, b, stride=(1, 2), padding=1, groups=2)),
+        (floats(2, 6, 7, 9), floats(8, 3, 3, 2), floats(8)),
+    ),
+    "convolution_gradient": (
+        wf.grad(lambda x, w: F.conv1d(x, w, stride=2).sum(), argnums=(0, 1)),
+        (floats(2, 3, 40), floats(4, 3, 3)),
+    ),
+    "several_axes": (
+        lambda x, y: wf.einsum("abcd,dcef->abef", x, y),
+        (integers(2, 3, 4, 5, dtype=np.int32), integers(5, 4, 3, 2, dtype=np.int32)),
+    ),
     "cumulative": (lambda x: wf.cumulative_sum(x, axis=1), (floats(12, 50),)),
     "cumulative_first": (lambda x: wf.cumulative_prod(x, axis=0), (floats(9, 40),)),
     "take": (lambda x, i: wf.take(x, i, axis=0), (floats(10, 6), integers(30, low=-10, high=10))),

@@ -43,8 +43,8 @@ FREQUENT = {
     "PixelShuffle AdaptiveMaxPool2d LazyLinear LazyConv2d Dense Conv2D GroupNorm LazyBatchNorm2d MaxPool2D "
     "GlobalAvgPool2D BatchNorm Transformer LSTMCell SyncBatchNorm AdaptiveAvgPool1d ConstantPad2d EmbeddingBag "
     "TransformerDecoder TransformerEncoderLayer Linear CTCLoss TripletMarginLoss",
-    "weft.nn.functional": "pad scaled_dot_product_attention interpolate max_pool2d avg_pool2d conv2d normalize "
-    "adaptive_avg_pool2d batch_norm adaptive_max_pool2d group_norm grid_sample affine_grid conv1d cosine_similarity "
+    "weft.nn.functional": "pad scaled_dot_product_attention interpolate max_pool2d avg_pool2d normalize "
+    "adaptive_avg_pool2d batch_norm adaptive_max_pool2d group_norm grid_sample affine_grid cosine_similarity "
     "fold pixel_shuffle unfold relu softmax conv_transpose2d glu",
     "weft.nn.init": "orthogonal_ _calculate_fan_in_and_fan_out constant kaiming_normal normal xavier_uniform_",
     "weft.nn.utils": "clip_grad_norm_ rnn weight_norm spectral_norm",

@@ -218,6 +218,34 @@ def test_contract(dtype: str, tmp_path: Path) -> None:
     agree(tmp_path / "g.onnx", lambda x, y: (linear(x, y[0].mT, y[0, 0]), linear(x[0, 0], y[0].mT, y[0, 0])), a, b)
 
 
+@pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int32", "uint64"])
+def test_contractions_over_several_axes(dtype: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (tensor(rng.integers(0, 4, s), dtype) for s in ((2, 3, 4, 2), (4, 2, 3, 5)))
+
+    def products(x: Any, y: Any) -> Any:
+        return wf.tensordot(x, y), wf.tensordot(x, y, axes=([1, 2], [2, 0])), wf.einsum("abcd,cdef->abef", x, y)
+
+    agree(tmp_path / "f.onnx", products, a, b)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int32", "uint64"])
+def test_convolutions(dtype: str, tmp_path: Path) -> None:
+    """And, of floats, their gradients."""
+    conv1d, conv2d = wf.nn.functional.conv1d, wf.nn.functional.conv2d
+    rng = np.random.default_rng(0)
+    x, w, b = (tensor(rng.integers(-2, 3, s) % 3, dtype) for s in ((2, 4, 7, 6), (6, 2, 3, 2), (6,)))
+    options: dict[str, Any] = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2}
+
+    def several(x: Any, w: Any, b: Any) -> Any:
+        return conv2d(x, w, b, **options), conv2d(x[0], w, **options), conv1d(x[:, :2, 0], w[:, :, 0])
+
+    agree(tmp_path / "f.onnx", several, x, w, b)
+    if dtype in FLOATS:
+        gradient = wf.grad(lambda x, w: conv2d(x, w, **options).sum(), argnums=(0, 1))
+        agree(tmp_path / "g.onnx", gradient, x, w)
+
+
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint64"])
 @pytest.mark.parametrize("name", ["cumulative_sum", "cumulative_prod"])
 def test_running(name: str, dtype: str, tmp_path: Path) -> None:
@@ -434,6 +462,12 @@ PARAMETERS: dict[str, Any] = {
     "size": 2,
     "step": 1,
     "strides": (3, 1),
+    "stride": (1,),
+    "dilation": (1,),
+    "groups": 1,
+    "kernel": (2,),
+    "batch": 0,
+    "summed": 1,
 }
 
 
@@ -454,6 +488,9 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "clip": [x, x, x],
         "contract": [x, TensorType(dtype, (3, 2))],
         "contract_float32": [x, TensorType(dtype, (3, 2))],
+        "contract_axes": [x, TensorType(dtype, (3, 2))],
+        "convolve": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (3, 2, 2))],
+        "convolve_weight": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (1, 3, 3))],
     }
     return special.get(name, [x] * ROWS[name].arity[0])
 

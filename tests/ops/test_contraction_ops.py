@@ -193,3 +193,51 @@ def test_errors_say_what_is_wrong(call: Any, error: type[WeftError], message: st
     with pytest.raises(error, match=message) as caught:
         (wf.compile(lambda: call(zeros)) if compiled else lambda: call(zeros))()
     assert __file__ in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), seed=seeds, dtype=st.sampled_from(["float32", "float64", "float16", "int32"]))
+def test_several_axes_have_the_bits_of_one(data: st.DataObject, seed: int, dtype: str) -> None:
+    """Whichever axes tensordot sums, in whichever order: the matrices that a copy would make, multiplied."""
+    sizes = st.sampled_from((0, 1, 2, 3, 5, 17))
+    rows, inner, columns = (tuple(data.draw(st.lists(sizes, max_size=m))) for m in (2, 3, 2))
+    left = data.draw(st.permutations(range(len(rows) + len(inner))))
+    right = data.draw(st.permutations(range(len(inner) + len(columns))))
+    x, y = values(dtype, (*rows, *inner), seed), values(dtype, (*inner, *columns), seed + 1)
+    wanted = wf.matmul(
+        wf.asarray(np.reshape(x, (int(np.prod(rows)), int(np.prod(inner))))),
+        wf.asarray(np.reshape(y, (int(np.prod(inner)), int(np.prod(columns))))),
+    )
+    a, b = x.transpose(left).copy(), y.transpose(right).copy()
+    axes = (
+        [left.index(len(rows) + i) for i in range(len(inner))],
+        [right.index(i) for i in range(len(inner))],
+    )
+    kept = [axis for axis in left if axis < len(rows)], [axis for axis in right if axis >= len(inner)]
+    found = wf.tensordot(wf.asarray(a), wf.asarray(b), axes=axes)
+    order = [*np.argsort(kept[0]), *(len(rows) + np.argsort(kept[1]))]
+    shape = tuple(int(n) for n in (*rows, *columns))
+    same_bits(wf.permute_dims(found, tuple(int(n) for n in order)), wanted.numpy().reshape(shape))
+
+
+COPIED_NOTHING = [
+    ("heads", lambda x, y: wf.einsum("bqhd,bkhd->bhqk", x, y), ((2, 5, 3, 4), (2, 6, 3, 4))),
+    ("sums that are no one axis", lambda x, y: wf.einsum("abcd,dcef->abef", x, y), ((2, 3, 4, 5), (5, 4, 3, 2))),
+    ("rows apart", lambda x, y: wf.einsum("abc,bd->acd", x, y), ((7, 5, 3), (5, 4))),
+    ("tensordot", lambda x, y: wf.tensordot(x, y, axes=([1, 2], [2, 0])), ((2, 3, 4, 5), (4, 6, 3))),
+]
+
+
+@pytest.mark.parametrize(("function", "shapes"), [c[1:] for c in COPIED_NOTHING], ids=[c[0] for c in COPIED_NOTHING])
+def test_axes_are_contracted_where_they_lie(function: Any, shapes: Any) -> None:
+    kernels = wf.compile(function).kernels(*(wf.ones(s) for s in shapes))
+    assert [type(kernel).__name__ for kernel in kernels] == ["Contraction"]
+
+
+def test_gradients_over_several_axes() -> None:
+    """Of every group: batch, rows, summed, columns; and their own gradients."""
+    x, y = values("float64", (2, 3, 4, 2), 1), values("float64", (4, 2, 3, 2), 2)
+    check_gradient(lambda a, b: wf.einsum("zabc,bdaz->zcd", a, b), x, y.transpose(0, 1, 2, 3))
+    check_gradient(lambda a, b: wf.tensordot(a, b, axes=([1, 2], [2, 0])), x, y)
+    twice = wf.grad(lambda a, b: (wf.tensordot(a, b, axes=([1, 2], [2, 0])) ** 2).sum())
+    check_gradient(lambda a, b: twice(a, b), x, y, step=1e-5, tolerance=1e-5)

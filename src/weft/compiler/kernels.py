@@ -56,6 +56,37 @@ class Access:
         return f"b{self.buf}:{self.dtype.name}[{self.offset}; {', '.join(map(repr, self.strides))}]"
 
 
+Counted = tuple[tuple[Slot, Int], ...]  # (size, stride) of axes that one number counts, the last axis fastest
+
+
+@dataclass(frozen=True, slots=True)
+class Windowed:
+    """A matrix whose rows or columns are several axes that are not one in memory, as of overlapping windows.
+
+    Element (batch..., i, j) lies at ``bufs[buf][offset + sum(strides[a] * batch_a) + along(rows, i) + along(columns,
+    j)]``, where ``along`` takes a number apart::
+
+        def along(axes, number):
+            total = 0
+            for size, stride in reversed(axes):
+                number, index = divmod(number, size)
+                total += index * stride
+            return total
+    """
+
+    buf: int
+    dtype: DType
+    offset: Int
+    strides: tuple[Int, ...]
+    rows: Counted
+    columns: Counted
+
+    def __repr__(self) -> str:
+        batch = "".join(f" {stride!r}," for stride in self.strides)
+        rows, columns = (" ".join(f"{n!r}*{s!r}" for n, s in axes) for axes in (self.rows, self.columns))
+        return f"b{self.buf}:{self.dtype.name}[{self.offset};{batch} {rows}, {columns}]"
+
+
 @dataclass(frozen=True, slots=True)
 class Reduce:
     """Stage: reduce ``value`` over the reduced axis with ``op``; later stages read it as ``ref`` number *order*.
@@ -160,6 +191,9 @@ class Contraction(Printed):
     and float32; float64; the integers as they are (wrapping). Each K block of K_BLOCK is one fma chain from zero in
     increasing k; block sums are added in order. With k == 0, acc is 0.
 
+    An operand whose m, n or k is several axes is a :class:`Windowed`; each has axes of its own, so that what is one
+    axis to the other operand and to the epilogue stays one there.
+
     Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``.
     """
 
@@ -167,8 +201,8 @@ class Contraction(Printed):
     m: Slot
     n: Slot
     k: Slot
-    a: Access
-    b: Access
+    a: Access | Windowed
+    b: Access | Windowed
     accumulate: DType
     stages: tuple[Store, ...]
     buffers: tuple[DType, ...]

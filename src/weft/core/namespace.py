@@ -96,7 +96,8 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("_foreach_* _C", "what PyTorch keeps to itself; an optimizer's step is compiled as a whole"),
     ),
     "weft.nn": (
-        ("Conv* LazyConv* Unfold Fold PixelShuffle Upsample*", f"convolutions are {_SOON}"),
+        ("Conv* LazyConv*", f"convolutions are {_SOON} as layers; F.conv1d, F.conv2d and F.conv3d are"),
+        ("Unfold Fold PixelShuffle Upsample*", _SOON),
         ("*Pool* max_pool avg_pool", f"pooling is {_SOON}"),
         ("*BatchNorm* GroupNorm InstanceNorm*", f"{_SOON}; nn.LayerNorm and nn.RMSNorm are"),
         ("LSTM* GRU* RNN*", f"recurrent layers are {_SOON}; a loop over steps in forward does it"),
@@ -112,7 +113,8 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Activation relu", "nn.ReLU() is the layer, F.relu the function"),
     ),
     "weft.nn.functional": (
-        ("conv* fold unfold pixel_shuffle interpolate upsample grid_sample affine_grid", f"convolutions are {_SOON}"),
+        ("conv_transpose* conv_tbc", f"transposed convolutions are {_SOON}"),
+        ("fold unfold pixel_shuffle interpolate upsample grid_sample affine_grid", _SOON),
         ("*pool*", f"pooling is {_SOON}"),
         ("scaled_dot_product_attention", f"{_SOON}; F.softmax and wf.matmul do it"),
         ("batch_norm group_norm instance_norm", f"{_SOON}; F.layer_norm and F.rms_norm are"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 from ..compiler.expr import Expr
@@ -28,6 +29,7 @@ __all__ = [
     "Outputs",
     "Position",
     "Primitive",
+    "Product",
     "Reduction",
     "Rule",
     "Scan",
@@ -71,6 +73,38 @@ class Layout(NamedTuple):
             step *= size or 1  # as strides_of()
         return True
 
+    def reshaped(self, shape: Shape) -> Layout | None:
+        """The same elements under another shape, or None where strides cannot say it.
+
+        Groups of axes with equal products are matched; within a group the old axes must be one axis. Old (4, 6) to new
+        (2, 2, 3, 2): the groups are 4 = 2 * 2 and 6 = 3 * 2.
+        """
+        if 0 in shape or self.is_contiguous:
+            return Layout(shape, self.offset, strides_of(shape))
+        old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
+        new = [(axis, n) for axis, n in enumerate(shape) if n != 1]
+        strides = [0] * len(shape)
+        i = j = 0
+        while i < len(old):
+            first, size, target, members = i, old[i][0], new[j][1], [new[j][0]]
+            while size != target:
+                if size < target:
+                    i += 1
+                    size *= old[i][0]
+                else:
+                    j += 1
+                    target *= new[j][1]
+                    members.append(new[j][0])
+            for (_, outer), (n, inner) in zip(old[first:i], old[first + 1 : i + 1], strict=True):
+                if outer != n * inner:
+                    return None
+            step = old[i][1]
+            for axis in reversed(members):
+                strides[axis] = step
+                step *= shape[axis]
+            i, j = i + 1, j + 1
+        return Layout(shape, self.offset, tuple(strides))
+
 
 @dataclass(frozen=True, slots=True)
 class Map:
@@ -107,9 +141,43 @@ class Reduction:
     op: str
 
 
+class Product(NamedTuple):
+    """The operands of a contraction as they are multiplied: over ``(*batch, *m, *k)`` and ``(*batch, *k, *n)``, where
+    ``batch`` and ``summed`` are the numbers of the axes ``*batch`` and ``*k``. The axes may be those of windows.
+
+    ``swapped``: ``a`` is the node's second operand, ``b`` its first.
+    """
+
+    a: Layout
+    b: Layout
+    batch: int
+    summed: int
+    swapped: bool = False
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """m, n and k: each group as one axis."""
+        last = len(self.a.shape) - self.summed
+        rows, depth = self.a.shape[self.batch : last], self.a.shape[last:]
+        return prod(rows), prod(self.b.shape[self.batch + self.summed :]), prod(depth)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(*batch, m, n)``: the result, whatever its node calls its shape."""
+        return (*self.a.shape[: self.batch], *self.sizes[:2])
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """``(*batch, m, k) x (*batch, k, n) -> (*batch, m, n)``."""
+    """``(*batch, *m, *k) x (*batch, *k, *n) -> (*batch, *m, *n)``, row-major, in a shape that the node chooses.
+
+    ``product(params, a, b)`` says which axes of the operands these are, for the operands' Layouts; by default they are
+    matrices. A sum's terms come in the row-major order of ``*k`` (docs/numerics.md).
+    """
+
+    product: Callable[[dict[str, Any], Layout, Layout], Product] = lambda params, a, b: Product(
+        a, b, len(a.shape) - 2, 1
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,39 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """``binary_cross_entropy(sigmoid(x), t)`` without its overflow and loss of digits."""
 
+def conv1d(
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The sums of products of a kernel with the windows of a sequence; see :func:`conv2d`."""
+
+def conv2d(
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The sums of products of a kernel with the windows of an image."""
+
+def conv3d(
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The sums of products of a kernel with the windows of a volume; see :func:`conv2d`."""
+
 def cross_entropy(
     input: TensorLike,
     target: TensorLike,

@@ -15,7 +15,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axis, size_of
-from ..graph.protocol import Contract, Primitive, TensorType
+from ..graph.protocol import Contract, Primitive, Product, TensorType
 from .elementwise import CAST, cast, multiply
 from .op import Array, apply, composite, hooks
 from .operands import REAL, common_dtype, require_tensors
@@ -42,7 +42,7 @@ def _sums_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorTy
 
 def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
     a, b = inputs
-    g = _narrowed(g, a.dtype)  # where the sums of 16-bit operands are handed on as float32
+    g = narrowed(g, a.dtype)  # where the sums of 16-bit operands are handed on as float32
     # The gradient of a transposed operand is computed transposed, with the same bits: its own transpose then cancels
     # that of the operand's gradient, and a weight (out, in) gets its gradient without a copy.
     if _is_transposed(a):
@@ -56,14 +56,14 @@ def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Arr
     return for_a, for_b
 
 
-def _narrowed(g: Array, dtype: DType) -> Array:
+def narrowed(g: Array, dtype: DType) -> Array:
     """``g`` in ``dtype``; where it is a tensor of that dtype that was widened, that tensor: it is in memory already."""
     node = g._storage.node
     if g.dtype is dtype or node is None or node.op not in (CAST, RESHAPE):
         return cast(g, dtype)
     source = hooks.wrap(node.inputs[0])
     if node.op is RESHAPE:
-        return reshape(_narrowed(source, dtype), g.shape)
+        return reshape(narrowed(source, dtype), g.shape)
     return source if source.dtype is dtype else cast(g, dtype)
 
 
@@ -72,9 +72,53 @@ def _is_transposed(x: Array) -> bool:
     return node is not None and node.op is PERMUTE and node.params["axes"][-2:] == (rank - 1, rank - 2)
 
 
+def _axes_of(params: dict[str, Any], a: Shape, b: Shape) -> tuple[Shape, Shape, Shape, Shape]:
+    """The sizes of the axes batch, rows, summed and columns."""
+    batch, last = params["batch"], len(a) - params["summed"]
+    return a[:batch], a[batch:last], a[last:], b[batch + params["summed"] :]
+
+
+def _axes_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
+    batch, rows, summed, columns = _axes_of(params, a.shape, b.shape)
+    if params["batch"] + params["summed"] > builtins.min(len(a.shape), len(b.shape)) or (
+        b.shape != (*batch, *summed, *columns)
+    ):
+        raise ShapeError(f"contract_axes: {a.shape} @ {b.shape}: {params['batch']} batch, {params['summed']} summed")
+    if a.dtype is not b.dtype or a.dtype.kind == "bool":
+        raise DTypeError(f"contract_axes: {a.dtype.name} @ {b.dtype.name}")
+    return TensorType(a.dtype, (*batch, *rows, *columns))
+
+
+def _axes_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
+    a, b = inputs
+    batch, rows, summed, columns = map(len, _axes_of(params, tuple(a.shape), tuple(b.shape)))
+    for_a = contracted(g, _turned(b, batch, summed), batch, columns)
+    return for_a, contracted(_turned(a, batch, rows), g, batch, rows)
+
+
+def _turned(x: Array, batch: int, first: int) -> Array:
+    """The axes behind the batch's in two groups, of which the first has ``first``, the other way round."""
+    rank, split = len(x.shape), batch + first
+    return permute_dims(x, (*range(batch), *range(split, rank), *range(batch, split)))
+
+
 CONTRACT = Primitive("contract", _contract_type, Contract(), _contract_vjp)
 # Of operands of 16 bits: what was accumulated, not rounded.
 CONTRACT_FLOAT32 = Primitive("contract_float32", _sums_type, Contract(), _contract_vjp)
+# Groups of several axes: (*batch, *m, *k) and (*batch, *k, *n), read where they lie.
+CONTRACT_AXES = Primitive(
+    "contract_axes",
+    _axes_type,
+    Contract(lambda params, a, b: Product(a, b, params["batch"], params["summed"])),
+    _axes_vjp,
+)
+
+
+def contracted(a: Array, b: Array, batch: int, summed: int) -> Array:
+    """``(*batch, *m, *k)`` times ``(*batch, *k, *n)``; ``batch`` and ``summed`` are numbers of axes. Within a trace."""
+    if summed == 1 and len(a.shape) == len(b.shape) == batch + 2:
+        return apply(CONTRACT, a, b)
+    return apply(CONTRACT_AXES, a, b, batch=batch, summed=summed)
 
 
 def dtype_of(name: str, a: Array, b: Array) -> DType:
@@ -241,8 +285,6 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
         )
     rest1 = [a for a in range(x1.ndim) if a not in left]
     rest2 = [a for a in range(x2.ndim) if a not in right]
-    rows, columns = tuple(x1.shape[a] for a in rest1), tuple(x2.shape[a] for a in rest2)
-    inner = size_of(x1.shape[a] for a in left)
-    a = reshape(permute_dims(cast(x1, dtype), (*rest1, *left)), (size_of(rows), inner))
-    b = reshape(permute_dims(cast(x2, dtype), (*right, *rest2)), (inner, size_of(columns)))
-    return reshape(apply(CONTRACT, a, b), (*rows, *columns))
+    a = permute_dims(cast(x1, dtype), (*rest1, *left))
+    b = permute_dims(cast(x2, dtype), (*right, *rest2))
+    return contracted(a, b, 0, len(left))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.errors import ShapeError
-from ..core.shapes import Dim, size_of
-from .contraction import CONTRACT
+from ..core.shapes import Dim
+from .contraction import contracted
 from .creation import iota
 from .elementwise import cast, equal, multiply, where
-from .op import Array, apply, composite
+from .op import Array, composite
 from .operands import REAL, common_dtype, require_tensors
 from .precision import working
 from .reduction import sum
@@ -142,14 +142,15 @@ def _pair(a: _Term, b: _Term, rest: str) -> _Term:
     inner = "".join(c for c in a.labels if c in b.labels and c not in rest)
     rows = "".join(c for c in a.labels if c not in b.labels)
     columns = "".join(c for c in b.labels if c not in a.labels)
-    left, right = _ordered(a, batch, rows, inner), _ordered(b, batch, inner, columns)
-    product = apply(CONTRACT, left, right) if inner else multiply(left, right)
-    sizes = (*map(a.size, batch), *map(a.size, rows), *map(b.size, columns))
-    return _Term(reshape(product, sizes), batch + rows + columns)
+    if inner:
+        left, right = _ordered(a, batch + rows + inner), _ordered(b, batch + inner + columns)
+        return _Term(contracted(left, right, len(batch), len(inner)), batch + rows + columns)
+    left, right = _ordered(a, batch + rows), _ordered(b, batch + columns)
+    spread = tuple(a.size(label) for label in batch + rows) + (1,) * len(columns)
+    apart = tuple(b.size(label) for label in batch) + (1,) * len(rows) + tuple(map(b.size, columns))
+    return _Term(multiply(reshape(left, spread), reshape(right, apart)), batch + rows + columns)
 
 
-def _ordered(term: _Term, *groups: str) -> Array:
-    """The tensor with one axis for each group of labels."""
-    order = "".join(groups)
-    x = permute_dims(term.x, tuple(term.labels.index(label) for label in order))
-    return reshape(x, tuple(size_of(term.size(label) for label in group) for group in groups))
+def _ordered(term: _Term, labels: str) -> Array:
+    """The tensor with its axes in the order of the labels."""
+    return permute_dims(term.x, tuple(term.labels.index(label) for label in labels))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, SymDim, size_of, strides_of
+from ..core.shapes import Dim, Shape, SymDim, size_of
 from ..core.symbolic import undecided
 from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType, View
 from .creation import full
@@ -32,39 +32,6 @@ def _reshape_type(params: Params, x: TensorType) -> TensorType:
     return TensorType(x.dtype, shape)
 
 
-def _reshape_layout(params: Params, x: Layout) -> Layout | None:
-    """Groups of axes with equal products are matched; within a group the old axes must be one axis.
-
-    Old (4, 6) to new (2, 2, 3, 2): the groups are 4 = 2 * 2 and 6 = 3 * 2.
-    """
-    shape: tuple[int, ...] = params["shape"]
-    if 0 in shape or x.is_contiguous:
-        return Layout(shape, x.offset, strides_of(shape))
-    old = [(n, s) for n, s in zip(x.shape, x.strides, strict=True) if n != 1]
-    new = [(axis, n) for axis, n in enumerate(shape) if n != 1]
-    strides = [0] * len(shape)
-    i = j = 0
-    while i < len(old):
-        first, size, target, members = i, old[i][0], new[j][1], [new[j][0]]
-        while size != target:
-            if size < target:
-                i += 1
-                size *= old[i][0]
-            else:
-                j += 1
-                target *= new[j][1]
-                members.append(new[j][0])
-        for (_, outer), (n, inner) in zip(old[first:i], old[first + 1 : i + 1], strict=True):
-            if outer != n * inner:
-                return None
-        step = old[i][1]
-        for axis in reversed(members):
-            strides[axis] = step
-            step *= shape[axis]
-        i, j = i + 1, j + 1
-    return Layout(shape, x.offset, tuple(strides))
-
-
 def _reshape_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
     return (reshaped(g, tuple(inputs[0].shape)),)
 
@@ -73,7 +40,13 @@ def _reshape_put(params: Params, x: Array, y: Array) -> Array:
     return reshaped(y, tuple(x.shape))
 
 
-RESHAPE = Primitive("reshape", _reshape_type, View(_reshape_layout), _reshape_vjp, _reshape_put)
+RESHAPE = Primitive(
+    "reshape",
+    _reshape_type,
+    View(lambda params, x: x.reshaped(params["shape"])),
+    _reshape_vjp,
+    _reshape_put,
+)
 
 
 def reshaped(x: Array, shape: Shape) -> Array:

@@ -323,6 +323,10 @@ def _text(op: str, name: str, value: Any) -> Any:
     return value
 
 
+def _integers_or_name(op: str, name: str, value: Any) -> Any:
+    return value if isinstance(value, str) else _integers(op, name, value)
+
+
 def _real_or_name(op: str, name: str, value: Any) -> Any:
     return value if isinstance(value, str) else _real(op, name, value)
 
@@ -346,6 +350,7 @@ CONTRACTS = {
     "Axes": Contract(_integers, optional=True),
     "Sequence[int]": Contract(_integers),
     "int | Sequence[int]": Contract(_integers),
+    "int | Sequence[int] | str": Contract(_integers_or_name),
     "int | Sequence[int] | None": Contract(_integers, optional=True),
     "int | tuple[int, ...] | None": Contract(_integers, optional=True),
     "Dim | Sequence[Dim]": Contract(_integers),

@@ -21,7 +21,7 @@ PACK_ARGUMENTS = "ptr %src, i64 %outer, i64 %inner, i64 %count, i64 %kc, ptr %ds
 ``i * outer + k * inner`` bytes after ``src``, where i counts the rows of A or the columns of B."""
 
 
-def _copy(w: Writer, source: DType, tile: Tile, src: str, dst: str, lanes: int, left: str | None = None) -> None:
+def copy(w: Writer, source: DType, tile: Tile, src: str, dst: str, lanes: int, left: str | None = None) -> None:
     """Copy ``lanes`` adjacent elements; with ``left``, only that many are read and the others become zero."""
     value = load_lanes(w, source, src, lanes, None if left is None else first_lanes(w, left, lanes))
     value = convert(w, value, source, tile.dtype, lanes)
@@ -41,7 +41,7 @@ def render_pack_rows(module: Module, name: str, tile: Tile, source: DType, targe
     w = Writer(module)
     w.label("entry")
     last = w.op("sub nsw i64 %count, 1")
-    padded = _padded_rows(w, tile)
+    padded = padded_rows(w, tile)
     whole = w.op(f"and i64 %kc, {-LANES}")
 
     def row(r: str) -> None:
@@ -50,7 +50,7 @@ def render_pack_rows(module: Module, name: str, tile: Tile, source: DType, targe
 
         def piece(lanes: int, left: bool, k: str) -> None:
             rest = w.op(f"sub i64 %kc, {k}") if left else None
-            _copy(w, source, tile, at(w, src, (k, source.itemsize)), at(w, dst, (k, tile.dtype.itemsize)), lanes, rest)
+            copy(w, source, tile, at(w, src, (k, source.itemsize)), at(w, dst, (k, tile.dtype.itemsize)), lanes, rest)
 
         loop(w, "0", whole, LANES, lambda k: piece(LANES, False, k))
         if target.masked_memory:
@@ -62,7 +62,7 @@ def render_pack_rows(module: Module, name: str, tile: Tile, source: DType, targe
     _end(w, name)
 
 
-def _padded_rows(w: Writer, tile: Tile) -> str:
+def padded_rows(w: Writer, tile: Tile) -> str:
     """``%count`` rounded up to a height that the tile functions cover exactly."""
     step = tile.heights[0]
     steps = w.op(f"udiv i64 {w.op(f'add i64 %count, {step - 1}')}, {step}")
@@ -87,7 +87,7 @@ def render_pack_panels(
         "0",
         lines,
         1,
-        lambda k: _copy(w, source, tile, at(w, "%src", (k, "%inner")), at(w, "%dst", (k, width * size)), width),
+        lambda k: copy(w, source, tile, at(w, "%src", (k, "%inner")), at(w, "%dst", (k, width * size)), width),
     )
     # Lines may run over the beginning of the following one, which is written later.
     narrow = w.op(f"icmp sle i64 %count, {step}")
@@ -99,19 +99,20 @@ def render_pack_panels(
 
         def piece(lanes: int, c: str) -> None:
             left = w.op(f"sub i64 %count, {c}") if lanes > 1 else None
-            _copy(w, source, tile, at(w, src, (c, source.itemsize)), at(w, dst, (c, size)), lanes, left)
+            copy(w, source, tile, at(w, src, (c, source.itemsize)), at(w, dst, (c, size)), lanes, left)
 
         if target.masked_memory and step > 1:
             loop(w, "0", fill, step, lambda c: piece(step, c))
         else:
             loop(w, "0", "%count", 1, lambda c: piece(1, c))
-            loop(w, "%count", fill, 1, lambda c: _store_zero(w, tile, at(w, dst, (c, size))))
+            loop(w, "%count", fill, 1, lambda c: store_zero(w, tile, at(w, dst, (c, size))))
 
     loop(w, lines, "%kc", 1, line)
     _end(w, name)
 
 
-def _store_zero(w: Writer, tile: Tile, pointer: str) -> None:
+def store_zero(w: Writer, tile: Tile, pointer: str) -> None:
+    """Write one zero."""
     w.do(f"store {memory_type(tile.dtype)} {'0.0' if tile.dtype.is_floating else '0'}, ptr {pointer}")
 
 
@@ -139,7 +140,7 @@ def render_pack_strided(module: Module, name: str, tile: Tile, source: DType, ro
 
     if rows_form:
         last = w.op("sub nsw i64 %count, 1")
-        loop(w, "0", _padded_rows(w, tile), 1, row)
+        loop(w, "0", padded_rows(w, tile), 1, row)
     else:
         _vectors_of_panel(w, tile, vector)
     _end(w, name)

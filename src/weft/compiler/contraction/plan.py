@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import prod
 
 from ..emit import memory_type
-from ..kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot
+from ..kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Int, Slot, Windowed
 from ..stages import slots_of
 from .tile import ContractionTarget, Tile, packed_row, tile_of
 
@@ -22,6 +22,11 @@ PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "mode", "pack_a", "pack_b
 panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for."""
 
 TILES, MATRIX_VECTOR, VECTOR_MATRIX = range(3)
+TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 8 << 10, "outer_b": 24 << 10}
+"""Where the tables of Windowed operands lie, in bytes from :data:`TABLES_AT` of the scratch: of a K block, and of the
+rows of A and the columns of B in a unit. An entry is 16 bytes; see offsets.py."""
+_TABLE_BYTES = 64 << 10
+TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
@@ -45,6 +50,7 @@ class Form:
     a_direct: bool  # A may be read where it lies
     b_direct: bool
     direct_store: bool  # tile functions write whole tiles to the output
+    windowed: bool = False  # an operand is Windowed
 
 
 def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
@@ -53,13 +59,15 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     Tile functions store themselves when the epilogue is one plain store of ``acc`` along contiguous rows.
     """
     tile = tile_of(kernel.accumulate, target)
-    a_outer, a_inner = kernel.a.strides[-2:]
-    b_inner, b_outer = kernel.b.strides[-2:]
+    (a_outer, a_inner), (b_inner, b_outer) = last_strides(kernel.a), last_strides(kernel.b)
     a = "rows" if a_inner == 1 else "panels" if a_outer == 1 else "strided"
     b = "panels" if b_outer == 1 else "rows" if b_inner == 1 else "strided"
 
-    def same(access: Access) -> bool:
+    def same(access: Access | Windowed) -> bool:
         return memory_type(access.dtype) == memory_type(tile.dtype)
+
+    def direct(access: Access | Windowed) -> bool:
+        return isinstance(access, Access) and same(access)
 
     store = kernel.stages[0]
     direct_store = (
@@ -70,12 +78,26 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
         and kernel.accumulate.bits == tile.dtype.bits
         and store.access.strides[-1] == 1
     )
-    return Form(tile, a, b, a != "strided" and same(kernel.a), b == "panels" and same(kernel.b), direct_store)
+    windowed = isinstance(kernel.a, Windowed) or isinstance(kernel.b, Windowed)
+    return Form(
+        tile, a, b, a != "strided" and direct(kernel.a), b == "panels" and direct(kernel.b), direct_store, windowed
+    )
+
+
+def last_strides(access: Access | Windowed) -> tuple[Int, Int]:
+    """Strides of a matrix's rows and columns; of the last axes that these are."""
+    if isinstance(access, Windowed):
+        return access.rows[-1][1], access.columns[-1][1]
+    rows, columns = access.strides[-2:]
+    return rows, columns
 
 
 def contraction_slots(kernel: Contraction) -> list[int]:
     """Positions of the ints that the kernel names."""
     strides = [x for access in (kernel.a, kernel.b) for x in (access.offset, *access.strides)]
+    for access in (kernel.a, kernel.b):
+        if isinstance(access, Windowed):
+            strides += [x for axis in (*access.rows, *access.columns) for x in axis]
     return slots_of(kernel.stages, (*kernel.batch, kernel.m, kernel.n, kernel.k, *strides))
 
 
@@ -95,10 +117,10 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     batch = prod(ints[axis.index] for axis in kernel.batch)
     if batch * m * n == 0:
         return Partition(0, (1, 0, 1, 0, *(0 for _ in PARTITION[4:])))
-    if n == 1 and form.a != "strided":
+    if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
         return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0))
-    if m == 1 and form.b != "strided":
+    if m == 1 and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0))
     sub_m, sub_n = _cut(form, batch, m, n, k, threads)
@@ -124,7 +146,7 @@ def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub
     """The partition into pieces of sub_m x sub_n elements."""
     tile, (m, n, k) = form.tile, (ints[s.index] for s in (kernel.m, kernel.n, kernel.k))
     rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
-    pitch = kernel.a.strides[-2 if form.a == "rows" else -1]
+    pitch = last_strides(kernel.a)[0 if form.a == "rows" else 1]
     pitch = (ints[pitch.index] if isinstance(pitch, Slot) else pitch) * kernel.a.dtype.itemsize
     large = n * k * kernel.b.dtype.itemsize
     # Rows a multiple of 4 KiB apart fall into one set of the L1 cache; panels are quicker to read when packed.
@@ -132,7 +154,7 @@ def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub
     pack_b = not form.b_direct or large > _L2 or (rows > 4 * tile.rows and large > _L2 // 8)
     b_at = _up(rows * packed_row(tile), 64)
     ahead = 0
-    if large > _L2 or m * k * kernel.a.dtype.itemsize > _L2:
+    if not isinstance(kernel.b, Windowed) and (large > _L2 or m * k * kernel.a.dtype.itemsize > _L2):
         ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
     return Partition(
@@ -216,7 +238,8 @@ def _largest(form: Form, k: int) -> tuple[int, int]:
     most_m = _up(1536 // size, tile.rows)
     if k <= K_BLOCK:
         return most_m, _up(4096 // size, tile.columns)
-    room = SCRATCH_BYTES - most_m * packed_row(tile) - K_BLOCK * tile.columns * size - 4096
+    end = TABLES_AT if form.windowed else SCRATCH_BYTES
+    room = end - most_m * packed_row(tile) - K_BLOCK * tile.columns * size - 4096
     return most_m, room // (most_m * size) // tile.columns * tile.columns
 
 

@@ -8,12 +8,12 @@ Naive meaning::
         acc = total                                # 0 when k == 0
         for store in epilogue: write value(acc) at (m, n)
 
-How it runs: a unit (plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions
-(tile.py) compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie
-or packed into the thread's scratch (pack.py), where that pays; later blocks are added to the sums of the
-earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain store of
-``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go another way
-(vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
+How it runs: a unit (plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions (tile.py)
+compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie or packed into the
+thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py). Later blocks are added to
+the sums of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is
+one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go
+another way (vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
 tiles nor on units nor on what is packed.
 """
 
@@ -23,13 +23,17 @@ from functools import partial
 
 from ...core import dtypes as dt
 from ..emit import Module, Writer, convert, memory_type, offset_of, vector_of
-from ..kernels import K_BLOCK, Access, Contraction, Slot
+from ..kernels import K_BLOCK, Access, Contraction, Slot, Windowed
 from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
 from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
+from .offsets import ENTRY, render_offsets
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
+from .pack_windows import render_pack_windows
 from .plan import (
     MATRIX_VECTOR,
     PARTITION,
+    TABLES,
+    TABLES_AT,
     TILES,
     VECTOR_MATRIX,
     Form,
@@ -60,13 +64,17 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
 
 def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
     tile, a, b = form.tile, kernel.a.dtype, kernel.b.dtype
-    if form.a == "rows":
+    if isinstance(kernel.a, Windowed):
+        _render_windows(module, name, "a", kernel.a, form, target)
+    elif form.a == "rows":
         render_pack_rows(module, f"{name}.pack_a", tile, a, target)
     elif form.a == "panels":
         render_pack_panels(module, f"{name}.pack_a", tile, a, True, target)
     else:
         render_pack_strided(module, f"{name}.pack_a", tile, a, True)
-    if form.b == "panels":
+    if isinstance(kernel.b, Windowed):
+        _render_windows(module, name, "b", kernel.b, form, target)
+    elif form.b == "panels":
         render_pack_panels(module, f"{name}.pack_b", tile, b, False, target)
     elif form.b == "rows":
         render_pack_transposed(module, f"{name}.pack_b", tile, b)
@@ -74,17 +82,28 @@ def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, 
         render_pack_strided(module, f"{name}.pack_b", tile, b, False)
 
 
+def _render_windows(
+    module: Module, name: str, side: str, access: Windowed, form: Form, target: ContractionTarget
+) -> None:
+    """The functions that pack operand ``side``, and those that make the tables for them."""
+    outer, depth = (access.rows, access.columns) if side == "a" else (access.columns, access.rows)
+    render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target)
+    render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target)
+    render_pack_windows(module, f"{name}.pack_{side}", form, access.dtype, side == "a")
+
+
 def _render_vectors(
     module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget
 ) -> dict[int, str]:
-    """The functions for products with a vector, by mode; modes whose matrix is strided have none."""
+    """The functions for products with a vector, by mode; modes whose matrix is strided have none, nor has
+    a kernel with a Windowed operand."""
     names: dict[tuple[str, dt.DType, dt.DType], str] = {}
     modes: dict[int, str] = {}
     for mode, kind, matrix, vector in (
         (MATRIX_VECTOR, form.a, kernel.a.dtype, kernel.b.dtype),
         (VECTOR_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
     ):
-        if kind == "strided":
+        if kind == "strided" or form.windowed:
             continue
         key = (kind, matrix, vector)
         if key not in names:
@@ -151,6 +170,7 @@ class _Unit:
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {part['packed_b_at']}", "packed")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
+        self._tabulate("outer", self.m0, self.rows, self.n0, self.columns)
         if form.direct_store:
             self.c, self.c_pitch, _ = self._operand(kernel.stages[0].access, (self.m0, self.n0), (-2, -1))
 
@@ -159,9 +179,28 @@ class _Unit:
         left = self.w.op(f"sub nsw i64 {extent}, {start}", "i")
         return start, self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {sub})", "i")
 
-    def _operand(self, access: Access, start: tuple[str, str], axes: tuple[int, int]) -> tuple[str, str, str]:
-        """Pointer to the unit's first element, and the strides of two axes in bytes."""
+    def _tabulate(self, table: str, first_a: str, count_a: str, first_b: str, count_b: str) -> None:
+        """Fill the tables (``outer`` or ``depth``) of the operands that are read by them."""
+        for side, access, first, count in (
+            ("a", self.kernel.a, first_a, count_a),
+            ("b", self.kernel.b, first_b, count_b),
+        ):
+            if isinstance(access, Windowed):
+                place = self._table(f"{table}_{side}")
+                self.w.do(f"call void @{self.name}.{table}_{side}(ptr %ints, i64 {first}, i64 {count}, ptr {place})")
+
+    def _table(self, name: str, entry: str = "0") -> str:
+        return at(self.w, "%scratch", (str(TABLES_AT + TABLES[name]), 1), (entry, ENTRY))
+
+    def _operand(
+        self, access: Access | Windowed, start: tuple[str, str], axes: tuple[int, int]
+    ) -> tuple[str, str, str]:
+        """Pointer to the unit's first element, and the strides of two axes in bytes; where tables have the offsets, to
+        the first element of all, and 0."""
         w, size = self.w, access.dtype.itemsize
+        if isinstance(access, Windowed):
+            offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, self.batch, strict=True))
+            return at(w, self.frame.buffers[access.buf], (offset, size)), "0", "0"
         offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, (*self.batch, *start), strict=True))
         pointer = at(w, self.frame.buffers[access.buf], (offset, size))
         outer, inner = (w.arithmetic("mul", self.frame.int_(access.strides[x]), size) for x in axes)
@@ -228,6 +267,7 @@ class _Unit:
         left = w.op(f"sub nsw i64 {self.k}, {k0}")
         kc = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {K_BLOCK})", "kc")
         last = w.op(f"icmp sle i64 {left}, {K_BLOCK}", "last")
+        self._tabulate("depth", k0, kc, k0, kc)
         loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
 
     def _column(self, j: str, k0: str, kc: str, last: str) -> None:
@@ -261,10 +301,15 @@ class _Unit:
         left = self.w.op(f"sub nsw i64 {extent}, {start}")
         return self.w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {limit})")
 
-    def _pack(self, side: str, src: str, outer: str, inner: str, count: str, kc: str, dst: str) -> None:
-        self.w.do(
-            f"call void @{self.name}.pack_{side}(ptr {src}, i64 {outer}, i64 {inner}, i64 {count}, i64 {kc}, ptr {dst})"
-        )
+    def _pack(self, side: str, src: str, first: str, count: str, kc: str, dst: str) -> None:
+        """Pack the rows of A, or columns of B, from ``first`` on (which lies at ``src``)."""
+        if isinstance(self.kernel.a if side == "a" else self.kernel.b, Windowed):
+            strides = f"ptr {self._table(f'outer_{side}', first)}, ptr {self._table(f'depth_{side}')}"
+        elif side == "a":
+            strides = f"i64 {self.a_outer}, i64 {self.a_inner}"
+        else:
+            strides = f"i64 {self.b_outer}, i64 {self.b_inner}"
+        self.w.do(f"call void @{self.name}.pack_{side}(ptr {src}, {strides}, i64 {count}, i64 {kc}, ptr {dst})")
 
     def _a_panel(self, src: str, i: str, height: str, kc: str, leftmost: str) -> tuple[str, str]:
         """``(pointer, byte stride between rows or, of panels, lines)`` of the tile's rows of A, packed if need be."""
@@ -276,7 +321,7 @@ class _Unit:
         when(
             w,
             w.op(f"and i1 {packed}, {leftmost}"),
-            lambda: self._pack("a", src, self.a_outer, self.a_inner, height, kc, own),
+            lambda: self._pack("a", src, i, height, kc, own),
         )
         if not self.form.a_direct:
             return own, own_stride
@@ -292,7 +337,7 @@ class _Unit:
         narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
         own_stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
         packed = w.op(f"icmp sge i64 {j}, {self.b_from}")
-        when(w, packed, lambda: self._pack("b", src, self.b_outer, self.b_inner, width, kc, self.packed_b))
+        when(w, packed, lambda: self._pack("b", src, j, width, kc, self.packed_b))
         if not self.form.b_direct:
             return self.packed_b, own_stride
         return (

@@ -7,8 +7,8 @@ from math import prod
 
 from ..contraction.plan import contraction_slots
 from ..emit import convert, mangle, scalar_type
-from ..kernels import K_BLOCK, Contraction
-from ..lanes import LanePoint, RenderTarget, loop, when
+from ..kernels import K_BLOCK, Access, Contraction, Counted, Windowed
+from ..lanes import Frame, LanePoint, RenderTarget, loop, when
 from ..stages import grid_indices, write_stores
 from .frame import GpuLaunch, begin_gpu, end_gpu
 
@@ -20,6 +20,11 @@ def launch_contraction(kernel: Contraction, ints: Sequence[int], units: int) -> 
     m, n = (ints[x.index] for x in (kernel.m, kernel.n))
     tiles = -(-m // TILE) * -(-n // TILE)
     return GpuLaunch(tiles * prod(ints[axis.index] for axis in kernel.batch), (TILE, TILE))
+
+
+def _along(frame: Frame, axes: Counted, number: str) -> list[str]:
+    """The indices of axes that one number counts."""
+    return grid_indices(frame, tuple([size for size, _ in axes]), number)
 
 
 def render_contraction(kernel: Contraction, name: str, target: RenderTarget) -> str:
@@ -62,11 +67,16 @@ def render_contraction(kernel: Contraction, name: str, target: RenderTarget) -> 
         sums = w.op(f"select i1 {w.op(f'icmp eq i64 {k0}, 0')}, {scalar} {last}, {scalar} {more}")
         w.do(f"store {scalar} {sums}, ptr {total}")
 
+    def operand(access: Access | Windowed, batch: list[str], row: str, column: str) -> str:
+        at = [*batch, row, column]
+        if isinstance(access, Windowed):
+            at = [*batch, *_along(t.frame, access.rows, row), *_along(t.frame, access.columns, column)]
+            strides = (*access.strides, *(stride for _, stride in (*access.rows, *access.columns)))
+            access = Access(access.buf, access.dtype, access.offset, strides)
+        return convert(w, LanePoint(t.frame, at, 1).load(access), access.dtype, kernel.accumulate, 1)
+
     def term(batch: list[str], i: str, j: str, x: str) -> None:
-        a, b = (
-            convert(w, LanePoint(t.frame, [*batch, *at], 1).load(access), access.dtype, kernel.accumulate, 1)
-            for access, at in ((kernel.a, (i, x)), (kernel.b, (x, j)))
-        )
+        a, b = operand(kernel.a, batch, i, x), operand(kernel.b, batch, x, j)
         before = w.op(f"load {scalar}, ptr {chain}")
         if kernel.accumulate.is_floating:
             after = w.op(f"call {scalar} @llvm.fma.{mangle(scalar, 1)}({scalar} {a}, {scalar} {b}, {scalar} {before})")

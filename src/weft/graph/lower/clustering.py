@@ -218,11 +218,14 @@ def same_points(to: Cluster, root: Root) -> Form | None:
 def epilogue(to: Cluster, root: Root) -> Form | None:
     """An elementwise root over a contraction's points: its sums are still in registers.
 
-    Not an update with a place of its own: tiles are written row-major.
+    Not an update with a place of its own: tiles are written row-major. Not one that reads what is no matrix to it (a
+    row for all rows of an image): a kernel's rows and columns are one axis each.
     """
-    if to.kind == "contract" and root.kind == "map" and root.space == to.space and root.place is None:
-        return Form("contract", to.axes, True)
-    return None
+    if to.kind != "contract" or root.kind != "map" or root.space != to.space or root.place is not None:
+        return None
+    whole, matrix = to.roots[0].shape, to.roots[0].product.shape
+    fits = whole == matrix or all(layout.reshaped(matrix) is not None for layout in root.layouts)
+    return Form("contract", to.axes, True) if fits else None
 
 
 def points_of_rows(to: Cluster, root: Root) -> Form | None:

@@ -8,10 +8,10 @@ from math import prod
 
 from ...compiler.contraction.plan import PARTITION, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import Access, Contraction, Int, describe
+from ...compiler.kernels import Access, Contraction, Counted, Int, Windowed, describe
 from ...core import dtypes as dt
 from ...core.shapes import Dim, Shape
-from ...core.symbolic import computed, computed_items
+from ...core.symbolic import computed, computed_items, typical
 from ...llvm.targets import Target
 from ..ir import Value
 from ..protocol import Layout
@@ -24,15 +24,16 @@ from .launch import Launch, LaunchBuilder, grain_of
 def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, threads: int) -> Launch:
     """The cluster's first root is the contraction; the others are its epilogue."""
     root, builder = cluster.roots[0], LaunchBuilder()
-    batch, (m, n) = root.shape[:-2], root.shape[-2:]
-    (a_value, a_layout), (b_value, b_layout) = (e.value for e in root.exprs)
-    k = a_layout.shape[-1]
+    product, values = root.product, [e.value[0] for e in root.exprs]
+    a_value, b_value = reversed(values) if product.swapped else values
+    shape, (m, n, k) = product.shape, product.sizes
+    batch = shape[:-2]
     accumulate = dt.float32 if root.value.dtype.is_half else root.value.dtype
     epilogue = _epilogue(cluster, cast(leaf("acc", accumulate, None), root.value.dtype))
     written = [v for v in epilogue if v in needed]
     exprs = [epilogue[v] for v in written]
-    own = Layout.contiguous(root.shape)
-    layouts = [_outer(x, batch) for x in (a_layout, b_layout, own, *leaf_layouts(exprs))]
+    own = Layout.contiguous(shape)
+    layouts = [_outer(x, batch) for x in (product.a, product.b, own, *leaf_layouts(exprs))]
     axes = Axes(batch, layouts, [(0, len(batch))])
 
     def outer(layout: Layout) -> list[Dim]:
@@ -44,11 +45,26 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
             s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
         return [*outer(layout), s_m, s_n]
 
-    def operand(value: Value, layout: Layout, sizes: tuple[Dim, Dim]) -> Access:
+    def operand(value: Value, layout: Layout, split: int) -> Access | Windowed:
+        """``layout`` over ``(*batch, *rows, *columns)``, where the columns begin with axis ``split``."""
         whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
-        return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *_matrix(builder, layout.strides[-2:], sizes)))
+        rows, columns = _merged(layout, len(batch), split), _merged(layout, split, len(layout.shape))
+        if len(rows) == len(columns) == 1:
+            (n_row, s_row), (n_column, s_column) = rows[0], columns[0]
+            matrix = _matrix(builder, (s_row, s_column), (n_row, n_column))
+            return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *matrix))
+        row_runs, column_runs = _runs(rows, columns)
+        counted = counts(rows, row_runs), counts(columns, column_runs)
+        return Windowed(whole.buf, whole.dtype, 0, whole.strides[:-2], *counted)
 
-    a, b = operand(a_value, a_layout, (m, k)), operand(b_value, b_layout, (k, n))
+    def counts(group: list[tuple[Dim, Dim]], runs: bool) -> Counted:
+        last = len(group) - 1
+        return tuple(
+            [(builder.slot(n), 1 if runs and axis == last else builder.slot(s)) for axis, (n, s) in enumerate(group)]
+        )
+
+    a = operand(a_value, product.a, len(product.a.shape) - product.summed)
+    b = operand(b_value, product.b, product.batch + product.summed)
     rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
     stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
@@ -92,13 +108,41 @@ def _outer(layout: Layout, batch: Shape) -> Layout:
     return Layout(batch, 0, layout.strides[: len(batch)])
 
 
+def _merged(layout: Layout, start: int, stop: int) -> list[tuple[Dim, Dim]]:
+    """(size, stride) of the axes from ``start`` to ``stop``, as few as they can be, at least one."""
+    if stop - start == 1:
+        return [(layout.shape[start], layout.strides[start])]
+    if 0 in layout.shape[start:stop]:
+        return [(0, 1)]
+    found: list[tuple[Dim, Dim]] = []
+    for size, stride in zip(layout.shape[start:stop], layout.strides[start:stop], strict=True):
+        if found and found[-1][1] == size * stride:
+            found[-1] = (found[-1][0] * size, stride)
+        elif size != 1:
+            found.append((size, stride))
+    return found or [(1, 1)]
+
+
+def _runs(rows: Sequence[tuple[Dim, Dim]], columns: Sequence[tuple[Dim, Dim]]) -> tuple[bool, bool]:
+    """Whether a kernel takes the last axes of rows and columns for contiguous. Where both are, packing goes along the
+    columns (k of A, n of B: it need not transpose), unless they are much shorter; a few rows are not worth it."""
+    (row, s_row), (column, s_column) = (tuple(map(typical, group[-1])) for group in (rows, columns))
+    if s_row == s_column == 1:
+        return column * 2 < row, column * 2 >= row
+    return s_row == 1 and row > 3, s_column == 1
+
+
 def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
-    """The members' expressions over the contraction's own shape (axes of size 1 included)."""
-    shape = cluster.roots[0].shape
+    """The members' expressions over the contraction's ``(*batch, m, n)`` (axes of size 1 included)."""
+    shape, matrix = cluster.roots[0].shape, cluster.roots[0].product.shape
     found = {cluster.roots[0].value: acc}
     for member in cluster.roots[1:]:
 
         def reshaped(layout: Layout, own: Shape = member.shape) -> Layout:
+            if matrix != shape:
+                moved = layout.reshaped(matrix)
+                assert moved is not None, "clustering has asked"
+                return moved
             if own == shape:  # strides of axes of size 1 too: one row then has the structure of many
                 return layout
             strides = iter(squeeze(own, layout.strides)[1])

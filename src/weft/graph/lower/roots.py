@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ...compiler.expr import Expr, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
-from ..protocol import COPY, Concat, Contract, Host, Layout, Reduction, Scan, Scatter, Shuffle, SliceUpdate
+from ..protocol import COPY, Concat, Contract, Host, Layout, Product, Reduction, Scan, Scatter, Shuffle, SliceUpdate
 from .axes import mergeable, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
 from .launch import FREE
@@ -71,6 +71,14 @@ class Root:
     def values(self) -> tuple[Value, ...]:
         """The value, and what else is computed with it."""
         return self.node.outputs
+
+    @property
+    def product(self) -> Product:
+        """How a contraction's operands are multiplied."""
+        rule = self.node.op.lower
+        assert isinstance(rule, Contract)
+        a, b = (e.value[1] for e in self.exprs)
+        return rule.product(self.node.params, a, b)
 
     @property
     def own(self) -> Layout:

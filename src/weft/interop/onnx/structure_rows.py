@@ -26,7 +26,7 @@ from .rows import (
     is_value,
 )
 
-__all__ = ["STRUCTURE", "filled"]
+__all__ = ["STRUCTURE", "filled", "grid"]
 
 _END = (1 << 63) - 1
 _MANY = 1 << 16  # more operands than any node has
@@ -215,12 +215,12 @@ def _diagonal_update(emit: Emitter, node: Node, names: Sequence[str]) -> str:
 def _unfold(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     axis, size, step = (node.params[k] for k in ("axis", "size", "step"))
     rank = len(node.inputs[0].shape)
-    places = _grid(emit, (node.output.shape[axis], size), (step, 1), 0)
+    places = grid(emit, (node.output.shape[axis], size), (step, 1), 0)
     windows = emit("Gather", names[0], places, axis=axis)
     return emit("Transpose", windows, perm=[*range(axis + 1), *range(axis + 2, rank + 1), axis + 1])
 
 
-def _grid(emit: Emitter, shape: Shape, strides: Sequence[int], offset: int) -> str:
+def grid(emit: Emitter, shape: Shape, strides: Sequence[int], offset: int) -> str:
     """``offset + sum(strides[a] * i_a)`` over ``shape``, int64."""
     total = (
         emit("Expand", emit.scalar(offset, dt.int64), emit.vector(shape)) if shape else emit.scalar(offset, dt.int64)
@@ -237,7 +237,7 @@ def _grid(emit: Emitter, shape: Shape, strides: Sequence[int], offset: int) -> s
 
 def _as_strided(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     shape, strides, offset = (node.params[k] for k in ("shape", "strides", "offset"))
-    return emit("Gather", names[0], _grid(emit, shape, strides, offset), axis=0)
+    return emit("Gather", names[0], grid(emit, shape, strides, offset), axis=0)
 
 
 def _as_strided_update(emit: Emitter, node: Node, names: Sequence[str]) -> str:
@@ -245,7 +245,7 @@ def _as_strided_update(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     if 0 in shape:
         return emit("Identity", names[0])
     last = emit.integers([-1])
-    places = emit("Reshape", _grid(emit, shape, strides, offset), last)
+    places = emit("Reshape", grid(emit, shape, strides, offset), last)
     return emit("ScatterElements", names[0], places, emit("Reshape", names[1], last), axis=0)
 
 
@@ -307,15 +307,6 @@ def _arg(op: str) -> Lower:
         return emit(op, x, axis=axes[0], keepdims=0)
 
     return lower
-
-
-def _contract(emit: Emitter, node: Node, names: Sequence[str]) -> str:
-    middle = carrier(node.output.dtype)
-    return emit.through(middle, node.output.dtype, "MatMul", *names)
-
-
-def _contract_float32(emit: Emitter, node: Node, names: Sequence[str]) -> str:
-    return emit("MatMul", *(emit.cast(name, node.inputs[0].dtype, dt.float32) for name in names))
 
 
 def _cumulative_sum(emit: Emitter, node: Node, names: Sequence[str]) -> str:
@@ -500,8 +491,6 @@ STRUCTURE: dict[str, Row] = {
     "all": Row(_reduction("ReduceProd", lambda dtype: dt.int32), (1, 1), _AXES, kinds=BOOL.kinds),
     "argmax": Row(_arg("ArgMax"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
     "argmin": Row(_arg("ArgMin"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
-    "contract": Row(_contract, (2, 2), kinds=REAL.kinds),
-    "contract_float32": Row(_contract_float32, (2, 2), kinds=FLOAT.kinds),
     "det": Row(lambda emit, node, names: emit("Det", names[0]), (1, 1), kinds=FLOAT.kinds, wide=True),
     "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
     "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),

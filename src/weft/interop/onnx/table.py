@@ -6,11 +6,12 @@ from ...core.errors import FormatError
 from ...graph.ir import Node
 from ...graph.protocol import Host
 from ...ops.registry import primitives
+from .contraction_rows import CONTRACTIONS
 from .elementwise_rows import ELEMENTWISE
 from .rows import Row
 from .structure_rows import STRUCTURE
 
-ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE}
+ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS}
 
 # Primitives that standard ONNX ops cannot express, and why.
 UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"} | {

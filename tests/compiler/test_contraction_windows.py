@@ -1,0 +1,180 @@
+"""Windowed operands: any axes and strides give the bits of the contraction of the matrices that they show."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_contraction import ISAS, reference, run, same_bits, values_of
+
+from weft.compiler.contraction.offsets import ENTRY
+from weft.compiler.contraction.plan import TABLES, TABLES_AT, contraction_units, form_of
+from weft.compiler.contraction.render import render_contraction
+from weft.compiler.expr import cast, leaf
+from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot, Store, Windowed, describe
+from weft.core import dtypes as dt
+from weft.core.dtypes import DType
+from weft.llvm.assembly import assemble
+from weft.llvm.elf import CodeModule, load
+from weft.llvm.targets import Target, cross_target, host_target
+
+M, N, K, PITCH, *START = (Slot(i) for i in range(6))
+Axes = tuple[tuple[int, int], ...]  # (size, stride)
+Structure = tuple[int, int, str]  # numbers of axes of rows and columns, and along which of them elements lie together
+
+STRUCTURES: list[Structure] = [(1, 2, "columns"), (2, 3, "columns"), (3, 1, "rows"), (2, 2, "rows"), (2, 2, "neither")]
+
+
+def windowed(structure: Structure, buffer: int, dtype: DType, first: int) -> tuple[Windowed, int]:
+    """The operand whose ints begin at slot ``first``, and the next slot."""
+    rows, columns, runs = structure
+    groups, slot = [], first
+    for count, along in ((rows, runs == "rows"), (columns, runs == "columns")):
+        axes = [(Slot(slot + 2 * i), 1 if along and i == count - 1 else Slot(slot + 2 * i + 1)) for i in range(count)]
+        groups.append(tuple(axes))
+        slot += 2 * count
+    return Windowed(buffer, dtype, START[buffer], (), *groups), slot
+
+
+@cache
+def build(a: Structure | None, b: Structure | None, dtype: DType, isa: str) -> tuple[Contraction, Target, CodeModule]:
+    """Kernel, target and code; without a structure an operand is a row-major matrix."""
+    slot = 6
+    operands: list[Access | Windowed] = []
+    for number, structure in enumerate((a, b)):
+        if structure is None:
+            operands.append(Access(number, dtype, START[number], (Slot(slot), 1)))
+            slot += 1
+        else:
+            operand, slot = windowed(structure, number, dtype, slot)
+            operands.append(operand)
+    total = dt.float32 if dtype.is_half else dtype
+    store = Store(Access(2, dtype, 0, (PITCH, 1)), cast(leaf("acc", total, None), dtype))
+    kernel = Contraction((), M, N, K, operands[0], operands[1], total, (store,), (dtype,) * 3)
+    target = host_target(isa)
+    return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
+
+
+@st.composite
+def split(draw: Any, size: int, count: int) -> tuple[int, ...]:
+    """``size`` as a product of ``count`` sizes."""
+    sizes = []
+    for _ in range(count - 1):
+        sizes.append(draw(st.sampled_from([d for d in range(1, size + 1) if size % d == 0])))
+        size //= sizes[-1]
+    return (*sizes, size)
+
+
+def strides_of(draw: Any, sizes: tuple[int, ...], along: bool) -> Axes:
+    """Axes of these sizes; steps overlap, repeat and go backwards."""
+    steps = [draw(st.integers(-3, 9)) for _ in sizes]
+    if along:
+        steps[-1] = 1
+    return tuple(zip(sizes, steps, strict=True))
+
+
+def shown(memory: Any, start: int, rows: Axes, columns: Axes) -> Any:
+    """The matrix that the axes show."""
+    offsets = np.asarray(start)
+    for size, stride in (*rows, *columns):
+        offsets = np.add.outer(offsets, np.arange(size) * stride)
+    return memory[offsets].reshape(prod(n for n, _ in rows), prod(n for n, _ in columns))
+
+
+def operand(draw: Any, structure: Structure | None, shape: tuple[int, int], dtype: DType, seed: int) -> Any:
+    """Memory that ends where the operand's last element does, the matrix that it shows, ints, and its start."""
+    rng = np.random.default_rng(seed)
+    if structure is None:
+        matrix = values_of(dtype, rng, shape)
+        return matrix, matrix, [shape[1]], 0
+    rows, columns, runs = structure
+    one = strides_of(draw, draw(split(shape[0], rows)), runs == "rows")
+    two = strides_of(draw, draw(split(shape[1], columns)), runs == "columns")
+    reach = [(n - 1) * s for n, s in (*one, *two)]
+    start = -sum(min(0, r) for r in reach)
+    memory = values_of(dtype, rng, (start + sum(max(0, r) for r in reach) + 1,))
+    return memory, shown(memory, start, one, two), [v for axis in (*one, *two) for v in axis], start
+
+
+extents = st.one_of(st.integers(1, 8), st.sampled_from([12, 16, 24, 30, 36, 60, 64, 70]))
+depths = st.one_of(st.integers(1, 40), st.sampled_from([64, 255, 256, 300, 512, 540]))
+
+
+@pytest.mark.parametrize("b", [None, *STRUCTURES], ids=str)
+@pytest.mark.parametrize("a", [None, *STRUCTURES], ids=str)
+@given(data=st.data(), m=extents, n=extents, k=depths, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=8, deadline=None)
+def test_the_bits_are_those_of_what_is_shown(
+    a: Structure | None, b: Structure | None, data: st.DataObject, m: int, n: int, k: int, seed: int
+) -> None:
+    """Whichever operand is one, in memory that may not be read behind its last element."""
+    memory_a, matrix_a, ints_a, start_a = operand(data.draw, a, (m, k), dt.float32, seed)
+    memory_b, matrix_b, ints_b, start_b = operand(data.draw, b, (k, n), dt.float32, seed + 1)
+    wanted = reference(matrix_a, matrix_b, dt.float32)
+    sizes = dict(enumerate([m, n, k, n, start_a, start_b, *ints_a, *ints_b]))
+    for isa in ISAS:
+        arrays = [memory_a, memory_b, np.zeros((m, n), np.float32)]
+        found, _ = run(build(a, b, dt.float32, isa), arrays, sizes, threads=data.draw(st.integers(1, 3)))
+        assert same_bits(found[2], wanted)
+
+
+@pytest.mark.parametrize("dtype", [dt.float64, dt.float16, dt.bfloat16, dt.int8, dt.int64, dt.uint16], ids=str)
+@given(data=st.data(), m=extents, n=extents, k=depths, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=6, deadline=None)
+def test_every_dtype(dtype: DType, data: st.DataObject, m: int, n: int, k: int, seed: int) -> None:
+    for structure in ((2, 2, "columns"), (2, 2, "rows")):
+        memory, matrix, ints, start = operand(data.draw, structure, (m, k), dtype, seed)
+        other = values_of(dtype, np.random.default_rng(seed + 1), (k, n))
+        total = dt.float32 if dtype.is_half else dtype
+        with np.errstate(over="ignore"):
+            wanted = reference(matrix, other, total).astype(dtype.numpy)
+        for isa in ISAS:
+            sizes = dict(enumerate([m, n, k, n, start, 0, *ints, n]))
+            found, _ = run(build(structure, None, dtype, isa), [memory, other, np.zeros((m, n), dtype.numpy)], sizes)
+            assert same_bits(found[2], wanted)
+
+
+@given(
+    m=st.integers(1, 5000),
+    n=st.integers(1, 5000),
+    k=st.one_of(st.integers(1, 300), st.integers(1, 100_000)),
+    threads=st.integers(1, 70),
+    dtype=st.sampled_from([dt.float32, dt.float64, dt.float16, dt.int8]),
+    name=st.sampled_from(["x86_64-linux-gnu", "aarch64-linux-gnu", "wasm32"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_tables_fit_behind_everything_else(m: int, n: int, k: int, threads: int, dtype: DType, name: str) -> None:
+    """A unit's entries, those of a K block, and the sums before them lie apart in the scratch."""
+    b, slot = windowed((2, 2, "columns"), 1, dtype, 7)
+    total = dt.float32 if dtype.is_half else dtype
+    store = Store(Access(2, dtype, 0, (PITCH, 1)), cast(leaf("acc", total, None), dtype))
+    kernel = Contraction((), M, N, K, Access(0, dtype, 0, (Slot(6), 1)), b, total, (store,), (dtype,) * 3)
+    target = cross_target(name)
+    part = contraction_units(kernel, [m, n, k, n, 0, 0, k, *[1] * (slot - 7)], threads, target)
+    sub_m, sub_n, sums_at = part.ints[0], part.ints[2], part.ints[8]
+    tile = form_of(kernel, target).tile
+    ends = [*sorted(TABLES.values())[1:], SCRATCH_BYTES - TABLES_AT]
+    room = dict(zip(sorted(TABLES, key=TABLES.__getitem__), ends, strict=True))
+    needed = {"depth_a": K_BLOCK, "depth_b": K_BLOCK, "outer_a": sub_m, "outer_b": sub_n}
+    for table, start in TABLES.items():
+        assert start + needed[table] * ENTRY <= room[table]
+    places = 1 if k <= K_BLOCK else -(-sub_m // tile.rows) * -(-sub_n // tile.columns)
+    assert sums_at + places * tile.rows * tile.columns * tile.dtype.itemsize <= TABLES_AT
+
+
+@pytest.mark.parametrize("name", ["aarch64-linux-gnu", "x86_64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m4"])
+def test_other_targets_are_accepted(name: str) -> None:
+    target = cross_target(name)
+    for structure in STRUCTURES:
+        kernel, _, _ = build(structure, structure, dt.float32, ISAS[0])
+        assert assemble(render_contraction(kernel, "kernel", target), target)
+
+
+def test_the_text_says_the_axes() -> None:
+    kernel, _, _ = build((1, 2, "columns"), None, dt.float32, ISAS[0])
+    assert "a=b0:float32[$4; $6*$7, $8*$9 $10*1]" in describe(kernel)
