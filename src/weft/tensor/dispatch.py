@@ -15,6 +15,7 @@ from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import check_count, shown
 from ..graph.ir import Value
 from ..graph.protocol import Layout
+from ..llvm.targets import check_isa
 from ..ops import op
 from ..ops.indexing import getitem_basic
 from ..ops.op import Composite, state, trace_function
@@ -67,7 +68,12 @@ def set_num_threads(count: int) -> None:
 
 
 def configure(**changes: Any) -> Any:
-    """Change settings (see :class:`weft.core.config.Settings`); returns the previous ones."""
+    """Change settings (see :class:`weft.core.config.Settings`); returns the previous ones.
+
+    Raises:
+        ValueError: a value that is not understood.
+    """
+    check_isa(changes.get("isa"))
     before = config.configure(**changes)
     forget_plans()
     return before
