@@ -175,7 +175,7 @@ def _refuse_updates(captured: Captured) -> None:
 
 def _bytes(tensor: Tensor) -> bytes:
     """The elements in C order."""
-    return tensor.detach().numpy().tobytes()
+    return tensor.detach().cpu().numpy().tobytes()
 
 
 # --- names ------------------------------------------------------------------------------------------------------

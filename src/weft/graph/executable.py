@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..compiler.build import addresses
+from ..compiler.build import addresses, gpu_launch
 from ..compiler.expr import leaf
+from ..core.device import CPU, Device
 from ..core.errors import CompileError
 from ..core.shapes import is_static, size_of
 from ..llvm.targets import Target
-from ..runtime.program import Program, Step
+from ..runtime.devices import Runs, row_of
+from ..runtime.program import Step
 from .fold import fold_constants
 from .ir import Graph, Node, Value
 from .lower import launches_of
@@ -48,9 +50,9 @@ class Planned:
 
 @dataclass(slots=True)
 class Executable:
-    """A Program and which of its outputs the graph's are, as in :class:`Planned`."""
+    """A program of a device, and which of its outputs the graph's are, as in :class:`Planned`."""
 
-    program: Program
+    program: Runs
     launches: list[Launch]
     plan: Plan
     results: list[int]
@@ -197,32 +199,38 @@ def build(
     target: Target,
     threads: int,
     hand_on: bool = False,
+    device: Device = CPU,
 ) -> Executable:
-    """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
+    """Compile ``graph`` for a device, whose target (of several on the CPU) is given; arguments and errors as for
+    :func:`plan_graph`. What is constant is computed on the CPU: its bits are those of any device."""
+    here = target if device is CPU else row_of(CPU).target(CPU)
     wanted = len(graph.outputs)
     graph = fold_constants(
-        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, target, threads)
+        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, here, threads)
     )
     updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     graph = graph.copy(outputs=graph.outputs[:wanted])
     planned = plan_graph(graph, strides, updates, target, threads, hand_on)
-    program = assemble(planned, len(graph.inputs), target)
+    program = assemble(planned, len(graph.inputs), target, device)
     return Executable(program, planned.launches, planned.plan, planned.results)
 
 
-def assemble(planned: Planned, inputs: int, target: Target) -> Program:
-    """Compile the kernels and write the program's table."""
+def assemble(planned: Planned, inputs: int, target: Target, device: Device = CPU) -> Runs:
+    """Compile the kernels and make the device's program of them."""
     launches, plan = planned.launches, planned.plan
-    code = addresses([x.kernel for x in launches], target)
+    code = addresses([x.kernel for x in launches], target, device)
+    grids = [gpu_launch(x.kernel, x.ints, x.units) if target.is_gpu else None for x in launches]
     steps = [
-        Step(address, x.ints, planned.buffers(x), x.units, x.grain) for address, x in zip(code, launches, strict=True)
+        Step(address, x.ints, planned.buffers(x), x.units, x.grain, grid)
+        for address, x, grid in zip(code, launches, grids, strict=True)
     ]
     releases_gil = sum(x.flops for x in launches) > GIL_WORK
-    return Program(steps, inputs, [nbytes_of(v) for v in plan.outputs], (), plan.arena_nbytes, releases_gil)
+    outputs = [nbytes_of(v) for v in plan.outputs]
+    return row_of(device).program(device, steps, inputs, outputs, plan.arena_nbytes, releases_gil)
 
 
 def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:
-    """Execute a graph without inputs."""
+    """Execute a graph without inputs on the CPU."""
     planned = plan_graph(graph, (), (), target, threads, hand_on=True)
     made = assemble(planned, 0, target).call()
     storages = made if isinstance(made, tuple) else (made,)

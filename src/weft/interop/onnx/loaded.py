@@ -10,6 +10,7 @@ from ...core.errors import DTypeError, FormatError, ShapeError
 from ...core.shapes import Dim, SymDim, substitute
 from ...graph.ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
 from ...graph.protocol import TensorType
+from ...runtime.devices import default_device
 from ...tensor.calls import GraphCall
 from ...tensor.create import asarray
 from ...tensor.tensor import Tensor
@@ -81,6 +82,7 @@ class Loaded:
         self.inputs = {name: v.type for name, v in zip(inputs, graph.inputs, strict=False)}
         self.outputs = {name: v.type for name, v in zip(outputs, graph.outputs, strict=True)}
         self.parameters = dict(parameters)
+        self._device = next((t.device for t in self.parameters.values()), default_device())
         self._arguments, self._result = forms
         self._calls: OrderedDict[tuple[int, ...], GraphCall] = OrderedDict()
         names = {
@@ -109,7 +111,7 @@ class Loaded:
         """The graph for these sizes, as a call over the arguments and the parameters."""
         key = tuple(sizes[name] for name in self._names)
         if key not in self._calls:
-            self._calls[key] = GraphCall(specialise(self.graph, sizes))
+            self._calls[key] = GraphCall(specialise(self.graph, sizes), self._device)
             if len(self._calls) > _KEPT:
                 self._calls.popitem(last=False)
         self._calls.move_to_end(key)
@@ -126,7 +128,9 @@ class Loaded:
             leaves = list(args)  # nested numbers, each standing for a tensor
         tensors = []
         for leaf, type_ in zip(leaves, self.inputs.values(), strict=True):
-            tensors.append(asarray(leaf) if hasattr(leaf, "dtype") else asarray(leaf, dtype=type_.dtype))
+            dtype = None if hasattr(leaf, "dtype") else type_.dtype
+            place = None if isinstance(leaf, Tensor) else self._device
+            tensors.append(asarray(leaf, dtype=dtype, device=place))
         return tensors
 
     def _sizes(self, tensors: Sequence[Tensor]) -> dict[str, int]:
