@@ -8,18 +8,20 @@ the CPU's, run over the other mapping; results are copied into blocks of the dev
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from weft.core.device import Device
 from weft.core.errors import OutOfMemoryError
 from weft.llvm.elf import load_objects
 from weft.llvm.targets import Target, host_target
+from weft.ops import random
 from weft.runtime import devices
 from weft.runtime import storage as storages
 from weft.runtime.memory import Stats
 from weft.runtime.program import Program, Step
 from weft.runtime.storage import Storage
+from weft.tensor.dispatch import forget_plans
 
 EXTENT = 1 << 30  # bytes of each mapping, which take memory where they are written alone
 _UNIT = 256
@@ -174,7 +176,6 @@ class Row:
 
 
 ROW = Row()
-_Registered = Callable[[], None]
 
 
 def register() -> None:
@@ -182,6 +183,10 @@ def register() -> None:
     devices.register(ROW)
 
 
-def unregister() -> None:
-    """Take it out again."""
-    devices._rows.pop(ROW.kind, None)
+def unregister(kind: str = ROW.kind) -> None:
+    """Take a kind out again, with its random streams and the plans of its programs."""
+    devices._rows.pop(kind, None)
+    forget_plans()
+    for kept in (random._default, random._steps):
+        for device in [each for each in kept if each.type == kind]:
+            del kept[device]  # type: ignore[attr-defined]

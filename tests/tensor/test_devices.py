@@ -255,7 +255,7 @@ class Net(nn.Module):
         self.register_buffer("scale", wf.full((3,), 0.5, device=device))
 
     def forward(self, x: wf.Tensor) -> wf.Tensor:
-        return self.out(F.dropout(self.inner(x), 0.25)) * self.scale
+        return self.out(F.dropout(self.inner(x), 0.25, self.training)) * self.scale
 
 
 def trained(device: str, make: Callable[[Any], Any], compiled: bool, moved: bool) -> list[Any]:

@@ -462,7 +462,7 @@ def _give_values(going: Inside, trace: Trace) -> None:
 def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     """What the function gets for a leaf of its arguments."""
     if isinstance(leaf, TensorType):
-        leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape), None, 0)
+        leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape, None, going.trace.device), None, 0)
     elif not isinstance(leaf, Tensor):
         if not is_array(leaf) or is_scalar(leaf):
             return leaf

@@ -13,6 +13,7 @@ from ...graph.protocol import TensorType
 from ...runtime.devices import default_device
 from ...tensor.calls import GraphCall
 from ...tensor.create import asarray
+from ...tensor.placing import to_device
 from ...tensor.tensor import Tensor
 from ...transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
@@ -81,8 +82,8 @@ class Loaded:
         self.graph = graph
         self.inputs = {name: v.type for name, v in zip(inputs, graph.inputs, strict=False)}
         self.outputs = {name: v.type for name, v in zip(outputs, graph.outputs, strict=True)}
-        self.parameters = dict(parameters)
-        self._device = next((t.device for t in self.parameters.values()), default_device())
+        self._device = default_device()
+        self.parameters = {name: to_device(tensor, self._device) for name, tensor in parameters.items()}
         self._arguments, self._result = forms
         self._calls: OrderedDict[tuple[int, ...], GraphCall] = OrderedDict()
         names = {
