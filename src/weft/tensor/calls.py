@@ -52,7 +52,7 @@ class GraphCall:
     )
 
     def __init__(
-        self, graph: Graph, device: Device, is_view: bool = False, hands_on: bool = False, in_place: bool = False
+        self, graph: Graph, device: Device = CPU, is_view: bool = False, hands_on: bool = False, in_place: bool = False
     ):
         self.graph = simplify(graph)
         self.name = graph.name
