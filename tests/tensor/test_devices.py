@@ -299,6 +299,17 @@ def test_training(make: Callable[[Any], Any], compiled: bool, moved: bool) -> No
     assert trained(HERE, make, compiled, moved) == trained("cpu", make, compiled, moved)
 
 
+@pytest.mark.parametrize("first", ["cpu", HERE])
+def test_a_group_of_parameters_may_lie_on_several_devices(first: str) -> None:
+    params = [nn.Parameter(on(device)) for device in (first, OTHER, "cpu")]
+    opt = wf.optim.SGD(params, lr=0.5)
+    for _ in range(3):
+        for p in params:
+            p.grad = wf.ones_like(p)
+        opt.step()
+    assert len({bits(p) for p in params}) == 1 and bits(params[0]) == bits(on("cpu") - 0.5 - 0.5 - 0.5)
+
+
 def test_modules_move_with_their_gradients() -> None:
     net = Net()
     net(on("cpu")).sum().backward()

@@ -26,7 +26,7 @@ _BY_REFERENCE = ("lr",)
 
 class ParamGroup(dict[str, Any]):
     """Options by name; ``tensor(name, device)`` is the float64 tensor of rank 0 behind one that is held by reference.
-    It lies where it was asked for last: the parameters of a group lie on one device.
+    It lies where it was asked for last.
 
     A tensor that is given as learning rate is kept as it is, and read back as a tensor.
     """
