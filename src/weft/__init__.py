@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .core import boundary as _boundary
 from .core import namespace as _namespace
 from .core import support as _support  # before what needs a Python that weft runs on
+from .core.device import Device as device
 from .core.dtypes import (
     DType,
     bfloat16,
@@ -49,10 +50,11 @@ from .core.errors import (
 from .core.version import VERSION as __version__
 from .ops import registry as _registry
 from .runtime import memory
+from .runtime.devices import get_default_device
 from .runtime.pool import get_num_threads
 from .tensor import methods as _methods
 from .tensor.create import asarray, from_dlpack, from_numpy, tensor
-from .tensor.dispatch import configure, set_num_threads
+from .tensor.dispatch import configure, set_default_device, set_num_threads
 from .tensor.tape import enable_grad, no_grad, set_grad_enabled
 from .tensor.tensor import Tensor
 from .transforms.autograd import grad, value_and_grad
@@ -115,12 +117,13 @@ globals().update(_functions)
 __all__ = [
     *_functions,
     "ArgumentError", "asarray", "AutogradError", "AxisError", "bfloat16", "bool", "CaptureError", "compile",
-    "CompileError", "configure", "DeviceError", "DType", "DTypeError", "e", "enable_grad", "eval_shape", "export",
-    "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy", "get_num_threads", "grad", "inf",
-    "int16", "int32", "int64", "int8", "linalg", "LinAlgError", "load", "load_weights", "manual_seed", "memory", "nan",
-    "newaxis", "nn", "no_grad", "optim", "OutOfMemoryError", "pi", "promote", "random", "save", "save_weights",
-    "set_grad_enabled", "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor", "uint16", "uint32",
-    "uint64", "uint8", "value_and_grad", "verify", "WeftError",
+    "CompileError", "configure", "device", "DeviceError", "DType", "DTypeError", "e", "enable_grad", "eval_shape",
+    "export", "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy", "get_default_device",
+    "get_num_threads", "grad", "inf", "int16", "int32", "int64", "int8", "linalg", "LinAlgError", "load",
+    "load_weights", "manual_seed", "memory", "nan", "newaxis", "nn", "no_grad", "optim", "OutOfMemoryError", "pi",
+    "promote", "random",
+    "save", "save_weights", "set_default_device", "set_grad_enabled", "set_num_threads", "ShapeError", "spec",
+    "StateError", "Tensor", "tensor", "uint16", "uint32", "uint64", "uint8", "value_and_grad", "verify", "WeftError",
 ]
 # fmt: on
 

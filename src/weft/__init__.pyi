@@ -6,6 +6,7 @@ from typing import Any
 
 from . import nn as nn
 from . import optim as optim
+from .core.device import Device as device
 from .core.dtypes import DType as DType
 from .core.dtypes import promote as promote
 from .core.errors import ArgumentError as ArgumentError
@@ -28,12 +29,14 @@ from .interop.onnx.model_file import verify as verify
 from .interop.weights import load_weights as load_weights
 from .interop.weights import save_weights as save_weights
 from .runtime import memory as memory
+from .runtime.devices import get_default_device as get_default_device
 from .runtime.pool import get_num_threads as get_num_threads
 from .tensor.create import asarray as asarray
 from .tensor.create import from_dlpack as from_dlpack
 from .tensor.create import from_numpy as from_numpy
 from .tensor.create import tensor as tensor
 from .tensor.dispatch import configure as configure
+from .tensor.dispatch import set_default_device as set_default_device
 from .tensor.dispatch import set_num_threads as set_num_threads
 from .tensor.tape import enable_grad as enable_grad
 from .tensor.tape import no_grad as no_grad
@@ -87,7 +90,12 @@ def any(x: Operand, /, *, axis: int | Sequence[int] | None = None, keepdims: bui
     """True where some element over the axes is not 0 (NaN is not); False over no elements."""
 
 def arange(
-    start: int | float, stop: int | float | None = None, step: int | float = 1, *, dtype: DTypeLike | None = None
+    start: int | float,
+    stop: int | float | None = None,
+    step: int | float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Any = None,
 ) -> Tensor:
     """``start, start + step, ...`` up to and without ``stop``; with one argument, from 0 to it."""
 
@@ -182,10 +190,10 @@ def divide(x1: Operand, x2: Operand, /) -> Tensor:
 def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
     """Products of elements with equal labels, summed over the labels that the result does not have."""
 
-def empty(shape: int | Sequence[int], *, dtype: DTypeLike | None = None) -> Tensor:
+def empty(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """A tensor whose values do not matter: zeros, so that results never depend on what memory held before."""
 
-def empty_like(x: Operand, *, dtype: DTypeLike | None = None) -> Tensor:
+def empty_like(x: Operand, *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """A tensor of ``x``'s shape, and dtype unless another is given, whose values do not matter: zeros."""
 
 def equal(x1: Operand, x2: Operand, /) -> Tensor:
@@ -212,7 +220,9 @@ def expand_dims(x: Operand, /, axis: int | Sequence[int] = 0) -> Tensor:
 def expm1(x: Operand, /) -> Tensor:
     """``e ** x - 1``, exact near 0."""
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike | None = None, device: Any = None
+) -> Tensor:
     """Ones on the ``k``-th diagonal (above the main one when positive) of a matrix of zeros; float32 unless given."""
 
 def flatten(x: Operand, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -227,10 +237,12 @@ def floor(x: Operand, /) -> Tensor:
 def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
     """``floor(x1 / x2)``; an integer divided by zero gives 0."""
 
-def full(shape: int | Sequence[int], fill_value: float, *, dtype: DTypeLike | None = None) -> Tensor:
+def full(
+    shape: int | Sequence[int], fill_value: float, *, dtype: DTypeLike | None = None, device: Any = None
+) -> Tensor:
     """A tensor of ``shape`` with ``fill_value`` everywhere."""
 
-def full_like(x: Operand, fill_value: float, *, dtype: DTypeLike | None = None) -> Tensor:
+def full_like(x: Operand, fill_value: float, *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """A tensor of ``x``'s shape, and dtype unless another is given, with ``fill_value`` everywhere."""
 
 def greater(x1: Operand, x2: Operand, /) -> Tensor:
@@ -261,7 +273,14 @@ def less_equal(x1: Operand, x2: Operand, /) -> Tensor:
     """``x1 <= x2``; false if one is NaN."""
 
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: DTypeLike | None = None, endpoint: builtins.bool = True
+    start: float,
+    stop: float,
+    /,
+    num: int,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Any = None,
+    endpoint: builtins.bool = True,
 ) -> Tensor:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one when ``endpoint``."""
 
@@ -340,10 +359,10 @@ def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
 def not_equal(x1: Operand, x2: Operand, /) -> Tensor:
     """``x1 != x2``; true if one is NaN."""
 
-def ones(shape: int | Sequence[int], *, dtype: DTypeLike | None = None) -> Tensor:
+def ones(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """A tensor of ones; float32 unless ``dtype`` is given."""
 
-def ones_like(x: Operand, *, dtype: DTypeLike | None = None) -> Tensor:
+def ones_like(x: Operand, *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """Ones of ``x``'s shape, and dtype unless another is given."""
 
 def outer(x1: TensorLike, x2: TensorLike, /) -> Tensor:
@@ -492,8 +511,8 @@ def vecdot(x1: TensorLike, x2: TensorLike, /, *, axis: int = -1) -> Tensor:
 def where(condition: TensorLike, x1: Operand, x2: Operand, /) -> Tensor:
     """x1 where ``condition`` holds, else x2."""
 
-def zeros(shape: int | Sequence[int], *, dtype: DTypeLike | None = None) -> Tensor:
+def zeros(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """A tensor of zeros; float32 unless ``dtype`` is given."""
 
-def zeros_like(x: Operand, *, dtype: DTypeLike | None = None) -> Tensor:
+def zeros_like(x: Operand, *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:
     """Zeros of ``x``'s shape, and dtype unless another is given."""

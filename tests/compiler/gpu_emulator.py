@@ -122,22 +122,28 @@ def run_on_emulated_gpu(
 
     With few blocks each block has several units.
     """
-    entry, waits = _code(kernel)
     launch = gpu_launch(kernel, ints, units)
     bufs = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
     numbers = (ctypes.c_int64 * max(len(ints), 1))(*ints)
     status = ctypes.c_int64(0)
     begin, end = given or (0, launch.units)
     arguments = (ctypes.addressof(bufs), ctypes.addressof(numbers), begin, end, ctypes.addressof(status))
-    blocks = min(launch.grid[0], most_blocks)
-    width, height = launch.block
+    emulated(kernel, launch.block, min(launch.grid[0], most_blocks), arguments, descending)
+    return status.value
+
+
+def emulated(
+    kernel: Kernel, shape: tuple[int, int], blocks: int, arguments: Sequence[int], descending: bool = False
+) -> None:
+    """Run so many blocks of threads of a kernel on the arguments of its ABI."""
+    entry, waits = _code(kernel)
+    width, height = shape
     order = range(width * height)
     nothing = _BARRIER(lambda: None)
     for block in range(blocks):
         if waits:
-            _Block(entry, arguments, launch.block, block, blocks).run(list(reversed(order)) if descending else order)
+            _Block(entry, arguments, shape, block, blocks).run(list(reversed(order)) if descending else order)
             continue
         for thread in reversed(order) if descending else order:
             y, x = divmod(thread, width)
             entry(*arguments, x, y, width, block, blocks, nothing)
-    return status.value

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from weft.core.config import ISAS
+import weft as wf
+from weft.core import config
+from weft.core.config import Settings, settings
 from weft.core.errors import CompileError
 from weft.llvm import targets
 from weft.llvm.assembly import assemble
-from weft.llvm.targets import Target, cross_target, host_target
+from weft.llvm.targets import HOST_ISAS, Target, cross_target, host_target
 
 CROSS = [*targets._CROSS, "nvptx64", "nvptx64-sm_80"]
 AVX2 = ("+avx2", "+f16c", "+fma", "+sse4.2")
@@ -27,7 +29,7 @@ HOSTS = {  # triple, CPU, features: the ISAS that it runs
 def host_isas() -> list[str]:
     """Every ISA that this machine can run."""
     found = []
-    for isa in ISAS:
+    for isa in HOST_ISAS:
         try:
             host_target(isa)
         except CompileError:
@@ -42,7 +44,7 @@ def test_a_machine_runs_what_its_features_allow_and_by_itself_the_best(
 ) -> None:
     monkeypatch.setattr(targets, "_host_cpu", lambda: host)
     choose = targets._host_target.__wrapped__
-    for isa in ISAS:
+    for isa in HOST_ISAS:
         if isa not in HOSTS[host]:
             with pytest.raises(CompileError, match=f"cannot run {isa} code; it runs {', '.join(HOSTS[host])}"):
                 choose(isa)
@@ -93,3 +95,15 @@ def test_an_isa_that_the_host_lacks_and_an_unknown_target_are_refused() -> None:
         cross_target("pdp11")
     with pytest.raises(CompileError, match="does not know the target"):
         assemble("define void @f() {\n  ret void\n}", Target("pdp11-dec-unix", "", "", "sse2"))
+
+
+def test_an_isa_that_there_is_not_is_refused_where_it_is_set_and_where_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong, before = r"isa \(WEFT_ISA\) is 'sse9'; it must be one of generic, avx2, avx512, neon", settings()
+    with pytest.raises(ValueError, match=wrong):
+        wf.configure(isa="sse9")
+    assert settings() == before
+    monkeypatch.setattr(config, "_current", Settings.from_environment({"WEFT_ISA": "sse9"}))
+    with pytest.raises(ValueError, match=wrong):
+        host_target()

@@ -6,16 +6,22 @@ A kernel's text (:func:`weft.compiler.kernels.describe`) is its identity: in thi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ..core.device import CPU, Device
 from ..core.process import Lock, undivided
-from ..llvm.elf import load_objects
 from ..llvm.object_cache import cached_objects
 from ..llvm.targets import Target
+from ..runtime.devices import row_of
 from .kernels import Kernel, describe
+
+if TYPE_CHECKING:
+    from .gpu.frame import GpuLaunch
 
 ENTRY = "kernel"
 
-_loaded: dict[tuple[str, str], int] = {}  # (kernel text, target) -> address of the code, which is there for good
+# (kernel text, target, device) -> what a step calls the code by, which is there for good
+_loaded: dict[tuple[str, str, Device], int] = {}
 _lock = Lock()
 
 
@@ -26,18 +32,26 @@ def render(kernel: Kernel, name: str, target: Target) -> str:
     return renderers.render(kernel, name, target)
 
 
-def addresses(kernels: Sequence[Kernel], target: Target) -> list[int]:
-    """Entry addresses of the kernels; equal kernels are compiled once."""
+def gpu_launch(kernel: Kernel, ints: Sequence[int], units: int) -> GpuLaunch:
+    """The launch of a kernel on a GPU with these ints and (CPU) units."""
+    with undivided():
+        from . import renderers
+    return renderers.gpu_launch(kernel, ints, units)
+
+
+def addresses(kernels: Sequence[Kernel], target: Target, device: Device = CPU) -> list[int]:
+    """Entry addresses of the kernels on a device; equal kernels are compiled once."""
+    place = target.key, device
     texts = [describe(k) for k in kernels]
     missing: dict[str, Kernel] = {}
     for text, kernel in zip(texts, kernels, strict=True):
-        if (text, target.key) not in _loaded:
+        if (text, *place) not in _loaded:
             missing.setdefault(text, kernel)
     if missing:
         with _lock.now:
-            wanted = {t: k for t, k in missing.items() if (t, target.key) not in _loaded}
+            wanted = {t: k for t, k in missing.items() if (t, *place) not in _loaded}
             requests = [(t, lambda k=k: render(k, ENTRY, target)) for t, k in wanted.items()]
-            codes = load_objects(cached_objects(requests, target))
-            for text, code in zip(wanted, codes, strict=True):
-                _loaded[text, target.key] = code.address(ENTRY)
-    return [_loaded[text, target.key] for text in texts]
+            codes = row_of(device).load(device, cached_objects(requests, target), ENTRY)
+            for text, address in zip(wanted, codes, strict=True):
+                _loaded[text, *place] = address
+    return [_loaded[text, *place] for text in texts]

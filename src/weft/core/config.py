@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["ISAS", "TRACEBACKS", "Settings", "configure", "settings"]
+__all__ = ["TRACEBACKS", "Settings", "configure", "settings"]
 
 TRACEBACKS = ("short", "full")
-ISAS = ("generic", "avx2", "avx512", "neon")
 _CACHE_LIMIT = 256 << 20
 
 
@@ -25,11 +24,11 @@ class Settings:
     """What the compiler and its cache do; change it with :func:`configure`.
 
     ``cache_dir``: folder of the object-code cache (WEFT_CACHE_DIR); ``cache_limit_bytes``: its size
-    (WEFT_CACHE_LIMIT, bytes), 0 turns the cache off; ``isa``: instruction set of the host to compile for, one of
-    ISAS, None is the host's best (WEFT_ISA); ``codegen_threads``: threads that compile (WEFT_CODEGEN_THREADS; the
-    default is one for each CPU that this process may use); ``traceback``: one of TRACEBACKS, whether errors show the
-    user's frames alone or weft's too (WEFT_TRACEBACK); ``verify``: whether every pass checks the form of the graph
-    that it gives, for who works on weft (WEFT_VERIFY, 0 or 1).
+    (WEFT_CACHE_LIMIT, bytes), 0 turns the cache off; ``isa``: instruction set of the host to compile for, None is the
+    host's best (WEFT_ISA; llvm/targets.py has the names, and checks this one); ``codegen_threads``: threads that
+    compile (WEFT_CODEGEN_THREADS; the default is one for each CPU that this process may use); ``traceback``: one of
+    TRACEBACKS, whether errors show the user's frames alone or weft's too (WEFT_TRACEBACK); ``verify``: whether every
+    pass checks the form of the graph that it gives, for who works on weft (WEFT_VERIFY, 0 or 1).
     """
 
     cache_dir: str
@@ -40,8 +39,6 @@ class Settings:
     verify: bool = False
 
     def __post_init__(self) -> None:
-        if self.isa is not None and self.isa not in ISAS:
-            raise ValueError(f"isa (WEFT_ISA) is {self.isa!r}; it must be one of {', '.join(ISAS)}")
         if self.cache_limit_bytes < 0:
             raise ValueError(f"cache_limit_bytes (WEFT_CACHE_LIMIT) is {self.cache_limit_bytes}; it must be 0 or more")
         if self.codegen_threads < 1:

@@ -33,7 +33,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("checkpoint", f"{_SOON}: everything that a gradient needs is kept"),
         ("Model callbacks data train utils", f"{_SOON}; write the loop and wf.compile its step"),
         ("complex* is_complex real imag fft *stft view_as_* polar", f"complex numbers are {_SOON}"),
-        ("cuda device mps backends Stream Event *_default_device", f"weft runs on the CPU; the GPU is {_SOON}"),
+        ("cuda mps backends Stream Event", f"weft runs on the CPU; the GPU is {_SOON}"),
         ("distributed multiprocessing", f"{_SOON}; weft trains on one machine"),
         ("autocast amp *autocast*", f"{_SOON}; cast with wf.astype: 16-bit floats accumulate in float32"),
         ("use_deterministic_algorithms set_float32_matmul_precision", "nothing to set: the bits are always the same"),

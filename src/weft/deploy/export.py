@@ -187,7 +187,7 @@ def _refused(node: Node) -> CompileError:
 
 def _bytes(tensor: Tensor) -> bytes:
     """The elements in C order."""
-    return tensor.detach().numpy().tobytes()
+    return tensor.detach().cpu().numpy().tobytes()
 
 
 # --- names ------------------------------------------------------------------------------------------------------

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..compiler.build import addresses
+from ..compiler.build import addresses, gpu_launch
 from ..compiler.expr import leaf
-from ..core.errors import CompileError
+from ..core.device import CPU, Device
+from ..core.errors import CompileError, DeviceError
 from ..core.shapes import Shape, size_of
 from ..core.symbolic import undecided
 from ..llvm.targets import Target
-from ..runtime.program import HostStep, Program, Step
+from ..runtime.devices import Runs, row_of
+from ..runtime.program import HostStep, Step
 from .fold import fold_constants
 from .ir import Graph, Node, Value
 from .lower import launches_of
@@ -54,9 +56,9 @@ class Planned:
 
 @dataclass(slots=True)
 class Executable:
-    """A Program and which of its outputs the graph's are, as in :class:`Planned`."""
+    """A program of a device, and which of its outputs the graph's are, as in :class:`Planned`."""
 
-    program: Program
+    program: Runs
     launches: list[Launch]
     plan: Plan
     results: list[int]
@@ -204,10 +206,12 @@ def build(
     target: Target,
     threads: int,
     hand_on: bool = False,
+    device: Device = CPU,
 ) -> Executable:
-    """Compile ``graph``; arguments and errors as for :func:`plan_graph`."""
-    planned = plan_folded(graph, strides, updates, target, threads, hand_on)
-    program = assemble(planned, len(graph.inputs), target)
+    """Compile ``graph`` for a device, whose target (of several on the CPU) is given; arguments and errors as for
+    :func:`plan_graph`."""
+    planned = plan_folded(graph, strides, updates, target, threads, hand_on, device)
+    program = assemble(planned, len(graph.inputs), target, device)
     return Executable(program, planned.launches, planned.plan, planned.results)
 
 
@@ -218,41 +222,52 @@ def plan_folded(
     target: Target,
     threads: int,
     hand_on: bool = False,
+    device: Device = CPU,
 ) -> Planned:
-    """As :func:`plan_graph`, what is constant having been computed."""
+    """As :func:`plan_graph`, what is constant having been computed: on the CPU, its bits are those of any device."""
+    here = target if device is CPU else row_of(CPU).target(CPU)
     wanted = len(graph.outputs)
     graph = fold_constants(
-        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, target, threads)
+        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, here, threads)
     )
     updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     graph = graph.copy(outputs=graph.outputs[:wanted])
     return plan_graph(graph, strides, updates, target, threads, hand_on)
 
 
-def assemble(planned: Planned, inputs: int, target: Target) -> Program:
-    """Compile the kernels and write the program's table."""
+def assemble(planned: Planned, inputs: int, target: Target, device: Device = CPU) -> Runs:
+    """Compile the kernels and make the device's program of them."""
     plan = planned.plan
     releases_gil = sum(x.flops for x in planned.launches) > GIL_WORK
     outputs = [nbytes_of(v) for v in plan.outputs]
-    return Program(steps_of(planned, target), inputs, outputs, (), plan.arena_nbytes, releases_gil)
+    steps = steps_of(planned, target, device)
+    return row_of(device).program(device, steps, inputs, outputs, plan.arena_nbytes, releases_gil)
 
 
-def steps_of(planned: Planned, target: Target) -> list[Step | HostStep]:
-    """The rows of the program's table, the kernels being compiled."""
-    code = iter(addresses([x.kernel for x in planned.launches if not isinstance(x.kernel, HostCall)], target))
+def steps_of(planned: Planned, target: Target, device: Device = CPU) -> list[Step | HostStep]:
+    """The rows of the program's table, the kernels being compiled.
+
+    Raises:
+        DeviceError: Python code computes a node, on another device than the CPU.
+    """
+    code = iter(addresses([x.kernel for x in planned.launches if not isinstance(x.kernel, HostCall)], target, device))
     steps: list[Step | HostStep] = []
     for x in planned.launches:
         places = planned.buffers(x)
         if isinstance(x.kernel, HostCall):
-            sizes = tuple(nbytes_of(v) for v in (*x.kernel.node.inputs, *x.kernel.node.outputs))
-            steps.append(HostStep(x.kernel.function(), places, sizes, len(x.kernel.node.inputs)))
+            node = x.kernel.node
+            if device is not CPU:
+                raise DeviceError(f"{node.op}: computed on the CPU alone, and its operands are on {str(device)!r}")
+            sizes = tuple(nbytes_of(v) for v in (*node.inputs, *node.outputs))
+            steps.append(HostStep(x.kernel.function(), places, sizes, len(node.inputs)))
         else:
-            steps.append(Step(next(code), x.ints, places, x.units, x.grain))
+            grid = gpu_launch(x.kernel, x.ints, x.units) if target.is_gpu else None
+            steps.append(Step(next(code), x.ints, places, x.units, x.grain, grid))
     return steps
 
 
 def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:
-    """Execute a graph without inputs."""
+    """Execute a graph without inputs on the CPU."""
     planned = plan_graph(graph, (), (), target, threads, hand_on=True)
     made = assemble(planned, 0, target).call()
     storages = made if isinstance(made, tuple) else (made,)

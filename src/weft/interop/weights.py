@@ -139,7 +139,7 @@ def _state_of(module: Any) -> Mapping[str, Any]:
 def _contiguous(tensor: Tensor) -> Any:
     import numpy as np
 
-    array = tensor.numpy()
+    array = tensor.cpu().numpy()
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from ..core.config import ISAS, settings
+from ..core.config import settings
 from ..core.errors import CompileError
 from ..core.process import undivided
 from .disk_cache import disk_cache
@@ -27,11 +27,13 @@ class Isa(NamedTuple):
     has_fma: ``llvm.fma`` on float is one instruction, and not a call of libm's.
     is_gpu: a unit is a block of threads, and code is text that the driver assembles.
     relocation: LLVM's relocation model.
+    hides_strides: the steps from row to row of a tile are kept out of LLVM's sight, which chains them otherwise.
 
     Of those that the host may be:
 
     archs: first parts of triples whose machines may have it.
-    baseline: the CPU whose code all of these machines run, where this ISA is all that it has.
+    baseline: the CPU whose code all of these machines run, where this ISA is all that it has; chosen as ``generic``.
+    is_named: whether it is also chosen by its own name, for the machine's CPU.
     needs: features without which a machine does not have it.
     drops, adds: features to leave out (parts of their names) and to add, for code that uses exactly this ISA.
     """
@@ -42,8 +44,10 @@ class Isa(NamedTuple):
     has_fma: bool = True
     is_gpu: bool = False
     relocation: str = "pic"
+    hides_strides: bool = False
     archs: tuple[str, ...] = ()
     baseline: str = ""
+    is_named: bool = True
     needs: tuple[str, ...] = ()
     drops: tuple[str, ...] = ()
     adds: tuple[str, ...] = ()
@@ -54,9 +58,9 @@ _AVX512 = (*_AVX2, "+avx512f", "+avx512vl", "+avx512bw", "+avx512dq")
 _X86_64, _ARM_64 = ("x86_64",), ("aarch64", "arm64")
 
 _ISAS = {
-    "sse2": Isa(128, 16, has_fma=False, archs=_X86_64, baseline="x86-64"),
-    "avx2": Isa(256, 16, archs=_X86_64, needs=_AVX2, drops=("avx512", "avx10"), adds=("-avx512f",)),
-    "avx512": Isa(512, 32, masked_memory=True, archs=_X86_64, needs=_AVX512, adds=("-prefer-256-bit",)),
+    "sse2": Isa(128, 16, False, has_fma=False, hides_strides=True, archs=_X86_64, baseline="x86-64", is_named=False),
+    "avx2": Isa(256, 16, hides_strides=True, archs=_X86_64, needs=_AVX2, drops=("avx512", "avx10"), adds=("-avx512f",)),
+    "avx512": Isa(512, 32, True, hides_strides=True, archs=_X86_64, needs=_AVX512, adds=("-prefer-256-bit",)),
     "neon": Isa(128, 32, archs=_ARM_64, baseline="generic"),
     "rv64": Isa(0, 0),
     "rvv": Isa(128, 32, masked_memory=True),
@@ -64,13 +68,14 @@ _ISAS = {
     "thumb": Isa(0, 0, relocation="static"),
     "wasm": Isa(128, 16, has_fma=False, relocation="static"),
 }
+HOST_ISAS = ("generic", *(name for name, row in _ISAS.items() if row.archs and row.is_named))  # the setting ``isa``
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A machine to generate code for: LLVM triple, CPU and feature string, and the name of its vector ISA.
 
-    isa: sse2, avx2, avx512, neon, rv64 (no vectors), rvv, ptx, thumb, wasm.
+    isa: a row of the table above.
     """
 
     triple: str
@@ -119,6 +124,11 @@ class Target:
         """LLVM's relocation model: pic, or static where nothing is shared."""
         return _ISAS[self.isa].relocation
 
+    @property
+    def hides_strides(self) -> bool:
+        """True where the steps from row to row of a tile are kept out of LLVM's sight."""
+        return _ISAS[self.isa].hides_strides
+
 
 @cache
 def _host_cpu() -> tuple[str, str, tuple[str, ...]]:
@@ -161,8 +171,20 @@ def host_target(isa: str | None = None) -> Target:
 
     Raises:
         CompileError: this machine does not have that ISA.
+        ValueError: there is none of that name.
     """
-    return _host_target(isa or settings().isa)
+    return _host_target(check_isa(isa or settings().isa))
+
+
+def check_isa(isa: str | None) -> str | None:
+    """The setting ``isa``, or None for the best of the host.
+
+    Raises:
+        ValueError: it is not one of HOST_ISAS.
+    """
+    if isa is not None and isa not in HOST_ISAS:
+        raise ValueError(f"isa (WEFT_ISA) is {isa!r}; it must be one of {', '.join(HOST_ISAS)}")
+    return isa
 
 
 @cache
@@ -171,7 +193,7 @@ def _host_target(isa: str | None) -> Target:
     known = {name: row for name, row in _ISAS.items() if triple.split("-")[0] in row.archs}
     if not known:
         raise CompileError(f"weft does not generate code for machines like this one ({triple}, {cpu}) yet")
-    runs = ["generic", *(name for name in ISAS if name in known and {*known[name].needs} <= {*features})]
+    runs = ["generic", *(n for n in HOST_ISAS if n in known and {*known[n].needs} <= {*features})]
     isa = isa or runs[-1]
     if isa not in runs:
         raise CompileError(f"this machine ({cpu}) cannot run {isa} code; it runs {', '.join(runs)}")

@@ -42,14 +42,14 @@ def _set(tensor: Tensor, value: Tensor) -> Tensor:
 @public
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Numbers spread evenly over ``[a, b)``."""
-    stream = generator or default_generator()
+    stream = generator or default_generator(tensor.device)
     return _set(tensor, stream.uniform(tensor.shape, a, b, dtype=tensor.dtype))
 
 
 @public
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Normally distributed numbers."""
-    stream = generator or default_generator()
+    stream = generator or default_generator(tensor.device)
     return _set(tensor, stream.normal(tensor.shape, mean, std, dtype=tensor.dtype))
 
 
@@ -76,7 +76,7 @@ def trunc_normal_(
     inside = 0.5 * (math.erf((b - mean) / std / math.sqrt(2.0)) - math.erf((a - mean) / std / math.sqrt(2.0)))
     if not inside >= 1e-3:  # or no number
         raise ArgumentError(f"trunc_normal_: [{a}, {b}] holds hardly any of N({mean}, {std})")
-    stream = generator or default_generator()
+    stream = generator or default_generator(tensor.device)
     wide = working(tensor.dtype)
     value = stream.normal(tensor.shape, mean, std, dtype=wide)
     # The chance that a value is still outside after k draws is (1 - inside) ** k: below 2**-64 here.
@@ -91,19 +91,19 @@ def trunc_normal_(
 @public
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """``val`` everywhere."""
-    return _set(tensor, full(tensor.shape, val, dtype=tensor.dtype))
+    return _set(tensor, full(tensor.shape, val, dtype=tensor.dtype, device=tensor.device))
 
 
 @public
 def zeros_(tensor: Tensor) -> Tensor:
     """0 everywhere."""
-    return _set(tensor, full(tensor.shape, 0.0, dtype=tensor.dtype))
+    return _set(tensor, full(tensor.shape, 0.0, dtype=tensor.dtype, device=tensor.device))
 
 
 @public
 def ones_(tensor: Tensor) -> Tensor:
     """1 everywhere."""
-    return _set(tensor, full(tensor.shape, 1.0, dtype=tensor.dtype))
+    return _set(tensor, full(tensor.shape, 1.0, dtype=tensor.dtype, device=tensor.device))
 
 
 @public

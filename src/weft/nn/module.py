@@ -14,18 +14,21 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ..core.boundary import leave
+from ..core.device import Device
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import ArgumentError, DTypeError, StateError, WeftError
 from ..core.shapes import shown
 from ..graph.ir import Value
 from ..ops.elementwise import astype
 from ..ops.op import state
+from ..runtime.devices import device_of
 from ..tensor import guards
 from ..tensor.gradient_hooks import RemovableHandle
 from ..tensor.in_place import copy_, look_at, owned
+from ..tensor.placing import to_device
 from ..tensor.tape import Leaf, clear_grad, no_grad
 from ..tensor.tensor import Tensor
-from .parameter import Parameter, check_device
+from .parameter import Parameter
 from .state import check_state
 
 __all__ = ["IncompatibleKeys", "Module", "RemovableHandle"]
@@ -207,7 +210,7 @@ class Module:
                 f"{type(self).__name__}.{name} is a buffer: assign a Tensor or None to it, not a {type(value).__name__}"
             )
         capture = None if state.trace is None else state.trace.capture
-        if capture is None or old is None or value is None or old._spec.type != value._spec.type:
+        if capture is None or old is None or value is None or not old._spec.is_like(value._spec):
             self._buffers[name] = value
             return
         before, after = capture.inside(old), capture.inside(value)
@@ -481,7 +484,7 @@ class Module:
             DeviceError: the device is not there.
         """
         if isinstance(target, Tensor):
-            dtype = target.dtype
+            dtype, device = target.dtype, target.device
         elif target is not None:
             try:
                 dtype = as_dtype(target)
@@ -490,24 +493,29 @@ class Module:
         wanted = None if dtype is None else as_dtype(dtype)
         if wanted is not None and not wanted.is_floating:
             raise DTypeError(f"{type(self).__name__}.to: {wanted.name} is not a floating dtype")
-        check_device(device)
-        if wanted is not None:
-            self._cast(wanted)
+        place = None if device is None else device_of(device, f"{type(self).__name__}.to")
+        if wanted is not None or place is not None:
+            self._convert(wanted, place)
         return self
 
-    def _cast(self, dtype: DType) -> None:
+    def _convert(self, dtype: DType | None, device: Device | None) -> None:
+        def converted(x: Tensor) -> Tensor:
+            there = x if device is None else to_device(x, device)
+            return there if dtype is None or not x.dtype.is_floating or x.dtype is dtype else astype(there, dtype)
+
         for parameter in self.parameters():
-            if parameter.dtype.is_floating and parameter.dtype is not dtype:
-                gradient = parameter.grad
-                look_at(parameter, astype(parameter.detach(), dtype))
+            gradient, own = parameter.grad, parameter.detach()
+            made = converted(own)
+            if made is not own:
+                look_at(parameter, made)
                 if gradient is not None:
-                    look_at(gradient, astype(gradient.detach(), dtype))
-        cast = {b: astype(b, dtype) for b in self.buffers() if b.dtype.is_floating and b.dtype is not dtype}
+                    look_at(gradient, converted(gradient.detach()))
+        buffers = {b: converted(b) for b in self.buffers()}
         for module in self.modules():
             for name, buffer in module._buffers.items():
-                if buffer is not None and buffer in cast:  # one that is shared stays shared
-                    guards.before_write(module._buffers, name, cast[buffer])
-                    module._buffers[name] = cast[buffer]
+                if buffer is not None and buffers[buffer] is not buffer:  # one that is shared stays shared
+                    guards.before_write(module._buffers, name, buffers[buffer])
+                    module._buffers[name] = buffers[buffer]
         guards.bump()
 
     def float(self: Self) -> Self:

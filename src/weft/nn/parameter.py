@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.dtypes import as_dtype, default_float
-from ..core.errors import DeviceError, DTypeError, ShapeError
+from ..core.errors import DTypeError, ShapeError
 from ..ops.creation import zeros
 from ..ops.op import state
+from ..runtime.devices import device_of
 from ..tensor.create import asarray
 from ..tensor.in_place import owned
 from ..tensor.tensor import Tensor
@@ -52,8 +53,7 @@ def blank(shape: Sequence[int], dtype: Any = None, device: Any = None) -> Parame
     wanted = default_float if dtype is None else as_dtype(dtype)
     if not wanted.is_floating:
         raise DTypeError(f"a parameter must be floating, not {wanted.name}")
-    check_device(device)
-    return Parameter(zeros(tuple(shape), dtype=wanted))
+    return Parameter(zeros(tuple(shape), dtype=wanted, device=device_of(device)))
 
 
 def check_sizes(layer: str, **sizes: int) -> None:
@@ -65,13 +65,3 @@ def check_sizes(layer: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if not hasattr(size, "__index__") or size.__index__() < 0:
             raise ShapeError(f"{layer}: {name} is {size!r}; it must be a whole number, 0 or more")
-
-
-def check_device(device: Any) -> None:
-    """Raise unless ``device`` (None: the default) is there.
-
-    Raises:
-        DeviceError: it is not.
-    """
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise DeviceError(f"device {device!r} is not available; this build of weft runs on 'cpu'")

@@ -138,7 +138,7 @@ def _default_dtype(value: Scalar) -> DType:
 
 
 @composite
-def full(shape: Dim | Sequence[Dim], fill_value: Scalar, *, dtype: Any = None) -> Array:
+def full(shape: Dim | Sequence[Dim], fill_value: Scalar, *, dtype: Any = None, device: Any = None) -> Array:
     """A tensor of ``shape`` with ``fill_value`` everywhere.
 
     Args:
@@ -157,7 +157,7 @@ def full(shape: Dim | Sequence[Dim], fill_value: Scalar, *, dtype: Any = None) -
 
 
 @composite
-def zeros(shape: Dim | Sequence[Dim], *, dtype: Any = None) -> Array:
+def zeros(shape: Dim | Sequence[Dim], *, dtype: Any = None, device: Any = None) -> Array:
     """A tensor of zeros; float32 unless ``dtype`` is given.
 
     >>> wf.zeros(3).tolist()
@@ -167,7 +167,7 @@ def zeros(shape: Dim | Sequence[Dim], *, dtype: Any = None) -> Array:
 
 
 @composite
-def ones(shape: Dim | Sequence[Dim], *, dtype: Any = None) -> Array:
+def ones(shape: Dim | Sequence[Dim], *, dtype: Any = None, device: Any = None) -> Array:
     """A tensor of ones; float32 unless ``dtype`` is given.
 
     >>> wf.ones((1, 2), dtype=wf.int8).tolist()
@@ -177,7 +177,7 @@ def ones(shape: Dim | Sequence[Dim], *, dtype: Any = None) -> Array:
 
 
 @composite
-def empty(shape: Dim | Sequence[Dim], *, dtype: Any = None) -> Array:
+def empty(shape: Dim | Sequence[Dim], *, dtype: Any = None, device: Any = None) -> Array:
     """A tensor whose values do not matter: zeros, so that results never depend on what memory held before.
 
     >>> wf.empty((2, 3)).shape
@@ -192,7 +192,7 @@ def _constant(shape: Shape, value: int, dtype: Any) -> Array:
 
 
 @composite
-def full_like(x: Array, fill_value: Scalar, *, dtype: Any = None) -> Array:
+def full_like(x: Array, fill_value: Scalar, *, dtype: Any = None, device: Any = None) -> Array:
     """A tensor of ``x``'s shape, and dtype unless another is given, with ``fill_value`` everywhere.
 
     >>> wf.full_like(wf.zeros(2), 3).tolist()
@@ -203,7 +203,7 @@ def full_like(x: Array, fill_value: Scalar, *, dtype: Any = None) -> Array:
 
 
 @composite
-def zeros_like(x: Array, *, dtype: Any = None) -> Array:
+def zeros_like(x: Array, *, dtype: Any = None, device: Any = None) -> Array:
     """Zeros of ``x``'s shape, and dtype unless another is given.
 
     >>> wf.zeros_like(wf.ones(2)).tolist()
@@ -213,7 +213,7 @@ def zeros_like(x: Array, *, dtype: Any = None) -> Array:
 
 
 @composite
-def ones_like(x: Array, *, dtype: Any = None) -> Array:
+def ones_like(x: Array, *, dtype: Any = None, device: Any = None) -> Array:
     """Ones of ``x``'s shape, and dtype unless another is given.
 
     >>> wf.ones_like(wf.zeros(2)).tolist()
@@ -223,7 +223,7 @@ def ones_like(x: Array, *, dtype: Any = None) -> Array:
 
 
 @composite
-def empty_like(x: Array, *, dtype: Any = None) -> Array:
+def empty_like(x: Array, *, dtype: Any = None, device: Any = None) -> Array:
     """A tensor of ``x``'s shape, and dtype unless another is given, whose values do not matter: zeros.
 
     >>> wf.empty_like(wf.ones((4, 1))).shape
@@ -248,7 +248,9 @@ def iota(shape: Shape, axis: int, dtype: DType = dt.int64) -> Array:
 
 
 @composite
-def arange(start: Dim | float, stop: Dim | float | None = None, step: Dim | float = 1, *, dtype: Any = None) -> Array:
+def arange(
+    start: Dim | float, stop: Dim | float | None = None, step: Dim | float = 1, *, dtype: Any = None, device: Any = None
+) -> Array:
     """``start, start + step, ...`` up to and without ``stop``; with one argument, from 0 to it.
 
     Integers are exact. Floats are ``start + i * step`` computed in float64 and rounded once to ``dtype``. The dtype
@@ -314,7 +316,9 @@ def _range_size(start: Any, stop: Any, step: Any) -> Dim:
 
 
 @composite
-def linspace(start: float, stop: float, /, num: Dim, *, dtype: Any = None, endpoint: bool = True) -> Array:
+def linspace(
+    start: float, stop: float, /, num: Dim, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Array:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, which is the last one when ``endpoint``.
 
     Computed in float64 as ``start + i * step`` and rounded once to ``dtype`` (float32 unless given); the last one is
@@ -337,7 +341,7 @@ def linspace(start: float, stop: float, /, num: Dim, *, dtype: Any = None, endpo
 
 
 @composite
-def eye(n_rows: Dim, n_cols: Dim | None = None, /, *, k: Whole = 0, dtype: Any = None) -> Array:
+def eye(n_rows: Dim, n_cols: Dim | None = None, /, *, k: Whole = 0, dtype: Any = None, device: Any = None) -> Array:
     """Ones on the ``k``-th diagonal (above the main one when positive) of a matrix of zeros; float32 unless given.
 
     >>> wf.eye(2, 3, k=1).tolist()

@@ -32,7 +32,7 @@ def dropout(input: Array, p: float = 0.5, training: bool = True, *, generator: G
         raise ArgumentError(f"dropout: p is {p}; it must be in [0, 1]")
     if not training or p == 0.0:
         return input
-    return _dropout(input, (generator or default_generator()).next(), float(p))
+    return _dropout(input, (generator or default_generator(input.device)).next(), float(p))
 
 
 @composite(name="dropout")

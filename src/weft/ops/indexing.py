@@ -528,7 +528,7 @@ def nonzero(x: Array, /) -> tuple[Array, ...]:
     """
     if not x.shape:
         raise ShapeError("nonzero: a tensor of rank 0 has no axes to count positions on")
-    return tuple(_from_host(positions) for positions in host_values(x, "nonzero").nonzero())
+    return tuple(_from_host(positions, device=x.device) for positions in host_values(x, "nonzero").nonzero())
 
 
-_from_host = Composite(lambda positions: positions, "nonzero")
+_from_host = Composite(lambda positions, *, device=None: positions, "nonzero")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..core.boundary import leave
+from ..core.device import CPU, Device
 from ..core.dtypes import DType
 from ..core.errors import CaptureError, user_line
 from ..core.shapes import Shape
@@ -42,6 +43,8 @@ class Array(Protocol):
     def shape(self) -> Shape: ...
     @property
     def ndim(self) -> int: ...
+    @property
+    def device(self) -> Device: ...
     def __getitem__(self, key: Any, /) -> Array: ...
     def __add__(self, other: Any, /) -> Array: ...
     def __radd__(self, other: Any, /) -> Array: ...
@@ -76,14 +79,15 @@ class Array(Protocol):
 class Trace:
     """Nodes recorded so far, and the composites that are being inlined (their names go on the nodes)."""
 
-    __slots__ = ("capture", "name", "nodes", "scope", "where")
+    __slots__ = ("capture", "device", "name", "nodes", "scope", "where")
 
-    def __init__(self, capture: Any = None, where: tuple[str, int] | None = None, name: str = ""):
+    def __init__(self, capture: Any = None, where: tuple[str, int] | None = None, name: str = "", device: Device = CPU):
         self.nodes: list[Node] = []
         self.scope: tuple[str, ...] = ()
         self.capture = capture  # the user's capture (transforms.compile); None while a composite is traced
         self.where = where
         self.name = name  # of the function that is traced, for errors
+        self.device = device  # where what is traced will run; the nodes do not know
 
     def add(self, op: Primitive, inputs: Sequence[Value], params: dict[str, Any]) -> Node:
         """Append one node; raises what its shape rule raises."""
@@ -178,6 +182,7 @@ class Composite:
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
         parameters = inspect.signature(function).parameters
         self.takes_copy = "copy" in parameters  # the Array API's: what shares memory
+        self.takes_device = "device" in parameters  # where the result is made: the caller sees to it, not the body
         self.operands = len(parameters)  # of what an entry made
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
         _every.append(self)
@@ -272,10 +277,12 @@ def composite(
     return Composite(function, name or function.__name__)
 
 
-def trace_function(function: Callable[..., Any], types: Sequence[TensorType], name: str) -> tuple[Graph, bool]:
+def trace_function(
+    function: Callable[..., Any], types: Sequence[TensorType], name: str, device: Device = CPU
+) -> tuple[Graph, bool]:
     """The graph of ``function`` over inputs of the given types, and whether it returned a tuple."""
     outer = state.trace
-    trace = Trace(None, user_line(2), name)
+    trace = Trace(None, user_line(2), name, device)
     inputs = [Value(t) for t in types]
     state.trace = trace
     try:

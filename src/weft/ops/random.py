@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from ..compiler import expr as ex
 from ..compiler.expr import Expr
 from ..core import dtypes as dt
+from ..core.device import Device
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Dim, Shape, shown, size_of
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
+from ..runtime.devices import device_of
 from ..runtime.state_locks import lock_of
 from .creation import Whole, arange, as_shape, full, iota, rounded
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
@@ -116,7 +118,7 @@ def _wide(low: Array, high: Array) -> Array:
 
 
 @composite
-def _initial_state(low: int, high: int) -> Array:
+def _initial_state(low: int, high: int, *, device: Any = None) -> Array:
     words = [full((1,), word, dtype=dt.uint64) for word in (low, high)]
     return concat([words[0] | words[1] << 32, full((1,), 0, dtype=dt.uint64)])
 
@@ -127,13 +129,15 @@ def _next_draw(state: Array) -> Array:
 
 
 class Generator:
-    """A stream of random numbers: ``state`` is a tensor uint64[2], the seed and the number of draws made so far.
+    """A stream of random numbers: ``state`` is a tensor uint64[2], the seed and the number of draws made so far. What
+    is drawn lies on its device.
 
     A captured function reads the state by reference and moves it on, so that the stream is the same as without
     capture. Save ``state`` to take the stream up again.
 
     Args:
         seed: any integer; it counts modulo 2**64.
+        device: where it draws; the default device unless given. The numbers are the same on all.
 
     >>> a, b = wf.random.Generator(1), wf.random.Generator(1)
     >>> a.uniform(2).tolist() == b.uniform(2).tolist()
@@ -144,13 +148,13 @@ class Generator:
 
     state: Tensor
 
-    def __init__(self, seed: Whole = 0):
-        self.state = _seeded(seed)
+    def __init__(self, seed: Whole = 0, device: Any = None):
+        self.state = _seeded(seed, device_of(device, "Generator"))
 
     @public
     def seed(self, seed: Whole) -> Generator:
         """Begin the stream of ``seed``; returns the generator."""
-        state = _seeded(seed)
+        state = _seeded(seed, self.state.device)
         if current_trace() is not None:
             self.state.assign(state)
         else:
@@ -171,11 +175,11 @@ class Generator:
             return made
         with lock_of(self.state).now:  # two threads must not make the same draw
             state = self.state
-            state += _one_draw()
+            state += _one_draw(state.device)
             try:
                 return draw(state, *args)
             except BaseException:
-                state -= _one_draw()
+                state -= _one_draw(state.device)
                 raise
 
     @public
@@ -222,44 +226,56 @@ class Generator:
         return self._drawn(draw_permutation, sizes[0])
 
 
-def _seeded(seed: Any) -> Tensor:
+def _seeded(seed: Any, device: Device) -> Tensor:
     try:
         whole = int(seed) if isinstance(seed, float) and seed.is_integer() else operator.index(seed)
     except TypeError:
         raise DTypeError(f"seed: {shown(seed)} is not an integer") from None
     bits = whole & (1 << 64) - 1
-    return _initial_state(bits & 0xFFFFFFFF, bits >> 32)
+    return _initial_state(bits & 0xFFFFFFFF, bits >> 32, device=device)
 
 
-_default: list[Generator] = []
-_step: list[Tensor] = []
+_default: dict[Device, Generator] = {}
+_seeds: list[Any] = [0]  # of those that are to come
+_steps: dict[Device, Tensor] = {}
 
 
-def _one_draw() -> Tensor:
+def _one_draw(device: Device) -> Tensor:
     """What a draw adds to the state."""
-    if not _step:
+    found = _steps.get(device)
+    if found is None:
         with suspended():
-            _step.append(arange(2, dtype=dt.uint64))
-    return _step[0]
+            found = _steps[device] = arange(2, dtype=dt.uint64, device=device)
+    return found
 
 
-def default_generator() -> Generator:
-    """The generator behind the functions of this module; seeded with 0 until :func:`seed` is called."""
-    if not _default:
+def default_generator(device: Any = None) -> Generator:
+    """The generator of a device behind the functions of this module; seeded with 0 until :func:`seed` is called."""
+    place = device_of(device)
+    found = _default.get(place)
+    if found is None:
         with suspended():  # it exists outside of the graph in which it may first be used
-            _default.append(Generator(0))  # of two threads that come here at once both take the first
-    return _default[0]
+            made = Generator(_seeds[0], place)
+        found = _default.setdefault(place, made)  # of two threads that come here at once both take the first
+    return found
 
 
 @public
 def seed(seed: Whole) -> Generator:
-    """Begin the default generator's stream of ``seed``; returns the generator.
+    """Begin the stream of ``seed`` of every device's default generator; returns that of the default device.
 
     >>> first = wf.random.seed(7).uniform(3).tolist()
     >>> first == wf.random.seed(7).uniform(3).tolist()
     True
     """
-    return default_generator().seed(seed)
+    chosen = default_generator()
+    chosen.seed(seed)
+    if current_trace() is None:  # a captured function runs on one device
+        _seeds[0] = seed
+        for generator in _default.values():
+            if generator is not chosen:
+                generator.seed(seed)
+    return chosen
 
 
 # --- draws from a state -----------------------------------------------------------------------------------------
@@ -397,13 +413,21 @@ def draw_permutation(state: Array, size: Dim) -> Array:
 
 
 @public
-def uniform(shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = dt.float32) -> Array:
+def uniform(
+    shape: Dim | Sequence[Dim] = (),
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    dtype: Any = dt.float32,
+    device: Any = None,
+) -> Array:
     """Numbers spread evenly over ``[low, high)``.
 
     Args:
         shape: of the result.
         low, high: finite Python numbers.
         dtype: a floating dtype. The unit interval is drawn with as many bits as its significand has.
+        device: the default one unless given; each has a stream of its own.
 
     Raises:
         DTypeError: the dtype is not a floating one.
@@ -411,17 +435,25 @@ def uniform(shape: Dim | Sequence[Dim] = (), low: float = 0.0, high: float = 1.0
     >>> wf.random.uniform((2, 3)).shape
     (2, 3)
     """
-    return default_generator().uniform(shape, low, high, dtype=dtype)
+    return default_generator(device).uniform(shape, low, high, dtype=dtype)
 
 
 @public
-def normal(shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = dt.float32) -> Array:
+def normal(
+    shape: Dim | Sequence[Dim] = (),
+    mean: float = 0.0,
+    std: float = 1.0,
+    *,
+    dtype: Any = dt.float32,
+    device: Any = None,
+) -> Array:
     """Normally distributed numbers (Box and Muller's cosine of two uniform ones; in float32 unless float64).
 
     Args:
         shape: of the result.
         mean, std: Python numbers; ``std`` is not negative.
         dtype: a floating dtype.
+        device: as of :func:`uniform`.
 
     Raises:
         DTypeError: the dtype is not a floating one.
@@ -429,11 +461,18 @@ def normal(shape: Dim | Sequence[Dim] = (), mean: float = 0.0, std: float = 1.0,
     >>> wf.random.normal(4, dtype=wf.float64).dtype
     weft.float64
     """
-    return default_generator().normal(shape, mean, std, dtype=dtype)
+    return default_generator(device).normal(shape, mean, std, dtype=dtype)
 
 
 @public
-def integers(low: Whole, high: Whole | None = None, shape: Dim | Sequence[Dim] = (), *, dtype: Any = dt.int64) -> Array:
+def integers(
+    low: Whole,
+    high: Whole | None = None,
+    shape: Dim | Sequence[Dim] = (),
+    *,
+    dtype: Any = dt.int64,
+    device: Any = None,
+) -> Array:
     """Integers of ``low, ..., high - 1`` (of ``0, ..., low - 1`` when ``high`` is left out), all equally likely.
 
     A value is the high half of 64 random bits times ``high - low``: probabilities differ from ``1 / (high - low)``
@@ -443,6 +482,7 @@ def integers(low: Whole, high: Whole | None = None, shape: Dim | Sequence[Dim] =
         low, high: Python integers.
         shape: of the result.
         dtype: an integer dtype.
+        device: as of :func:`uniform`.
 
     Raises:
         ShapeError: the range is empty or leaves the dtype.
@@ -451,17 +491,24 @@ def integers(low: Whole, high: Whole | None = None, shape: Dim | Sequence[Dim] =
     >>> wf.random.integers(3, 4, (2,)).tolist()
     [3, 3]
     """
-    return default_generator().integers(low, high, shape, dtype=dtype)
+    return default_generator(device).integers(low, high, shape, dtype=dtype)
 
 
 @public
-def bernoulli(p: Array | float = 0.5, shape: Dim | Sequence[Dim] | None = None, *, dtype: Any = dt.bool_) -> Array:
+def bernoulli(
+    p: Array | float = 0.5,
+    shape: Dim | Sequence[Dim] | None = None,
+    *,
+    dtype: Any = dt.bool_,
+    device: Any = None,
+) -> Array:
     """True with probability ``p``.
 
     Args:
         p: a Python number, or a floating tensor of probabilities; it counts to 24 bits (53 in float64).
         shape: of the result; that of ``p`` when left out.
         dtype: of the result, where 1 stands for true.
+        device: as of :func:`uniform`; that of ``p`` when it is a tensor.
 
     Raises:
         ShapeError: a number ``p`` is not in [0, 1].
@@ -469,7 +516,8 @@ def bernoulli(p: Array | float = 0.5, shape: Dim | Sequence[Dim] | None = None, 
     >>> wf.random.bernoulli(1.0, (2,)).tolist()
     [True, True]
     """
-    return default_generator().bernoulli(p, shape, dtype=dtype)
+    stream = default_generator(p.device if device is None and not isinstance(p, (int, float)) else device)
+    return stream.bernoulli(p, shape, dtype=dtype)
 
 
 @public
@@ -482,4 +530,4 @@ def permutation(x: Any, /) -> Array:
     >>> sorted(wf.random.permutation(4).tolist())
     [0, 1, 2, 3]
     """
-    return default_generator().permutation(x)
+    return default_generator(getattr(x, "device", None)).permutation(x)

@@ -181,7 +181,7 @@ def host_values(array: Any, what: str) -> Any:
             f"{what}: the shape of the result depends on the values, which a captured function does not "
             "know; use wf.where(mask, x, other), or do this outside of the captured function"
         )
-    return array.numpy()
+    return array.cpu().numpy()
 
 
 class _Parser:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
+from ..core.device import Device
 from ..ops.creation import full, zeros
 from ..ops.elementwise import cast, expm1, maximum, rsqrt, sqrt
 from ..ops.op import Array, composite
@@ -77,15 +78,18 @@ class Adam(Optimizer):
 
     def _initial_state(self, p: Tensor, group: ParamGroup) -> State:
         step, *averages = self._state_names(group)
-        return {step: full((), 0, dtype=dt.int64), **{name: zeros(p.shape, dtype=p.dtype) for name in averages}}
+        return {
+            step: full((), 0, dtype=dt.int64, device=p.device),
+            **{name: zeros(p.shape, dtype=p.dtype, device=p.device) for name in averages},
+        }
 
     def _state_names(self, group: ParamGroup) -> tuple[str, ...]:
         return ("step", "exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
 
-    def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
+    def _settings(self, group: ParamGroup, device: Device) -> tuple[Any, ...]:
         beta1, beta2 = group["betas"]
         return (
-            group.tensor("lr"),
+            group.tensor("lr", device),
             beta1,
             beta2,
             group["eps"],

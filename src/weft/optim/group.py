@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.device import CPU, Device
 from ..core.dtypes import float64
 from ..core.errors import StateError
 from ..ops.op import suspended
 from ..tensor import guards
 from ..tensor.create import asarray
+from ..tensor.placing import to_device
 from ..tensor.tensor import Tensor
 
 __all__ = ["ParamGroup"]
@@ -23,7 +25,8 @@ _BY_REFERENCE = ("lr",)
 
 
 class ParamGroup(dict[str, Any]):
-    """Options by name; ``tensor(name)`` is the float64 tensor of rank 0 behind one that is held by reference.
+    """Options by name; ``tensor(name, device)`` is the float64 tensor of rank 0 behind one that is held by reference.
+    It lies where it was asked for last.
 
     A tensor that is given as learning rate is kept as it is, and read back as a tensor.
     """
@@ -56,9 +59,9 @@ class ParamGroup(dict[str, Any]):
         held = self._tensors.get(name)
         if held is None or held.requires_grad or held.dtype is not float64:
             with suspended():  # it must outlive a capture that is going on
-                self._tensors[name] = asarray(float(value), dtype=float64)
+                self._tensors[name] = asarray(float(value), dtype=float64, device=CPU)
         else:
-            held.assign(asarray(float(value), dtype=float64))
+            held.assign(asarray(float(value), dtype=float64, device=held.device))
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         """The option, set to ``default`` if it was not there."""
@@ -74,6 +77,11 @@ class ParamGroup(dict[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return ParamGroup, (dict(self),)
 
-    def tensor(self, name: str) -> Tensor:
-        """The tensor behind ``lr``."""
-        return guards.read(self._tensors, name, self._tensors[name])
+    def tensor(self, name: str, device: Device = CPU) -> Tensor:
+        """The tensor behind ``lr``, on a device; one that the user gave stays where it is."""
+        held = self._tensors[name]
+        if held._spec.device is not device and not isinstance(dict.__getitem__(self, name), Tensor):
+            with suspended():
+                held = self._tensors[name] = to_device(held, device)
+            guards.bump()
+        return guards.read(self._tensors, name, held)

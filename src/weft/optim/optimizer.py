@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
+from ..core.device import CPU, Device
 from ..core.errors import StateError, WeftError
 from ..ops.elementwise import clone
 from ..ops.op import state as ops_state
@@ -94,7 +95,7 @@ class Optimizer:
         """The state of a parameter before its first update."""
         raise NotImplementedError
 
-    def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
+    def _settings(self, group: ParamGroup, device: Device) -> tuple[Any, ...]:
         """What :meth:`_update` needs of a group, read once a step: the learning rate's tensor and Python numbers."""
         raise NotImplementedError
 
@@ -146,7 +147,9 @@ class Optimizer:
         if any(g is None for g in grads):
             params = [p for p, g in zip(params, grads, strict=True) if g is not None]
             grads = [g for g in grads if g is not None]
-        names, settings = self._state_names(group), self._settings(group)
+        if not params:
+            return
+        names, settings = self._state_names(group), self._settings(group, _device_of(params))
         states = [self._state_of(p, names, group) for p in params] if names else []
         if ops_state.trace is not None:
             for update, targets, args in self._calls(params, grads, states, settings):
@@ -341,6 +344,12 @@ def _cast_like(p: Tensor, name: str, value: Any) -> Any:
     if isinstance(value, Tensor) and value.dtype.is_floating and p.dtype.is_floating and name != "step":
         return clone(value.detach()).astype(p.dtype)
     return _own(value)
+
+
+def _device_of(params: Sequence[Tensor]) -> Device:
+    """Where the learning rate of parameters lies: with them; on the CPU, as a number, where they are on several."""
+    device = params[0]._spec.device
+    return device if device is CPU or all(p._spec.device is device for p in params) else CPU
 
 
 def _gradients(params: Sequence[Tensor]) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
+from ..core.device import Device
 from ..ops.creation import full, zeros
 from ..ops.elementwise import cast, where
 from ..ops.op import Array, composite
@@ -77,7 +78,12 @@ class SGD(Optimizer):
 
     def _initial_state(self, p: Tensor, group: ParamGroup) -> State:
         names = self._state_names(group)
-        return {n: full((), 0, dtype=dt.int64) if n == "step" else zeros(p.shape, dtype=p.dtype) for n in names}
+        return {
+            n: full((), 0, dtype=dt.int64, device=p.device)
+            if n == "step"
+            else zeros(p.shape, dtype=p.dtype, device=p.device)
+            for n in names
+        }
 
     def _state_names(self, group: ParamGroup) -> tuple[str, ...]:
         if not group["momentum"]:
@@ -85,11 +91,13 @@ class SGD(Optimizer):
         return ("momentum_buffer", "step") if group["dampening"] else ("momentum_buffer",)
 
     def _missing_state(self, name: str, fresh: Tensor) -> Tensor:
-        return full((), 1, dtype=dt.int64) if name == "step" else fresh  # PyTorch saves none: it has begun
+        return (
+            full((), 1, dtype=dt.int64, device=fresh.device) if name == "step" else fresh
+        )  # PyTorch saves none: it has begun
 
-    def _settings(self, group: ParamGroup) -> tuple[Any, ...]:
+    def _settings(self, group: ParamGroup, device: Device) -> tuple[Any, ...]:
         names = ("weight_decay", "maximize", "momentum", "dampening", "nesterov")
-        return (group.tensor("lr"), *(group[name] for name in names))
+        return (group.tensor("lr", device), *(group[name] for name in names))
 
     def _update(self, p: Tensor, grad: Tensor, state: Sequence[Tensor], settings: tuple[Any, ...]) -> Call:
         lr, decay, maximize, momentum, dampening, nesterov = settings

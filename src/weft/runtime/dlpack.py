@@ -54,6 +54,7 @@ def to_dlpack(
     *,
     max_version: tuple[int, int] | None = None,
     copied: bool = False,
+    device: tuple[int, int] = DEVICE,
 ) -> Any:
     """A DLPack capsule over elements of ``storage``, which lives until the consumer lets go; of a read-only Storage it
     says so.
@@ -62,6 +63,7 @@ def to_dlpack(
         shape, strides: in elements; strides None: C-contiguous.
         max_version: newest version that the consumer understands; None: the protocol before 1.0.
         copied: tell the consumer that the memory is a copy made for it.
+        device: kind and number of the device whose memory it is.
 
     Raises:
         BufferError: read-only memory to a consumer of the old protocol, which cannot be told.
@@ -82,7 +84,7 @@ def to_dlpack(
         view,
         32 if versioned else 0,
         storage.address,
-        *DEVICE,
+        *device,
         ndim,
         _CODE_OF[dtype],
         dtype.bits,

@@ -1,4 +1,4 @@
-"""Memory: statistics and limits of the caching allocator that all Storage blocks come from (native/allocator.py).
+"""Memory: statistics and limits of a device's memory; the CPU's is a caching allocator (native/allocator.py).
 
 Freed blocks are kept for reuse, by size class, so that a training step that repeats takes no memory from the system.
 What is kept never brings the total above the limit, nor above twice the peak in use plus 256 MiB.
@@ -6,7 +6,7 @@ What is kept never brings the total above the limit, nor above twice the peak in
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..core.errors import OutOfMemoryError
 from .native import UNLIMITED, native
@@ -30,23 +30,25 @@ class Stats(NamedTuple):
     limit: int | None
 
 
-def stats() -> Stats:
-    """Statistics of the allocator now."""
-    current, peak, cached, allocations, system_allocations, limit = native()["memory_stats"]()
-    return Stats(current, peak, cached, allocations, system_allocations, None if limit == UNLIMITED else limit)
+def stats(device: Any = None) -> Stats:
+    """Statistics of a device's memory now; of the default device unless one is named."""
+    row, device = _row(device)
+    return row.stats(device)
 
 
-def reset_peak() -> None:
+def reset_peak(device: Any = None) -> None:
     """Let ``stats().peak`` begin anew at what is in use now."""
-    native()["memory_reset_peak"]()
+    row, device = _row(device)
+    row.reset_peak(device)
 
 
-def empty_cache() -> None:
+def empty_cache(device: Any = None) -> None:
     """Give all cached blocks back to the system."""
-    native()["memory_empty_cache"]()
+    row, device = _row(device)
+    row.empty_cache(device)
 
 
-def set_limit(nbytes: int | None) -> None:
+def set_limit(nbytes: int | None, device: Any = None) -> None:
     """Hold at most ``nbytes`` bytes from now on; None: no limit. Blocks in use are not taken away.
 
     Raises:
@@ -54,6 +56,38 @@ def set_limit(nbytes: int | None) -> None:
     """
     if nbytes is not None and nbytes < 0:
         raise ValueError(f"the memory limit must not be negative, got {nbytes}")
+    row, device = _row(device)
+    row.set_limit(device, nbytes)
+
+
+def _row(device: Any) -> tuple[Any, Any]:
+    from .devices import device_of, row_of
+
+    found = device_of(device, "memory")
+    return row_of(found), found
+
+
+# --- the CPU's ------------------------------------------------------------------------------------------------------
+
+
+def host_stats() -> Stats:
+    """Statistics of the native allocator."""
+    current, peak, cached, allocations, system_allocations, limit = native()["memory_stats"]()
+    return Stats(current, peak, cached, allocations, system_allocations, None if limit == UNLIMITED else limit)
+
+
+def host_reset_peak() -> None:
+    """Let the native allocator's peak begin anew."""
+    native()["memory_reset_peak"]()
+
+
+def host_empty_cache() -> None:
+    """Give the native allocator's cached blocks back."""
+    native()["memory_empty_cache"]()
+
+
+def host_set_limit(nbytes: int | None) -> None:
+    """Set the native allocator's limit."""
     native()["memory_set_limit"](UNLIMITED if nbytes is None else nbytes)
 
 
@@ -63,7 +97,7 @@ def raise_out_of_memory(requested: int) -> NoReturn:
     Raises:
         OutOfMemoryError: always.
     """
-    now = stats()
+    now = host_stats()
     limit = "the system has no more" if now.limit is None else f"the limit is {_size(now.limit)}"
     raise OutOfMemoryError(f"out of memory: {_size(requested)} requested, {_size(now.current)} in use, {limit}")
 

@@ -70,6 +70,7 @@ class Step(NamedTuple):
 
     address: of the kernel's code. ints: the kernel's int64 slots. buffers: (place, byte offset) of each of its buffers.
     units: size of the grid; 0 runs nothing. grain: units worth a thread of their own; up to that many run directly.
+    launch: of a GPU's kernel its grid and block (compiler/gpu/frame.py), in whose units ``units`` does not count.
     """
 
     address: int
@@ -77,6 +78,7 @@ class Step(NamedTuple):
     buffers: tuple[tuple[int, int], ...]
     units: int
     grain: int
+    launch: Any = None
 
 
 class HostStep(NamedTuple):

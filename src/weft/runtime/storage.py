@@ -27,30 +27,54 @@ meanwhile; ``note`` is where that write says which line of the program it was.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .native import native
+
+if TYPE_CHECKING:
+    from ..core.device import Device
 
 __all__ = [
     "Storage",
     "block_of",
     "copy_of",
+    "elsewhere",
     "empty",
+    "keeper_of",
     "look",
     "make",
     "make_kind",
     "read_only",
     "save",
     "tail",
+    "to_host",
     "unshared",
     "view",
     "wrap",
     "wrote",
 ]
 
-_NATIVE = set(__all__) - {"block_of", "copy_of"}
+_NATIVE = set(__all__) - {"block_of", "copy_of", "keeper_of", "to_host"}
 
 if TYPE_CHECKING:
+
+    class Keeper(Protocol):
+        """What keeps a block of another device. The block goes back to the device when this object goes."""
+
+        device: Device
+
+        def read(self, address: int, nbytes: int, into: int, /) -> None:
+            """Copy bytes of the device's memory to an address of the CPU's."""
+
+        def write(self, address: int, nbytes: int, source: int, /) -> None:
+            """Copy bytes at an address of the CPU's to the device's memory."""
+
+        def like(self, nbytes: int, /) -> Storage:
+            """A new block on the same device.
+
+            Raises:
+                OutOfMemoryError: there is no memory for it.
+            """
 
     class Storage:
         """A piece of memory: a block of its own, or a window on the memory of its owner."""
@@ -67,6 +91,10 @@ if TYPE_CHECKING:
         def owner(self) -> Any:
             """What keeps the memory alive: the root of a window on a Storage, the lender of foreign memory; None for
             a block."""
+
+        @property
+        def keeper(self) -> Keeper | None:
+            """Of a block in another device's memory: the device's object that keeps it; None for all others."""
 
         @property
         def root(self) -> Storage:
@@ -95,6 +123,13 @@ if TYPE_CHECKING:
 
     def wrap(address: int, nbytes: int, owner: object, /) -> Storage:
         """A window on ``nbytes`` bytes at ``address``, which are valid while ``owner`` lives.
+
+        Raises:
+            ValueError: a negative size.
+        """
+
+    def elsewhere(address: int, nbytes: int, keeper: Keeper, /) -> Storage:
+        """A block in another device's memory, which ``keeper`` gives back when it goes; the CPU cannot look at it.
 
         Raises:
             ValueError: a negative size.
@@ -151,14 +186,38 @@ def __getattr__(name: str) -> Any:
 
 
 def copy_of(data: Any) -> Storage:
-    """A new block with the bytes of ``data``, any object with a C-contiguous buffer.
+    """A new block with the bytes of ``data``, any object with a C-contiguous buffer; of a Storage on its own device.
 
     >>> bytes(copy_of(b"weft"))
     b'weft'
     """
+    keeper = keeper_of(data)
+    if keeper is None:
+        return _from_buffer(data)
+    made, through = keeper.like(data.nbytes), to_host(data, data.nbytes)
+    keeper.write(made.address, data.nbytes, through.address)
+    return made
+
+
+def _from_buffer(data: Any) -> Storage:
     source = memoryview(data)
     block: Storage = native()["empty"](source.nbytes)
     memoryview(block)[:] = source.cast("B") if source.nbytes else b""
+    return block
+
+
+def keeper_of(storage: Any) -> Keeper | None:
+    """What keeps the memory of a Storage on another device; None for the CPU's memory, and for what is no Storage."""
+    return block_of(storage).keeper if type(storage) is native()["Storage"] else None
+
+
+def to_host(storage: Storage, nbytes: int) -> Storage:
+    """The first bytes in the CPU's memory: the Storage itself, or a copy of what lies on another device."""
+    keeper = keeper_of(storage)
+    if keeper is None:
+        return storage
+    block: Storage = native()["empty"](nbytes)
+    keeper.read(storage.address, nbytes, block.address)
     return block
 
 

@@ -36,11 +36,13 @@ class Generator(_Generator):
     def permutation(self, x: Any, /) -> Tensor:
         """As :func:`permutation`, from this stream."""
 
-def bernoulli(p: Operand = 0.5, shape: int | Sequence[int] | None = None, *, dtype: DTypeLike = bool_) -> Tensor:
+def bernoulli(
+    p: Operand = 0.5, shape: int | Sequence[int] | None = None, *, dtype: DTypeLike = bool_, device: Any = None
+) -> Tensor:
     """True with probability ``p``."""
 
-def default_generator() -> Generator:
-    """The generator behind the functions of this module; seeded with 0 until :func:`seed` is called."""
+def default_generator(device: Any = None) -> Generator:
+    """The generator of a device behind the functions of this module; seeded with 0 until :func:`seed` is called."""
 
 def draw_bernoulli(state: TensorLike, p: Operand, shape: Sequence[int], dtype: DTypeLike = bool_) -> Tensor:
     """:func:`bernoulli` from a generator's state."""
@@ -61,11 +63,18 @@ def draw_uniform(
 ) -> Tensor:
     """:func:`uniform` from a generator's state: for composites that fuse the draw with what they do with it."""
 
-def integers(low: int, high: int | None = None, shape: int | Sequence[int] = (), *, dtype: DTypeLike = int64) -> Tensor:
+def integers(
+    low: int, high: int | None = None, shape: int | Sequence[int] = (), *, dtype: DTypeLike = int64, device: Any = None
+) -> Tensor:
     """Integers of ``low, ..., high - 1`` (of ``0, ..., low - 1`` when ``high`` is left out), all equally likely."""
 
 def normal(
-    shape: int | Sequence[int] = (), mean: float = 0.0, std: float = 1.0, *, dtype: DTypeLike = float32
+    shape: int | Sequence[int] = (),
+    mean: float = 0.0,
+    std: float = 1.0,
+    *,
+    dtype: DTypeLike = float32,
+    device: Any = None,
 ) -> Tensor:
     """Normally distributed numbers (Box and Muller's cosine of two uniform ones; in float32 unless float64)."""
 
@@ -73,9 +82,14 @@ def permutation(x: Any, /) -> Tensor:
     """A random order: of ``0, ..., x - 1`` for an integer, of the slices of a tensor along its first axis."""
 
 def seed(seed: int) -> Generator:
-    """Begin the default generator's stream of ``seed``; returns the generator."""
+    """Begin the stream of ``seed`` of every device's default generator; returns that of the default device."""
 
 def uniform(
-    shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0, *, dtype: DTypeLike = float32
+    shape: int | Sequence[int] = (),
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    dtype: DTypeLike = float32,
+    device: Any = None,
 ) -> Tensor:
     """Numbers spread evenly over ``[low, high)``."""

@@ -293,7 +293,7 @@ class Methods(Casts):
     def cosh_(self) -> Self:
         """Write what ``cosh`` gives of the tensor into it; returns it."""
     def cpu(self) -> Tensor:
-        """The tensor itself: it is in the CPU's memory."""
+        """The tensor in the CPU's memory: itself if it is there, else a copy."""
     @overload
     def cumprod(self, dim: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
         """The running product along an axis."""
@@ -642,7 +642,7 @@ class Methods(Casts):
     def new_ones(
         self, *size: int, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
     ) -> Tensor:
-        """``wf.ones`` with this tensor's dtype."""
+        """``wf.ones`` with this tensor's dtype, on its device."""
     @overload
     def new_ones(
         self, size: Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
@@ -651,7 +651,7 @@ class Methods(Casts):
     def new_zeros(
         self, *size: int, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
     ) -> Tensor:
-        """``wf.zeros`` with this tensor's dtype."""
+        """``wf.zeros`` with this tensor's dtype, on its device."""
     @overload
     def new_zeros(
         self, size: Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
@@ -953,7 +953,7 @@ class Methods(Casts):
     def trunc_(self) -> Self:
         """Write what ``trunc`` gives of the tensor into it; returns it."""
     def type_as(self, other: Tensor) -> Tensor:
-        """The tensor with the dtype of another."""
+        """The tensor with the dtype of another, on its device."""
     @overload
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The slices of ``x`` along ``axis``, which they no longer have."""

@@ -30,7 +30,7 @@ from ..ops.put import layout_at, put_graph, put_strided
 from . import tape
 from .caches import Cache
 from .calls import GraphCall, placed
-from .spec import Spec, spec_of
+from .spec import Spec
 from .tensor import Tensor, make
 from .windows import Called, Window
 
@@ -173,7 +173,7 @@ class Way:
 
     __slots__ = ("_look", "_of", "_put", "_steps", "_window", "history")
 
-    def __init__(self, of: TensorType, steps: tuple[Any, ...]):
+    def __init__(self, of: Spec, steps: tuple[Any, ...]):
         self._of, self._steps = of, steps
         self._look: GraphCall | None = None
         self._put: GraphCall | None = None
@@ -193,14 +193,14 @@ class Way:
     def look(self) -> GraphCall:
         """The view of the base."""
         if self._look is None:
-            source = Value(self._of)
+            source = Value(self._of.type)
             nodes: list[Any] = []
             value = source
             for step in self._steps:
                 if step is not None:  # the step of detach()
                     graph, output = _graph_of(step, value.type)
                     value = inline(graph, [value], nodes)[output]
-            self._look = GraphCall(Graph("view", [source], nodes, [value]), is_view=True)
+            self._look = GraphCall(Graph("view", [source], nodes, [value]), self._of.device, is_view=True)
         return self._look
 
     @property
@@ -211,7 +211,7 @@ class Way:
                 graph = put_graph(self.look.graph)
             except ShapeError:  # by way of something expanded, though the view itself may show each element once
                 graph = self._put_by_strides()
-            self._put = GraphCall(graph)
+            self._put = GraphCall(graph, self._of.device)
         return self._put
 
     def find_history(self) -> tuple[Any, Any]:
@@ -221,8 +221,8 @@ class Way:
         return self.history
 
     def _put_by_strides(self) -> Graph:
-        base = self.look.graph.inputs[0].type
-        places = self.look.views_of(spec_of(base.dtype, base.shape))
+        base = self._of.dense()
+        places = self.look.views_of(base)
         assert places is not None
         seen, offset = places[0]
         if seen.overlaps:
@@ -231,20 +231,20 @@ class Way:
         def put(x: Any, y: Any) -> Any:
             return put_strided(x, y, seen.strides, offset // base.dtype.itemsize)
 
-        return trace_function(put, [base, seen.type], "view.put")[0]
+        return trace_function(put, [base.type, seen.type], "view.put")[0]
 
 
-def _window(of: TensorType, steps: tuple[Any, ...]) -> Window | None:
+def _window(of: Spec, steps: tuple[Any, ...]) -> Window | None:
     if not of.dtype.is_floating or not is_static(of.shape):
         return None
-    whole = spec_of(of.dtype, of.shape)
+    whole = of.dense()
     layout = Layout.contiguous(whole.static_shape)
     for step in steps:
         after = _layout_after(step, layout)
         if after is None:
             return None
         layout = after
-    part, offset = placed(of.dtype, layout)
+    part, offset = placed(of.dtype, layout, of.device)
     if part.overlaps or size_of(layout.shape) >= size_of(of.shape):
         return None
     return Window(whole, part, offset)
@@ -283,7 +283,7 @@ def _way(base: Spec, steps: tuple[Any, ...]) -> Way:
     key = (base, steps)
     found = _ways.get(key)
     if found is None:
-        found = _ways.keep(key, Way(base.type, steps))
+        found = _ways.keep(key, Way(base, steps))
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -61,7 +61,8 @@ def checked(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
             value = contract.convert(op, name, given)
             same = value is given
         if contract.tensor and is_array(value) and not is_scalar(value):
-            value, same = asarray(value), False
+            beside = _tensor_in(bound.arguments.values())  # data of no device goes where the tensors are
+            value, same = asarray(value, device=None if beside is None else beside.device), False
         if contract.tensor and _is_number(value):
             numbers.append(name)
         elif not same:
@@ -74,6 +75,12 @@ def checked(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
             number = bound.arguments[name]
             bound.arguments[name] = asarray(python_number(number) if is_scalar(number) else number)
     return (bound.args, bound.kwargs) if changed or numbers else None
+
+
+def _tensor_in(values: Iterable[Any]) -> Tensor | None:
+    """The first tensor among arguments."""
+    each = (t for value in values for t in (value if isinstance(value, (tuple, list)) else (value,)))
+    return next((t for t in each if isinstance(t, Tensor)), None)
 
 
 @cache

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core.device import CPU, Device
 from ..core.dtypes import DType
-from ..core.errors import CaptureError, CompileError, IndexError_, WeftError, user_line
+from ..core.errors import CaptureError, CompileError, DeviceError, IndexError_, WeftError, user_line
 from ..core.shapes import is_static, strides_of
 from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, copy_nodes, inline
 from ..graph.protocol import COPY, Gather, Layout, Scatter, View
 from ..graph.simplify import simplify
-from ..llvm.targets import host_target
 from ..ops.op import Trace, state
+from ..runtime.devices import target_of
 from ..runtime.pool import get_num_threads
 from ..runtime.program import HostError, KernelStatus
 from . import tape
@@ -33,11 +34,12 @@ _TRIES = 2  # of a call whose operands had no value at first
 
 def wrap(value: Value) -> Tensor:
     """A traced tensor."""
-    return make(value, spec_of(value.dtype, value.shape), None, 0)
+    device = CPU if state.trace is None else state.trace.device
+    return make(value, spec_of(value.dtype, value.shape, None, device), None, 0)
 
 
 class GraphCall:
-    """A graph as a function on tensors.
+    """A graph as a function on tensors of one device.
 
     is_view: its results look at the memory of its one operand, where strides can say so. hands_on: a result may be an
     operand as it is (cotangents that pass through a gradient); else results own their memory. in_place: an in-place
@@ -45,15 +47,18 @@ class GraphCall:
     """
 
     __slots__ = (
-        *("backwards", "epoch", "executables", "gradient", "graph", "hands_on", "in_place", "is_view"),
+        *("backwards", "device", "epoch", "executables", "gradient", "graph", "hands_on", "in_place", "is_view"),
         *("name", "out_specs", "pairs", "quick"),
     )
 
-    def __init__(self, graph: Graph, is_view: bool = False, hands_on: bool = False, in_place: bool = False):
+    def __init__(
+        self, graph: Graph, device: Device = CPU, is_view: bool = False, hands_on: bool = False, in_place: bool = False
+    ):
         self.graph = simplify(graph)
         self.name = graph.name
+        self.device = device
         self.is_view, self.hands_on, self.in_place = is_view, hands_on, in_place
-        self.out_specs = tuple(spec_of(v.dtype, v.shape) for v in graph.outputs)
+        self.out_specs = tuple(spec_of(v.dtype, v.shape, None, device) for v in graph.outputs)
         self.executables: dict[tuple[Any, ...], Executable] = {}
         # By the operands' specs: the native call, its number of outputs, and where each result comes from.
         self.quick: dict[tuple[Spec, ...], tuple[Any, int, tuple[int, ...]]] = {}
@@ -69,7 +74,7 @@ class GraphCall:
         found = self.layouts_of(Layout(spec.static_shape, 0, spec.strides))
         if found is None:
             return None
-        return [placed(v.dtype, at) for v, at in zip(self.graph.outputs, found, strict=True)]
+        return [placed(v.dtype, at, self.device) for v, at in zip(self.graph.outputs, found, strict=True)]
 
     def layouts_of(self, source: Layout) -> list[Layout] | None:
         """Where the results lie in memory in which the operand lies like this; None where strides cannot say it."""
@@ -93,17 +98,29 @@ class GraphCall:
         key = (targets, *[s.strides for s in specs])
         found = self.executables.get(key)
         if found is None:
+            self._check_device(specs)
             graph, outputs, count = self.graph, self.graph.outputs, len(targets)
             found = build(
                 graph.copy(outputs=outputs[count:]),
                 key[1:],
                 list(zip(targets, outputs[:count], strict=True)),
-                host_target(),
+                target_of(self.device),
                 get_num_threads(),
                 hand_on=self.hands_on,
+                device=self.device,
             )
             self.executables[key] = found
         return found
+
+    def _check_device(self, specs: Sequence[Spec]) -> None:
+        """Raises:
+        DeviceError: an operand is not on the device that the graph runs on.
+        """
+        other = next((s for s in specs if s.device is not self.device), None)
+        if other is not None:
+            raise DeviceError(
+                f"{self.name}: runs on {self.device}, and an operand is {other.placed}; move it first: x.to(device)"
+            )
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run, or inline into the capture that is going on; record on the tape where a gradient may be asked for."""
@@ -134,6 +151,7 @@ class GraphCall:
         key = tuple([t._spec for t in tensors])
         quick = self.quick.get(key) if self.epoch == epoch.number else None
         if quick is None:
+            self._check_device(key)
             exe = self.executable(key)
             numbers = tuple(exe.results)
             # A graph that only hands its inputs on (the gradient of a sum) has nothing to run.
@@ -197,10 +215,10 @@ def again(error: Exception, call: GraphCall, native: Callable[..., Any], tensors
     raise traced_error(tensors) from None
 
 
-def placed(dtype: DType, layout: Layout) -> tuple[Spec, int]:
+def placed(dtype: DType, layout: Layout, device: Device) -> tuple[Spec, int]:
     """The spec of what lies in memory like this, and its byte offset."""
     strides = strides_of(layout.shape) if layout.is_contiguous else layout.strides
-    return spec_of(dtype, layout.shape, strides), layout.offset * dtype.itemsize
+    return spec_of(dtype, layout.shape, strides, device), layout.offset * dtype.itemsize
 
 
 def _own(found: list[Value], values: list[Value], trace: Trace) -> list[Value]:
@@ -232,7 +250,7 @@ def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> tuple[Node | No
     """The first index that is out of range, as the user gave it, and the node that has it."""
     import numpy as np
 
-    inputs = dict(zip(graph.inputs, tensors, strict=True))
+    inputs, device = dict(zip(graph.inputs, tensors, strict=True)), tensors[0]._spec.device
     for node in graph.nodes:
         rule = node.op.lower
         if not isinstance(rule, (Gather, Scatter)):
@@ -245,11 +263,11 @@ def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> tuple[Node | No
                 continue  # positions, which the op made itself
             size = int(node.inputs[0].shape[axis])
             with tape.no_grad():
-                (computed,) = GraphCall(Graph(graph.name, graph.inputs, graph.nodes, [index]))(tensors)
-            values = computed.numpy()
+                (computed,) = GraphCall(Graph(graph.name, graph.inputs, graph.nodes, [index]), device)(tensors)
+            values = computed.cpu().numpy()
             bad = np.flatnonzero((values < -size) | (values >= size))
             if bad.size:
-                given = inputs[origin].numpy()  # before the op moved or masked it
+                given = inputs[origin].cpu().numpy()  # before the op moved or masked it
                 shown = given if given.size == values.size and given.dtype.kind in "iu" else values
                 return node, f"index {shown.flat[bad[0]]} is out of range for axis {axis} of size {size}"
     return None, "an index is out of range"
@@ -286,7 +304,7 @@ class Backward:
         graph = forward.graph
         # For each output, whether a gradient flows from it.
         self.flows = _flows(graph, wanted) if not forward.in_place else (True,)
-        trace, outer = Trace(None, user_line(2)), state.trace
+        trace, outer = Trace(None, user_line(2), device=forward.device), state.trace
         inputs = [Value(v.type) for v in graph.inputs]
         outputs = [Value(v.type) for v in graph.outputs]
         cotangents = [Value(v.type) for v in graph.outputs]
@@ -305,7 +323,7 @@ class Backward:
         self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
         self.needs_values = bool(self.needs_inputs or self.needs_outputs)
         kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
-        self.call = GraphCall(Graph(whole.name, kept, whole.nodes, whole.outputs), hands_on=True)
+        self.call = GraphCall(Graph(whole.name, kept, whole.nodes, whole.outputs), forward.device, hands_on=True)
 
 
 def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:

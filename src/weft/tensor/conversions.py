@@ -1,30 +1,33 @@
-"""Methods that give a tensor in another dtype, or on another device (of which there is one)."""
+"""Methods that give a tensor in another dtype, or on another device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from ..core.device import CPU
 from ..core.dtypes import DType, as_dtype
 from ..ops import elementwise as e
+from ..runtime.devices import device_of
 from .binding import bind, names_of
-from .create import check_device
+from .placing import to_device
 from .tensor import Tensor
 
 
 def to(self: Tensor, *args: Any, **named: Any) -> Any:
     """The tensor with another dtype (an object, a name, another tensor's) or on another device, as PyTorch's ``to``:
     ``(dtype)``, ``(tensor)`` or ``(device, dtype)``, and ``non_blocking`` (which makes no difference) and ``copy``
-    behind it. Without ``copy`` a tensor that has the dtype is returned itself."""
+    behind it. Without ``copy`` a tensor that has the dtype and is there is returned itself."""
     if args and isinstance(args[0], Tensor):
-        args = (args[0].dtype, *args[1:])
+        return _as(to_device(self, args[0].device), args[0].dtype, bool(bind(_OTHER, args[1:], named).get("copy")))
     given = bind(_DTYPE_FIRST if args and _is_dtype(args[0]) else _DEVICE_FIRST, args, named)
     device, dtype = given.get("device"), given.get("dtype")
-    check_device("to", device)
-    return _as(self, self.dtype if dtype is None else as_dtype(dtype), bool(given.get("copy")))
+    there = self if device is None else to_device(self, device_of(device, "to"))
+    return _as(there, self.dtype if dtype is None else as_dtype(dtype), bool(given.get("copy")) and there is self)
 
 
 _DEVICE_FIRST = names_of("to")
+_OTHER = _DEVICE_FIRST._replace(order=_DEVICE_FIRST.order[2:], options=())
 _DTYPE_FIRST = _DEVICE_FIRST._replace(order=_DEVICE_FIRST.order[1:], options=("device",))
 
 
@@ -52,13 +55,13 @@ def _cast(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def cpu(self: Tensor) -> Tensor:
-    """The tensor itself: it is in the CPU's memory."""
-    return self
+    """The tensor in the CPU's memory: itself if it is there, else a copy."""
+    return to_device(self, CPU)
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor with the dtype of another."""
-    return _as(self, other.dtype)
+    """The tensor with the dtype of another, on its device."""
+    return _as(to_device(self, other.device), other.dtype)
 
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError, WeftError
-from ..core.shapes import shown
+from ..core.device import CPU, Device
+from ..core.errors import ArgumentError, DTypeError, ShapeError, WeftError
+from ..graph.ir import Value
 from ..ops.op import public, state, suspended
+from ..runtime.devices import device_of
+from ..runtime.devices import moved as moved_memory
 from ..runtime.dlpack import from_dlpack as import_dlpack
 from ..runtime.numpy_arrays import Strided
 from ..runtime.numpy_arrays import from_numpy as import_numpy
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["asarray", "check_device", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
+__all__ = ["asarray", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
 
 _PLAIN = {bool, int, float}
 
@@ -91,36 +94,47 @@ def from_dlpack(array: Any, /, *, device: Any = None, copy: bool | None = None) 
     and what the other library lends read-only is so.
 
     Args:
-        device: where the tensor is to be: ``"cpu"``.
+        device: where the tensor is to be; ``"cpu"`` unless given. On another one it is a copy.
         copy: True: the tensor owns its memory; None: it does so where the array's cannot be shared (negative strides,
             elements that are not aligned); False: it never does.
 
     Raises:
         ArgumentError: ``copy=False``, and the memory cannot be shared.
-        DeviceError: the array is not in CPU memory, or the tensor is not to be.
+        DeviceError: the array is not in CPU memory, or the device is not there.
         DTypeError: it is no array, or its owner does not lend its memory (as PyTorch one that requires grad).
     """
-    check_device("from_dlpack", device)
+    place = CPU if device is None else device_of(device, "from_dlpack")
+    _check_copy("from_dlpack", copy, place)
     try:
         strided = import_dlpack(array, copy)
     except WeftError:
         raise
     except Exception as error:  # BufferError, or the other library's own reasons
         raise DTypeError(f"from_dlpack: {type(array).__name__} does not lend its memory: {error}") from error
-    return _of(strided)
+    return _on(_of(strided), place)
 
 
-def check_device(name: str, device: Any) -> None:
+def _check_copy(op: str, copy: bool | None, device: Device) -> None:
     """Raises:
-    DeviceError: ``device`` (of PyTorch, a name, or None for any) is not the CPU.
+    ArgumentError: memory of the CPU is to lie on another device, and ``copy=False``.
     """
-    kind = device if isinstance(device, str) else getattr(device, "type", None)  # of torch.device
-    if device is not None and str(kind).partition(":")[0] != "cpu":
-        raise DeviceError(f"{name}: device {shown(device)} is not available; this build of weft runs on 'cpu'")
+    if copy is False and device is not CPU:
+        raise ArgumentError(f"{op}: what lies in the CPU's memory gets to {device} by a copy, which copy=False forbids")
+
+
+def _on(tensor: Tensor, device: Device) -> Tensor:
+    """A tensor that was made of data in the CPU's memory, on the device where it is to be."""
+    spec = tensor._spec
+    if device is spec.device or tensor._storage.__class__ is Value:
+        return tensor
+    if not spec.contiguous:
+        tensor = _new(in_a_block(tensor._storage, spec), spec.dense())
+    storage = moved_memory(tensor._storage, spec.nbytes, device)
+    return _new(storage, spec_of(spec.dtype, spec.shape, None, device))
 
 
 @public
-def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tensor:
+def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor of ``obj``: a tensor, number, nested sequence, NumPy array, or another library's array.
 
     Python floats become float32, integers int64, booleans bool. What has a dtype keeps it, as in PyTorch: NumPy's
@@ -129,6 +143,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
     returned as it is.
 
     Args:
+        device: where it is to be; unless given, a tensor stays where it is, and everything else goes to the default
+            device.
         copy: None: an array's memory is shared, so that what is written to one shows in the other (read-only memory
             stays so), and copied where it cannot be (another dtype is wanted; see :func:`from_numpy`). True: the
             tensor owns its memory. False: nothing is copied.
@@ -141,16 +157,24 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
     Raises:
         ShapeError: a ragged nesting. DTypeError: no numbers, or a dtype that weft does not have.
         ArgumentError: ``copy=False``, and the memory cannot be shared, or there is none.
+        DeviceError: the device is not there.
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
+    place = None if isinstance(obj, Tensor) and device is None else device_of(device, "asarray")
     if isinstance(obj, Tensor):
-        result = obj if not copy else tensor(obj)
+        result = obj if not copy else tensor(obj, device=place)
+        if place is not None and result._spec.device is not place:
+            _check_copy("asarray", copy, place)
+            result = result.to(place)
     elif is_array(obj) or _is_foreign(obj):
-        result = _of_foreign(obj, copy)
+        assert place is not None
+        _check_copy("asarray", copy, place)
+        result = _on(_of_foreign(obj, copy), place)
     else:
         if copy is False:
             raise ArgumentError(f"asarray: {type(obj).__name__} has no memory to share, so copy=False cannot be met")
-        return _from_python(obj, wanted)
+        assert place is not None
+        return _on(_from_python(obj, wanted), place)
     if wanted is not None and result.dtype is not wanted:
         from ..ops.elementwise import astype
 
@@ -203,7 +227,7 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
         if not all(kind in _PLAIN or is_numpy(kind) for kind in kinds) and _holds_arrays(obj):
             from ..ops.shape import stack
 
-            return stack([asarray(o, dtype=wanted) for o in obj])
+            return stack([asarray(o, dtype=wanted, device=None if isinstance(o, Tensor) else CPU) for o in obj])
         if wanted is None and any(map(is_numpy, kinds)):
             wanted = functools.reduce(dt.promote, _leaf_dtypes(obj))
     try:
@@ -235,7 +259,7 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
             raise DTypeError(f"asarray: {bad} does not fit {wanted.name}")
     with np.errstate(all="ignore"):
         made = _of(import_numpy(np.array(array, dtype=wanted.numpy)))
-    return _new(in_a_block(made._storage, made._spec), spec_of(made.dtype, made.shape))
+    return _new(in_a_block(made._storage, made._spec), made._spec.dense())
 
 
 def _leaf_kinds(obj: Any, depth: int = 0) -> set[type]:
@@ -281,18 +305,20 @@ def _of_integers(array: Any, wanted: dt.DType) -> Any:
 
 
 @public
-def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor that owns a copy of ``data``; see :func:`asarray` for what data may be.
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor that owns a copy of ``data``; see :func:`asarray` for what data may be, and where it goes.
 
     >>> import weft as wf
     >>> wf.tensor([1.0, 2.0], requires_grad=True)
     Tensor([1., 2.], dtype=float32, requires_grad=True)
     """
     if isinstance(data, Tensor):
-        made = asarray(data.numpy(), dtype=dtype)
+        place = data._spec.device if device is None else device_of(device, "tensor")
+        made = asarray(data.cpu().numpy(), dtype=dtype, device=CPU)
     else:
-        made = asarray(data, dtype=dtype, copy=True)
-    made = _new(in_a_block(made._storage, made._spec), spec_of(made.dtype, made.shape))
+        place = device_of(device, "tensor")
+        made = asarray(data, dtype=dtype, device=CPU, copy=True)
+    made = _on(_new(in_a_block(made._storage, made._spec), made._spec.dense()), place)
     return made.requires_grad_() if requires_grad else made
 
 

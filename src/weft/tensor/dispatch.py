@@ -11,10 +11,12 @@ from typing import Any
 
 from ..core import config
 from ..core import dtypes as dt
+from ..core.device import CPU, Device
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import check_count, shown
 from ..graph.ir import Value
 from ..graph.protocol import Layout
+from ..llvm.targets import check_isa
 from ..ops import op
 from ..ops.indexing import getitem_basic
 from ..ops.op import Composite, state, trace_function
@@ -22,6 +24,7 @@ from ..ops.put import layout_at
 from ..ops.subscript import Subscript
 from ..runtime import pool
 from ..runtime import storage as storages
+from ..runtime.devices import default_device, device_of, moved, want
 from ..runtime.program import KernelStatus
 from . import tape
 from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead, look_of
@@ -30,6 +33,7 @@ from .caches import MAX_PLANS, Cache, epoch
 from .calls import GraphCall, again, placed, traced_error, value_of, wrap
 from .capturing import settled
 from .create import asarray, is_array, is_scalar, python_number
+from .placing import on_one_device, to_device
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
@@ -67,10 +71,26 @@ def set_num_threads(count: int) -> None:
 
 
 def configure(**changes: Any) -> Any:
-    """Change settings (see :class:`weft.core.config.Settings`); returns the previous ones."""
+    """Change settings (see :class:`weft.core.config.Settings`); returns the previous ones.
+
+    Raises:
+        ValueError: a value that is not understood.
+    """
+    check_isa(changes.get("isa"))
     before = config.configure(**changes)
     forget_plans()
     return before
+
+
+def set_default_device(device: Any) -> None:
+    """Make tensors on this device from now on, where ``device=`` says no other; None: on the best one that there is.
+    ``with wf.device(...):`` does so for a while, in one thread.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    want(device)
+    epoch.begin()  # what was captured with another one
 
 
 class Plan:
@@ -204,13 +224,22 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         if is_scalar(value):
             return _flatten(python_number(value), tensors)
         # A record must not keep memory that NumPy may write unseen.
-        tensors.append(asarray(value, copy=True if tape.recording.enabled else None))
+        device = None if state.trace is None else state.trace.device
+        tensors.append(asarray(value, device=device, copy=True if tape.recording.enabled else None))
         return _slot(len(tensors) - 1)
     if isinstance(value, _SCALARS):
         return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
     if isinstance(value, dict):
         return tuple((k, _flatten(v, tensors)) for k, v in value.items())
     return value
+
+
+def _given(value: Any) -> set[int]:
+    """The ids of the tensors among arguments."""
+    if isinstance(value, Tensor):
+        return {id(value)}
+    each = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return set().union(*map(_given, each))
 
 
 def _hollow(value: Any, numbers: list[int]) -> Any:
@@ -241,9 +270,14 @@ def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
 
 
 def plan_of(
-    function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], meant: bool = False
+    function: Composite,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    meant: bool = False,
+    device: Device | None = None,
 ) -> tuple[Plan, list[Tensor]]:
-    """The plan of a call, and its tensors. ``meant``: the arguments have been checked."""
+    """The plan of a call, and its tensors, all on one device. ``meant``: the arguments have been checked. ``device``:
+    where a function without tensors makes its result, if that is said."""
     tensors: list[Tensor] = []
     static = tuple([_flatten(a, tensors) for a in args])
     if kwargs:
@@ -251,9 +285,17 @@ def plan_of(
     if state.trace is not None:  # in a graph there are no strides
         if state.trace.capture is not None:
             tensors = [state.trace.capture.inside(t) for t in tensors]
-        key = (static, *[s if s.contiguous else spec_of(s.dtype, s.shape) for s in [t._spec for t in tensors]])
+            if state.trace.device is not CPU:
+                tensors = state.trace.capture.placed(function.name, tensors)
+        specs = [s if s.contiguous else s.dense() for s in [t._spec for t in tensors]]
     else:
-        key = (static, *[t._spec for t in tensors])
+        specs = [t._spec for t in tensors]
+    if tensors:
+        key = (static, *specs)
+    else:
+        wanted = default_device() if device is None else device
+        device = wanted if state.trace is None else state.trace.device
+        key = (static, device)
     try:
         plan = function.plans.get(key)
     except TypeError:  # an argument that has no hash
@@ -266,11 +308,18 @@ def plan_of(
         converted = None if meant else checked(function, args, kwargs)
         if converted is not None:
             args, kwargs = converted
-            return plan_of(function, args, kwargs, meant=True)
+            return plan_of(function, args, kwargs, True, device)
+        if len({spec.device for spec in specs}) > 1:
+            tensors = on_one_device(function.name, tensors, _given((args, kwargs)), function.in_place)
+            key = (static, *[t._spec for t in tensors])
+            plan = function.plans.get(key)
+    if plan is None:
         if len(function.plans) >= MAX_PLANS:
             function.plans.clear()
             function.quick.clear()
-        plan = function.plans[key] = _trace(function, args, kwargs, tensors)
+        plan = function.plans[key] = _trace(function, args, kwargs, tensors, device)
+    if not tensors and wanted is not device and state.trace is not None and state.trace.capture is not None:
+        state.trace.capture.check_made(function.name, plan.call.out_specs, wanted)
     return plan, tensors
 
 
@@ -282,7 +331,14 @@ def _hashable(value: Any) -> bool:
     return True
 
 
-def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Plan:
+def _trace(
+    function: Composite,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tensors: list[Tensor],
+    device: Device | None,
+) -> Plan:
+    device = tensors[0]._spec.device if tensors else device or CPU
     numbers = [0]
     given = [_hollow(a, numbers) for a in args]  # a plan outlives the tensors that it was made for
     options = {k: _hollow(v, numbers) for k, v in kwargs.items()}
@@ -292,12 +348,12 @@ def _trace(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any], t
 
     before, tape.recording.enabled = tape.recording.enabled, False
     try:
-        graph, several = trace_function(body, [t._spec.type for t in tensors], function.name)
+        graph, several = trace_function(body, [t._spec.type for t in tensors], function.name, device)
     finally:
         tape.recording.enabled = before
     for value in graph.outputs:
         check_count(value.shape, value.dtype.itemsize, function.name)
-    made = GraphCall(graph, is_view=function.is_view, in_place=function.in_place)
+    made = GraphCall(graph, device, is_view=function.is_view, in_place=function.in_place)
     rule = function.gradient
     if rule is not None:
         made.gradient = lambda result, g, operand: rule(
@@ -324,6 +380,8 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             return write_out(function, args, kwargs)
         if kwargs and "copy" in kwargs and function.takes_copy:
             return _copied_or_not(function, *(checked(function, args, kwargs) or (args, kwargs)))
+        if kwargs and "device" in kwargs and function.takes_device:
+            return _made_on(function, args, dict(kwargs))
         if function is getitem_basic and state.trace is None and isinstance(args[0], Tensor):
             part = _part(*args)
             if part is not None:
@@ -337,9 +395,22 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if not plan.single:
         outputs = plan.call(tensors) if plan.views is None else plan.look(tensors[0])
         return outputs if plan.several else outputs[0]
-    if key is not None and len(key) == len(tensors):  # else a tensor stood for a number
+    if key is not None and key == tuple([t._spec for t in tensors]):  # else one stood for a number, or was moved
         function.quick[key] = plan
     return run_single(plan, tensors)
+
+
+def _made_on(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call with ``device=``. What a function of tensors (``zeros_like``) gives is moved there."""
+    given = kwargs.pop("device")
+    if given is None:
+        return call(function, args, kwargs)
+    device = device_of(given, function.name)
+    plan, tensors = plan_of(function, args, kwargs, device=device)
+    if tensors:
+        return to_device(call(function, args, kwargs), device)
+    outputs = plan.call(tensors)
+    return outputs if plan.several else outputs[0]
 
 
 def _part(source: Tensor, key: Subscript) -> Tensor | None:
@@ -350,7 +421,7 @@ def _part(source: Tensor, key: Subscript) -> Tensor | None:
     layout = layout_at(key, Layout(spec.static_shape, 0, spec.strides))
     if layout is None:
         return None
-    made = view(source, *placed(spec.dtype, layout), key)
+    made = view(source, *placed(spec.dtype, layout, spec.device), key)
     if source._node is not None and recording.enabled:
         tape.record_view(look_of(spec, key), source, made)
     return made
@@ -402,21 +473,23 @@ def scalar_like(op: str, value: Any, other: Spec) -> Tensor:
         DTypeError: an integer does not fit the tensor's integer dtype.
     """
     # -0.0 == 0.0: a float zero is looked up by its text.
-    key = (value.__class__, value if value else repr(value), other.dtype)
+    key = (value.__class__, value if value else repr(value), other.number)
     found: Tensor | None = SCALARS.get(key)
     if found is None:
         dtype = scalar_dtype(value, other.dtype)
         try:
-            found = _in_a_block(asarray(value, dtype=dtype))
+            found = _in_a_block(asarray(value, dtype=dtype, device=CPU), other.device)
             SCALARS.keep(key, found)
         except DTypeError:
             raise DTypeError(f"{op}: {shown(value)} does not fit in {dtype.name}") from None
     return found
 
 
-def _in_a_block(tensor: Tensor) -> Tensor:
-    """The tensor in memory of the allocator's, which in-place forms need not look at for overlaps."""
-    return make(storages.copy_of(tensor._storage), tensor._spec, None, 0)
+def _in_a_block(tensor: Tensor, device: Device) -> Tensor:
+    """A tensor of rank 0 on a device, in memory of an allocator's, which in-place forms need not look at for
+    overlaps."""
+    spec = tensor._spec
+    return make(moved(tensor._storage, spec.nbytes, device), spec_of(spec.dtype, (), None, device), None, 0)
 
 
 def scalar_dtype(value: Any, dtype: dt.DType) -> dt.DType:

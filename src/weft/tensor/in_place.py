@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.boundary import leave
 from ..core.dtypes import DType
-from ..core.errors import AutogradError, CaptureError, DTypeError, ShapeError, WeftError
+from ..core.errors import AutogradError, CaptureError, DeviceError, DTypeError, ShapeError, WeftError
 from ..graph.executable import Executable
 from ..graph.ir import Value
 from ..graph.protocol import COPY
@@ -28,6 +28,7 @@ from .caches import Cache
 from .calls import traced_error
 from .capturing import settled
 from .dispatch import Plan, plan_of
+from .placing import to_device
 from .spec import Spec
 from .tensor import Tensor, make
 
@@ -56,10 +57,11 @@ class InPlace:
     ``quick`` has the plans of calls with tensors alone, by their specs; operators look there themselves.
     """
 
-    __slots__ = ("composite", "function", "name", "quick")
+    __slots__ = ("composite", "crosses", "function", "name", "quick")
 
-    def __init__(self, name: str, function: Callable[..., Any]):
+    def __init__(self, name: str, function: Callable[..., Any], crosses: bool = False):
         self.name, self.function = name, function
+        self.crosses = crosses  # whether its first operand may lie on another device
 
         def fitted(x: Any, *args: Any, **kwargs: Any) -> Any:
             return _fitted(name, function(x, *args, **kwargs), x)
@@ -76,6 +78,8 @@ class InPlace:
         try:
             if state.trace is not None:
                 return self._traced(target, args, kwargs, state.trace)
+            if self.crosses and args and isinstance(args[0], Tensor):
+                args = (to_device(args[0], target._spec.device), *args[1:])
             plan, tensors = plan_of(self.composite, (target, *args), kwargs)
             if plan.run is None:
                 _bind(self.name, plan, tensors)
@@ -196,6 +200,11 @@ def check(name: str, target: Tensor) -> None:
     """
     if target._spec.overlaps:
         raise _overlapping(name, target._spec)
+    trace = state.trace
+    if trace is not None and trace.capture is not None and target._spec.device is not trace.device:
+        raise DeviceError(
+            f"in-place {name}: {target._spec.placed} is written inside a captured function that runs on {trace.device}"
+        )
     if tape.recording.enabled:
         check_leaf(name, target)
 
@@ -323,7 +332,7 @@ def look_at(tensor: Tensor, value: Tensor) -> None:
     trace = state.trace
     if trace is not None and trace.capture is not None:
         here = trace.capture.inside(tensor)
-        if here._spec.type != value._spec.type:
+        if not here._spec.is_like(value._spec):
             raise CaptureError(
                 f"a tensor that is {here._spec} would become {value._spec} inside a captured function; keep its dtype "
                 "and shape, or change it outside"
@@ -377,7 +386,7 @@ def _copy(x: Any, source: Any) -> Any:
         ) from None
 
 
-copy_ = InPlace("copy_", _copy)
+copy_ = InPlace("copy_", _copy, crosses=True)
 
 
 class Update:

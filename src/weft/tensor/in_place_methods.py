@@ -379,7 +379,7 @@ def _copies() -> dict[str, Any]:
                 if self._spec.overlaps and same_place(self, other):
                     return self  # expanded memory may be given its own values
                 return quick(self, other)
-            return copy_form(self, asarray(other))
+            return copy_form(self, asarray(other, device=self.device))
         except Exception as error:
             leave(error)
             raise
@@ -403,7 +403,7 @@ def _copies() -> dict[str, Any]:
                 return quick(self, value)
             if state.trace is None and isinstance(value, (bool, int, float)):
                 return quick(self, scalar_like("fill_", value, self._spec))
-            return copy_form(self, asarray(value, dtype=self.dtype))
+            return copy_form(self, asarray(value, dtype=self.dtype, device=self.device))
         except Exception as error:
             leave(error)
             raise

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.device import Device
 from ..core.errors import CompileError
 from ..graph.executable import GIL_WORK, Executable
 from ..graph.ir import Value
 from ..ops.op import state
-from ..runtime.program import HostStep, Program, Step
+from ..runtime.devices import Runs, row_of
+from ..runtime.program import HostStep, Step
 from .caches import Cache, epoch
 from .in_place import Update, count_writes, overlap
 from .spec import Spec
@@ -59,13 +61,15 @@ class Joint:
         self._own = frozenset(self._written)
         # Moving tensors that are looked at each time: a target may be part of their memory.
         self._windows = [i for i, r in enumerate(self._readers) if any(s.owner is not None for s, _ in r)]
-        self._native = _program(parts, len(kept) + len(moving)).call
+        self._native = _program(parts, len(kept) + len(moving), kept[0]._spec.device).call
 
     @staticmethod
     def of(calls: Sequence[Call], kept: Sequence[Tensor], moving: Sequence[Tensor]) -> Joint | None:
         """The calls as one; None where they have to be made one by one: a target shares memory with another operand,
         it must not be written, or there are too many."""
         if len(kept) + len(moving) > _MOST or len({id(t) for t in (*kept, *moving)}) < len(kept) + len(moving):
+            return None
+        if len({t._spec.device for t in (*kept, *moving)}) > 1:
             return None
         fixed = {id(t) for t in kept}
         for update, targets, args in calls:
@@ -113,6 +117,7 @@ def update_each(update: Update, targets: Sequence[Tensor], *args: Any) -> None:
     tensors = [*targets, *[a for a in args if isinstance(a, Tensor)]]
     storages = [t._storage for t in tensors]
     joinable = state.trace is None and 1 < len(tensors) <= _MOST and _are_blocks(storages)
+    joinable = joinable and len({t._spec.device for t in tensors}) == 1
     key = None
     if joinable:
         key = (update, repr([a for a in args if not isinstance(a, Tensor)]), len(targets), *[t._spec for t in tensors])
@@ -133,7 +138,7 @@ def update_each(update: Update, targets: Sequence[Tensor], *args: Any) -> None:
     for target in targets:
         exe, operands, _, _ = update.planned((target,), (target, *args))
         parts.append((exe, [numbers[id(t)] for t in operands]))
-    _each[key] = _program(parts, len(tensors)).call
+    _each[key] = _program(parts, len(tensors), tensors[0]._spec.device).call
 
 
 def _are_blocks(storages: Sequence[Any]) -> bool:
@@ -147,7 +152,7 @@ def _share(a: Tensor, b: Tensor) -> bool:
     return overlap(a._storage, a._spec, b._storage, b._spec)
 
 
-def _program(parts: Sequence[tuple[Executable, list[int]]], inputs: int) -> Program:
+def _program(parts: Sequence[tuple[Executable, list[int]]], inputs: int, device: Device) -> Runs:
     """The programs' steps, one after the other, over ``inputs`` inputs; each part's are numbered. They share one arena:
     what is in there is for one part alone."""
     steps: list[Step | HostStep] = []
@@ -158,6 +163,5 @@ def _program(parts: Sequence[tuple[Executable, list[int]]], inputs: int) -> Prog
             for step in exe.program.steps
         ]
     work = sum(x.flops for exe, _ in parts for x in exe.launches)
-    return Program(
-        steps, inputs, (), (), max([exe.program.arena_nbytes for exe, _ in parts], default=0), work > GIL_WORK
-    )
+    arena = max([exe.program.arena_nbytes for exe, _ in parts], default=0)
+    return row_of(device).program(device, steps, inputs, (), arena, work > GIL_WORK)

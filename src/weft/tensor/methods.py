@@ -16,13 +16,13 @@ from ..ops.indexing import getitem as subscript
 from ..ops.op import Composite, state
 from ..ops.subscript import basic_name
 from ..runtime import storage as storages
+from ..runtime.devices import device_of
 from ..runtime.program import KernelStatus
 from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
 from .alias import look_of, way_to
 from .arguments import guarded
 from .binding import Takes, bind, names_of, required, sizes_given
 from .caches import Cache
-from .create import check_device
 from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
 from .spec import spec_of
@@ -45,7 +45,7 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
         try:
             kind = other.__class__
             if (kind is float or kind is int) and keeps_kind:
-                number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
+                number = scalars.get((kind, other if other else repr(other), self._spec.number))
                 if number is None or state.trace is not None:
                     return slow(self, other)
                 other = number
@@ -108,7 +108,7 @@ def _in_place(form: InPlace, reads_numbers: bool = False) -> Callable[..., Tenso
         try:
             kind = other.__class__
             if (kind is float or kind is int) and not reads_numbers:
-                number = scalars.get((kind, other if other else repr(other), self._spec.dtype))
+                number = scalars.get((kind, other if other else repr(other), self._spec.number))
                 if number is None:
                     number = _number(name, other, self)
                 if number is not None:
@@ -280,7 +280,7 @@ def getitem(self: Tensor, key: Any) -> Any:
             if 0 <= at < size:
                 row = spec.row
                 if row is None:
-                    row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:])
+                    row = spec.row = spec_of(spec.dtype, spec.shape[1:], spec.strides[1:], spec.device)
                 made = view(self, row, at * spec.strides[0] * spec.dtype.itemsize if spec.extent else 0, at)
                 if self._node is not None and recording.enabled:
                     tape.record_view(look_of(spec, at), self, made)
@@ -344,7 +344,7 @@ def _set_quickly(self: Tensor, key: Any, value: Any) -> bool:
         return False
     spec, kind = self._spec, value.__class__
     if kind is float or kind is int:
-        value = SCALARS.get((kind, value if value else repr(value), spec.dtype))
+        value = SCALARS.get((kind, value if value else repr(value), spec.number))
         if value is None:
             return False
     elif kind is not Tensor:
@@ -433,12 +433,12 @@ def _like(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         from ..ops import creation
 
-        check_device(f"new_{name}", device)
+        place = self._spec.device if device is None else device_of(device, f"new_{name}")
         sizes = sizes_given(names_of(f"new_{name}"), size, named)
-        made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype)
+        made: Tensor = getattr(creation, name)(sizes, dtype=self.dtype if dtype is None else dtype, device=place)
         return made.requires_grad_() if requires_grad else made
 
-    method.__name__, method.__doc__ = f"new_{name}", f"``wf.{name}`` with this tensor's dtype."
+    method.__name__, method.__doc__ = f"new_{name}", f"``wf.{name}`` with this tensor's dtype, on its device."
     return method
 
 
@@ -493,6 +493,7 @@ def allclose(self: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08,
 
     other = asarray(other)
     broadcast_shapes(self.shape, other.shape, op="allclose")
+    self, other = self.cpu(), other.cpu()
     wide = (x.numpy().astype(np.float32) if x.dtype.name == "bfloat16" else x.numpy() for x in (self, other))
     return bool(np.allclose(next(wide), next(wide), float(rtol), float(atol), equal_nan))
 

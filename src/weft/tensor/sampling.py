@@ -87,7 +87,7 @@ def _sampler(name: str, draw: Callable[..., Any]) -> Callable[..., Tensor]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         named = bind(names, args, kwargs)
         stream = named.pop("generator", None)
-        stream = default_generator() if stream is None else _generator(name, "generator", stream)
+        stream = default_generator(self.device) if stream is None else _generator(name, "generator", stream)
         values = required(name, names.defaults | named, *names.order)
         return form(self, stream.next(), *[_converted(name, k, v) for k, v in zip(names.order, values, strict=True)])
 
@@ -107,7 +107,7 @@ _draw = InPlace("bernoulli_", lambda x, state, p: draw_bernoulli(state, p, tuple
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Fill the tensor with ones with probability ``p`` (a number, or a tensor that broadcasts), else zeros."""
     chance = _operand("bernoulli_", "p", p)
-    stream = default_generator() if generator is None else _generator("bernoulli_", "generator", generator)
+    stream = default_generator(self.device) if generator is None else _generator("bernoulli_", "generator", generator)
     return _draw(self, stream.next(), chance)
 
 

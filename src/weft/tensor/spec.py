@@ -1,10 +1,11 @@
-"""Specs: interned descriptions of a tensor's dtype, shape and strides. Equal specs are the same object, so that a
-signature is a tuple of pointers."""
+"""Specs: interned descriptions of a tensor's dtype, shape, strides and device. Equal specs are the same object, so that
+a signature is a tuple of pointers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..core.device import CPU, Device
 from ..core.dtypes import DType
 from ..core.shapes import Shape, check_count, is_static, size_of, strides_of
 from ..graph.protocol import TensorType
@@ -14,12 +15,17 @@ __all__ = ["Spec", "spec_of"]
 
 
 class Spec:
-    """dtype, shape, and strides in elements."""
+    """dtype, shape, strides in elements, and device."""
 
-    __slots__ = ("contiguous", "dtype", "extent", "is_floating", "overlaps", "row", "shape", "strides", "type")
+    __slots__ = (
+        *("contiguous", "device", "dtype", "extent", "is_floating", "number", "overlaps", "row", "shape", "strides"),
+        "type",
+    )
 
-    def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...]):
-        self.dtype, self.shape, self.strides = dtype, shape, strides
+    def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...], device: Device):
+        self.dtype, self.shape, self.strides, self.device = dtype, shape, strides, device
+        # Equal where a Python number becomes the same tensor beside this one.
+        self.number: Any = dtype if device is CPU else (dtype, device)
         self.type = TensorType(dtype, shape)
         static = is_static(shape)
         self.contiguous = strides == strides_of(shape) or (static and 0 in shape)
@@ -46,7 +52,20 @@ class Spec:
         self.extent = reach * self.dtype.itemsize
 
     def __repr__(self) -> str:
-        return repr(self.type)
+        return repr(self.type) if self.device is CPU else self.placed
+
+    @property
+    def placed(self) -> str:
+        """Type and device, for messages: ``float32[2, 3] on cpu``."""
+        return f"{self.type!r} on {self.device}"
+
+    def is_like(self, other: Spec) -> bool:
+        """Whether the other has the same dtype and shape, on the same device."""
+        return self.type == other.type and self.device is other.device
+
+    def dense(self) -> Spec:
+        """The same, row-major."""
+        return self if self.contiguous else spec_of(self.dtype, self.shape, None, self.device)
 
     @property
     def static_shape(self) -> tuple[int, ...]:
@@ -59,10 +78,10 @@ class Spec:
         return int(size_of(self.shape)) * self.dtype.itemsize
 
 
-_interned: dict[tuple[DType, Shape, tuple[Any, ...]], Spec] = {}
+_interned: dict[tuple[DType, Shape, tuple[Any, ...], Device], Spec] = {}
 
 
-def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None) -> Spec:
+def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None, device: Device = CPU) -> Spec:
     """The Spec; row-major unless strides are given. Every tensor has one, traced or not, so that a shape which 64 bits
     cannot count is found here.
 
@@ -71,11 +90,11 @@ def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None) 
     """
     if strides is None:
         strides = strides_of(shape)
-    key = (dtype, shape, strides)
+    key = (dtype, shape, strides, device)
     found = _interned.get(key)
     if found is None:
         check_count(shape, op=state.trace.name if state.trace is not None else "")
         if len(_interned) > 200_000:  # a program that makes ever new shapes must not leak
             _interned.clear()
-        found = _interned[key] = Spec(dtype, shape, strides)
+        found = _interned[key] = Spec(dtype, shape, strides, device)
     return found

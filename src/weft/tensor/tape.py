@@ -570,7 +570,7 @@ def freed(name: str) -> AutogradError:
 def _zeros(spec: Any) -> Tensor:
     from ..ops.creation import zeros
 
-    return zeros(spec.shape, dtype=spec.dtype)
+    return zeros(spec.shape, dtype=spec.dtype, device=spec.device)
 
 
 def read_grad(leaf: Leaf) -> Any:

@@ -11,11 +11,13 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, overload
 
-from ..core.errors import ArgumentError, AutogradError, CaptureError, DTypeError, ShapeError
+from ..core.device import CPU, Device
+from ..core.errors import ArgumentError, AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from ..core.shapes import size_of
 from ..graph.ir import Value
 from ..ops.op import hooks, public, state
 from ..runtime import storage as storages
+from ..runtime.devices import row_of
 from . import guards, tape
 from .capturing import settled
 from .gradient_hooks import retaining
@@ -102,9 +104,9 @@ class Tensor(Methods):
         return self._spec.nbytes
 
     @property
-    def device(self) -> str:
-        """Where the buffer lives."""
-        return "cpu"
+    def device(self) -> Device:
+        """Where the elements lie: equal to its name (``"cpu"``), with PyTorch's ``type`` and ``index``."""
+        return self._spec.device
 
     def __len__(self) -> int:
         if not self._spec.shape:
@@ -183,7 +185,7 @@ class Tensor(Methods):
                 "only a floating leaf has a gradient to set; this one was computed (retain_grad() first), or holds no "
                 "floats"
             )
-        if value is not None and value._spec.type != self._spec.type:
+        if value is not None and not value._spec.is_like(self._spec):
             raise AutogradError(f"a gradient must be {self._spec}, not {value._spec}")
         if retained is not None:
             retained.grad = value
@@ -219,8 +221,8 @@ class Tensor(Methods):
                 )
             from ..ops.creation import ones
 
-            gradient = ones(self.shape, dtype=self.dtype)
-        elif gradient._spec.type != self._spec.type:
+            gradient = ones(self.shape, dtype=self.dtype, device=self.device)
+        elif not gradient._spec.is_like(self._spec):
             raise AutogradError(f"backward: the gradient must be {self._spec}, not {gradient._spec}")
         tape.backward(
             [(here._node, here._index, gradient)], create_graph, create_graph if retain_graph is None else retain_graph
@@ -286,6 +288,19 @@ class Tensor(Methods):
         Raises:
             CaptureError: inside a captured function, where there is no value yet; a tensor from outside has one, but
                 the graph would keep that of now for ever.
+            DeviceError: it lies on another device, whose memory NumPy cannot read.
+        """
+        self._check_value()
+        if self._spec.device is not CPU:
+            raise DeviceError(
+                f"numpy: NumPy reads the CPU's memory, and this is {self._spec!r}; move it to the cpu first: "
+                "x.cpu().numpy()"
+            )
+        return self._array()
+
+    def _check_value(self) -> None:
+        """Raises:
+        CaptureError: there is no value yet, or none that may be looked at.
         """
         trace = state.trace
         if trace is None and isinstance(self._storage, Value) and not settled([self]):
@@ -297,13 +312,15 @@ class Tensor(Methods):
                 "the value of a tensor is asked for while a function is captured: numpy(), item(), "
                 "float() and printing have to wait until it is run"
             )
-        return self._array()
 
     def _array(self) -> np.ndarray[Any, Any]:
-        """:meth:`numpy` for a tensor that is known to have a value."""
+        """:meth:`numpy` for a tensor that is known to have a value; of one on another device, over a copy."""
         from ..runtime.numpy_arrays import to_numpy
 
-        return to_numpy(self._storage, self._spec.static_shape, self._spec.dtype, self._spec.strides)
+        spec, storage = self._spec, self._storage
+        if spec.device is not CPU:
+            storage = storages.to_host(storage, spec.extent)
+        return to_numpy(storage, spec.static_shape, spec.dtype, spec.strides)
 
     def item(self) -> float | int | bool:
         """The one element as a Python number.
@@ -313,11 +330,13 @@ class Tensor(Methods):
         """
         if self.size != 1:
             raise ShapeError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
-        return self.numpy().item() if self.dtype.name != "bfloat16" else float(self.numpy().reshape(()))
+        self._check_value()
+        return self._array().item() if self.dtype.name != "bfloat16" else float(self._array().reshape(()))
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        array = self.numpy()
+        self._check_value()
+        array = self._array()
         return (array.astype("float32") if self.dtype.name == "bfloat16" else array).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -349,8 +368,10 @@ class Tensor(Methods):
         """
         from ..runtime.dlpack import to_dlpack
 
-        if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
-            raise BufferError(f"a tensor in CPU memory has no stream {stream} and is not on device {dl_device}")
+        here = self.__dlpack_device__()
+        if stream is not None or (dl_device is not None and tuple(dl_device) != here):
+            where = "CPU memory" if self._spec.device is CPU else f"memory of {self._spec.device}"
+            raise BufferError(f"a tensor in {where} has no stream {stream} and is not on device {dl_device}")
         trace = state.trace
         captures = trace is not None and trace.capture is not None
         if captures or (isinstance(self._storage, Value) and (trace is not None or not settled([self]))):
@@ -358,11 +379,18 @@ class Tensor(Methods):
         source = self.detach().clone() if copy else self
         spec = source._spec
         return to_dlpack(
-            source._storage, spec.static_shape, spec.strides, spec.dtype, max_version=max_version, copied=bool(copy)
+            source._storage,
+            spec.static_shape,
+            spec.strides,
+            spec.dtype,
+            max_version=max_version,
+            copied=bool(copy),
+            device=here,
         )
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        device = self._spec.device
+        return (row_of(device).dlpack, device.number)
 
     def __bool__(self) -> bool:
         if isinstance(self._storage, Value) and state.trace is not None:
@@ -411,7 +439,7 @@ class Tensor(Methods):
         """
         if isinstance(_here(self)._node, tape.Record):
             raise AutogradError("deepcopy of a result of recorded calls: its history cannot be copied; use detach()")
-        self.numpy()  # raises where there is no value to copy
+        self._check_value()
         root = storages.block_of(self._storage)
         whole = memo.get(id(root))
         if whole is None:
@@ -426,7 +454,9 @@ class Tensor(Methods):
     def __reduce__(self) -> tuple[Any, ...]:
         if isinstance(self._node, tape.Record):
             raise AutogradError("a result of recorded calls cannot be pickled; use detach()")
-        return _unpickled, (type(self), self.numpy().copy(), self.requires_grad)
+        self._check_value()
+        place = () if self._spec.device is CPU else (str(self._spec.device),)
+        return _unpickled, (type(self), self._array().copy(), self.requires_grad, *place)
 
 
 def _retained(tensor: Tensor) -> Retained | None:
@@ -473,11 +503,11 @@ def _awake(tensor: Tensor) -> tape.Leaf:
     return found[1]
 
 
-def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
+def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool, device: str = "cpu") -> Tensor:
     """A tensor (or a subclass's) that owns a pickled array."""
     from .create import tensor
 
-    source = tensor(array)
+    source = tensor(array, device=device)
     made = _of_kind(kind, source._storage, source._spec)
     return made.requires_grad_() if requires_grad else made
 
@@ -554,4 +584,5 @@ def format_tensor(tensor: Tensor) -> str:
         array = array.astype(np.float32)
     text = np.array2string(array, separator=", ", prefix=f"{name}(", threshold=1000)
     grad = ", requires_grad=True" if tensor.requires_grad else ""
-    return f"{name}({text}, dtype={tensor.dtype.name}{grad})"
+    place = "" if tensor._spec.device is CPU else f", device={tensor._spec.device}"
+    return f"{name}({text}, dtype={tensor.dtype.name}{place}{grad})"

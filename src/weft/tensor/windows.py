@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..core.device import Device
 from ..graph.ir import Value
 from ..graph.protocol import COPY
 from ..ops.creation import full
@@ -28,7 +29,7 @@ from . import tape
 from .caches import Cache
 from .calls import GraphCall, traced_error
 from .capturing import settled
-from .spec import Spec, spec_of
+from .spec import Spec
 from .tensor import Tensor, make
 
 __all__ = ["Called", "Pulls", "Window"]
@@ -49,7 +50,7 @@ class Window:
 
     def __init__(self, whole: Spec, part: Spec, offset: int):
         self.whole, self.part, self.offset = whole, part, offset
-        self.view_call = Called("view", (spec_of(part.dtype, part.shape),))
+        self.view_call = Called("view", (part.dense(),))
         self.put_call = Called("view.put", (whole,))
 
     def call(self, operands: Sequence[Tensor]) -> list[Tensor]:
@@ -138,7 +139,7 @@ def _copied(x: Spec) -> Any:
 
 def _filled(x: Spec) -> Any:
     """Of nothing, a tensor of zeros."""
-    return _compiled(lambda: full(x.shape, 0, dtype=x.dtype), [])
+    return _compiled(lambda: full(x.shape, 0, dtype=x.dtype), [], device=x.device)
 
 
 def _written(x: Spec, y: Spec) -> Any:
@@ -151,6 +152,8 @@ def _cleared(x: Spec) -> Any:
     return _compiled(lambda x: full(x.shape, 0, dtype=x.dtype), [x], (0,))
 
 
-def _compiled(function: Callable[..., Any], specs: list[Spec], targets: tuple[int, ...] = ()) -> Any:
+def _compiled(
+    function: Callable[..., Any], specs: list[Spec], targets: tuple[int, ...] = (), device: Device | None = None
+) -> Any:
     graph, _ = trace_function(function, [s.type for s in specs], "view")
-    return GraphCall(graph).executable(specs, targets).program.call
+    return GraphCall(graph, device or specs[0].device).executable(specs, targets).program.call

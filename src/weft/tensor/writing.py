@@ -75,7 +75,7 @@ def _value(self: Tensor, value: Any) -> Any:
         if value.dtype.kind in "iu" and self.dtype.is_integer:  # numbers that nobody gave a dtype: none wraps
             for number in (value.min(), value.max()) if value.size else ():
                 fitting(int(number), self.dtype, "setitem")
-    return asarray(value)
+    return asarray(value, device=self.device)
 
 
 def _goes_back(key: Any) -> bool:

@@ -153,7 +153,12 @@ def _group(refs: Sequence[Ref], tensors: Sequence[Tensor | None], members: Seque
     (dtype,) = dtypes
     assert isinstance(ref, (TensorRef, ArgumentRef, GradRef))
     others = tuple([r for r, _ in found if isinstance(r, (TensorRef, ArgumentRef, GradRef))])
-    flat = FlatRef(ref, first._storage.address - low, spec_of(dtype, ((high - low) // dtype.itemsize,)), others)
+    flat = FlatRef(
+        ref,
+        first._storage.address - low,
+        spec_of(dtype, ((high - low) // dtype.itemsize,), None, first._spec.device),
+        others,
+    )
     return Group(flat, make(storages.wrap(low, high - low, first._storage), flat.spec, None, 0), low, high)
 
 
@@ -205,5 +210,5 @@ def _strided(base: Spec, spec: Spec, offset: int) -> GraphCall:
             [base.type],
             "as_strided",
         )
-        found = _calls.keep(key, GraphCall(graph, is_view=True))
+        found = _calls.keep(key, GraphCall(graph, base.device, is_view=True))
     return found

@@ -134,12 +134,12 @@ def _gradients(result: Tensor, leaves: Sequence[Tensor], create_graph: bool) -> 
 
     targets: dict[Any, Tensor | None] = {(x._node, x._index): None for x in leaves}
     if result._node is not None:
-        cotangent = ones(result.shape, dtype=result.dtype)
+        cotangent = ones(result.shape, dtype=result.dtype, device=result.device)
         tape.backward([(result._node, result._index, cotangent)], create_graph, True, targets)
     found = []
     for x in leaves:
         gradient = targets[x._node, x._index]
-        found.append(zeros(x.shape, dtype=x.dtype) if gradient is None else gradient)
+        found.append(zeros(x.shape, dtype=x.dtype, device=x.device) if gradient is None else gradient)
     return found
 
 

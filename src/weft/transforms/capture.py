@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.device import CPU, Device
 from ..core.errors import CaptureError, WeftError
 from ..graph.ir import Graph, Value
 from ..graph.protocol import TensorType
@@ -34,7 +35,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, is_traced, make
 from .aliasing import Group, groups_of
 from .captured import Aliases, Captured, Reads, Returns, Writes
-from .inside import Inside, SharedLeaf, Update
+from .inside import Elsewhere, Inside, SharedLeaf, Update
 from .names import Names
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
@@ -63,16 +64,20 @@ def capture(
     leaves, form = flatten((tuple(args), dict(kwargs or {})))
     names = Names(function, tuple(args), dict(kwargs or {}))  # what they mean now: the function may change them
     shared: set[int] = set()
-    for attempt in range(3):
+    placed = (leaf._spec.device for leaf in leaves if isinstance(leaf, Tensor))
+    device = next((d for d in placed if d is not CPU), CPU)
+    for attempt in range(4):
         try:
-            first = _run(function, leaves, form, to_run, names, shared)
+            first = _run(function, leaves, form, to_run, names, device, shared)
             break
         except SharedLeaf as twice:
             shared |= twice.ids
+        except Elsewhere as met:
+            device = met.device
         except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
             if not settle_others() and attempt:
                 raise
-    again = functools.partial(_run, function, leaves, form, to_run, names)
+    again = functools.partial(_run, function, leaves, form, to_run, names, device)
 
     def once_more(more: set[int], groups: list[Group]) -> _Attempt:
         names.undo()
@@ -175,14 +180,15 @@ def _run(
     form: Form,
     to_run: bool,
     names: Names,
+    device: Device,
     shared: Set[int] = frozenset(),
     groups: Sequence[Group] = (),
 ) -> _Attempt:
-    """One run of the function; ``shared`` arguments stay the objects that they are, ``groups`` say which tensors share
-    memory."""
+    """One run of the function, for a device; ``shared`` arguments stay the objects that they are, ``groups`` say which
+    tensors share memory."""
     going = Inside(groups)
     going.follow = names.follow
-    trace = going.trace = Trace(going)
+    trace = going.trace = Trace(going, device=device)
     version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     with guards.recording() as recorded:
@@ -340,7 +346,7 @@ def _captured(
         nodes = [*(a.node for a in going.arguments), *going.nodes, *(node for _, node, _ in going.members)]
         leaves_made = _leaves_made(items, nodes)
         types = [*(s.type for _, _, s in going.members), *(s.type for s in leaves_made.values())]
-        unit = Unit(graph, [*nodes, *leaves_made], types, on_tape, lasting, going.overwritten)
+        unit = Unit(graph, [*nodes, *leaves_made], types, on_tape, lasting, going.overwritten, trace.device)
     given = [a.given for a in going.arguments]
     now = [r.get(given) for r in going.refs]
     kinds: list[type] = [type(None) if t is None else type(t._node) for t in now]
@@ -356,7 +362,9 @@ def _captured(
     )
     returns = Returns(("leaf",), [], [], items, [], tape_of_items)
     members = [ref for ref, _, _ in going.members]
-    return Captured(graph, len(arguments), reads, aliases, writes, returns, unit, members, list(leaves_made.values()))
+    return Captured(
+        graph, len(arguments), reads, aliases, writes, returns, unit, members, list(leaves_made.values()), trace.device
+    )
 
 
 def _aliases(going: Inside, replaced: Sequence[Value], gradients: Sequence[GradRef]) -> Aliases:
@@ -373,7 +381,7 @@ def _failed(error: Exception, going: Inside, trace: Trace) -> _Attempt | None:
 
     Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved.
     """
-    if isinstance(error, (SharedLeaf, _ForeignValue)):
+    if isinstance(error, (SharedLeaf, Elsewhere, _ForeignValue)):
         return None
     updates = [u for u in going.updates(trace) if u.written]
     if all(u.node is None for u in updates):
@@ -447,14 +455,14 @@ def _give_values(going: Inside, trace: Trace) -> None:
     alive = [t for t in alive if t._storage in known]
     with suppress(WeftError), tape.no_grad():
         graph = eliminate_dead(Graph("stored", inputs, nodes, [t._storage for t in alive]))
-        for tensor, value in zip(alive, GraphCall(graph)(tensors), strict=True):  # type: ignore[arg-type]
+        for tensor, value in zip(alive, GraphCall(graph, trace.device)(tensors), strict=True):  # type: ignore[arg-type]
             tensor._storage, tensor._spec = value._storage, value._spec
 
 
 def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     """What the function gets for a leaf of its arguments."""
     if isinstance(leaf, TensorType):
-        leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape), None, 0)
+        leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape, None, going.trace.device), None, 0)
     elif not isinstance(leaf, Tensor):
         if not is_array(leaf) or is_scalar(leaf):
             return leaf

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.device import Device
 from ..core.errors import CaptureError
 from ..graph.ir import Graph, Value
 from ..tensor import guards
@@ -273,6 +274,7 @@ class Captured:
     unit: Unit | None  # the tape of what is made with a history
     members: list[Ref]  # captured tensors that share memory with an input, and have a history of their own
     leaves: list[Spec]  # leaves that every run makes
+    device: Device  # where it runs
     take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
 
     @property

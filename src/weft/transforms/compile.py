@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ..compiler.kernels import Kernel
 from ..core.boundary import leave
+from ..core.device import chosen
 from ..core.errors import CaptureError
 from ..graph.ir import Graph
 from ..graph.lower.host import HostCall
@@ -146,7 +147,7 @@ class Compiled(Generic[P, R]):
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry | None, Any, list[Tensor]]:
         """The entry that holds for these arguments, their signature, and the tensors among them."""
         tensors: list[Tensor] = []
-        key: list[Any] = [tape.recording.enabled, epoch.number]
+        key: list[Any] = [tape.recording.enabled, (epoch.number, chosen.device)]
         for a in args:
             if isinstance(a, Tensor):
                 tensors.append(a)

@@ -12,8 +12,8 @@ from typing import Any
 from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
-from ..llvm.targets import host_target
 from ..runtime import storage as storages
+from ..runtime.devices import moved, target_of
 from ..runtime.pool import get_num_threads
 from ..runtime.program import HostStep, KernelStatus
 from ..runtime.state_locks import locks_of
@@ -48,13 +48,16 @@ class Entry:
     """One signature's graph, executable, and where its state lives."""
 
     __slots__ = (
-        *("_flat", "_fresh", "_host", "_items", "_kept", "_locks", "_numbers", "_order", "_plain"),
+        *("_flat", "_fresh", "_host", "_items", "_kept", "_locks", "_moved", "_numbers", "_order", "_plain"),
         *("_others", "_residuals", "_simple", "_single", "_specs", "_state", "_tracked", "_untracked", "_written"),
         *("captured", "exe"),
     )
 
     def __init__(self, captured: Captured, specs: list[Spec]):
-        self.captured, self._specs = captured, specs
+        self.captured, device = captured, captured.device
+        # Numbers of the CPU's, which a run on another device gets copies of.
+        self._moved = [i for i, s in enumerate(specs) if s.device is not device]
+        self._specs = specs = [s if s.device is device else spec_of(s.dtype, s.shape, s.strides, device) for s in specs]
         graph, unit = captured.graph, captured.unit
         count = len(graph.outputs) - len(captured.writes.updates)
         residuals = () if unit is None or unit.spent is not None else unit.residuals
@@ -65,8 +68,9 @@ class Entry:
             graph.copy(outputs=[*graph.outputs[:count], *residuals]),
             [s.strides for s in specs],
             list(zip(self._written, graph.outputs[count:], strict=True)),
-            host_target(),
+            target_of(device),
             get_num_threads(),
+            device=device,
         )
         # Tensors that share memory which is written as a flat tensor count writes apart.
         self._flat = [r for t, _ in captured.writes.updates if isinstance(t, FlatRef) for r in t.others]
@@ -74,7 +78,7 @@ class Entry:
         numbers = iter(self.exe.results)
         items = captured.returns.items
         self._numbers = [next(numbers) if item.of is None else -1 for item in items]
-        self._residuals = [(v, next(numbers), spec_of(v.dtype, v.shape)) for v in residuals]
+        self._residuals = [(v, next(numbers), spec_of(v.dtype, v.shape, None, captured.device)) for v in residuals]
         self._items = items
         self._order = in_order(items)
         on_tape = captured.returns.tape
@@ -152,6 +156,8 @@ class Entry:
         captured = self.captured
         state = captured.reads.state(tensors) if self._state is None else self._state
         given = [t._storage for t in (*tensors, *state)]
+        for i in self._moved:
+            given[i] = moved(given[i], self._specs[i].nbytes, captured.device)
         record = None
         unit = captured.unit
         if unit is not None:
@@ -164,7 +170,9 @@ class Entry:
                 check_storage(captured.graph.name, _tensor_of(ref, (), tensors)._storage)
             outputs = self.exe.program.call(*given)
         except KernelStatus as error:
-            raise GraphCall(captured.graph).status_error(error, [*tensors, *state], captured=True) from None
+            raise GraphCall(captured.graph, captured.device).status_error(
+                error, [*tensors, *state], captured=True
+            ) from None
         except (TypeError, AttributeError):
             raise _Unsettled([*tensors, *state]) from None
         if self._written:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import CaptureError, user_line
+from ..core.device import CPU, Device
+from ..core.errors import CaptureError, DeviceError, user_line
 from ..graph.ir import Value
 from ..ops.op import Trace
 from ..runtime import storage as storages
@@ -25,12 +26,13 @@ from ..tensor import guards, tape
 from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
-from ..tensor.spec import Spec
+from ..tensor.placing import is_number, mixed
+from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .aliasing import Group, meets, step_to
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
-__all__ = ["Argument", "Inside", "SharedLeaf", "Update"]
+__all__ = ["Argument", "Elsewhere", "Inside", "SharedLeaf", "Update"]
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +80,15 @@ class SharedLeaf(Exception):
     def __init__(self, ids: set[int]):
         super().__init__()
         self.ids = ids
+
+
+class Elsewhere(Exception):
+    """The function, which was taken to run on the CPU, has met a tensor of another device: it is to be captured once
+    more, for that device."""
+
+    def __init__(self, device: Device):
+        super().__init__()
+        self.device = device
 
 
 @dataclass(slots=True, eq=False)
@@ -140,6 +151,47 @@ class Inside:
         seen = self._seen.get(id(tensor))
         return (self._enter(tensor) if seen is None else seen).stand_in
 
+    def _meet(self, spec: Spec) -> None:
+        """Take notice of a tensor from outside.
+
+        Raises:
+            Elsewhere: it is the first that lies on another device than the CPU.
+        """
+        if spec.device is not CPU and self.trace.device is CPU:
+            raise Elsewhere(spec.device)
+
+    def placed(self, name: str, tensors: list[Tensor]) -> list[Tensor]:
+        """The operands of a call, all on the device that the function runs on; numbers are copied there by each run.
+
+        Raises:
+            DeviceError: another one lies on another device.
+        """
+        device: Device = self.trace.device
+        if all(t._spec.device is device for t in tensors):
+            return tensors
+        if not all(t._spec.device is device or (is_number(t._spec) and t._node is None) for t in tensors):
+            specs = [t._spec for t in tensors]
+            if len({s.device for s in specs}) > 1:
+                raise mixed(name, specs)
+            raise DeviceError(
+                f"{name}: {specs[0].placed} inside a captured function, which runs on {device}; move it first"
+            )
+        return [make(t._storage, spec_of(t.dtype, t._spec.shape, None, device), t._node, t._index) for t in tensors]
+
+    def check_made(self, name: str, specs: Sequence[Spec], wanted: Device) -> None:
+        """What is made of nothing lies where the function runs: it must be what is wanted, but for numbers.
+
+        Raises:
+            DeviceError: it is not.
+        """
+        if wanted is not CPU and self.trace.device is CPU:
+            raise Elsewhere(wanted)
+        if wanted is not CPU or any(spec.shape for spec in specs):
+            raise DeviceError(
+                f"{name}: makes a tensor on {wanted} inside a captured function, which runs on {self.trace.device}; "
+                f"say device={str(self.trace.device)!r}"
+            )
+
     def is_outside(self, tensor: Tensor) -> bool:
         """Whether the tensor was there before the function, or is one of its arguments."""
         if isinstance(tensor._storage, Value):
@@ -148,6 +200,7 @@ class Inside:
 
     def _enter(self, tensor: Tensor) -> _Seen:
         constant = id(tensor) in self._constants
+        self._meet(tensor._spec)
         node = tensor._node
         if isinstance(node, tape.Record):
             node = tape.Boundary(node.call.name)
@@ -406,6 +459,7 @@ class Inside:
                 self.conditions.append(lambda arguments: ref.get(arguments) is None)
                 self._read_grads[leaf] = None, None
             else:
+                self._meet(now._spec)
                 node = now._node
                 if isinstance(node, tape.Record):
                     node = tape.Boundary(node.call.name)

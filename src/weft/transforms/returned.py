@@ -17,7 +17,8 @@ from typing import Any
 
 from ..graph.ir import Value
 from ..tensor.alias import DETACHED, TRACKED, layout_of
-from ..tensor.spec import Spec, spec_of
+from ..tensor.calls import wrap
+from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
 from .inside import Inside
 from .refs import ArgumentRef, GradRef, Ref, TensorRef
@@ -99,7 +100,7 @@ class Items:
     def see_value(self, value: Value, node: Any, index: int) -> int:
         """Note a tensor that is gone; returns what stands for its id."""
         name = -1 - len(self._seen)
-        self._seen[name] = _Seen(value, node, index, spec_of(value.dtype, value.shape), None, (), TRACKED, None)
+        self._seen[name] = _Seen(value, node, index, wrap(value)._spec, None, (), TRACKED, None)
         return name
 
     def make(self, ids: Sequence[int]) -> list[Item]:
@@ -123,7 +124,7 @@ class Items:
     def _add(self, i: int) -> int:
         seen = self._seen[i]
         self._numbers[i] = number = len(self.items)
-        self.items.append(Item(seen.value, seen.node, seen.index, _dense(seen.spec)))
+        self.items.append(Item(seen.value, seen.node, seen.index, seen.spec.dense()))
         return number
 
     def _root(self, i: int) -> int:
@@ -161,7 +162,3 @@ def in_order(items: Sequence[Item]) -> list[int]:
         found += ready
         waiting = [n for n in waiting if n not in ready]
     return found
-
-
-def _dense(spec: Spec) -> Spec:
-    return spec if spec.contiguous else spec_of(spec.dtype, spec.shape)

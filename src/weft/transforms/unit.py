@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.device import Device
 from ..core.errors import AutogradError, CaptureError, user_line
 from ..graph.ir import Graph, Node, Value, copy_nodes
 from ..graph.protocol import TensorType, View
@@ -66,7 +67,7 @@ class Unit:
     ``residuals``.
 
     Args:
-        graph: the captured graph.
+        graph: the captured graph; device: where it runs.
         nodes: for each of its inputs the place on the tape that it had in the capture; then of further operands, which
             share memory with an input.
         types: of these further operands.
@@ -76,7 +77,7 @@ class Unit:
     """
 
     __slots__ = (
-        *("_fused", "freed", "graph", "inner", "lasting", "name", "residuals"),
+        *("_fused", "device", "freed", "graph", "inner", "lasting", "name", "residuals"),
         *("out_specs", "outputs", "positions", "slots", "spent", "types", "values"),
     )
 
@@ -88,8 +89,9 @@ class Unit:
         outputs: Sequence[tuple[Any, int, Value]],
         lasting: set[Value],
         overwritten: Mapping[Value, Any],
+        device: Device,
     ):
-        self.graph, self.name = graph, graph.name
+        self.graph, self.name, self.device = graph, graph.name, device
         self.types = [*(v.type for v in graph.inputs), *types]
         records = _reachable([node for node, _, _ in outputs])
         number = {record: i for i, record in enumerate(records)}
@@ -208,7 +210,7 @@ def _views_below(value: Value, known: Mapping[Value, Value]) -> list[Node]:
 
 def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> _Fused:
     """Walk the tape on traced tensors; see :meth:`Unit.fused`."""
-    trace, outer = Trace(None, user_line(2)), state.trace
+    trace, outer = Trace(None, user_line(2), device=unit.device), state.trace
     kept = {v: Value(v.type) for v in (*unit.lasting, *unit.residuals)}
     values = dict(kept)
     for inner in unit.inner:
@@ -245,7 +247,9 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     whole = simplify(Graph(name, [*kept.values(), *rest], trace.nodes, [v for _, v in found]))
     used = whole.used()
     needs = tuple(v for v, given in kept.items() if given in used)
-    call = GraphCall(Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs), hands_on=True)
+    call = GraphCall(
+        Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs), unit.device, hands_on=True
+    )
     return _Fused(call, needs, tuple(g for g, _ in found), frozenset(visited))
 
 
@@ -405,7 +409,7 @@ class UnitRecord(tape.Record):
         given = Value(source.type)
         trace, seen = Trace(), {source: given}
         copy_nodes(_views_below(value, seen), seen, trace.nodes)
-        call = GraphCall(Graph(self.unit.name, [given], trace.nodes, [seen[value]]), hands_on=True)
+        call = GraphCall(Graph(self.unit.name, [given], trace.nodes, [seen[value]]), self.unit.device, hands_on=True)
         with tape.set_grad_enabled(False):
             (found,) = call([self._kept(source)])
         return found._storage, found._spec

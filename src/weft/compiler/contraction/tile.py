@@ -32,8 +32,8 @@ class ContractionTarget(RenderTarget, Protocol):
     """What the contraction renderer asks of a target."""
 
     @property
-    def arch(self) -> str:
-        """x86_64, aarch64 ..."""
+    def hides_strides(self) -> bool:
+        """Whether LLVM would chain the steps from row to row."""
 
     @property
     def vector_bits(self) -> int:
@@ -216,7 +216,7 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
 
     LLVM would else step through the rows of a tile by a chain of 12 dependent additions of the row stride.
     """
-    return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.arch == "x86_64" else value
+    return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.hides_strides else value
 
 
 def first_lanes(w: Writer, left: str, lanes: int) -> str:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...core.device import CPU
 from ...core.errors import DTypeError, ShapeError
 from ...core.process import Lock
 from ...core.shapes import SymDim
@@ -19,12 +20,14 @@ from ...graph.sized import SizedPlan, plan_sizes
 from ...graph.specialise import specialise
 from ...llvm.targets import host_target
 from ...ops.op import state
+from ...runtime.devices import default_device
 from ...runtime.pool import get_num_threads
 from ...runtime.program import KernelStatus
 from ...tensor import tape
 from ...tensor.caches import epoch
 from ...tensor.calls import GraphCall
 from ...tensor.create import asarray
+from ...tensor.placing import to_device
 from ...tensor.spec import Spec, spec_of
 from ...tensor.tensor import Tensor, make
 from ...transforms.tree import Form, flatten, plain, unflatten
@@ -78,7 +81,8 @@ class Loaded:
         self.graph = graph
         self.inputs = {name: v.type for name, v in zip(inputs, graph.inputs, strict=False)}
         self.outputs = {name: v.type for name, v in zip(outputs, graph.outputs, strict=True)}
-        self.parameters = dict(parameters)
+        self._device = default_device()
+        self.parameters = {name: to_device(tensor, self._device) for name, tensor in parameters.items()}
         self._arguments, self._result = forms
         # Used last, last. By sizes: the graph for them; by the operands' specs: what runs; and the plans.
         self._calls: OrderedDict[tuple[int, ...], GraphCall] = OrderedDict()
@@ -126,11 +130,14 @@ class Loaded:
         differentiated."""
         key = tuple(sizes[name] for name in self._names)
         found = self._recent(self._calls, key)
-        return found or self._keep(self._calls, key, GraphCall(specialise(self.graph, sizes, check_extent)), _KEPT)
+        if found is None:
+            call = GraphCall(specialise(self.graph, sizes, check_extent), self._device)
+            found = self._keep(self._calls, key, call, _KEPT)
+        return found
 
     def _run_for(self, tensors: Sequence[Tensor], specs: tuple[Spec, ...]) -> _Run | None:
         """What runs for operands with these specs: a plan for many sizes, bound to theirs. None: the graph needs an
-        executable of its own, because an operand is not row-major or something is empty."""
+        executable of its own, because an operand is not row-major or on another device, or something is empty."""
         if self._epoch != epoch.number:
             with self._lock.now:
                 self._plans.clear()
@@ -141,7 +148,7 @@ class Loaded:
             return found
         sizes = self._sizes(tensors)
         constant = zip(specs[len(tensors) :], self.graph.inputs[len(tensors) :], strict=True)
-        if not all(s.contiguous for s in specs) or any(s.type != v.type for s, v in constant):
+        if not all(s.contiguous and s.device is CPU for s in specs) or any(s.type != v.type for s, v in constant):
             return None
         plan = self._plan_for(sizes)
         if plan is None:
@@ -196,7 +203,9 @@ class Loaded:
             leaves = list(args)  # nested numbers, each standing for a tensor
         tensors = []
         for leaf, type_ in zip(leaves, self.inputs.values(), strict=True):
-            tensors.append(asarray(leaf) if hasattr(leaf, "dtype") else asarray(leaf, dtype=type_.dtype))
+            dtype = None if hasattr(leaf, "dtype") else type_.dtype
+            place = None if isinstance(leaf, Tensor) else self._device
+            tensors.append(asarray(leaf, dtype=dtype, device=place))
         return tensors
 
     def _sizes(self, tensors: Sequence[Tensor]) -> dict[str, int]:

@@ -175,7 +175,7 @@ def bytes_of(tensor: Tensor) -> bytes:
     """The elements in row-major order, little-endian (as every host is that weft compiles for)."""
     import numpy as np
 
-    return np.ascontiguousarray(tensor.numpy()).tobytes()
+    return np.ascontiguousarray(tensor.cpu().numpy()).tobytes()
 
 
 def tensor_of(data: bytes, dtype: DType, shape: Shape) -> Tensor:

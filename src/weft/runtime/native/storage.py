@@ -8,7 +8,7 @@ Layout (all that a kernel's caller needs is ``address``)::
     24 nbytes     as asked for
     32 owner      NULL: the block belongs to this object and goes back to the allocator with it;
                   else a strong reference to the object that keeps the memory alive (a window)
-    40 class      the block's size class; in a window READ_ONLY (-1) or 0: whether it may be written
+    40 class      the block's size class; of a window what it may be used for: READ_ONLY, ELSEWHERE, or neither
     48 weakrefs
     56 root       this object itself or its owner, who counts the writes of the whole family; no reference of its own
     64 version    in a root: how many writes there were
@@ -17,6 +17,10 @@ Layout (all that a kernel's caller needs is ``address``)::
 
 A window on part of a Storage has that Storage's root as owner, so chains of views do not grow, and all of a family
 read and write the root's version and note. A window on foreign memory, and one that ``unshared`` made, is its own root.
+Memory of another device lies ELSEWHERE: its address is a number that the CPU must not follow, so the buffer protocol
+refuses it. What keeps it (``keeper``) is the device's own object, and a Storage over all of it is a block as one of the
+CPU's is: Python sees no owner.
+
 The type is not tracked by the cycle collector: a cycle through ``owner`` or ``note`` is only possible when they refer
 back to their window, and nothing here does that. Everything here happens with the GIL held, in any thread.
 """
@@ -30,6 +34,7 @@ from ...llvm.text import (
     I32,
     I64,
     Operand,
+    Pointers,
     Ptr,
     Value,
     at_most,
@@ -39,6 +44,7 @@ from ...llvm.text import (
     field_names,
     if_,
     is_null,
+    local,
     return_,
     select,
     structure,
@@ -70,7 +76,7 @@ from .cpython import (
     value_error,
 )
 
-READ_ONLY = -1  # in place of a window's size class
+READ_ONLY, ELSEWHERE = 1 << 32, 1 << 33  # in the place of a window's size class; no size class has these bits
 
 
 def check_storage(object: Value, name: Operand, position: Operand) -> Value:
@@ -108,8 +114,8 @@ def root_of(storage: Value) -> Value:
 
 
 def access_of(storage: Value) -> Value:
-    """0, or READ_ONLY for a window that cannot be written."""
-    return select(storage.size_class == READ_ONLY, storage.size_class, 0)
+    """READ_ONLY for a window that cannot be written, ELSEWHERE for memory that the CPU cannot read; 0 for others."""
+    return storage.size_class & (READ_ONLY | ELSEWHERE)
 
 
 # ---------------------------------------------------------------------------------------------------- objects
@@ -166,7 +172,11 @@ def storage_dealloc(self: Storage) -> None:
 @function
 def storage_getbuffer(self: Storage, view: Ptr, flags: I32) -> I32:
     """Buffer protocol: the whole memory as unsigned bytes; writable unless this is a read-only window."""
-    read_only = zero_extend(self.size_class == READ_ONLY, I32)
+    with if_((access_of(self) & ELSEWHERE) != 0):
+        PyErr_Format(buffer_error.value, "this memory is another device's; copy it to the CPU first")
+        cast(Pointers, view)[0] = None  # the protocol's: no object
+        return_(constant(-1, I32))
+    read_only = zero_extend((access_of(self) & READ_ONLY) != 0, I32)
     return PyBuffer_FillInfo(view, self, self.address, self.nbytes, read_only, flags)
 
 
@@ -177,7 +187,7 @@ def storage_repr(self: Storage) -> Ptr:
 
 @function
 def window(address: Ptr, nbytes: I64, owner: Ptr, access: I64, root: Ptr) -> Ptr:
-    """A Storage over memory that ``owner`` (borrowed) keeps alive; ``access`` is 0 or READ_ONLY; ``root`` as above."""
+    """A Storage over memory that ``owner`` (borrowed) keeps; ``access`` as of ``access_of``, ``root`` as above."""
     storage = storage_new(address, nbytes, new_reference(owner), access, root)
     with if_(is_null(storage)):
         Py_DecRef(owner)
@@ -231,7 +241,19 @@ def wrap(address: I64, nbytes: I64, owner: Ptr) -> Ptr:
     """wrap(address, nbytes, owner): memory of another object, which is kept alive."""
     with if_(nbytes < 0):
         return_(raise_range("wrap", nbytes, 0, 0))
-    return window(to_pointer(address), nbytes, owner, 0, None)
+    access = local(I64, 0)
+    with if_(type_of(owner) == storage_type.value):
+        access.value = access_of(cast(Storage, owner)) & ELSEWHERE
+    return window(to_pointer(address), nbytes, owner, access.value, None)
+
+
+@builtin
+def elsewhere(address: I64, nbytes: I64, keeper: Ptr) -> Ptr:
+    """elsewhere(address, nbytes, keeper): a block in the memory of another device, which ``keeper`` gives back when it
+    goes."""
+    with if_(nbytes < 0):
+        return_(raise_range("elsewhere", nbytes, 0, 0))
+    return window(to_pointer(address), nbytes, keeper, ELSEWHERE, None)
 
 
 @builtin
@@ -272,7 +294,7 @@ def save(storage: Storage) -> Ptr:
 @builtin
 def wrote(storage: Storage) -> Ptr:
     """wrote(storage): count a write; whether somebody had saved the version before it."""
-    with if_(access_of(storage) != 0):
+    with if_((access_of(storage) & READ_ONLY) != 0):
         return_(PyErr_Format(buffer_error.value, "wrote(): this Storage is read-only"))
     root = root_of(storage)
     root.version += 1
@@ -291,7 +313,26 @@ def storage_version(self: Storage, closure: Ptr) -> Ptr:
 
 @function
 def storage_is_read_only(self: Storage, closure: Ptr) -> Ptr:
-    return PyBool_FromLong(access_of(self))
+    return PyBool_FromLong(access_of(self) & READ_ONLY)
+
+
+def is_kept(self: Value) -> Value:
+    """Whether this is a block of another device: its owner is the device's object, not a Storage."""
+    return ((self.size_class & ELSEWHERE) != 0) & (type_of(self.owner) != storage_type.value)
+
+
+@function
+def storage_owner(self: Storage, closure: Ptr) -> Ptr:
+    with if_(~is_null(self.owner)), if_(~is_kept(self)):
+        return_(new_reference(self.owner))
+    return new_none()
+
+
+@function
+def storage_keeper(self: Storage, closure: Ptr) -> Ptr:
+    with if_(~is_null(self.owner)), if_(is_kept(self)):
+        return_(new_reference(self.owner))
+    return new_none()
 
 
 @function
@@ -329,7 +370,6 @@ storage_members = static(
     [
         _member("address", 19),
         _member("nbytes", 19),
-        _member("owner", 6),
         _member("root", 6),
         _member("__weaklistoffset__", 19, "weakrefs"),
         None,
@@ -339,6 +379,8 @@ storage_getset = static(
     "storage_getset",
     GetSetDef,
     [
+        ("owner", storage_owner, None, None, None),
+        ("keeper", storage_keeper, None, None, None),
         ("version", storage_version, None, None, None),
         ("is_read_only", storage_is_read_only, None, None, None),
         ("note", storage_note, storage_set_note, None, None),

@@ -228,7 +228,7 @@ def _number(reader: Reading, item: Item, number: int) -> Any:
     tensor = reader.value_of(item)
     if tensor is None or tensor.size != 1:
         raise FormatError(f"input {number} must be a constant of one element")
-    return tensor.numpy().reshape(()).astype("float64").item()
+    return tensor.cpu().numpy().reshape(()).astype("float64").item()
 
 
 def _attribute(parameter: Parameter, value: Any) -> Any:

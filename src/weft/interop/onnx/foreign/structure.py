@@ -269,7 +269,7 @@ def _constant_of_shape(shape: Ints, /, *, value: Proto | None = None) -> Any:
     tensor = tensor_of_proto(value)
     if tensor.size != 1:
         raise FormatError(f"its value has {tensor.size} elements, not one")
-    number = tensor.numpy().reshape(-1)[0]
+    number = tensor.cpu().numpy().reshape(-1)[0]
     return full(shape, number.item() if tensor.dtype is not dt.bfloat16 else float(number), dtype=tensor.dtype)
 
 
