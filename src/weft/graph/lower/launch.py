@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ...compiler.expr import Expr, leaf, rebuild, topological
-from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
+from ...compiler.kernels import Access, Int, Ints, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ..ir import Node, Value
@@ -54,9 +55,11 @@ class Launch:
 
 
 class LaunchBuilder:
-    """Collects the buffers and integers of one kernel and rewrites leaves into accesses."""
+    """Collects the buffers and integers of one kernel and rewrites leaves into accesses. ``near``: the greatest stride
+    on the innermost axis that is structure."""
 
-    def __init__(self) -> None:
+    def __init__(self, near: int = 1) -> None:
+        self.near = near
         self.ints: list[int] = []
         self.buffers: list[tuple[Value, int]] = []
         self.dtypes: list[DType] = []
@@ -74,10 +77,16 @@ class LaunchBuilder:
         """New runtime integers."""
         return tuple([self.slot(value) for value in values])
 
+    def extents(self, sizes: Sequence[int]) -> Ints:
+        """The extents of one axis, or of several that are walked as one."""
+        return self.slots(sizes) if len(sizes) > 1 else self.slot(sizes[0])
+
     def strides(self, values: Sequence[int]) -> tuple[Int, ...]:
-        """Strides as a kernel has them: 0, and on the innermost axis 1, are structure."""
-        last = len(values) - 1
-        return tuple([s if s == 0 or (axis == last and s == 1) else self.slot(s) for axis, s in enumerate(values)])
+        """Strides as a kernel has them: 0, and on the innermost axis 1 (up to ``near``), are structure."""
+        last, near = len(values) - 1, self.near
+        return tuple(
+            [s if s == 0 or (axis == last and 0 < s <= near) else self.slot(s) for axis, s in enumerate(values)]
+        )
 
     def access(self, value: Value, offset: int, strides: Sequence[int], write: bool = False) -> Access:
         """The access of a buffer; equal reads share one."""
@@ -148,10 +157,18 @@ class LaunchBuilder:
         )
 
 
-def reduce_stage(op: str, value: Expr, dtype: DType, axis: int, rank: int) -> Reduce:
-    """The stage that reduces ``value``; argmax and argmin give positions on ``axis``, one of ``rank``."""
-    along = Access(0, dt.int64, 0, tuple([int(a == axis) for a in range(rank)]))
-    return Reduce(op, value, dtype, leaf("index", dt.int64, along) if op.startswith("arg") else None)
+def reduce_stage(
+    builder: LaunchBuilder, op: str, value: Expr, dtype: DType, sizes: Sequence[int], walked: tuple[int, int]
+) -> Reduce:
+    """The stage that reduces ``value``; argmax and argmin give positions on the axes ``walked`` of ``sizes``."""
+    if not op.startswith("arg"):
+        return Reduce(op, value, dtype)
+    start, stop = walked
+    steps: list[Int] = [0] * len(sizes)
+    steps[stop - 1] = 1
+    for axis in range(start, stop - 1):
+        steps[axis] = builder.slot(prod(sizes[axis + 1 : stop]))
+    return Reduce(op, value, dtype, leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(steps))))
 
 
 def pieces(size: int, block: int) -> int:
