@@ -188,7 +188,9 @@ class Memory:
 
     def _value(self, node: Expr, args: list[Array], axes: Sequence[Any], refs: Sequence[Array], count: int) -> Array:
         if node.op == "load":
-            return self.buffers[node.value.buf][self.place(node.value, axes)]
+            place = np.broadcast_to(self.place(node.value, axes), (count,))
+            there = np.broadcast_to(args[0] if args else np.ones(1, bool), (count,))
+            return np.where(there, self.buffers[node.value.buf][np.where(there, place, 0)], 0).astype(node.dtype.numpy)
         if node.op == "index":
             return np.asarray(self.place(node.value, axes), np.int64)
         if node.op == "ref":

@@ -132,13 +132,19 @@ class Draft:
     def load(self, sizes: Sequence[int], dtype: DType) -> Expr:
         """An element of a new buffer of any dtype, in ``dtype``; now and then through an index or a param."""
         stored = self.draw(st.sampled_from(STORED))
-        kind = self.draw(st.sampled_from(["load"] * 6 + ["gather", "index", "param"]))
+        kind = self.draw(st.sampled_from(["load"] * 6 + ["part", "gather", "index", "param"]))
         if kind == "index":
             strides = [self.number(self.draw(st.integers(-2, 3)), axis == len(sizes) - 1) for axis in range(len(sizes))]
             return ex.cast(leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(strides))), dtype)
         if kind == "param":
             raw = numbers(stored, 1, self.rng).tobytes().ljust(8, b"\0")
             return ex.cast(leaf("param", stored, self.slot(int.from_bytes(raw, "little", signed=True))), dtype)
+        if kind == "part":  # what lies beyond is not read: there is no memory
+            strides = [self.number(self.draw(st.integers(-2, 3)), axis == len(sizes) - 1) for axis in range(len(sizes))]
+            at = leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(strides)))
+            there = ex.lt(at, ex.const(self.draw(st.integers(-3, 20)), dt.int64))
+            found = Expr("load", stored, (there,), self.access(stored, sizes))
+            return ex.cast(ex.where(there, found, ex.const(1, stored)), dtype)
         if kind == "gather":
             extent = self.draw(st.integers(1, 9))
             index = self.access(dt.int64, sizes)

@@ -100,7 +100,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
     "columns64": (lambda x: x.var(axis=0), (floats(70, 20, dtype=np.float64),)),
     "columns_empty": (lambda x: x.sum(axis=0), (floats(0, 20),)),
     "long_column": (lambda x: x.sum(axis=0), (floats(LONG, 3),)),
-    "axes": (lambda x, y: ((x[:, None] * y).sum((1, 2)), (x[:, None] * y).amax((1, 2))), (floats(3, 70), floats(9, 70))),
+    "axes": (
+        lambda x, y: ((x[:, None] * y).sum((1, 2)), (x[:, None] * y).amax((1, 2))),
+        (floats(3, 70), floats(9, 70)),
+    ),
     "axes_long": (lambda x, y: (x[:, None] * y).sum(), (floats(300), floats(250))),
     "axes_softmax": (lambda x, y: wf.exp(x + y - (x + y).max()), (floats(9, 30), floats(30))),
     "windows": (lambda x: F.relu(x).unfold(0, 3, 2).unfold(1, 2, 2).mean((2, 3)), (floats(30, 41),)),

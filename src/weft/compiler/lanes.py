@@ -92,7 +92,7 @@ class LanePoint:
     def leaf(self, node: Expr, arguments: list[str]) -> str:
         """Emit a leaf; see :class:`weft.compiler.emit.Point`."""
         if node.op == "load":
-            return self.load(node.value)
+            return self.load(node.value, *arguments)
         if node.op == "gather":
             return self._gather(node, arguments)
         if node.op == "ref":
@@ -114,21 +114,35 @@ class LanePoint:
             bits = w.op(f"bitcast i{node.dtype.bits} {bits} to {kind}")
         return splat(w, kind, bits, self.lanes)
 
-    def load(self, access: Access) -> str:
-        """The access's elements, converted from their form in memory (bool: byte) to registers."""
+    def load(self, access: Access, there: str | None = None) -> str:
+        """The access's elements, converted from their form in memory (bool: byte) to registers; only those for which
+        ``there`` is true, the others are anything."""
         w, dtype = self.frame.w, access.dtype
         element, stride = memory_type(dtype), access.strides[-1]
-        pointer = self._pointer(access)
+        pointer, mask = self._pointer(access), self.mask
+        if there is not None and (self.lanes == 1 or stride == 0):
+            pointer = self._safe(pointer, dtype, there)
+        elif there is not None:
+            mask = there if mask is None else w.op(f"and <{self.lanes} x i1> {there}, {mask}")
         if self.lanes == 1 or stride == 0:
             value = w.op(f"load {element}, ptr {pointer}, align {dtype.itemsize}")
             return splat(w, scalar_type(dtype), self._from_memory(value, dtype, 1), self.lanes)
         if stride == 1:
-            value = load_lanes(w, dtype, pointer, self.lanes, self.mask)
+            value = load_lanes(w, dtype, pointer, self.lanes, mask)
         elif stride == 2:
-            value = load_every_other(w, dtype, pointer, self.lanes, self.mask)
+            value = load_every_other(w, dtype, pointer, self.lanes, mask)
         else:
-            value = self._gather_from(element, dtype.itemsize, self._lane_pointers(pointer, element, stride), self.mask)
+            value = self._gather_from(element, dtype.itemsize, self._lane_pointers(pointer, element, stride), mask)
         return self._from_memory(value, dtype, self.lanes)
+
+    def _safe(self, pointer: str, dtype: dt.DType, there: str) -> str:
+        """``pointer`` if ``there`` (in a lane that exists), else one at a constant: no branch, nothing is touched."""
+        w = self.frame.w
+        if self.lanes > 1:
+            there = there if self.mask is None else w.op(f"and <{self.lanes} x i1> {there}, {self.mask}")
+            there = w.op(f"call i1 @llvm.vector.reduce.or.v{self.lanes}i1(<{self.lanes} x i1> {there})")
+        name, _ = w.module.constant_table(dtype, [0])
+        return w.op(f"select i1 {there}, ptr {pointer}, ptr {name}")
 
     def store(self, store: Store, value: str, arguments: list[str]) -> None:
         """Write ``value`` at the store's access; ``arguments`` are the registers of its scatter indices."""
@@ -246,11 +260,8 @@ class LanePoint:
         moved, inside = self._indexed(steps, indices, self.lanes)
         pointer = self._pointer(access)
         if self.lanes == 1:
-            # Out of range reads element 0 of a constant instead: no branch, nothing outside the buffer is touched.
             at = w.op(f"getelementptr {element}, ptr {pointer}, i64 {moved}", "p")
-            name, _ = w.module.constant_table(dtype, [0])
-            safe = w.op(f"select i1 {inside}, ptr {at}, ptr {name}")
-            value = w.op(f"load {element}, ptr {safe}, align {dtype.itemsize}")
+            value = w.op(f"load {element}, ptr {self._safe(at, dtype, inside)}, align {dtype.itemsize}")
             return self._from_memory(value, dtype, 1)
         i64s, stride = vector_of("i64", self.lanes), access.strides[-1]
         if stride != 0:
@@ -383,7 +394,7 @@ def hoist_uniform(roots: Sequence[Expr], point: LanePoint) -> dict[int, str]:
     users: dict[int, bool] = {}
     for node in topological(roots):
         if node.op in ("load", "index"):
-            alone = node.value.strides[-1] == 0
+            alone = node.value.strides[-1] == 0 and all(uniform[id(a)] for a in node.args)
         elif node.op == "gather":
             alone = node.value[0].strides[-1] == 0 and all(uniform[id(a)] for a in node.args)
         elif node.op == "param":

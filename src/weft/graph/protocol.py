@@ -20,11 +20,13 @@ from ..core.shapes import Shape, strides_of
 __all__ = [
     "COPY",
     "Concat",
+    "Composed",
     "Contract",
     "Gather",
     "Layout",
     "Map",
     "Outputs",
+    "Padded",
     "Position",
     "Primitive",
     "Reduction",
@@ -100,6 +102,12 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Padded:
+    """``x`` with ``params["value"]`` around it: ``params["before"]`` elements on each axis, and as many after as the
+    result has room for. What is around is not read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reduction:
     """Reduces the adjacent axes ``params["axes"]`` (they are removed) with an op of kernels.Reduce."""
 
@@ -156,7 +164,29 @@ class Outputs:
     rules: tuple[Rule, ...]
 
 
-Rule = Map | Position | View | Reduction | Contract | Gather | Scatter | SliceUpdate | Concat | Scan | Shuffle | Outputs
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """As other ops compute it, once nobody differentiates it: ``made(node)`` is a value that new nodes compute."""
+
+    made: Callable[[Any], Any]
+
+
+Rule = (
+    Map
+    | Padded
+    | Position
+    | View
+    | Reduction
+    | Contract
+    | Gather
+    | Scatter
+    | SliceUpdate
+    | Concat
+    | Scan
+    | Shuffle
+    | Outputs
+    | Composed
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

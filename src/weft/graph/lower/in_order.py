@@ -52,7 +52,7 @@ def copy_launch(node: Node, target: Value, expr: Expr, shape: tuple[int, ...], p
     for read in topological([expr]):
         if read.op in ("read", "gather"):
             at, layout = read.value[:2]
-            reads.setdefault(at, set()).add(read.op == "read" and _same_elements(layout, place))
+            reads.setdefault(at, set()).add(read.op == "read" and not read.args and _same_elements(layout, place))
     same = tuple(
         (target, v) for v, found in reads.items() if found == {True} and v.dtype.itemsize == target.dtype.itemsize
     )

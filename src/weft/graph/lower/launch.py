@@ -92,9 +92,10 @@ class LaunchBuilder:
         """The access of a buffer; equal reads share one."""
         key = (value, offset, tuple(strides), write)
         if key not in self._accesses:
-            self.buffers.append((value, offset * value.dtype.itemsize))
+            self.buffers.append((value, max(offset, 0) * value.dtype.itemsize))
             self.dtypes.append(value.dtype)
-            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, 0, self.strides(strides))
+            before: Int = self.slot(offset) if offset < 0 else 0  # nothing is read before the first element
+            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, before, self.strides(strides))
             (self.writes if write else self.reads)[value] = None
         return self._accesses[key]
 
@@ -118,7 +119,7 @@ class LaunchBuilder:
         def change(node: Expr, args: tuple[Expr, ...]) -> Expr | None:
             if node.op == "read":
                 value, layout = node.value
-                return leaf("load", node.dtype, self.access(value, layout.offset, strides(layout)))
+                return Expr("load", node.dtype, args, self.access(value, layout.offset, strides(layout)))
             if node.op == "position":
                 return leaf("index", dt.int64, self.index(node.value.offset, strides(node.value)))
             if node.op == "param":

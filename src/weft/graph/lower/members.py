@@ -88,7 +88,8 @@ class Members:
             for node in topological([expr]):
                 if node.op in ("read", "gather"):
                     value, layout = node.value[:2]
-                    place = (layout.offset, layout.strides) if node.op == "read" else (-1, ())
+                    everywhere = node.op == "read" and not node.args
+                    place = (layout.offset, layout.strides) if everywhere else (-1, ())
                     reads.setdefault(value, set()).add(place)
                     last[value] = max(last.get(value, 0), self._level[root.value])
         return tuple(

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir import Graph, Node, Value
-from ..protocol import Contract, Gather, Map, Position, View
+from ..protocol import Contract, Gather, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 # Cost above which an expression is cut. 480 products and sums over 4 MB, kernels not joined again: 24 ms cut at 64,
 # 35 at 128, 46 at 256, 67 at 512 (constants no longer fit into registers). Random bits cost 120, and a dropout of
 # them stays in one piece.
 LONG = 192
-_FUSABLE = (Map, Position, View, Gather)
+_FUSABLE = (Map, Padded, Position, View, Gather)
 
 
 def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
@@ -40,7 +40,7 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
                 break
             stored.add(operand)
             total -= length[operand] - 1
-        own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, Gather) else 0
+        own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, (Gather, Padded)) else 0
         cost[value] = own + sum(cost[v] for v in operands if v not in stored)
         length[value] = max(own, 1) + total
         if users.get(value, 0) > 1 and cost[value] > DEAR and isinstance(rule, _FUSABLE) and not isinstance(rule, View):

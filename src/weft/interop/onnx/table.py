@@ -5,10 +5,11 @@ from __future__ import annotations
 from ...core.errors import FormatError
 from ...graph.ir import Node
 from .elementwise_rows import ELEMENTWISE
+from .pooling_rows import POOLING
 from .rows import Row
 from .structure_rows import STRUCTURE
 
-ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE}
+ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **POOLING}
 
 # Primitives that standard ONNX ops cannot express, and why.
 UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"}
