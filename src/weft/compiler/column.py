@@ -11,13 +11,15 @@ The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the fi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from itertools import product
 from typing import cast
 
 from .emit import Writer, emit_exprs, memory_type
+from .expr import topological
 from .kernels import COLUMNS, LANES, REDUCE_LANES, ColumnReduce, Reduce, Slot, extents_of
-from .lanes import Frame, LanePoint, RenderTarget, hoist_uniform, loop, spread, vector_loop
+from .lanes import Frame, LanePoint, RenderTarget, either, hoist_uniform, loop, overlapping_loop, spread, vector_loop
 from .reduction import identities, state_dtypes
 from .stages import (
     accumulate,
@@ -207,11 +209,11 @@ def _window(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], unit: str
     window = [[*outer, *map(str, at)] for at in product(*map(range, cast("tuple[int]", kernel.reduced)))]
     uniform = [hoist_uniform(roots, LanePoint(frame, [*at, lo], 1)) for at in window]
 
-    def body(c: str, lanes: int, mask: str | None) -> None:
+    def columns(c: str, lanes: int, mask: str | None, whole: dict[int, str]) -> None:
         states: list[list[list[str]]] = [[] for _ in reduces]
         for at, known in zip(window, uniform, strict=True):
             point = LanePoint(frame, [*at, c], lanes, mask)
-            registers = iter(emit_exprs(w, roots, point, spread(frame, known, roots, lanes)))
+            registers = iter(emit_exprs(w, roots, point, {**spread(frame, known, roots, lanes), **whole}))
             for stage, state in zip(reduces, states, strict=True):
                 start = emit_exprs(w, identities(stage), point)
                 values = [next(registers) for _ in state_dtypes(stage)]
@@ -219,7 +221,27 @@ def _window(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], unit: str
         refs = [(_tree(w, stage, state, lanes), lanes) for stage, state in zip(reduces, states, strict=True)]
         write(c, lanes, mask, refs)
 
-    vector_loop(frame, lo, hi, body)
+    guards = [n.args[0] for n in topological(roots) if n.op == "load" and n.args]
+
+    def inside(c: str) -> str:
+        """Whether all guards hold at a column."""
+        points = zip(window, uniform, strict=True)
+        found = [b for at, known in points for b in emit_exprs(w, guards, LanePoint(frame, [*at, c], 1), dict(known))]
+        return functools.reduce(lambda a, b: w.op(f"and i1 {a}, {b}"), found)
+
+    def body(c: str, lanes: int, mask: str | None) -> None:
+        if not guards:
+            columns(c, lanes, mask, {})
+            return
+        # Guards are bounds of indices: what holds at both ends of a vector holds between them. Where they hold for the
+        # whole window, it is computed without: they take several times as long as all else.
+        end = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {c}, {lanes - 1}')}, i64 {last})")
+        both = w.op(f"and i1 {inside(c)}, {inside(end)}") if lanes > 1 else inside(c)
+        whole = {id(guard): "splat (i1 true)" if lanes > 1 else "true" for guard in guards}
+        either(w, both, lambda: columns(c, lanes, mask, whole), lambda: columns(c, lanes, mask, {}))
+
+    last = w.op(f"sub nsw i64 {hi}, 1")
+    overlapping_loop(frame, lo, hi, body)
 
 
 def _tree(w: Writer, stage: Reduce, lanes: list[list[str]], columns: int) -> str:

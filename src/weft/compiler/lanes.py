@@ -340,6 +340,17 @@ def when(w: Writer, condition: str, body: Callable[[], None]) -> None:
     w.label(after)
 
 
+def either(w: Writer, condition: str, yes: Callable[[], None], no: Callable[[], None]) -> None:
+    """``if (condition) yes() else no()``."""
+    first, second, after = w.fresh("either"), w.fresh("or"), w.fresh("after")
+    w.do(f"br i1 {condition}, label %{first}, label %{second}")
+    for label, body in ((first, yes), (second, no)):
+        w.label(label)
+        body()
+        w.do(f"br label %{after}")
+    w.label(after)
+
+
 def lane_mask(w: Writer, left: str) -> str:
     """Mask of the first ``left`` (i64) of LANES lanes; all of them when there are more."""
     few = w.op(f"call i64 @llvm.umin.i64(i64 {left}, i64 {LANES})")
@@ -381,6 +392,20 @@ def aligned_loop(frame: Frame, lo: str, hi: str, origin: str, body: Callable[[st
     start = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {lo}, {ahead}')}, i64 {hi})")
     loop(w, lo, start, 1, lambda i: body(i, 1, None))
     vector_loop(frame, start, hi, body)
+
+
+def overlapping_loop(frame: Frame, lo: str, hi: str, body: Callable[[str, int, str | None], None]) -> None:
+    """As :func:`vector_loop`, of points that may be computed twice (nothing that is read is written): where masks are
+    dear, the last vector begins so that it ends with the last point."""
+    w = frame.w
+    if frame.target.masked_memory:
+        vector_loop(frame, lo, hi, body)
+        return
+    last = w.op(f"sub nsw i64 {hi}, {LANES}")
+    enough = w.op(f"icmp sge i64 {last}, {lo}")
+    stop = w.op(f"select i1 {enough}, i64 {hi}, i64 {lo}")
+    loop(w, lo, stop, LANES, lambda i: body(w.op(f"call i64 @llvm.smin.i64(i64 {i}, i64 {last})"), LANES, None))
+    loop(w, stop, hi, 1, lambda i: body(i, 1, None))
 
 
 def hoist_uniform(roots: Sequence[Expr], point: LanePoint) -> dict[int, str]:

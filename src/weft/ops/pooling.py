@@ -8,7 +8,7 @@ cotangents of the windows it is in, which lie side by side.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from math import prod
 from typing import Any
 
@@ -103,14 +103,14 @@ def _reduced(op: Primitive, node: Node) -> Value:
 
 def _max_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
     (x,) = inputs
-    at = _places(x, params)
+    taps = _taps(x, params)
     if max(params["dilation"]) == 1:
-        return (_spread(g, tuple(x.shape), params, at),)
+        return (_spread(g, tuple(x.shape), params, cast(taps, dt.int32)),)
     shape, rank = tuple(x.shape), len(params["size"])
     plane = prod(shape[len(shape) - rank :])
     lead = g.shape[: len(shape) - rank]
     first = reshaped(iota((prod(lead),), 0) * plane, (*lead, *(1,) * rank))
-    flat = reshaped(at + first, (prod(at.shape),))
+    flat = reshaped(_places(taps, shape, params) + first, (prod(taps.shape),))
     return (reshaped(_sum_at((prod(shape),), [flat], reshaped(g, (prod(g.shape),))), shape),)
 
 
@@ -124,30 +124,34 @@ SUM_POOL = Primitive("sum_pool", _pool_type, Composed(partial(_reduced, SUM)), _
 # --- where the greatest elements are, and what gets their cotangents ----------------------------------------------
 
 
-def _places(x: Array, params: Params) -> Array:
-    """The position of each window's greatest element (the first; of NaNs the first) in the flattened last axes."""
+def _taps(x: Array, params: Params) -> Array:
+    """The number of each window's greatest element in it: the first one; of NaNs the first."""
     size, before = params["size"], params["before"]
-    rank = len(size)
-    lead = len(x.shape) - rank
-    shape = tuple(x.shape)
+    lead = x.ndim - len(size)
     padded = _pad(apply, x, before, params["after"], _lowest(x.dtype))
     windows = _windows(apply, padded, size, params["step"], params["dilation"])
-    left = apply(ARGMAX, windows, axes=tuple(range(lead, lead + rank)))
+    taps: Array = apply(ARGMAX, windows, axes=tuple(range(lead, x.ndim)))
+    first: Array | int = 0  # that lies in x: what is before it is nowhere greater, but may be equal
+    for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], before, strict=True), lead):
+        first = first * k
+        if b:
+            missing = maximum(b - iota(tuple(taps.shape), axis) * s, 0)
+            first = first + (missing if d == 1 else (missing + (d - 1)) // d)
+    return taps if isinstance(first, int) else maximum(taps, first)
+
+
+def _places(taps: Array, shape: Shape, params: Params) -> Array:
+    """Positions in the flattened last axes of ``shape``, of numbers in windows."""
+    size, left, rank = params["size"], taps, len(params["size"])
+    lead = len(shape) - rank
     found: Array | None = None
-    for axis in range(rank):
-        n, k, s, d, b = (
-            int(shape[lead + axis]),
-            size[axis],
-            params["step"][axis],
-            params["dilation"][axis],
-            before[axis],
-        )
-        inner = prod(size[axis + 1 :])
+    for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], params["before"], strict=True)):
+        n, inner = int(shape[lead + axis]), prod(size[axis + 1 :])
         index = _quotient(left, inner, k)
         left = left - index * inner
         at = index * d + iota(tuple(left.shape), lead + axis) * s - b
-        if b or params["after"][axis]:  # nothing but the lowest number there is: the first element within the operand
-            at = minimum(where(at < 0, at % d if d > 1 else 0, at), n - 1)
+        if d > 1 and b:  # a window may have none of its elements in the operand
+            at = minimum(at, n - 1)
         found = at if found is None else found * n + at
     assert found is not None
     return found
@@ -165,46 +169,39 @@ def _quotient(x: Array, divisor: int, most: int) -> Array:
     return total
 
 
-def _spread(g: Array, shape: Shape, params: Params, at: Array | None) -> Array:
+def _spread(g: Array, shape: Shape, params: Params, taps: Array | None) -> Array:
     """The sum, for each element of an operand of ``shape``, of the cotangents of the windows it is in; of those alone
-    whose greatest element it is, where ``at`` says which that is.
+    whose greatest element it is, where ``taps`` says (in int32) which that is.
 
-    Element ``q * step + r`` is in windows ``q - j``, for ``j * step + r`` below the window's size: these are windows
-    of cotangents.
+    Element ``q * step + r`` is number ``j * step + r`` of window ``q - j``: these are windows of cotangents.
     """
     size, step, before = params["size"], params["step"], params["before"]
-    rank = len(size)
-    lead = len(shape) - rank
+    rank, rest = len(size), tuple(int(n) for n in shape[: len(shape) - len(size)])
+    lead = len(rest)
     extents = [b + int(n) + a for b, n, a in zip(before, shape[lead:], params["after"], strict=True)]
     blocks = tuple(-(-n // s) for n, s in zip(extents, step, strict=True))
     reach = tuple(-(-k // s) for k, s in zip(size, step, strict=True))
-    behind = tuple(max(q - int(n), 0) for q, n in zip(blocks, g.shape[lead:], strict=True))
-    rest = tuple(int(n) for n in shape[:lead])
-    paired = tuple(n for pair in zip(blocks, step, strict=True) for n in pair)
-    whole = (*rest, *reach, *paired)
-    first = lead + rank  # of the axes in whole: block and place in it, of each axis
+    ahead, behind = tuple(j - 1 for j in reach), tuple(q - int(n) for q, n in zip(blocks, g.shape[lead:], strict=True))
+    whole = (*rest, *reach, *(n for pair in zip(blocks, step, strict=True) for n in pair))
 
-    def seen(v: Array, fill: int) -> Array:
-        padded = _pad(apply, v, tuple(j - 1 for j in reach), behind, fill)
-        windows = _windows(apply, padded, reach, (1,) * rank, (1,) * rank)
+    def seen(v: Array) -> Array:
+        windows = _windows(apply, _pad(apply, v, ahead, behind, 0), reach, (1,) * rank, (1,) * rank)
         windows = reshaped(windows, (*rest, *reach, *(n for q in blocks for n in (q, 1))))
         return broadcast_to(windows, whole)
 
-    value = seen(cast(g, working(g.dtype)), 0)
-    inside: Any = None
-    own: Any = None
-    for axis, (n, k, s, b, j) in enumerate(zip(shape[lead:], size, step, before, reach, strict=True)):
-        place = iota(whole, first + 2 * axis + 1)
-        if at is not None:
-            mine = iota(whole, first + 2 * axis) * s + place - b
-            own = mine if own is None else own * int(n) + mine
-        elif k % s:
-            within = (j - 1 - iota(whole, lead + axis)) * s + place < k
-            inside = within if inside is None else logical_and(inside, within)
-    if at is not None:
-        inside = equal(seen(at, -1), own)
-    if inside is not None:
-        value = where(inside, value, 0)
+    value = seen(cast(g, working(g.dtype)))
+    conditions = []
+    own: Any = 0
+    for axis, (k, s, j) in enumerate(zip(size, step, reach, strict=True)):
+        place = iota(whole, lead + rank + 2 * axis + 1, dt.int32)
+        tap = place if j == 1 else (j - 1 - iota(whole, lead + axis, dt.int32)) * s + place
+        own = own * k + tap
+        if k != j * s:
+            conditions.append(tap < k)
+    if taps is not None:
+        conditions.append(equal(seen(taps), own))
+    if conditions:
+        value = where(reduce(logical_and, conditions), value, 0)
     value = apply(SUM, value, axes=tuple(range(lead, lead + rank)))
     value = reshaped(cast(value, g.dtype), (*rest, *(q * s for q, s in zip(blocks, step, strict=True))))
     return slice_(value, (*(0,) * lead, *before), shape)
@@ -268,7 +265,7 @@ def _max_pool(
         raise DTypeError(f"{op}: bool operands: wants numbers; cast with astype")
     wide = cast(x, working(x.dtype))
     value = cast(apply(MAX_POOL, wide, **params), x.dtype)
-    return (value, _places(wide, params)) if return_indices else value
+    return (value, _places(_taps(wide, params), tuple(x.shape), params)) if return_indices else value
 
 
 def _avg_pool(

@@ -86,12 +86,15 @@ class Axes:
 SHORT = 8  # an axis shorter than this fills too little of a vector
 
 
-def across(shape: Sequence[int], walked: tuple[int, int], layouts: Sequence[Layout]) -> tuple[Axes, int]:
+def across(
+    shape: Sequence[int], walked: tuple[int, int], layouts: Sequence[Layout], indices: Sequence[Layout] = ()
+) -> tuple[Axes, int]:
     """Axes in the order ``(*grid, *walked, inner)``, and how many are walked: the axes ``walked``, several where they
     not one for all layouts; then the one that vectors run along: the last of those that are not walked or, where
-    several are walked, a long one along which elements lie side by side."""
+    several are walked, a long one along which elements lie side by side. ``layouts``: of what is read and written;
+    ``indices``: of what depends on positions."""
     start, stop = walked
-    axes = Axes(shape, layouts, [(0, start), (start, stop), (stop, len(shape))])
+    axes = Axes(shape, [*layouts, *indices], [(0, start), (start, stop), (stop, len(shape))])
     outer, count, after = axes.counts
     if not count:
         axes.add(outer, 0)

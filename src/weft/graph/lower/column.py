@@ -9,6 +9,7 @@ from ...compiler.kernels import COLUMNS, WINDOW, ColumnReduce, Ints, Reduce, Sto
 from ..ir import Node, Value
 from .axes import across
 from .clustering import MAX_SIZE, Cluster
+from .expressions import leaf_layouts
 from .launch import Launch, LaunchBuilder, cost_of, pieces
 from .members import Members
 
@@ -16,7 +17,9 @@ from .members import Members
 def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind column; ``needed`` are the values that others read."""
     members = Members(cluster, needed)
-    axes, walked = across(cluster.space, cluster.axes, [*members.reads, *members.own.values()])
+    reads = leaf_layouts(members.exprs, ("read", "gather"))
+    indices = leaf_layouts(members.exprs, ("position",))
+    axes, walked = across(cluster.space, cluster.axes, [*reads, *members.own.values()], indices)
     last = len(axes.sizes) - 1
     window = _is_window(axes.sizes[last - walked : last], sum(r.size + 1 for r in cluster.roots if r.kind == "reduce"))
     builder = LaunchBuilder(near=2 if window else 1)
@@ -25,9 +28,8 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
     stages = [reduce for reduce, _ in found if reduce is not None]
     stores = [store for _, store in found if store is not None]
     cost = cost_of(rewritten) + 2
-    return column_launch(
-        builder, axes.sizes, 0, [*stages, *stores], cost, cluster.nodes, members.in_place(), walked, window
-    )
+    in_place = () if window else members.in_place()  # columns of windows may be computed twice
+    return column_launch(builder, axes.sizes, 0, [*stages, *stores], cost, cluster.nodes, in_place, walked, window)
 
 
 def _is_window(sizes: Sequence[int], cost: int) -> bool:

@@ -229,15 +229,10 @@ def _is_neutral(node: Node, rule: Reduction) -> bool:
     return rule.op in ("argmax", "argmin") or reduced_size(node) == 0
 
 
-def leaf_layouts(exprs: Iterable[Expr]) -> list[Layout]:
-    """Layouts of all leaves that have one."""
-    found = []
-    for node in topological(exprs):
-        if node.op in ("read", "gather"):
-            found.append(node.value[1])
-        elif node.op == "position":
-            found.append(node.value)
-    return found
+def leaf_layouts(exprs: Iterable[Expr], ops: Sequence[str] = ("read", "gather", "position")) -> list[Layout]:
+    """Layouts of all leaves that have one, or of some kinds."""
+    found = (node for node in topological(exprs) if node.op in ops)
+    return [node.value if node.op == "position" else node.value[1] for node in found]
 
 
 def map_layouts(

@@ -70,12 +70,12 @@ def _launch(
     roots = [e for p in parts for e in (p.value, p.position) if e is not None]
     own = Layout.contiguous((*space[:start], chunks, *space[stop:])).strides
     result = Layout(space, 0, own[:start] + (0,) * (stop - start) + own[start + 1 :])
-    layouts = [*leaf_layouts(roots), result]
+    layouts, indices = [*leaf_layouts(roots, ("read", "gather")), result], leaf_layouts(roots, ("position",))
     if is_row:
-        axes = Axes(space, layouts, [(0, start), (start, stop)])
+        axes = Axes(space, [*layouts, *indices], [(0, start), (start, stop)])
         count = axes.counts[1]
     else:
-        axes, count = across(space, reduced, layouts)
+        axes, count = across(space, reduced, layouts, indices)
     at = len(axes.sizes) - count - (not is_row)  # the first reduced axis; the chunk's axis goes before it
     # Positions count all that is reduced, also within a chunk.
     sizes = axes.sizes if last else [*axes.sizes[:at], chunks, *axes.sizes[at:]]
