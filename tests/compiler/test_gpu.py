@@ -109,6 +109,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
     "windows": (lambda x: F.relu(x).unfold(0, 3, 2).unfold(1, 2, 2).mean((2, 3)), (floats(30, 41),)),
     "windows_wide": (lambda x: x.unfold(0, 7, 2).unfold(1, 9, 1).amax((2, 3)), (floats(30, 41),)),
     "windows_long": (lambda x: x[:, :5].unfold(0, 8000, 1).permute(0, 2, 1).sum((1, 2)), (floats(8010, 6),)),
+    "windows_padded": (lambda x: (F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 6, 2, 3)), (floats(2, 13, 21),)),
     "matmul": (lambda x, w, b: F.relu(x @ w.T + b), (floats(19, 600), floats(37, 600), floats(37))),
     "matmul64": (lambda x, y: x @ y, (floats(17, 257, dtype=np.float64), floats(257, 5, dtype=np.float64))),
     "matmul_half": (lambda x, y: x @ y, (floats(5, 300, dtype=HALF), floats(300, 7, dtype=HALF))),

@@ -67,6 +67,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "long turned columns": (lambda x: x.permute(2, 0, 1).sum((0, 1)), (floats(1000, 6, 100),)),
     "windows": (lambda x: x.unfold(0, 3, 1).unfold(1, 3, 1).amax((2, 3)), (floats(600, 1000),)),
     "wide windows": (lambda x: x.unfold(0, 6, 1).unfold(1, 6, 1).sum((2, 3)), (floats(300, 300),)),
+    "padded windows": (lambda x: F.max_pool2d(x, 3, 2, 1), (floats(1, 1200, 1000),)),
     "softmax": (lambda x: F.softmax(x, axis=-1), (floats(600, 1000),)),
     "layer_norm": (lambda x: F.layer_norm(x, (1000,)), (floats(600, 1000),)),
     "cross_entropy": (lambda x, t: F.cross_entropy(x, t), (floats(600, 1000), indices(600, 1000))),
