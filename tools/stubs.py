@@ -30,7 +30,6 @@ HEAD = '"""{} Written by `make stubs`; not to be edited."""\n\n{}\n'
 PARAMETERS = {
     "Array": "TensorLike",
     "Axes": "int | Sequence[int] | None",
-    "Sizes": "int | Sequence[int]",
     "Dim": "int",
     "PadWidth": "int | Sequence[int] | Sequence[Sequence[int]]",
     "Scalar": "float",

@@ -29,7 +29,6 @@ from .shape import broadcast_to
 from .strided_views import UNFOLD
 from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_
 
-Sizes = int | Sequence[int]
 Ints = tuple[int, ...]
 
 # --- primitives -------------------------------------------------------------------------------------------------
@@ -222,7 +221,14 @@ def _tuple(op: str, name: str, value: Any, rank: int, least: int) -> Ints:
 
 
 def _pool_params(
-    op: str, x: Array, rank: int, kernel_size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes, ceil: bool
+    op: str,
+    x: Array,
+    rank: int,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
+    ceil: bool,
 ) -> Params:
     """The parameters of a primitive: PyTorch's rules for the number of windows."""
     require_tensors(op, x)
@@ -237,13 +243,14 @@ def _pool_params(
     for axis, (k, s, p, d) in enumerate(zip(size, step, before, spread, strict=True), x.ndim - rank):
         reach, n = d * (k - 1) + 1, int(x.shape[axis])
         if p > reach // 2:
-            raise ArgumentError(f"{op}: padding {p} is more than half of a window of {reach} elements")
+            raise ArgumentError(f"{op}: padding {shown(p)} is more than half of a window of {shown(reach)} elements")
         count = (n + 2 * p - reach + (s - 1 if ceil else 0)) // s + 1
         if ceil and (count - 1) * s >= n + p:  # a window begins within the input or the padding before it
             count -= 1
         if count < 1:
             raise ShapeError(
-                f"{op}: axis {axis} of shape {x.shape} has {n} elements and {p} around it, fewer than a window: {reach}"
+                f"{op}: axis {axis} of shape {x.shape} has {n} elements and {shown(p)} around it, fewer than a window: "
+                f"{shown(reach)}"
             )
         after.append(max((count - 1) * s + reach - n - p, 0))
     return {"size": size, "step": step, "dilation": spread, "before": before, "after": tuple(after)}
@@ -253,10 +260,10 @@ def _max_pool(
     op: str,
     x: Array,
     rank: int,
-    kernel_size: Sizes,
-    stride: Sizes | None,
-    padding: Sizes,
-    dilation: Sizes,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
@@ -272,9 +279,9 @@ def _avg_pool(
     op: str,
     x: Array,
     rank: int,
-    kernel_size: Sizes,
-    stride: Sizes | None,
-    padding: Sizes,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int | None = None,
@@ -313,10 +320,10 @@ def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Arr
 @composite
 def max_pool1d(
     input: Array,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
@@ -333,10 +340,10 @@ def max_pool1d(
 @composite
 def max_pool2d(
     input: Array,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
@@ -372,10 +379,10 @@ def max_pool2d(
 @composite
 def max_pool3d(
     input: Array,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
@@ -393,9 +400,9 @@ def max_pool3d(
 @composite
 def avg_pool1d(
     input: Array,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
@@ -412,9 +419,9 @@ def avg_pool1d(
 @composite
 def avg_pool2d(
     input: Array,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -448,9 +455,9 @@ def avg_pool2d(
 @composite
 def avg_pool3d(
     input: Array,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
