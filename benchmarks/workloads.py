@@ -129,6 +129,20 @@ def _table() -> list[Workload]:
         Workload("matvec", "4096 x 4096 @ vector", "matvec", BLAS, arguments={"n": 4096}, bytes=4.0 * 4096**2),
         Workload("gelu-eager", "gelu(a * b + c).sum(), 16 M, eager", "gelu_sum", EAGER, **gelu),
         Workload("gelu-compiled", "gelu(a * b + c).sum(), 16 M, compiled", "gelu_sum", COMPILED, compiled=True, **gelu),
+        *(
+            Workload(
+                f"{kind}-pool-{size}-{threads}t",
+                f"{kind}_pool2d {size} x {size} / 2 of (32, 64, 112, 112), {threads} thread{'s' * (threads > 1)}",
+                "pool",
+                EAGER,
+                arguments={"kind": kind, "size": size},
+                threads=threads,
+                bytes=4.0 * 32 * 64 * (112**2 + ((112 - size) // 2 + 1) ** 2),
+            )
+            for kind in ("max", "avg")
+            for size in (2, 3)
+            for threads in (1, 2)
+        ),
         Workload("mlp-eager", "MLP 784-512-256-10 step, Adam, eager", "mlp_step", EAGER, flops=_mlp_flops()),
         Workload(
             "mlp-compiled",

@@ -97,6 +97,10 @@ def gelu_sum(n: int) -> Timed:
     return "f(a, b, c)", {"f": f, "a": torch.randn(n), "b": torch.randn(n), "c": torch.randn(n)}
 
 
+def pool(kind: str, size: int) -> Timed:
+    return "f(x, size, 2)", {"f": getattr(F, f"{kind}_pool2d"), "x": torch.randn(32, 64, 112, 112), "size": size}
+
+
 def mlp_step() -> Timed:
     net = nn.Sequential(
         nn.Linear(MLP[0], MLP[1]), nn.ReLU(), nn.Linear(MLP[1], MLP[2]), nn.ReLU(), nn.Linear(MLP[2], MLP[3])

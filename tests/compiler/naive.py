@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from weft.compiler.kernels import (
     Access,
     ColumnReduce,
     Int,
+    Ints,
     Nest,
     Reduce,
     Sequential,
     Slot,
     Store,
+    extents_of,
 )
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
@@ -185,7 +188,9 @@ class Memory:
 
     def _value(self, node: Expr, args: list[Array], axes: Sequence[Any], refs: Sequence[Array], count: int) -> Array:
         if node.op == "load":
-            return self.buffers[node.value.buf][self.place(node.value, axes)]
+            place = np.broadcast_to(self.place(node.value, axes), (count,))
+            there = np.broadcast_to(args[0] if args else np.ones(1, bool), (count,))
+            return np.where(there, self.buffers[node.value.buf][np.where(there, place, 0)], 0).astype(node.dtype.numpy)
         if node.op == "index":
             return np.asarray(self.place(node.value, axes), np.int64)
         if node.op == "ref":
@@ -278,25 +283,34 @@ def _grid(memory: Memory, sizes: Sequence[Int]) -> Iterator[tuple[int, ...]]:
     return product(*(range(memory.int_(size)) for size in sizes))
 
 
-def _piece(memory: Memory, number: int, size: Int, extent: Int) -> range:
-    start = number * memory.int_(size)
-    return range(start, min(start + memory.int_(size), memory.int_(extent)))
+def _piece(memory: Memory, number: int, size: Int, extent: Ints) -> range:
+    start, whole = number * memory.int_(size), prod(_sizes(memory, extent))
+    return range(start, min(start + memory.int_(size), whole)) if size else range(whole)
+
+
+def _sizes(memory: Memory, walked: Ints) -> list[int]:
+    return [memory.int_(n) for n in extents_of(walked)]
+
+
+def _walked(memory: Memory, extents: Ints, elements: Any) -> list[Any]:
+    """Indices of the axes that are walked as one, of elements in row-major order."""
+    sizes = _sizes(memory, extents)
+    return [elements] if len(sizes) == 1 else list(np.unravel_index(elements, sizes))
 
 
 def run_nest(kernel: Nest, memory: Memory) -> None:
     """:class:`Nest`: the stages in order, each a loop over the inner axis."""
     for *outer, block in _grid(memory, (*kernel.grid, kernel.blocks)):
-        inner = range(memory.int_(kernel.inner))
-        if kernel.blocks != 1:
-            inner = _piece(memory, block, kernel.block, kernel.inner)
+        inner = _piece(memory, block, 0 if kernel.blocks == 1 else kernel.block, kernel.inner)
+        elements = _walked(memory, kernel.inner, np.arange(inner.start, inner.stop))
         before = [*outer, block] if kernel.block_axis else outer
         refs: list[Array] = []
         for stage in kernel.stages:
             if isinstance(stage, Reduce):
-                refs.append(reduced(memory, stage, [*before, np.arange(inner.start, inner.stop)], refs))
+                refs.append(reduced(memory, stage, [*before, *elements], refs))
             else:
-                points = np.zeros(1, int) if stage.scalar else np.arange(inner.start, inner.stop)
-                memory.write([stage], [*before, points], refs)
+                points = [np.zeros(1, int)] * len(elements) if stage.scalar else elements
+                memory.write([stage], [*before, *points], refs)
 
 
 def run_column(kernel: ColumnReduce, memory: Memory) -> None:
@@ -312,10 +326,10 @@ def run_column(kernel: ColumnReduce, memory: Memory) -> None:
             roots = [stage.value] if stage.position is None else [stage.value, stage.position]
             lanes = [identity(stage, columns.size) for _ in range(REDUCE_LANES)]
             for number, row in enumerate(rows):
-                lane = number % REDUCE_LANES
-                lanes[lane] = combine(stage, lanes[lane], memory.evaluate(roots, [*before, row, columns]))
+                lane, at = number % REDUCE_LANES, _walked(memory, kernel.reduced, row)
+                lanes[lane] = combine(stage, lanes[lane], memory.evaluate(roots, [*before, *at, columns]))
             refs.append(tree(stage, lanes))
-        memory.write(stores, [*before, 0, columns], refs)
+        memory.write(stores, [*before, *[0] * len(extents_of(kernel.reduced)), columns], refs)
 
 
 def run_sequential(kernel: Sequential, memory: Memory) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from weft.compiler import expr as ex
 from weft.compiler.build import render
 from weft.compiler.expr import Expr, leaf
-from weft.compiler.kernels import SCRATCH_BYTES, Access, ColumnReduce, Int, Nest, Reduce, Sequential, Slot, Store
+from weft.compiler.kernels import SCRATCH_BYTES, Access, ColumnReduce, Int, Ints, Nest, Reduce, Sequential, Slot, Store
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
@@ -100,8 +100,14 @@ class Draft:
         return Slot(len(self.ints) - 1)
 
     def number(self, value: int, inner: bool = False) -> Int:
-        """A stride or offset: 0 and 1 are structure (1 along the vector axis alone), all others are Slots."""
-        return value if value == 0 or (inner and value == 1) else self.slot(value)
+        """A stride or offset: 0 and 1 are structure (1, up to ``near``, along the vector axis alone), all others are
+        Slots."""
+        return value if value == 0 or (inner and 1 <= value <= self.near) else self.slot(value)
+
+    def extents(self, sizes: Sequence[int]) -> Ints:
+        """The extents of one axis, or of several that are walked as one."""
+        found = tuple(self.slot(n) for n in sizes)
+        return found if len(sizes) > 1 else found[0]
 
     def access(self, dtype: DType, sizes: Sequence[int], write: bool = False) -> Access:
         """An access to a new buffer by which every point lies within it; points that are written lie apart."""
@@ -126,13 +132,19 @@ class Draft:
     def load(self, sizes: Sequence[int], dtype: DType) -> Expr:
         """An element of a new buffer of any dtype, in ``dtype``; now and then through an index or a param."""
         stored = self.draw(st.sampled_from(STORED))
-        kind = self.draw(st.sampled_from(["load"] * 6 + ["gather", "index", "param"]))
+        kind = self.draw(st.sampled_from(["load"] * 6 + ["part", "gather", "index", "param"]))
         if kind == "index":
             strides = [self.number(self.draw(st.integers(-2, 3)), axis == len(sizes) - 1) for axis in range(len(sizes))]
             return ex.cast(leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(strides))), dtype)
         if kind == "param":
             raw = numbers(stored, 1, self.rng).tobytes().ljust(8, b"\0")
             return ex.cast(leaf("param", stored, self.slot(int.from_bytes(raw, "little", signed=True))), dtype)
+        if kind == "part":  # what lies beyond is not read: there is no memory
+            strides = [self.number(self.draw(st.integers(-2, 3)), axis == len(sizes) - 1) for axis in range(len(sizes))]
+            at = leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(strides)))
+            there = ex.lt(at, ex.const(self.draw(st.integers(-3, 20)), dt.int64))
+            found = Expr("load", stored, (there,), self.access(stored, sizes))
+            return ex.cast(ex.where(there, found, ex.const(1, stored)), dtype)
         if kind == "gather":
             extent = self.draw(st.integers(1, 9))
             index = self.access(dt.int64, sizes)
@@ -174,11 +186,14 @@ class Draft:
             return Reduce(op, ex.cast(value, dt.bool_), dt.bool_)
         if not op.startswith("arg"):
             return Reduce(op, value, dtype)
-        along = [0] * len(sizes)
-        along[-1 if self.last_reduced else -2] = 1
-        place = leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(self.number(s, True) for s in along)))
+        along, reduced = [0] * len(sizes), sizes if self.last_reduced else sizes[:-1]
+        for axis in range(self.walked):
+            along[-1 - axis - (not self.last_reduced)] = prod(reduced[len(reduced) - axis :])
+        place = leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(self.number(s, s == 1) for s in along)))
         return Reduce(op, value, dt.int64, place)
 
+    near = 1  # greatest stride that is structure
+    walked = 1  # axes that are reduced
     last_reduced = True  # rows are reduced along the last axis, columns along the one before it
 
     def store(self, sizes: Sequence[int], terms: Sequence[Expr], scalar: bool = False) -> Store:
@@ -194,24 +209,26 @@ Drawn = tuple[Any, list[Array], list[int], int]  # kernel, buffers, ints, units
 
 @st.composite
 def nests(draw: st.DrawFn) -> Drawn:
-    """A Nest of one to three stages."""
+    """A Nest of one to three stages, over one inner axis or several."""
     d = Draft(draw)
     grid = draw(st.lists(st.integers(0, 3), max_size=2))
-    inner = draw(st.sampled_from(BORDERS))
+    lines = draw(st.sampled_from([[], [], [3], [2, 5]]))
+    inner = draw(st.sampled_from([n for n in BORDERS if n and n < 1000] if lines else BORDERS))
+    d.walked, ones = 1 + len(lines), [1] * len(lines)
     block = draw(st.sampled_from([0, 0, 0, 16, 64, 48, 4096]))
-    blocks = -(-inner // block) if block else 1
+    blocks = -(-prod(lines) * inner // block) if block else 1
     reductions = draw(st.integers(0, 2)) if not block else 0
-    sizes, stages, refs = [*grid, inner], [], []
+    sizes, stages, refs = [*grid, *lines, inner], [], []
     for number in range(reductions):
         stages.append(d.reduce(sizes, refs))
         refs.append(leaf("ref", stages[-1].dtype, number))
         if draw(st.booleans()):
-            stages.append(d.store([*grid, 1], refs, scalar=True))
+            stages.append(d.store([*grid, *ones, 1], refs, scalar=True))
     if not reductions or draw(st.booleans()):
         stages += [d.store(sizes, refs) for _ in range(draw(st.integers(1, 2)))]
     kernel = Nest(
         tuple(d.slot(n) for n in grid),
-        1 if inner == 1 and draw(st.booleans()) else d.slot(inner),
+        1 if sizes[-1:] == [1] and not lines and draw(st.booleans()) else d.extents([*lines, inner]),
         block,
         d.slot(blocks) if block else 1,
         tuple(stages),
@@ -224,35 +241,46 @@ def nests(draw: st.DrawFn) -> Drawn:
 def partial_nests(draw: st.DrawFn) -> Drawn:
     """A Nest that reduces the blocks of a row apart, as long reductions do: one more axis, the number of the block."""
     d = Draft(draw)
-    inner, block = draw(st.sampled_from(BORDERS)), draw(st.sampled_from([16, 64, 65, 4096]))
-    rows, blocks = draw(st.integers(1, 3)), -(-inner // block)
-    stages = [d.reduce([rows, blocks, inner])]
-    stages.append(d.store([rows, blocks, 1], [leaf("ref", stages[0].dtype, 0)], scalar=True))
+    lines = draw(st.sampled_from([[], [3], [2, 5]]))
+    inner = draw(st.sampled_from([n for n in BORDERS if n and n < 1000] if lines else BORDERS))
+    d.walked, block = 1 + len(lines), draw(st.sampled_from([16, 64, 65, 4096]))
+    rows, blocks = draw(st.integers(1, 3)), -(-prod(lines) * inner // block)
+    stages = [d.reduce([rows, blocks, *lines, inner])]
+    stages.append(d.store([rows, blocks, *[1] * len(lines), 1], [leaf("ref", stages[0].dtype, 0)], scalar=True))
     grid = (d.slot(rows),)
-    kernel = Nest(grid, d.slot(inner), d.slot(block), d.slot(blocks), tuple(stages), tuple(d.dtypes), True)
+    kernel = Nest(grid, d.extents([*lines, inner]), d.slot(block), d.slot(blocks), tuple(stages), tuple(d.dtypes), True)
     return kernel, d.buffers, d.ints, rows * blocks
+
+
+WINDOWS = [(2, 2), (3, 3), (1, 5), (3, 2, 2), (5, 6)]
+COLUMN_SIZES = [(0,), (1,), (2,), (15,), (63,), (64,), (65,), (130,), (2, 65), (7, 11), (3, 4, 12)]
 
 
 @st.composite
 def columns(draw: st.DrawFn) -> Drawn:
-    """A ColumnReduce of one or two reductions; in chunks, or in one."""
+    """A ColumnReduce of one or two reductions, over one axis or several; in chunks, or in one."""
     d = Draft(draw)
     d.last_reduced = False
     grid = draw(st.lists(st.integers(0, 2), max_size=1))
-    reduced, inner = draw(st.sampled_from([0, 1, 2, 15, 63, 64, 65, 130])), draw(st.sampled_from(BORDERS[:11]))
+    several, inner = draw(st.sampled_from([*COLUMN_SIZES, *WINDOWS])), draw(st.sampled_from(BORDERS[:11]))
+    reduced, d.walked, ones = prod(several), len(several), [1] * len(several)
+    window = several in WINDOWS and draw(st.booleans())  # its sizes are structure
+    d.near = 1 + window
     block = draw(st.sampled_from([16, 48, 64]))
     blocks = -(-inner // block)
-    chunk = draw(st.sampled_from([0, 64, 70]))
+    chunk = 0 if window else draw(st.sampled_from([0, 64, 70]))
     chunks = -(-reduced // chunk) if chunk else 1
     stages: list[Reduce | Store] = []
     before = [*grid, chunks] if chunk else grid
-    stages += [d.reduce([*before, reduced, inner]) for _ in range(draw(st.integers(1, 2)))]
+    stages += [d.reduce([*before, *several, inner]) for _ in range(draw(st.integers(1, 2)))]
     refs = [leaf("ref", s.dtype, number) for number, s in enumerate(stages)]
-    stages += [d.store([*grid, *([chunks] if chunk else []), 1, inner], refs) for _ in range(draw(st.integers(1, 2)))]
+    stages += [
+        d.store([*grid, *([chunks] if chunk else []), *ones, inner], refs) for _ in range(draw(st.integers(1, 2)))
+    ]
     kernel = ColumnReduce(
         tuple(d.slot(n) for n in grid),
-        d.slot(reduced),
-        d.slot(chunk or reduced),
+        several if window else d.extents(several),
+        d.slot(chunk or reduced) if chunk or d.walked == 1 else 0,
         d.slot(chunks) if chunk else 1,
         d.slot(inner),
         block,

@@ -20,6 +20,7 @@ from weft.interop.onnx.tags import encode
 from weft.ops import activation, indexing, random
 from weft.ops.elementwise import clone
 from weft.ops.op import apply, composite
+from weft.ops.pooling import MAX_POOL, PADDED, SUM_POOL
 from weft.ops.registry import entries, primitives
 from weft.ops.strided_views import AS_STRIDED, AS_STRIDED_UPDATE, DIAGONAL, DIAGONAL_UPDATE, UNFOLD
 from weft.tensor.calls import GraphCall
@@ -312,6 +313,24 @@ def test_strided_views(dtype: str, tmp_path: Path) -> None:
         return (*results, apply(AS_STRIDED, flat, shape=(3, 4, 2), strides=(0, 1, 5), offset=2))
 
     agree(tmp_path / "f.onnx", composite(views), tensor(np.arange(24).reshape(2, 3, 4), dtype), tensor(7, dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", *INTEGERS])
+def test_windows(dtype: str, tmp_path: Path) -> None:
+    def pools(a: Any) -> Any:
+        results = [apply(PADDED, a, before=(1, 0, 2), after=(0, 3, 1), value=3), clone(a)]
+        for size, step, dilation, before, after in (
+            ((2, 2), (1, 2), (1, 1), (0, 0), (0, 0)),
+            ((2, 3), (2, 1), (1, 1), (1, 1), (0, 1)),
+            ((2, 2), (1, 1), (2, 3), (1, 0), (0, 1)),
+            ((3,), (2,), (1,), (1,), (1,)),
+        ):
+            params = {"size": size, "step": step, "dilation": dilation, "before": before, "after": after}
+            results += [apply(MAX_POOL, a, **params), apply(SUM_POOL, a, **params)]
+        return tuple(results)
+
+    a = tensor(np.arange(30).reshape(2, 3, 5) * 7 % 11 - (6 if dtype[0] != "u" else 0), dtype)
+    agree(tmp_path / "f.onnx", composite(pools), a)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])

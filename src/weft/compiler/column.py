@@ -11,9 +11,15 @@ The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the fi
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from itertools import product
+from typing import cast
+
 from .emit import Writer, emit_exprs, memory_type
-from .kernels import COLUMNS, REDUCE_LANES, ColumnReduce, Reduce
-from .lanes import Frame, LanePoint, RenderTarget, hoist_uniform, loop, spread, vector_loop
+from .expr import topological
+from .kernels import COLUMNS, LANES, REDUCE_LANES, ColumnReduce, Reduce, Slot, extents_of
+from .lanes import Frame, LanePoint, RenderTarget, either, hoist_uniform, loop, overlapping_loop, spread, vector_loop
 from .reduction import identities, state_dtypes
 from .stages import (
     accumulate,
@@ -33,9 +39,12 @@ from .stages import (
 
 def render_column(kernel: ColumnReduce, name: str, target: RenderTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
-    extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
+    reduced = extents_of(kernel.reduced)
+    extents = (*kernel.grid, *reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
     frame = begin_units(kernel, extents, target)
     reduces = reduces_of(kernel.stages)
+    if not any(isinstance(n, Slot) for n in reduced):
+        return end_units(frame, name, lambda unit: _window(kernel, frame, reduces, unit))
     cells = [
         [
             frame.w.op(f"alloca [{REDUCE_LANES * COLUMNS} x {memory_type(d)}], align 64", "lanes")
@@ -73,7 +82,14 @@ def _unit(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list
 
     # At least one lane is cleared: an empty reduction gives the identity.
     loop(w, "0", w.op(f"call i64 @llvm.smax.i64(i64 {used}, i64 1)"), 1, clear)
-    loop(w, first, row_stop, 1, lambda r: _row(frame, reduces, cells, outer, first, r, lo, hi))
+    sizes = extents_of(kernel.reduced)
+
+    def row(number: str) -> None:
+        at = [number] if len(sizes) == 1 else grid_indices(frame, sizes, number)
+        lane = w.op(f"and i64 {w.op(f'sub nsw i64 {number}, {first}')}, {REDUCE_LANES - 1}")
+        _row(frame, reduces, cells, [*outer, *at], lane, lo, hi)
+
+    loop(w, first, row_stop, 1, row)
     _trees(frame, reduces, cells, used, lo, hi)
     _finish(kernel, frame, reduces, cells, outer, lo, hi)
 
@@ -83,19 +99,17 @@ def _row(
     reduces: list[Reduce],
     cells: list[list[str]],
     outer: list[str],
-    first: str,
-    row: str,
+    lane: str,
     lo: str,
     hi: str,
 ) -> None:
     w = frame.w
     roots = roots_of(reduces)
-    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, row, lo], 1))
-    lane = w.op(f"and i64 {w.op(f'sub nsw i64 {row}, {first}')}, {REDUCE_LANES - 1}")
+    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, lo], 1))
     base = w.op(f"sub nsw i64 {w.op(f'mul nsw i64 {lane}, {COLUMNS}')}, {lo}")
 
     def body(c: str, lanes: int, mask: str | None) -> None:
-        point = LanePoint(frame, [*outer, row, c], lanes, mask)
+        point = LanePoint(frame, [*outer, c], lanes, mask)
         known = spread(frame, uniform, roots, lanes)
         registers = iter(emit_exprs(w, roots, point, known))
         at = w.op(f"add nsw i64 {base}, {c}")
@@ -153,9 +167,7 @@ def _finish(
     hi: str,
 ) -> None:
     w = frame.w
-    stores = stores_of(kernel.stages)
-    roots = roots_of(stores)
-    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, "0", lo], 1, None, [("", 64)] * len(reduces)))
+    write = _writer(kernel, frame, outer, lo)
 
     def body(c: str, lanes: int, mask: str | None) -> None:
         refs = []
@@ -164,9 +176,82 @@ def _finish(
             refs.append(
                 (load_cell(w, _at(w, stage_cells[-1], dtype, w.op(f"sub nsw i64 0, {lo}"), c), dtype, lanes), lanes)
             )
-        if lanes == 1:
-            refs = [(r, 1) for r, _ in refs]
-        point = LanePoint(frame, [*outer, "0", c], lanes, mask, refs)
-        write_stores(point, stores, spread(frame, uniform, roots, lanes))
+        write(c, lanes, mask, refs)
 
     vector_loop(frame, lo, hi, body)
+
+
+_Write = Callable[[str, int, str | None, list[tuple[str, int]]], None]
+
+
+def _writer(kernel: ColumnReduce, frame: Frame, outer: list[str], lo: str) -> _Write:
+    """``write(c, lanes, mask, refs)`` carries out the stores at columns from ``c`` on, of which the reductions are
+    ``refs``."""
+    stores = stores_of(kernel.stages)
+    roots = roots_of(stores)
+    outer = [*outer, *["0"] * len(extents_of(kernel.reduced))]
+    varying = [("", LANES)] * len(reduces_of(kernel.stages))
+    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, lo], 1, None, varying))
+
+    def write(c: str, lanes: int, mask: str | None, refs: list[tuple[str, int]]) -> None:
+        point = LanePoint(frame, [*outer, c], lanes, mask, refs)
+        write_stores(point, stores, spread(frame, uniform, roots, lanes))
+
+    return write
+
+
+def _window(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], unit: str) -> None:
+    """A unit of a window whose sizes are structure: its few partial results are registers, and no loop walks it."""
+    w, roots = frame.w, roots_of(reduces)
+    *outer, block = grid_indices(frame, (*kernel.grid, kernel.blocks), unit)
+    lo, hi = piece(frame, block, kernel.block, kernel.inner)
+    write = _writer(kernel, frame, outer, lo)
+    window = [[*outer, *map(str, at)] for at in product(*map(range, cast("tuple[int]", kernel.reduced)))]
+    uniform = [hoist_uniform(roots, LanePoint(frame, [*at, lo], 1)) for at in window]
+
+    def columns(c: str, lanes: int, mask: str | None, whole: dict[int, str]) -> None:
+        states: list[list[list[str]]] = [[] for _ in reduces]
+        for at, known in zip(window, uniform, strict=True):
+            point = LanePoint(frame, [*at, c], lanes, mask)
+            registers = iter(emit_exprs(w, roots, point, {**spread(frame, known, roots, lanes), **whole}))
+            for stage, state in zip(reduces, states, strict=True):
+                start = emit_exprs(w, identities(stage), point)
+                values = [next(registers) for _ in state_dtypes(stage)]
+                state.append(combine_registers(w, stage, start, values, lanes))
+        refs = [(_tree(w, stage, state, lanes), lanes) for stage, state in zip(reduces, states, strict=True)]
+        write(c, lanes, mask, refs)
+
+    guards = [n.args[0] for n in topological(roots) if n.op == "load" and n.args]
+
+    def inside(c: str) -> str:
+        """Whether all guards hold at a column."""
+        points = zip(window, uniform, strict=True)
+        found = [b for at, known in points for b in emit_exprs(w, guards, LanePoint(frame, [*at, c], 1), dict(known))]
+        return functools.reduce(lambda a, b: w.op(f"and i1 {a}, {b}"), found)
+
+    def body(c: str, lanes: int, mask: str | None) -> None:
+        if not guards:
+            columns(c, lanes, mask, {})
+            return
+        # Guards are bounds of indices: what holds at both ends of a vector holds between them. Where they hold for the
+        # whole window, it is computed without: they take several times as long as all else.
+        end = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {c}, {lanes - 1}')}, i64 {last})")
+        both = w.op(f"and i1 {inside(c)}, {inside(end)}") if lanes > 1 else inside(c)
+        whole = {id(guard): "splat (i1 true)" if lanes > 1 else "true" for guard in guards}
+        either(w, both, lambda: columns(c, lanes, mask, whole), lambda: columns(c, lanes, mask, {}))
+
+    last = w.op(f"sub nsw i64 {hi}, 1")
+    overlapping_loop(frame, lo, hi, body)
+
+
+def _tree(w: Writer, stage: Reduce, lanes: list[list[str]], columns: int) -> str:
+    """The tree over the partial results that there are."""
+    half = REDUCE_LANES // 2
+    while half:
+        count = len(lanes)
+        lanes = [
+            combine_registers(w, stage, lanes[k], lanes[k + half], columns) if k + half < count else lanes[k]
+            for k in range(min(half, count))
+        ]
+        half //= 2
+    return lanes[0][-1]

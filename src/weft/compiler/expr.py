@@ -5,7 +5,9 @@ time (lanes), in which order and on which machine is the renderer's business. Th
 that a renderer must know; everything else (exp, floor division, Philox ...) is written in it.
 
 =============  ==============================================================================================
-leaves         ``const`` (value), ``load`` (Access), ``index`` (Access: offset + sum of stride*axis index, int64),
+leaves         ``const`` (value), ``load`` (Access; with an argument, a bool: bounds of indices; only where
+               it is true, else anything),
+               ``index`` (Access: offset + sum of stride*axis index, int64),
                ``ref`` (number of an earlier reduction of the same kernel), ``acc`` (a contraction's sum), ``param`` (a
                number given at run time: in a kernel its value is the Slot that holds the bits)
 float          add sub mul div neg abs sqrt fma floor ceil trunc rint copysign rem (C's fmod; exact)

@@ -25,6 +25,7 @@ LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm o
 REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
 REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics contract, 2)
 COLUMNS = 64  # widest block of a ColumnReduce: four vectors
+WINDOW = 32  # most elements of a window whose sizes are structure: its partial results are registers
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
 SCRATCH_BYTES = native.SCRATCH_BYTES
 STATUS_INDEX = 1  # an index was out of range
@@ -40,7 +41,8 @@ class Slot:
         return f"${self.index}"
 
 
-Int = int | Slot  # a stride or extent: 0 and 1 are structure, everything else is a Slot
+Int = int | Slot  # a stride or extent: 0 and 1 are structure, everything else is a Slot (but see ColumnReduce)
+Ints = Int | tuple[Int, ...]  # the extents of axes that are walked as one, in row-major order
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Store:
     steps: tuple[tuple[Int, Int], ...] = ()
 
 
+def extents_of(walked: Ints) -> tuple[Int, ...]:
+    """The extents of one axis, or of several that are walked as one."""
+    return walked if isinstance(walked, tuple) else (walked,)
+
+
 class Printed:
     """Kernels print as :func:`describe` has them; ``llvm()`` and ``asm()`` show what becomes of them."""
 
@@ -149,10 +156,13 @@ class Nest(Printed):
     one block: the inner axis is cut into ``blocks`` pieces of ``block`` elements (the last may be
     shorter). Reductions reduce over one block; ``block_axis`` says that accesses have one more stride, after the
     grid's and before the inner one, for the number of the block (partial results of a long reduction).
+
+    ``inner`` may be several axes, which are not one in memory: they are walked as one, lanes along the last. Accesses
+    have a stride for each.
     """
 
     grid: tuple[Slot, ...]
-    inner: Int
+    inner: Ints
     block: Int
     blocks: Int
     stages: tuple[Reduce | Store, ...]
@@ -168,10 +178,14 @@ class ColumnReduce(Printed):
     ``ref`` leaves vary along ``inner``). A unit is one point of ``(*grid, chunks, blocks)``: ``blocks`` pieces of
     ``block`` columns, ``chunks`` pieces of ``chunk`` reduced elements; ``chunk_axis`` gives accesses one more stride,
     after the grid's, for the number of the chunk.
+
+    ``reduced`` may be several axes, which are not one in memory (a window of two axes): they are walked as one, and
+    accesses have a stride for each; ``chunk`` 0 means that they are one chunk. Of a window of at most ``WINDOW``
+    elements the sizes are structure, and so is a stride of 2 along ``inner``.
     """
 
     grid: tuple[Slot, ...]
-    reduced: Int
+    reduced: Ints
     chunk: Int
     chunks: Int
     inner: Int

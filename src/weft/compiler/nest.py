@@ -16,11 +16,14 @@ the lanes in registers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from ..core import dtypes as dt
 from .emit import Writer, constant, emit_exprs, memory_type, register_type, vector_of
 from .expr import Expr, topological
-from .kernels import REDUCE_LANES, Nest, Reduce, Store
-from .lanes import Frame, LanePoint, RenderTarget, hoist_uniform, loop, spread, vector_loop
+from .kernels import REDUCE_LANES, Int, Nest, Reduce, Store, extents_of
+from .lanes import Frame, LanePoint, RenderTarget, aligned_loop, hoist_uniform, loop, spread, vector_loop
 from .reduction import identities, state_dtypes
 from .stages import (
     accumulate,
@@ -41,7 +44,7 @@ CHEAP = 10  # nodes of the reduced expressions; more are not worth a second copy
 
 def render_nest(kernel: Nest, name: str, target: RenderTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
-    frame = begin_units(kernel, (*kernel.grid, kernel.inner, kernel.block, kernel.blocks), target)
+    frame = begin_units(kernel, (*kernel.grid, *extents_of(kernel.inner), kernel.block, kernel.blocks), target)
     cells = [_allocate(frame.w, s) if isinstance(s, Reduce) else [] for s in kernel.stages]
     return end_units(frame, name, lambda unit: _unit(kernel, frame, cells, unit))
 
@@ -53,20 +56,22 @@ def _unit(kernel: Nest, frame: Frame, cells: list[list[str]], unit: str) -> None
         block = outer[-1]
     else:  # one block of every row before the next block: reads across rows find their lines in the cache again
         block, *outer = grid_indices(frame, (kernel.blocks, *kernel.grid), unit)
-    lo, hi = "0", frame.int_(kernel.inner)
-    if kernel.blocks != 1:
-        lo, hi = piece(frame, block, kernel.block, kernel.inner)
+    inner = extents_of(kernel.inner)
+    lo, hi = piece(frame, block, 0 if kernel.blocks == 1 else kernel.block, kernel.inner)
     refs: list[tuple[str, int]] = []
     for group in stage_groups(kernel.stages):
         members = [(kernel.stages[s], cells[s]) for s in group]
         first = members[0][0]
         if isinstance(first, Store) and first.scalar:
-            _scalar_stores(frame, [*outer, "0"], refs, stores_of(stage for stage, _ in members))
+            _scalar_stores(frame, [*outer, *["0"] * len(inner)], refs, stores_of(stage for stage, _ in members))
             continue
         for stage, cell in members:
             if isinstance(stage, Reduce):
                 _clear(w, stage, cell)
-        _walk(frame, outer, lo, hi, refs, members)
+        if len(inner) > 1:
+            _walk_axes(frame, inner, outer, lo, hi, refs, members)
+        else:
+            _walk(frame, outer, lo, hi, refs, members)
         for stage, cell in members:
             if isinstance(stage, Reduce):
                 refs.append((_tree(w, stage, cell), 1))
@@ -89,25 +94,65 @@ def _walk(
     members: list[tuple[Reduce | Store, list[str]]],
 ) -> None:
     """One loop over the inner axis that carries out every member stage."""
-    w = frame.w
     roots = roots_of(stage for stage, _ in members)
     uniform = hoist_uniform(roots, LanePoint(frame, [*outer, lo], 1, None, refs))
     if all(isinstance(s, Reduce) for s, _ in members) and len(topological(roots)) <= CHEAP:
         lo = _walk_lanes(frame, outer, lo, hi, refs, members, roots, uniform)
 
-    def body(i: str, lanes: int, mask: str | None) -> None:
-        point = LanePoint(frame, [*outer, i], lanes, mask, refs, uniform=uniform)
-        known = spread(frame, uniform, roots, lanes)
-        registers = dict(zip(map(id, roots), emit_exprs(w, roots, point, known), strict=True))
-        for stage, cell in members:
-            if isinstance(stage, Store):
-                point.store(stage, registers[id(stage.value)], [registers[id(x)] for x in stage.indices])
-            else:
-                values = element_values(stage, registers)
-                lane = w.op(f"and i64 {w.op(f'sub nsw i64 {i}, {lo}')}, {REDUCE_LANES - 1}")
-                accumulate(w, stage, cell, lane, values, lanes, mask)
+    elements = partial(_elements, frame, outer, lo, refs, members, roots, uniform)
+    vector_loop(frame, lo, hi, elements)
 
-    vector_loop(frame, lo, hi, body)
+
+def _walk_axes(
+    frame: Frame,
+    inner: Sequence[Int],
+    outer: list[str],
+    lo: str,
+    hi: str,
+    refs: list[tuple[str, int]],
+    members: list[tuple[Reduce | Store, list[str]]],
+) -> None:
+    """As :func:`_walk`, where the inner axis is several: line by line of the last, in vectors of neighbouring lanes."""
+    w, roots, width = frame.w, roots_of(stage for stage, _ in members), frame.int_(inner[-1])
+
+    def line(number: str) -> None:
+        first = w.op(f"mul nsw i64 {number}, {width}")
+        origin = w.op(f"sub nsw i64 {lo}, {first}")  # element i of the line has the lane of i - origin
+        start = w.op(f"call i64 @llvm.smax.i64(i64 {origin}, i64 0)")
+        stop = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'sub nsw i64 {hi}, {first}')}, i64 {width})")
+        axes = [*outer, *grid_indices(frame, tuple(inner[:-1]), number)]
+        uniform = hoist_uniform(roots, LanePoint(frame, [*axes, start], 1, None, refs))
+        elements = partial(_elements, frame, axes, origin, refs, members, roots, uniform)
+        aligned_loop(frame, start, stop, origin, elements)
+
+    last = w.op(f"sdiv i64 {w.op(f'sub nsw i64 {hi}, 1')}, {width}")
+    loop(w, w.op(f"sdiv i64 {lo}, {width}"), w.op(f"add nsw i64 {last}, 1"), 1, line)
+
+
+def _elements(
+    frame: Frame,
+    outer: list[str],
+    origin: str,
+    refs: list[tuple[str, int]],
+    members: list[tuple[Reduce | Store, list[str]]],
+    roots: list[Expr],
+    uniform: dict[int, str],
+    i: str,
+    lanes: int,
+    mask: str | None,
+) -> None:
+    """Carry out every member stage at the elements from ``i`` on; ``origin`` has the first of the 64 lanes."""
+    w = frame.w
+    point = LanePoint(frame, [*outer, i], lanes, mask, refs, uniform=uniform)
+    known = spread(frame, uniform, roots, lanes)
+    registers = dict(zip(map(id, roots), emit_exprs(w, roots, point, known), strict=True))
+    for stage, cell in members:
+        if isinstance(stage, Store):
+            point.store(stage, registers[id(stage.value)], [registers[id(x)] for x in stage.indices])
+        else:
+            values = element_values(stage, registers)
+            lane = w.op(f"and i64 {w.op(f'sub nsw i64 {i}, {origin}')}, {REDUCE_LANES - 1}")
+            accumulate(w, stage, cell, lane, values, lanes, mask)
 
 
 def _walk_lanes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from .expr import Expr, add, and_, const, eq, gt, leaf, lt, mul, ne, or_, where
+from .expr import Expr, add, and_, const, eq, ge, gt, le, leaf, lt, mul, ne, or_, where
 from .kernels import Reduce
 
 _INT64_MAX = (1 << 63) - 1
@@ -49,14 +49,12 @@ def combine(op: str, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> tuple[Expr, ..
         return ((or_ if op in ("any", "sum") else and_)(x, y),)
     if op in ("sum", "prod"):
         return ((add if op == "sum" else mul)(x, y),)
-    better = (
-        (gt if op.endswith("max") else lt)(y, x)
-        if x.dtype is not dt.bool_
-        else (and_(y, ~x) if op.endswith("max") else and_(~y, x))
-    )
-    if x.dtype.is_floating:
-        y_nan, x_nan = ne(y, y), ne(x, x)
-        better = or_(better, and_(y_nan, ~x_nan))
+    if x.dtype is dt.bool_:
+        better = and_(y, ~x) if op.endswith("max") else and_(~y, x)
+    elif x.dtype.is_floating:  # greater, or the first NaN: two comparisons
+        better = and_(~(le if op.endswith("max") else ge)(y, x), eq(x, x))
+    else:
+        better = (gt if op.endswith("max") else lt)(y, x)
     if not op.startswith("arg"):
         return (where(better, y, x),)
     same = eq(x, y) if not x.dtype.is_floating else or_(eq(x, y), and_(ne(x, x), ne(y, y)))

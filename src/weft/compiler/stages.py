@@ -5,11 +5,12 @@ stores, and the partial results of reductions. Each function says its naive mean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
 
 from ..core import dtypes as dt
 from .emit import Module, Point, Writer, constant, emit_exprs, memory_type, register_type, vector_of
 from .expr import Expr, topological
-from .kernels import Access, Int, Kernel, Reduce, Slot, Store
+from .kernels import Access, Int, Ints, Kernel, Reduce, Slot, Store, extents_of
 from .lanes import Frame, LanePoint, RenderTarget, begin_kernel, end_kernel, loop
 from .reduction import combine, partials, state_dtypes
 
@@ -74,16 +75,24 @@ def grid_indices(frame: Frame, sizes: tuple[Int, ...], unit: str) -> list[str]:
     return [unit if sizes and sizes[0] != 1 else "0", *reversed(indices)] if sizes else []
 
 
-def piece(frame: Frame, number: str, size: Int, extent: Int) -> tuple[str, str]:
-    """First element, and the one after the last, of piece ``number`` of an axis that is cut into pieces of ``size``.
-    Naive meaning::
+def elements_of(frame: Frame, walked: Ints) -> str:
+    """Operand of the number of elements of one axis, or of several that are walked as one."""
+    first, *rest = map(frame.int_, extents_of(walked))
+    return reduce(partial(frame.w.arithmetic, "mul"), rest, first)
+
+
+def piece(frame: Frame, number: str, size: Int, extent: Ints) -> tuple[str, str]:
+    """First element, and the one after the last, of piece ``number`` of what is cut into pieces of ``size`` (0: it is
+    one piece). Naive meaning::
 
     lo, hi = number * size, min(number * size + size, extent)
     """
-    w = frame.w
+    w, end = frame.w, elements_of(frame, extent)
+    if size == 0:
+        return "0", end
     lo = w.arithmetic("mul", frame.int_(size), number)
     stop = w.arithmetic("add", lo, frame.int_(size))
-    return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {frame.int_(extent)})")
+    return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {end})")
 
 
 # --- stages -----------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     "weft.nn": (
         ("Conv* LazyConv*", f"convolutions are {_SOON} as layers; F.conv1d, F.conv2d and F.conv3d are"),
         ("Unfold Fold PixelShuffle Upsample*", _SOON),
-        ("*Pool* max_pool avg_pool", f"pooling is {_SOON}"),
+        ("*Pool* max_pool avg_pool", f"{_SOON}; F.max_pool2d and F.avg_pool2d are, with their kin"),
         ("*BatchNorm* GroupNorm InstanceNorm*", f"{_SOON}; nn.LayerNorm and nn.RMSNorm are"),
         ("LSTM* GRU* RNN*", f"recurrent layers are {_SOON}; a loop over steps in forward does it"),
         ("MultiheadAttention Transformer*", f"attention layers are {_SOON}; F.softmax and wf.matmul do it by hand"),
@@ -115,7 +115,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     "weft.nn.functional": (
         ("conv_transpose* conv_tbc", f"transposed convolutions are {_SOON}"),
         ("fold unfold pixel_shuffle interpolate upsample grid_sample affine_grid", _SOON),
-        ("*pool*", f"pooling is {_SOON}"),
+        ("*pool*", f"{_SOON}; max_pool1d to 3d and avg_pool1d to 3d are"),
         ("scaled_dot_product_attention", f"{_SOON}; F.softmax and wf.matmul do it"),
         ("batch_norm group_norm instance_norm", f"{_SOON}; F.layer_norm and F.rms_norm are"),
         ("pad", "wf.pad, which takes a pair for each axis"),

@@ -21,12 +21,14 @@ from ..core.shapes import Shape, strides_of
 __all__ = [
     "COPY",
     "Concat",
+    "Composed",
     "Contract",
     "Gather",
     "Host",
     "Layout",
     "Map",
     "Outputs",
+    "Padded",
     "Position",
     "Primitive",
     "Product",
@@ -135,6 +137,12 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Padded:
+    """``x`` with ``params["value"]`` around it: ``params["before"]`` elements on each axis, and as many after as the
+    result has room for. What is around is not read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reduction:
     """Reduces the adjacent axes ``params["axes"]`` (they are removed) with an op of kernels.Reduce."""
 
@@ -237,8 +245,16 @@ class Outputs:
     rules: tuple[Rule, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """As other ops compute it, once nobody differentiates it: ``made(node)`` is a value that new nodes compute."""
+
+    made: Callable[[Any], Any]
+
+
 Rule = (
     Map
+    | Padded
     | Position
     | View
     | Reduction
@@ -251,6 +267,7 @@ Rule = (
     | Shuffle
     | Host
     | Outputs
+    | Composed
 )
 
 

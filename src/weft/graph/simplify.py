@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..compiler.expr import leaf
 from ..core.symbolic import undecided
 from .ir import Found, Graph, Node, Value, checked, make_node, rewrite
-from .protocol import Layout, Map, Outputs, Position, Primitive, View
+from .protocol import Composed, Layout, Map, Outputs, Position, Primitive, View
 
 __all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 
@@ -16,7 +16,7 @@ __all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 def simplify(graph: Graph, to_run: bool = False) -> Graph:
     """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order. ``to_run``: the graph
     is not differentiated any more."""
-    rules = (*RULES, stop_gradient, one_by_one) if to_run else RULES
+    rules = (*RULES, stop_gradient, one_by_one, composed) if to_run else RULES
     known: dict[object, Found] = {}  # what stands for a node with this key
 
     def first(node: Node) -> Found:
@@ -118,6 +118,12 @@ def one_by_one(node: Node) -> list[Value] | None:
         op = Primitive(f"{node.op}.{i}", lambda params, *types, i=i: node.op.types(types, params)[i], rule)
         made.append(make_node(op, node.inputs, node.params, node.where, node.scope).output)
     return made
+
+
+def composed(node: Node) -> list[Value] | None:
+    """What other ops compute."""
+    rule = node.op.lower
+    return [rule.made(node)] if isinstance(rule, Composed) else None
 
 
 RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)

@@ -6,6 +6,8 @@ from ..ops import registry as _registry
 from ..ops.elementwise import sigmoid, tanh
 
 # What these modules of ops define is public here.
-_functions = _registry.functions("activation", "convolution", "dropout", "embedding", "linear", "loss", "normalization")
+_functions = _registry.functions(
+    "activation", "convolution", "dropout", "embedding", "linear", "loss", "normalization", "pooling"
+)
 globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
 __all__ = sorted([*_functions, "sigmoid", "tanh"])

@@ -7,6 +7,38 @@ from ..ops.random import Generator
 from ..stubs.tensor import DTypeLike, Operand, TensorLike
 from ..tensor.tensor import Tensor
 
+def avg_pool1d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of the last axis."""
+
+def avg_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of the last two axes."""
+
+def avg_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of the last three axes."""
+
 def binary_cross_entropy(
     input: TensorLike, target: TensorLike, weight: TensorLike | None = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -116,6 +148,39 @@ def log_softmax(input: Operand, dim: int = -1, dtype: DTypeLike | None = None, *
 
 def logsigmoid(input: Operand) -> Tensor:
     """``log(sigmoid(x))``, without overflow."""
+
+def max_pool1d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The greatest element of each window of the last axis."""
+
+def max_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The greatest element of each window of the last two axes; NaN where there is one."""
+
+def max_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The greatest element of each window of the last three axes."""
 
 def mish(input: Operand) -> Tensor:
     """``x * tanh(softplus(x))``."""

@@ -64,9 +64,9 @@ def test_across_walks_one_axis_before_the_last(drawn: Drawn, data: st.DataObject
     sizes, given_ = drawn
     walked = data.draw(st.integers(0, len(sizes) - 1)) if sizes else 0
     stop = walked + 1 if sizes else 0
-    axes = across(sizes, (walked, stop), given_)
+    axes, count = across(sizes, (walked, stop), given_)
     *grid, steps, inner = axes.sizes
-    assert steps == (sizes[walked] if sizes else 1) and prod(axes.sizes) == prod(sizes)
+    assert count == 1 and steps == (sizes[walked] if sizes else 1) and prod(axes.sizes) == prod(sizes)
     for layout in given_:
         *outer, step, last = axes.strides(layout)
         assert step == (layout.strides[walked] if steps != 1 else 0), "of an axis that is not there: 0"

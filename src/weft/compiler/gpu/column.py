@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...core.errors import CompileError
 from ..emit import emit_exprs
-from ..kernels import REDUCE_LANES, ColumnReduce
+from ..kernels import REDUCE_LANES, ColumnReduce, extents_of
 from ..lanes import LanePoint, RenderTarget, loop, when
 from ..stages import element_values, grid_indices, piece, reduces_of, roots_of, slots_of, stores_of, write_stores
 from .frame import GpuLaunch, Threads, barrier, begin_gpu, end_gpu
@@ -40,7 +40,8 @@ def render_column(kernel: ColumnReduce, name: str, target: RenderTarget) -> str:
     Raises:
         CompileError: the reductions need more shared memory than a block has.
     """
-    extents = (*kernel.grid, kernel.reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
+    reduced = extents_of(kernel.reduced)
+    extents = (*kernel.grid, *reduced, kernel.chunk, kernel.chunks, kernel.inner, kernel.block, kernel.blocks)
     t = begin_gpu(len(kernel.buffers), slots_of(kernel.stages, extents), target)
     columns = _columns(kernel)
     made = [Partials(t, stage, columns) for stage in reduces_of(kernel.stages)]
@@ -55,6 +56,7 @@ def _unit(kernel: ColumnReduce, t: Threads, made: Sequence[Partials], columns: i
         outer = [*outer, chunk]
     first, row_stop = piece(t.frame, chunk, kernel.chunk, kernel.reduced)
     lo, hi = piece(t.frame, block, kernel.block, kernel.inner)
+    reduced = extents_of(kernel.reduced)
     stores = stores_of(kernel.stages)
     roots = roots_of([p.stage for p in made])
 
@@ -72,20 +74,20 @@ def _unit(kernel: ColumnReduce, t: Threads, made: Sequence[Partials], columns: i
 
     def store(column: str) -> None:
         refs = [p.result(t.x) for p in made]
-        write_stores(LanePoint(t.frame, [*outer, "0", column], 1, None, refs), stores)
+        write_stores(LanePoint(t.frame, [*outer, *["0"] * len(reduced), column], 1, None, refs), stores)
 
     def at(lane: str) -> str:
         return w.op(f"add nsw i64 {w.op(f'mul nsw i64 {lane}, {columns}')}, {t.x}")
 
     def one_lane(lane: str, column: str) -> None:
         for each in made:
-            each.clear(LanePoint(t.frame, [*outer, first, column], 1))
+            each.clear(LanePoint(t.frame, [*outer, *["0"] * len(reduced), column], 1))
         loop(w, w.op(f"add nsw i64 {first}, {lane}"), row_stop, REDUCE_LANES, lambda row: element(row, column))
         for each in made:
             each.publish(at(lane))
 
     def element(row: str, column: str) -> None:
-        point = LanePoint(t.frame, [*outer, row, column], 1)
+        point = LanePoint(t.frame, [*outer, *grid_indices(t.frame, reduced, row), column], 1)
         registers = {id(e): r for e, r in zip(roots, emit_exprs(w, roots, point), strict=True)}
         for each in made:
             each.add(element_values(each.stage, registers))

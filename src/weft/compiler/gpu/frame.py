@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...core.dtypes import DType
 from ..emit import Module, Writer, memory_type
-from ..kernels import Int, Nest, Sequential, Slot
+from ..kernels import Int, Nest, Sequential, Slot, extents_of
 from ..lanes import Frame, RenderTarget, begin_kernel, loop, when
 from ..stages import load_cell, store_cell
 
@@ -56,7 +56,8 @@ def elementwise_block(kernel: Nest | Sequential, ints: Sequence[int]) -> tuple[i
     def value(x: Int) -> int:
         return ints[x.index] if isinstance(x, Slot) else x
 
-    widest = value(kernel.inner) if kernel.blocks == 1 else min(value(kernel.inner), value(kernel.block))
+    (inner,) = extents_of(kernel.inner)  # several are of a reduction
+    widest = value(inner) if kernel.blocks == 1 else min(value(inner), value(kernel.block))
     return min(THREADS, max(32, -(-widest // 32) * 32)), 1
 
 

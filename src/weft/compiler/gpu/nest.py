@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..emit import emit_exprs
-from ..kernels import REDUCE_LANES, Nest, Reduce, Store
+from ..kernels import REDUCE_LANES, Int, Nest, Reduce, Store, extents_of
 from ..lanes import LanePoint, RenderTarget, hoist_uniform, when
 from ..stages import (
     element_values,
@@ -32,7 +32,7 @@ def launch_nest(kernel: Nest, ints: Sequence[int], units: int) -> GpuLaunch:
 
 def render_nest(kernel: Nest, name: str, target: RenderTarget) -> str:
     """LLVM IR (nvptx64) of one module that defines the entry ``name``."""
-    slots = slots_of(kernel.stages, (*kernel.grid, kernel.inner, kernel.block, kernel.blocks))
+    slots = slots_of(kernel.stages, (*kernel.grid, *extents_of(kernel.inner), kernel.block, kernel.blocks))
     t = begin_gpu(len(kernel.buffers), slots, target)
     partials = {s: Partials(t, stage) for s, stage in enumerate(kernel.stages) if isinstance(stage, Reduce)}
     t.units(lambda unit: _unit(kernel, t, partials, unit))
@@ -42,21 +42,20 @@ def render_nest(kernel: Nest, name: str, target: RenderTarget) -> str:
 def _unit(kernel: Nest, t: Threads, partials: dict[int, Partials], unit: str) -> None:
     indices = grid_indices(t.frame, (*kernel.grid, kernel.blocks), unit)
     outer = indices if kernel.block_axis else indices[:-1]
-    lo, hi = "0", t.frame.int_(kernel.inner)
-    if kernel.blocks != 1:
-        lo, hi = piece(t.frame, indices[-1], kernel.block, kernel.inner)
+    inner = extents_of(kernel.inner)
+    lo, hi = piece(t.frame, indices[-1], 0 if kernel.blocks == 1 else kernel.block, kernel.inner)
     refs: list[tuple[str, int]] = []
     groups = stage_groups(kernel.stages)
     for number, group in enumerate(groups):
         stages = [kernel.stages[s] for s in group]
         first = stages[0]
         if isinstance(first, Store) and first.scalar:
-            point = LanePoint(t.frame, [*outer, "0"], 1, None, refs)
+            point = LanePoint(t.frame, [*outer, *["0"] * len(inner)], 1, None, refs)
             stores = stores_of(stages)
             when(t.w, t.w.op(f"icmp eq i64 {t.x}, 0"), partial(write_stores, point, stores))
         else:
             made = [partials[s] for s in group if s in partials]
-            _walk(t, outer, lo, hi, refs, stages, made)
+            _walk(t, inner, outer, lo, hi, refs, stages, made)
             refs += _tree(t, made)
         if partials or number + 1 < len(groups):
             # What one stage wrote another thread may read in a later one, and the next unit's partial results go
@@ -66,6 +65,7 @@ def _unit(kernel: Nest, t: Threads, partials: dict[int, Partials], unit: str) ->
 
 def _walk(
     t: Threads,
+    inner: Sequence[Int],
     outer: list[str],
     lo: str,
     hi: str,
@@ -74,17 +74,18 @@ def _walk(
     made: Sequence[Partials],
 ) -> None:
     roots = roots_of(stages)
-    start = LanePoint(t.frame, [*outer, lo], 1, None, refs)
+    start = LanePoint(t.frame, [*outer, *grid_indices(t.frame, (*inner,), lo)], 1, None, refs)
     for each in made:
         each.clear(start)
     uniform: dict[int, str] = {}
 
     def walk() -> None:
-        uniform.update(hoist_uniform(roots, start))
+        if len(inner) == 1:  # what does not vary along the last of several axes varies along the others
+            uniform.update(hoist_uniform(roots, start))
         t.along_x(lo, hi, body)
 
     def body(i: str) -> None:
-        point = LanePoint(t.frame, [*outer, i], 1, None, refs)
+        point = LanePoint(t.frame, [*outer, *grid_indices(t.frame, (*inner,), i)], 1, None, refs)
         registers = {id(e): r for e, r in zip(roots, emit_exprs(t.w, roots, point, dict(uniform)), strict=True)}
         reducing = iter(made)
         for stage in stages:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ...core.shapes import Dim, Shape
+from ...core.symbolic import typical
 from ..protocol import Layout
 
 
@@ -78,20 +79,38 @@ class Axes:
         self._strides.insert(at, (None, stride))
 
 
-def across(shape: Shape, walked: tuple[int, int], layouts: Sequence[Layout]) -> Axes:
-    """Axes in the order ``(*grid, walked, inner)``: those before the axes ``walked`` (which are one for all layouts)
-    and those after them but the last, then the one that is walked, and the last."""
+SHORT = 8  # an axis shorter than this fills too little of a vector
+
+
+def across(
+    shape: Shape, walked: tuple[int, int], layouts: Sequence[Layout], indices: Sequence[Layout] = ()
+) -> tuple[Axes, int]:
+    """Axes in the order ``(*grid, *walked, inner)``, and how many are walked: the axes ``walked``, several where they
+    are not one for all layouts; then the one that vectors run along: the last of those that are not walked or, where
+    several are walked, a long one along which elements lie side by side. ``layouts``: of what is read and written;
+    ``indices``: of what depends on positions."""
     start, stop = walked
-    axes = Axes(shape, layouts, [(0, start), (start, stop), (stop, len(shape))])
-    outer, one, inner = axes.counts
-    assert one <= 1, (shape, walked)
-    if not one:
+    axes = Axes(shape, [*layouts, *indices], [(0, start), (start, stop), (stop, len(shape))])
+    outer, count, after = axes.counts
+    if not count:
         axes.add(outer, 0)
-    if not inner:
-        axes.add(outer + 1, 1)
-    last = len(axes.sizes) - 1
-    axes.permute([*range(outer), *range(outer + 1, last), outer, last])
-    return axes
+        count = 1
+    if not after and (count == 1 or not outer):
+        axes.add(outer + count, 1)
+    rank = len(axes.sizes)
+    kept = [*range(outer), *range(outer + count, rank)]
+    inner = kept[-1]
+    if count > 1:
+        strides = [axes.strides(x) for x in layouts]
+        walking = [s for s in strides if any(s[outer : outer + count])]
+
+        def gain(axis: int) -> tuple[int, int, int]:
+            near = sum(s[axis] in (0, 1) for s in strides) + sum(s[axis] in (0, 1) for s in walking)
+            return min(typical(axes.sizes[axis]), SHORT), near, axis
+
+        inner = max(kept, key=gain)
+    axes.permute([*(a for a in kept if a != inner), *range(outer, outer + count), inner])
+    return axes, count
 
 
 def order_of(place: Layout, layouts: Sequence[Layout]) -> list[int] | None:

@@ -38,6 +38,7 @@ class Cluster:
     kind: str
     space: Shape
     axes: tuple[int, int]
+    is_one: bool = True  # whether the reduced axes are one axis for all that is computed at every point
     roots: list[Root] = field(default_factory=list)
     full: dict[Value, bool] = field(default_factory=dict)
     reading: set[Value] = field(default_factory=set)
@@ -160,8 +161,8 @@ def _begin(root: Root) -> Cluster:
     """The cluster of one root."""
     kind, rank = root.kind, len(root.space)
     if kind == "reduce":
-        kind = "row" if root.reduced[1] == rank else "column"
-    made = Cluster(kind, root.space, root.reduced if root.kind == "reduce" else (rank, rank))
+        kind = root.way
+    made = Cluster(kind, root.space, root.reduced if root.kind == "reduce" else (rank, rank), root.is_one)
     made.add(root, root.kind != "reduce")
     return made
 
@@ -187,7 +188,7 @@ def _allowed(to: Cluster, root: Root, form: Form) -> bool:
         return False
     if not all(to.reads_in_place(v, layout, walks) for v, layout in root.reads if v in to.full):
         return False
-    if form.axes[1] - form.axes[0] < 2:
+    if form.axes[1] - form.axes[0] < 2 or not to.is_one:
         return True
     walking = [r for r in to.roots if to.walks(r)] if form.axes != to.axes else []  # the others were asked before
     return all(_reduced_as_one(r, form.axes) for r in ([*walking, root] if walks else walking))

@@ -5,7 +5,7 @@ recurses: a program that repeats a line 20,000 times is a chain of 20,000 nodes.
 
 The leaves, whose layouts are over the reader's shape:
 
-- ``read`` (Value, Layout): an element of a stored value;
+- ``read`` (Value, Layout): an element of a stored value; with an argument (a bool) only where that is true;
 - ``gather`` (Value, Layout, ((extent, stride), ...)): one that the expressions' arguments select;
 - ``position`` (Layout): an index, the sum of the strides;
 - ``param`` (number): a constant given at run time.
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ...compiler.expr import Expr, const, leaf, rebuild, topological
+from ...compiler.expr import Expr, and_, cast, const, leaf, lt, rebuild, topological, where
 from ...core import dtypes as dt
 from ...core.shapes import Dim
 from ..ir import Node, Value
-from ..protocol import Gather, Layout, Map, Position, Reduction, View
+from ..protocol import Gather, Layout, Map, Padded, Position, Reduction, View
 
 
 def reduced_size(node: Node) -> Dim:
@@ -111,6 +111,8 @@ class Puller:
         rule = node.op.lower
         if isinstance(rule, View):
             return [(node.inputs[0], self._chain(node, views))]
+        if isinstance(rule, Padded):
+            return [(node.inputs[0], self._chain(node, views))]
         if isinstance(rule, (Map, Position)):
             return [(v, views) for v in node.inputs]
         if isinstance(rule, Gather):
@@ -134,6 +136,8 @@ class Puller:
             return rule.expr(node.params, lambda axis: self._position(value, axis, views))
         if isinstance(rule, Gather):
             return self._gather(node, views, *arguments)
+        if isinstance(rule, Padded):
+            return self._padded(node, views, *arguments)
         if isinstance(rule, Reduction) and _is_neutral(node, rule):
             one = rule.op in ("prod", "all")
             return const(one if value.dtype.kind == "bool" else int(one), value.dtype)
@@ -160,16 +164,42 @@ class Puller:
             if layout.shape != view.inputs[0].shape:  # axes appended by a gather: their sizes are known here
                 layout = Layout(view.inputs[0].shape, layout.offset, layout.strides)
             rule = view.op.lower
-            moved = rule.layout(view.params, layout) if isinstance(rule, View) else _without(layout, view)
+            if isinstance(rule, View):
+                moved = rule.layout(view.params, layout)
+            else:
+                moved = _around(layout, view) if isinstance(rule, Padded) else _without(layout, view)
             if moved is None:
                 raise Unfusable(view.inputs[0])
             layout = moved
         return layout
 
-    def _position(self, value: Value, axis: int, views: _Views | None) -> Expr:
+    def _position(self, value: Value, axis: int, views: _Views | None, start: Dim = 0) -> Expr:
+        """The index on an axis, less ``start``."""
         shape = value.shape
         strides = tuple(int(a == axis) for a in range(len(shape)))
-        return leaf("position", dt.int64, self._through(Layout(shape, 0, strides), views))
+        return leaf("position", dt.int64, self._through(Layout(shape, -start, strides), views))
+
+    def _padded(self, node: Node, views: _Views | None, inner: Expr) -> Expr:
+        """The operand's expression within it, whose reads are only of what is there, and the number around it."""
+        source, value = node.inputs[0], node.output
+        if any(n.op == "gather" for n in topological([inner])):  # it would look at indices that are not there
+            raise Unfusable(source)
+        inside = const(True, dt.bool_)
+        for axis, (n, before) in enumerate(zip(source.shape, node.params["before"], strict=True)):
+            if n != value.shape[axis]:  # as unsigned numbers, negative positions are beyond
+                at = cast(self._position(value, axis, views, before), dt.uint64)
+                within = lt(at, leaf("param", dt.uint64, n))
+                inside = within if inside.op == "const" else and_(inside, within)
+
+        def guard(read: Expr, args: tuple[Expr, ...]) -> Expr | None:
+            if read.op != "read":
+                return None
+            return Expr("read", read.dtype, (and_(args[0], inside) if args else inside,), read.value)
+
+        if inside.op == "const":
+            return inner
+        (guarded,) = rebuild([inner], guard)
+        return where(inside, guarded, leaf("param", value.dtype, node.params["value"]))
 
     def _gather(self, node: Node, views: _Views | None, origin: Expr, *indices: Expr) -> Expr:
         assert origin.op == "read", "the source of a gather is stored, or a view of what is"
@@ -179,6 +209,12 @@ class Puller:
         own = Layout(shape, layout.offset, (0,) * (len(shape) - rest) + layout.strides[indexed:])
         steps = tuple(zip(layout.shape[:indexed], layout.strides[:indexed], strict=True))
         return Expr("gather", node.output.dtype, indices, (base, self._through(own, views), steps))
+
+
+def _around(layout: Layout, node: Node) -> Layout:
+    """The places of a padded tensor's elements; those around it lie anywhere."""
+    first = sum(n * s for n, s in zip(node.params["before"], layout.strides, strict=True))
+    return Layout(node.output.shape, layout.offset - first, layout.strides)
 
 
 def _without(layout: Layout, node: Node) -> Layout:
@@ -193,15 +229,10 @@ def _is_neutral(node: Node, rule: Reduction) -> bool:
     return rule.op in ("argmax", "argmin") or reduced_size(node) == 0
 
 
-def leaf_layouts(exprs: Iterable[Expr]) -> list[Layout]:
-    """Layouts of all leaves that have one."""
-    found = []
-    for node in topological(exprs):
-        if node.op in ("read", "gather"):
-            found.append(node.value[1])
-        elif node.op == "position":
-            found.append(node.value)
-    return found
+def leaf_layouts(exprs: Iterable[Expr], ops: Sequence[str] = ("read", "gather", "position")) -> list[Layout]:
+    """Layouts of all leaves that have one, or of some kinds."""
+    found = (node for node in topological(exprs) if node.op in ops)
+    return [node.value if node.op == "position" else node.value[1] for node in found]
 
 
 def map_layouts(
@@ -216,7 +247,7 @@ def map_layouts(
         if node.op == "read":
             value, layout = node.value
             found = computed(value)
-            return leaf("read", node.dtype, (value, move(layout))) if found is None else found
+            return Expr("read", node.dtype, args, (value, move(layout))) if found is None else found
         if node.op == "position":
             return leaf("position", node.dtype, move(node.value))
         if node.op == "gather":

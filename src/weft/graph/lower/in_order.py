@@ -53,7 +53,7 @@ def copy_launch(node: Node, target: Value, expr: Expr, shape: Shape, place: Layo
     for read in topological([expr]):
         if read.op in ("read", "gather"):
             at, layout = read.value[:2]
-            reads.setdefault(at, set()).add(read.op == "read" and _same_elements(layout, place))
+            reads.setdefault(at, set()).add(read.op == "read" and not read.args and _same_elements(layout, place))
     same = tuple(
         (target, v) for v, found in reads.items() if found == {True} and v.dtype.itemsize == target.dtype.itemsize
     )
@@ -100,7 +100,7 @@ def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     stretched = [map_layouts([e], lambda x: Layout(shape, x.offset, x.strides + (0,) * len(rest)))[0] for e in indices]
     place = Layout(shape, 0, (0,) * len(where) + own[len(indices) :])
     exprs = [*stretched, updates]
-    axes = across(shape, (0, len(where)), [*leaf_layouts(exprs), place])
+    axes, _ = across(shape, (0, len(where)), [*leaf_layouts(exprs), place])
     assert len(axes.sizes) == 2, "the axes after those of the indices are one"
     builder = LaunchBuilder()
     *at, value = builder.rewrite(exprs, axes.strides)
@@ -146,7 +146,7 @@ def _scan(root: Root, rule: Scan) -> list[Launch]:
     (element,) = map_layouts([operand], lambda x: Layout(later, x.offset + x.strides[axis], x.strides))
     before, place = Layout(later, 0, own), Layout(later, own[axis], own)
     combined = rule.combine(leaf("read", root.value.dtype, (root.value, before)), element)
-    axes = across(later, (axis, axis + 1), [*leaf_layouts([combined]), place])
+    axes, _ = across(later, (axis, axis + 1), [*leaf_layouts([combined]), place])
     builder = LaunchBuilder()
     (value,) = builder.rewrite([combined], axes.strides)
     store = builder.store(root.value, place.offset, axes.strides(place), value)

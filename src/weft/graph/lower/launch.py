@@ -11,10 +11,11 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, leaf, rebuild, topological
-from ...compiler.kernels import Access, Int, Kernel, Reduce, Slot, Store
+from ...compiler.kernels import Access, Int, Ints, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.symbolic import Dim, SymDim, computed
@@ -60,9 +61,11 @@ class Launch:
 
 
 class LaunchBuilder:
-    """Collects the buffers and integers of one kernel and rewrites leaves into accesses."""
+    """Collects the buffers and integers of one kernel and rewrites leaves into accesses. ``near``: the greatest stride
+    on the innermost axis that is structure."""
 
-    def __init__(self) -> None:
+    def __init__(self, near: int = 1) -> None:
+        self.near = near
         self.ints: list[Any] = []
         self.buffers: list[tuple[Value, Any]] = []
         self.dtypes: list[DType] = []
@@ -80,18 +83,28 @@ class LaunchBuilder:
         """New runtime integers."""
         return tuple([self.slot(value) for value in values])
 
+    def extents(self, sizes: Sequence[Dim]) -> Ints:
+        """The extents of one axis, or of several that are walked as one."""
+        return self.slots(sizes) if len(sizes) > 1 else self.slot(sizes[0])
+
     def strides(self, values: Sequence[Dim]) -> tuple[Int, ...]:
-        """Strides as a kernel has them: 0, and on the innermost axis 1, are structure."""
-        last = len(values) - 1
-        return tuple([0 if s == 0 else 1 if axis == last and s == 1 else self.slot(s) for axis, s in enumerate(values)])
+        """Strides as a kernel has them: 0, and on the innermost axis 1 (up to ``near``), are structure."""
+        last, near = len(values) - 1, self.near
+        return tuple(
+            [
+                s if isinstance(s, int) and (s == 0 or (axis == last and 0 < s <= near)) else self.slot(s)
+                for axis, s in enumerate(values)
+            ]
+        )
 
     def access(self, value: Value, offset: Dim, strides: Sequence[Dim], write: bool = False) -> Access:
         """The access of a buffer; equal reads share one."""
         key = (value, offset, tuple(strides), write)
         if key not in self._accesses:
-            self.buffers.append((value, offset * value.dtype.itemsize))
+            self.buffers.append((value, max(offset, 0) * value.dtype.itemsize))
             self.dtypes.append(value.dtype)
-            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, 0, self.strides(strides))
+            before: Int = self.slot(offset) if offset < 0 else 0  # nothing is read before the first element
+            self._accesses[key] = Access(len(self.buffers) - 1, value.dtype, before, self.strides(strides))
             (self.writes if write else self.reads)[value] = None
         return self._accesses[key]
 
@@ -116,7 +129,7 @@ class LaunchBuilder:
         def change(node: Expr, args: tuple[Expr, ...]) -> Expr | None:
             if node.op == "read":
                 value, layout = node.value
-                return leaf("load", node.dtype, self.access(value, layout.offset, strides(layout)))
+                return Expr("load", node.dtype, args, self.access(value, layout.offset, strides(layout)))
             if node.op == "position":
                 return leaf("index", dt.int64, self.index(node.value.offset, strides(node.value)))
             if node.op == "param":
@@ -155,10 +168,18 @@ class LaunchBuilder:
         )
 
 
-def reduce_stage(op: str, value: Expr, dtype: DType, axis: int, rank: int) -> Reduce:
-    """The stage that reduces ``value``; argmax and argmin give positions on ``axis``, one of ``rank``."""
-    along = Access(0, dt.int64, 0, tuple([int(a == axis) for a in range(rank)]))
-    return Reduce(op, value, dtype, leaf("index", dt.int64, along) if op.startswith("arg") else None)
+def reduce_stage(
+    builder: LaunchBuilder, op: str, value: Expr, dtype: DType, sizes: Sequence[Dim], walked: tuple[int, int]
+) -> Reduce:
+    """The stage that reduces ``value``; argmax and argmin give positions on the axes ``walked`` of ``sizes``."""
+    if not op.startswith("arg"):
+        return Reduce(op, value, dtype)
+    start, stop = walked
+    steps: list[Int] = [0] * len(sizes)
+    steps[stop - 1] = 1
+    for axis in range(start, stop - 1):
+        steps[axis] = builder.slot(prod(sizes[axis + 1 : stop]))
+    return Reduce(op, value, dtype, leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(steps))))
 
 
 def grain_of(work: float) -> int:

@@ -65,16 +65,21 @@ def lower_long_reduction(cluster: Cluster) -> list[Launch]:
 
 def _launch(cluster: Cluster, parts: Sequence[_Part], space: Shape, reduced: tuple[int, int], chunks: Dim) -> Launch:
     (start, stop), last = reduced, chunks == 1
-    is_row = stop == len(space)
+    is_row = cluster.kind == "row"
     builder = LaunchBuilder()
     roots = [e for p in parts for e in (p.value, p.position) if e is not None]
     own = Layout.contiguous((*space[:start], chunks, *space[stop:])).strides
     result = Layout(space, 0, own[:start] + (0,) * (stop - start) + own[start + 1 :])
-    layouts = [*leaf_layouts(roots), result]
-    axes = Axes(space, layouts, [(0, start), (start, stop)]) if is_row else across(space, reduced, layouts)
-    at = len(axes.sizes) - (1 if is_row else 2)  # the reduced axis; the chunk's axis goes before it
-    # Positions count the whole reduced axis, also within a chunk.
-    walked, rank = at + (not last), len(axes.sizes) + (not last)
+    layouts, indices = [*leaf_layouts(roots, ("read", "gather")), result], leaf_layouts(roots, ("position",))
+    if is_row:
+        axes = Axes(space, [*layouts, *indices], [(0, start), (start, stop)])
+        count = axes.counts[1]
+    else:
+        axes, count = across(space, reduced, layouts, indices)
+    at = len(axes.sizes) - count - (not is_row)  # the first reduced axis; the chunk's axis goes before it
+    # Positions count all that is reduced, also within a chunk.
+    sizes = axes.sizes if last else [*axes.sizes[:at], chunks, *axes.sizes[at:]]
+    walked = (at + (not last), at + (not last) + count)
 
     def strides(layout: Layout, chunk: Dim = 0) -> list[Dim]:
         plain = axes.strides(layout)
@@ -87,7 +92,7 @@ def _launch(cluster: Cluster, parts: Sequence[_Part], space: Shape, reduced: tup
 
     def reduce_to(target: Value, op: str, value: Expr, position: Expr | None) -> None:
         ref = leaf("ref", target.dtype, len(reductions))
-        stage = reduce_stage(op, value, target.dtype, walked, rank)
+        stage = reduce_stage(builder, op, value, target.dtype, sizes, walked)
         reductions.append(stage if position is None else replace(stage, position=position))
         stores.append(builder.store(target, 0, strides(result, own[start]), ref, is_row))
 
@@ -101,5 +106,5 @@ def _launch(cluster: Cluster, parts: Sequence[_Part], space: Shape, reduced: tup
     stages: list[Reduce | Store] = [*reductions, *stores]
     cost, chunk = cost_of(rewritten), 0 if last else REDUCE_CHUNK
     if is_row:
-        return nest_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes, block_axis=not last)
-    return column_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes)
+        return nest_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes, block_axis=not last, walked=count)
+    return column_launch(builder, axes.sizes, chunk, stages, cost, cluster.nodes, walked=count)

@@ -63,14 +63,14 @@ class Members:
         return None if value not in self._by_value or self._from_memory(value, reader) else self._seen[value]
 
     def stages(
-        self, builder: LaunchBuilder, rewritten: Sequence[Expr], axes: Axes, reduced: int
+        self, builder: LaunchBuilder, rewritten: Sequence[Expr], axes: Axes, reduced: tuple[int, int]
     ) -> list[tuple[Reduce | None, Store | None]]:
-        """For each root, the stage that reduces it and the one that stores it. ``reduced``: the axis, of the merged."""
+        """For each root, the stage that reduces it and the one that stores it. ``reduced``: the axes, of the merged."""
         found: list[tuple[Reduce | None, Store | None]] = []
         for root, expr in zip(self.roots, rewritten, strict=True):
             reduce, value = None, expr
             if root.kind == "reduce":
-                reduce = reduce_stage(op_of(root), expr, root.value.dtype, reduced, len(axes.sizes))
+                reduce = reduce_stage(builder, op_of(root), expr, root.value.dtype, axes.sizes, reduced)
                 value = self._seen[root.value]
             store = None
             if root.value in self.stored:
@@ -89,7 +89,8 @@ class Members:
             for node in topological([expr]):
                 if node.op in ("read", "gather"):
                     value, layout = node.value[:2]
-                    place = (layout.offset, layout.strides) if node.op == "read" else (-1, ())
+                    everywhere = node.op == "read" and not node.args
+                    place = (layout.offset, layout.strides) if everywhere else (-1, ())
                     reads.setdefault(value, set()).add(place)
                     last[value] = max(last.get(value, 0), self._level[root.value])
         return tuple(

@@ -9,23 +9,22 @@ from ...compiler.kernels import Nest, Reduce, Store
 from ...core.symbolic import Dim, computed, least, typical
 from ..ir import Node, Value
 from ..protocol import Layout
-from .axes import Axes, order_of
+from .axes import SHORT, Axes, order_of
 from .clustering import Cluster
 from .launch import Launch, LaunchBuilder, cost_of, grain_of, pieces
 from .members import Members
 
 MAP_BLOCK = 4096  # elements of one unit of an elementwise kernel
 STRIDED_BLOCK = 128  # where something is read with a stride: the lines it touches stay in the first-level cache
-SHORT = 8  # an inner axis shorter than this fills too little of a vector
 
 
 def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind map or row; ``needed`` are the values that others read."""
-    members, builder = Members(cluster, needed), LaunchBuilder()
+    members, builder, walked = Members(cluster, needed), LaunchBuilder(), 1
     layouts = [*members.reads, *(layout for v, layout in members.own.items() if v in members.stored)]
     if cluster.kind == "row":
         axes = Axes(cluster.space, layouts, [(0, cluster.axes[0]), (cluster.axes[0], len(cluster.space))])
-        block = 0
+        block, walked = 0, axes.counts[1]
     else:
         place = next((members.own[r.value] for r in members.roots if r.place is not None), None)
         axes = point_axes(cluster.space, layouts, None if place is None else order_of(place, layouts))
@@ -33,11 +32,18 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
         strided = len(axes.sizes) > 1 and any(axes.strides(layout)[-1] not in (0, 1) for layout in layouts)
         block = STRIDED_BLOCK if strided else MAP_BLOCK
     rewritten = builder.rewrite(members.exprs, axes.strides)
-    found = members.stages(builder, rewritten, axes, len(axes.sizes) - 1)
+    found = members.stages(builder, rewritten, axes, (len(axes.sizes) - walked, len(axes.sizes)))
     stages = [stage for reduce, store in found if (stage := reduce or store) is not None]
     results = [store for reduce, store in found if reduce is not None and store is not None]
     return nest_launch(
-        builder, axes.sizes, block, [*stages, *results], cost_of(rewritten), cluster.nodes, members.in_place()
+        builder,
+        axes.sizes,
+        block,
+        [*stages, *results],
+        cost_of(rewritten),
+        cluster.nodes,
+        members.in_place(),
+        walked=walked,
     )
 
 
@@ -66,11 +72,13 @@ def nest_launch(
     nodes: Sequence[Node],
     in_place: tuple[tuple[Value, Value], ...] = (),
     block_axis: bool = False,
+    walked: int = 1,
 ) -> Launch:
-    """The launch of a Nest over ``sizes`` whose last axis is cut into blocks (0: it is one); ``cost``: of a vector."""
-    *outer, inner = sizes
+    """The launch of a Nest over ``sizes`` whose last axis (the last ``walked``, as one) is cut into blocks (0: it is
+    one); ``cost``: of a vector."""
+    outer, inner = sizes[:-walked], prod(sizes[-walked:])
     blocks = pieces(inner, block) if block else 1
-    grid, extent = builder.slots(outer), builder.slot(inner)
+    grid, extent = builder.slots(outer), builder.extents(sizes[-walked:])
     count = builder.slot(blocks) if block else 1
     kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis)
     grain = computed(grain_of, cost * (least(inner, block) if block else inner))

@@ -1,7 +1,8 @@
 """Roots: the stored values, each with the expressions that compute its elements from other stored values.
 
-:func:`lower_roots` makes them in program order. What an expression cannot say (a view that strides cannot express, two
-reduced axes that are not one in memory) is stored first, or copied; then they are made again.
+:func:`lower_roots` makes them in program order. What an expression cannot say (a view that strides cannot express) is
+stored first, or copied; so is what is read by a reduction over short axes that are not one in memory, where there is no
+other axis to walk. Then they are made again.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from ...compiler.expr import Expr, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import COPY, Concat, Contract, Host, Layout, Product, Reduction, Scan, Scatter, Shuffle, SliceUpdate
-from .axes import mergeable, squeezed
+from .axes import SHORT, mergeable, squeeze, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
 from .launch import FREE
 from .storing import choose_stored
 
 _IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
+ACROSS = 128  # elements of a line across memory: what its vectors touch stays in the first-level cache for the next
 _ANYWHERE = Layout((), -1, ())  # what a gather reads of its source
 
 
@@ -43,6 +45,8 @@ class Root:
     size: int = field(init=False)  # rough number of the expressions' instructions
     space: Shape = field(init=False)  # the shape without axes of size 1
     reduced: tuple[int, int] = field(init=False)  # a reduction's axes, of the space
+    way: str = field(init=False)  # of a reduction: row or column, or copy (of what is read) first
+    is_one: bool = field(init=False)  # whether a reduction's axes are one axis for every read
 
     def __post_init__(self) -> None:
         self.reads, self.layouts = [], []
@@ -60,6 +64,29 @@ class Root:
         start, stop = self.axes
         self.space, before = squeezed(self.shape), len(squeezed(self.shape[:start]))
         self.reduced = (before, before + len(squeezed(self.shape[start:stop])))
+        self.is_one = all(mergeable(self.shape[start:stop], x.strides[start:stop]) for x in self.layouts)
+        self.way = self._way()
+
+    def _way(self) -> str:
+        """How reduced axes are walked: as rows, lanes along the last of them, or as columns, lanes along another axis.
+        Rows of short lines (windows) are columns of their results, and so are rows across memory that their results go
+        along. Where there are none of these, what is read is copied."""
+        start, stop = self.reduced
+        if stop < len(self.space):
+            return "column"
+        if self.is_one:
+            return "row"
+        steps = [squeeze(self.shape, x.strides)[1] for x in self.layouts]
+
+        def is_near(axis: int) -> bool:
+            return all(s[axis] in (0, 1) for s in steps)
+
+        line = self.space[-1]
+        if line >= 2 * SHORT and is_near(-1):
+            return "row"
+        if any(n >= SHORT and (line < 2 * SHORT or is_near(axis)) for axis, n in enumerate(self.space[:start])):
+            return "column"
+        return "row" if 2 * SHORT <= line <= ACROSS else "copy"
 
     @property
     def node(self) -> Node:
@@ -165,7 +192,8 @@ def _root(puller: Puller, node: Node) -> Root:
     if isinstance(rule, Reduction) and reduced_size(node) > 1:
         axes, operand = node.params["axes"], node.inputs[0]
         root = Root(value, "reduce", operand.shape, (puller.pull(operand),), (axes[0], axes[-1] + 1))
-        _require_one_axis(root)
+        if root.way == "copy":
+            raise Unfusable(operand)
         return root
     if isinstance(rule, Contract):
         operands = tuple(puller.pull(v) for v in node.inputs)
@@ -185,15 +213,6 @@ def _root(puller: Puller, node: Node) -> Root:
             _require_two_axes(root)
         return root
     return Root(value, "map", shape, (puller.compute(value),))
-
-
-def _require_one_axis(root: Root) -> None:
-    """The reduced axes must be one axis for every read; otherwise the operand is stored first."""
-    start, stop = root.axes
-    sizes = root.shape[start:stop]
-    for layout in root.layouts:
-        if not mergeable(sizes, layout.strides[start:stop]):
-            raise Unfusable(root.node.inputs[0])
 
 
 def _require_two_axes(root: Root) -> None:

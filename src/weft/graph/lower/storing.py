@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir import Graph, Node, Value
-from ..protocol import Contract, Gather, Host, Map, Position, View
+from ..protocol import Contract, Gather, Host, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
+REPEATED = 3  # cost above which a value that is padded, and so probably read through windows, is stored
 # Cost above which an expression is cut. 480 products and sums over 4 MB, kernels not joined again: 24 ms cut at 64,
 # 35 at 128, 46 at 256, 67 at 512 (constants no longer fit into registers). Random bits cost 120, and a dropout of
 # them stays in one piece.
 LONG = 192
-_FUSABLE = (Map, Position, View, Gather)
+_FUSABLE = (Map, Padded, Position, View, Gather)
 
 
 def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
@@ -34,13 +35,15 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
         rule, value = node.op.lower, node.outputs[0]  # a host call has several, all of them stored
         operands = list(dict.fromkeys(node.inputs))
         stored.update([v for v in _from_memory(node) if _computed(v, stored)])
+        if isinstance(rule, Padded):  # windows read an element several times
+            stored.update([v for v in operands if cost.get(v, 0) > REPEATED and _computed(v, stored)])
         total = sum(1 if v in stored else length[v] for v in operands)
         for operand in sorted((v for v in operands if v not in stored), key=length.__getitem__, reverse=True):
             if total <= LONG or not isinstance(rule, _FUSABLE):  # others read each operand in a loop of its own
                 break
             stored.add(operand)
             total -= length[operand] - 1
-        own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, Gather) else 0
+        own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, (Gather, Padded)) else 0
         cost[value] = own + sum(cost[v] for v in operands if v not in stored)
         length[value] = max(own, 1) + total
         if users.get(value, 0) > 1 and cost[value] > DEAR and isinstance(rule, _FUSABLE) and not isinstance(rule, View):

@@ -136,12 +136,13 @@ def _slice_update(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     if _is_fill(x) and set(steps) <= {1}:
         assert x.node is not None
         after = tuple(n - m - s for n, m, s in zip(x.shape, y.shape, starts, strict=True))
-        return _pad(emit, names[1], x.dtype, (*starts, *after), filled(emit, x.node))
+        return pad(emit, names[1], x.dtype, (*starts, *after), filled(emit, x.node))
     axes = [a for a in range(len(x.shape)) if y.shape[a] != x.shape[a] or steps[a] != 1]
     return _updated(emit, names[0], names[1], x.shape, y.shape, starts, steps, axes)
 
 
-def _pad(emit: Emitter, x: str, dtype: DType, widths: Shape, value: str) -> str:
+def pad(emit: Emitter, x: str, dtype: DType, widths: Shape, value: str) -> str:
+    """``x`` with a scalar around it: so many elements before each axis, and so many after."""
     middle = carrier(dtype)
     padded = emit("Pad", emit.cast(x, dtype, middle), emit.vector(widths), emit.cast(value, dtype, middle))
     return emit.cast(padded, middle, dtype)
@@ -257,12 +258,13 @@ def _is_count(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
     return type(value) is int and 0 <= value < 1 << 62
 
 
-def _are_counts(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
+def are_counts(value: Any, inputs: Sequence[TensorType] = ()) -> bool:
+    """A tuple of numbers of elements."""
     return isinstance(value, tuple) and all(_is_count(n) for n in value)
 
 
 _DIAGONAL = {"offset": _is_whole, "axis1": is_axis, "axis2": is_axis}
-_STRIDED = {"shape": _are_counts, "strides": _are_counts, "offset": _is_count}
+_STRIDED = {"shape": are_counts, "strides": are_counts, "offset": _is_count}
 
 
 def _concat(emit: Emitter, node: Node, names: Sequence[str]) -> str:

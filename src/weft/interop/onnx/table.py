@@ -8,10 +8,11 @@ from ...graph.protocol import Host
 from ...ops.registry import primitives
 from .contraction_rows import CONTRACTIONS
 from .elementwise_rows import ELEMENTWISE
+from .pooling_rows import POOLING
 from .rows import Row
 from .structure_rows import STRUCTURE
 
-ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS}
+ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS, **POOLING}
 
 # Primitives that standard ONNX ops cannot express, and why.
 UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"} | {

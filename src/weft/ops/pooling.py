@@ -1,0 +1,474 @@
+"""Pooling: the greatest element of windows, and their mean.
+
+A window is never materialised: its axes are views of the operand, over which a reduction reads it where it lies, and
+what a padded operand has around it is not read (``PADDED``). Gradients are written as windows too: an element gets the
+cotangents of the windows it is in, which lie side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from math import prod
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.shapes import Shape, shown
+from ..graph.ir import Node, Value, make_node
+from ..graph.protocol import Composed, Padded, Primitive, TensorType
+from .creation import iota
+from .elementwise import cast, equal, greater_equal, logical_and, maximum, minimum, where
+from .indexing import _sum_at
+from .op import Array, apply, composite
+from .operands import require_tensors
+from .precision import widen, working
+from .reduction import ARGMAX, MAX, SUM
+from .shape import broadcast_to
+from .strided_views import UNFOLD
+from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_
+
+Ints = tuple[int, ...]
+
+# --- primitives -------------------------------------------------------------------------------------------------
+
+
+def _padded_type(params: Params, x: TensorType) -> TensorType:
+    before, after = params["before"], params["after"]
+    if not len(before) == len(after) == len(x.shape) or min((*before, *after), default=0) < 0:
+        raise ShapeError(f"padded: {before} elements before and {after} after a tensor of shape {x.shape}")
+    return TensorType(x.dtype, tuple(b + int(n) + a for b, n, a in zip(before, x.shape, after, strict=True)))
+
+
+def _padded_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    return (slice_(g, params["before"], tuple(inputs[0].shape)),)
+
+
+PADDED = Primitive("padded", _padded_type, Padded(), _padded_vjp)
+
+_Emit = Callable[..., Any]  # (primitive, operand, **params): a tensor of a tensor, or a value of a value
+
+
+def _emitted(op: Primitive, x: Value, **params: Any) -> Value:
+    return make_node(op, (x,), params).output
+
+
+def _pad(emit: _Emit, x: Any, before: Ints, after: Ints, value: float | int) -> Any:
+    """``x`` with a number around its last axes."""
+    if not any(before) and not any(after):
+        return x
+    lead = (0,) * (len(x.shape) - len(before))
+    return emit(PADDED, x, before=(*lead, *before), after=(*lead, *after), value=value)
+
+
+def _windows(emit: _Emit, x: Any, size: Ints, step: Ints, dilation: Ints) -> Any:
+    """All windows of the last axes: ``(*rest, *size, *counts)``, a view."""
+    lead, rank = len(x.shape) - len(size), len(size)
+    for axis, (k, s, d) in enumerate(zip(size, step, dilation, strict=True)):
+        x = emit(UNFOLD, x, axis=lead + axis, size=d * (k - 1) + 1, step=s)
+        if d > 1:
+            shape = (*x.shape[:-1], k)
+            x = emit(SLICE, x, starts=(0,) * len(shape), sizes=shape, steps=(*(1,) * (len(shape) - 1), d))
+    last = len(x.shape)
+    return emit(PERMUTE, x, axes=(*range(lead), *range(last - rank, last), *range(lead, lead + rank)))
+
+
+def _lowest(dtype: DType) -> float | int:
+    if dtype.is_floating:
+        return float("-inf")
+    return 0 if dtype.kind == "uint" else -(1 << (dtype.bits - 1))
+
+
+def _pool_type(params: Params, x: TensorType) -> TensorType:
+    size, step, dilation, before, after = (params[k] for k in ("size", "step", "dilation", "before", "after"))
+    rank = len(size)
+    lead = len(x.shape) - rank
+    spans = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
+    room = [b + int(n) + a - span for b, n, a, span in zip(before, x.shape[lead:], after, spans, strict=True)]
+    if lead < 0 or min((*size, *step, *dilation), default=1) < 1 or min((*before, *after, *room), default=0) < 0:
+        raise ShapeError(f"windows of {size} elements, every {step}, of a tensor of shape {x.shape}")
+    return TensorType(x.dtype, (*x.shape[:lead], *(n // s + 1 for n, s in zip(room, step, strict=True))))
+
+
+def _reduced(op: Primitive, node: Node) -> Value:
+    """The reduction of the windows, as nodes."""
+    x, params = node.inputs[0], node.params
+    axes = tuple(range(len(x.shape) - len(params["size"]), len(x.shape)))
+    x = _pad(_emitted, x, params["before"], params["after"], _lowest(x.dtype) if op is MAX else 0)
+    windows = _windows(_emitted, x, params["size"], params["step"], params["dilation"])
+    return make_node(op, (windows,), {"axes": axes}, node.where, node.scope).output
+
+
+def _max_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    (x,) = inputs
+    taps = _taps(x, params)
+    if max(params["dilation"]) == 1:
+        return (_spread(g, tuple(x.shape), params, cast(taps, dt.int32)),)
+    shape, rank = tuple(x.shape), len(params["size"])
+    plane = prod(shape[len(shape) - rank :])
+    lead = g.shape[: len(shape) - rank]
+    first = reshaped(iota((prod(lead),), 0) * plane, (*lead, *(1,) * rank))
+    flat = reshaped(_places(taps, shape, params) + first, (prod(taps.shape),))
+    return (reshaped(_sum_at((prod(shape),), [flat], reshaped(g, (prod(g.shape),))), shape),)
+
+
+def _sum_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    return (_spread(g, tuple(inputs[0].shape), params, None),)
+
+
+MAX_POOL = Primitive("max_pool", _pool_type, Composed(partial(_reduced, MAX)), _max_pool_vjp)
+SUM_POOL = Primitive("sum_pool", _pool_type, Composed(partial(_reduced, SUM)), _sum_pool_vjp)
+
+# --- where the greatest elements are, and what gets their cotangents ----------------------------------------------
+
+
+def _taps(x: Array, params: Params) -> Array:
+    """The number of each window's greatest element in it: the first one; of NaNs the first."""
+    size, before = params["size"], params["before"]
+    lead = x.ndim - len(size)
+    padded = _pad(apply, x, before, params["after"], _lowest(x.dtype))
+    windows = _windows(apply, padded, size, params["step"], params["dilation"])
+    taps: Array = apply(ARGMAX, windows, axes=tuple(range(lead, x.ndim)))
+    first: Array | int = 0  # that lies in x: what is before it is nowhere greater, but may be equal
+    for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], before, strict=True), lead):
+        first = first * k
+        if b:
+            missing = maximum(b - iota(tuple(taps.shape), axis) * s, 0)
+            first = first + (missing if d == 1 else (missing + (d - 1)) // d)
+    return taps if isinstance(first, int) else maximum(taps, first)
+
+
+def _places(taps: Array, shape: Shape, params: Params) -> Array:
+    """Positions in the flattened last axes of ``shape``, of numbers in windows."""
+    size, left, rank = params["size"], taps, len(params["size"])
+    lead = len(shape) - rank
+    found: Array | None = None
+    for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], params["before"], strict=True)):
+        n, inner = int(shape[lead + axis]), prod(size[axis + 1 :])
+        index = _quotient(left, inner, k)
+        left = left - index * inner
+        at = index * d + iota(tuple(left.shape), lead + axis) * s - b
+        if d > 1 and b:  # a window may have none of its elements in the operand
+            at = minimum(at, n - 1)
+        found = at if found is None else found * n + at
+    assert found is not None
+    return found
+
+
+def _quotient(x: Array, divisor: int, most: int) -> Array:
+    """``x // divisor``, which is less than ``most``."""
+    if divisor == 1:
+        return x
+    if most > 16:
+        return x // divisor
+    total: Array = cast(greater_equal(x, divisor), dt.int64) if most > 1 else x * 0
+    for k in range(2, most):  # comparisons: a division takes as long as 20 of them
+        total = total + cast(greater_equal(x, k * divisor), dt.int64)
+    return total
+
+
+def _spread(g: Array, shape: Shape, params: Params, taps: Array | None) -> Array:
+    """The sum, for each element of an operand of ``shape``, of the cotangents of the windows it is in; of those alone
+    whose greatest element it is, where ``taps`` says (in int32) which that is.
+
+    Element ``q * step + r`` is number ``j * step + r`` of window ``q - j``: these are windows of cotangents.
+    """
+    size, step, before = params["size"], params["step"], params["before"]
+    rank, rest = len(size), tuple(int(n) for n in shape[: len(shape) - len(size)])
+    lead = len(rest)
+    extents = [b + int(n) + a for b, n, a in zip(before, shape[lead:], params["after"], strict=True)]
+    blocks = tuple(-(-n // s) for n, s in zip(extents, step, strict=True))
+    reach = tuple(-(-k // s) for k, s in zip(size, step, strict=True))
+    ahead, behind = tuple(j - 1 for j in reach), tuple(q - int(n) for q, n in zip(blocks, g.shape[lead:], strict=True))
+    whole = (*rest, *reach, *(n for pair in zip(blocks, step, strict=True) for n in pair))
+
+    def seen(v: Array) -> Array:
+        windows = _windows(apply, _pad(apply, v, ahead, behind, 0), reach, (1,) * rank, (1,) * rank)
+        windows = reshaped(windows, (*rest, *reach, *(n for q in blocks for n in (q, 1))))
+        return broadcast_to(windows, whole)
+
+    value = seen(cast(g, working(g.dtype)))
+    conditions = []
+    own: Any = 0
+    for axis, (k, s, j) in enumerate(zip(size, step, reach, strict=True)):
+        place = iota(whole, lead + rank + 2 * axis + 1, dt.int32)
+        tap = place if j == 1 else (j - 1 - iota(whole, lead + axis, dt.int32)) * s + place
+        own = own * k + tap
+        if k != j * s:
+            conditions.append(tap < k)
+    if taps is not None:
+        conditions.append(equal(seen(taps), own))
+    if conditions:
+        value = where(reduce(logical_and, conditions), value, 0)
+    value = apply(SUM, value, axes=tuple(range(lead, lead + rank)))
+    value = reshaped(cast(value, g.dtype), (*rest, *(q * s for q, s in zip(blocks, step, strict=True))))
+    return slice_(value, (*(0,) * lead, *before), shape)
+
+
+# --- public functions -------------------------------------------------------------------------------------------
+
+
+def _tuple(op: str, name: str, value: Any, rank: int, least: int) -> Ints:
+    found = tuple(value) if isinstance(value, Sequence) else (value,) * rank
+    if len(found) == 1:
+        found = found * rank
+    if len(found) != rank or not all(type(n) is int for n in found):
+        raise ArgumentError(f"{op}: {name} is {shown(value)}; it is an integer, or {rank} of them")
+    if min(found) < least:
+        raise ArgumentError(f"{op}: {name} is {shown(value)}; it is at least {least}")
+    return found
+
+
+def _pool_params(
+    op: str,
+    x: Array,
+    rank: int,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
+    ceil: bool,
+) -> Params:
+    """The parameters of a primitive: PyTorch's rules for the number of windows."""
+    require_tensors(op, x)
+    if x.ndim not in (rank + 1, rank + 2):
+        raise ShapeError(
+            f"{op}: wants an input of {rank + 1} or {rank + 2} axes, the last {rank} of which it pools; shape {x.shape}"
+        )
+    size = _tuple(op, "kernel_size", kernel_size, rank, 1)
+    step = size if stride is None else _tuple(op, "stride", stride, rank, 1)
+    before, spread = _tuple(op, "padding", padding, rank, 0), _tuple(op, "dilation", dilation, rank, 1)
+    after = []
+    for axis, (k, s, p, d) in enumerate(zip(size, step, before, spread, strict=True), x.ndim - rank):
+        reach, n = d * (k - 1) + 1, int(x.shape[axis])
+        if p > reach // 2:
+            raise ArgumentError(f"{op}: padding {shown(p)} is more than half of a window of {shown(reach)} elements")
+        count = (n + 2 * p - reach + (s - 1 if ceil else 0)) // s + 1
+        if ceil and (count - 1) * s >= n + p:  # a window begins within the input or the padding before it
+            count -= 1
+        if count < 1:
+            raise ShapeError(
+                f"{op}: axis {axis} of shape {x.shape} has {n} elements and {shown(p)} around it, fewer than a window: "
+                f"{shown(reach)}"
+            )
+        after.append(max((count - 1) * s + reach - n - p, 0))
+    return {"size": size, "step": step, "dilation": spread, "before": before, "after": tuple(after)}
+
+
+def _max_pool(
+    op: str,
+    x: Array,
+    rank: int,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    params = _pool_params(op, x, rank, kernel_size, stride, padding, dilation, ceil_mode)
+    if x.dtype is dt.bool_:
+        raise DTypeError(f"{op}: bool operands: wants numbers; cast with astype")
+    wide = cast(x, working(x.dtype))
+    value = cast(apply(MAX_POOL, wide, **params), x.dtype)
+    return (value, _places(_taps(wide, params), tuple(x.shape), params)) if return_indices else value
+
+
+def _avg_pool(
+    op: str,
+    x: Array,
+    rank: int,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None = None,
+) -> Array:
+    params = _pool_params(op, x, rank, kernel_size, stride, padding, 1, ceil_mode)
+    if divisor_override == 0:
+        raise ArgumentError(f"{op}: divisor_override is 0")
+    (wide,) = widen(op, x)
+    total: Array = apply(SUM_POOL, wide, **params)
+    counts = None if divisor_override is not None else _counts(params, x, total, count_include_pad)
+    if counts is None:
+        total = total / (prod(params["size"]) if divisor_override is None else divisor_override)
+    else:
+        total = total / cast(counts, wide.dtype)
+    return cast(total, x.dtype)
+
+
+def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Array | None:
+    """The number of elements of each window that lie in the operand, or in that and its padding; None: all."""
+    lead, shape = x.ndim - len(params["size"]), tuple(int(n) for n in windows.shape)
+    counts: list[Array] = []
+    whole = 1
+    for axis, (k, s, b) in enumerate(zip(params["size"], params["step"], params["before"], strict=True), lead):
+        end = int(x.shape[axis]) + (b if with_padding else 0)
+        if (b and not with_padding) or (shape[axis] - 1) * s - b + k > end:
+            start = iota(shape, axis) * s - b
+            counts.append(minimum(start + k, end) - (start if with_padding else maximum(start, 0)))
+        else:
+            whole *= k
+    total: Array | None = None
+    for count in counts:
+        total = (whole if total is None else total) * count
+    return total
+
+
+@composite
+def max_pool1d(
+    input: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The greatest element of each window of the last axis. Arguments, result and errors as for :func:`max_pool2d`.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.max_pool1d(wf.asarray([[1.0, 3.0, 2.0, 0.0]]), 2)
+        Tensor([[3., 2.]], dtype=float32)
+    """
+    return _max_pool("max_pool1d", input, 1, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@composite
+def max_pool2d(
+    input: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The greatest element of each window of the last two axes; NaN where there is one. The gradient goes to the first
+    of equal elements (of several NaNs, to the first; PyTorch's goes to the last).
+
+    Args:
+        input: shape (N, C, H, W) or (C, H, W); any dtype but bool.
+        kernel_size: of a window, on each axis or on both.
+        stride: from one window to the next; None means ``kernel_size``.
+        padding: elements around the input, at most half a window; they are less than any other.
+        dilation: from one element of a window to the next.
+        ceil_mode: also the last windows that do not fit, if they begin within the input.
+        return_indices: also give the positions of the greatest elements.
+
+    Returns:
+        A tensor of the same dtype; with ``return_indices`` also one of dtype int64, positions in the flattened last
+        axes of ``input``.
+
+    Raises:
+        ShapeError: another number of axes, or fewer elements than a window has.
+        ArgumentError: a size, stride or dilation is below 1, or the padding more than half a window.
+        DTypeError: ``input`` is of bools.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.max_pool2d(wf.asarray([[[1.0, 2.0, 5.0], [4.0, 3.0, 0.0]]]), 2, stride=1)
+        Tensor([[[4., 5.]]], dtype=float32)
+    """
+    return _max_pool("max_pool2d", input, 2, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@composite
+def max_pool3d(
+    input: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The greatest element of each window of the last three axes. Arguments, result and errors as for
+    :func:`max_pool2d`.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.max_pool3d(wf.arange(8.0).reshape(1, 2, 2, 2), 2)
+        Tensor([[[[7.]]]], dtype=float32)
+    """
+    return _max_pool("max_pool3d", input, 3, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@composite
+def avg_pool1d(
+    input: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """The mean of each window of the last axis. Arguments, result and errors as for :func:`avg_pool2d`.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.avg_pool1d(wf.asarray([[1.0, 3.0, 2.0, 0.0]]), 2)
+        Tensor([[2., 1.]], dtype=float32)
+    """
+    return _avg_pool("avg_pool1d", input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+@composite
+def avg_pool2d(
+    input: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """The mean of each window of the last two axes.
+
+    Args:
+        input: shape (N, C, H, W) or (C, H, W); a floating dtype.
+        kernel_size: of a window, on each axis or on both.
+        stride: from one window to the next; None means ``kernel_size``.
+        padding: zeros around the input, at most half a window.
+        ceil_mode: also the last windows that do not fit, if they begin within the input.
+        count_include_pad: whether the padding counts as elements; what ``ceil_mode`` adds beyond it never does.
+        divisor_override: divide the sum of a window by this instead.
+
+    Raises:
+        ShapeError: another number of axes, or fewer elements than a window has.
+        ArgumentError: a size or stride is below 1, the padding more than half a window, or the divisor 0.
+        DTypeError: ``input`` is not floating.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.avg_pool2d(wf.asarray([[[1.0, 2.0, 5.0], [4.0, 3.0, 0.0]]]), 2, stride=1)
+        Tensor([[[2.5, 2.5]]], dtype=float32)
+    """
+    return _avg_pool(
+        "avg_pool2d", input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+
+
+@composite
+def avg_pool3d(
+    input: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """The mean of each window of the last three axes. Arguments, result and errors as for :func:`avg_pool2d`.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.avg_pool3d(wf.arange(8.0).reshape(1, 2, 2, 2), 2)
+        Tensor([[[[3.5]]]], dtype=float32)
+    """
+    return _avg_pool(
+        "avg_pool3d", input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
