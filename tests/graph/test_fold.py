@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 import weft as wf
@@ -26,6 +28,39 @@ def test_what_constants_alone_decide_is_computed_once(dtype: object) -> None:
     graph = folded(f, x)
     assert [n.op.name for n in graph.nodes] == ["full", "multiply"]
     assert wf.compile(f)(x).numpy().tobytes() == f(x).numpy().tobytes()
+
+
+VIEWS: dict[str, Callable[[wf.Tensor], wf.Tensor]] = {
+    "reshape": lambda x: x.reshape(6, 2),
+    "broadcast": lambda x: x.expand(5, 3, 4),
+    "permute": lambda x: x.T,
+    "slice": lambda x: x[1:, ::-2],
+    "of a view": lambda x: x.T.reshape(2, 6)[0],
+    "of nothing": lambda x: x[:0],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_constants_behind_views_are_constants(name: str) -> None:
+    view = VIEWS[name]
+
+    def f(x: wf.Tensor) -> wf.Tensor:
+        return x * wf.exp(view(wf.full((3, 4), 3.0) / 7.0) - 1.0)
+
+    x = wf.ones(view(wf.ones((3, 4))).shape)
+    assert [n.op.name for n in folded(f, x).nodes] == ["full", "multiply"]
+    assert wf.compile(f)(x).numpy().tobytes() == f(x).numpy().tobytes()
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_of_a_constant_is_the_only_result(name: str) -> None:
+    def f() -> tuple[wf.Tensor, wf.Tensor]:
+        made = wf.sqrt(wf.full((3, 4), 2.0))
+        return VIEWS[name](made), VIEWS[name](wf.full((3, 4), 2.0))
+
+    assert [n.op.name for n in folded(f).nodes if n.op.name in ("sqrt", "divide")] == []
+    for compiled, eager in zip(wf.compile(f)(), f(), strict=True):
+        assert compiled.shape == eager.shape and compiled.numpy().tobytes() == eager.numpy().tobytes()
 
 
 def test_negative_zero_and_nan_stay_what_they_are() -> None:

@@ -15,9 +15,21 @@ from weft.core import dtypes as dt
 from weft.core.shapes import SymDim
 from weft.graph import ir
 from weft.graph.executable import plan_graph
-from weft.graph.ir import Graph, Node, Value, checked, copy_nodes, inline, make_node, rewrite, subgraphs, verify
+from weft.graph.ir import (
+    Graph,
+    Node,
+    Value,
+    checked,
+    copy_nodes,
+    eliminate_dead,
+    inline,
+    make_node,
+    rewrite,
+    subgraphs,
+    verify,
+)
 from weft.graph.protocol import COPY, Map, Outputs, Primitive, TensorType
-from weft.graph.simplify import eliminate_dead, simplify
+from weft.graph.simplify import simplify
 from weft.interop.onnx.loaded import specialise
 from weft.interop.onnx.write import write_graph
 from weft.llvm.targets import host_target
@@ -330,4 +342,4 @@ def test_every_pass_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ir, "_blame", lambda made, when, given: seen.append(when))
     f = wf.compile(lambda x: x * (wf.ones((3,)) * 2.0))
     f(wf.ones(3))
-    assert {"after simplify", "after fold_constants"} == set(seen)
+    assert {"after simplify", "after fold_constants", "after with_copies"} == set(seen)

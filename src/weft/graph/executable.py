@@ -13,7 +13,7 @@ from ..core.shapes import is_static, size_of
 from ..llvm.targets import Target
 from ..runtime.program import Program, Step
 from .fold import fold_constants
-from .ir import Graph, Node, Value
+from .ir import Graph, Node, Value, checked
 from .lower import launches_of
 from .lower.axes import static_shape
 from .lower.in_order import copy_launch
@@ -155,8 +155,13 @@ def _own_places(
             new = _copied(new, late)
         taken.add(new)
         written[new] = old
-    nodes = [*early, *graph.nodes, *late]
-    return _Placed(graph.copy(nodes, [*results, *written]), results, written, shared)
+    return _Placed(with_copies(graph, early, late, [*results, *written]), results, written, shared)
+
+
+@checked
+def with_copies(graph: Graph, early: Sequence[Node], late: Sequence[Node], outputs: Sequence[Value]) -> Graph:
+    """The graph with other outputs, what copies its inputs and what copies its results."""
+    return graph.copy([*early, *graph.nodes, *late], outputs)
 
 
 def _fits_anywhere(node: Node, used: set[Value]) -> bool:

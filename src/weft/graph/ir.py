@@ -215,6 +215,17 @@ def rewrite(
     return Graph(graph.name, inputs, list(nodes), outputs)
 
 
+def eliminate_dead(graph: Graph) -> Graph:
+    """Without the nodes that no output needs: passes end with it, so it is verified with them."""
+    live: set[Value] = set(graph.outputs)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if not live.isdisjoint(node.outputs):
+            kept.append(node)
+            live.update(node.inputs)
+    return graph.copy(reversed(kept))
+
+
 def _place(values: Iterable[Value], nodes: dict[Node, None]) -> None:
     """Append the nodes that make ``values`` and are missing, after those that they need."""
     waiting = [v.node for v in values][::-1]

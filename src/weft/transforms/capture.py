@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import CaptureError, WeftError
-from ..graph.ir import Graph, Value
+from ..graph.ir import Graph, Value, eliminate_dead
 from ..graph.protocol import TensorType
-from ..graph.simplify import eliminate_dead
 from ..ops.op import Trace, state
 from ..tensor import guards, tape
 from ..tensor.calls import GraphCall, value_of
