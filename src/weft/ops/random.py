@@ -198,6 +198,9 @@ class Generator:
     ) -> Array:
         """As :func:`integers`, from this stream."""
         low, high = (0, low) if high is None else (low, high)
+        for name, value in (("low", low), ("high", high)):
+            if not (hasattr(value, "__index__") or hasattr(value, "dtype")):
+                raise DTypeError(f"integers: {name} is {shown(value)}; it must be an integer")
         return self._drawn(draw_integers, as_shape(shape, "integers"), low, high, dtype)
 
     @public

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..core import dtypes as dt
+from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DeviceError, DTypeError, ShapeError, WeftError
 from ..core.shapes import shown
+from ..ops.creation import fitting
 from ..ops.op import public, state, suspended
 from ..runtime.dlpack import from_dlpack as import_dlpack
 from ..runtime.numpy_arrays import Strided
@@ -50,6 +52,17 @@ def is_scalar(value: Any) -> bool:
     """A NumPy number (``np.int64(3)``): an op takes it for a Python number that has been through NumPy, weakly typed.
     ``np.array(3)`` is an array."""
     return is_array(value) and not hasattr(value, "__setitem__")
+
+
+def check_number(op: str, value: Any, dtype: DType) -> None:
+    """That one integer in a NumPy array fits, as every number must that is written into a tensor of ``dtype``; several
+    are converted as arrays are, modulo 2^bits.
+
+    Raises:
+        DTypeError: it does not.
+    """
+    if is_array(value) and value.ndim == 0 and value.dtype.kind in "iu" and dtype.is_integer:
+        fitting(int(value), dtype, op)
 
 
 def python_number(value: Any) -> Any:
