@@ -12,23 +12,6 @@ from typing import Any
 
 from .errors import AxisError, CaptureError, ShapeError
 
-__all__ = [
-    "MAX_BITS",
-    "SIZE_LIMIT",
-    "Dim",
-    "Shape",
-    "SymDim",
-    "broadcast_shapes",
-    "check_count",
-    "is_static",
-    "normalize_axes",
-    "normalize_axis",
-    "shown",
-    "size_of",
-    "strides_of",
-    "substitute",
-]
-
 
 class SymDim:
     """A symbolic size: ``constant + sum(coefficient * product of names)``."""

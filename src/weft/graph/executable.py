@@ -24,8 +24,6 @@ from .memory import Plan, in_place, nbytes_of, plan_memory
 from .protocol import Concat, Gather, Layout, Map, Position, SliceUpdate, View
 from .simplify import simplify
 
-__all__ = ["Executable", "Planned", "build", "plan_graph"]
-
 GIL_WORK = 400_000  # rough instructions in a program that lets other Python threads run meanwhile: some 20 us
 
 

@@ -21,8 +21,6 @@ from ..core.errors import CompileError, WeftError
 from ..core.shapes import Shape
 from .protocol import Primitive, TensorType
 
-__all__ = ["Graph", "Node", "Value"]
-
 
 class Value:
     """One tensor of a graph: its type, and of which node it is which output (None, 0 for inputs)."""

@@ -10,8 +10,6 @@ from ..tensor.tensor import Tensor
 from .module import Module
 from .parameter import Parameter
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
-
 
 def _at(index: int, size: int, owner: object) -> int:
     position = index.__index__()

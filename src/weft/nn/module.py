@@ -28,8 +28,6 @@ from ..tensor.tensor import Tensor
 from .parameter import Parameter, check_device
 from .state import check_state
 
-__all__ = ["IncompatibleKeys", "Module", "RemovableHandle"]
-
 Self = TypeVar("Self", bound="Module")
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

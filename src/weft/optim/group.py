@@ -17,8 +17,6 @@ from ..tensor import guards
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
 
-__all__ = ["ParamGroup"]
-
 _BY_REFERENCE = ("lr",)
 
 

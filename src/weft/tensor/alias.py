@@ -34,25 +34,6 @@ from .spec import Spec, spec_of
 from .tensor import Tensor, make
 from .windows import Called, Window
 
-__all__ = [
-    "DETACHED",
-    "TRACKED",
-    "UNTRACKED",
-    "Way",
-    "attach",
-    "base_of",
-    "follow",
-    "hand_over",
-    "live_views",
-    "place_of",
-    "rebase",
-    "relist",
-    "replace",
-    "shown",
-    "spot_of",
-    "way_to",
-]
-
 TRACKED = 0  # its history follows its base's
 UNTRACKED = 1  # made under no_grad: shows the same values, but no history can follow
 DETACHED = 2  # detach(), .data: shares values, begins a history of its own

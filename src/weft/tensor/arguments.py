@@ -21,8 +21,6 @@ from ..ops.op import Composite, state
 from .create import asarray, is_array, is_scalar, python_number
 from .tensor import Tensor
 
-__all__ = ["CONTRACTS", "checked", "guarded"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -18,8 +18,6 @@ from ..runtime.numpy_arrays import from_numpy as import_numpy
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["asarray", "check_device", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
-
 _PLAIN = {bool, int, float}
 
 

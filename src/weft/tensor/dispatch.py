@@ -33,17 +33,6 @@ from .create import asarray, is_array, is_scalar, python_number
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = [
-    "SCALARS",
-    "Plan",
-    "call",
-    "configure",
-    "forget_plans",
-    "is_array",
-    "is_scalar",
-    "set_num_threads",
-]
-
 _SCALARS = (bool, int, float)
 _INTS = {int}
 

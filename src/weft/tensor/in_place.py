@@ -31,22 +31,6 @@ from .dispatch import Plan, plan_of
 from .spec import Spec
 from .tensor import Tensor, make
 
-__all__ = [
-    "InPlace",
-    "ReadOnlyError",
-    "Update",
-    "check_followed",
-    "check_leaf",
-    "check_storage",
-    "copy_",
-    "count_writes",
-    "look_at",
-    "overlap",
-    "owned",
-    "same_place",
-    "write",
-]
-
 _KINDS = {"bool": 0, "int": 1, "uint": 1, "float": 2}  # an in-place form may narrow a dtype, not change its kind
 
 

@@ -31,8 +31,6 @@ from .in_place import copy_ as copy_form
 from .sampling import SAMPLERS
 from .tensor import Tensor
 
-__all__ = ["in_place_methods", "methods"]
-
 # Every entry of the elementwise table is a method of its name, but for these: PyTorch has none, or one that does more.
 _NO_METHOD = {"add", "bitwise_invert", "cbrt", "divide", "equal", "multiply", "round", "subtract"}
 # Further functions of one tensor, by module of weft.ops; "name=function" renames.

@@ -19,8 +19,6 @@ from .in_place import Update, count_writes, overlap
 from .spec import Spec
 from .tensor import Tensor
 
-__all__ = ["Call", "Joint", "update_each"]
-
 _MOST = 30_000  # tensors: each takes a slot of the program's call
 
 Call = tuple[Update, Sequence[Tensor], tuple[Any, ...]]  # an update, its targets, its arguments

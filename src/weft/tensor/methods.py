@@ -23,16 +23,13 @@ from .alias import look_of, way_to
 from .arguments import guarded
 from .binding import Takes, bind, named, names_of, required, sizes_given
 from .caches import Cache
-from .create import check_device
-from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
+from .create import check_device, is_array
+from .dispatch import SCALARS, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
 from .spec import spec_of
 from .tensor import Tensor, make
 from .view_methods import view_methods
 from .writing import whole_form, write_item
-
-__all__: list[str] = []
-
 
 _NUMBERS = (bool, int, float, SymDim)
 

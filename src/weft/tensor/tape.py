@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from .calls import GraphCall
     from .tensor import Tensor, make  # tensor.py puts it here: it imports this module
 
-__all__ = [
-    "Boundary",
-    "Leaf",
-    "Record",
-    "backward",
-    "clear_grad",
-    "enable_grad",
-    "no_grad",
-    "record",
-    "record_view",
-    "recording",
-    "set_grad_enabled",
-]
-
 
 class _Recording(threading.local):
     """Whether calls are recorded; one flag a thread, changed by :class:`no_grad` and :class:`enable_grad`."""

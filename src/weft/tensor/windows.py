@@ -31,8 +31,6 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["Called", "Pulls", "Window"]
-
 
 class Called(NamedTuple):
     """What a record says of its call."""

@@ -26,7 +26,7 @@ from ..ops.op import Trace, state
 from ..tensor import guards, tape
 from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
-from ..tensor.dispatch import is_array, is_scalar
+from ..tensor.create import is_array, is_scalar
 from ..tensor.gradient_hooks import retaining
 from ..tensor.guards import ABSENT
 from ..tensor.spec import Spec, spec_of
@@ -41,8 +41,6 @@ from .returned import Item, Items, Result
 from .stores import Kept, Plain, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
 from .unit import Unit, check_unhooked
-
-__all__ = ["Captured", "capture"]
 
 
 def capture(

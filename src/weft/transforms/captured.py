@@ -23,8 +23,6 @@ from .stores import Kept, Store
 from .tree import Form
 from .unit import Unit
 
-__all__ = ["Aliases", "Captured", "Reads", "Returns", "Writes"]
-
 
 @dataclass(slots=True)
 class Reads:

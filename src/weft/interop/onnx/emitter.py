@@ -18,8 +18,6 @@ from ...graph.ir import Value
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ELEMENT_TYPES", "Emitter", "carrier", "dtype_of_element", "wide"]
-
 # TensorProto.DataType of the ONNX standard, of each dtype.
 ELEMENT_TYPES = {
     dt.float32: 1,

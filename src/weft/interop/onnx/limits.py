@@ -12,8 +12,6 @@ from ...core.dtypes import DType
 from ...core.errors import FormatError
 from ...core.shapes import Dim, SymDim
 
-__all__ = ["FILE", "KNOWN", "NBYTES", "NESTING", "RANK", "bounded", "check_extent", "wrapped"]
-
 FILE = 1 << 31  # bytes: no protocol buffer is longer
 KNOWN = 1024  # elements of an array that is followed while a model is read; larger ones are tensors of its graph
 NBYTES = 1 << 47  # bytes of one tensor: more than a process can address

@@ -16,8 +16,6 @@ from ...tensor.tensor import Tensor
 from ...transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
 
-__all__ = ["Loaded", "specialise"]
-
 _KEPT = 256  # sizes for which the compiled graph is kept
 
 

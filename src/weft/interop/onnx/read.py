@@ -20,8 +20,6 @@ from .table import ROWS, check_types
 from .tags import decode, decode_form, loads, printed, tensor_of
 from .write import TAG
 
-__all__ = ["distinct", "input_types", "read_graph", "read_node", "tensor_of_proto"]
-
 
 def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
     """The model as a function.

@@ -17,8 +17,6 @@ from ...graph.ir import Node, Value
 from ...graph.protocol import TensorType
 from .emitter import Emitter
 
-__all__ = ["Check", "Lower", "Row", "check_node", "is_axes", "is_axis", "is_dtype", "is_flag", "is_shape", "is_value"]
-
 Lower = Callable[[Emitter, Node, Sequence[str]], str]
 Check = Callable[[Any, Sequence[TensorType]], bool]  # a parameter's value, the types of the inputs
 

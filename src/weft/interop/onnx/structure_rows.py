@@ -26,8 +26,6 @@ from .rows import (
     is_value,
 )
 
-__all__ = ["STRUCTURE", "filled"]
-
 _END = (1 << 63) - 1
 _MANY = 1 << 16  # more operands than any node has
 

@@ -27,22 +27,6 @@ from ...tensor.tensor import Tensor
 from ...transforms.tree import Form
 from .limits import NESTING, bounded, check_extent
 
-__all__ = [
-    "bytes_of",
-    "decode",
-    "decode_form",
-    "decode_tensor",
-    "digest_of",
-    "dumps",
-    "encode",
-    "encode_form",
-    "encode_node",
-    "encode_tensor",
-    "loads",
-    "printed",
-    "tensor_of",
-]
-
 
 def dumps(value: Any) -> str:
     """Compact JSON text; equal values give equal texts."""

@@ -22,8 +22,6 @@ from .structure_rows import filled
 from .table import ROWS, UNSUPPORTED
 from .tags import bytes_of, dumps, encode_node
 
-__all__ = ["IR_VERSION", "OPSET", "TAG", "write_graph"]
-
 IR_VERSION = 10  # the first with metadata_props on nodes
 OPSET = 21  # of the same release, ONNX 1.16
 TAG = "weft"

@@ -27,8 +27,6 @@ from .host import HOST
 from .ops import OPS, operator
 from .schema import opset_of, schema_of
 
-__all__ = ["import_model"]
-
 
 class Reader:
     """A graph that is being translated: the values so far, and the constants that became parameters."""

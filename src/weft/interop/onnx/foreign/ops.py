@@ -28,8 +28,6 @@ from .call import Array, Ints, Number, Op, OutputCount
 from .host import ROUNDINGS
 from .structure import STRUCTURE, flat
 
-__all__ = ["OPS", "operator"]
-
 
 def _single(value: float) -> float:
     """The float32 next to ``value``: what an attribute holds."""

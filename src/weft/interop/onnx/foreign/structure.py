@@ -29,9 +29,6 @@ from ..read import tensor_of_proto
 from .call import Array, Floats, Ints, Known, Number, Op, OutputCount, Proto, Refused, Scalar
 from .host import ends_of, target_shape
 
-__all__ = ["STRUCTURE", "flat"]
-
-
 # --- shapes -----------------------------------------------------------------------------------------------------
 
 
