@@ -308,12 +308,12 @@ def when(w: Writer, condition: str, body: Callable[[], None]) -> None:
     w.label(after)
 
 
-def lane_mask(w: Writer, left: str) -> str:
-    """Mask of the first ``left`` (i64) of LANES lanes; all of them when there are more."""
-    few = w.op(f"call i64 @llvm.umin.i64(i64 {left}, i64 {LANES})")
-    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), LANES)
-    numbers = ", ".join(f"i32 {lane}" for lane in range(LANES))
-    return w.op(f"icmp ugt <{LANES} x i32> {count}, <{numbers}>", "mask")
+def first_lanes(w: Writer, left: str, lanes: int = LANES) -> str:
+    """Mask of the first ``left`` (i64, signed) lanes; all of them when there are more."""
+    few = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
+    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), lanes)
+    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    return w.op(f"icmp sgt <{lanes} x i32> {count}, <{numbers}>", "mask")
 
 
 def vector_loop(frame: Frame, lo: str, hi: str, body: Callable[[str, int, str | None], None]) -> None:
@@ -323,7 +323,7 @@ def vector_loop(frame: Frame, lo: str, hi: str, body: Callable[[str, int, str | 
     """
     w = frame.w
     if frame.target.masked_memory:
-        loop(w, lo, hi, LANES, lambda i: body(i, LANES, lane_mask(w, w.op(f"sub nsw i64 {hi}, {i}"))))
+        loop(w, lo, hi, LANES, lambda i: body(i, LANES, first_lanes(w, w.op(f"sub nsw i64 {hi}, {i}"))))
         return
     length = w.op(f"sub nsw i64 {hi}, {lo}")
     whole = w.op(f"add nsw i64 {lo}, {w.op(f'and i64 {length}, {-LANES}')}")

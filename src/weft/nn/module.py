@@ -274,7 +274,7 @@ class Module:
         self._modules[name] = module
         guards.bump()
 
-    register_module = add_module
+    register_module = add_module  # PyTorch has both names, and programs use either
 
     # --- walks ------------------------------------------------------------------------------------------------------
 

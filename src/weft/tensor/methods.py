@@ -212,7 +212,7 @@ def _method(function: Any) -> Callable[..., Any]:
 # Methods that are public functions with the tensor as first argument, by module of weft.ops; "name=function" renames.
 _METHODS = {
     "elementwise": "astype",
-    "indexing": "take take_along_axis",
+    "indexing": "take_along_axis",
     "activation": "softmax log_softmax gelu",
 }
 # The same, of functions whose parameters have no names; those of the methods have PyTorch's.
