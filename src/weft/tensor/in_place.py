@@ -410,8 +410,11 @@ class Update:
         key = (plan, places)  # there is a plan for each combination of specs
         exe = self.runs.get(key)
         if exe is None:
-            for t in targets:
+            for t, made in zip(targets, plan.call.out_specs, strict=False):
                 check(self.composite.name, t)
+                if (made.dtype, made.shape) != (t.dtype, t._spec.shape):
+                    text = f"{self.composite.name}: {made.type} cannot replace {t._spec.type}; cast it, or broadcast"
+                    raise DTypeError(text)
             exe = self.runs.keep(key, plan.call.executable([t._spec for t in tensors], places))
         return exe, tensors, places, plan
 
