@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 import weft as wf
@@ -69,6 +70,25 @@ def test_negative_zero_and_nan_stay_what_they_are() -> None:
         f = wf.compile(lambda x, v=value: x * wf.abs(wf.full((3,), 1.0)) * (wf.zeros(3) + v if v else wf.zeros(3) * v))
         expected = x * (wf.zeros(3) + value if value else wf.zeros(3) * value)
         assert f(x).numpy().tobytes() == expected.numpy().tobytes()
+
+
+@pytest.mark.parametrize(("dtype", "start"), [(wf.int64, 2**53), (wf.int64, -(2**63)), (wf.uint64, 2**64 - 2)], ids=str)
+def test_large_integers_are_exact(dtype: wf.DType, start: int) -> None:
+    assert wf.compile(lambda: wf.full((2,), start, dtype=dtype) + 1)().tolist() == [start + 1] * 2
+
+
+@pytest.mark.parametrize("dtype", [wf.float16, wf.float32, wf.float64], ids=str)
+def test_zeros_of_both_signs_and_two_nan_stay_apart(dtype: wf.DType) -> None:
+    """Equal nodes are one, and ``0.0 == -0.0``."""
+
+    def f(x: wf.Tensor) -> tuple[wf.Tensor, ...]:
+        one, zero = wf.full((2,), 1.0, dtype=dtype), wf.full((2,), 0.0, dtype=dtype)
+        return wf.copysign(x, zero * one), wf.copysign(x, zero * -one), zero * one, zero / zero, -(zero * one)
+
+    x = wf.ones(2, dtype=dtype)
+    for compiled, eager in zip(wf.compile(f)(x), f(x), strict=True):
+        assert np.signbit(compiled.numpy()).tolist() == np.signbit(eager.numpy()).tolist() or (eager != eager).all()
+        assert np.array_equal(compiled.numpy(), eager.numpy(), equal_nan=True)
 
 
 def test_a_graph_of_constants_alone() -> None:

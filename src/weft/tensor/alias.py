@@ -331,8 +331,9 @@ def _follow_together(base: Tensor) -> None:
 
 
 class _Views(tape.Record):
-    """The views of a tensor that was written, as one record until a gradient arrives: a slot for each, behind which the
-    record of that view is then made. (Steps are kept, not the views: those hold their base, which has this history.)"""
+    """The views of a tensor that was written, as one record until a gradient arrives: an output for each, behind which
+    the record of that view is then made. (Steps are kept, not the views: those hold their base, which has this
+    history.)"""
 
     __slots__ = ("_made", "_spec", "ways")
 

@@ -28,7 +28,7 @@ class Row:
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
     to the result's; ``spreads``: it does to its operand what such an op does by itself. ``needs``: the values that
     ``lower`` uses; None means the inputs. ``accepts``: a check of the parameters as a whole. ``kinds``: the kinds of
-    dtypes that the operands may have; None means that the primitive says it. ``wide``: floats of 16 bits are not among
+    dtypes that the operands may have; None means that the primitive says it. ``halves``: floats of 16 bits are among
     them.
     """
 
@@ -40,7 +40,7 @@ class Row:
     needs: Callable[[Node], Sequence[Value]] | None = None
     accepts: Callable[[dict[str, Any], Sequence[TensorType]], bool] | None = None
     kinds: tuple[str, ...] | None = None
-    wide: bool = False
+    halves: bool = True
 
 
 def check_node(name: str, row: Row, params: dict[str, Any], inputs: Sequence[TensorType]) -> None:
