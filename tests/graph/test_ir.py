@@ -298,6 +298,14 @@ def test_verification_says_what_is_wrong_and_where(number: int) -> None:
         verify(graph)
 
 
+def test_verification_names_the_line_of_the_node() -> None:
+    x = Value(TensorType(dt.float32, (3,)))
+    (sine,) = body_of(lambda x: wf.sin(x)).nodes
+    node = Node(sine.op, (x,), sine.params, (x.type,), ("program.py", 17))
+    with pytest.raises(wf.CompileError, match=r"sin \(at program\.py:17\) "):
+        verify(Graph("f", [x], [node, node], []))
+
+
 def test_verification_of_operands_that_the_op_refuses() -> None:
     x, y = Value(TensorType(dt.float32, (3,))), Value(TensorType(dt.float32, (4,)))
     with pytest.raises(wf.CompileError, match=r"repeat refuses its operands: repeat: .* is not what its body takes"):
