@@ -50,3 +50,13 @@ def test_gradients_flow_from_each_output_to_each_operand(names: list[str]) -> No
         assert (ours.grad is None) == (plain.grad is None)
         if ours.grad is not None and plain.grad is not None:
             np.testing.assert_allclose(ours.grad.numpy(), plain.grad.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_index_that_is_shown_is_the_one_that_is_wrong(size: int) -> None:
+    """Not one at an end of what is right, from the front or from the back."""
+    x, right = wf.arange(float(size)), [0, size - 1, -1, -size]
+    for wrong in (size, -size - 1):
+        with pytest.raises(wf.WeftError, match=f"index {wrong} is out of range for axis 0 of size {size}"):
+            wf.take(x, wf.asarray([*right, wrong]))
+    assert wf.take(x, wf.asarray(right)).tolist() == [0.0, size - 1.0, size - 1.0, 0.0]
