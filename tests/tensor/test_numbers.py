@@ -177,3 +177,10 @@ def test_no_number_wraps_that_numpy_holds_as_an_array_of_rank_0(dtype: wf.DType)
     x[1] = np.array(True)
     assert x.tolist() == [top, 1, 0]
     assert x.fill_(np.array(top, np.uint64)).tolist() == [top] * 3
+
+
+@pytest.mark.parametrize("cut", [wf.Tensor.split, wf.Tensor.chunk, wf.split], ids=["x.split", "x.chunk", "split"])
+def test_true_as_a_size_is_one_also_for_who_asks_for_one_later(cut: Any) -> None:
+    for size in (True, 1):
+        parts = cut(wf.ones((7, 3)), size)
+        assert [p.numpy().shape for p in parts] == [p.numpy().shape for p in cut(wf.ones((7, 3)), 1)]

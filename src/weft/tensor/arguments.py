@@ -215,7 +215,7 @@ def _whole(op: str, name: str, value: Any) -> Any:
         index = found.__index__()
     except (AttributeError, TypeError):
         raise _no_integer(op, name, found) from None
-    return found if isinstance(found, int) else index
+    return index  # an int: True is none, but equal to 1, so that caches would give it to who asks for 1
 
 
 def _integer(op: str, name: str, value: Any) -> Any:
