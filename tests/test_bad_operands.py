@@ -3,6 +3,7 @@ number and names of arguments. Nothing of weft's inside (AttributeError, KeyErro
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -152,11 +153,23 @@ def good(parameter: inspect.Parameter) -> Any:
     return X if parameter.annotation is inspect.Parameter.empty or parameter.name in ("self", "x") else 1
 
 
-# Of methods that take *args and **kwargs: the names that some of them know, PyTorch's and NumPy's.
+# Of methods that take *args and **kwargs: the names that some of them know beside their own, PyTorch's and NumPy's.
 NAMED = [
     *("dim", "axis", "keepdim", "unbiased", "correction", "diagonal", "p", "dtype", "device", "copy", "other"),
     *("alpha", "rounding_mode", "size"),
 ]
+
+
+@functools.cache
+def refused(function: Any, given: int, name: str) -> bool:
+    """Whether a method has no such parameter: Python's own error, which comes before anybody looks at the value."""
+    try:
+        function(*[X.clone() for _ in range(given)], **{name: BAD["object"]})
+    except TypeError as error:
+        return "argument" in str(error)
+    except wf.WeftError:
+        return False
+    return False
 
 
 def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
@@ -183,9 +196,9 @@ def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[
         for given in ((bad,), ()):
             yield "args", (X.clone(), *given), {}
         for name in NAMED:
-            yield name, (X.clone(),), {name: bad}
-            if name not in ("other", "p"):
-                yield name, (X.clone(), X), {name: bad}
+            for given in (1,) if name in ("other", "p") else (1, 2):
+                if bad is BAD["object"] or not refused(function, given, name):
+                    yield name, (X.clone(), X)[:given], {name: bad}
 
 
 PYTHONS = re.compile(r"argument|unsupported operand|not supported between|not iterable|takes|expected")

@@ -144,3 +144,19 @@ def test_no_op_is_asked_for_by_its_name() -> None:
         if question.search(line)
     ]
     assert found == []
+
+
+# Namespaces, the packages that show what their files hold, and Storage, whose list is that of its native functions.
+WITH_ALL = {
+    *("", "deploy", "interop", "nn", "nn/functional", "nn/gradient", "nn/init", "optim"),
+    *("ops/linalg", "ops/random", "optim/lr_scheduler", "runtime/memory", "runtime/storage"),
+}
+
+
+def test_modules_of_the_inside_have_no_list_of_what_is_there() -> None:
+    having = {
+        str(path.relative_to(PACKAGE)).removesuffix(".py").removesuffix("__init__").rstrip("/")
+        for path in FILES
+        if re.search(r"^__all__\b", path.read_text(), re.MULTILINE)
+    }
+    assert having <= WITH_ALL

@@ -169,7 +169,7 @@ def test_no_method_swallows_arguments(name: str) -> None:
 @pytest.mark.parametrize(
     ("function", "signature"),
     [
-        (wf.zeros, "(shape: 'Dim | Sequence[Dim]', *, dtype: 'Any' = None) -> 'Array'"),
+        (wf.zeros, "(shape: 'Dim | Sequence[Dim]', *, dtype: 'Any' = None, device: 'Any' = None) -> 'Array'"),
         (wf.Tensor.sum, "(self, dim: 'Axes' = None, keepdim: 'bool' = False, *, dtype: 'Any' = None) -> 'Tensor'"),
         (wf.ones(2).sum, "(dim: 'Axes' = None, keepdim: 'bool' = False, *, dtype: 'Any' = None) -> 'Tensor'"),
         (wf.Tensor.subtract_, "(self, other: 'Array | float', *, alpha: 'Scalar' = 1) -> 'Tensor'"),

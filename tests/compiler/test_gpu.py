@@ -174,14 +174,15 @@ def both(name: str, descending: bool = False) -> tuple[int, int]:
     return seen[0], seen[1]
 
 
+WITH_BARRIERS = ("softmax", "layer_norm", "columns", "columns_arg", "long_row", "rows")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_bits_are_those_of_the_cpu(name: str) -> None:
+    """In whatever order the threads run."""
     assert both(name) == (0, 0)
-
-
-@pytest.mark.parametrize("name", ["softmax", "layer_norm", "columns", "columns_arg", "long_row", "rows"])
-def test_the_order_of_the_threads_does_not_matter(name: str) -> None:
-    assert both(name, descending=True) == (0, 0)
+    if name in WITH_BARRIERS:
+        assert both(name, descending=True) == (0, 0)
 
 
 def test_an_index_out_of_range_sets_the_status_and_touches_nothing() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small_kernels import Drawn, check, nests, partial_nests
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(nests(), st.data())
 def test_nests_do_what_they_mean(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small_kernels import Drawn, check, sequentials
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(sequentials(), st.data())
 def test_steps_run_in_order(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)

@@ -16,7 +16,7 @@ from small_kernels import KERNEL, TARGETS, bits, nests, numbers
 from weft.compiler.emit import Module, Writer, constant
 from weft.compiler.expr import add, const, leaf
 from weft.compiler.kernels import LANES, Access, Int, Nest, Reduce, Slot, Store
-from weft.compiler.lanes import Frame, LanePoint, begin_kernel, lane_mask
+from weft.compiler.lanes import Frame, LanePoint, begin_kernel, first_lanes
 from weft.compiler.reduction import state_dtypes
 from weft.compiler.stages import (
     accumulate,
@@ -162,7 +162,7 @@ def test_values_are_combined_into_the_cells_that_exist(dtype: DType, op: str, la
         w = frame.w
         first = [w.op(f"getelementptr i8, ptr {b}, i64 0") for b in frame.buffers]
         given = [load_unaligned(w, p, d, lanes) for p, d in zip(first[len(kinds) :], kinds, strict=True)]
-        mask = lane_mask(w, "5") if masked else None
+        mask = first_lanes(w, "5") if masked else None
         accumulate(w, stage, first[: len(kinds)], "3" if lanes == 1 else "0", given, lanes, mask)
 
     # Vectors of cells are aligned as a whole: then the cells begin with the first that changes.

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from weft.compiler.expr import Expr, leaf, topological
-from weft.compiler.kernels import SCRATCH_BYTES, Access, Nest, Slot, Store
+from weft.compiler.kernels import SCRATCH_BYTES, Access, Nest, Slot, Store, describe
 from weft.compiler.nest import render_nest
 from weft.core.dtypes import DType
-from weft.llvm.assembly import assemble
 from weft.llvm.elf import load
+from weft.llvm.object_cache import cached_object
 from weft.llvm.targets import Target, host_target
 
 _N = Slot(0)
@@ -47,16 +47,17 @@ def num_nodes(function: Callable[..., Expr], dtypes: Sequence[DType]) -> int:
     return sum(key[0] not in ("const", "load") for key in numbers)
 
 
-@cache
 def compiled(function: Callable[..., Expr], dtypes: tuple[DType, ...], isa: str | None = None) -> Any:
     """``run(*arrays) -> array`` for contiguous arrays of the same length."""
     return compile_for(function, dtypes, host_target(isa))
 
 
+@cache
 def compile_for(function: Callable[..., Expr], dtypes: tuple[DType, ...], target: Target) -> Any:
-    """As :func:`compiled`, for a target that this machine can run; nothing is kept."""
+    """As :func:`compiled`, for a target that this machine can run; processes of the tests share the machine code."""
     kernel = kernel_of(function, dtypes)
-    code = load(assemble(render_nest(kernel, "kernel", target), target))
+    key = f"vmath_harness {describe(kernel)}"
+    code = load(cached_object(key, target, lambda: render_nest(kernel, "kernel", target)))
     native = _SIGNATURE(code.address("kernel"))
     result_dtype = kernel.buffers[-1].numpy
 

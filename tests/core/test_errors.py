@@ -22,6 +22,7 @@ KINDS = {
     errors.DeviceError: (RuntimeError,),
     errors.OutOfMemoryError: (MemoryError, RuntimeError),
     errors.AutogradError: (RuntimeError,),
+    errors.LinAlgError: (ValueError, RuntimeError),
     errors.CaptureError: (RuntimeError,),
     errors.CompileError: (RuntimeError,),
     errors.FormatError: (ValueError, RuntimeError),

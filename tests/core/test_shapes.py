@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from weft.core.errors import AxisError, CaptureError, ShapeError
 from weft.core.shapes import (
-    SymDim,
     broadcast_shapes,
     is_static,
     normalize_axes,
@@ -22,6 +21,7 @@ from weft.core.shapes import (
     strides_of,
     substitute,
 )
+from weft.core.symbolic import SymDim
 
 NAMES = ("n", "m", "k")
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {

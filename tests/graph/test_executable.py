@@ -7,7 +7,7 @@ from lowered_programs import graph_of
 
 import weft as wf
 from weft.core import dtypes as dt
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 from weft.graph.executable import GIL_WORK, build, plan_graph
 from weft.graph.ir import Graph, Value
 from weft.graph.protocol import TensorType

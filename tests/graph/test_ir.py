@@ -12,12 +12,24 @@ from several_outputs import SINCOS, divmod_, most, sincos
 import weft as wf
 from weft.core import config
 from weft.core import dtypes as dt
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 from weft.graph import ir
 from weft.graph.executable import plan_graph
-from weft.graph.ir import Graph, Node, Value, checked, copy_nodes, inline, make_node, rewrite, subgraphs, verify
+from weft.graph.ir import (
+    Graph,
+    Node,
+    Value,
+    checked,
+    copy_nodes,
+    eliminate_dead,
+    inline,
+    make_node,
+    rewrite,
+    subgraphs,
+    verify,
+)
 from weft.graph.protocol import COPY, Map, Outputs, Primitive, TensorType
-from weft.graph.simplify import eliminate_dead, simplify
+from weft.graph.simplify import simplify
 from weft.graph.specialise import specialise
 from weft.interop.onnx.write import write_graph
 from weft.llvm.targets import host_target
@@ -286,6 +298,14 @@ def test_verification_says_what_is_wrong_and_where(number: int) -> None:
         verify(graph)
 
 
+def test_verification_names_the_line_of_the_node() -> None:
+    x = Value(TensorType(dt.float32, (3,)))
+    (sine,) = body_of(lambda x: wf.sin(x)).nodes
+    node = Node(sine.op, (x,), sine.params, (x.type,), ("program.py", 17))
+    with pytest.raises(wf.CompileError, match=r"sin \(at program\.py:17\) "):
+        verify(Graph("f", [x], [node, node], []))
+
+
 def test_verification_of_operands_that_the_op_refuses() -> None:
     x, y = Value(TensorType(dt.float32, (3,))), Value(TensorType(dt.float32, (4,)))
     with pytest.raises(wf.CompileError, match=r"repeat refuses its operands: repeat: .* is not what its body takes"):
@@ -330,4 +350,4 @@ def test_every_pass_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ir, "_blame", lambda made, when, given: seen.append(when))
     f = wf.compile(lambda x: x * (wf.ones((3,)) * 2.0))
     f(wf.ones(3))
-    assert {"after simplify", "after fold_constants"} == set(seen)
+    assert {"after simplify", "after fold_constants", "after with_copies"} == set(seen)

@@ -9,9 +9,9 @@ import pytest
 from several_outputs import MOST, SINCOS, divmod_, most, sincos
 
 import weft as wf
-from weft.graph.ir import Graph, Value, make_node, verify
+from weft.graph.ir import Graph, Value, eliminate_dead, make_node, verify
 from weft.graph.protocol import COPY, TensorType
-from weft.graph.simplify import eliminate_dead, simplify
+from weft.graph.simplify import simplify
 
 
 def graph_of(function: Any, *args: wf.Tensor) -> Graph:

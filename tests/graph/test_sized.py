@@ -15,8 +15,8 @@ import weft as wf
 import weft.nn.functional as F
 from weft.core import dtypes as dt
 from weft.core.errors import OutOfMemoryError, ShapeError
-from weft.core.shapes import Shape, SymDim, strides_of
-from weft.core.symbolic import Sizes
+from weft.core.shapes import Shape, strides_of
+from weft.core.symbolic import Sizes, SymDim
 from weft.graph import executable
 from weft.graph.executable import Executable, build
 from weft.graph.ir import Graph

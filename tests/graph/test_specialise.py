@@ -9,8 +9,8 @@ import pytest
 import weft as wf
 from weft.core import dtypes as dt
 from weft.core.errors import FormatError, ShapeError
-from weft.core.shapes import Shape, SymDim
-from weft.core.symbolic import Sizes
+from weft.core.shapes import Shape
+from weft.core.symbolic import Sizes, SymDim
 from weft.graph.ir import Graph
 from weft.graph.protocol import TensorType
 from weft.graph.specialise import specialise

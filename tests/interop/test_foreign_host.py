@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import weft as wf
 from weft.core import dtypes as dt
 from weft.core.errors import FormatError
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 from weft.interop.onnx.foreign.call import Known
 from weft.interop.onnx.foreign.host import HOST, slice_of
 from weft.interop.onnx.limits import KNOWN, NBYTES, RANK, bounded, check_extent, wrapped

@@ -12,7 +12,7 @@ import pytest
 
 import weft as wf
 from weft.core.errors import FormatError
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 from weft.interop.onnx.limits import KNOWN, NBYTES, RANK, bounded, check_extent, wrapped
 from weft.interop.weights import read_weights
 

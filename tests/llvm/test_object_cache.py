@@ -209,13 +209,24 @@ def test_entries_under_each_others_names_are_not_run(written: tuple[Path, str], 
         assert numbers(turned) == expected
 
 
-@settings(max_examples=8)
-@given(st.data())
-def test_a_process_is_right_whatever_happened_to_the_cache(written: tuple[Path, str], data: st.DataObject) -> None:
-    """Fuzz: after any steps on the files a fresh process prints the same numbers, and so does the one after it."""
+def check_whatever_happens(written: tuple[Path, str], data: st.DataObject) -> None:
+    """After any steps on the files a fresh process prints the same numbers, and so does the one after it."""
     cache, expected = written
     with tempfile.TemporaryDirectory() as place:
         folder = Path(shutil.copytree(cache, Path(place, "cache")))
         note("\n".join(disturb(folder, lambda n: data.draw(st.integers(0, n - 1)), 2 * len(STEPS))))
         assert numbers(folder) == expected
         assert numbers(folder) == expected
+
+
+@settings(max_examples=3)
+@given(st.data())
+def test_a_process_is_right_whatever_happened_to_the_cache(written: tuple[Path, str], data: st.DataObject) -> None:
+    check_whatever_happens(written, data)
+
+
+@pytest.mark.long
+@settings(max_examples=40)
+@given(st.data())
+def test_processes_are_right_whatever_happened_to_the_cache(written: tuple[Path, str], data: st.DataObject) -> None:
+    check_whatever_happens(written, data)

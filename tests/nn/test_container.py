@@ -85,3 +85,9 @@ def test_only_modules_go_in() -> None:
         nn.Sequential(lambda x: x)
     with pytest.raises(TypeError, match="not a Module"):
         nn.ModuleList().insert(0, 3)
+
+
+def test_a_list_may_say_what_it_holds() -> None:
+    net = nn.ModuleList[nn.Linear](nn.Linear(2, 2) for _ in range(2))
+    assert isinstance(net, nn.ModuleList) and [type(layer) for layer in net] == [nn.Linear] * 2
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]

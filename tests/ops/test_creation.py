@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from op_cases import ALL, FLOATS, INTEGERS, SPECIALS, numpy_dtype, same_bits, shapes
 
 import weft as wf
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 from weft.graph.protocol import TensorType
 from weft.ops.creation import as_shape, tri_mask
 from weft.ops.op import trace_function

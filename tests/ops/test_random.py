@@ -258,6 +258,8 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: wf.random.uniform((-1,)), wf.ShapeError, "uniform: size -1"),
     (lambda: wf.random.normal(2, dtype="int8"), wf.DTypeError, "normal: dtype int8 is not a floating one"),
     (lambda: wf.random.normal(2, std=-1.0), wf.ShapeError, "normal: std -1.0 is negative"),
+    (lambda: wf.random.integers("a"), wf.DTypeError, "integers: high is 'a'; it must be an integer"),
+    (lambda: wf.random.integers(1.5, 4), wf.DTypeError, "integers: low is 1.5; it must be an integer"),
     (lambda: wf.random.integers(3, 3), wf.ShapeError, r"integers: \[3, 3\) is not a range of int64"),
     (lambda: wf.random.integers(0, 257, dtype="uint8"), wf.ShapeError, r"integers: \[0, 257\) is not a range of uint8"),
     (lambda: wf.random.integers(5, dtype=wf.float32), wf.DTypeError, "integers: dtype float32 is not an integer one"),

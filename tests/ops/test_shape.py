@@ -13,7 +13,7 @@ from op_cases import ALL, broadcast_pairs, check_gradient, same_bits, seeds, sha
 
 import weft as wf
 from weft.core.errors import AxisError
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 from weft.graph.protocol import TensorType
 from weft.ops.op import trace_function
 

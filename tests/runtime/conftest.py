@@ -92,8 +92,9 @@ def restored_pool() -> Iterator[None]:
 
 @pytest.fixture
 def fresh_memory() -> Iterator[None]:
-    """Nothing cached, no garbage and no limit, before and after."""
-    gc.collect()
+    """Nothing cached, no young garbage and no limit, before and after. What is old is set aside while a test runs
+    (tests/conftest.py): to look through it takes more than a second in a process that has run thousands of tests."""
+    gc.collect(1)
     memory.set_limit(None)
     memory.empty_cache()
     memory.reset_peak()

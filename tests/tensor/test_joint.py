@@ -239,3 +239,13 @@ def test_inside_a_captured_function() -> None:
         move((a, b), a, b, g, 0.5)
         assert step(g).item() == a[0].item()
     assert x.tolist() == a.tolist() and y.tolist() == b.tolist()
+
+
+def test_a_result_of_another_type_than_its_target_is_refused() -> None:
+    """Before it is written, whatever it would have written over."""
+    x, g = wf.ones(3), wf.ones((2, 3))
+    with pytest.raises(wf.DTypeError, match=r"scaled: .*float64\[3\] cannot replace .*float32\[3\]"):
+        Update(scaled)((x,), x, wf.ones(3, dtype=wf.float64), 1.0)
+    with pytest.raises(wf.DTypeError, match=r"scaled: .*float32\[2, 3\] cannot replace .*float32\[3\]"):
+        Update(scaled)((x,), x, g, 1.0)
+    assert x.tolist() == [1.0, 1.0, 1.0]

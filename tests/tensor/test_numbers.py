@@ -161,3 +161,26 @@ def test_an_interval_that_the_dtype_does_not_hold_is_refused(dtype: str, low: fl
 def test_an_interval_of_16_bit_floats_may_be_as_long_as_they_reach() -> None:
     x = wf.random.uniform((1000,), -65504.0, 65504.0, dtype="float16").numpy()
     assert np.isfinite(x).all() and x.min() < -6e4 and x.max() > 6e4
+
+
+@pytest.mark.parametrize("dtype", [wf.int8, wf.uint8, wf.int32, wf.uint64], ids=str)
+def test_no_number_wraps_that_numpy_holds_as_an_array_of_rank_0(dtype: wf.DType) -> None:
+    """As a number alone does not; arrays of several are converted as arrays are."""
+    x = wf.zeros(3, dtype=dtype)
+    top = int(np.iinfo(dtype.numpy).max)
+    outside = np.array(top + 1, np.uint64) if top < 2**64 - 1 else np.array(-1)
+    for write in (lambda v: x.__setitem__(0, v), lambda v: x.__setitem__(wf.asarray([1, 2]), v), x.fill_):
+        with pytest.raises(wf.DTypeError, match=f"{int(outside)} does not fit in {dtype.name}"):
+            write(outside)
+        assert x.tolist() == [0, 0, 0]
+    x[0] = np.array(top, np.uint64)
+    x[1] = np.array(True)
+    assert x.tolist() == [top, 1, 0]
+    assert x.fill_(np.array(top, np.uint64)).tolist() == [top] * 3
+
+
+@pytest.mark.parametrize("cut", [wf.Tensor.split, wf.Tensor.chunk, wf.split], ids=["x.split", "x.chunk", "split"])
+def test_true_as_a_size_is_one_also_for_who_asks_for_one_later(cut: Any) -> None:
+    for size in (True, 1):
+        parts = cut(wf.ones((7, 3)), size)
+        assert [p.numpy().shape for p in parts] == [p.numpy().shape for p in cut(wf.ones((7, 3)), 1)]

@@ -473,6 +473,7 @@ x.new_zeros((2,), dtype=m.int32)
 x.new_zeros(size=(2,))
 x.new_ones(2, device="cpu", requires_grad=True).detach()
 x.new_zeros(2, garbage=1)
+x.take(index=at(0, 5))
 x.take(at(0, 5))
 x.take(at(0, 6))
 x.clone(3)
@@ -637,6 +638,8 @@ MORE = {
     "x.max(axis=1)": "x.amax(1)",
     "x.cumsum(axis=1)": "x.cumsum(1)",
     "x.flip()": "x.flip(0, 1)",
+    "x.take(indices=m.asarray([0, 5]))": "x.take(m.asarray([0, 5]))",
+    "x.take(m.asarray([1]), axis=1)": "x.index_select(1, m.asarray([1]))",
     "x.softmax()": "x.softmax(-1)",
     "i.mean()": "x.mean()",
     "i.norm()": "x.norm()",

@@ -9,7 +9,7 @@ import pytest
 
 import weft as wf
 from weft import nn
-from weft.core.shapes import SymDim
+from weft.core.symbolic import SymDim
 
 
 class Encoder(nn.Module):

@@ -63,7 +63,9 @@ class GPT(nn.Module):
 
     def forward(self, ids: wf.Tensor, targets: wf.Tensor | None = None) -> tuple[wf.Tensor, wf.Tensor | None]:
         x = self.tokens(ids) + self.places[: ids.shape[1]]
+        assert_type(self.blocks[0], Block)
         for block in self.blocks:
+            assert_type(block, Block)
             x = block(x)
         logits = self.head(x)
         assert_type(logits, wf.Tensor)

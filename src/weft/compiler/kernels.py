@@ -15,11 +15,14 @@ runtime integer (a :class:`Slot`), so that one compiled kernel serves every shap
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..core.dtypes import DType
 from ..runtime import native
 from .expr import Expr, topological
+
+if TYPE_CHECKING:
+    from ..llvm.targets import Target
 
 LANES = 16  # points computed at a time: 64 bytes of float32, one zmm, two ymm or four q registers
 REDUCE_LANES = 64  # partial accumulators of a reduction (numerics contract, 2)
@@ -132,14 +135,14 @@ class Printed:
     def __str__(self) -> str:
         return describe(self)  # type: ignore[arg-type]
 
-    def llvm(self, target: Any = None) -> str:
+    def llvm(self, target: Target | None = None) -> str:
         """LLVM IR for a target (:class:`weft.llvm.targets.Target`); the host by default."""
         from ..llvm.targets import host_target
         from .build import ENTRY, render
 
         return render(self, ENTRY, target or host_target())  # type: ignore[arg-type]
 
-    def asm(self, target: Any = None) -> str:
+    def asm(self, target: Target | None = None) -> str:
         """Assembly for a target; the host by default."""
         from ..llvm.assembly import assembly
         from ..llvm.targets import host_target

@@ -351,12 +351,12 @@ def either(w: Writer, condition: str, yes: Callable[[], None], no: Callable[[], 
     w.label(after)
 
 
-def lane_mask(w: Writer, left: str) -> str:
-    """Mask of the first ``left`` (i64) of LANES lanes; all of them when there are more."""
-    few = w.op(f"call i64 @llvm.umin.i64(i64 {left}, i64 {LANES})")
-    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), LANES)
-    numbers = ", ".join(f"i32 {lane}" for lane in range(LANES))
-    return w.op(f"icmp ugt <{LANES} x i32> {count}, <{numbers}>", "mask")
+def first_lanes(w: Writer, left: str, lanes: int = LANES) -> str:
+    """Mask of the first ``left`` (i64, signed) lanes; all of them when there are more."""
+    few = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
+    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), lanes)
+    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    return w.op(f"icmp sgt <{lanes} x i32> {count}, <{numbers}>", "mask")
 
 
 def vector_loop(frame: Frame, lo: str, hi: str, body: Callable[[str, int, str | None], None]) -> None:
@@ -366,7 +366,7 @@ def vector_loop(frame: Frame, lo: str, hi: str, body: Callable[[str, int, str | 
     """
     w = frame.w
     if frame.target.masked_memory:
-        loop(w, lo, hi, LANES, lambda i: body(i, LANES, lane_mask(w, w.op(f"sub nsw i64 {hi}, {i}"))))
+        loop(w, lo, hi, LANES, lambda i: body(i, LANES, first_lanes(w, w.op(f"sub nsw i64 {hi}, {i}"))))
         return
     length = w.op(f"sub nsw i64 {hi}, {lo}")
     whole = w.op(f"add nsw i64 {lo}, {w.op(f'and i64 {length}, {-LANES}')}")
@@ -381,9 +381,9 @@ def aligned_loop(frame: Frame, lo: str, hi: str, origin: str, body: Callable[[st
         before = w.op(f"and i64 {w.op(f'sub nsw i64 {lo}, {origin}')}, {LANES - 1}")
 
         def masked(i: str) -> None:
-            there = lane_mask(w, w.op(f"sub nsw i64 {hi}, {i}"))
+            there = first_lanes(w, w.op(f"sub nsw i64 {hi}, {i}"))
             early = w.op(f"call i64 @llvm.smax.i64(i64 {w.op(f'sub nsw i64 {lo}, {i}')}, i64 0)")
-            begun = w.op(f"xor <{LANES} x i1> {lane_mask(w, early)}, splat (i1 true)")
+            begun = w.op(f"xor <{LANES} x i1> {first_lanes(w, early)}, splat (i1 true)")
             body(i, LANES, w.op(f"and <{LANES} x i1> {there}, {begun}", "mask"))
 
         loop(w, w.op(f"sub nsw i64 {lo}, {before}"), hi, LANES, masked)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import CompileError
+from ..llvm.targets import Target
 from . import column, nest, sequential
 from .contraction import render as contraction
 from .gpu import column as gpu_column
@@ -16,7 +17,7 @@ from .gpu import sequential as gpu_sequential
 from .gpu.frame import GpuLaunch
 from .kernels import ColumnReduce, Contraction, Kernel, Nest, Sequential
 
-Renderer = Callable[[Any, str, Any], str]  # (kernel of the family, name, target): LLVM IR of the module that defines it
+Renderer = Callable[[Any, str, Target], str]  # (kernel of the family, name, target): the module that defines it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ FAMILIES: dict[type, Family] = {
 }
 
 
-def render(kernel: Kernel, name: str, target: Any) -> str:
+def render(kernel: Kernel, name: str, target: Target) -> str:
     """LLVM IR of the module that defines ``name``, for a CPU or a GPU.
 
     Raises:

@@ -29,8 +29,6 @@ from typing import Any
 from .config import settings
 from .errors import WeftError, is_wefts_own, user_line
 
-__all__ = ["bounded", "install", "leave"]
-
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 # Methods that Python or weft call where no error is expected, or that are a boundary's inside.

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["TRACEBACKS", "Settings", "configure", "settings"]
-
 TRACEBACKS = ("short", "full")
 _CACHE_LIMIT = 256 << 20
 

@@ -11,8 +11,6 @@ from typing import Any
 from .errors import DeviceError
 from .shapes import shown
 
-__all__ = ["CPU", "Device", "chosen"]
-
 
 class Device(str):
     """The name of a device: a string, with PyTorch's ``type`` and ``index``. Equal devices are one object.

@@ -10,29 +10,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-__all__ = [
-    "ALL",
-    "DType",
-    "bool_",
-    "bfloat16",
-    "float16",
-    "float32",
-    "float64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "as_dtype",
-    "from_numpy",
-    "promote",
-    "default_float",
-    "default_int",
-]
-
 
 class DType:
     """A scalar type: ``name``, ``kind`` (``bool``, ``int``, ``uint``, ``float``), ``itemsize`` in bytes."""

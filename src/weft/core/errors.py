@@ -12,25 +12,6 @@ import sys
 from types import CodeType
 from typing import Any
 
-__all__ = [
-    "ArgumentError",
-    "AutogradError",
-    "AxisError",
-    "CaptureError",
-    "CompileError",
-    "DTypeError",
-    "DeviceError",
-    "FormatError",
-    "IndexError_",
-    "LinAlgError",
-    "OutOfMemoryError",
-    "ShapeError",
-    "StateError",
-    "WeftError",
-    "is_wefts_own",
-    "user_line",
-]
-
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 

@@ -7,8 +7,6 @@ import errno
 import os
 import secrets
 
-__all__ = ["write_atomically"]
-
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
     """Put ``data`` in the file at ``path``: a temporary file beside it, synced to the disk, then renamed over it.

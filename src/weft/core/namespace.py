@@ -20,8 +20,6 @@ from typing import Any, NoReturn
 from . import boundary
 from .errors import is_wefts_own
 
-__all__ = ["HINTS", "absent", "publish"]
-
 _IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 _SOON = "not there yet"
 

@@ -9,24 +9,6 @@ from typing import Any
 from .errors import AxisError, ShapeError
 from .symbolic import Dim, SymDim
 
-__all__ = [
-    "MAX_BITS",
-    "SIZE_LIMIT",
-    "Dim",
-    "Shape",
-    "SymDim",
-    "broadcast_shapes",
-    "check_count",
-    "is_static",
-    "normalize_axes",
-    "normalize_axis",
-    "shown",
-    "size_of",
-    "strides_of",
-    "substitute",
-]
-
-
 Shape = tuple[Dim, ...]
 
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from .symbolic import Atom, Call, Dim, Range, Sizes, SymDim
 
-__all__ = ["SizeProgram"]
-
 
 class SizeProgram:
     """Sizes as one function of the numbers for names: ``program(numbers)`` gives a tuple with a number for each of

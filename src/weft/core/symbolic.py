@@ -34,20 +34,6 @@ from typing import Any
 
 from .errors import CaptureError
 
-__all__ = [
-    "Atom",
-    "Call",
-    "Dim",
-    "Sizes",
-    "SymDim",
-    "computed",
-    "computed_items",
-    "greatest",
-    "least",
-    "typical",
-    "undecided",
-]
-
 Range = tuple[int | None, int | None]  # least and greatest value, both included; None: not known
 _ANY: Range = (None, None)
 

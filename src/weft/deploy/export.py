@@ -25,13 +25,12 @@ from ..llvm.targets import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_names
-from ..transforms.capture import Captured, capture
+from ..transforms.capture import capture
+from ..transforms.captured import Captured
 from ..transforms.tree import flatten, unflatten
 from .files import find_linker, write_library
 from .names import c_names, check_library_name, library_name
 from .native import Library, Port, Step, emit_library
-
-__all__ = ["Exported", "export"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,6 @@ from ..core.files import write_atomically
 from ..llvm.targets import Target
 from .native import Library
 
-__all__ = ["archive", "find_linker", "write_library"]
-
 
 def write_library(
     library: Library, folder: str | os.PathLike[str], target: Target, linker: str | None = None

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Sequence
 
 from ..core.errors import FormatError
 
-__all__ = ["check_library_name", "c_name", "c_names", "is_c_name", "library_name", "quoted"]
-
 _LONGEST = 63  # characters of a name that every compiler of C99 tells apart
 _LONGEST_LIBRARY = 200  # so that the file names made of it fit in 255 bytes
 

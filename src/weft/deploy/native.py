@@ -25,8 +25,6 @@ from ..llvm.assembly import assemble_linked
 from ..llvm.targets import Target
 from .names import check_library_name, is_c_name, quoted
 
-__all__ = ["Library", "Port", "Step", "emit_library", "header"]
-
 ALIGN = 64  # bytes, of the workspace and of everything in it
 MISALIGNED = -1  # result of an entry whose workspace is null or not aligned
 DIFFERS = -2  # result of verify when the outputs have other bits

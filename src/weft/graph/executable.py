@@ -21,7 +21,7 @@ from ..llvm.targets import Target
 from ..runtime.devices import Runs, row_of
 from ..runtime.program import HostStep, Step
 from .fold import fold_constants
-from .ir import Graph, Node, Value
+from .ir import Graph, Node, Value, checked
 from .lower import launches_of
 from .lower.host import HostCall
 from .lower.in_order import copy_launch
@@ -31,8 +31,6 @@ from .lower.roots import copy_of
 from .memory import Plan, in_place, nbytes_of, plan_memory
 from .protocol import Concat, Gather, Layout, Map, Position, SliceUpdate, View
 from .simplify import simplify
-
-__all__ = ["Executable", "Planned", "build", "plan_graph"]
 
 GIL_WORK = 400_000  # rough instructions in a program that lets other Python threads run meanwhile: some 20 us
 
@@ -163,8 +161,13 @@ def _own_places(
             new = _copied(new, late)
         taken.add(new)
         written[new] = old
-    nodes = [*early, *graph.nodes, *late]
-    return _Placed(graph.copy(nodes, [*results, *written]), results, written, shared)
+    return _Placed(with_copies(graph, early, late, [*results, *written]), results, written, shared)
+
+
+@checked
+def with_copies(graph: Graph, early: Sequence[Node], late: Sequence[Node], outputs: Sequence[Value]) -> Graph:
+    """The graph with other outputs, what copies its inputs and what copies its results."""
+    return graph.copy([*early, *graph.nodes, *late], outputs)
 
 
 def _fits_anywhere(node: Node, used: set[Value]) -> bool:

@@ -1,4 +1,5 @@
-"""Constant folding: elementwise ops over constants are computed once, when the graph is compiled, by the same kernels.
+"""Constant folding: elementwise ops over constants, and over views of them, are computed once, when the graph is
+compiled, by the same kernels.
 
 The constants of a graph are tensors filled with one number, so what is computed is one number too: the constant part
 is run as a graph of rank 0 and its results become constants. No other arithmetic is involved, hence the same bits.
@@ -10,11 +11,9 @@ import math
 from collections.abc import Callable, Container, Sequence
 
 from ..core.symbolic import SymDim
-from .ir import Graph, Node, Value, checked, rewrite
-from .protocol import Map, TensorType
-from .simplify import eliminate_dead, filled, is_constant
-
-__all__ = ["fold_constants"]
+from .ir import Graph, Node, Value, checked, eliminate_dead, rewrite
+from .protocol import Map, TensorType, View
+from .simplify import filled, is_constant
 
 Run = Callable[[Graph], list[bytes]]
 
@@ -24,14 +23,17 @@ def fold_constants(graph: Graph, run: Run) -> Graph:
     """``graph`` with its constant elementwise part folded; ``run`` executes a graph without inputs and gives the bytes
     of its outputs."""
     constant: dict[Value, Node] = {}  # value -> a constant node below it, whose op makes constants
+    computed: set[Value] = set()  # the constants that are more than views of what the graph holds
     for node in graph.nodes:
         if is_constant(node):
             if not isinstance(node.params["value"], SymDim):
                 constant[node.output] = node
-        elif isinstance(node.op.lower, Map) and node.inputs and all(v in constant for v in node.inputs):
+        elif isinstance(node.op.lower, (Map, View)) and node.inputs and all(v in constant for v in node.inputs):
             constant[node.output] = constant[node.inputs[0]]
+            if isinstance(node.op.lower, Map) or node.inputs[0] in computed:
+                computed.add(node.output)
     outside = {v for n in graph.nodes if n.outputs[0] not in constant for v in n.inputs} | set(graph.outputs)
-    wanted = [v for v in constant if v in outside and not is_constant(_maker(v))]
+    wanted = [v for v in constant if v in outside and v in computed]
     if not wanted:
         return graph
     numbers = zip(wanted, run(_scalars(graph, constant, wanted)), strict=True)
@@ -47,7 +49,9 @@ def _maker(value: Value) -> Node:
 def _scalars(graph: Graph, constant: Container[Value], wanted: Sequence[Value]) -> Graph:
     """The constant part over tensors of rank 0."""
 
-    def small(node: Node) -> Node:
+    def small(node: Node) -> Node | Value:
+        if isinstance(node.op.lower, View):
+            return node.inputs[0]
         params = {**node.params, "shape": ()} if is_constant(node) else node.params
         return Node(node.op, node.inputs, params, (TensorType(node.output.dtype, ()),))
 

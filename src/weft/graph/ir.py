@@ -21,8 +21,6 @@ from ..core.errors import CompileError, WeftError
 from ..core.shapes import Shape
 from .protocol import Primitive, TensorType
 
-__all__ = ["Graph", "Node", "Value"]
-
 
 class Value:
     """One tensor of a graph: its type, and of which node it is which output (None, 0 for inputs)."""
@@ -213,6 +211,17 @@ def rewrite(
                 current.setdefault(value, made[value.index])
     inputs, outputs = ([current.get(v, v) for v in ends] for ends in (graph.inputs, graph.outputs))
     return Graph(graph.name, inputs, list(nodes), outputs)
+
+
+def eliminate_dead(graph: Graph) -> Graph:
+    """Without the nodes that no output needs: passes end with it, so it is verified with them."""
+    live: set[Value] = set(graph.outputs)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if not live.isdisjoint(node.outputs):
+            kept.append(node)
+            live.update(node.inputs)
+    return graph.copy(reversed(kept))
 
 
 def _place(values: Iterable[Value], nodes: dict[Node, None]) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.shapes import Dim, size_of
-from ..core.symbolic import greatest, typical
+from ..core.shapes import size_of
+from ..core.symbolic import Dim, greatest, typical
 from .ir import Value
 from .lower.launch import Launch
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from .ir import Graph, Value, subgraphs
 
-__all__ = ["format_graph", "value_names"]
-
 
 def value_names(graph: Graph) -> dict[Value, str]:
     """``%x0`` for inputs, ``%0`` for nodes, in order; ``%0.1`` for the second of several outputs."""

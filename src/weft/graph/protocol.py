@@ -18,30 +18,6 @@ from ..compiler.expr import Expr
 from ..core.dtypes import DType
 from ..core.shapes import Shape, strides_of
 
-__all__ = [
-    "COPY",
-    "Concat",
-    "Composed",
-    "Contract",
-    "Gather",
-    "Host",
-    "Layout",
-    "Map",
-    "Outputs",
-    "Padded",
-    "Position",
-    "Primitive",
-    "Product",
-    "Reduction",
-    "Rule",
-    "Scan",
-    "Scatter",
-    "Shuffle",
-    "SliceUpdate",
-    "TensorType",
-    "View",
-]
-
 
 class TensorType(NamedTuple):
     """dtype and shape of a value."""

@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 from ..compiler.expr import leaf
 from ..core.symbolic import undecided
-from .ir import Found, Graph, Node, Value, checked, make_node, rewrite
+from .ir import Found, Graph, Node, Value, checked, eliminate_dead, make_node, rewrite
 from .protocol import Composed, Layout, Map, Outputs, Position, Primitive, View
-
-__all__ = ["eliminate_dead", "filled", "is_constant", "simplify"]
 
 
 @checked
@@ -35,17 +33,6 @@ def simplify(graph: Graph, to_run: bool = False) -> Graph:
         return found
 
     return eliminate_dead(rewrite(graph, first))
-
-
-def eliminate_dead(graph: Graph) -> Graph:
-    """Without the nodes that no output needs."""
-    live: set[Value] = set(graph.outputs)
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
-        if not live.isdisjoint(node.outputs):
-            kept.append(node)
-            live.update(node.inputs)
-    return graph.copy(reversed(kept))
 
 
 # --- rules: a node -> the value that replaces it, a simpler node, or None -----------------------------------------

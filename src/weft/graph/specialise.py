@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..core.errors import ShapeError, WeftError
-from ..core.shapes import Dim, Shape, substitute
-from ..core.symbolic import undecided
+from ..core.shapes import Shape, substitute
+from ..core.symbolic import Dim, undecided
 from .ir import Graph, Node, Value, checked, make_node, rewrite, subgraphs
 from .protocol import TensorType
 

@@ -22,8 +22,6 @@ from ..tensor.tensor import Tensor
 from .onnx.container import read_bytes
 from .onnx.tags import bytes_of, tensor_of
 
-__all__ = ["load_weights", "read_weights", "save_weights"]
-
 _FORMAT = "1"
 _DTYPES = {
     "BOOL": "bool",

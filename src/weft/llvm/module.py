@@ -89,7 +89,7 @@ class Function:
 
 
 def function(body: Callable[..., Any]) -> Function:
-    """A function of the module: parameters and result are annotated with types of this file."""
+    """A function of the module: parameters and result are annotated with types of text.py."""
     return Function(body.__name__, body, "", False)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from ..tensor import guards
 from ..tensor.tensor import Tensor
 from .module import Module
 from .parameter import Parameter
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
+M = TypeVar("M", bound=Module)
 
 
 def _at(index: int, size: int, owner: object) -> int:
@@ -20,22 +20,22 @@ def _at(index: int, size: int, owner: object) -> int:
     return position % size
 
 
-class _Indexed(Module):
+class _Indexed(Module, Generic[M]):
     """Modules called "0", "1", ... or by names, in order."""
 
-    def _items(self) -> list[Module]:
+    def _items(self) -> list[M]:
         if guards.is_recording():
             guards.read(self, "", self.guarded())
-        return [module for module in self._modules.values() if module is not None]
+        return [module for module in self._modules.values() if module is not None]  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self._items())
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[M]:
         return iter(self._items())
 
     @overload
-    def __getitem__(self, index: int) -> Module: ...
+    def __getitem__(self, index: int) -> M: ...
     @overload
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: Any) -> Any:
@@ -47,7 +47,7 @@ class _Indexed(Module):
     def _sliced(self, entries: list[tuple[str, Module | None]]) -> Self:
         return type(self)([module for _, module in entries])  # type: ignore[call-arg]
 
-    def __setitem__(self, index: int, module: Module) -> None:
+    def __setitem__(self, index: int, module: M) -> None:
         self.add_module(list(self._modules)[_at(index, len(self._modules), self)], module)
 
     def __delitem__(self, index: int | slice) -> None:
@@ -63,18 +63,18 @@ class _Indexed(Module):
             self._modules[str(k) if name.isdigit() else name] = module
         guards.bump()
 
-    def append(self, module: Module) -> Self:
+    def append(self, module: M) -> Self:
         """Add a module at the end."""
         self.add_module(str(len(self._modules)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> Self:
+    def extend(self, modules: Iterable[M]) -> Self:
         """Add modules at the end."""
         for module in list(modules):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module) -> Self:
+    def insert(self, index: int, module: M) -> Self:
         """Add a module before position ``index``."""
         entries = list(self._modules.items())
         entries.insert(index, ("0", module))
@@ -84,14 +84,14 @@ class _Indexed(Module):
         self._replace(entries)
         return self
 
-    def pop(self, index: int = -1) -> Module:
+    def pop(self, index: int = -1) -> M:
         """Take a module out."""
-        module: Module = self[index]
+        module = self[index]
         del self[index]
         return module
 
 
-class Sequential(_Indexed):
+class Sequential(_Indexed[Module]):
     """Modules called one after the other: ``(*) -> (*)`` as its modules say.
 
     Args:
@@ -129,8 +129,9 @@ class Sequential(_Indexed):
         return Sequential(*self, *other)
 
 
-class ModuleList(_Indexed):
-    """A list of modules. It has no ``forward``: its owner says what happens.
+class ModuleList(_Indexed[M]):
+    """A list of modules. It has no ``forward``: its owner says what happens. For type checkers it is one of modules of
+    one class, ``ModuleList[Block]``.
 
     Example:
         >>> blocks = wf.nn.ModuleList(wf.nn.Linear(4, 4) for _ in range(3))
@@ -138,14 +139,14 @@ class ModuleList(_Indexed):
         3
     """
 
-    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+    def __init__(self, modules: Iterable[M] | None = None) -> None:
         super().__init__()
         self.extend(modules or ())
 
-    def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
+    def __iadd__(self, modules: Iterable[M]) -> Self:
         return self.extend(modules)
 
-    def __add__(self, other: Iterable[Module]) -> ModuleList:
+    def __add__(self, other: Iterable[M]) -> ModuleList[M]:
         return ModuleList([*self, *other])
 
 

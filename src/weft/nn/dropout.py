@@ -7,8 +7,6 @@ from ..ops.dropout import dropout
 from ..tensor.tensor import Tensor
 from .module import Module
 
-__all__ = ["Dropout"]
-
 
 class Dropout(Module):
     """``(*) -> (*)``: in training, each element is zero with probability ``p`` and divided by ``1 - p`` otherwise.

@@ -11,8 +11,6 @@ from . import init
 from .module import Module
 from .parameter import Parameter, blank, check_sizes
 
-__all__ = ["Embedding"]
-
 
 class Embedding(Module):
     """``(*) of integers -> (*, embedding_dim)``: rows of a table of ``num_embeddings``.

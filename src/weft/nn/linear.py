@@ -11,8 +11,6 @@ from . import init
 from .module import Module
 from .parameter import Parameter, blank, check_sizes
 
-__all__ = ["Identity", "Linear"]
-
 
 class Identity(Module):
     """``(*) -> (*)``: its argument itself; takes and ignores any arguments when made."""

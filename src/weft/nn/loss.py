@@ -7,18 +7,6 @@ from ..ops import loss as ops
 from ..tensor.tensor import Tensor
 from .module import Module
 
-__all__ = [
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "CrossEntropyLoss",
-    "HuberLoss",
-    "KLDivLoss",
-    "L1Loss",
-    "MSELoss",
-    "NLLLoss",
-    "SmoothL1Loss",
-]
-
 _REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -31,8 +31,6 @@ from ..tensor.tensor import Tensor
 from .parameter import Parameter
 from .state import check_state
 
-__all__ = ["IncompatibleKeys", "Module", "RemovableHandle"]
-
 Self = TypeVar("Self", bound="Module")
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -279,7 +277,7 @@ class Module:
         self._modules[name] = module
         guards.bump()
 
-    register_module = add_module
+    register_module = add_module  # PyTorch has both names, and programs use either
 
     # --- walks ------------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,6 @@ from . import init
 from .module import Module
 from .parameter import Parameter, blank
 
-__all__ = ["LayerNorm", "RMSNorm"]
-
 
 def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
     return (shape,) if isinstance(shape, int) else tuple(shape)

@@ -14,8 +14,6 @@ from ..tensor.create import asarray
 from ..tensor.in_place import owned
 from ..tensor.tensor import Tensor
 
-__all__ = ["Parameter", "blank"]
-
 
 class Parameter(Tensor):
     """A leaf Tensor with ``requires_grad`` that a Module finds when it is assigned as an attribute.

@@ -10,8 +10,6 @@ from ..ops.shape import flatten, reshape
 from ..tensor.tensor import Tensor
 from .module import Module
 
-__all__ = ["Flatten", "Unflatten"]
-
 
 class Flatten(Module):
     """``(N, d1, d2, ...) -> (N, d1 * d2 * ...)``: the axes ``start_dim`` to ``end_dim`` as one."""

@@ -9,8 +9,6 @@ from ..core.errors import WeftError
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
 
-__all__ = ["check_state"]
-
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     """The values of ``state`` for the keys of ``own``, and the problems, one line each."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, SymDim
+from ..core.shapes import Shape
+from ..core.symbolic import Dim, SymDim
 from ..graph.protocol import Contract, Layout, Primitive, Product, TensorType
 from .contraction import dtype_of, narrowed
 from .creation import full

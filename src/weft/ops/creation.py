@@ -15,7 +15,8 @@ from ..compiler import expr as ex
 from ..core import dtypes as dt
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..core.shapes import SIZE_LIMIT, Dim, Shape, SymDim, shown
+from ..core.shapes import SIZE_LIMIT, Shape, shown
+from ..core.symbolic import Dim, SymDim
 from ..graph.protocol import Position, Primitive, TensorType
 from .elementwise import cast, where
 from .op import Array, apply, composite

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.errors import ShapeError
-from ..core.shapes import Dim
+from ..core.symbolic import Dim
 from .contraction import contracted
 from .creation import iota
 from .elementwise import cast, equal, multiply, where

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..compiler.expr import Expr
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import SymDim
+from ..core.symbolic import SymDim
 from ..graph.protocol import Map, Primitive, TensorType
 from .op import Array, Composite, apply
 from .operands import Domain, binary_operands, unary_operand

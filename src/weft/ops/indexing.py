@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Shape, SymDim, broadcast_shapes, normalize_axis, size_of
+from ..core.shapes import Shape, broadcast_shapes, normalize_axis, size_of
+from ..core.symbolic import SymDim
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
 from .elementwise import cast, minimum, where

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ShapeError
-from ..core.shapes import Dim, Shape
+from ..core.shapes import Shape
+from ..core.symbolic import Dim
 from .creation import as_shape
 from .elementwise import cast, rsqrt
 from .op import Array, composite

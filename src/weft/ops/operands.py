@@ -11,7 +11,8 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError
-from ..core.shapes import Dim, SymDim, broadcast_shapes
+from ..core.shapes import broadcast_shapes
+from ..core.symbolic import Dim, SymDim
 from .op import Array, apply
 
 

@@ -20,7 +20,8 @@ from ..core import dtypes as dt
 from ..core.device import Device
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, shown, size_of
+from ..core.shapes import Shape, shown, size_of
+from ..core.symbolic import Dim
 from ..graph.protocol import Map, Primitive, Shuffle, TensorType
 from ..runtime.devices import device_of
 from ..runtime.state_locks import lock_of
@@ -202,6 +203,9 @@ class Generator:
     ) -> Array:
         """As :func:`integers`, from this stream."""
         low, high = (0, low) if high is None else (low, high)
+        for name, value in (("low", low), ("high", high)):
+            if not (hasattr(value, "__index__") or hasattr(value, "dtype")):
+                raise DTypeError(f"integers: {name} is {shown(value)}; it must be an integer")
         return self._drawn(draw_integers, as_shape(shape, "integers"), low, high, dtype)
 
     @public

@@ -11,17 +11,8 @@ from typing import Any
 
 from ..core.dtypes import promote
 from ..core.errors import AxisError, DTypeError, OutOfMemoryError, ShapeError
-from ..core.shapes import (
-    Dim,
-    Shape,
-    SymDim,
-    broadcast_shapes,
-    check_count,
-    normalize_axes,
-    normalize_axis,
-    shown,
-    size_of,
-)
+from ..core.shapes import Shape, broadcast_shapes, check_count, normalize_axes, normalize_axis, shown, size_of
+from ..core.symbolic import Dim, SymDim
 from .creation import Whole, as_shape, full, tri_mask
 from .elementwise import cast, where
 from .op import Array, apply, composite, public

@@ -12,7 +12,8 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import CaptureError, DTypeError, IndexError_
-from ..core.shapes import Dim, Shape, SymDim, shown
+from ..core.shapes import Shape, shown
+from ..core.symbolic import Dim, SymDim
 from .op import current_trace
 
 

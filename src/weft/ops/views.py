@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, Shape, SymDim, size_of
-from ..core.symbolic import undecided
+from ..core.shapes import Shape, size_of
+from ..core.symbolic import Dim, SymDim, undecided
 from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType, View
 from .creation import full
 from .op import Array, apply

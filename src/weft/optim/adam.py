@@ -18,8 +18,6 @@ from ..tensor.tensor import Tensor
 from .group import ParamGroup
 from .optimizer import Optimizer, Parameters, State, require
 
-__all__ = ["Adam", "AdamW"]
-
 
 class Adam(Optimizer):
     """With running averages m of the gradient and v of its square::

@@ -19,8 +19,6 @@ from ..tensor.create import asarray
 from ..tensor.placing import to_device
 from ..tensor.tensor import Tensor
 
-__all__ = ["ParamGroup"]
-
 _BY_REFERENCE = ("lr",)
 
 

@@ -24,8 +24,6 @@ from ..tensor.tape import clear_grad, enable_grad, no_grad
 from ..tensor.tensor import Tensor
 from .group import ParamGroup
 
-__all__ = ["Optimizer", "Parameters", "require"]
-
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 State = dict[str, Tensor]
 R = TypeVar("R")

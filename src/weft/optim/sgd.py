@@ -17,8 +17,6 @@ from ..tensor.tensor import Tensor
 from .group import ParamGroup
 from .optimizer import Optimizer, Parameters, State, require
 
-__all__ = ["SGD"]
-
 
 class SGD(Optimizer):
     """``p -= lr * g``, with ``g`` the gradient, weight decay added, or its running sum under momentum::

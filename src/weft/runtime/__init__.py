@@ -1,4 +1,4 @@
-"""Runtime: memory, threads, machine code in this process, and the programs that run on them.
+"""Runtime: memory, threads, and the programs that run on them.
 
 - ``native/``: all of the below that must be fast, as one module of LLVM IR text;
 - ``storage.py``: :class:`Storage`, an object that is a piece of memory; ``memory.py``: the allocator behind it;

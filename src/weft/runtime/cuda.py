@@ -24,8 +24,6 @@ from .memory import Stats
 from .program import KernelStatus, Step
 from .storage import Storage
 
-__all__ = ["Cuda", "Driver", "driver"]
-
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _NEWEST = 90  # of the architectures that PTX is written for; a newer GPU assembles PTX of an older one

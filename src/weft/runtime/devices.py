@@ -25,20 +25,6 @@ from . import storage as storages
 from .memory import Stats
 from .program import HostStep, Program, Step
 
-__all__ = [
-    "Row",
-    "Runs",
-    "default_device",
-    "device_of",
-    "get_default_device",
-    "moved",
-    "present",
-    "register",
-    "row_of",
-    "target_of",
-    "want",
-]
-
 
 class Runs(Protocol):
     """What a row makes of steps."""

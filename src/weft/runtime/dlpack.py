@@ -31,8 +31,6 @@ from .numpy_arrays import Strided, from_numpy, layout, to_numpy
 if TYPE_CHECKING:
     from .storage import Storage
 
-__all__ = ["DEVICE", "VERSION", "from_dlpack", "to_dlpack"]
-
 VERSION = (1, 0)  # the newest layout spoken; minor versions only add flags and codes
 DEVICE = (1, 0)  # what __dlpack_device__ returns: kDLCPU, device 0
 _HOST_DEVICES = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads

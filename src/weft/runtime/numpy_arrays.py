@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .storage import Storage
 
-__all__ = ["Strided", "from_numpy", "layout", "to_numpy"]
-
 
 class Strided(NamedTuple):
     """Elements of a Storage: index (i, j, ...) lies at element ``i * strides[0] + j * strides[1] + ...``."""

@@ -22,8 +22,6 @@ from .native import native
 if TYPE_CHECKING:
     from .storage import Storage
 
-__all__ = ["SPIN", "get_num_threads", "num_workers", "parallel_for", "set_num_threads", "start"]
-
 SPIN = 30e-6  # seconds; waking a sleeping thread costs 5 to 50 us
 
 

@@ -30,8 +30,6 @@ from .pool import start
 if TYPE_CHECKING:
     from .storage import Storage
 
-__all__ = ["HostError", "HostStep", "KernelStatus", "Program", "Step", "Template"]
-
 _HEADER_WORDS, _STEP_WORDS = 11, 6
 _MAX_PLACES = 1 << 15  # a call keeps one pointer for each on its thread's stack
 

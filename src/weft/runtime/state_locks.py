@@ -17,8 +17,6 @@ from typing import Any
 
 from ..core.process import Lock
 
-__all__ = ["StateLock", "lock_of", "locks_of"]
-
 _numbers = itertools.count()
 
 

@@ -5,10 +5,10 @@ that it keeps alive (``owner``; None for a block). ``address`` and ``nbytes`` sa
 gives its bytes, writable unless it is a read-only window (``read_only``, ``is_read_only``). It never moves, and its
 memory is free for reuse the moment the last reference goes. Weak references work.
 
-The windows on one Storage and it itself are a family, which has one ``root``: the block, or what ``wrap`` or
-``unshared`` made. The root counts what is written by those who say so (``wrote``): its number is the ``version`` of all
-of the family. Who keeps a value for later asks for it with ``save``, and finds another number if there was a write
-meanwhile; ``note`` is where that write says which line of the program it was.
+The windows on one Storage and it itself have one ``root``: the block, or what ``wrap`` or ``unshared`` made. The root
+counts what is written by those who say so (``wrote``): its number is the ``version`` of all whose root it is. Who keeps
+a value for later asks for it with ``save``, and finds another number if there was a write meanwhile; ``note`` is where
+that write says which line of the program it was.
 
 ``Storage`` and its native functions come into being at first use. Call them through the module, as in
 ``storage.empty(64)``: ``from weft.runtime.storage import empty`` builds the native runtime at import.
@@ -150,7 +150,7 @@ if TYPE_CHECKING:
         """
 
     def unshared(storage: Storage, /) -> Storage:
-        """A window on all of a Storage that is the root of a family of its own: writes through it do not count as the
+        """A window on all of a Storage that is a root of its own: writes through it do not count as the
         source's, nor the other way round. It is read-only if the source is, and keeps the source's root alive."""
 
     def save(storage: Storage, /) -> int:

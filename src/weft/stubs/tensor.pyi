@@ -898,8 +898,12 @@ class Methods(Casts):
         """A matrix transposed; a vector or a number is itself."""
     def t_(self) -> Self:
         """Make the tensor look as ``t`` shows it; returns it."""
-    def take(self, indices: TensorLike, /, *, axis: int | None = None) -> Tensor:
-        """The slices of ``x`` along ``axis`` that ``indices`` name."""
+    @overload
+    def take(self, index: TensorLike, *, dim: int | None = None) -> Tensor:
+        """The elements of the flattened tensor that ``index`` names; along ``dim``, as NumPy's ``take`` has it, slices.
+        """
+    @overload
+    def take(self, index: TensorLike, *, axis: int | None = None) -> Tensor: ...
     def take_along_axis(self, indices: TensorLike, /, *, axis: int = -1) -> Tensor:
         """``x[i, indices[i, j], ...]``: on ``axis`` the position that ``indices`` says, on the others the same."""
     def tan(self) -> Tensor:

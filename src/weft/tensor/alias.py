@@ -34,25 +34,6 @@ from .spec import Spec
 from .tensor import Tensor, make
 from .windows import Called, Window
 
-__all__ = [
-    "DETACHED",
-    "TRACKED",
-    "UNTRACKED",
-    "Way",
-    "attach",
-    "base_of",
-    "follow",
-    "hand_over",
-    "live_views",
-    "place_of",
-    "rebase",
-    "relist",
-    "replace",
-    "shown",
-    "spot_of",
-    "way_to",
-]
-
 TRACKED = 0  # its history follows its base's
 UNTRACKED = 1  # made under no_grad: shows the same values, but no history can follow
 DETACHED = 2  # detach(), .data: shares values, begins a history of its own
@@ -350,8 +331,9 @@ def _follow_together(base: Tensor) -> None:
 
 
 class _Views(tape.Record):
-    """The views of a tensor that was written, as one record until a gradient arrives: a slot for each, behind which the
-    record of that view is then made. (Steps are kept, not the views: those hold their base, which has this history.)"""
+    """The views of a tensor that was written, as one record until a gradient arrives: an output for each, behind which
+    the record of that view is then made. (Steps are kept, not the views: those hold their base, which has this
+    history.)"""
 
     __slots__ = ("_made", "_spec", "ways")
 

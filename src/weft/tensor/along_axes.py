@@ -168,6 +168,13 @@ def _gather(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     return indexing.gather(self, index, axis=dim)
 
 
+def _take(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The elements of the flattened tensor that ``index`` names; along ``dim``, as NumPy's ``take`` has it, slices."""
+    named = bind(names_of("take"), args, kwargs)
+    (index,) = required("take", named, "index")
+    return indexing.take(self, index, axis=named.get("dim"))
+
+
 def _norm(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The vector norm of order ``p`` over the axes ``dim`` (all of them by default), computed in ``dtype``.
 
@@ -209,6 +216,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "squeeze": _squeeze,
     "std": _spread("std", reduction.std),
     "sum": _reduction("sum", reduction.sum),
+    "take": _take,
     "tril": _triangle("tril", shape.tril),
     "triu": _triangle("triu", shape.triu),
     "unbind": _cut("unbind", shape.unstack),

@@ -16,12 +16,11 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from ..core.errors import ArgumentError, AxisError, CaptureError, DTypeError, ShapeError, WeftError
-from ..core.shapes import MAX_BITS, SymDim, shown
+from ..core.shapes import MAX_BITS, shown
+from ..core.symbolic import SymDim
 from ..ops.op import Composite, state
 from .create import asarray, is_array, is_scalar, python_number
 from .tensor import Tensor
-
-__all__ = ["CONTRACTS", "checked", "guarded"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -224,7 +223,7 @@ def _whole(op: str, name: str, value: Any) -> Any:
         index = found.__index__()
     except (AttributeError, TypeError):
         raise _no_integer(op, name, found) from None
-    return found if isinstance(found, int) else index
+    return index  # an int: True is none, but equal to 1, so that caches would give it to who asks for 1
 
 
 def _integer(op: str, name: str, value: Any) -> Any:

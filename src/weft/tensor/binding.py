@@ -7,24 +7,24 @@ names, or an error (nothing that is passed is dropped), ``help`` shows them, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from ..core.boundary import leave
 from ..core.errors import ArgumentError
 from ..core.shapes import shown
+from ..ops.creation import Scalar
+from ..ops.op import Array
+from ..ops.random import Generator
+from ..ops.reduction import Axes
 from .arguments import CONTRACTS
 from .tensor import Tensor
-
-if TYPE_CHECKING:
-    from ..ops.creation import Scalar
-    from ..ops.op import Array
-    from ..ops.random import Generator
-    from ..ops.reduction import Axes
 
 # NumPy's names, and others that are understood, of parameters by their names in PyTorch.
 OTHER_NAMES = {
     "axis": "dim",
+    "indices": "index",
     "dims": "dim",
     "keepdims": "keepdim",
     "ddof": "correction",
@@ -41,6 +41,7 @@ _CONTRACTS = {
         "Shape": "shape size repeats",
         "int": "chunks diagonal",
         "int | Sequence[int]": "split_size_or_sections",
+        "Array | float": "other exponent",
         "Scalar": "alpha",
         "float | None": "correction",
         "float | str | None": "p",
@@ -110,6 +111,7 @@ class Takes(Protocol):
     def cumprod(self, dim: int | None = None, *, dtype: Any = None) -> Tensor: ...
     def cumsum(self, dim: int | None = None, *, dtype: Any = None) -> Tensor: ...
     def gather(self, dim: int, index: Array) -> Tensor: ...
+    def take(self, index: Array, *, dim: int | None = None) -> Tensor: ...
     def tril(self, diagonal: int = 0) -> Tensor: ...
     def triu(self, diagonal: int = 0) -> Tensor: ...
 
@@ -213,6 +215,26 @@ def required(name: str, named: dict[str, Any], *keys: str) -> list[Any]:
     if missing:
         raise ArgumentError(f"{name}: {' and '.join(missing)} must be given")
     return [named[k] for k in keys]
+
+
+def named(name: str, function: Callable[..., Any], like: str = "") -> Callable[..., Any]:
+    """The method ``x.name(...)`` that is a function of operands, all of which must be given; they are called what
+    :class:`Takes` calls those of ``name``, or of ``like``."""
+    names = names_of(name, like)
+    count = len(names.order)
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if kwargs or len(args) != count:
+                args = tuple(required(name, bind(names, args, kwargs), *names.order))
+            return function(self, *args)
+        except Exception as error:
+            leave(error)
+            raise
+
+    method.__name__, method.__doc__ = name, function.__doc__
+    method.__wrapped__ = vars(Takes)[like or name]  # type: ignore[attr-defined]  # what help shows
+    return method
 
 
 def sizes_given(names: Names, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

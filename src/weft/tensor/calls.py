@@ -27,8 +27,6 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["Backward", "GraphCall", "again", "placed", "value_of", "wrap"]
-
 _TRIES = 2  # of a call whose operands had no value at first
 
 

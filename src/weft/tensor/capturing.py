@@ -17,8 +17,6 @@ from ..graph.ir import Value
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["capturing", "settle_others", "settled"]
-
 _PATIENCE = 60.0  # seconds; two threads that wait for each other must not do so for ever
 
 

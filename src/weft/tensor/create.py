@@ -8,8 +8,10 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.device import CPU, Device
+from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError, WeftError
 from ..graph.ir import Value
+from ..ops.creation import fitting
 from ..ops.op import public, state, suspended
 from ..runtime.devices import device_of
 from ..runtime.devices import moved as moved_memory
@@ -18,8 +20,6 @@ from ..runtime.numpy_arrays import Strided
 from ..runtime.numpy_arrays import from_numpy as import_numpy
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
-
-__all__ = ["asarray", "from_dlpack", "from_numpy", "is_array", "is_scalar", "python_number", "tensor"]
 
 _PLAIN = {bool, int, float}
 
@@ -53,6 +53,17 @@ def is_scalar(value: Any) -> bool:
     """A NumPy number (``np.int64(3)``): an op takes it for a Python number that has been through NumPy, weakly typed.
     ``np.array(3)`` is an array."""
     return is_array(value) and not hasattr(value, "__setitem__")
+
+
+def check_number(op: str, value: Any, dtype: DType) -> None:
+    """That one integer in a NumPy array fits, as every number must that is written into a tensor of ``dtype``; several
+    are converted as arrays are, modulo 2^bits.
+
+    Raises:
+        DTypeError: it does not.
+    """
+    if is_array(value) and value.ndim == 0 and value.dtype.kind in "iu" and dtype.is_integer:
+        fitting(int(value), dtype, op)
 
 
 def python_number(value: Any) -> Any:

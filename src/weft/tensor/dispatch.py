@@ -37,17 +37,6 @@ from .placing import on_one_device, to_device
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = [
-    "SCALARS",
-    "Plan",
-    "call",
-    "configure",
-    "forget_plans",
-    "is_array",
-    "is_scalar",
-    "set_num_threads",
-]
-
 _SCALARS = (bool, int, float)
 _INTS = {int}
 
@@ -191,7 +180,7 @@ _look: Any = _choose_look
 recording = tape.recording
 
 
-class _Slot:
+class _Hole:
     """Stands for the n-th tensor in a call's static arguments; there is one object for each n."""
 
     __slots__ = ("number",)
@@ -200,22 +189,22 @@ class _Slot:
         self.number = number
 
 
-_SLOTS = [_Slot(i) for i in range(64)]
+_HOLES = [_Hole(i) for i in range(64)]
 
 
-def _slot(number: int) -> _Slot:
-    while number >= len(_SLOTS):
-        _SLOTS.append(_Slot(len(_SLOTS)))
-    return _SLOTS[number]
+def _hole(number: int) -> _Hole:
+    while number >= len(_HOLES):
+        _HOLES.append(_Hole(len(_HOLES)))
+    return _HOLES[number]
 
 
 def _flatten(value: Any, tensors: list[Tensor]) -> Any:
-    """``value`` with tensors replaced by slots: hashable, and equal for equal static arguments."""
+    """``value`` with tensors replaced by holes: hashable, and equal for equal static arguments."""
     if value is None:
         return None
     if isinstance(value, Tensor):
         tensors.append(value)
-        return _slot(len(tensors) - 1)
+        return _hole(len(tensors) - 1)
     if value.__class__ is tuple and set(map(type, value)) == _INTS:
         return value
     if isinstance(value, (tuple, list)):
@@ -226,7 +215,7 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         # A record must not keep memory that NumPy may write unseen.
         device = None if state.trace is None else state.trace.device
         tensors.append(asarray(value, device=device, copy=True if tape.recording.enabled else None))
-        return _slot(len(tensors) - 1)
+        return _hole(len(tensors) - 1)
     if isinstance(value, _SCALARS):
         return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
     if isinstance(value, dict):
@@ -243,12 +232,12 @@ def _given(value: Any) -> set[int]:
 
 
 def _hollow(value: Any, numbers: list[int]) -> Any:
-    """``value`` with its tensors replaced by slots (in the order of :func:`_flatten`), and everything else as it is."""
+    """``value`` with its tensors replaced by holes (in the order of :func:`_flatten`), and everything else as it is."""
     if isinstance(value, Tensor) or is_array(value):
         if is_scalar(value):
             return python_number(value)
         numbers[0] += 1
-        return _slot(numbers[0] - 1)
+        return _hole(numbers[0] - 1)
     if isinstance(value, (tuple, list)):
         emptied = [_hollow(v, numbers) for v in value]
         return emptied if isinstance(value, list) else tuple(emptied)
@@ -258,8 +247,8 @@ def _hollow(value: Any, numbers: list[int]) -> Any:
 
 
 def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
-    """``value`` with its slots replaced by ``tensors``."""
-    if value.__class__ is _Slot:
+    """``value`` with its holes filled by ``tensors``."""
+    if value.__class__ is _Hole:
         return tensors[value.number]
     if isinstance(value, (tuple, list)):
         filled = [_fill(v, tensors) for v in value]

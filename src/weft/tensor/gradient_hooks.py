@@ -35,8 +35,6 @@ from . import guards
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Hooks", "RemovableHandle", "Retained", "add", "changed", "ever", "places_retained", "retaining"]
-
 Hooks = dict[int, Callable[..., Any]]
 
 _numbers = count()

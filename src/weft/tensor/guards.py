@@ -23,19 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = [
-    "ABSENT",
-    "Guard",
-    "Recorded",
-    "before_write",
-    "bump",
-    "is_recording",
-    "read",
-    "recording",
-    "same",
-    "version",
-]
-
 T = TypeVar("T")
 _PLAIN = (bool, int, float, str, tuple, type(None))
 

@@ -12,8 +12,6 @@ from . import guards, tape
 from .gradient_hooks import Hooks, RemovableHandle, Retained, add, behind, note_line, retaining
 from .tensor import Tensor, _here
 
-__all__ = ["METHODS", "register_hook", "register_post_accumulate_grad_hook", "retain_grad"]
-
 
 def register_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
     """Call ``hook(gradient)`` whenever the gradient of this tensor has been computed: all of it, summed over the uses

@@ -32,22 +32,6 @@ from .placing import to_device
 from .spec import Spec
 from .tensor import Tensor, make
 
-__all__ = [
-    "InPlace",
-    "ReadOnlyError",
-    "Update",
-    "check_followed",
-    "check_leaf",
-    "check_storage",
-    "copy_",
-    "count_writes",
-    "look_at",
-    "overlap",
-    "owned",
-    "same_place",
-    "write",
-]
-
 _KINDS = {"bool": 0, "int": 1, "uint": 1, "float": 2}  # an in-place form may narrow a dtype, not change its kind
 
 
@@ -435,8 +419,11 @@ class Update:
         key = (plan, places)  # there is a plan for each combination of specs
         exe = self.runs.get(key)
         if exe is None:
-            for t in targets:
+            for t, made in zip(targets, plan.call.out_specs, strict=False):
                 check(self.composite.name, t)
+                if (made.dtype, made.shape) != (t.dtype, t._spec.shape):
+                    text = f"{self.composite.name}: {made.type} cannot replace {t._spec.type}; cast it, or broadcast"
+                    raise DTypeError(text)
             exe = self.runs.keep(key, plan.call.executable([t._spec for t in tensors], places))
         return exe, tensors, places, plan
 

@@ -22,16 +22,14 @@ from ..ops.subscript import normalize_key
 from ..runtime import storage as storages
 from . import tape
 from .arguments import CONTRACTS, guarded
-from .binding import Names, Takes, bind, names_of, required
+from .binding import named
 from .caches import Cache
-from .create import asarray
+from .create import asarray, check_number
 from .dispatch import plan_of, scalar_like
 from .in_place import InPlace, same_place, write
 from .in_place import copy_ as copy_form
 from .sampling import SAMPLERS
 from .tensor import Tensor
-
-__all__ = ["in_place_methods", "methods"]
 
 # Every entry of the elementwise table is a method of its name, but for these: PyTorch has none, or one that does more.
 _NO_METHOD = {"add", "bitwise_invert", "cbrt", "divide", "equal", "multiply", "round", "subtract"}
@@ -101,11 +99,11 @@ def methods() -> dict[str, Any]:
     for table in (_OTHERS, _METHODS_ALONE):
         found |= {name: _method(name, function) for name, function in _functions(table).items()}
     binary = _elementwise(2, _BINARY)
-    found |= {name: _named_other(name, function) for name, function in binary.items()}
+    found |= {name: named(name, function, "maximum") for name, function in binary.items()}
     return found | {
         "index_put": index_put,
         "masked_select": masked_select,
-        "pow": _named_other("pow", e.pow, "pow"),
+        "pow": named("pow", e.pow),
         "round": round_,
     }
 
@@ -145,30 +143,6 @@ def _weakened(
         return args
     assert place is not None
     return (*args[:place], number, *args[place + 1 :])
-
-
-def _other(names: Names, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    name, (key,), _, _ = names
-    (other,) = required(name, bind(names, args, kwargs), key)
-    return _operand(name, key, other)
-
-
-def _named_other(name: str, function: Callable[..., Any], like: str = "maximum") -> Callable[..., Any]:
-    """A method of one operand, which it calls what :class:`~weft.tensor.binding.Takes` calls that of ``like``."""
-    names = names_of(name, like)
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        try:
-            if len(args) != 1 or kwargs:
-                args = (_other(names, args, kwargs),)
-            return function(self, args[0])
-        except Exception as error:
-            leave(error)
-            raise
-
-    method.__name__, method.__doc__ = name, function.__doc__
-    method.__wrapped__ = getattr(Takes, like)  # type: ignore[attr-defined]  # what help shows
-    return method
 
 
 def round_(self: Tensor, *, decimals: int = 0) -> Any:
@@ -237,7 +211,7 @@ def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, 
     binary = _elementwise(2, _BINARY)
     for name, function in binary.items():
         if name not in _NO_FORM:
-            found[f"{name}_"] = _form_of_two(name, function, _named_other(name, function))
+            found[f"{name}_"] = _form_of_two(name, function, named(name, function, "maximum"))
     for name, general in arithmetic.items():
         found[f"{name}_"] = _form_of_two(name, _OPERATORS[name], general)
     long = {"subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div"}
@@ -246,7 +220,7 @@ def in_place_methods(arithmetic: Mapping[str, Callable[..., Any]]) -> dict[str, 
     return found | {
         "float_power_": _form("float_power", _float_power),
         "index_put_": index_put_,
-        "pow_": _form_of_two("pow", e.pow, _named_other("pow", e.pow, "pow"), "exponent"),
+        "pow_": _form_of_two("pow", e.pow, named("pow", e.pow), "exponent"),
         "round_": _form("round", round_),
         **_copies(),
         **SAMPLERS,
@@ -403,6 +377,7 @@ def _copies() -> dict[str, Any]:
                 return quick(self, value)
             if state.trace is None and isinstance(value, (bool, int, float)):
                 return quick(self, scalar_like("fill_", value, self._spec))
+            check_number("fill_", value, self.dtype)
             return copy_form(self, asarray(value, dtype=self.dtype, device=self.device))
         except Exception as error:
             leave(error)

@@ -21,9 +21,7 @@ from .in_place import Update, count_writes, overlap
 from .spec import Spec
 from .tensor import Tensor
 
-__all__ = ["Call", "Joint", "update_each"]
-
-_MOST = 30_000  # tensors: each takes a slot of the program's call
+_MOST = 30_000  # tensors: each is an argument of the program's call
 
 Call = tuple[Update, Sequence[Tensor], tuple[Any, ...]]  # an update, its targets, its arguments
 
@@ -157,9 +155,9 @@ def _program(parts: Sequence[tuple[Executable, list[int]]], inputs: int, device:
     what is in there is for one part alone."""
     steps: list[Step | HostStep] = []
     for exe, numbers in parts:
-        slots = [*numbers, inputs]
+        places = [*numbers, inputs]
         steps += [
-            step._replace(buffers=tuple([(slots[slot], offset) for slot, offset in step.buffers]))
+            step._replace(buffers=tuple([(places[place], offset) for place, offset in step.buffers]))
             for step in exe.program.steps
         ]
     work = sum(x.flops for exe, _ in parts for x in exe.launches)

@@ -19,9 +19,6 @@ from .alias import DETACHED, base_of, hand_over, relist
 from .capturing import settled
 from .tensor import Tensor, make, rest
 
-__all__ = ["METHODS"]
-
-
 # --- what a tensor says of its memory ---------------------------------------------------------------------------
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
 from ..core.boundary import leave
 from ..core.errors import ArgumentError, ShapeError
-from ..core.shapes import SymDim, broadcast_shapes, shown
+from ..core.shapes import broadcast_shapes, shown
+from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import getitem as subscript
@@ -21,17 +23,15 @@ from ..runtime.program import KernelStatus
 from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
 from .alias import look_of, way_to
 from .arguments import guarded
-from .binding import Takes, bind, names_of, required, sizes_given
+from .binding import Takes, bind, named, names_of, required, sizes_given
 from .caches import Cache
-from .dispatch import SCALARS, is_array, run_single, scalar_dtype, scalar_like, view
+from .create import is_array
+from .dispatch import SCALARS, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
 from .spec import spec_of
 from .tensor import Tensor, make
 from .view_methods import view_methods
 from .writing import whole_form, write_item
-
-__all__: list[str] = []
-
 
 _NUMBERS = (bool, int, float, SymDim)
 
@@ -211,27 +211,10 @@ def _method(function: Any) -> Callable[..., Any]:
     return method
 
 
-def _named(name: str, function: Any) -> Callable[..., Any]:
-    """A method whose arguments have the names that :class:`~weft.tensor.binding.Takes` gives them."""
-    names = names_of(name)
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        try:
-            if kwargs:
-                args = tuple(required(name, bind(names, args, kwargs), *names.order))
-            return function(self, *args)
-        except Exception as error:
-            leave(error)
-            raise
-
-    method.__name__, method.__doc__ = name, function.__doc__
-    return method
-
-
 # Methods that are public functions with the tensor as first argument, by module of weft.ops; "name=function" renames.
 _METHODS = {
     "elementwise": "astype",
-    "indexing": "take take_along_axis",
+    "indexing": "take_along_axis",
     "activation": "softmax log_softmax gelu",
 }
 # The same, of functions whose parameters have no names; those of the methods have PyTorch's.
@@ -242,7 +225,7 @@ _NAMED = {
 
 
 def _install_methods() -> None:
-    for table, method_of in ((_METHODS, lambda _, function: _method(function)), (_NAMED, _named)):
+    for table, method_of in ((_METHODS, lambda _, function: _method(function)), (_NAMED, named)):
         for module_name, names in table.items():
             module = importlib.import_module(f"weft.ops.{module_name}")
             for entry in names.split():
@@ -260,6 +243,9 @@ def _install(name: str, method: Any) -> None:
         declared = next(filter(None, known), getattr(Tensor, plain, None) if plain != name else None)
         if declared is not None and not name.startswith("__"):
             method.__wrapped__ = declared  # type: ignore[attr-defined]
+    shown = inspect.unwrap(method)
+    if shown is not method and isinstance(method, FunctionType):
+        method.__annotations__ = shown.__annotations__  # what typing.get_type_hints shows, as inspect.signature does
     setattr(Tensor, name, method)
 
 
@@ -504,7 +490,7 @@ def _install_special() -> None:
     arithmetic = {
         "add": _of_two("add", Tensor.__add__, _scaled("add", e.add)),
         "sub": _of_two("sub", Tensor.__sub__, _scaled("sub", e.subtract)),
-        "mul": _of_two("mul", Tensor.__mul__, _named("mul", e.multiply)),
+        "mul": _of_two("mul", Tensor.__mul__, named("mul", e.multiply)),
         "div": _of_two("div", Tensor.__truediv__, div),
     }
     special: dict[str, Any] = {
@@ -521,9 +507,9 @@ def _install_special() -> None:
         "multiply": arithmetic["mul"],
         "divide": arithmetic["div"],
         "true_divide": arithmetic["div"],
-        "dot": _named("dot", _product("dot", 1, vecdot)),
-        "mm": _named("mm", _product("mm", 2, matmul)),
-        "bmm": _named("bmm", _product("bmm", 3, matmul)),
+        "dot": named("dot", _product("dot", 1, vecdot)),
+        "mm": named("mm", _product("mm", 2, matmul)),
+        "bmm": named("bmm", _product("bmm", 3, matmul)),
         **layout.METHODS,
         **hook_methods.METHODS,
         "new_zeros": _like("zeros"),

@@ -16,8 +16,6 @@ from . import tape
 from .in_place import InPlace, fits_kind, write
 from .tensor import Tensor
 
-__all__ = ["write_out"]
-
 _forms: dict[Composite, InPlace] = {}
 
 

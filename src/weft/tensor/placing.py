@@ -14,8 +14,6 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
-__all__ = ["is_number", "mixed", "on_one_device", "to_device"]
-
 
 def to_device(tensor: Tensor, device: Device) -> Tensor:
     """The tensor on a device: itself if it is there, else a copy, row-major, through which gradients flow.

@@ -16,8 +16,6 @@ from .binding import bind, names_of, required
 from .in_place import InPlace
 from .tensor import Tensor
 
-__all__ = ["SAMPLERS"]
-
 _BITS = {dt.float16: 11, dt.bfloat16: 8, dt.float32: 24, dt.float64: 53}  # of significands
 _real, _whole, _operand, _generator = (
     CONTRACTS[name].convert for name in ("float", "Whole", "Array | float", "Generator | None")

@@ -11,8 +11,6 @@ from ..core.shapes import Shape, check_count, is_static, size_of, strides_of
 from ..graph.protocol import TensorType
 from ..ops.op import state
 
-__all__ = ["Spec", "spec_of"]
-
 
 class Spec:
     """dtype, shape, strides in elements, and device."""

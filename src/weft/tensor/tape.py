@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from .calls import GraphCall
     from .tensor import Tensor, make  # tensor.py puts it here: it imports this module
 
-__all__ = [
-    "Boundary",
-    "Leaf",
-    "Record",
-    "backward",
-    "clear_grad",
-    "enable_grad",
-    "no_grad",
-    "record",
-    "record_view",
-    "recording",
-    "set_grad_enabled",
-]
-
 
 class _Recording(threading.local):
     """Whether calls are recorded; one flag a thread, changed by :class:`no_grad` and :class:`enable_grad`."""
@@ -406,15 +392,15 @@ class Sums:
             targets[node, index] = cotangent if before is None else before + cotangent
             self._lent.discard((node, index))
         elif isinstance(node, Record):
-            slots = self._pending.get(node)
-            if slots is None:
+            received = self._pending.get(node)
+            if received is None:
                 if node.expanded is not None:
                     self.add(*node.expanded[index], cotangent)
                     return
-                slots = self._pending[node] = [None] * len(node.call.out_specs)
+                received = self._pending[node] = [None] * len(node.call.out_specs)
                 heapq.heappush(self._heap, (-node.sequence, node))
-            before = slots[index]
-            slots[index] = cotangent if before is None else before + cotangent
+            before = received[index]
+            received[index] = cotangent if before is None else before + cotangent
         elif targets is None or node.__class__ is Stale:
             if isinstance(node, (Boundary, Stale)):
                 raise node.error()
@@ -448,10 +434,10 @@ class Sums:
         if self._targets is not None and (node, index) in self._targets:
             return self._targets[node, index]
         if isinstance(node, Record):
-            slots = self._pending.get(node)
-            if slots is None and node.expanded is not None:
+            received = self._pending.get(node)
+            if received is None and node.expanded is not None:
                 return self.at(*node.expanded[index])
-            return None if slots is None else slots[index]
+            return None if received is None else received[index]
         return self._leaves.get(node)
 
     def replace(self, node: Any, index: int, total: Tensor, lent: bool = False) -> None:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 else:
     Methods = object
 
-__all__ = ["Tensor", "is_traced", "make", "rest"]
-
 
 class Size(int):
     """A number of elements that can be called for the shape: both NumPy's ``x.size`` and PyTorch's ``x.size(0)``."""

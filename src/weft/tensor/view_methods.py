@@ -22,8 +22,6 @@ from .caches import Cache
 from .dispatch import view, views
 from .tensor import Tensor
 
-__all__ = ["quick_view", "view_methods"]
-
 recording = tape.recording
 
 

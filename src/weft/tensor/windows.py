@@ -32,8 +32,6 @@ from .capturing import settled
 from .spec import Spec
 from .tensor import Tensor, make
 
-__all__ = ["Called", "Pulls", "Window"]
-
 
 class Called(NamedTuple):
     """What a record says of its call."""

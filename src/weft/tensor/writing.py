@@ -10,12 +10,10 @@ from ..ops.creation import fitting
 from ..ops.indexing import basic_key, write_at, write_value, write_where
 from ..ops.op import state
 from ..ops.subscript import as_entry, is_mask, normalize_key
-from .create import asarray, is_scalar, python_number
-from .dispatch import is_array, scalar_like
+from .create import asarray, check_number, is_array, is_scalar, python_number
+from .dispatch import scalar_like
 from .in_place import InPlace
 from .tensor import Tensor
-
-__all__ = ["whole_form", "write_item"]
 
 whole_form = InPlace("setitem", write_value)
 _at = InPlace("setitem", write_at)
@@ -75,6 +73,7 @@ def _value(self: Tensor, value: Any) -> Any:
         if value.dtype.kind in "iu" and self.dtype.is_integer:  # numbers that nobody gave a dtype: none wraps
             for number in (value.min(), value.max()) if value.size else ():
                 fitting(int(number), self.dtype, "setitem")
+    check_number("setitem", value, self.dtype)
     return asarray(value, device=self.device)
 
 

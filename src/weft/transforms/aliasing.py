@@ -27,8 +27,6 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 
-__all__ = ["Group", "groups_of", "meets", "overlaps", "step_to"]
-
 Pair = tuple[int, int, int]  # numbers of two tensors, and how far the second begins behind the first, in bytes
 
 

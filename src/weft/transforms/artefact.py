@@ -8,12 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..core.errors import FormatError
-from ..tensor.create import asarray
-from ..tensor.dispatch import is_array
+from ..tensor.create import asarray, is_array
 from ..tensor.tensor import Tensor
 from .tree import Form
-
-__all__ = ["evaluation", "example_tensor", "has_state", "input_names", "leaf_names"]
 
 
 def example_tensor(leaf: Any, op: str) -> Tensor:

@@ -8,12 +8,9 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from ..core.errors import AutogradError
 from ..tensor import tape
-from ..tensor.create import asarray
-from ..tensor.dispatch import is_array
+from ..tensor.create import asarray, is_array
 from ..tensor.tensor import Tensor
 from .tree import flatten, unflatten
-
-__all__ = ["grad", "value_and_grad"]
 
 A = TypeVar("A", bound=Any)  # so that a lambda may do anything with it
 P = ParamSpec("P")

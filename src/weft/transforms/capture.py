@@ -21,14 +21,13 @@ from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.errors import CaptureError, WeftError
-from ..graph.ir import Graph, Value
+from ..graph.ir import Graph, Value, eliminate_dead
 from ..graph.protocol import TensorType
-from ..graph.simplify import eliminate_dead
 from ..ops.op import Trace, state
 from ..tensor import guards, tape
 from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
-from ..tensor.dispatch import is_array, is_scalar
+from ..tensor.create import is_array, is_scalar
 from ..tensor.gradient_hooks import retaining
 from ..tensor.guards import ABSENT
 from ..tensor.spec import Spec, spec_of
@@ -43,8 +42,6 @@ from .returned import Item, Items, Result
 from .stores import Kept, Plain, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
 from .unit import Unit, check_unhooked
-
-__all__ = ["Captured", "capture"]
 
 
 def capture(

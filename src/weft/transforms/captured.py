@@ -24,8 +24,6 @@ from .stores import Kept, Store
 from .tree import Form
 from .unit import Unit
 
-__all__ = ["Aliases", "Captured", "Reads", "Returns", "Writes"]
-
 
 @dataclass(slots=True)
 class Reads:

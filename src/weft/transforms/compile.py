@@ -24,14 +24,12 @@ from ..ops.op import state
 from ..tensor import tape
 from ..tensor.caches import epoch
 from ..tensor.capturing import capturing
-from ..tensor.dispatch import is_array, is_scalar
+from ..tensor.create import is_array, is_scalar
 from ..tensor.tensor import Tensor
 from .capture import capture
 from .entry import Entry
 from .explain import Explanation, explain
 from .tree import flatten, unflatten
-
-__all__ = ["Compiled", "compile"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

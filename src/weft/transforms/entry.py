@@ -30,9 +30,6 @@ from .returned import in_order
 from .stores import first_tensor, put
 from .unit import Unit, UnitRecord
 
-__all__ = ["Entry"]
-
-
 _TRIES = 3  # of a run whose operands have no value yet
 
 

@@ -7,15 +7,13 @@ from typing import Any
 
 from ..core.dtypes import as_dtype, float32
 from ..core.errors import DTypeError, ShapeError
-from ..core.shapes import Dim, SymDim
+from ..core.symbolic import Dim, SymDim
 from ..graph.protocol import TensorType
-from ..tensor.dispatch import is_array
+from ..tensor.create import is_array
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from .capture import capture
 from .tree import flatten, unflatten
-
-__all__ = ["eval_shape", "spec"]
 
 
 def spec(shape: int | str | SymDim | Sequence[int | str | SymDim], dtype: Any = float32) -> TensorType:

@@ -15,8 +15,6 @@ from ..graph.executable import Executable
 from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
 
-__all__ = ["Explanation", "Row", "explain"]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -32,8 +32,6 @@ from ..tensor.tensor import Tensor, make
 from .aliasing import Group, meets, step_to
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
-__all__ = ["Argument", "Elsewhere", "Inside", "SharedLeaf", "Update"]
-
 
 @dataclass(slots=True, eq=False)
 class Argument:

@@ -21,8 +21,6 @@ from ..tensor.tensor import Tensor
 from .places import Attribute, Item, Place, Variable, content
 from .reads import Chain, reads
 
-__all__ = ["SIMPLE", "Names"]
-
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 SIMPLE = (bool, int, float, str, type(None))
 _LONGEST = 1024  # a longer list or dict is compared by identity

@@ -10,8 +10,6 @@ from typing import Any
 
 from ..tensor.guards import ABSENT
 
-__all__ = ["Attribute", "Item", "Place", "Variable", "content"]
-
 
 class Place(ABC):
     """One place; ``id`` names it while its owner lives."""

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-__all__ = ["Chain", "Reads", "reads"]
-
 _VARIABLES = frozenset((*dis.haslocal, *dis.hasfree))
 _NAMES = frozenset(dis.hasname)
 _INTO_ITEMS = frozenset(("__setitem__", "setdefault", "update"))  # methods that do so

@@ -11,8 +11,6 @@ from ..tensor import tape
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
 
-__all__ = ["ArgumentRef", "BaseRef", "FlatRef", "GradRef", "Ref", "TensorRef"]
-
 
 @dataclass(slots=True, eq=False)
 class TensorRef:

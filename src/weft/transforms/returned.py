@@ -23,8 +23,6 @@ from ..tensor.tensor import Tensor
 from .inside import Inside
 from .refs import ArgumentRef, GradRef, Ref, TensorRef
 
-__all__ = ["Item", "Items", "Result", "in_order"]
-
 # What a result is: a tensor from outside, an earlier result (its number), or the n-th item.
 Result = TensorRef | ArgumentRef | GradRef | int | None
 

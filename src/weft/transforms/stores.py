@@ -46,8 +46,6 @@ _PATIENCE = 0.2  # seconds that other threads have to let go of what they hold
 # What remembers tensors without being a place that a function stored them in.
 _OURS = (FrameType, guards.Guard, guards.Recorded, Names, View)
 
-__all__ = ["Kept", "Store", "first_tensor", "kept", "put", "settle", "take_back", "unchanged"]
-
 
 @dataclass(slots=True, eq=False)
 class Held:

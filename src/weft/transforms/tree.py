@@ -7,8 +7,6 @@ from typing import Any
 
 from ..graph.protocol import TensorType
 
-__all__ = ["Form", "flatten", "plain", "unflatten"]
-
 Form = Any  # ("leaf",), ("dict", keys, forms), ("list", forms), ("tuple", type, forms) or ("none",)
 
 

@@ -30,8 +30,6 @@ from ..tensor.gradient_hooks import Hooks, are_many_watched, line_of, unfold
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor, make
 
-__all__ = ["Unit", "UnitRecord"]
-
 # A place on the tape, as seen from a Unit: ("input", n), ("record", number, output), ("own", output) of the record that
 # saved it, ("stale",) of a view that no history can follow, or None.
 _Place = tuple[Any, ...] | None

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ...core.dtypes import DType
 from ..emit import Module, Writer, convert, memory_type, register_type, vector_of
 from ..kernels import LANES
-from ..lanes import load_lanes, loop
-from .tile import ContractionTarget, Tile, at, first_lanes, packed_row
+from ..lanes import first_lanes, load_lanes, loop
+from .tile import ContractionTarget, Tile, at, packed_row
 
 _CHUNKS = 2  # pieces that one step of a transposition moves; more are hardly quicker to run and slower to compile
 

@@ -217,11 +217,3 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
     LLVM would else step through the rows of a tile by a chain of 12 dependent additions of the row stride.
     """
     return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.hides_strides else value
-
-
-def first_lanes(w: Writer, left: str, lanes: int) -> str:
-    """Mask of the first ``left`` (i64, signed) lanes."""
-    few = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
-    count = splat(w, "i32", w.op(f"trunc i64 {few} to i32"), lanes)
-    numbers = ", ".join(f"i32 {lane}" for lane in range(lanes))
-    return w.op(f"icmp sgt <{lanes} x i32> {count}, <{numbers}>", "mask")

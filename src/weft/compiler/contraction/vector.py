@@ -16,9 +16,9 @@ from collections.abc import Callable
 from ...core.dtypes import DType
 from ..emit import Module, Writer, convert, memory_type, register_type, splat
 from ..kernels import K_BLOCK
-from ..lanes import load_lanes, loop
+from ..lanes import first_lanes, load_lanes, loop
 from .pack import gathered, transpose_quarters
-from .tile import ContractionTarget, Tile, at, first_lanes, multiply_add
+from .tile import ContractionTarget, Tile, at, multiply_add
 
 VECTOR_ARGUMENTS = "ptr %mat, i64 %stride, ptr %x, i64 %xs, i64 %count, i64 %k, ptr %out, ptr %chains"
 """``stride``: bytes along the axis that is not contiguous; ``xs``: bytes between elements of the vector; ``out`` and

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ...core.shapes import Dim, Shape
-from ...core.symbolic import typical
+from ...core.shapes import Shape
+from ...core.symbolic import Dim, typical
 from ..protocol import Layout
 
 

@@ -10,8 +10,8 @@ from ...compiler.contraction.plan import PARTITION, contraction_units, first_par
 from ...compiler.expr import Expr, cast, leaf
 from ...compiler.kernels import Access, Contraction, Counted, Int, Windowed, describe
 from ...core import dtypes as dt
-from ...core.shapes import Dim, Shape
-from ...core.symbolic import computed, computed_items, typical
+from ...core.shapes import Shape
+from ...core.symbolic import Dim, computed, computed_items, typical
 from ...llvm.targets import Target
 from ..ir import Value
 from ..protocol import Layout

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...compiler.expr import Expr, and_, cast, const, leaf, lt, rebuild, topological, where
 from ...core import dtypes as dt
-from ...core.shapes import Dim
+from ...core.symbolic import Dim
 from ..ir import Node, Value
 from ..protocol import Gather, Layout, Map, Padded, Position, Reduction, View
 

@@ -13,7 +13,8 @@ from math import prod
 from ...compiler.expr import Expr, leaf
 from ...compiler.kernels import REDUCE_CHUNK, Reduce, Store
 from ...core import dtypes as dt
-from ...core.shapes import Dim, Shape
+from ...core.shapes import Shape
+from ...core.symbolic import Dim
 from ..ir import Value
 from ..protocol import Layout, TensorType
 from .axes import Axes, across

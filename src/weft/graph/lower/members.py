@@ -7,7 +7,8 @@ from functools import partial
 
 from ...compiler.expr import Expr, leaf, topological
 from ...compiler.kernels import Reduce, Store
-from ...core.shapes import Dim, Shape
+from ...core.shapes import Shape
+from ...core.symbolic import Dim
 from ..ir import Value
 from ..protocol import Reduction
 from .axes import Axes

@@ -26,8 +26,6 @@ from ...core.errors import FormatError
 from .limits import FILE
 from .write import IR_VERSION, OPSET, TAG
 
-__all__ = ["FORMAT", "notes_of", "pack", "read_bytes", "unpack"]
-
 FORMAT = 1
 _SEAL = "weft_sha256"
 # The entry as it stands in a protocol buffer: field 1 with the key, field 2 with the 64 digits.

@@ -13,8 +13,6 @@ from .emitter import Emitter, carrier
 from .rows import Lower, Row, is_dtype
 from .structure_rows import grid
 
-__all__ = ["CONTRACTIONS"]
-
 
 def _contract(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     middle = carrier(node.output.dtype)

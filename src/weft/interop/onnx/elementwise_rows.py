@@ -18,8 +18,6 @@ from ...ops.operands import ANY, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, wide
 from .rows import Lower, Row, is_dtype, is_flag
 
-__all__ = ["ELEMENTWISE", "Formula"]
-
 
 class Formula:
     """Ops and constants in one dtype."""

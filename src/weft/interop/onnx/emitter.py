@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.errors import FormatError
-from ...core.shapes import Dim, Shape, SymDim, is_static
+from ...core.shapes import Shape, is_static
+from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Value
 
 if TYPE_CHECKING:
     import numpy as np
-
-__all__ = ["ELEMENT_TYPES", "Emitter", "carrier", "dtype_of_element", "wide"]
 
 # TensorProto.DataType of the ONNX standard, of each dtype.
 ELEMENT_TYPES = {

@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.errors import FormatError
-from ...core.shapes import Dim, SymDim
-from ...core.symbolic import undecided
-
-__all__ = ["FILE", "KNOWN", "NBYTES", "NESTING", "RANK", "bounded", "check_extent", "wrapped"]
+from ...core.symbolic import Dim, SymDim, undecided
 
 FILE = 1 << 31  # bytes: no protocol buffer is longer
 KNOWN = 1024  # elements of an array that is followed while a model is read; larger ones are tensors of its graph

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ...core.device import CPU
 from ...core.errors import DTypeError, ShapeError
 from ...core.process import Lock
-from ...core.shapes import SymDim
+from ...core.symbolic import SymDim
 from ...graph.ir import Graph
 from ...graph.sized import SizedPlan, plan_sizes
 from ...graph.specialise import specialise
@@ -32,8 +32,6 @@ from ...tensor.spec import Spec, spec_of
 from ...tensor.tensor import Tensor, make
 from ...transforms.tree import Form, flatten, plain, unflatten
 from .limits import check_extent
-
-__all__ = ["Loaded"]
 
 _KEPT = 256  # sizes for which an executable is kept
 _PLANS = 16  # plans that are kept; each serves a range of sizes

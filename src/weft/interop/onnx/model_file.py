@@ -9,14 +9,15 @@ from typing import Any
 
 from ...core.errors import CaptureError, CompileError, FormatError, ShapeError
 from ...core.files import write_atomically
-from ...core.shapes import Dim, SymDim
+from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Value
 from ...graph.protocol import TensorType
 from ...graph.simplify import simplify
 from ...tensor.tape import no_grad
 from ...tensor.tensor import Tensor
 from ...transforms.artefact import evaluation, example_tensor, has_state, input_names, leaf_names
-from ...transforms.capture import Captured, capture
+from ...transforms.capture import capture
+from ...transforms.captured import Captured
 from ...transforms.tree import Form, flatten, unflatten
 from .container import notes_of, pack, read_bytes, unpack
 from .foreign.model import import_model
@@ -24,8 +25,6 @@ from .loaded import Loaded
 from .read import read_graph
 from .tags import decode_tensor, digest_of, dumps, encode_form, encode_tensor, loads
 from .write import write_graph
-
-__all__ = ["Report", "load", "save", "verify"]
 
 Place = tuple[int, int]
 

@@ -79,6 +79,6 @@ POOLING: dict[str, Row] = {
         accepts=_fits,
         kinds=ANY.kinds,
     ),
-    "max_pool": Row(_max_pool, (1, 1), _WINDOWS, accepts=_fits, kinds=REAL.kinds, wide=True),
-    "sum_pool": Row(_sum_pool, (1, 1), _WINDOWS, accepts=_fits, kinds=REAL.kinds, wide=True),
+    "max_pool": Row(_max_pool, (1, 1), _WINDOWS, accepts=_fits, kinds=REAL.kinds, halves=False),
+    "sum_pool": Row(_sum_pool, (1, 1), _WINDOWS, accepts=_fits, kinds=REAL.kinds, halves=False),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.dtypes import DType
 from ...core.errors import FormatError
-from ...core.shapes import Dim, SymDim
+from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Graph, Node, Value, make_node
 from ...graph.protocol import TensorType
 from ...ops.registry import primitives
@@ -19,8 +19,6 @@ from .rows import check_node, is_shape
 from .table import ROWS, check_types
 from .tags import decode, decode_form, loads, printed, tensor_of
 from .write import TAG
-
-__all__ = ["distinct", "input_types", "read_graph", "read_node", "tensor_of_proto"]
 
 
 def read_graph(model: Any, notes: dict[str, str]) -> Loaded:

@@ -12,12 +12,10 @@ from typing import Any
 
 from ...core.dtypes import DType
 from ...core.errors import FormatError
-from ...core.shapes import SymDim
+from ...core.symbolic import SymDim
 from ...graph.ir import Node, Value
 from ...graph.protocol import TensorType
 from .emitter import Emitter
-
-__all__ = ["Check", "Lower", "Row", "check_node", "is_axes", "is_axis", "is_dtype", "is_flag", "is_shape", "is_value"]
 
 Lower = Callable[[Emitter, Node, Sequence[str]], str]
 Check = Callable[[Any, Sequence[TensorType]], bool]  # a parameter's value, the types of the inputs
@@ -30,7 +28,7 @@ class Row:
     ``arity``: least and greatest number of inputs. ``broadcasts``: operands may be given in a shape that broadcasts
     to the result's; ``spreads``: it does to its operand what such an op does by itself. ``needs``: the values that
     ``lower`` uses; None means the inputs. ``accepts``: a check of the parameters as a whole. ``kinds``: the kinds of
-    dtypes that the operands may have; None means that the primitive says it. ``wide``: floats of 16 bits are not among
+    dtypes that the operands may have; None means that the primitive says it. ``halves``: floats of 16 bits are among
     them.
     """
 
@@ -42,7 +40,7 @@ class Row:
     needs: Callable[[Node], Sequence[Value]] | None = None
     accepts: Callable[[dict[str, Any], Sequence[TensorType]], bool] | None = None
     kinds: tuple[str, ...] | None = None
-    wide: bool = False
+    halves: bool = True
 
 
 def check_node(name: str, row: Row, params: dict[str, Any], inputs: Sequence[TensorType]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...core import dtypes as dt
 from ...core.dtypes import DType
-from ...core.shapes import Dim, Shape, SymDim, size_of
+from ...core.shapes import Shape, size_of
+from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Node, Value
 from ...graph.protocol import TensorType
 from ...graph.simplify import is_constant
@@ -25,8 +26,6 @@ from .rows import (
     is_steps,
     is_value,
 )
-
-__all__ = ["STRUCTURE", "filled", "grid"]
 
 _END = (1 << 63) - 1
 _MANY = 1 << 16  # more operands than any node has
@@ -485,17 +484,17 @@ STRUCTURE: dict[str, Row] = {
     "unfold": Row(_unfold, (1, 1), {"axis": is_axis, "size": _is_count, "step": _is_count}, kinds=ANY.kinds),
     "as_strided": Row(_as_strided, (1, 1), _STRIDED, kinds=ANY.kinds),
     "as_strided_update": Row(_as_strided_update, (2, 2), _STRIDED, kinds=ANY.kinds),
-    "sum": Row(_reduction("ReduceSum"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
-    "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
-    "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
-    "min": Row(_reduction("ReduceMin", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
+    "sum": Row(_reduction("ReduceSum"), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
+    "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
+    "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
+    "min": Row(_reduction("ReduceMin", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
     "any": Row(_reduction("ReduceSum", lambda dtype: dt.int64), (1, 1), _AXES, kinds=BOOL.kinds),
     "all": Row(_reduction("ReduceProd", lambda dtype: dt.int32), (1, 1), _AXES, kinds=BOOL.kinds),
-    "argmax": Row(_arg("ArgMax"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
-    "argmin": Row(_arg("ArgMin"), (1, 1), _AXES, kinds=REAL.kinds, wide=True),
-    "det": Row(lambda emit, node, names: emit("Det", names[0]), (1, 1), kinds=FLOAT.kinds, wide=True),
-    "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
-    "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN, kinds=REAL.kinds, wide=True),
+    "argmax": Row(_arg("ArgMax"), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
+    "argmin": Row(_arg("ArgMin"), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
+    "det": Row(lambda emit, node, names: emit("Det", names[0]), (1, 1), kinds=FLOAT.kinds, halves=False),
+    "cumulative_sum": Row(_cumulative_sum, (1, 1), _SCAN, kinds=REAL.kinds, halves=False),
+    "cumulative_prod": Row(_cumulative_prod, (1, 1), _SCAN, kinds=REAL.kinds, halves=False),
     "gather": Row(_gather, (2, _MANY), kinds=ANY.kinds),
     "pick": Row(
         _pick,
@@ -505,7 +504,7 @@ STRUCTURE: dict[str, Row] = {
         accepts=lambda params, inputs: len(inputs) == 1 + len(inputs[0].shape),
         kinds=ANY.kinds,
     ),
-    "scatter_add": Row(_scatter("add"), (3, _MANY), kinds=REAL.kinds, wide=True),
+    "scatter_add": Row(_scatter("add"), (3, _MANY), kinds=REAL.kinds, halves=False),
     "scatter_set": Row(_scatter("none"), (3, _MANY), kinds=ANY.kinds),
     "shuffle": Row(_shuffle, (2, 2), kinds=ANY.kinds),
 }

@@ -36,5 +36,5 @@ def check_types(node: Node) -> None:
     assert kinds is not None, f"{name}: neither the entry nor the row says in which dtypes it computes"
     for value in node.inputs:
         dtype = value.dtype
-        if dtype.kind not in kinds or (row.wide and dtype.is_half):
+        if dtype.kind not in kinds or (dtype.is_half and not row.halves):
             raise FormatError(f"a node {name} of {dtype.name}, in which it does not compute")

@@ -20,28 +20,13 @@ from typing import Any
 
 from ...core.dtypes import DType, as_dtype
 from ...core.errors import FormatError
-from ...core.shapes import Shape, SymDim, size_of
+from ...core.shapes import Shape, size_of
+from ...core.symbolic import SymDim
 from ...graph.ir import Node
 from ...tensor.create import from_numpy
 from ...tensor.tensor import Tensor
 from ...transforms.tree import Form
 from .limits import NESTING, bounded, check_extent
-
-__all__ = [
-    "bytes_of",
-    "decode",
-    "decode_form",
-    "decode_tensor",
-    "digest_of",
-    "dumps",
-    "encode",
-    "encode_form",
-    "encode_node",
-    "encode_tensor",
-    "loads",
-    "printed",
-    "tensor_of",
-]
 
 
 def dumps(value: Any) -> str:

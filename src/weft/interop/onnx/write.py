@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.errors import FormatError
-from ...core.shapes import Shape, SymDim
+from ...core.shapes import Shape
+from ...core.symbolic import SymDim
 from ...graph.ir import Graph, Node, Value, subgraphs
 from ...graph.protocol import TensorType
 from ...graph.simplify import is_constant
@@ -21,8 +22,6 @@ from .rows import Row
 from .structure_rows import filled
 from .table import ROWS, UNSUPPORTED
 from .tags import bytes_of, dumps, encode_node
-
-__all__ = ["IR_VERSION", "OPSET", "TAG", "write_graph"]
 
 IR_VERSION = 10  # the first with metadata_props on nodes
 OPSET = 21  # of the same release, ONNX 1.16

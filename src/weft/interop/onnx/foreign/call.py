@@ -36,26 +36,6 @@ from ....core.errors import FormatError
 from ....tensor.tensor import Tensor
 from ..tags import printed
 
-__all__ = [
-    "Array",
-    "Floats",
-    "Ints",
-    "Item",
-    "Known",
-    "Number",
-    "Op",
-    "OutputCount",
-    "Parameter",
-    "Proto",
-    "Reading",
-    "Refused",
-    "Scalar",
-    "Signature",
-    "attributes_of",
-    "bind",
-    "signature_of",
-]
-
 
 class Known:
     """An integer or bool array whose elements are known while the model is read: numbers or symbolic sizes."""

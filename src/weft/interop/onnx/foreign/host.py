@@ -14,12 +14,11 @@ from typing import Any, Literal
 from ....core import dtypes as dt
 from ....core.dtypes import DType
 from ....core.errors import CaptureError, FormatError
-from ....core.shapes import SymDim, normalize_axis
+from ....core.shapes import normalize_axis
+from ....core.symbolic import SymDim
 from ..emitter import dtype_of_element
 from ..limits import KNOWN, bounded, wrapped
 from .call import Ints, Known, Op
-
-__all__ = ["HOST", "ROUNDINGS", "ends_of", "slice_of", "target_shape"]
 
 ROUNDINGS = Literal["up", "down", "nearest"]  # for the element types with 8 bits and an exponent alone, not weft's
 _BEYOND = (1 << 31) - 1  # no axis is so long: exporters write the greatest int32 or int64 for "to the end"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ....core import dtypes as dt
 from ....core.errors import FormatError, WeftError
-from ....core.shapes import SymDim
+from ....core.symbolic import SymDim
 from ....graph.ir import Graph, Value
 from ....ops.creation import full
 from ....ops.op import Trace, state
@@ -26,8 +26,6 @@ from .call import Item, Known, attributes_of, bind
 from .host import HOST
 from .ops import OPS, operator
 from .schema import opset_of, schema_of
-
-__all__ = ["import_model"]
 
 
 class Reader:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from ....core import dtypes as dt
 from ....core.errors import FormatError
-from ....core.shapes import SymDim, normalize_axis, size_of
+from ....core.shapes import normalize_axis, size_of
+from ....core.symbolic import SymDim
 from ....ops import activation as act
 from ....ops import elementwise as ew
 from ....ops import reduction as red
@@ -28,8 +29,6 @@ from ..emitter import dtype_of_element
 from .call import Array, Ints, Number, Op, OutputCount
 from .host import ROUNDINGS
 from .structure import STRUCTURE, flat
-
-__all__ = ["OPS", "operator"]
 
 
 def _single(value: float) -> float:

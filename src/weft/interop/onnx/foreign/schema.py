@@ -11,8 +11,6 @@ from ....core.dtypes import DType
 from ....core.errors import FormatError
 from .call import Item
 
-__all__ = ["NEWEST", "OLDEST", "Schema", "opset_of", "schema_of"]
-
 OLDEST, NEWEST = 7, 28  # opsets that the tables are written for; a test compares them with the standard
 _NAMES = {"float32": "float", "float64": "double"}
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from ....core import dtypes as dt
 from ....core.errors import FormatError
-from ....core.shapes import SymDim, broadcast_shapes, normalize_axis, size_of
+from ....core.shapes import broadcast_shapes, normalize_axis, size_of
+from ....core.symbolic import SymDim
 from ....ops import elementwise as ew
 from ....ops import shape as shape_ops
 from ....ops.creation import arange, full, iota, tri_mask
@@ -28,9 +29,6 @@ from ..limits import NBYTES, bounded, check_extent
 from ..read import tensor_of_proto
 from .call import Array, Floats, Ints, Known, Number, Op, OutputCount, Proto, Refused, Scalar
 from .host import ends_of, target_shape
-
-__all__ = ["STRUCTURE", "flat"]
-
 
 # --- shapes -----------------------------------------------------------------------------------------------------
 
