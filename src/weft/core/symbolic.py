@@ -155,7 +155,7 @@ class SymDim:
         if not rest:
             return self._make(whole, other)
         if (self.scope or getattr(other, "scope", None)) is None:
-            raise CaptureError(f"{self} // {other} is not a whole number for every size")
+            raise CaptureError(f"({self}) // {other} is not a whole number for every size")
         left = self._make(rest, other)
         return self._make(whole, other) + (
             left // other if isinstance(left, int) and isinstance(other, int) else self._call(left, other)
@@ -214,12 +214,15 @@ class SymDim:
     def _compared(self, op: str, other: Any) -> bool:
         """Whether ``self < other``, or ``self > other``."""
         scope = self.scope or (other.scope if isinstance(other, SymDim) else None)
-        if scope is None:
-            raise CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic")
-        if isinstance(other, float):
+        if isinstance(other, float) and scope is not None:
             other = ceil(other) if op == "<" else floor(other)
-        difference = self - other if op == "<" else other - self
-        return difference < 0 if isinstance(difference, int) else scope.is_negative(difference)
+        if isinstance(other, (int, SymDim)):
+            difference = self - other if op == "<" else other - self
+            if isinstance(difference, int):
+                return difference < 0
+            if scope is not None:
+                return scope.is_negative(difference)
+        raise CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic")
 
     @property
     def _is_count(self) -> bool:

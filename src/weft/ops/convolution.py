@@ -18,7 +18,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape
-from ..core.symbolic import Dim, SymDim
+from ..core.symbolic import Dim, SymDim, undecided
 from ..graph.protocol import Contract, Layout, Primitive, Product, TensorType
 from .contraction import dtype_of, narrowed
 from .creation import full
@@ -41,7 +41,7 @@ def _results(params: Params, x: Shape, kernel: Shape) -> Shape:
     """The spatial sizes of the result; raises where a window does not fit."""
     sizes = []
     for n, k, stride, dilation in zip(x[2:], kernel, params["stride"], params["dilation"], strict=True):
-        if not any(isinstance(v, SymDim) for v in (n, k)) and not 0 < dilation * (k - 1) + 1 <= n:
+        if not any(map(undecided, (n, k))) and not 0 < dilation * (k - 1) + 1 <= n:
             raise ShapeError(f"convolve: a kernel of shape {kernel} and dilation {params['dilation']} over {x[2:]}")
         sizes.append(positions(n, k, stride, dilation))
     return tuple(sizes)
@@ -260,7 +260,7 @@ def convolved(
     dtype = dtype_of(op, input, weight)
     x, w = _padded(cast(input, dtype), padding), cast(weight, dtype)
     for n, k, d in zip(x.shape[2:], weight.shape[2:], dilation, strict=True):
-        if not isinstance(n, SymDim) and n < d * (k - 1) + 1:
+        if not undecided(n) and n < d * (k - 1) + 1:
             raise ShapeError(
                 f"{op}: input {input.shape}, weight {weight.shape}: a kernel that spans {d * (k - 1) + 1} elements "
                 f"does not fit into {n}, padding included"

@@ -16,6 +16,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import Shape, shown
+from ..core.symbolic import greatest, undecided
 from ..graph.ir import Node, Value, make_node
 from ..graph.protocol import Composed, Padded, Primitive, TensorType
 from .creation import iota
@@ -38,7 +39,7 @@ def _padded_type(params: Params, x: TensorType) -> TensorType:
     before, after = params["before"], params["after"]
     if not len(before) == len(after) == len(x.shape) or min((*before, *after), default=0) < 0:
         raise ShapeError(f"padded: {before} elements before and {after} after a tensor of shape {x.shape}")
-    return TensorType(x.dtype, tuple(b + int(n) + a for b, n, a in zip(before, x.shape, after, strict=True)))
+    return TensorType(x.dtype, tuple(b + n + a for b, n, a in zip(before, x.shape, after, strict=True)))
 
 
 def _padded_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
@@ -85,8 +86,9 @@ def _pool_type(params: Params, x: TensorType) -> TensorType:
     rank = len(size)
     lead = len(x.shape) - rank
     spans = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
-    room = [b + int(n) + a - span for b, n, a, span in zip(before, x.shape[lead:], after, spans, strict=True)]
-    if lead < 0 or min((*size, *step, *dilation), default=1) < 1 or min((*before, *after, *room), default=0) < 0:
+    room = [b + n + a - span for b, n, a, span in zip(before, x.shape[lead:], after, spans, strict=True)]
+    short = any(not undecided(n) and n < 0 for n in room)
+    if lead < 0 or short or min((*size, *step, *dilation), default=1) < 1 or min((*before, *after), default=0) < 0:
         raise ShapeError(f"windows of {size} elements, every {step}, of a tensor of shape {x.shape}")
     return TensorType(x.dtype, (*x.shape[:lead], *(n // s + 1 for n, s in zip(room, step, strict=True))))
 
@@ -145,7 +147,7 @@ def _places(taps: Array, shape: Shape, params: Params) -> Array:
     lead = len(shape) - rank
     found: Array | None = None
     for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], params["before"], strict=True)):
-        n, inner = int(shape[lead + axis]), prod(size[axis + 1 :])
+        n, inner = shape[lead + axis], prod(size[axis + 1 :])
         index = _quotient(left, inner, k)
         left = left - index * inner
         at = index * d + iota(tuple(left.shape), lead + axis) * s - b
@@ -175,12 +177,12 @@ def _spread(g: Array, shape: Shape, params: Params, taps: Array | None) -> Array
     Element ``q * step + r`` is number ``j * step + r`` of window ``q - j``: these are windows of cotangents.
     """
     size, step, before = params["size"], params["step"], params["before"]
-    rank, rest = len(size), tuple(int(n) for n in shape[: len(shape) - len(size)])
+    rank, rest = len(size), shape[: len(shape) - len(size)]
     lead = len(rest)
-    extents = [b + int(n) + a for b, n, a in zip(before, shape[lead:], params["after"], strict=True)]
+    extents = [b + n + a for b, n, a in zip(before, shape[lead:], params["after"], strict=True)]
     blocks = tuple(-(-n // s) for n, s in zip(extents, step, strict=True))
     reach = tuple(-(-k // s) for k, s in zip(size, step, strict=True))
-    ahead, behind = tuple(j - 1 for j in reach), tuple(q - int(n) for q, n in zip(blocks, g.shape[lead:], strict=True))
+    ahead, behind = tuple(j - 1 for j in reach), tuple(q - n for q, n in zip(blocks, g.shape[lead:], strict=True))
     whole = (*rest, *reach, *(n for pair in zip(blocks, step, strict=True) for n in pair))
 
     def seen(v: Array) -> Array:
@@ -241,18 +243,18 @@ def _pool_params(
     before, spread = _tuple(op, "padding", padding, rank, 0), _tuple(op, "dilation", dilation, rank, 1)
     after = []
     for axis, (k, s, p, d) in enumerate(zip(size, step, before, spread, strict=True), x.ndim - rank):
-        reach, n = d * (k - 1) + 1, int(x.shape[axis])
+        reach, n = d * (k - 1) + 1, x.shape[axis]
         if p > reach // 2:
             raise ArgumentError(f"{op}: padding {shown(p)} is more than half of a window of {shown(reach)} elements")
         count = (n + 2 * p - reach + (s - 1 if ceil else 0)) // s + 1
-        if ceil and (count - 1) * s >= n + p:  # a window begins within the input or the padding before it
+        if ceil and s > 1 and (count - 1) * s >= n + p:  # a window begins within the input or the padding before it
             count -= 1
-        if count < 1:
+        if not undecided(count) and count < 1:
             raise ShapeError(
                 f"{op}: axis {axis} of shape {x.shape} has {n} elements and {shown(p)} around it, fewer than a window: "
                 f"{shown(reach)}"
             )
-        after.append(max((count - 1) * s + reach - n - p, 0))
+        after.append(greatest((count - 1) * s + reach - n - p, 0))
     return {"size": size, "step": step, "dilation": spread, "before": before, "after": tuple(after)}
 
 
@@ -301,11 +303,11 @@ def _avg_pool(
 
 def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Array | None:
     """The number of elements of each window that lie in the operand, or in that and its padding; None: all."""
-    lead, shape = x.ndim - len(params["size"]), tuple(int(n) for n in windows.shape)
+    lead, shape = x.ndim - len(params["size"]), tuple(windows.shape)
     counts: list[Array] = []
     whole = 1
     for axis, (k, s, b) in enumerate(zip(params["size"], params["step"], params["before"], strict=True), lead):
-        end = int(x.shape[axis]) + (b if with_padding else 0)
+        end = x.shape[axis] + (b if with_padding else 0)
         if (b and not with_padding) or (shape[axis] - 1) * s - b + k > end:
             start = iota(shape, axis) * s - b
             counts.append(minimum(start + k, end) - (start if with_padding else maximum(start, 0)))

@@ -12,6 +12,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import AxisError, DTypeError, ShapeError
 from ..core.shapes import Shape
+from ..core.symbolic import undecided
 from ..graph.protocol import Layout, Primitive, SliceUpdate, TensorType, View
 from .creation import full, iota
 from .op import Array, apply
@@ -199,9 +200,10 @@ def _added_at(shape: Shape, layout: Layout, g: Array) -> Array:
 
 def _unfold_type(params: Params, x: TensorType) -> TensorType:
     axis, size, step = params["axis"], params["size"], params["step"]
-    if not 0 <= axis < len(x.shape) or not 0 <= size <= int(x.shape[axis]) or step < 1:
+    fits = 0 <= axis < len(x.shape) and size >= 0 and step >= 1
+    if not fits or (not undecided(x.shape[axis]) and x.shape[axis] < size):
         raise ShapeError(f"unfold: windows of {size}, every {step}, on axis {axis} of {x.shape}")
-    count = (int(x.shape[axis]) - size) // step + 1
+    count = (x.shape[axis] - size) // step + 1
     return TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1 :], size))
 
 
