@@ -103,6 +103,31 @@ def test_batch_and_length(tmp_path: Path) -> None:
     assert len(model._plans) <= 6, list(model._plans)
 
 
+def test_pictures_of_any_height_and_width(tmp_path: Path) -> None:
+    weight = normal(4, 2, 3, 3)
+
+    def net(x: Any) -> Any:
+        found = F.max_pool2d(F.relu(F.conv2d(x, weight, padding=1)), 3, 1, 1)
+        return F.avg_pool2d(found, (2, 3), 1, (1, 0), count_include_pad=False)
+
+    model = reloaded(tmp_path, net, normal(1, 2, 12, 12), batch=(0, 0), height=(0, 2), width=(0, 3))
+    for shape in [
+        (1, 2, 12, 12),
+        (2, 2, 13, 7),
+        (4, 2, 40, 41),
+        (1, 2, 3, 3),
+        (5, 2, 64, 65),
+        (2, 2, 4, 9),
+        (3, 2, 7, 3),
+    ]:
+        x = normal(*shape)
+        assert bits(model(x)) == alone(model, x) == bits(net(x)), shape
+    assert len(model._plans) <= 3, list(model._plans)
+    for shape in [(1, 2, 12, 2), (1, 2, 0, 5)]:  # no window of three in two
+        with pytest.raises(ShapeError):
+            model(normal(*shape))
+
+
 def test_an_index_out_of_range_is_named(tmp_path: Path) -> None:
     model = reloaded(tmp_path, Block(), wf.zeros((2, 5), dtype="int64"), batch=(0, 0), length=(0, 1))
     for shape in [(2, 5), (3, 4)]:
