@@ -13,6 +13,7 @@ from weft.compiler.expr import Expr, const
 from weft.compiler.kernels import Kernel
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError
+from weft.llvm import elf
 from weft.llvm.targets import Target, host_target
 
 
@@ -62,7 +63,7 @@ def test_threads_that_need_the_same_kernels_first_get_the_same_code(rendered: li
 def test_code_that_cannot_be_made_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, target = kernels(2000.5, 3), host_target()
     with monkeypatch.context() as broken:
-        broken.setattr(build, "load_objects", lambda codes: (_ for _ in ()).throw(CompileError("no memory")))
+        broken.setattr(elf, "load_objects", lambda codes: (_ for _ in ()).throw(CompileError("no memory")))
         with pytest.raises(CompileError, match="no memory"):
             build.addresses(wanted, target)
     before = dict(build._loaded)

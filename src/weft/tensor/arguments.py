@@ -209,8 +209,12 @@ def _known(op: str, name: str, value: Any, ranks: tuple[int, ...]) -> Any:
     return tuple(found) if isinstance(found, list) else found
 
 
+def _is_axis(name: str) -> bool:
+    return "axis" in name or "axes" in name or "dim" in name
+
+
 def _no_integer(op: str, name: str, value: Any) -> Exception:
-    if "axis" in name or "axes" in name or "dim" in name:
+    if _is_axis(name):
         return AxisError(f"{op}: {shown(value)} is not an axis; axes are integers")
     return ShapeError(f"{op}: {shown(value)} is not a size; sizes are integers")
 
@@ -223,7 +227,8 @@ def _whole(op: str, name: str, value: Any) -> Any:
         index = found.__index__()
     except (AttributeError, TypeError):
         raise _no_integer(op, name, found) from None
-    return index  # an int: True is none, but equal to 1, so that caches would give it to who asks for 1
+    # As a size True is 1, and an int: caches would give it to who asks for 1. As an axis it is refused by who reads it.
+    return found if isinstance(found, bool) and _is_axis(name) else index
 
 
 def _integer(op: str, name: str, value: Any) -> Any:

@@ -61,7 +61,7 @@ def cpu(self: Tensor) -> Tensor:
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor with the dtype of another, on its device."""
-    return _as(to_device(self, other.device), other.dtype)
+    return to_device(_as(self, other.dtype), other.device)
 
 
 METHODS: dict[str, Callable[..., Any]] = {
