@@ -97,7 +97,7 @@ def by_matmul(case: Case, x: Any, w: Any) -> wf.Tensor:
 DTYPES = ("float32", "float32", "float64", "float16", "bfloat16", "int8", "int64")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(case=cases(), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99), threads=st.integers(1, 2))
 def test_it_has_the_bits_of_the_product_with_unfolded_windows(case: Case, dtype: str, seed: int, threads: int) -> None:
     x, w, _ = case.operands(dtype, seed)
@@ -144,7 +144,7 @@ def test_larger_ones_on_every_isa_and_compiled(case: Case, isa: str | None) -> N
         wf.configure(isa=before)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=cases(most=5), seed=st.integers(0, 99), with_bias=st.booleans())
 def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: bool) -> None:
     x, w, b = case.operands("float64", seed)
@@ -162,7 +162,7 @@ def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: boo
         np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(case=cases(most=3), seed=st.integers(0, 99))
 def test_second_gradients_are_pytorchs(case: Case, seed: int) -> None:
     """Of a gradient of both operands, to both operands and the cotangent."""
@@ -190,7 +190,7 @@ def test_second_gradients_are_pytorchs(case: Case, seed: int) -> None:
         np.testing.assert_allclose(mine.numpy() / scale, other.numpy() / scale, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(case=cases(most=4), seed=st.integers(0, 99))
 def test_gradients_have_the_same_bits_compiled(case: Case, seed: int) -> None:
     x, w, b = (wf.asarray(v) for v in case.operands("float32", seed))

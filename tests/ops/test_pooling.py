@@ -50,9 +50,20 @@ def close(a: Any, b: torch.Tensor) -> None:
     np.testing.assert_allclose(np.asarray(a), b.detach().numpy(), rtol=2e-5, atol=2e-5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(pools(), st.booleans())
 def test_maxima_are_pytorchs(drawn: Any, ties: bool) -> None:
+    maxima_are_pytorchs(drawn, ties)
+
+
+@pytest.mark.long
+@settings(max_examples=300, deadline=None)
+@given(pools(), st.booleans())
+def test_many_maxima_are_pytorchs(drawn: Any, ties: bool) -> None:
+    maxima_are_pytorchs(drawn, ties)
+
+
+def maxima_are_pytorchs(drawn: Any, ties: bool) -> None:
     rank, shape, arguments = drawn
     x = numbers(shape, "float32", ties)
     ours, theirs = getattr(F, f"max_pool{rank}d"), getattr(TF, f"max_pool{rank}d")
@@ -68,7 +79,7 @@ def test_maxima_are_pytorchs(drawn: Any, ties: bool) -> None:
     close(given_.grad, reference.grad)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(pools(), st.booleans(), st.sampled_from([None, 7, -2]))
 def test_means_are_pytorchs(drawn: Any, with_padding: bool, divisor: int | None) -> None:
     rank, shape, arguments = drawn
