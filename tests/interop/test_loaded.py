@@ -111,6 +111,18 @@ def test_windows_of_many_batch_sizes(tmp_path: Path) -> None:
     assert len(model._plans) <= 5, list(model._plans)
 
 
+@pytest.mark.parametrize("first", [2, 3, 10])
+def test_axes_that_are_of_size_1_for_some_numbers(first: int, tmp_path: Path) -> None:
+    def turned(x: Any) -> Any:
+        y = x[1:].mT
+        return {"flat": wf.reshape(y, (-1,)), "of_it": wf.sum(wf.reshape(wf.where(y > 0.0, y, 0.0), (-1,)))}
+
+    model = reloaded(tmp_path, turned, normal(6, 5), batch=(0, 0))
+    for n in (first, 2, 3, 4, 40):
+        x = normal(n, 5)
+        assert bits(model(x)) == alone(model, x) == bits(turned(x)), n
+
+
 def test_what_python_code_computes_is_specialised_once_for_a_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
