@@ -14,6 +14,8 @@ import pytest
 import weft as wf
 from weft.compiler import kernels
 from weft.core.config import Settings
+from weft.ops import elementwise
+from weft.optim import sgd
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -77,6 +79,34 @@ def test_printed_texts_in_the_architecture() -> None:
     assert bare(str(f.graph(x, x))) in bare(document)
     (kernel,) = f.kernels(x, x)
     assert str(kernel) in document
+
+
+def test_the_optimizer_in_contributing() -> None:
+    """With the names that a file of ``optim/`` has."""
+    names = {**vars(sgd), "sign": elementwise.sign, "__name__": __name__}
+    (source,) = [block for block in blocks("CONTRIBUTING.md") if "class Lion" in block]
+    made = compile(source, "CONTRIBUTING.md", "exec")
+    exec(made, names)
+    p = wf.nn.Parameter(wf.asarray([1.0, -2.0]))
+    optimizer = names["Lion"]([p], lr=0.5)
+    wf.sum(p * p).backward()
+    optimizer.step()
+    assert p.tolist() == [0.5, -1.5]
+
+
+def test_what_the_architecture_names_in_a_file_is_there() -> None:
+    """``name (`file`)`` is defined in that file, ``Class.name`` in a class of this name."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    sources = {path.as_posix(): path.read_text() for path in (ROOT / "src/weft").rglob("*.py")}
+    defined = r"(?m)^ *(?:def|class) {0}\b|^ *{0}\b[^\n(]*="
+    named = re.findall(r"`((?![\w/]+\.py)[\w.]+)`(?: \(|, )`([\w/]+\.py)`", text)
+    assert len(named) >= 15
+    for name, file in named:
+        (source, *more) = [s for path, s in sources.items() if path.endswith(f"/{file}")] or [""]
+        assert more or re.search(defined.format(name.split(".")[-1]), source), (name, file)
+    for owner, name in re.findall(r"`(?!Tensor)([A-Z]\w+)\.(\w+)`", text):  # Tensor's are made from tables
+        bodies = [s for s in sources.values() if re.search(rf"(?m)^class {owner}\b", s)]
+        assert not bodies or any(re.search(rf"\b{name}\b", s) for s in bodies), (owner, name)
 
 
 def test_the_settings_table() -> None:

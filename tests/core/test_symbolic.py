@@ -123,6 +123,20 @@ def test_what_is_simpler_is_written_simpler(size: Callable[[Any], Dim], form: st
     assert str(size(n)) == form or sorted(str(size(n))) == sorted(form)
 
 
+@pytest.mark.parametrize(
+    "size", [lambda n: (n - 2) // (n - 2), lambda n: 4 * (n // 8) // (n // 8), lambda n: (n - 2) * n // (n - 2)]
+)
+def test_what_is_divided_by_is_not_0(size: Callable[[Any], Dim]) -> None:
+    scope = Sizes({"n": 10})
+    made = size(scope["n"])
+    program = SizeProgram(["n"], [made], scope)
+    for n in range(2, 40):
+        if program.serves([n]):
+            assert program([n]) == (size(n),)
+    with pytest.raises(ZeroDivisionError):
+        size(Sizes({"n": 2})["n"])
+
+
 def test_sizes_of_two_scopes_are_not_one() -> None:
     one, other = Sizes({"n": 9}), Sizes({"n": 9})
     assert one["n"] != other["n"] and one["n"] != SymDim.named("n") and one["n"] == one["n"]

@@ -93,6 +93,46 @@ def test_fifty_batch_sizes_are_few_plans(
         assert found[n] == alone(model, normal(n, 12)), n
 
 
+def windows_of(x: Any) -> Any:
+    """Everything that reads through windows, and its gradients."""
+    around = {"kernel_size": 3, "stride": 2, "padding": 1}
+    greatest, places = F.max_pool2d(x, **around, return_indices=True)
+    mean = F.avg_pool2d(x, **around, count_include_pad=False)
+    folded = F.conv2d(x, wf.ones((4, 3, 3, 3)), stride=2, padding=1)
+    gradient = wf.grad(lambda v: (F.max_pool2d(v, **around) ** 2).sum() + (F.avg_pool2d(v, **around) ** 2).sum())(x)
+    return {"max": greatest, "places": places, "mean": mean, "conv": folded, "grad": gradient}
+
+
+def test_windows_of_many_batch_sizes(tmp_path: Path) -> None:
+    model = reloaded(tmp_path, windows_of, normal(2, 3, 9, 9), batch=(0, 0))
+    for n in (2, 3, 5, 1, 8, 0, 33, 64):
+        x = normal(n, 3, 9, 9)
+        assert bits(model(x)) == alone(model, x) == bits(windows_of(x)), n
+    assert len(model._plans) <= 5, list(model._plans)
+
+
+@pytest.mark.parametrize("first", [2, 3, 10])
+def test_axes_that_are_of_size_1_for_some_numbers(first: int, tmp_path: Path) -> None:
+    def turned(x: Any) -> Any:
+        y = x[1:].mT
+        return {"flat": wf.reshape(y, (-1,)), "of_it": wf.sum(wf.reshape(wf.where(y > 0.0, y, 0.0), (-1,)))}
+
+    model = reloaded(tmp_path, turned, normal(6, 5), batch=(0, 0))
+    for n in (first, 2, 3, 4, 40):
+        x = normal(n, 5)
+        assert bits(model(x)) == alone(model, x) == bits(turned(x)), n
+
+
+def test_what_python_code_computes_is_specialised_once_for_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = reloaded(tmp_path, lambda x: wf.linalg.det(x) * 2.0, normal(2, 4, 4), batch=(0, 0))
+    found = {n: bits(model(normal(n, 4, 4))) for n in (2, 3, 7)}
+    monkeypatch.setattr(module, "plan_sizes", None)
+    for n, made in found.items():
+        assert bits(model(normal(n, 4, 4))) == made == bits(wf.linalg.det(normal(n, 4, 4)) * 2.0)
+
+
 def test_batch_and_length(tmp_path: Path) -> None:
     def tokens(*shape: int) -> wf.Tensor:
         return wf.asarray(np.random.default_rng(shape).integers(0, 11, shape))

@@ -126,6 +126,8 @@ def test_wrong_steps_raise(kernels: CodeModule) -> None:
         Program([], 0, (-1,))
     with pytest.raises(ValueError, match="at most"):
         Program([], 1 << 20, ())
+    with pytest.raises(ValueError, match="at most"):
+        Template([], 1 << 20, (), 0, 0, 0)
 
 
 @pytest.mark.parametrize("release_gil", [False, True])

@@ -149,6 +149,8 @@ class SymDim:
     def __floordiv__(self, other: Any) -> Dim:
         if not isinstance(other, (int, SymDim)):
             return NotImplemented
+        if isinstance(other, SymDim) and other.scope is not None:
+            _require_divisor(self, other)
         if other == self:
             return 1
         whole, rest = self._divided(self._terms(other))
@@ -164,12 +166,11 @@ class SymDim:
     def __rfloordiv__(self, other: Any) -> Dim:
         if self.scope is None:
             raise CaptureError(f"{other} // {self} is not a whole number for every size")
+        _require_divisor(other, self)
         return self._call(other, self)
 
     @staticmethod
     def _call(dividend: Dim, divisor: Dim) -> Dim:
-        if not divisor < 0 and not divisor > 0:  # noted, if it is not known
-            raise ZeroDivisionError(f"{dividend} // {divisor}")
         before = _quotient(dividend)
         if before is not None and isinstance(divisor, int) and divisor > 0:
             dividend, divisor = before[0], before[1] * divisor
@@ -305,6 +306,12 @@ def computed_items(function: Callable[..., Any], arguments: Iterable[Any], count
     if scope is None:
         return tuple(function(*arguments)[:count])
     return tuple([SymDim({(Call(function, arguments, item),): 1}, scope) for item in range(count)])
+
+
+def _require_divisor(dividend: Dim, divisor: SymDim) -> None:
+    """That the divisor is not 0: noted, if it is not known."""
+    if not divisor < 0 and not divisor > 0:
+        raise ZeroDivisionError(f"{dividend} // {divisor}")
 
 
 def _common_scope(sizes: Iterable[Any]) -> Sizes | None:

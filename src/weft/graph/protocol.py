@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ..compiler.expr import Expr
 from ..core.dtypes import DType
 from ..core.shapes import Shape, strides_of
+from ..core.symbolic import undecided
 
 
 class TensorType(NamedTuple):
@@ -55,24 +56,29 @@ class Layout(NamedTuple):
         """The same elements under another shape, or None where strides cannot say it.
 
         Groups of axes with equal products are matched; within a group the old axes must be one axis. Old (4, 6) to new
-        (2, 2, 3, 2): the groups are 4 = 2 * 2 and 6 = 3 * 2.
+        (2, 2, 3, 2): the groups are 4 = 2 * 2 and 6 = 3 * 2. Sizes that nothing can be asked of match equal ones alone.
         """
         if 0 in shape or self.is_contiguous:
             return Layout(shape, self.offset, strides_of(shape))
-        old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
-        new = [(axis, n) for axis, n in enumerate(shape) if n != 1]
+        # Asked by an order, which is guarded: a size of a scope may be 1 for some numbers.
+        old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if undecided(n) or n > 1]
+        new = [(axis, n) for axis, n in enumerate(shape) if undecided(n) or n > 1]
         strides = [0] * len(shape)
         i = j = 0
         while i < len(old):
             first, size, target, members = i, old[i][0], new[j][1], [new[j][0]]
             while size != target:
+                if undecided(size) or undecided(target):
+                    return None
                 if size < target:
                     i += 1
                     size *= old[i][0]
-                else:
+                elif size > target:
                     j += 1
                     target *= new[j][1]
                     members.append(new[j][0])
+                else:  # the same number for all sizes that keep the guards
+                    break
             for (_, outer), (n, inner) in zip(old[first:i], old[first + 1 : i + 1], strict=True):
                 if outer != n * inner:
                     return None

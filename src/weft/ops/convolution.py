@@ -24,7 +24,7 @@ from .contraction import dtype_of, narrowed
 from .creation import full
 from .elementwise import cast
 from .op import Array, apply, composite
-from .operands import REAL, common_dtype
+from .operands import REAL, common_dtype, one_each
 from .precision import working
 from .views import Gradients, Params, flipped, permuted, reshaped, slice_update
 
@@ -171,23 +171,12 @@ CONVOLVE_WEIGHT = Primitive("convolve_weight", _weight_type, Contract(_weight_pr
 # --- functions --------------------------------------------------------------------------------------------------
 
 
-def _each(op: str, name: str, value: int | Sequence[int], rank: int, least: int) -> tuple[int, ...]:
-    """One number for each spatial axis."""
-    if isinstance(value, (tuple, list)):
-        found = tuple(value) * (rank if len(value) == 1 else 1)
-    else:
-        found = (value,) * rank
-    if len(found) != rank or any(isinstance(n, SymDim) or n < least for n in found):
-        raise ShapeError(f"{op}: {name} {value}: wants a number that is at least {least}, or {rank} of them")
-    return found
-
-
 def _padding(
     op: str, padding: int | Sequence[int] | str, kernel: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> list[tuple[Dim, Dim]]:
     """Zeros before and after each spatial axis; "same" puts one more after than before where the number is odd."""
     if not isinstance(padding, str):
-        return [(n, n) for n in _each(op, "padding", padding, len(kernel), 0)]
+        return [(n, n) for n in one_each(op, "padding", padding, len(kernel), 0)]
     if padding not in ("same", "valid"):
         raise ShapeError(f"{op}: padding {padding!r}: wants a number, several, 'same' or 'valid'")
     if padding == "valid":
@@ -236,7 +225,7 @@ def _convolution(
     dilation: int | Sequence[int],
     groups: int,
 ) -> Array:
-    steps, spaces = _each(op, "stride", stride, rank, 1), _each(op, "dilation", dilation, rank, 1)
+    steps, spaces = one_each(op, "stride", stride, rank, 1), one_each(op, "dilation", dilation, rank, 1)
     _check(op, rank, input, weight, bias, groups)
     widths = _padding(op, padding, tuple(weight.shape[2:]), steps, spaces)
     if input.ndim == rank + 2:
@@ -338,7 +327,8 @@ def conv2d(
         1) - 1) // stride + 1``; in the promoted dtype.
 
     Raises:
-        ShapeError: the shapes do not fit, a window is larger than the padded input, or a number is out of range.
+        ShapeError: the shapes do not fit, or a window is larger than the padded input.
+        ArgumentError: a stride or dilation is below 1, padding below 0, or they are not as many as the axes.
         DTypeError: an operand is bool, or there is no common dtype.
 
     Example:

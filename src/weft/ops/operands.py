@@ -5,13 +5,14 @@ What the public functions do before they apply a strict primitive.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError
-from ..core.shapes import broadcast_shapes
+from ..core.errors import ArgumentError, DTypeError
+from ..core.shapes import broadcast_shapes, shown
 from ..core.symbolic import Dim, SymDim
 from .op import Array, apply
 
@@ -170,3 +171,18 @@ def binary_operands(name: str, x: Any, y: Any, domain: Domain = ANY) -> tuple[Ar
 def accumulator(dtype: DType) -> DType:
     """The dtype of a sum or product, as in the Array API: small integers do not overflow."""
     return dt.uint64 if dtype.kind == "uint" else dtype if dtype.is_floating else dt.default_int
+
+
+def one_each(op: str, name: str, value: int | Sequence[int], axes: int, least: int) -> tuple[int, ...]:
+    """One number for each of the axes that windows are over, where one may be given for all.
+
+    Raises:
+        ArgumentError: they are not as many, not integers, or below ``least``.
+    """
+    found = tuple(value) if isinstance(value, Sequence) else (value,)
+    found = found * axes if len(found) == 1 else found
+    if len(found) != axes or not all(type(n) is int for n in found):
+        raise ArgumentError(f"{op}: {name} is {shown(value)}; it is an integer, or {axes} of them")
+    if min(found) < least:
+        raise ArgumentError(f"{op}: {name} is {shown(value)}; it is at least {least}")
+    return found

@@ -23,7 +23,7 @@ from .creation import iota
 from .elementwise import cast, equal, greater_equal, logical_and, maximum, minimum, where
 from .indexing import _sum_at
 from .op import Array, apply, composite
-from .operands import require_tensors
+from .operands import one_each, require_tensors
 from .precision import widen, working
 from .reduction import ARGMAX, MAX, SUM
 from .shape import broadcast_to
@@ -211,17 +211,6 @@ def _spread(g: Array, shape: Shape, params: Params, taps: Array | None) -> Array
 # --- public functions -------------------------------------------------------------------------------------------
 
 
-def _tuple(op: str, name: str, value: Any, rank: int, least: int) -> Ints:
-    found = tuple(value) if isinstance(value, Sequence) else (value,) * rank
-    if len(found) == 1:
-        found = found * rank
-    if len(found) != rank or not all(type(n) is int for n in found):
-        raise ArgumentError(f"{op}: {name} is {shown(value)}; it is an integer, or {rank} of them")
-    if min(found) < least:
-        raise ArgumentError(f"{op}: {name} is {shown(value)}; it is at least {least}")
-    return found
-
-
 def _pool_params(
     op: str,
     x: Array,
@@ -238,9 +227,9 @@ def _pool_params(
         raise ShapeError(
             f"{op}: wants an input of {rank + 1} or {rank + 2} axes, the last {rank} of which it pools; shape {x.shape}"
         )
-    size = _tuple(op, "kernel_size", kernel_size, rank, 1)
-    step = size if stride is None else _tuple(op, "stride", stride, rank, 1)
-    before, spread = _tuple(op, "padding", padding, rank, 0), _tuple(op, "dilation", dilation, rank, 1)
+    size = one_each(op, "kernel_size", kernel_size, rank, 1)
+    step = size if stride is None else one_each(op, "stride", stride, rank, 1)
+    before, spread = one_each(op, "padding", padding, rank, 0), one_each(op, "dilation", dilation, rank, 1)
     after = []
     for axis, (k, s, p, d) in enumerate(zip(size, step, before, spread, strict=True), x.ndim - rank):
         reach, n = d * (k - 1) + 1, x.shape[axis]

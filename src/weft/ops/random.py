@@ -276,7 +276,7 @@ def seed(seed: Whole) -> Generator:
     chosen.seed(seed)
     if current_trace() is None:  # a captured function runs on one device
         _seeds[0] = seed
-        for generator in _default.values():
+        for generator in list(_default.values()):  # other threads add theirs
             if generator is not chosen:
                 generator.seed(seed)
     return chosen

@@ -181,8 +181,8 @@ def default_device() -> Device:
     else the best one that there is."""
     if chosen.device is not None:
         return device_of(chosen.device)
-    if _wanted:
-        return _wanted[0]
+    for device in _wanted:  # another thread may clear it meanwhile
+        return device
     return CPU if len(_rows) == 1 else max(present(), key=lambda device: (_rows[device.type].rank, -device.number))
 
 

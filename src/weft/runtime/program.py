@@ -163,8 +163,7 @@ class Program:
 
     def _check(self, steps: Sequence[Step]) -> None:
         places = self.num_inputs + len(self.output_nbytes) + len(self.constants) + (self.arena_nbytes > 0)
-        if places > _MAX_PLACES:
-            raise ValueError(f"a program has at most {_MAX_PLACES} inputs, outputs and constants, not {places}")
+        _check_places(places)
         if min((self.num_inputs, self.arena_nbytes, *self.output_nbytes)) < 0:
             raise ValueError("a program's sizes must not be negative")
         for number, step in enumerate(steps):
@@ -179,6 +178,11 @@ class Program:
             f"<Program of {len(self.steps)} steps: {self.num_inputs} inputs, {len(self.output_nbytes)} outputs, "
             f"{len(self.constants)} constants, arena of {self.arena_nbytes} bytes>"
         )
+
+
+def _check_places(places: int) -> None:
+    if places > _MAX_PLACES:
+        raise ValueError(f"a program has at most {_MAX_PLACES} inputs, outputs and constants, not {places}")
 
 
 def _rows(steps: Sequence[Step | HostStep]) -> tuple[list[Step], tuple[Callable[..., None], ...]]:
@@ -243,6 +247,7 @@ class Template:
         release_gil: Any,
         parallel: Any,
     ):
+        _check_places(num_inputs + len(output_nbytes) + 1)  # and the arena
         self._rest = tuple(steps), num_inputs
         rows, self._hosts = _rows(steps)
         words, self._pointers = _laid_out(rows, num_inputs, output_nbytes, (), arena_nbytes, release_gil, parallel)

@@ -46,6 +46,9 @@ class _Run(NamedTuple):
     results: tuple[tuple[int, Spec], ...]
 
 
+_ALONE = _Run(None, 0, ())  # of sizes that no plan is for
+
+
 def _solution(size: SymDim, number: int) -> tuple[str, int] | None:
     """The name in ``coefficient * name + constant``, and what makes it ``number``; None where it has another form."""
     terms = dict(size.terms)
@@ -135,7 +138,8 @@ class Loaded:
 
     def _run_for(self, tensors: Sequence[Tensor], specs: tuple[Spec, ...]) -> _Run | None:
         """What runs for operands with these specs: a plan for many sizes, bound to theirs. None: the graph needs an
-        executable of its own, because an operand is not row-major or on another device, or something is empty."""
+        executable of its own, because an operand is not row-major or on another device, something is empty, or Python
+        code computes a node."""
         if self._epoch != epoch.number:
             with self._lock.now:
                 self._plans.clear()
@@ -143,13 +147,14 @@ class Loaded:
                 self._epoch = epoch.number
         found = self._recent(self._runs, specs)
         if found is not None:
-            return found
+            return None if found is _ALONE else found
         sizes = self._sizes(tensors)
         constant = zip(specs[len(tensors) :], self.graph.inputs[len(tensors) :], strict=True)
         if not all(s.contiguous and s.device is CPU for s in specs) or any(s.type != v.type for s, v in constant):
             return None
         plan = self._plan_for(sizes)
         if plan is None:
+            self._keep(self._runs, specs, _ALONE, _KEPT)
             return None
         exe, shapes = plan.bind([sizes[name] for name in self._names])
         outputs = zip(exe.results, self.graph.outputs, shapes, strict=True)
