@@ -38,7 +38,7 @@ def _padded_type(params: Params, x: TensorType) -> TensorType:
     before, after = params["before"], params["after"]
     if not len(before) == len(after) == len(x.shape) or min((*before, *after), default=0) < 0:
         raise ShapeError(f"padded: {before} elements before and {after} after a tensor of shape {x.shape}")
-    return TensorType(x.dtype, tuple(b + int(n) + a for b, n, a in zip(before, x.shape, after, strict=True)))
+    return TensorType(x.dtype, tuple(b + n + a for b, n, a in zip(before, x.shape, after, strict=True)))
 
 
 def _padded_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
@@ -175,7 +175,7 @@ def _spread(g: Array, shape: Shape, params: Params, taps: Array | None) -> Array
     Element ``q * step + r`` is number ``j * step + r`` of window ``q - j``: these are windows of cotangents.
     """
     size, step, before = params["size"], params["step"], params["before"]
-    rank, rest = len(size), tuple(int(n) for n in shape[: len(shape) - len(size)])
+    rank, rest = len(size), shape[: len(shape) - len(size)]
     lead = len(rest)
     extents = [b + int(n) + a for b, n, a in zip(before, shape[lead:], params["after"], strict=True)]
     blocks = tuple(-(-n // s) for n, s in zip(extents, step, strict=True))
@@ -301,7 +301,8 @@ def _avg_pool(
 
 def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Array | None:
     """The number of elements of each window that lie in the operand, or in that and its padding; None: all."""
-    lead, shape = x.ndim - len(params["size"]), tuple(int(n) for n in windows.shape)
+    lead = x.ndim - len(params["size"])
+    shape = (*(1,) * lead, *(int(n) for n in windows.shape[lead:]))  # they are those of every batch and channel
     counts: list[Array] = []
     whole = 1
     for axis, (k, s, b) in enumerate(zip(params["size"], params["step"], params["before"], strict=True), lead):
