@@ -488,6 +488,7 @@ PARAMETERS: dict[str, Any] = {
     "batch": 0,
     "summed": 1,
 }
+WINDOWS = {"size": (1, 2), "step": (1, 1), "dilation": (1, 1), "before": (0, 1), "after": (1, 0)}
 
 
 def operands(name: str, dtype: DType) -> list[TensorType]:
@@ -517,7 +518,8 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
 def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
     """The graph of one node, as a file gives it."""
     types = operands(name, dtype)
-    params = {k: PARAMETERS.get(k, dtype) for k in ROWS[name].params}
+    known = PARAMETERS | WINDOWS if "before" in ROWS[name].params else PARAMETERS
+    params = {k: known.get(k, dtype) for k in ROWS[name].params}
     inputs = [Value(t) for t in types]
     record = {
         "op": name,
