@@ -107,6 +107,42 @@ def test_attention_with_two_symbolic_sizes(tmp_path: Path) -> None:
         loaded(wf.asarray([[11]]))
 
 
+POOLS: dict[str, Callable[..., Any]] = {
+    "max_pool2d": lambda x: F.max_pool2d(x, 2),
+    "max_pool2d, padded and overlapping": lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "max_pool2d of integers": lambda x: F.max_pool2d((x * 4).astype(wf.int64), 2),
+    "max_pool2d of float16": lambda x: F.max_pool2d(x.half(), 3, 1, 1),
+    "avg_pool1d": lambda x: F.avg_pool1d(x.flatten(2), 5, 3),
+    "avg_pool2d, counts with padding": lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "avg_pool2d, counts without": lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+    "indices": lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True),
+    "gradient of max_pool2d": wf.grad(lambda x: (F.max_pool2d(x, 3, 2, 1) ** 2).sum()),
+    "gradient of avg_pool2d": wf.grad(lambda x: (F.avg_pool2d(x, 3, 2, 1) ** 2).sum()),
+    "convolutions between": lambda x: F.avg_pool2d(
+        F.conv2d(F.relu(F.max_pool2d(x, 2, padding=1)), wf.ones((4, 2, 3, 3)), padding=1), 2
+    ).view(x.size(0), -1),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_dynamic_batch_of_images_is_pooled(name: str, tmp_path: Path) -> None:
+    function, path, rng = POOLS[name], tmp_path / "net.onnx", np.random.default_rng(0)
+
+    def images(batch: int) -> wf.Tensor:
+        return wf.asarray(rng.standard_normal((batch, 2, 7, 8)).astype(np.float32))
+
+    wf.save(function, path, example=images(3), dynamic={"batch": (0, 0)})
+    onnx_peer.check(path)
+    loaded = wf.load(path)
+    for batch in (3, 1, 8):
+        x = images(batch)
+        expected, found = function(x), loaded(x)
+        for a, b in zip(*([v] if isinstance(v, wf.Tensor) else v for v in (expected, found)), strict=True):
+            assert same_bits(a, b)
+        first = expected if isinstance(expected, wf.Tensor) else expected[0]
+        np.testing.assert_allclose(onnx_peer.run(path, x)[0], first.numpy(), rtol=2e-4, atol=2e-6)
+
+
 def test_parameters_have_their_names_and_stay_separate(tmp_path: Path) -> None:
     net, path = mlp(), tmp_path / "net.onnx"
     wf.save(net, path, example=batch(1))

@@ -488,12 +488,7 @@ PARAMETERS: dict[str, Any] = {
     "batch": 0,
     "summed": 1,
 }
-_WINDOWS = {"size": (2,), "step": (1,), "dilation": (1,), "before": (0,), "after": (0,)}
-OWN: dict[str, dict[str, Any]] = {
-    "padded": {"before": (1, 0), "after": (0, 1)},
-    "max_pool": _WINDOWS,
-    "sum_pool": _WINDOWS,
-}
+WINDOWS = {"size": (1, 2), "step": (1, 1), "dilation": (1, 1), "before": (0, 1), "after": (1, 0)}
 
 
 def operands(name: str, dtype: DType) -> list[TensorType]:
@@ -523,7 +518,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
 def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
     """The graph of one node, as a file gives it."""
     types = operands(name, dtype)
-    known = {**PARAMETERS, **OWN.get(name, {})}
+    known = PARAMETERS | WINDOWS if "before" in ROWS[name].params else PARAMETERS
     params = {k: known.get(k, dtype) for k in ROWS[name].params}
     inputs = [Value(t) for t in types]
     record = {

@@ -97,6 +97,16 @@ def test_gradients_are_differences_and_the_same_bits_in_every_mode(name: str) ->
             same_bits(wf.compile(call)(operand), call(operand).numpy())
 
 
+def test_cholesky_reads_one_triangle_as_pytorch_does() -> None:
+    torch = pytest.importorskip("torch")
+    x = positive(3, 3)
+    for upper, kept, other in ((False, np.tril(x), np.triu(matrices(3, 3), 1)), (True, np.triu(x), -np.tri(3, k=-1))):
+        found = wf.linalg.cholesky(wf.asarray(kept + other), upper=upper)
+        np.testing.assert_array_equal(found.numpy(), wf.linalg.cholesky(wf.asarray(x), upper=upper).numpy())
+        peer = torch.linalg.cholesky(torch.tensor(kept + other), upper=upper)
+        np.testing.assert_allclose(found.numpy(), peer.numpy(), rtol=1e-12)
+
+
 @given(
     st.sampled_from(["inv", "det", "eigvalsh", "svdvals", "cholesky"]),
     st.lists(st.integers(0, 3), max_size=2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -208,6 +209,19 @@ def test_pytorchs_in_place_methods_rebind() -> None:
 def test_size_is_a_number_and_can_be_called() -> None:
     x = wf.ones((2, 3))
     assert x.size == 6 and x.size() == (2, 3) and x.size(-1) == 3 and x.numel() == 6
+    assert x.size(dim=1) == x.size(axis=1) == 3
+
+
+def test_symbolic_sizes_are_asked_for_in_the_same_ways(tmp_path: Path) -> None:
+    def function(x: Any) -> Any:
+        assert x.size() == x.shape and len(x.size()[1:]) == 2 and x.numel() == x.nelement() == x.size
+        assert x.numel() / x.size(0) == 12.0
+        return x.view(x.size(0), x.size(1) * x.size(dim=2)).reshape(x.numel() // x.size(2), -1)
+
+    wf.save(function, tmp_path / "f.onnx", example=wf.ones((2, 3, 4)), dynamic={"batch": (0, 0)})
+    assert wf.load(tmp_path / "f.onnx")(wf.ones((5, 3, 4))).shape == (15, 4)  # type: ignore[operator]
+    with pytest.raises(wf.CaptureError, match=r"the size 12\*batch is symbolic"):
+        wf.save(lambda x: x / (x.numel() / 3), tmp_path / "g.onnx", example=wf.ones((2, 12)), dynamic={"batch": (0, 0)})
 
 
 def test_repr() -> None:

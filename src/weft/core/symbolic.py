@@ -197,6 +197,17 @@ class SymDim:
             rest[k] = v
         return whole, rest
 
+    def __truediv__(self, other: Any) -> float:
+        if isinstance(other, (int, SymDim)) and other != 0:
+            whole, rest = self._divided(self._terms(other))
+            if not rest and set(whole) == {()}:
+                return float(whole[()])
+        return int(self) / (int(other) if isinstance(other, SymDim) else other)
+
+    def __rtruediv__(self, other: Any) -> float:
+        found: float = other / int(self)
+        return found
+
     def __mod__(self, other: Any) -> Dim:
         return self - other * (self // other)
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape
-from ..core.symbolic import Dim, SymDim, undecided
+from ..core.symbolic import Dim, undecided
 from ..graph.protocol import Contract, Layout, Primitive, Product, TensorType
 from .contraction import dtype_of, narrowed
 from .creation import full

@@ -55,7 +55,7 @@ def cholesky(x: Array, /, *, upper: bool = False) -> Array:
 
     Args:
         x: ``(..., n, n)``; what is above the diagonal is not read.
-        upper: return ``L.mT`` instead.
+        upper: return ``L.mT`` instead, and do not read what is below the diagonal.
 
     Raises:
         LinAlgError: a matrix is not positive-definite.
@@ -69,8 +69,7 @@ def cholesky(x: Array, /, *, upper: bool = False) -> Array:
         [[2.0, 0.0], [1.0, 2.0]]
     """
     require_tensors("cholesky", x)
-    factor = apply(CHOLESKY, x)
-    return matrix_transpose(factor) if upper else factor
+    return matrix_transpose(apply(CHOLESKY, matrix_transpose(x))) if upper else apply(CHOLESKY, x)
 
 
 @composite

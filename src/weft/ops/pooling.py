@@ -292,7 +292,8 @@ def _avg_pool(
 
 def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Array | None:
     """The number of elements of each window that lie in the operand, or in that and its padding; None: all."""
-    lead, shape = x.ndim - len(params["size"]), tuple(windows.shape)
+    lead = x.ndim - len(params["size"])
+    shape = (*(1,) * lead, *windows.shape[lead:])  # they are those of every batch and channel
     counts: list[Array] = []
     whole = 1
     for axis, (k, s, b) in enumerate(zip(params["size"], params["step"], params["before"], strict=True), lead):

@@ -89,7 +89,8 @@ def is_complex(self: Tensor) -> bool:
 
 def nelement(self: Tensor) -> int:
     """The number of elements."""
-    return int(self.size)
+    count = self.size
+    return int(count) if isinstance(count, int) else count
 
 
 def ndimension(self: Tensor) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..core.device import CPU, Device
 from ..core.errors import ArgumentError, AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from ..core.shapes import size_of
+from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..ops.op import hooks, public, state
 from ..runtime import storage as storages
@@ -49,10 +50,28 @@ class Size(int):
         return made
 
     @overload
-    def __call__(self, axis: None = None) -> tuple[int, ...]: ...
+    def __call__(self, dim: None = None) -> tuple[int, ...]: ...
     @overload
-    def __call__(self, axis: int) -> int: ...
-    def __call__(self, axis: int | None = None) -> tuple[int, ...] | int:
+    def __call__(self, dim: int) -> int: ...
+    @overload
+    def __call__(self, *, axis: int) -> int: ...
+    def __call__(self, dim: int | None = None, *, axis: int | None = None) -> tuple[int, ...] | int:
+        axis = axis if dim is None else dim
+        return self.shape if axis is None else self.shape[axis]
+
+
+class SymbolicSize(SymDim):
+    """A :class:`Size` of a shape with symbolic sizes."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, count: SymDim, shape: Any) -> None:
+        super().__init__(count.terms, count.scope)
+        self.shape = shape
+
+    def __call__(self, dim: int | None = None, *, axis: int | None = None) -> Any:
+        """The shape, or one of its sizes."""
+        axis = axis if dim is None else dim
         return self.shape if axis is None else self.shape[axis]
 
 
@@ -94,7 +113,9 @@ class Tensor(Methods):
         """Number of elements, as in NumPy and the Array API. Called as in PyTorch, ``size()`` is the shape and
         ``size(axis)`` one of its sizes."""
         count = size_of(self._spec.shape)
-        return Size.of(count, self._spec.shape) if isinstance(count, int) else count
+        if isinstance(count, int):
+            return Size.of(count, self._spec.shape)
+        return SymbolicSize(count, self._spec.shape)  # type: ignore[return-value]
 
     @property
     def nbytes(self) -> int:
