@@ -38,7 +38,7 @@ def _padded_type(params: Params, x: TensorType) -> TensorType:
     before, after = params["before"], params["after"]
     if not len(before) == len(after) == len(x.shape) or min((*before, *after), default=0) < 0:
         raise ShapeError(f"padded: {before} elements before and {after} after a tensor of shape {x.shape}")
-    return TensorType(x.dtype, tuple(b + int(n) + a for b, n, a in zip(before, x.shape, after, strict=True)))
+    return TensorType(x.dtype, tuple(b + n + a for b, n, a in zip(before, x.shape, after, strict=True)))
 
 
 def _padded_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
@@ -301,7 +301,7 @@ def _avg_pool(
 
 def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Array | None:
     """The number of elements of each window that lie in the operand, or in that and its padding; None: all."""
-    lead, shape = x.ndim - len(params["size"]), tuple(int(n) for n in windows.shape)
+    lead, shape = x.ndim - len(params["size"]), tuple(windows.shape)
     counts: list[Array] = []
     whole = 1
     for axis, (k, s, b) in enumerate(zip(params["size"], params["step"], params["before"], strict=True), lead):
