@@ -252,3 +252,20 @@ def test_threads_share_a_model(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert not failed and len(model._plans) == 2
+
+
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
+def test_the_greatest_of_a_size_that_is_0_is_an_error(name: str, tmp_path: Path) -> None:
+    model = reloaded(tmp_path, lambda x: getattr(wf, name)(x * 2.0, axis=0), normal(2, 3), batch=(0, 0), length=(0, 1))
+    for shape in [(4, 3), (1, 1), (5, 0), (1, 0)]:
+        assert bits(model(normal(*shape))) == bits(getattr(wf, name)(normal(*shape) * 2.0, axis=0))
+    with pytest.raises(ShapeError, match="of zero elements"):
+        model(wf.zeros((0, 3)))
+    assert model(wf.zeros((0, 0))).shape == (0,)  # there is no element to be the greatest of none
+
+
+def test_a_sequence_without_elements(tmp_path: Path) -> None:
+    model = reloaded(tmp_path, lambda x: F.softmax(x @ x.mT, -1) @ x, normal(2, 5, 3), batch=(0, 0), length=(0, 1))
+    for shape in [(2, 5, 3), (2, 0, 3), (0, 5, 3), (0, 0, 3), (3, 1, 3)]:
+        x = normal(*shape)
+        assert bits(model(x)) == bits(F.softmax(x @ x.mT, -1) @ x)

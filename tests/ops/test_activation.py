@@ -201,3 +201,15 @@ def test_softmax_casts_first_when_told() -> None:
 def test_softmax_names_a_wrong_axis() -> None:
     with pytest.raises(wf.AxisError, match="softmax: axis 2 is out of range for a tensor of rank 2"):
         F.softmax(wf.zeros((2, 3)), 2)
+
+
+@pytest.mark.parametrize("function", [F.softmax, F.log_softmax])
+def test_softmax_of_no_elements_is_empty(function: Any) -> None:
+    x = wf.ones((2, 0)).requires_grad_()
+    y = function(x, 1)
+    assert y.shape == (2, 0) and wf.compile(function)(x, 1).shape == (2, 0)
+    y.sum().backward()
+    assert x.grad is not None and x.grad.shape == (2, 0)
+    assert function(wf.ones((0,), dtype="int32"), 0, dtype="float16").dtype is wf.float16
+    with pytest.raises(wf.AxisError):
+        function(x, 2)

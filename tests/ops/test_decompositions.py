@@ -292,3 +292,20 @@ def test_a_matrix_does_not_depend_on_its_batch(n: int, count: int, seed: int) ->
     for function in (wf.linalg.inv, wf.linalg.cholesky, wf.linalg.det, wf.linalg.svdvals):
         together = function(x).numpy()
         same_bits(function(x[count - 1]), together[count - 1])
+
+
+def test_of_nan_comes_nan_or_an_error() -> None:
+    """LAPACKs that take a NaN for a pivot of 0 call such matrices singular."""
+    x = np.stack([np.eye(2) * 2, [[np.nan, 1.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, np.nan]]])
+    given = wf.asarray(x)
+    np.testing.assert_array_equal(wf.linalg.det(given).numpy(), [4.0, np.nan, np.nan])  # PyTorch's, as what follows
+    sign, logarithm = wf.linalg.slogdet(given)
+    np.testing.assert_array_equal(sign.numpy(), [1.0, 0.0, 0.0])
+    np.testing.assert_allclose(logarithm.numpy(), [np.log(4.0), np.nan, np.nan])
+    for found in (wf.linalg.inv(given), wf.linalg.solve(given, wf.ones((3, 2, 1), dtype="float64"))):
+        assert np.isnan(found.numpy()).any((-2, -1)).tolist() == [False, True, True]
+        assert found.numpy()[0, 0, 0] == 0.5
+    with pytest.raises(wf.linalg.LinAlgError, match=r"matrix 1 of the batch is not .* of order 1 is not"):
+        wf.linalg.cholesky(given)
+    with pytest.raises(wf.linalg.LinAlgError, match=r"matrix 3 of the batch is singular"):
+        wf.linalg.inv(wf.concat([given, wf.zeros((1, 2, 2), dtype="float64")]))

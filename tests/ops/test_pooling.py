@@ -207,3 +207,17 @@ def test_sizes_may_be_lists_and_one_number_stands_for_all() -> None:
     for a, b in pairs:
         assert np.array_equal(a.numpy(), b.numpy())
     assert graph_of(lambda x: F.max_pool2d(x, 2), x).nodes[-1].op.name == "max_pool"
+
+
+@pytest.mark.parametrize("pool", [F.max_pool2d, F.avg_pool2d])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_models_of_any_batch_are_saved(pool: Any, padding: int, ceil_mode: bool, tmp_path: Any) -> None:
+    def net(x: wf.Tensor) -> Any:
+        return pool(F.relu(x), 3, 2, padding, ceil_mode=ceil_mode) + 1.0
+
+    wf.save(net, tmp_path / "net.onnx", example=wf.ones((2, 3, 8, 9)), dynamic={"batch": (0, 0)})
+    model = wf.load(tmp_path / "net.onnx")
+    for batch in (2, 1, 3, 0, 17):
+        x = wf.asarray(np.random.default_rng(batch).normal(size=(batch, 3, 8, 9)).astype(np.float32))
+        assert model(x).numpy().tobytes() == net(x).numpy().tobytes()

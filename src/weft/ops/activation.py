@@ -245,6 +245,8 @@ def softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None 
         Tensor([0.5, 0.5], dtype=float32)
     """
     x, shape, at, result = _softmax_operands("softmax", input, dim if axis is None else axis, dtype)
+    if 0 in shape:  # there is no maximum, and no element that needs it
+        return cast(x, result)
     shifted = exp(x - stop_gradient(max_(x, axis=at, keepdims=True)))
     return reshape(cast(shifted / sum_(shifted, axis=at, keepdims=True), result), shape)
 
@@ -273,6 +275,8 @@ def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | N
         DTypeError: ``input`` is not floating.
     """
     x, shape, at, result = _softmax_operands("log_softmax", input, dim if axis is None else axis, dtype)
+    if 0 in shape:
+        return cast(x, result)
     shifted = x - stop_gradient(max_(x, axis=at, keepdims=True))
     return reshape(cast(shifted - log(sum_(exp(shifted), axis=at, keepdims=True)), result), shape)
 

@@ -73,7 +73,10 @@ def _refused(
 def _cholesky(params: Params, x: Any) -> Any:
     import numpy as np
 
-    return np.linalg.cholesky(x)
+    factor = np.linalg.cholesky(x)
+    if np.isnan(np.diagonal(factor, axis1=-2, axis2=-1)).any():  # some LAPACKs see no root of NaN
+        raise np.linalg.LinAlgError
+    return factor
 
 
 def _leading_minor(x: Any) -> str:
@@ -84,35 +87,57 @@ def _leading_minor(x: Any) -> str:
     while fails - works > 1:
         middle = (works + fails) // 2
         try:
-            np.linalg.cholesky(x[:middle, :middle])
+            _cholesky({}, x[:middle, :middle])
             works = middle
         except np.linalg.LinAlgError:
             fails = middle
     return f": its leading minor of order {fails} is not"
 
 
+def _has_nan(x: Any) -> Any:
+    """Of which matrices an element is NaN: LAPACK may take them for singular ones."""
+    import numpy as np
+
+    return np.isnan(x).any((-2, -1))
+
+
 def _inv(params: Params, x: Any) -> Any:
     import numpy as np
 
-    return np.linalg.inv(x)
+    try:
+        return np.linalg.inv(x)
+    except np.linalg.LinAlgError:
+        unknown = _has_nan(x)[..., None, None]
+        if not unknown.any():
+            raise
+        return np.where(unknown, np.nan, np.linalg.inv(np.where(unknown, np.eye(x.shape[-1]), x)))
 
 
 def _solve(params: Params, a: Any, b: Any) -> Any:
     import numpy as np
 
-    return np.linalg.solve(a, b)
+    try:
+        return np.linalg.solve(a, b)
+    except np.linalg.LinAlgError:
+        unknown = _has_nan(a)[..., None, None]
+        if not unknown.any():
+            raise
+        return np.where(unknown, np.nan, np.linalg.solve(np.where(unknown, np.eye(a.shape[-1]), a), b))
 
 
 def _det(params: Params, x: Any) -> Any:
     import numpy as np
 
-    return np.linalg.det(x)
+    found = np.linalg.det(x)
+    return found if found.all() else np.where((found == 0) & _has_nan(x), np.nan, found)
 
 
 def _slogdet(params: Params, x: Any) -> Any:
     import numpy as np
 
-    return tuple(np.linalg.slogdet(x))
+    sign, logarithm = np.linalg.slogdet(x)
+    logarithm = np.where((sign == 0) & _has_nan(x), np.nan, logarithm)
+    return np.where(np.isnan(logarithm), 0, sign), logarithm
 
 
 def _cofactor(params: Params, x: Any) -> Any:

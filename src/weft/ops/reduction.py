@@ -13,6 +13,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from ..core.shapes import Shape, normalize_axes, normalize_axis, size_of
+from ..core.symbolic import undecided
 from ..graph.protocol import Primitive, Reduction, TensorType
 from .elementwise import cast, equal, exp, isfinite, isnan, log, logical_or, maximum, sqrt, square, stop_gradient, where
 from .op import Array, apply, composite
@@ -38,7 +39,16 @@ def _same_dtype(params: dict[str, Any], x: TensorType) -> TensorType:
 
 
 def _position(params: dict[str, Any], x: TensorType) -> TensorType:
-    return TensorType(dt.int64, _reduced_shape(params, x))
+    return TensorType(dt.int64, _of_elements(params, x).shape)
+
+
+def _of_elements(params: dict[str, Any], x: TensorType) -> TensorType:
+    """Of what has no value for zero elements: symbolic sizes may turn out to be 0 where public functions saw none."""
+    made = _same_dtype(params, x)
+    known = builtins.all(undecided(n) or n > 0 for n in made.shape)
+    if known and builtins.any(not undecided(x.shape[a]) and x.shape[a] < 1 for a in params["axes"]):
+        raise ShapeError(f"shape {x.shape}, axes {params['axes']}: there is no greatest or least of zero elements")
+    return made
 
 
 def _spread(value: Array, x: Array, axes: tuple[int, ...]) -> Array:
@@ -71,8 +81,8 @@ def _extremum_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Arr
 
 SUM = Primitive("sum", _same_dtype, Reduction("sum"), _sum_vjp)
 PROD = Primitive("prod", _same_dtype, Reduction("prod"), _prod_vjp)
-MAX = Primitive("max", _same_dtype, Reduction("max"), _extremum_vjp)
-MIN = Primitive("min", _same_dtype, Reduction("min"), _extremum_vjp)
+MAX = Primitive("max", _of_elements, Reduction("max"), _extremum_vjp)
+MIN = Primitive("min", _of_elements, Reduction("min"), _extremum_vjp)
 ANY = Primitive("any", _same_dtype, Reduction("any"))
 ALL = Primitive("all", _same_dtype, Reduction("all"))
 ARGMAX = Primitive("argmax", _position, Reduction("argmax"))

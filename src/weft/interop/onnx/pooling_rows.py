@@ -38,8 +38,10 @@ def _pool(emit: Emitter, op: str, node: Node, x: str, **attributes: Any) -> str:
     """A pooling op of the standard, which wants an axis of batches and one of channels."""
     params, shape = node.params, node.inputs[0].shape
     lead = len(shape) - len(params["size"])
-    x = emit("Reshape", x, emit.vector((prod(shape[:lead]), 1, *shape[lead:])), allowzero=1)
     sizes = {"kernel_shape": params["size"], "strides": params["step"], "pads": (*params["before"], *params["after"])}
+    if lead == 2:  # these sizes may be symbolic
+        return emit(op, x, **sizes, **attributes)
+    x = emit("Reshape", x, emit.vector((prod(map(int, shape[:lead])), 1, *map(int, shape[lead:]))), allowzero=1)
     return emit("Reshape", emit(op, x, **sizes, **attributes), emit.vector(node.output.shape), allowzero=1)
 
 
