@@ -152,6 +152,15 @@ def test_the_line_of_an_error_inside_a_captured_function_is_that_of_the_op() -> 
     assert caught.value.where[1] == f.__wrapped__.__code__.co_firstlineno + 3  # type: ignore[attr-defined]
 
 
+def test_an_error_that_cannot_be_shown_reaches_the_user_too() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(Mute):
+        raising(Mute())(tensor(0))
+
+
 def test_the_context_of_an_error_stays() -> None:
     def call(params: Any, operands: Any, results: Any) -> None:
         try:

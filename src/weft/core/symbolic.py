@@ -157,7 +157,9 @@ class SymDim:
         if not rest:
             return self._make(whole, other)
         if (self.scope or getattr(other, "scope", None)) is None:
-            raise CaptureError(f"({self}) // {other} is not a whole number for every size")
+            raise CaptureError(
+                f"({self}) // {other} is not a whole number for every size: this axis must have one size, not a name"
+            )
         left = self._make(rest, other)
         return self._make(whole, other) + (
             left // other if isinstance(left, int) and isinstance(other, int) else self._call(left, other)

@@ -46,7 +46,7 @@ class HostError(KernelStatus):
     """What Python code inside a step raised (``error``), and the user's line that asked for the step (``line``)."""
 
     def __init__(self, error: Exception, line: tuple[str, int] | None = None):
-        WeftError.__init__(self, f"Python code inside a run: {error}")
+        WeftError.__init__(self, f"Python code inside a run raised {type(error).__name__}")
         self.bits, self.error, self.line = 0, error, line
 
     def raise_error(self, named: bool = False) -> NoReturn:
