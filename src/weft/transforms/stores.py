@@ -298,21 +298,23 @@ def _union(items: Sequence[Any], inside: dict[int, set[int]]) -> set[int]:
 def _keeps(holder: Any, items: Sequence[Any]) -> bool:
     """Whether ``holder`` holds one of the items for good: other threads may be about to let go of it, or have stored
     something else there."""
+    if _is_passing(holder, 2):
+        return False
     until, pauses = time.monotonic() + _PATIENCE, 0
-    while not _is_passing(holder, 2) and _refers(holder, items):
-        # In a large heap a look takes a second, during which no other thread runs.
-        if threading.active_count() == 1 or (pauses > 3 and time.monotonic() > until):
+    while _refers(holder, items):
+        if threading.active_count() == 1:
             return True
+        if pauses > 3 and time.monotonic() > until:
+            return not _is_passing(holder, 2)
         time.sleep(pauses * 1e-3)
         pauses += 1
     return False
 
 
 def _refers(holder: Any, items: Sequence[Any]) -> bool:
-    for found in gc.get_referrers(*items):  # noqa: SIM110 - no closure, as above
-        if found is holder:
-            return True
-    return False
+    """Whether it holds one of the items: asked of itself, for to find all holders takes a second in a large heap."""
+    found = {id(held) for held in gc.get_referents(holder)}
+    return any(id(item) in found for item in items)
 
 
 def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
