@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from weft.tensor.dispatch import forget_plans
+
 # A slow machine is not a failing test, and the same commit gives the same answer twice.
 settings.register_profile(
     "weft", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -29,6 +31,14 @@ def pytest_runtest_call() -> Generator[None, Any, Any]:
         return (yield)
     finally:
         gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plans_are_forgotten() -> Generator[None, None, None]:
+    """The plans of one file's calls are hardly those of another's, and millions of their objects make each look at the
+    heap, and each collection, slow."""
+    yield
+    forget_plans()
 
 
 @pytest.fixture(scope="session")

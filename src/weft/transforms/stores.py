@@ -173,7 +173,7 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     if not going.surviving():
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
-    with suppress(CaptureError, _Hidden):
+    with suppress(*((CaptureError, _Hidden) if gc.get_freeze_count() > _shown.frozen else ())):
         return _stores(_stored(going), results, going.stands_for)
     _show_all()
     return _stores(_stored(going), results, going.stands_for)
@@ -203,15 +203,18 @@ class _Hidden(Exception):
     """Something is held by an object that the collector does not show, since gc.freeze() has set it aside."""
 
 
-def _check_seen(items: list[Any], held: int) -> None:
-    """Whether the collector shows all holders of the items; ``held``: how many running functions hold each, which it
-    does not show either. (Where those of other threads do as well, it is a false alarm.)
+def _check_seen(items: list[Any], held: int = 0) -> None:
+    """Whether the collector shows all holders of the items; ``held``: how many running functions hold the first, which
+    it does not show either. (Where those of other threads do as well, it is a false alarm.)
 
     Raises:
         _Hidden: it does not.
     """
     holders = gc.get_referrers(*items)
-    seen = dict.fromkeys([id(item) for item in items], held + 2)  # the loop below, the argument of getrefcount
+    seen = dict.fromkeys([id(item) for item in items], 2)  # the loop below, the argument of getrefcount
+    for item in items[:1]:
+        seen[id(item)] += held
+    item = None
     for holder in holders:
         for referent in gc.get_referents(holder):
             if id(referent) in seen:
@@ -225,16 +228,14 @@ def _check_seen(items: list[Any], held: int) -> None:
 def _stored(going: Inside) -> list[Tensor]:
     """The traced tensors that are held by more than their views."""
     alive = going.surviving()
-    _check_seen(alive, 0)
-    bases = {id(t._view.base) for t in alive if t._view is not None}
-    found = []
-    for tensor in alive:
-        if id(tensor) in bases:
-            holders = gc.get_referrers(tensor)
-            if not any(h is not alive and not isinstance(h, _OURS) for h in holders):
-                continue
-        found.append(tensor)
-    return found
+    _check_seen(alive)
+    bases = {id(t._view.base): t._view.base for t in alive if t._view is not None}
+    items = tuple(bases.values())
+    held: set[int] = set()
+    for holder in gc.get_referrers(*items) if items else ():
+        if holder is not alive and holder is not bases and holder is not items and not isinstance(holder, _OURS):
+            held.update(id(referent) for referent in gc.get_referents(holder))
+    return [t for t in alive if id(t) not in bases or id(t) in held]
 
 
 def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, ArgumentRef | GradRef]) -> list[Store]:
@@ -330,7 +331,7 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     if not alive:
         return
     with suppress(_Hidden):
-        _check_seen(alive, 0)
+        _check_seen(alive)
         _take_away(alive)
         return
     _show_all()
@@ -359,22 +360,22 @@ def _is_passing(holder: Any, held: int) -> bool:
     """
     queue: list[Any] = [holder]
     seen = {id(queue), id(holder)}
-    for item in queue:
-        if isinstance(item, _OURS):
-            continue
-        if not isinstance(item, _PASSING) or len(queue) > _MANY:
+    level = (holder,)
+    while level:  # all of a level at once: to find holders takes a second in a large heap
+        if any(not isinstance(item, (*_PASSING, *_OURS)) for item in level) or len(queue) > _MANY:
             return False
-        holders = gc.get_referrers(item)
-        seen.add(id(holders))
+        level = tuple([item for item in level if not isinstance(item, _OURS)])
+        holders = gc.get_referrers(*level) if level else []
+        seen |= {id(level), id(holders)}
+        before = len(queue)
         for found in holders:  # no comprehension: its cells would be holders too
             if id(found) not in seen:
                 seen.add(id(found))
                 queue.append(found)
         found = None
         holders.clear()
-    item = None
-    _check_seen(queue[:1], held + 1)
-    _check_seen([each for each in queue[1:] if isinstance(each, (list, dict, tuple))], 0)
+        level = tuple(queue[before:])
+    _check_seen([holder, *(each for each in queue[1:] if isinstance(each, (list, dict, tuple)))], held + 1)
     return True
 
 
