@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler.build import render
-from ..compiler.contraction.plan import PARTITION, TILES, first_partition_slot
-from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
+from ..compiler.contraction.plan import scratch_nbytes
+from ..compiler.kernels import Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
 from ..graph.ir import Node
 from ..graph.lower.host import HostCall
-from ..graph.lower.launch import Launch
 from ..llvm.targets import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
@@ -144,7 +143,8 @@ def _emit(
         Step(symbol, x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
         for symbol, x in zip(symbols, planned.launches, strict=True)
     ]
-    scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
+    contractions = [(x.kernel, x.ints) for x in planned.launches if isinstance(x.kernel, Contraction)]
+    scratch = max((scratch_nbytes(kernel, ints, target) for kernel, ints in contractions), default=0)
     return emit_library(
         name,
         texts,
@@ -157,14 +157,6 @@ def _emit(
         scratch_nbytes=scratch,
         example=example,
     )
-
-
-def _scratch_nbytes(launch: Launch) -> int:
-    """What a launch uses of its scratch: only contractions in tiles use any."""
-    if not isinstance(launch.kernel, Contraction):
-        return 0
-    mode = launch.ints[first_partition_slot(launch.kernel) + PARTITION.index("mode")]
-    return SCRATCH_BYTES if mode == TILES else 0
 
 
 # --- what is exported -------------------------------------------------------------------------------------------
