@@ -103,13 +103,20 @@ class Loaded:
     def __init__(self, made: Exported):
         self.made = made
         (self.module,) = load_objects([made.files[0].read_bytes()])
-        memory = ctypes.create_string_buffer(made.workspace_nbytes + 64)
-        self._memory, self.workspace = memory, -(-ctypes.addressof(memory) // 64) * 64
+        self._memory = np.full(made.workspace_nbytes + 64 + 4096, 0xA5, np.uint8)
+        self.workspace = -(-self._memory.ctypes.data // 64) * 64
+
+    def _stays_inside(self) -> bool:
+        """Whether what lies behind the workspace is as it was."""
+        end = self.workspace - self._memory.ctypes.data + self.made.workspace_nbytes
+        return bool((self._memory[end:] == 0xA5).all())
 
     def verify(self) -> int:
         """Result of the self-check."""
         entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self.module.address(f"{self.made.name}_verify"))
-        return int(entry(self.workspace))
+        status = int(entry(self.workspace))
+        assert self._stays_inside()
+        return status
 
     def run(self, *inputs: Any) -> tuple[int, list[bytes]]:
         """Result and outputs of the entry."""
@@ -119,6 +126,7 @@ class Loaded:
             self.module.address(f"{self.made.name}_run")
         )
         status = entry(*(a.ctypes.data for a in given), *(ctypes.addressof(b) for b in outputs), self.workspace)
+        assert self._stays_inside()
         return status, [b.raw[: port.nbytes] for b, port in zip(outputs, self.made.outputs, strict=True)]
 
 
@@ -192,10 +200,27 @@ def test_names_in_the_header_are_those_of_the_parameters(tmp_path: Path) -> None
     assert "/* output output_right_most: float32, shape (3), C order; 'output_right-most' in the model */" in header
 
 
-def test_one_row_needs_no_scratch(tmp_path: Path) -> None:
-    """Products with a vector read their operands where they lie: the workspace is the arena and the checked outputs."""
+def test_one_row_needs_little_scratch(tmp_path: Path) -> None:
+    """Products with a vector read their operands where they lie: the workspace is the arena, the checked outputs and
+    sums."""
     made = wf.export(mlp(), tmp_path, example=floats(1, 784), target="cortex-m4", name="digits")
     assert made.workspace_nbytes < 1024
+
+
+@pytest.mark.parametrize("count", [1, 3, 33, 200])
+@pytest.mark.parametrize("form", ["vector_matrix", "vector_rows", "matrix_vector", "matrix_columns"])
+def test_a_product_with_a_vector_stays_in_its_workspace(form: str, count: int, tmp_path: Path) -> None:
+    x, matrix = floats(1, 300), wf.asarray(floats(300, count))
+    rows = wf.asarray(floats(count, 300))
+    functions: dict[str, Callable[[Any], Any]] = {
+        "vector_matrix": lambda x: x @ matrix,
+        "vector_rows": lambda x: x @ rows.T,
+        "matrix_vector": lambda x: rows @ x.T,
+        "matrix_columns": lambda x: matrix.T @ x.T,
+    }
+    loaded = Loaded(wf.export(functions[form], tmp_path, example=x, name="product"))
+    assert loaded.verify() == 0
+    assert loaded.run(2 * x) == (0, [functions[form](wf.asarray(2 * x)).numpy().tobytes()])
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from weft.llvm.assembly import assemble
 from weft.llvm.elf import load
-from weft.llvm.module import exported, extern, function, invoke, module, static, variable
+from weft.llvm.module import entry, exported, extern, fixed, function, invoke, module, static, variable
 from weft.llvm.targets import host_target
 from weft.llvm.text import (
     F64,
     FALSE,
+    I8,
     I32,
     I64,
     NULL,
@@ -52,6 +53,7 @@ from weft.llvm.text import (
     to_float,
     to_integer,
     to_pointer,
+    truncate,
     while_,
     zero_extend,
 )
@@ -363,6 +365,22 @@ def test_structures_arrays_and_variables_on_the_stack_and_in_the_module() -> Non
         return total.value + room[2] + cast(Integers, points)[3]
 
     assert computed(body, 3) == 10 + 4000 + 100 + 7 + 4
+
+
+def test_an_entry_for_c_has_parameters_of_any_name_and_what_nobody_writes_is_constant() -> None:
+    table, content = fixed("table", I64, [5, -7, 1 << 40]), fixed("content", I8, b'"\\\xff')
+
+    def body(**parameters: Value) -> Value:
+        first, second = parameters.values()
+        return truncate(table[first] * second + zero_extend(content[first], I64), I32)
+
+    root = entry(I32, "first", {"body": I64, "for": I64}, body)
+    text = module([root])
+    assert "define signext i32 @first(i64 %body, i64 %for) nounwind {" in text and " global " not in text
+    for level in (0, 2):
+        code = load(assemble(text, host_target(), level=level))
+        call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)(code.address("first"))
+        assert [call(i, 3) for i in range(3)] == [15 + ord('"'), -21 + ord("\\"), 255]
 
 
 def test_pointers_are_numbers_and_offsets_are_in_bytes() -> None:

@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler.build import render
-from ..compiler.contraction.plan import PARTITION, TILES, first_partition_slot
-from ..compiler.kernels import SCRATCH_BYTES, Contraction, Kernel, describe
+from ..compiler.contraction.plan import scratch_nbytes
+from ..compiler.kernels import Contraction, Kernel, describe
 from ..core.errors import CaptureError, CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph
 from ..graph.ir import Node
 from ..graph.lower.host import HostCall
-from ..graph.lower.launch import Launch
 from ..llvm.targets import Target, cross_target, host_target
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_names
 from ..transforms.capture import capture
 from ..transforms.captured import Captured
-from ..transforms.tree import flatten, unflatten
+from ..transforms.tree import Form, flatten, unflatten
 from .files import find_linker, write_library
 from .names import c_names, check_library_name, library_name
 from .native import Library, Port, Step, emit_library
@@ -88,28 +87,17 @@ def export(
     """
     if not callable(function):
         raise FormatError(f"export: {type(function).__name__} is not a function")
-    machine = host_target() if target is None else cross_target(target)
-    if machine.is_gpu:
-        raise CompileError("export: there are no libraries for GPUs yet")
+    machine = _machine(target)
     name = _name_of(function) if name is None else check_library_name(name)
     args = tuple(example) if type(example) is tuple else (example,)
     leaves, form = flatten(args)
     tensors = [example_tensor(leaf, "export") for leaf in leaves]
-    with evaluation(function), no_grad():
-        captured = capture(function, unflatten(form, tensors))
-        _refuse_updates(captured)
-        results, _ = flatten(function(*unflatten(form, tensors)))
+    captured, results = _captured(function, form, tensors)
     taken = {"WORKSPACE", f"{name}_RUN".upper(), f"{name}_VERIFY".upper()}
     inputs = _ports(input_names(function, form), "input", tensors, taken)
     outputs = _ports(leaf_names("output", captured.returns.form), "output", results, taken)
-    library = _emit(
-        captured,
-        machine,
-        name,
-        inputs,
-        outputs,
-        ([_bytes(t) for t in tensors], [_bytes(t) for t in results]),
-    )
+    contents = [_bytes(t) for t in tensors], [_bytes(t) for t in results]
+    library = _emit(captured, machine, name, inputs, outputs, contents)
     files = write_library(library, folder, machine, find_linker(machine))
     return Exported(library.name, machine.triple, tuple(files), inputs, outputs, library.workspace_nbytes)
 
@@ -144,7 +132,8 @@ def _emit(
         Step(symbol, x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
         for symbol, x in zip(symbols, planned.launches, strict=True)
     ]
-    scratch = max((_scratch_nbytes(x) for x in planned.launches), default=0)
+    contractions = [(x.kernel, x.ints) for x in planned.launches if isinstance(x.kernel, Contraction)]
+    scratch = max((scratch_nbytes(kernel, ints, target) for kernel, ints in contractions), default=0)
     return emit_library(
         name,
         texts,
@@ -159,23 +148,28 @@ def _emit(
     )
 
 
-def _scratch_nbytes(launch: Launch) -> int:
-    """What a launch uses of its scratch: only contractions in tiles use any."""
-    if not isinstance(launch.kernel, Contraction):
-        return 0
-    mode = launch.ints[first_partition_slot(launch.kernel) + PARTITION.index("mode")]
-    return SCRATCH_BYTES if mode == TILES else 0
-
-
 # --- what is exported -------------------------------------------------------------------------------------------
 
 
-def _refuse_updates(captured: Captured) -> None:
-    if captured.writes.anything:
-        raise CaptureError(
-            "export: the function changes tensors that it does not return (random generators, buffers "
-            "or gradients), which a library cannot do"
-        )
+def _machine(target: str | None) -> Target:
+    """The machine that is exported for."""
+    machine = host_target() if target is None else cross_target(target)
+    if machine.is_gpu:
+        raise CompileError("export: there are no libraries for GPUs yet")
+    return machine
+
+
+def _captured(function: Callable[..., Any], form: Form, tensors: Sequence[Tensor]) -> tuple[Captured, list[Tensor]]:
+    """The function as a graph, and its results for the example."""
+    with evaluation(function), no_grad():
+        captured = capture(function, unflatten(form, tensors))
+        if captured.writes.anything:
+            raise CaptureError(
+                "export: the function changes tensors that it does not return (random generators, buffers "
+                "or gradients), which a library cannot do"
+            )
+        results, _ = flatten(function(*unflatten(form, tensors)))
+    return captured, results
 
 
 def _refused(node: Node) -> CompileError:

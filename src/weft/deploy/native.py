@@ -22,7 +22,25 @@ from dataclasses import dataclass
 from ..core.dtypes import DType
 from ..core.errors import FormatError
 from ..llvm.assembly import assemble_linked
+from ..llvm.module import Function, entry, extern, fixed, module
 from ..llvm.targets import Target
+from ..llvm.text import (
+    I8,
+    I32,
+    I64,
+    Integers,
+    Pointers,
+    Ptr,
+    Value,
+    byte_offset,
+    constant,
+    counted,
+    is_null,
+    return_if,
+    stack_array,
+    to_integer,
+    truncate,
+)
 from .names import check_library_name, is_c_name, quoted
 
 ALIGN = 64  # bytes, of the workspace and of everything in it
@@ -110,18 +128,15 @@ def emit_library(
         CompileError: a kernel's text is not valid.
     """
     _check(name, kernels, steps, inputs, outputs, len(constants) + (arena_nbytes > 0))
-    workspace = _Workspace(arena_nbytes, scratch_nbytes, outputs if example else ())
-    lines = [f"declare i64 @{symbol}(ptr, ptr, i64, i64, ptr)" for symbol, _ in kernels]
-    lines += [_bytes_constant(f"constant.{k}", data) for k, data in enumerate(constants)]
-    lines += _ints_constants(steps)
-    lines += _run(name, steps, inputs, outputs, constants, workspace)
     if example:
-        lines += _verify(name, inputs, outputs, example, workspace)
-    texts = ["\n".join(lines) + "\n", *(text for _, text in kernels)]
+        _check_example((*inputs, *outputs), (*example[0], *example[1]))
+    workspace = _Workspace(arena_nbytes, scratch_nbytes, outputs if example else ())
+    run = _run(name, steps, inputs, outputs, constants, workspace)
+    entries = [run, _verify(name, run, example, workspace)] if example else [run]
+    texts = [module(entries), *(text for _, text in kernels)]
     code = assemble_linked(texts, [symbol for symbol, _ in kernels], target)
     text = header(name, inputs, outputs, workspace.nbytes, example is not None, target)
-    exports = (f"{name}_run", f"{name}_verify") if example else (f"{name}_run",)
-    return Library(name, code, text, exports, workspace.nbytes)
+    return Library(name, code, text, tuple(each.name for each in entries), workspace.nbytes)
 
 
 def _check(
@@ -148,6 +163,12 @@ def _check(
             raise FormatError(f"step {number} names a kernel or a buffer that is not there: {step}")
 
 
+def _check_example(ports: Sequence[Port], contents: Sequence[bytes]) -> None:
+    for port, content in zip(ports, contents, strict=True):
+        if port.nbytes != len(content):
+            raise FormatError(f"the example's {port.name} has {len(content)} bytes, not {port.nbytes}")
+
+
 class _Workspace:
     """Where things lie in the caller's workspace: arena, scratch, and the outputs of ``verify``."""
 
@@ -168,40 +189,14 @@ def _round_up(nbytes: int) -> int:
 # ---------------------------------------------------------------------------------------------------- LLVM IR
 
 
-def _bytes_constant(name: str, data: bytes) -> str:
-    data = data or b"\0"  # empty sections have no place in a loaded object, and so no address
-    text = "\\" + data.hex("\\")
-    return f'@{name} = private unnamed_addr constant [{len(data)} x i8] c"{text}", align {ALIGN}'
+def _fixed_bytes(name: str, data: bytes) -> Value:
+    return fixed(name, I8, data or b"\0", ALIGN)  # empty sections have no place in a loaded object, and so no address
 
 
-def _ints_constants(steps: Sequence[Step]) -> list[str]:
-    """The integers of each kind of step, equal ones once."""
-    return [
-        f"@{label} = private unnamed_addr constant [{len(ints)} x i64] "
-        f"[{', '.join(f'i64 {value}' for value in ints)}], align 8"
-        for ints, label in _ints_labels(steps).items()
-    ]
-
-
-def _ints_labels(steps: Sequence[Step]) -> dict[tuple[int, ...], str]:
-    distinct = dict.fromkeys(step.ints for step in steps if step.ints)
-    return {ints: f"ints.{number}" for number, ints in enumerate(distinct)}
-
-
-def _guard() -> list[str]:
+def _check_workspace(workspace: Value) -> None:
     """Return MISALIGNED unless the workspace is there and aligned."""
-    return [
-        "entry:",
-        "  %address = ptrtoint ptr %workspace to i64",
-        f"  %low = and i64 %address, {ALIGN - 1}",
-        "  %crooked = icmp ne i64 %low, 0",
-        "  %null = icmp eq ptr %workspace, null",
-        "  %refused = or i1 %crooked, %null",
-        "  br i1 %refused, label %refuse, label %begin",
-        "refuse:",
-        f"  ret i32 {MISALIGNED}",
-        "begin:",
-    ]
+    crooked = (to_integer(workspace) & (ALIGN - 1)) != 0
+    return_if(crooked | is_null(workspace), MISALIGNED)
 
 
 def _run(
@@ -210,93 +205,48 @@ def _run(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     constants: Sequence[bytes],
-    workspace: _Workspace,
-) -> list[str]:
+    layout: _Workspace,
+) -> Function:
     """The entry: straight-line code, one call for each step."""
-    parameters = [f"%in.{k}" for k in range(len(inputs))] + [f"%out.{k}" for k in range(len(outputs))]
-    places = [*parameters, *(f"@constant.{k}" for k in range(len(constants))), "%workspace"]
-    declared = ", ".join(f"ptr {p}" for p in (*parameters, "%workspace"))
-    lines = [
-        f"define signext i32 @{name}_run({declared}) nounwind {{",
-        *_guard(),
-        f"  %bufs = alloca [{max((len(s.buffers) for s in steps), default=1)} x ptr], align 16",
-        f"  %scratch = getelementptr i8, ptr %workspace, i64 {workspace.scratch_at}",
-    ]
-    labels = _ints_labels(steps)
-    status = "0"
-    for number, step in enumerate(steps):
-        if step.units == 0:
-            continue
-        for k, (place, offset) in enumerate(step.buffers):
-            lines += [
-                f"  %p.{number}.{k} = getelementptr i8, ptr {places[place]}, i64 {offset}",
-                f"  %b.{number}.{k} = getelementptr ptr, ptr %bufs, i64 {k}",
-                f"  store ptr %p.{number}.{k}, ptr %b.{number}.{k}",
-            ]
-        ints = f"@{labels[step.ints]}" if step.ints else "null"
-        arguments = f"ptr %bufs, ptr {ints}, i64 0, i64 {step.units}, ptr %scratch"
-        lines += [
-            f"  %r.{number} = call i64 @{step.symbol}({arguments})",
-            f"  %status.{number} = or i64 {status}, %r.{number}",
-        ]
-        status = f"%status.{number}"
-    return [*lines, f"  %result = trunc i64 {status} to i32", "  ret i32 %result", "}"]
+    kernels = {step.symbol: extern(I64, step.symbol, Pointers, Integers, I64, I64, Ptr) for step in steps}
+    distinct = dict.fromkeys(step.ints for step in steps)
+    integers = {ints: fixed(f"ints.{k}", I64, [*ints], 8) if ints else None for k, ints in enumerate(distinct)}
+    data = [_fixed_bytes(f"constant.{k}", content) for k, content in enumerate(constants)]
+
+    def run(**parameters: Value) -> Value:
+        *ports, workspace = parameters.values()
+        _check_workspace(workspace)
+        places = [*ports, *data, workspace]
+        bufs = stack_array(Ptr, max((len(step.buffers) for step in steps), default=1), 16)
+        scratch = byte_offset(workspace, layout.scratch_at)
+        status = constant(0)
+        for step in steps:
+            if step.units:
+                for k, (place, offset) in enumerate(step.buffers):
+                    bufs[k] = byte_offset(places[place], offset)
+                status |= kernels[step.symbol](bufs, integers[step.ints], 0, step.units, scratch)
+        return truncate(status, I32)
+
+    names = [*(port.name for port in (*inputs, *outputs)), "workspace"]
+    return entry(I32, f"{name}_run", dict.fromkeys(names, Ptr), run)
 
 
-def _verify(
-    name: str,
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
-    example: tuple[Sequence[bytes], Sequence[bytes]],
-    workspace: _Workspace,
-) -> list[str]:
+def _verify(name: str, run: Function, example: tuple[Sequence[bytes], Sequence[bytes]], layout: _Workspace) -> Function:
     """``verify``: run the example, compare byte by byte."""
     given, expected = example
-    for port, data in zip((*inputs, *outputs), (*given, *expected), strict=True):
-        if port.nbytes != len(data):
-            raise FormatError(f"the example's {port.name} has {len(data)} bytes, not {port.nbytes}")
-    lines = [_bytes_constant(f"example.{k}", data) for k, data in enumerate((*given, *expected))]
-    arguments = [f"ptr @example.{k}" for k in range(len(given))]
-    lines += [f"define signext i32 @{name}_verify(ptr %workspace) nounwind {{", *_guard()]
-    for k, at in enumerate(workspace.outputs_at):
-        lines.append(f"  %out.{k} = getelementptr i8, ptr %workspace, i64 {at}")
-        arguments.append(f"ptr %out.{k}")
-    lines += [
-        f"  %status = call i32 @{name}_run({', '.join((*arguments, 'ptr %workspace'))})",
-        "  %failed = icmp ne i32 %status, 0",
-        "  br i1 %failed, label %fail, label %compare.0",
-        "fail:",
-        "  ret i32 %status",
-        "differ:",
-        f"  ret i32 {DIFFERS}",
-    ]
-    for k, port in enumerate(outputs):
-        lines += _compare(k, port.nbytes, f"@example.{len(given) + k}")
-    return [*lines, f"compare.{len(outputs)}:", "  ret i32 0", "}"]
+    data = [_fixed_bytes(f"example.{k}", content) for k, content in enumerate((*given, *expected))]
 
+    def verify(workspace: Value) -> Value:
+        _check_workspace(workspace)
+        results = [byte_offset(workspace, at) for at in layout.outputs_at]
+        status = run(*data[: len(given)], *results, workspace)
+        return_if(status != 0, status)
+        for result, right, content in zip(results, data[len(given) :], expected, strict=True):
+            for i in counted(len(content)):
+                return_if(result[i] != right[i], DIFFERS)
+        return constant(0, I32)
 
-def _compare(k: int, nbytes: int, expected: str) -> list[str]:
-    """Go on to the next output if output ``k`` has the bytes ``expected``."""
-    if not nbytes:
-        return [f"compare.{k}:", f"  br label %compare.{k + 1}"]
-    return [
-        f"compare.{k}:",
-        f"  br label %head.{k}",
-        f"head.{k}:",
-        f"  %i.{k} = phi i64 [ 0, %compare.{k} ], [ %next.{k}, %same.{k} ]",
-        f"  %pa.{k} = getelementptr i8, ptr %out.{k}, i64 %i.{k}",
-        f"  %pb.{k} = getelementptr i8, ptr {expected}, i64 %i.{k}",
-        f"  %a.{k} = load i8, ptr %pa.{k}",
-        f"  %b.{k} = load i8, ptr %pb.{k}",
-        f"  %equal.{k} = icmp eq i8 %a.{k}, %b.{k}",
-        f"  br i1 %equal.{k}, label %same.{k}, label %differ",
-        f"same.{k}:",
-        f"  %next.{k} = add i64 %i.{k}, 1",
-        f"  %more.{k} = icmp ult i64 %next.{k}, {nbytes}",
-        f"  br i1 %more.{k}, label %head.{k}, label %end.{k}",
-        f"end.{k}:",
-        f"  br label %compare.{k + 1}",
-    ]
+    return entry(I32, f"{name}_verify", {"workspace": Ptr}, verify)
 
 
 # ---------------------------------------------------------------------------------------------------- C

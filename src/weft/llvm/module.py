@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from .text import (
@@ -83,7 +83,9 @@ class Function:
         state.code.uses.update(code.uses)
         comment = "".join(f"; {line.strip()}\n" for line in (self.body.__doc__ or "").strip().splitlines())
         header = ", ".join(f"{value._type.text} {value._text}" for value in values.values())
-        linkage, attributes = "" if self.exported else "internal ", f" {self.attributes}" if self.attributes else ""
+        # In wider registers (RISC-V's) an int32_t is extended, and callers written in C rely on it.
+        linkage = "internal " if not self.exported else "signext " if result.text == "i32" else ""
+        attributes = f" {self.attributes}" if self.attributes else ""
         first = f"{comment}define {linkage}{result.text} @{self.name}({header}){attributes} {{"
         return "\n".join([first, *code.allocations, *code.lines, "}"])
 
@@ -101,6 +103,13 @@ def cold(body: Callable[..., Any]) -> Function:
 def exported(body: Callable[..., Any]) -> Function:
     """A function that the module's loader finds by its name."""
     return Function(body.__name__, body, "", True)
+
+
+def entry(result: Any, name: str, parameters: Mapping[str, Any], body: Callable[..., Any]) -> Function:
+    """A function for C to call, whose name and parameters are data: ``body`` gets a value for each, by its name."""
+    made = Function(name, body, "nounwind", True)
+    made._signature = type_of(result), {each: type_of(hint) for each, hint in parameters.items()}, False
+    return made
 
 
 def extern(result: Any, name: str, /, *parameters: Any, variadic: bool = False) -> Function:
@@ -125,23 +134,29 @@ class _Variable:
 
     rank = VARIABLES
 
-    def __init__(self, name: str, type: Type, initial: Any, count: int | None, align: int):
+    def __init__(
+        self, name: str, type: Type, initial: Any, count: int | None, align: int, kind: str = "internal global"
+    ):
         self.name, self.type, self.initial, self.count, self.align = name, type, initial, count, align
+        self.kind = kind
         self.address = Value(f"@{name}", Type("ptr", type), self)
 
     def define(self) -> str:
         """The definition."""
         type = self.type.text if self.count is None else f"[{self.count} x {self.type.text}]"
         align = f", align {self.align}" if self.align else ""
-        return f"@{self.name} = internal global {type} {_initial(self.type, self.initial)}{align}"
+        return f"@{self.name} = {self.kind} {type} {_initial(self.type, self.initial)}{align}"
 
 
 def _initial(type: Type, content: Any) -> str:
-    """What memory of a type holds at first: a list is an array, a tuple a structure, None zeros."""
+    """What memory of a type holds at first: a list (or bytes) is an array, a tuple a structure, None zeros."""
     if type.fields:
         state.code.uses[type] = None
     if isinstance(content, list):
         return f"[ {', '.join(f'{type.text} {_initial(type, item)}' for item in content)} ]"
+    if isinstance(content, bytes):
+        escaped = content.hex("\\")
+        return f'c"\\{escaped}"'
     if isinstance(content, tuple):
         parts = zip(type.fields.values(), content, strict=True)
         return f"{{ {', '.join(f'{field.text} {_initial(field, item)}' for field, item in parts)} }}"
@@ -160,6 +175,11 @@ def static(name: str, hint: Any, content: Any = None, count: int | None = None, 
     type = type_of(hint)
     element = type.of if type.of and type.of.fields else type
     return _Variable(name, element, content, len(content) if isinstance(content, list) else count, align).address
+
+
+def fixed(name: str, hint: Any, content: Sequence[Any], align: int = 0) -> Value:
+    """An array that nobody writes, and that may be one with another of the same content: a list, or bytes."""
+    return _Variable(name, type_of(hint), content, len(content), align, "private unnamed_addr constant").address
 
 
 def module(roots: Sequence[Function]) -> str:

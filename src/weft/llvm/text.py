@@ -190,6 +190,7 @@ Operand = Value | int | float | str | None
 
 VOID = Type("void")
 I1 = Annotated[Value, Type("i1")]
+I8 = Annotated[Value, Type("i8")]
 I32 = Annotated[Value, Type("i32")]
 I64 = Annotated[Value, Type("i64")]
 F64 = Annotated[Value, Type("double")]
@@ -269,6 +270,11 @@ def zero_extend(value: Value, hint: Any) -> Value:
     return _converted("zext", value, hint)
 
 
+def truncate(value: Value, hint: Any) -> Value:
+    """The low bits, as a narrower integer."""
+    return _converted("trunc", value, hint)
+
+
 def to_float(value: Value) -> Value:
     """The double nearest to a signed integer."""
     return _converted("sitofp", value, F64)
@@ -325,7 +331,7 @@ def at(pointer: Value, index: Operand) -> Value:
 
 def byte_offset(pointer: Value, nbytes: Operand) -> Value:
     """The address so many bytes further."""
-    return _element(Type("i8"), pointer, typed(nbytes, type_of(I64)), hint="at", to=Type("i8"))
+    return _element(type_of(I8), pointer, typed(nbytes, type_of(I64)), hint="at", to=type_of(I8))
 
 
 def _load(where: Value, type: Type, name: str) -> Value:

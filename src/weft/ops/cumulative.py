@@ -17,8 +17,9 @@ from .creation import full
 from .elementwise import cast, equal, logical_and, where
 from .op import Array, apply, composite
 from .operands import accumulator, require_tensors
+from .pieces import concat
 from .precision import working
-from .shape import concat, flip
+from .shape import flip
 from .views import slice_
 
 

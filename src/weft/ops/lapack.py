@@ -18,8 +18,9 @@ from .contraction import matmul
 from .creation import eye
 from .elementwise import equal, logical_and, where
 from .op import Array, apply
+from .pieces import concat
 from .reduction import sum
-from .shape import concat, expand_dims, matrix_transpose, tril
+from .shape import expand_dims, matrix_transpose, tril
 
 Params = dict[str, Any]
 Arrays = Sequence[Any]  # of NumPy

@@ -191,7 +191,7 @@ def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
         >>> wf.linalg.cross(wf.asarray([1, 0, 0]), wf.asarray([0, 1, 0])).tolist()
         [0, 0, 1]
     """
-    from .shape import roll
+    from .pieces import roll
 
     require_tensors("cross", x1, x2)
     for x in (x1, x2):

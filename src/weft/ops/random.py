@@ -29,8 +29,9 @@ from .creation import Whole, arange, as_shape, full, iota, rounded
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
+from .pieces import concat
 from .precision import working
-from .shape import broadcast_to, concat, reshape
+from .shape import broadcast_to, reshape
 from .views import slice_
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ..core.shapes import Shape, normalize_axis, shown
 from .creation import Whole
 from .op import Array, apply, composite
 from .operands import require_tensors
-from .shape import unstack
+from .pieces import unstack
 from .strided_views import UNFOLD, diagonal_of
 from .views import reshaped, slice_
 

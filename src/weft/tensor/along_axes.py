@@ -8,7 +8,7 @@ from typing import Any
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import normalize_axes, shown
-from ..ops import cumulative, elementwise, indexing, reduction, shape
+from ..ops import cumulative, elementwise, indexing, pieces, reduction, shape
 from .binding import Extreme, bind, names_of, required
 from .tensor import Tensor
 
@@ -201,7 +201,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "amin": _reduction("amin", reduction.min),
     "argmax": _reduction("argmax", reduction.argmax),
     "argmin": _reduction("argmin", reduction.argmin),
-    "chunk": _cut("chunk", shape.chunk),
+    "chunk": _cut("chunk", pieces.chunk),
     "cumprod": _running("cumprod", cumulative.cumulative_prod),
     "cumsum": _running("cumsum", cumulative.cumulative_sum),
     "flip": _flip,
@@ -212,15 +212,15 @@ METHODS: dict[str, Callable[..., Any]] = {
     "min": _extreme("min", reduction.min, reduction.min_with_index, elementwise.minimum),
     "norm": _norm,
     "prod": _reduction("prod", reduction.prod),
-    "split": _cut("split", shape.split),
+    "split": _cut("split", pieces.split),
     "squeeze": _squeeze,
     "std": _spread("std", reduction.std),
     "sum": _reduction("sum", reduction.sum),
     "take": _take,
     "tril": _triangle("tril", shape.tril),
     "triu": _triangle("triu", shape.triu),
-    "unbind": _cut("unbind", shape.unstack),
+    "unbind": _cut("unbind", pieces.unstack),
     "unsqueeze": _unsqueeze,
-    "unstack": _cut("unstack", shape.unstack),
+    "unstack": _cut("unstack", pieces.unstack),
     "var": _spread("var", reduction.var),
 }

@@ -236,7 +236,7 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
     if isinstance(obj, (list, tuple)):
         kinds = _leaf_kinds(obj)
         if not all(kind in _PLAIN or is_numpy(kind) for kind in kinds) and _holds_arrays(obj):
-            from ..ops.shape import stack
+            from ..ops.pieces import stack
 
             return stack([asarray(o, dtype=wanted, device=None if isinstance(o, Tensor) else CPU) for o in obj])
         if wanted is None and any(map(is_numpy, kinds)):

@@ -435,7 +435,7 @@ def where(self: Tensor, condition: Tensor, other: Any) -> Any:
 
 def repeat(self: Tensor, *repeats: Any, **named: Any) -> Any:
     """PyTorch's repeat: the tensor as a whole, so many times along each axis (NumPy's ``tile``)."""
-    from ..ops.shape import tile as function
+    from ..ops.pieces import tile as function
 
     times = sizes_given(names_of("repeat"), repeats, named)
     if len(times) < self.ndim:
@@ -449,7 +449,7 @@ def repeat(self: Tensor, *repeats: Any, **named: Any) -> Any:
 def tile(self: Tensor, *dims: Any, **named: Any) -> Any:
     """The tensor as a whole, so many times along each of the last axes; along new ones in front, where there are more
     numbers than axes."""
-    from ..ops.shape import tile as function
+    from ..ops.pieces import tile as function
 
     return function(self, sizes_given(names_of("tile"), dims, named))
 

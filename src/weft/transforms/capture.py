@@ -191,21 +191,10 @@ def _run(
     with guards.recording() as recorded:
         state.trace = trace
         try:
-            try:
-                result = function(*args, **kwargs)
-            except Exception as error:
-                failed = _failed(error, going, trace)
-                if failed is None:
-                    raise
-                try:
-                    return failed
-                finally:
-                    del failed  # or it and the error's traceback keep each other
-            if tape.recording.enabled != mode:
-                raise CaptureError(
-                    "the function leaves gradients switched on or off for good (set_grad_enabled as a plain call), "
-                    "which a compiled function would do once; use it as a context manager"
-                )
+            result = _called(function, args, kwargs, going)
+            if isinstance(result, _Attempt):
+                return result
+            _check_recording(mode)
             results, result_form = flatten(result)
             values = _outputs(results, trace)
             is_what = _objects(results, going)
@@ -213,10 +202,7 @@ def _run(
             _check_containers(args, kwargs, form, going)
             items = Items(going)
             own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
-            gradients = [
-                (ref, None) if t is None else (ref, going.object_of(t) or (id(t), items.see(t)))
-                for ref, t in going.gradients()
-            ]
+            gradients = _seen_gradients(going, items)
             updates = going.updates(trace)
             constants = going.let_go_of_constants()
             going.release()
@@ -228,8 +214,7 @@ def _run(
             becomes = _numbered(gradients, own, stores, made)
             for ref in (*is_what, *(store.of for store in stores), *(what for _, what in becomes)):
                 going.hold_on(ref)
-            arguments = [a.value for a in going.arguments]
-            _check_own(trace, [*arguments, *going.inputs], values)
+            _check_own(going, values)
             done = True
         finally:
             state.trace, tape.recording.enabled = None, mode
@@ -239,13 +224,12 @@ def _run(
             if not done or not to_run:
                 _take_back(going, recorded, names, stays)
     try:
-        found = _captured(function, going, trace, updates, becomes, items.make(made), values)
+        returns = Returns(result_form, is_what, values, items.make(made), stores, [])
+        found = _captured(function, going, updates, becomes, returns)
     except BaseException:  # an interrupt, say: what the function stored has no value yet
         if to_run:
             _take_back(going, recorded, names, stays)
         raise
-    found.returns.form, found.returns.results = result_form, is_what
-    found.returns.values, found.returns.stores = values, stores
     found.reads.version = version
     _note_reads(found, going, recorded, shared)
     if to_run:
@@ -282,6 +266,13 @@ def _note_kept(
     found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
 
 
+def _seen_gradients(going: Inside, items: Items) -> list[tuple[GradRef, Any]]:
+    """What gradients become: a tensor from outside, or the id of one that was made and the number of its item."""
+    return [
+        (ref, None) if t is None else (ref, going.object_of(t) or (id(t), items.see(t))) for ref, t in going.gradients()
+    ]
+
+
 def _seen_stores(stores: Sequence[Store], items: Items, results: int) -> list[int]:
     """Note the tensors of stores that are no results; their ids."""
     made = {s.number: s for s in stores if s.of is None and s.number >= results}
@@ -316,19 +307,18 @@ def _numbered(
 def _captured(
     function: Callable[..., Any],
     going: Inside,
-    trace: Trace,
     updates: Sequence[Update],
     gradients: list[tuple[GradRef, Result]],
-    items: list[Item],
-    values: Sequence[Value],
+    returns: Returns,
 ) -> Captured:
-    """What a capture has come to, but for results, stores and guards."""
+    """What a capture has come to, but for guards; the numbers of outputs on the tape are added to ``returns``."""
+    trace, items = going.trace, returns.items
     fresh = [item.value for item in items if item.of is None]
     written = [(u.target, u.value) for u in updates if u.written]
     replaced = [going.input_of(target) for target, _ in written]
     outputs = [*fresh, *(v for _, v in written)]
     shown = [item.value for item in items]  # a view may be all of an input, without a node
-    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, replaced, values, shown))
+    going.keep_only({v for node in trace.nodes for v in node.inputs}.union(outputs, replaced, returns.values, shown))
     arguments = [a.value for a in going.arguments]
     name = getattr(function, "__name__", type(function).__name__)
     graph = Graph(name, [*arguments, *going.inputs], trace.nodes, outputs)
@@ -336,7 +326,7 @@ def _captured(
     moved = [u for u in updates if u.is_new]
     on_tape += [(u.node, u.index, u.value) for u in moved if u.node is not None]
     counted = iter(range(len(on_tape)))
-    tape_of_items = [None if item.node is None else next(counted) for item in items]
+    returns.tape = [None if item.node is None else next(counted) for item in items]
     unit, leaves_made = None, dict[tape.Leaf, Spec]()
     if on_tape:
         lasting = set(graph.inputs).difference(replaced).union(fresh, (v for _, v in written))
@@ -357,7 +347,6 @@ def _captured(
         [(u.target, None if u.node is None else next(counted)) for u in moved],
         [ref for ref in going.through if not isinstance(ref, FlatRef)],
     )
-    returns = Returns(("leaf",), [], [], items, [], tape_of_items)
     members = [ref for ref, _, _ in going.members]
     return Captured(
         graph, len(arguments), reads, aliases, writes, returns, unit, members, list(leaves_made.values()), trace.device
@@ -373,14 +362,29 @@ def _aliases(going: Inside, replaced: Sequence[Value], gradients: Sequence[GradR
     return Aliases([r for r, _ in plain], [v in written for v in looked_at], leaves=leaves)
 
 
-def _failed(error: Exception, going: Inside, trace: Trace) -> _Attempt | None:
+def _called(function: Callable[..., Any], args: Any, kwargs: Any, going: Inside) -> Any:
+    """What the function returns; where it has raised what memory that is reached in two ways may be the reason of, the
+    attempt."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        failed = _failed(error, going)
+        if failed is None:
+            raise
+        try:
+            return failed
+        finally:
+            del failed  # or it and the error's traceback keep each other
+
+
+def _failed(error: Exception, going: Inside) -> _Attempt | None:
     """A run that raised, with what it had written until then; None where it would have raised all the same.
 
     Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved.
     """
     if isinstance(error, (SharedLeaf, Elsewhere, _ForeignValue)):
         return None
-    updates = [u for u in going.updates(trace) if u.written]
+    updates = [u for u in going.updates(going.trace) if u.written]
     if all(u.node is None for u in updates):
         return None
     written = [u.target for u in updates]
@@ -480,6 +484,19 @@ def _outputs(results: Sequence[Any], trace: Trace) -> list[Value]:
     return [value_of(item, trace) for item in results]
 
 
+def _check_recording(mode: bool) -> None:
+    """Gradients must be recorded, or not, as when the function began.
+
+    Raises:
+        CaptureError: they are not.
+    """
+    if tape.recording.enabled != mode:
+        raise CaptureError(
+            "the function leaves gradients switched on or off for good (set_grad_enabled as a plain call), "
+            "which a compiled function would do once; use it as a context manager"
+        )
+
+
 def _check_retained(tensors: Sequence[Tensor | None]) -> None:
     """What leaves the function may not keep its gradient: every run makes another tensor, which would keep none.
 
@@ -524,14 +541,14 @@ def _check_containers(args: Any, kwargs: Any, form: Form, going: Inside) -> None
         )
 
 
-def _check_own(trace: Trace, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+def _check_own(going: Inside, outputs: Sequence[Value]) -> None:
     """Every value that is used must be of this capture; one that an earlier capture left behind was never computed.
 
     Raises:
         CaptureError: at the line that uses such a value.
     """
-    known = set(inputs)
-    for node in trace.nodes:
+    known = {*(a.value for a in going.arguments), *going.inputs}
+    for node in going.trace.nodes:
         if not known.issuperset(node.inputs):
             raise _foreign(node.where)
         known.update(node.outputs)

@@ -122,6 +122,16 @@ def _rows(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
     loop(w, "0", padded_rows(w, tile), 1, row)
 
 
+def _across(w: Writer, tile: Tile, source: DType, pointers: list[str], to: str) -> None:
+    """One element of each column, as one vector: stores, not loads, would be the bottleneck."""
+    element, vector = memory_type(source), "poison"
+    for i, pointer in enumerate(pointers):
+        value = w.op(f"load {element}, ptr {pointer}, align {source.itemsize}")
+        vector = w.op(f"insertelement <{tile.lanes} x {element}> {vector}, {element} {value}, i64 {i}")
+    out = convert(w, vector, source, tile.dtype, tile.lanes)
+    w.do(f"store {register_type(tile.dtype, tile.lanes)} {out}, ptr {to}, align {tile.dtype.itemsize}")
+
+
 def _columns(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
     """B into panels, vector by vector, the last column repeated; along runs of k by transposing in registers."""
     size, lanes = tile.dtype.itemsize, tile.lanes
@@ -135,6 +145,9 @@ def _columns(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
     def cell(i: str) -> str:
         return w.op(f"getelementptr ptr, ptr {columns}, i64 {i}", "p")
 
+    def starts() -> list[str]:
+        return [w.op(f"load ptr, ptr {cell(str(i))}") for i in range(lanes)]
+
     def vector(c: str) -> None:
         dst = at(w, "%dst", (c, size))
 
@@ -145,21 +158,11 @@ def _columns(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
         def line(k: str) -> str:
             return at(w, dst, (k, pitch))
 
-        def across(pointers: list[str], to: str) -> None:
-            """One element of each column, as one vector: stores, not loads, would be the bottleneck."""
-            element, vector = memory_type(source), "poison"
-            for i, pointer in enumerate(pointers):
-                value = w.op(f"load {element}, ptr {pointer}, align {source.itemsize}")
-                vector = w.op(f"insertelement <{lanes} x {element}> {vector}, {element} {value}, i64 {i}")
-            out = convert(w, vector, source, tile.dtype, lanes)
-            w.do(f"store {register_type(tile.dtype, lanes)} {out}, ptr {to}, align {size}")
-
         def run(first: str, offset: str, length: str) -> None:
             whole = w.op(f"and i64 {length}, {-quarter}")
 
             def here(k: str) -> list[str]:
-                cells = [w.op(f"load ptr, ptr {cell(str(i))}") for i in range(lanes)]
-                return [at(w, pointer, (offset, 1), (k, source.itemsize)) for pointer in cells]
+                return [at(w, pointer, (offset, 1), (k, source.itemsize)) for pointer in starts()]
 
             def square(k: str) -> None:
                 rows, to = here(k), line(w.op(f"add nsw i64 {first}, {k}"))
@@ -168,18 +171,21 @@ def _columns(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
                     w.do(f"store {register_type(tile.dtype, lanes)} {out}, ptr {to}, align {size}")
                     to = w.op(f"getelementptr i8, ptr {to}, i64 {pitch}")
 
+            def rest(k: str) -> None:
+                _across(w, tile, source, here(k), line(w.op(f"add nsw i64 {first}, {k}")))
+
             loop(w, "0", whole, quarter, square)
-            loop(w, whole, length, 1, lambda k: across(here(k), line(w.op(f"add nsw i64 {first}, {k}"))))
+            loop(w, whole, length, 1, rest)
 
         loop(w, "0", str(lanes), 1, remember)
         if has_runs:
             _runs(w, "%depth", "%kc", run)
         else:
-            cells = [w.op(f"load ptr, ptr {cell(str(i))}") for i in range(lanes)]
+            pointers = starts()
 
             def single(k: str) -> None:
                 moved = _offset(w, "%depth", k)
-                across([at(w, pointer, (moved, 1)) for pointer in cells], line(k))
+                _across(w, tile, source, [at(w, pointer, (moved, 1)) for pointer in pointers], line(k))
 
             loop(w, "0", "%kc", 1, single)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import prod
 
 from ..emit import memory_type
-from ..kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Int, Slot, Windowed
+from ..kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Int, Slot, Windowed
 from ..stages import slots_of
 from .tile import ContractionTarget, Tile, packed_row, tile_of
 
@@ -125,6 +125,18 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0))
     sub_m, sub_n = _cut(form, batch, m, n, k, threads)
     return _tiled(kernel, form, ints, batch, sub_m, sub_n)
+
+
+def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: ContractionTarget) -> int:
+    """How much of its scratch a launch with these ints (PARTITION's included) uses: all of it in tiles; in products
+    with a vector the sums and chains of a piece, and the epilogue reads sums by whole vectors."""
+    first = first_partition_slot(kernel)
+    part = dict(zip(PARTITION, ints[first : first + len(PARTITION)], strict=True))
+    if part["mode"] == TILES:
+        return SCRATCH_BYTES
+    tile = form_of(kernel, target).tile
+    count = part["sub_m"] if part["mode"] == MATRIX_VECTOR else part["sub_n"]
+    return max(2 * (count + tile.lanes), _up(count, LANES)) * tile.dtype.itemsize
 
 
 def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) -> int:

@@ -11,7 +11,8 @@ from ....graph.ir import Graph, Value
 from ....ops.creation import full
 from ....ops.op import Trace, state
 from ....ops.operands import extent
-from ....ops.shape import reshape, stack
+from ....ops.pieces import stack
+from ....ops.shape import reshape
 from ....tensor.calls import value_of, wrap
 from ....tensor.create import asarray
 from ....tensor.tape import no_grad

@@ -11,19 +11,11 @@ from ....core.errors import FormatError
 from ....core.shapes import broadcast_shapes, normalize_axis, size_of
 from ....core.symbolic import SymDim
 from ....ops import elementwise as ew
-from ....ops import shape as shape_ops
+from ....ops import pieces
 from ....ops.creation import arange, full, iota, tri_mask
 from ....ops.indexing import _accumulate, getitem, take, take_along_axis, with_items
-from ....ops.shape import (
-    broadcast_to,
-    concat,
-    expand_dims,
-    pad,
-    permute_dims,
-    reshape,
-    squeeze,
-    tile,
-)
+from ....ops.pieces import concat, pad, tile
+from ....ops.shape import broadcast_to, expand_dims, permute_dims, reshape, squeeze
 from ....ops.views import slice_
 from ..limits import NBYTES, bounded, check_extent
 from ..read import tensor_of_proto
@@ -90,7 +82,7 @@ def _split(
         if num_outputs is None and part * outputs != size:
             raise FormatError(f"{outputs} equal parts of axis {at}, whose size is {size}")
         split = tuple(max(0, min(part, size - k * part)) for k in range(outputs))
-    return shape_ops.split(x, split, axis=at)
+    return pieces.split(x, split, axis=at)
 
 
 def _slice(x: Array, /, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Any:
