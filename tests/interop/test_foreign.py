@@ -293,6 +293,21 @@ def test_every_op_has_a_case() -> None:
     assert {op for op, _, _ in cases()} == set(OPS)
 
 
+def test_softmax_over_an_axis_without_elements(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["p"], axis=1),
+        helper.make_node("LogSoftmax", ["x"], ["q"], axis=-1),
+        helper.make_node("ReduceLogSumExp", ["x", "at"], ["s"], keepdims=0),
+    ]
+    path = tmp_path / "f.onnx"
+    build(nodes, {"x": M}, {"at": init([1])}, ["p", "q", "s"], path, symbolic={"x": ["n", "m"]})
+    for shape in ((3, 4), (3, 0), (0, 4), (0, 0)):
+        x = RNG.normal(size=shape).astype(np.float32)
+        for a, b in zip(wf.load(path)(x), onnx_peer.run(path, x), strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a.numpy(), b, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("axes", [["batch", 3, 6, 6], ["batch", 3, "n", "n"]], ids=["batch", "size"])
 def test_pools_of_any_batch_and_size(axes: list[Any], dtype: Any, tmp_path: Path) -> None:
