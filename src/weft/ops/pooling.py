@@ -111,7 +111,12 @@ def _max_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: A
     plane = prod(shape[len(shape) - rank :])
     lead = g.shape[: len(shape) - rank]
     first = reshaped(iota((prod(lead),), 0) * plane, (*lead, *(1,) * rank))
-    place = flattened(_places(taps, shape, params), shape[len(shape) - rank :])
+    places, sizes = _places(taps, shape, params), shape[len(shape) - rank :]
+    for axis, (d, b, n) in enumerate(zip(params["dilation"], params["before"], sizes, strict=True)):
+        if b and (not isinstance(n, int) or n < d):  # a window may have none of its elements in the operand
+            g = where(places[axis] < n, g, 0)
+            places[axis] = minimum(places[axis], n - 1)
+    place = flattened(places, sizes)
     flat = reshaped(place + first, (prod(taps.shape),))
     return (reshaped(_sum_at((prod(shape),), [flat], reshaped(g, (prod(g.shape),))), shape),)
 
@@ -143,16 +148,16 @@ def _taps(x: Array, params: Params) -> Array:
 
 
 def _places(taps: Array, shape: Shape, params: Params) -> list[Array]:
-    """Positions on each of the last axes of ``shape``, of numbers in windows."""
+    """Positions on each of the last axes of ``shape``, of numbers in windows; of a window of padding alone, behind
+    them."""
     size, left, rank = params["size"], taps, len(params["size"])
     lead = len(shape) - rank
     found = []
     for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], params["before"], strict=True)):
-        n, inner = shape[lead + axis], prod(size[axis + 1 :])
+        inner = prod(size[axis + 1 :])
         index = _quotient(left, inner, k)
         left = left - index * inner
-        at = index * d + iota(tuple(left.shape), lead + axis) * s - b
-        found.append(minimum(at, n - 1) if d > 1 and b else at)  # a window may have none of its elements there
+        found.append(index * d + iota(tuple(left.shape), lead + axis) * s - b)
     return found
 
 
@@ -396,7 +401,8 @@ def max_pool2d(
 
     Returns:
         A tensor of the same dtype; with ``return_indices`` also one of dtype int64, positions in the flattened last
-        axes of ``input``.
+        axes of ``input``. A dilated window of padding alone gives -inf (the least integer), as PyTorch's; its position,
+        which is PyTorch's too, is none of the window's, and its cotangent goes nowhere.
 
     Raises:
         ShapeError: another number of axes, or fewer elements than a window has.
