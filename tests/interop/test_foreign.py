@@ -336,6 +336,35 @@ def test_pools_of_any_batch_and_size(axes: list[Any], dtype: Any, tmp_path: Path
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 2], "ceil_mode": 1},
+        {"kernel_shape": [2, 3], "pads": [1, 1, 0, 2], "dilations": [3, 2], "strides": [2, 3], "ceil_mode": 1},
+        {"kernel_shape": [2, 2], "dilations": [2, 3]},
+        {"kernel_shape": [2, 1], "dilations": [4, 1], "strides": [3, 4]},
+        {"kernel_shape": [3, 2], "strides": [1, 3], "auto_pad": "SAME_LOWER"},
+    ],
+    ids=str,
+)
+def test_gradients_of_pools_are_those_of_differences(op: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+    path, x = tmp_path / "f.onnx", RNG.permutation(7 * 6 * 2).reshape(1, 2, 7, 6) * 1.0
+    build([helper.make_node(op, ["x"], ["y"], **sizes)], {"x": x}, {}, ["y"], path, 22)
+    model = wf.load(path)
+    weights = wf.asarray(RNG.normal(size=model(x).shape))
+
+    def loss(x: Any) -> Any:
+        return (model(x) * weights).sum()
+
+    found, expected = wf.grad(loss)(wf.asarray(x)).numpy(), np.zeros_like(x)
+    for at in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[at] = 0.25
+        expected[at] = (loss(wf.asarray(x + step)).item() - loss(wf.asarray(x - step)).item()) / 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_pools_of_padding_alone(tmp_path: Path) -> None:
     """Dilated windows may have nothing but padding in them: a mean of nothing is 0, as in ONNX Runtime."""
     sizes = {"kernel_shape": [2], "pads": [1, 1], "dilations": [2]}

@@ -19,7 +19,7 @@ from ..core.shapes import Shape, shown
 from ..core.symbolic import greatest, undecided
 from ..graph.ir import Node, Value, make_node
 from ..graph.protocol import Composed, Padded, Primitive, TensorType
-from .creation import iota
+from .creation import full, iota
 from .elementwise import cast, equal, greater_equal, logical_and, maximum, minimum, where
 from .indexing import _sum_at
 from .op import Array, apply, composite
@@ -28,7 +28,7 @@ from .precision import widen, working
 from .reduction import ARGMAX, MAX, SUM
 from .shape import broadcast_to
 from .strided_views import UNFOLD
-from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_
+from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_, slice_update
 
 Ints = tuple[int, ...]
 
@@ -122,7 +122,20 @@ def _max_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: A
 
 
 def _sum_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
-    return (_spread(g, tuple(inputs[0].shape), params, None),)
+    shape, size, step, dilation = tuple(inputs[0].shape), params["size"], params["step"], params["dilation"]
+    if max(dilation) == 1:
+        return (_spread(g, shape, params, None),)
+    # Element i * step + k * dilation is in window i: the windows, turned round, of cotangents ``step`` apart.
+    lead = len(shape) - len(size)
+    around = tuple(d * (k - 1) for k, d in zip(size, dilation, strict=True))
+    outer = tuple((n - 1) * s + 1 + 2 * a for n, s, a in zip(g.shape[lead:], step, around, strict=True))
+    zeros = full((*shape[:lead], *outer), 0, dtype=g.dtype)
+    apart = slice_update(zeros, g, (*(0,) * lead, *around), (*(1,) * lead, *step))
+    none, one = (0,) * len(size), (1,) * len(size)
+    found: Array = apply(SUM_POOL, apart, size=size, step=one, dilation=dilation, before=none, after=none)
+    extents = (b + n + a for b, n, a in zip(params["before"], shape[lead:], params["after"], strict=True))
+    rest = tuple(n - m for n, m in zip(extents, found.shape[lead:], strict=True))  # in no window
+    return (slice_(_pad(apply, found, none, rest, 0), (*(0,) * lead, *params["before"]), shape),)
 
 
 MAX_POOL = Primitive("max_pool", _pool_type, Composed(partial(_reduced, MAX)), _max_pool_vjp)
