@@ -98,9 +98,21 @@ def test_modules_have_every_public_name_with_its_parameters(path: str) -> None:
     module, tree = MODULES[path], ast.parse((stubs.PACKAGE / path).read_text(encoding="utf-8"))
     assert names(tree.body) == set(dir(module))
     functions = definitions(tree.body)
-    assert {n: [declared(d) for d in functions[n]] for n in functions} == {
-        n: [at_run_time(getattr(module, n))] for n in functions
-    }
+    assert {n: declared(functions[n][-1]) for n in functions} == {n: at_run_time(getattr(module, n)) for n in functions}
+    for name, ways in functions.items():  # before the last one, which is all of them
+        shown, switches = at_run_time(getattr(module, name)), stubs.SWITCHES.keys()
+        assert len(ways) == (3 if {n for n, _, _ in shown} & switches else 1)
+        for way in ways[:-1]:
+            assert [p for p in declared(way) if p[0] not in switches] == [p for p in shown if p[0] not in switches]
+            assert {n for n, _, _ in declared(way)} == {n for n, _, _ in shown}
+
+
+@pytest.mark.parametrize("name", ["max_pool1d", "max_pool2d", "max_pool3d"])
+def test_switches_change_the_result(name: str) -> None:
+    x = wf.ones((1, 1, *(4,) * int(name[8])))
+    assert isinstance(getattr(functional, name)(x, 2), wf.Tensor)
+    both = getattr(functional, name)(x, 2, return_indices=True)
+    assert isinstance(both, tuple) and [type(each) for each in both] == [wf.Tensor, wf.Tensor]
 
 
 def of_the_class() -> dict[str, list[ast.FunctionDef]]:

@@ -41,6 +41,9 @@ RESULTS = {"Array": "Tensor", "Any": "Tensor", "Dim": "int"}
 # Parameters whose annotation says less than it could.
 NAMED = {"dtype": "DTypeLike", "key": "Index"}
 
+# Parameters, False unless given, with which a function returns something else.
+SWITCHES = {"return_indices": "tuple[Tensor, Tensor]"}
+
 # Methods that give one thing or another, or that a name cannot tell apart from another: every way to call them.
 _EXTREME = (
     "(self, dim: int, keepdim: bool = False) -> Extreme",
@@ -95,7 +98,7 @@ from .stubs import linalg as linalg
 from .stubs import random as random
 from .stubs.tensor import DTypeLike, Operand, TensorLike
 """
-MODULE_HEAD = ["from collections.abc import Sequence", "from typing import Any", ""]
+MODULE_HEAD = ["from collections.abc import Sequence", "from typing import {}", ""]
 
 
 def stubs() -> dict[Path, str]:
@@ -194,7 +197,19 @@ def function(name: str, value: Any, hidden: dict[str, str] | None = None) -> str
     kinds = [parameter_type(p, "Operand" if alone else "TensorLike") for p in parameters]
     kinds = [words(kind, hidden or {}) for kind in kinds]
     result = words(annotation(signature.return_annotation), RESULTS)
-    return written(name, listed(parameters, kinds), result, summary(value))
+    whole = listed(parameters, kinds)
+    switch = next((k for k, p in enumerate(parameters) if p.name in SWITCHES), None)
+    if switch is None:
+        return written(name, whole, result, summary(value))
+    key = parameters[switch].name
+    off = [*whole[:switch], f"{key}: Literal[False] = False", *whole[switch + 1 :]]
+    on = [*whole[:switch], *whole[switch + 1 :], *["*"] * ("*" not in whole), f"{key}: Literal[True]"]
+    ways = [
+        written(name, off, result, summary(value)),
+        written(name, on, SWITCHES[key]),
+        written(name, whole, f"{result} | {SWITCHES[key]}"),
+    ]
+    return "\n".join(f"@overload\n{way}" for way in ways)
 
 
 # --- methods --------------------------------------------------------------------------------------------------------
@@ -336,7 +351,9 @@ def module(of: ModuleType, doc: str) -> str:
     found += [(*home_of(name, own), "") for name, own in results.items() if name not in classes]
     found += [("core.dtypes", default(each), "") for each in (wf.bool, wf.float32, wf.int64)]
     found += [("tensor.tensor", "Tensor", "")] + [("ops.random", "Generator", "")] * ("Generator" not in classes)
-    return HEAD.format(doc, "\n".join([*MODULE_HEAD, imports(found, "..", text)]) + "\n\n" + text)
+    typing = ", ".join(name for name in ("Any", "Literal", "overload") if name == "Any" or name in text)
+    head = "\n".join([*MODULE_HEAD, imports(found, "..", text)]).format(typing)
+    return HEAD.format(doc, head + "\n\n" + text)
 
 
 def result_of(value: Any) -> Any:

@@ -312,7 +312,7 @@ def logical_xor(x1: Operand, x2: Operand, /) -> Tensor:
     """True where exactly one is."""
 
 def logsumexp(x: Operand, /, *, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` over axes, without overflow."""
+    """``log(sum(exp(x)))`` over axes, without overflow; -inf over no elements."""
 
 def manual_seed(seed: int) -> None:
     """Seed the default random generator; the same as ``wf.random.seed``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ Case = tuple[str, list[Any], dict[str, Any]]
 
 
 def cases() -> list[Case]:
-    """``(op, inputs, attributes)``; None is an input that is left out."""
+    """``(op, inputs, attributes)``; None is an input that is left out, and ``outputs`` no attribute."""
     found: list[Case] = []
 
     def add(op: str, *inputs: Any, **attributes: Any) -> None:
@@ -159,6 +160,47 @@ def cases() -> list[Case]:
         add("Conv", image, weight, group=2, auto_pad=auto_pad, strides=[2, 1])
     add("Conv", C, np.ones((5, 3, 2), np.float32), pads=[1, 0])
     add("Conv", image[None, :, :3], np.ones((2, 2, 2, 1, 2), np.float32))
+    line, volume = RNG.permutation(2 * 3 * 11).reshape(2, 3, 11), RNG.permutation(2 * 3 * 4 * 6).reshape(1, 2, 3, 4, 6)
+    for op in ("MaxPool", "AveragePool"):
+        counted = [{}] if op == "MaxPool" else [{"count_include_pad": 0}, {"count_include_pad": 1}]
+        for ceil_mode, more in itertools.product((0, 1), counted):
+            options = {"ceil_mode": ceil_mode, **more}
+            add(op, image, kernel_shape=[3, 2], **options)
+            add(op, image, kernel_shape=[3, 2], pads=[1, 0, 2, 1], strides=[2, 4], **options)
+            add(op, image, kernel_shape=[2, 3], pads=[1, 1, 0, 2], strides=[3, 2], dilations=[3, 2], **options)
+            add(op, line.astype(np.float32), kernel_shape=[4], pads=[3, 3], strides=[3], **options)
+            add(op, volume.astype(np.float32), kernel_shape=[2, 1, 3], pads=[0, 0, 1, 1, 0, 1], **options)
+            for auto_pad in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+                add(op, image, kernel_shape=[3, 4], auto_pad=auto_pad, strides=[2, 3], **options)
+        add(op, image.astype(np.float16), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    for dtype in (np.float64, np.int8, np.uint8):
+        add("MaxPool", (line - 30).astype(dtype), kernel_shape=[3], pads=[1, 2], strides=[2])
+    for storage_order in (0, 1):
+        add(
+            "MaxPool",
+            image,
+            kernel_shape=[3, 2],
+            pads=[1, 1, 1, 0],
+            strides=[2, 1],
+            storage_order=storage_order,
+            outputs=2,
+        )
+        add("MaxPool", image, kernel_shape=[2, 2], dilations=[2, 3], storage_order=storage_order, outputs=2)
+        add(
+            "MaxPool",
+            volume.astype(np.float64),
+            kernel_shape=[2, 3, 2],
+            ceil_mode=1,
+            storage_order=storage_order,
+            outputs=2,
+        )
+        add("MaxPool", line.astype(np.int8), kernel_shape=[2], storage_order=storage_order, outputs=2)
+    for op in ("GlobalAveragePool", "GlobalMaxPool"):
+        for given in (image, line.astype(np.float32), volume.astype(np.float32), image.astype(np.float16)):
+            add(op, given)
+    add("Det", np.asarray([[1.0, 2.0], [3.0, 5.0]], np.float32))
+    add("Det", np.asarray([[1.0, 2.0], [3.0, 5.0]], np.float16))
+    add("Det", RNG.normal(size=(2, 3, 4, 4)).astype(np.float32))
     add("LayerNormalization", C, V, V, axis=-1, epsilon=1e-3)
     add("LayerNormalization", C, np.ones((3, 4), np.float32), axis=1)
     add("RMSNormalization", C, V)
@@ -174,8 +216,8 @@ def cases() -> list[Case]:
     add("Squeeze", C[:1])
     add("Unsqueeze", C, init([0, -1]))
     add("Concat", M, N, axis=-1)
-    add("Split", C, init([1, 3]), axis=-1)
-    add("Split", C, axis=0, num_outputs=2)
+    add("Split", C, init([1, 3]), axis=-1, outputs=2)
+    add("Split", C, axis=0, num_outputs=2, outputs=2)
     add("Slice", C, init([1, -3]), init([2**62, -1]), init([0, 2]))
     add("Slice", C, init([-1]), init([-(2**63)]), init([2]), init([-2]))
     add("Slice", C, init([0, 1]), init([1, 3]))
@@ -235,7 +277,8 @@ def test_op(op: str, inputs: list[Any], attributes: dict[str, Any], tmp_path: Pa
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
     fed = {n: v for n, v in zip(names, inputs, strict=True) if v is not None and not isinstance(v, Init)}
     held = {n: v for n, v in zip(names, inputs, strict=True) if isinstance(v, Init)}
-    outputs = ["y0", "y1"] if op == "Split" else ["y0"]
+    attributes = dict(attributes)
+    outputs = [f"y{k}" for k in range(attributes.pop("outputs", 1))]
     opset = {"RMSNormalization": 23, "Swish": 24}.get(op, 21)
     path = tmp_path / "f.onnx"
     build([helper.make_node(op, names, outputs, **attributes)], fed, held, outputs, path, opset)
@@ -248,6 +291,104 @@ def test_op(op: str, inputs: list[Any], attributes: dict[str, Any], tmp_path: Pa
 
 def test_every_op_has_a_case() -> None:
     assert {op for op, _, _ in cases()} == set(OPS)
+
+
+def test_softmax_over_an_axis_without_elements(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["p"], axis=1),
+        helper.make_node("LogSoftmax", ["x"], ["q"], axis=-1),
+        helper.make_node("ReduceLogSumExp", ["x", "at"], ["s"], keepdims=0),
+    ]
+    path = tmp_path / "f.onnx"
+    build(nodes, {"x": M}, {"at": init([1])}, ["p", "q", "s"], path, symbolic={"x": ["n", "m"]})
+    for shape in ((3, 4), (3, 0), (0, 4), (0, 0)):
+        x = RNG.normal(size=shape).astype(np.float32)
+        for a, b in zip(wf.load(path)(x), onnx_peer.run(path, x), strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a.numpy(), b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("axes", [["batch", 3, 6, 6], ["batch", 3, "n", "n"]], ids=["batch", "size"])
+def test_pools_of_any_batch_and_size(axes: list[Any], dtype: Any, tmp_path: Path) -> None:
+    """ONNX Runtime has maxima alone in float64: the float64 models are compared with those of float32."""
+    step = [1, 1] if "n" in axes else [2, 3]
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["m", "at"], kernel_shape=[3, 2], strides=step, pads=[1, 0, 0, 1]),
+        helper.make_node("AveragePool", ["x"], ["a"], kernel_shape=[2, 3], strides=step, pads=[0, 1, 1, 2]),
+        helper.make_node("AveragePool", ["x"], ["b"], kernel_shape=[2, 3], dilations=[2, 1], count_include_pad=1),
+        helper.make_node("GlobalAveragePool", ["x"], ["g"]),
+        helper.make_node("GlobalMaxPool", ["x"], ["h"]),
+        helper.make_node("Det", ["x"], ["d"]),
+    ]
+    path, outputs = tmp_path / "f.onnx", ["m", "at", "a", "b", "g", "h", "d"]
+    x = RNG.normal(size=(2, 3, 6, 6)).astype(np.float32)
+    build(nodes, {"x": x}, {}, outputs, path, symbolic={"x": axes})
+    single = path.read_bytes()
+    build(nodes, {"x": x.astype(dtype)}, {}, outputs, path, symbolic={"x": axes})
+    loaded = wf.load(path)
+    path.write_bytes(single)
+    for batch, n in ((2, 6), (1, 3), (5, 7), (3, 4)):
+        n = n if "n" in axes else 6
+        x = RNG.normal(size=(batch, 3, n, n)).astype(np.float32)
+        for name, a, b in zip(outputs, loaded(x.astype(dtype)), onnx_peer.run(path, x), strict=True):
+            assert a.numpy().dtype == (np.int64 if name == "at" else dtype) and a.shape == b.shape
+            np.testing.assert_allclose(a.numpy(), b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 2], "ceil_mode": 1},
+        {"kernel_shape": [2, 3], "pads": [1, 1, 0, 2], "dilations": [3, 2], "strides": [2, 3], "ceil_mode": 1},
+        {"kernel_shape": [2, 2], "dilations": [2, 3]},
+        {"kernel_shape": [2, 1], "dilations": [4, 1], "strides": [3, 4]},
+        {"kernel_shape": [3, 2], "strides": [1, 3], "auto_pad": "SAME_LOWER"},
+    ],
+    ids=str,
+)
+def test_gradients_of_pools_are_those_of_differences(op: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+    path, x = tmp_path / "f.onnx", RNG.permutation(7 * 6 * 2).reshape(1, 2, 7, 6) * 1.0
+    build([helper.make_node(op, ["x"], ["y"], **sizes)], {"x": x}, {}, ["y"], path, 22)
+    model = wf.load(path)
+    weights = wf.asarray(RNG.normal(size=model(x).shape))
+
+    def loss(x: Any) -> Any:
+        return (model(x) * weights).sum()
+
+    found, expected = wf.grad(loss)(wf.asarray(x)).numpy(), np.zeros_like(x)
+    for at in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[at] = 0.25
+        expected[at] = (loss(wf.asarray(x + step)).item() - loss(wf.asarray(x - step)).item()) / 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_pools_of_padding_alone(tmp_path: Path) -> None:
+    """Dilated windows may have nothing but padding in them: a mean of nothing is 0, as in ONNX Runtime."""
+    sizes = {"kernel_shape": [2], "pads": [1, 1], "dilations": [2]}
+    nodes = [helper.make_node("AveragePool", ["x"], ["a"], **sizes), helper.make_node("MaxPool", ["x"], ["m"], **sizes)]
+    build(nodes, {"x": np.ones((1, 1, 1), np.float32)}, {}, ["a", "m"], tmp_path / "f.onnx")
+    mean, greatest = wf.load(tmp_path / "f.onnx")(np.ones((1, 1, 1), np.float32))
+    assert mean.tolist() == onnx_peer.run(tmp_path / "f.onnx", np.ones((1, 1, 1), np.float32))[0].tolist() == [[[0.0]]]
+    assert greatest.tolist() == [[[-np.inf]]]
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_auto_pad_of_dilated_pools_is_the_standards(auto_pad: str, tmp_path: Path) -> None:
+    """There are ceil(size / stride) windows, as shape inference says; ONNX Runtime forgets the dilation, and has fewer.
+    It is asked with the padding written out: 3 elements."""
+    x, sizes = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 8), {"kernel_shape": [3], "strides": [2]}
+    pads = [1, 2] if auto_pad == "SAME_UPPER" else [2, 1]
+    for op in ("MaxPool", "AveragePool"):
+        found = []
+        for padding in ({"auto_pad": auto_pad}, {"pads": pads}):
+            node = helper.make_node(op, ["x"], ["y"], dilations=[2], **sizes, **padding)
+            build([node], {"x": x}, {}, ["y"], tmp_path / "f.onnx", 22)
+            found.append(wf.load(tmp_path / "f.onnx")(x).numpy())
+        np.testing.assert_allclose(found[0], found[1])
+        np.testing.assert_allclose(found[0], onnx_peer.run(tmp_path / "f.onnx", x)[0], rtol=1e-6)
 
 
 def test_older_opsets_give_axes_as_attributes(tmp_path: Path) -> None:

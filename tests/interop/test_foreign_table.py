@@ -211,6 +211,7 @@ def text(name: str, value: str) -> AttributeProto:
 
 
 F32 = {"x": M}
+IMAGE = {"image": np.ones((1, 2, 5), np.float32)}
 REFUSED: dict[str, tuple[NodeProto, dict[str, Any], str]] = {
     "unknown": (node("Relu", ["x"], attribute("alpha", 1.0)), F32, "no attribute 'alpha' in this opset; it has none"),
     "misspelt": (
@@ -253,6 +254,50 @@ REFUSED: dict[str, tuple[NodeProto, dict[str, Any], str]] = {
     "lists that do not fit": (node("Slice", ["x", "zero", "pads"]), F32, "1 starts, 4 ends"),
     "floats without fmod": (node("Mod", ["x", "x"]), F32, "want fmod=1"),
     "an op of a later opset": (node("Swish", ["x"]), F32, "opset 21 has no such op"),
+    "pads of a whole window": (
+        node("MaxPool", ["image"], attribute("kernel_shape", [2]), attribute("pads", [2, 0])),
+        IMAGE,
+        "node 'the\\?node' of type MaxPool: its attribute 'pads' has 2, and a window is 2 long",
+    ),
+    "a kernel of two axes for one": (
+        node("AveragePool", ["image"], attribute("kernel_shape", [2, 2])),
+        IMAGE,
+        r"of type AveragePool: an operand of shape \(1, 2, 5\) with a kernel_shape \(2, 2\)",
+    ),
+    "strides of two axes for one": (
+        node("MaxPool", ["image"], attribute("kernel_shape", [2]), attribute("strides", [1, 1])),
+        IMAGE,
+        r"of type MaxPool: its attribute 'strides' is \(1, 1\) for 1 axes",
+    ),
+    "negative pads": (
+        node("AveragePool", ["image"], attribute("kernel_shape", [2]), attribute("pads", [0, -1])),
+        IMAGE,
+        r"its attribute 'pads' is \(0, -1\)",
+    ),
+    "two sorts of padding": (
+        node(
+            "MaxPool", ["image"], attribute("kernel_shape", [2]), attribute("pads", [0, 1]), text("auto_pad", "VALID")
+        ),
+        IMAGE,
+        r"attributes 'auto_pad' \(VALID\) and 'pads' \(\(0, 1\)\) exclude each other",
+    ),
+    "a padding that there is not": (
+        node("MaxPool", ["image"], attribute("kernel_shape", [2]), text("auto_pad", "SAME")),
+        IMAGE,
+        "'auto_pad' is 'SAME'; weft has 'NOTSET'",
+    ),
+    "a storage order": (
+        node("MaxPool", ["image"], attribute("kernel_shape", [2]), attribute("storage_order", 2)),
+        IMAGE,
+        "'storage_order' is 2, not 0 or 1",
+    ),
+    "windows larger than the image": (
+        node("MaxPool", ["image"], attribute("kernel_shape", [6])),
+        IMAGE,
+        "fewer than a window: 6",
+    ),
+    "a pool of no axes": (node("GlobalMaxPool", ["x"]), F32, "no axes after batch and channels"),
+    "the determinant of what is not square": (node("Det", ["x"]), F32, "of type Det"),
     "a range of steps of 0": (node("Range", ["zero0", "one0", "zero0"]), {}, "in steps of 0"),
 }
 HELD = {"true": True, "pads": [0, 0, 0, 1], "at": [[0], [1], [2]], "zero": [0], "one": [1], "zero0": 0, "one0": 1}
@@ -299,7 +344,7 @@ def test_an_element_type_is_refused_or_computed_in(op: str, name: str, tmp_path:
     """Nothing loads that cannot be called."""
     opset = NEWEST if defs.onnx_opset_version() >= NEWEST else defs.onnx_opset_version()
     schema = defs.get_schema(op, opset, "")
-    array = np.ones((2, 2), NUMPY[name])
+    array = np.ones((2, 2, 2) if op.startswith("Global") else (2, 2), NUMPY[name])
     inputs = {f"x{i}": array for i in range(min(schema.max_input, 3))}
     allowed = all(f"tensor({name})" in i.types for i in schema.inputs)
     write(tmp_path / "f.onnx", [helper.make_node(op, list(inputs), ["y"])], inputs, {}, opset)

@@ -264,6 +264,26 @@ def test_the_greatest_of_a_size_that_is_0_is_an_error(name: str, tmp_path: Path)
     assert model(wf.zeros((0, 0))).shape == (0,)  # there is no element to be the greatest of none
 
 
+SHIFTED: dict[str, Any] = {
+    "softmax": lambda x: F.softmax(x, 1),
+    "log_softmax": lambda x: F.log_softmax(x, 1),
+    "softmax of several parts": lambda x: F.softmax(x * 2.0, 1).sum(1) + 1.0,
+    "softmax of 16 bits": lambda x: F.softmax(x.to(wf.float16), 1),
+    "logsumexp": lambda x: wf.logsumexp(x, axis=1),
+    "logsumexp of two axes": lambda x: wf.logsumexp(x, axis=(0, 2), keepdims=True),
+    "logsumexp of all": lambda x: wf.logsumexp(x),
+}
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_softmax_over_a_size_that_is_0_is_that_of_no_elements(name: str, tmp_path: Path) -> None:
+    function = SHIFTED[name]
+    model = reloaded(tmp_path, function, normal(2, 3, 4), a=(0, 0), b=(0, 1), c=(0, 2))
+    for shape in [(2, 0, 4), (2, 3, 0), (0, 3, 4), (0, 0, 0), (3, 2, 1)]:
+        x = normal(*shape)
+        assert model(x).shape == function(x).shape and bits(model(x)) == bits(function(x))
+
+
 def test_a_sequence_without_elements(tmp_path: Path) -> None:
     model = reloaded(tmp_path, lambda x: F.softmax(x @ x.mT, -1) @ x, normal(2, 5, 3), batch=(0, 0), length=(0, 1))
     for shape in [(2, 5, 3), (2, 0, 3), (0, 5, 3), (0, 0, 3), (3, 1, 3)]:

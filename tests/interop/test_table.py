@@ -196,6 +196,15 @@ def test_where_and_clip(dtype: str, tmp_path: Path) -> None:
 # --- structure --------------------------------------------------------------------------------------------------
 
 
+def test_softmax_over_a_dynamic_axis(tmp_path: Path) -> None:
+    x = wf.asarray(np.arange(12.0, dtype=np.float32).reshape(3, 4))
+    for function in (lambda x: wf.nn.functional.softmax(x, 1), lambda x: wf.logsumexp(x, axis=1)):
+        agree(tmp_path / "f.onnx", function, x, dynamic={"n": (0, 1)})
+        none = np.zeros((3, 0), np.float32)
+        (found,) = onnx_peer.run(tmp_path / "f.onnx", none)
+        assert np.array_equal(found, wf.load(tmp_path / "f.onnx")(none).numpy()) and len(found) == 3
+
+
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", "float16", "bfloat16", "int8", "int32", "uint32", "uint64", "bool"]
 )

@@ -43,6 +43,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "take": (lambda x: wf.take(x, wf.arange(0), axis=0), [M]),
     "linear": (lambda x, w: F.linear(x[:0], w), [M, M]),
     "softmax": (lambda x: F.softmax(x[:0], -1), [M]),
+    "logsumexp": (lambda x: wf.logsumexp(x, axis=1), [N0]),
 }
 
 

@@ -147,6 +147,51 @@ def test_maxima_of_every_dtype_are_numpys(dtype: str) -> None:
     assert np.array_equal(found.numpy().astype("float64"), windows.max((-2, -1)))
 
 
+ALONE: list[tuple[tuple[int, ...], Any, Any, Any, int]] = [
+    ((1, 1, 1), 2, 1, 2, 1),
+    ((2, 3, 1), 2, 1, 2, 1),
+    ((1, 2, 3), 2, 1, 4, 1),
+    ((2, 2, 4), 2, 1, 5, 2),
+    ((1, 2, 2, 3), (1, 2), (0, 1), (1, 4), 1),
+    ((1, 2, 3, 2), (2, 1), (1, 0), (4, 1), 1),
+    ((2, 1, 2, 3), 2, 1, (3, 4), 1),
+    ((2, 1, 3, 3), 2, 1, (2, 4), 1),
+    ((1, 2, 1, 1, 2), 2, 1, (2, 2, 3), 1),
+]
+
+
+@pytest.mark.parametrize("case", ALONE, ids=str)
+def test_windows_of_padding_alone(case: Any) -> None:
+    """Values and positions are PyTorch's. Its gradients are written to positions that may lie in another row or behind
+    the tensor (it crashes): ours go to no element."""
+    shape, size, padding, dilation, stride = case
+    pool = f"max_pool{len(shape) - 2}d"
+    options: dict[str, Any] = {"padding": padding, "dilation": dilation, "stride": stride, "return_indices": True}
+    x = wf.asarray(rng.permutation(int(np.prod(shape))).reshape(shape).astype(np.float32)).requires_grad_()
+    with torch.no_grad():
+        expected = getattr(TF, pool)(torch.asarray(x.detach().numpy()), size, **options)
+    call = getattr(F, pool)
+    for function in (call, wf.compile(call)):
+        value, position = function(x, size, **options)
+        assert value.tolist() == expected[0].tolist() and position.tolist() == expected[1].tolist()
+    weights = wf.asarray(rng.integers(1, 9, value.shape).astype(np.float32))
+
+    def loss(x: Any) -> Any:
+        return (call(x, size, **options)[0].maximum(-1.0) * weights).sum()
+
+    plane, start = int(np.prod(shape[2:])), np.arange(shape[0] * shape[1]) * int(np.prod(shape[2:]))
+    places = position.numpy().reshape(len(start), -1) + start[:, None]
+    wanted = np.zeros(len(start) * plane + 99, np.float32)
+    found = np.isfinite(value.detach().numpy()).reshape(len(start), -1)
+    np.add.at(wanted, places[found], weights.numpy().reshape(len(start), -1)[found])
+    assert not found.all() and not wanted[len(start) * plane :].any()
+    for gradient in (wf.grad(loss), wf.compile(wf.grad(loss))):
+        assert gradient(x.detach()).numpy().ravel().tolist() == wanted[: len(start) * plane].tolist()
+    value, _ = call(x, size, **options)
+    value.backward(weights)
+    assert x.grad is not None and x.grad.numpy().ravel().tolist() == wanted[: len(start) * plane].tolist()
+
+
 def test_what_is_not_a_number_and_what_is_infinite() -> None:
     x = np.full((1, 4, 6), -np.inf, np.float32)
     x[0, 2, 3] = np.nan

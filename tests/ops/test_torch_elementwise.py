@@ -231,6 +231,23 @@ ROWS = {
 }
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(2, 3, 0), (0, 3), (2, 0, 3), (0,)])
+def test_logsumexp_of_no_elements(shape: tuple[int, ...], dtype: str) -> None:
+    for axis in (*range(len(shape)), (0, len(shape) - 1), tuple(range(len(shape)))):
+        if isinstance(axis, tuple) and len(set(axis)) < len(axis):
+            continue
+        for keepdim in (False, True):
+            ours, theirs = wf.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=getattr(torch, dtype))
+            ours.requires_grad_()
+            y, z = ours.logsumexp(axis, keepdim), theirs.logsumexp(axis, keepdim)
+            assert y.dtype.name == dtype and y.shape == tuple(z.shape) and y.tolist() == z.tolist()
+            compiled = wf.compile(lambda x, a=axis, k=keepdim: x.logsumexp(a, k))(ours)
+            assert compiled.shape == y.shape and compiled.tolist() == z.tolist()
+            y.sum().backward()
+            assert ours.grad is not None and ours.grad.shape == shape
+
+
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_softmax_of_odd_rows(name: str, row: str) -> None:

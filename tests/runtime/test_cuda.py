@@ -7,6 +7,8 @@ statistics come out as on the CPU. It cannot show what a GPU makes of PTX.
 from __future__ import annotations
 
 import ctypes
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -183,6 +185,45 @@ def test_memory_and_errors(library: Library) -> None:
         x.to("cuda:1")
     with pytest.raises(wf.CompileError, match="cuInit failed with CUDA error 100"):
         Driver(type("Broken", (), {"cuInit": lambda self, flags: 100})())
+
+
+def test_threads_keep_to_the_limit_and_are_counted(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver takes its time, and lets other threads run."""
+    take = Library._cuMemAlloc
+
+    def slowly(self: Library, out: Any, nbytes: Any) -> int:
+        time.sleep(1e-3)
+        return take(self, out, nbytes)
+
+    monkeypatch.setattr(Library, "_cuMemAlloc", slowly)
+    device = wf.device("cuda")
+    row = devices.row_of(device)
+    before, size, most = wf.memory.stats("cuda"), 256, 6
+    wf.memory.set_limit(before.current + most * size, "cuda")
+    made: list[list[Any]] = [[] for _ in range(8)]
+    refused: list[int] = []
+    barrier = threading.Barrier(len(made))
+
+    def work(mine: list[Any]) -> None:
+        barrier.wait()
+        for _ in range(3):
+            try:
+                mine.append(row.empty(device, size))
+            except wf.OutOfMemoryError:
+                refused.append(1)
+
+    workers = [threading.Thread(target=work, args=(each,)) for each in made]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    wf.memory.set_limit(None, "cuda")
+    after = wf.memory.stats("cuda")
+    assert sum(map(len, made)) == most and len(refused) == 3 * len(made) - most
+    assert after.current - before.current == most * size and after.peak <= before.current + most * size
+    assert after.allocations - before.allocations == most
+    made.clear()
+    assert wf.memory.stats("cuda").current == before.current
 
 
 def test_the_driver_says_what_is_there(library: Library) -> None:

@@ -226,6 +226,86 @@ def test_a_mix_names_the_op_and_its_operands() -> None:
         on(HERE) + on(OTHER)
 
 
+COLUMN = np.array([[3, 9], [0, 9], [3, 9]])  # whose first column is an index of strides
+INDICES: dict[str, Callable[[], wf.Tensor]] = {
+    "numbers": lambda: wf.asarray([3, 0, -1]),
+    "a column": lambda: wf.asarray(COLUMN)[:, 0],
+    "one number, repeated": lambda: wf.asarray([2]).expand(3),
+    "two axes": lambda: wf.asarray([[1, 2], [0, 5]]),
+}
+
+
+def read(x: wf.Tensor, i: wf.Tensor) -> wf.Tensor:
+    return x[i] * 2.0 + x[i, 1:2]
+
+
+def gradient(x: wf.Tensor, i: wf.Tensor) -> wf.Tensor:
+    return wf.grad(lambda x: (x[:, i] ** 2).sum())(x)
+
+
+def write(x: wf.Tensor, i: wf.Tensor) -> wf.Tensor:
+    y = x * 1.0
+    y[i] = 5.0
+    y[i, 0] = wf.asarray(7.0)
+    y[i, 1] += 1.0
+    y.index_put_((i,), y[i], accumulate=True)
+    return y
+
+
+def write_back(x: wf.Tensor, i: wf.Tensor) -> wf.Tensor:
+    x[i, i] = -1.0
+    return x + 0.0
+
+
+@pytest.mark.parametrize("index", INDICES)
+@pytest.mark.parametrize("program", [read, gradient, write, write_back])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_indices_of_the_cpu_choose_elements_on_any_device(program: Any, index: str, compiled: bool) -> None:
+    """As in PyTorch. (Where an index occurs several times, the elements that it writes are equal.)"""
+    i = INDICES[index]()
+    expected = bits(program(on("cpu"), i))
+    function = wf.compile(program) if compiled else program
+    for given in (i, i.to(HERE)):
+        for _ in range(2):
+            found = function(on(HERE), given)
+            assert found.device == wf.device(HERE) and bits(found) == expected
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_backward_through_indices_of_the_cpu(compiled: bool) -> None:
+    found = []
+    for device in ("cpu", HERE):
+        x, i = on(device).requires_grad_(), wf.asarray([3, 0, 3])
+        function = wf.compile(read) if compiled else read
+        (function(x, i) ** 2).sum().backward()
+        assert x.grad is not None and x.grad.device == wf.device(device)
+        found.append(bits(x.grad))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_masks_of_the_cpu_choose_what_is_written(compiled: bool) -> None:
+    def program(x: wf.Tensor, mask: wf.Tensor) -> wf.Tensor:
+        x[mask] = 0.0
+        return x * 1.0
+
+    function = wf.compile(program) if compiled else program
+    for mask in (wf.asarray(DATA > 0), wf.asarray(DATA > 0)[:, 0], wf.asarray(DATA.T > 0).T):
+        assert bits(function(on(HERE), mask)) == bits(program(on("cpu"), mask))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_indices_of_another_device_are_an_error(compiled: bool) -> None:
+    function = wf.compile(lambda x, i: x[i]) if compiled else lambda x, i: x[i]
+    for x, i in ((on("cpu"), wf.asarray([0]).to(HERE)), (on(HERE), wf.asarray([0]).to(OTHER))):
+        with pytest.raises(wf.DeviceError, match="operands lie on different devices"):
+            function(x, i)
+    with pytest.raises(wf.WeftError, match="index 9 is out of range for axis 0 of size 6"):
+        function(on(HERE), wf.asarray([1, 9]))
+    with pytest.raises(wf.DeviceError):  # PyTorch's methods want their indices where the tensor is
+        on(HERE).index_select(0, wf.asarray([0]))
+
+
 def test_gradients_flow_through_devices_and_moves() -> None:
     weights, x = on("cpu", DATA[:2]).requires_grad_(), on("cpu")
     there = on(HERE, DATA[:2]).requires_grad_()

@@ -95,6 +95,11 @@ assert_type(wf.linalg.eigh(x @ x.T + wf.eye(2)).eigenvalues, wf.Tensor)
 assert_type(wf.linalg.svd(x, full_matrices=False)[0], wf.Tensor)
 assert_type(F.gelu(x, approximate="tanh"), wf.Tensor)
 assert_type(F.dropout(x, 0.5), wf.Tensor)
+image = wf.ones((1, 4, 4))
+assert_type(F.max_pool2d(image, 2, ceil_mode=True), wf.Tensor)
+assert_type(F.max_pool1d(image, 2, return_indices=False), wf.Tensor)
+assert_type(F.max_pool2d(image, 2, return_indices=True), tuple[wf.Tensor, wf.Tensor])
+assert_type(F.max_pool2d(image, 2, return_indices=bool(x.numel())), wf.Tensor | tuple[wf.Tensor, wf.Tensor])
 assert_type(nn.init.kaiming_uniform_(x), wf.Tensor)
 
 # Modules: a call gives what the class's forward gives.

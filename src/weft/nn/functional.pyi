@@ -1,7 +1,7 @@
 """The layers' functions, to type checkers. Written by `make stubs`; not to be edited."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from ..ops.random import Generator
 from ..stubs.tensor import DTypeLike, Operand, TensorLike
@@ -149,6 +149,29 @@ def log_softmax(input: Operand, dim: int = -1, dtype: DTypeLike | None = None, *
 def logsigmoid(input: Operand) -> Tensor:
     """``log(sigmoid(x))``, without overflow."""
 
+@overload
+def max_pool1d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+) -> Tensor:
+    """The greatest element of each window of the last axis."""
+@overload
+def max_pool1d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
 def max_pool1d(
     input: Operand,
     kernel_size: int | Sequence[int],
@@ -157,9 +180,31 @@ def max_pool1d(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Tensor:
-    """The greatest element of each window of the last axis."""
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
+@overload
+def max_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+) -> Tensor:
+    """The greatest element of each window of the last two axes; NaN where there is one."""
+@overload
+def max_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
 def max_pool2d(
     input: Operand,
     kernel_size: int | Sequence[int],
@@ -168,9 +213,31 @@ def max_pool2d(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Tensor:
-    """The greatest element of each window of the last two axes; NaN where there is one."""
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
+@overload
+def max_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+) -> Tensor:
+    """The greatest element of each window of the last three axes."""
+@overload
+def max_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
 def max_pool3d(
     input: Operand,
     kernel_size: int | Sequence[int],
@@ -179,8 +246,7 @@ def max_pool3d(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Tensor:
-    """The greatest element of each window of the last three axes."""
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 def mish(input: Operand) -> Tensor:
     """``x * tanh(softplus(x))``."""

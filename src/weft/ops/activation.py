@@ -19,7 +19,7 @@ from ..core.shapes import Shape, normalize_axis, shown
 from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
 from .op import Array, Composite, P, composite
 from .precision import widen
-from .reduction import max as max_
+from .reduction import greatest_or_lowest
 from .reduction import sum as sum_
 from .shape import reshape
 
@@ -245,9 +245,9 @@ def softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None 
         Tensor([0.5, 0.5], dtype=float32)
     """
     x, shape, at, result = _softmax_operands("softmax", input, dim if axis is None else axis, dtype)
-    if 0 in shape:  # there is no maximum, and no element that needs it
+    if 0 in shape:
         return cast(x, result)
-    shifted = exp(x - stop_gradient(max_(x, axis=at, keepdims=True)))
+    shifted = exp(x - greatest_or_lowest(x, at))
     return reshape(cast(shifted / sum_(shifted, axis=at, keepdims=True), result), shape)
 
 
@@ -277,7 +277,7 @@ def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | N
     x, shape, at, result = _softmax_operands("log_softmax", input, dim if axis is None else axis, dtype)
     if 0 in shape:
         return cast(x, result)
-    shifted = x - stop_gradient(max_(x, axis=at, keepdims=True))
+    shifted = x - greatest_or_lowest(x, at)
     return reshape(cast(shifted - log(sum_(exp(shifted), axis=at, keepdims=True)), result), shape)
 
 

@@ -19,7 +19,7 @@ from ..core.shapes import Shape, shown
 from ..core.symbolic import greatest, undecided
 from ..graph.ir import Node, Value, make_node
 from ..graph.protocol import Composed, Padded, Primitive, TensorType
-from .creation import iota
+from .creation import full, iota
 from .elementwise import cast, equal, greater_equal, logical_and, maximum, minimum, where
 from .indexing import _sum_at
 from .op import Array, apply, composite
@@ -28,7 +28,7 @@ from .precision import widen, working
 from .reduction import ARGMAX, MAX, SUM
 from .shape import broadcast_to
 from .strided_views import UNFOLD
-from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_
+from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_, slice_update
 
 Ints = tuple[int, ...]
 
@@ -111,12 +111,31 @@ def _max_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: A
     plane = prod(shape[len(shape) - rank :])
     lead = g.shape[: len(shape) - rank]
     first = reshaped(iota((prod(lead),), 0) * plane, (*lead, *(1,) * rank))
-    flat = reshaped(_places(taps, shape, params) + first, (prod(taps.shape),))
+    places, sizes = _places(taps, shape, params), shape[len(shape) - rank :]
+    for axis, (d, b, n) in enumerate(zip(params["dilation"], params["before"], sizes, strict=True)):
+        if b and (not isinstance(n, int) or n < d):  # a window may have none of its elements in the operand
+            g = where(places[axis] < n, g, 0)
+            places[axis] = minimum(places[axis], n - 1)
+    place = flattened(places, sizes)
+    flat = reshaped(place + first, (prod(taps.shape),))
     return (reshaped(_sum_at((prod(shape),), [flat], reshaped(g, (prod(g.shape),))), shape),)
 
 
 def _sum_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
-    return (_spread(g, tuple(inputs[0].shape), params, None),)
+    shape, size, step, dilation = tuple(inputs[0].shape), params["size"], params["step"], params["dilation"]
+    if max(dilation) == 1:
+        return (_spread(g, shape, params, None),)
+    # Element i * step + k * dilation is in window i: the windows, turned round, of cotangents ``step`` apart.
+    lead = len(shape) - len(size)
+    around = tuple(d * (k - 1) for k, d in zip(size, dilation, strict=True))
+    outer = tuple((n - 1) * s + 1 + 2 * a for n, s, a in zip(g.shape[lead:], step, around, strict=True))
+    zeros = full((*shape[:lead], *outer), 0, dtype=g.dtype)
+    apart = slice_update(zeros, g, (*(0,) * lead, *around), (*(1,) * lead, *step))
+    none, one = (0,) * len(size), (1,) * len(size)
+    found: Array = apply(SUM_POOL, apart, size=size, step=one, dilation=dilation, before=none, after=none)
+    extents = (b + n + a for b, n, a in zip(params["before"], shape[lead:], params["after"], strict=True))
+    rest = tuple(n - m for n, m in zip(extents, found.shape[lead:], strict=True))  # in no window
+    return (slice_(_pad(apply, found, none, rest, 0), (*(0,) * lead, *params["before"]), shape),)
 
 
 MAX_POOL = Primitive("max_pool", _pool_type, Composed(partial(_reduced, MAX)), _max_pool_vjp)
@@ -141,21 +160,23 @@ def _taps(x: Array, params: Params) -> Array:
     return taps if isinstance(first, int) else maximum(taps, first)
 
 
-def _places(taps: Array, shape: Shape, params: Params) -> Array:
-    """Positions in the flattened last axes of ``shape``, of numbers in windows."""
+def _places(taps: Array, shape: Shape, params: Params) -> list[Array]:
+    """Positions on each of the last axes of ``shape``, of numbers in windows; of a window of padding alone, behind
+    them."""
     size, left, rank = params["size"], taps, len(params["size"])
     lead = len(shape) - rank
-    found: Array | None = None
+    found = []
     for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], params["before"], strict=True)):
-        n, inner = shape[lead + axis], prod(size[axis + 1 :])
+        inner = prod(size[axis + 1 :])
         index = _quotient(left, inner, k)
         left = left - index * inner
-        at = index * d + iota(tuple(left.shape), lead + axis) * s - b
-        if d > 1 and b:  # a window may have none of its elements in the operand
-            at = minimum(at, n - 1)
-        found = at if found is None else found * n + at
-    assert found is not None
+        found.append(index * d + iota(tuple(left.shape), lead + axis) * s - b)
     return found
+
+
+def flattened(places: Sequence[Array], shape: Shape) -> Array:
+    """Positions in the flattened axes of ``shape``, of positions on each."""
+    return reduce(lambda found, axis: found * shape[axis] + places[axis], range(1, len(places)), places[0])
 
 
 def _quotient(x: Array, divisor: int, most: int) -> Array:
@@ -230,21 +251,33 @@ def _pool_params(
     size = one_each(op, "kernel_size", kernel_size, rank, 1)
     step = size if stride is None else one_each(op, "stride", stride, rank, 1)
     before, spread = one_each(op, "padding", padding, rank, 0), one_each(op, "dilation", dilation, rank, 1)
-    after = []
-    for axis, (k, s, p, d) in enumerate(zip(size, step, before, spread, strict=True), x.ndim - rank):
+    for k, p, d in zip(size, before, spread, strict=True):
+        if p > (d * (k - 1) + 1) // 2:
+            raise ArgumentError(
+                f"{op}: padding {shown(p)} is more than half of a window of {shown(d * (k - 1) + 1)} elements"
+            )
+    return pool_params(op, x, size, step, spread, before, before, ceil)
+
+
+def pool_params(
+    op: str, x: Array, size: Ints, step: Ints, dilation: Ints, before: Sequence[Any], end: Sequence[Any], ceil: bool
+) -> Params:
+    """The parameters of a primitive, for ``before`` and ``end`` elements around each of the last axes; with ``ceil``
+    also the last windows that do not fit, if they begin within the input or the padding before it."""
+    after, lead = [], x.ndim - len(size)
+    for axis, (k, s, d, b, e) in enumerate(zip(size, step, dilation, before, end, strict=True), lead):
         reach, n = d * (k - 1) + 1, x.shape[axis]
-        if p > reach // 2:
-            raise ArgumentError(f"{op}: padding {shown(p)} is more than half of a window of {shown(reach)} elements")
-        count = (n + 2 * p - reach + (s - 1 if ceil else 0)) // s + 1
-        if ceil and s > 1 and (count - 1) * s >= n + p:  # a window begins within the input or the padding before it
+        count = (n + b + e - reach + (s - 1 if ceil else 0)) // s + 1
+        if ceil and s > 1 and (count - 1) * s >= n + b:
             count -= 1
         if not undecided(count) and count < 1:
+            around = shown(b) if b == e else f"{shown(b)} and {shown(e)}"
             raise ShapeError(
-                f"{op}: axis {axis} of shape {x.shape} has {n} elements and {shown(p)} around it, fewer than a window: "
+                f"{op}: axis {axis} of shape {x.shape} has {n} elements and {around} around it, fewer than a window: "
                 f"{shown(reach)}"
             )
-        after.append(greatest((count - 1) * s + reach - n - p, 0))
-    return {"size": size, "step": step, "dilation": spread, "before": before, "after": tuple(after)}
+        after.append(greatest((count - 1) * s + reach - n - b, 0))
+    return {"size": size, "step": step, "dilation": dilation, "before": tuple(before), "after": tuple(after)}
 
 
 def _max_pool(
@@ -259,11 +292,17 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     params = _pool_params(op, x, rank, kernel_size, stride, padding, dilation, ceil_mode)
+    value, axes = max_pooled(op, x, params, return_indices)
+    return (value, flattened(axes, tuple(x.shape[x.ndim - rank :]))) if return_indices else value
+
+
+def max_pooled(op: str, x: Array, params: Params, indices: bool) -> tuple[Array, list[Array]]:
+    """The greatest element of each window and, with ``indices``, its position on each axis."""
     if x.dtype is dt.bool_:
         raise DTypeError(f"{op}: bool operands: wants numbers; cast with astype")
     wide = cast(x, working(x.dtype))
     value = cast(apply(MAX_POOL, wide, **params), x.dtype)
-    return (value, _places(_taps(wide, params), tuple(x.shape), params)) if return_indices else value
+    return value, _places(_taps(wide, params), tuple(x.shape), params) if indices else []
 
 
 def _avg_pool(
@@ -280,33 +319,55 @@ def _avg_pool(
     params = _pool_params(op, x, rank, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override == 0:
         raise ArgumentError(f"{op}: divisor_override is 0")
+    around = tuple((p if count_include_pad else 0,) * 2 for p in params["before"])
+    return average_pooled(op, x, params, around, divisor_override)
+
+
+def average_pooled(
+    op: str, x: Array, params: Params, around: Sequence[tuple[Any, Any]], divisor: int | None = None
+) -> Array:
+    """The sum of each window by the number of its elements, or by the divisor. Of what is ``around`` each axis, so much
+    before and after it counts. Of a window in which nothing counts it is 0."""
     (wide,) = widen(op, x)
     total: Array = apply(SUM_POOL, wide, **params)
-    counts = None if divisor_override is not None else _counts(params, x, total, count_include_pad)
+    counts = None if divisor is not None else _counts(params, x, total, around)
     if counts is None:
-        total = total / (prod(params["size"]) if divisor_override is None else divisor_override)
+        total = total / (prod(params["size"]) if divisor is None else divisor)
     else:
         total = total / cast(counts, wide.dtype)
     return cast(total, x.dtype)
 
 
-def _counts(params: Params, x: Array, windows: Array, with_padding: bool) -> Array | None:
-    """The number of elements of each window that lie in the operand, or in that and its padding; None: all."""
+def _counts(params: Params, x: Array, windows: Array, around: Sequence[tuple[Any, Any]]) -> Array | None:
+    """The number of elements of each window that count (see :func:`average_pooled`); None: all."""
     lead = x.ndim - len(params["size"])
     shape = (*(1,) * lead, *windows.shape[lead:])  # they are those of every batch and channel
     counts: list[Array] = []
     whole = 1
-    for axis, (k, s, b) in enumerate(zip(params["size"], params["step"], params["before"], strict=True), lead):
-        end = x.shape[axis] + (b if with_padding else 0)
-        if (b and not with_padding) or (shape[axis] - 1) * s - b + k > end:
+    for axis, (k, s, d, b, (ahead, behind)) in enumerate(
+        zip(params["size"], params["step"], params["dilation"], params["before"], around, strict=True), lead
+    ):
+        end = x.shape[axis] + behind
+        if b > ahead or (shape[axis] - 1) * s - b + d * (k - 1) + 1 > end:
             start = iota(shape, axis) * s - b
-            counts.append(minimum(start + k, end) - (start if with_padding else maximum(start, 0)))
+            counts.append(_count(start, k, d, -ahead if b > ahead else None, end))
         else:
             whole *= k
     total: Array | None = None
     for count in counts:
         total = (whole if total is None else total) * count
-    return total
+    return total if max(params["dilation"], default=1) == 1 or total is None else maximum(total, 1)
+
+
+def _count(start: Array, size: int, dilation: int, first: Any, end: Any) -> Array:
+    """How many of ``start + dilation * k`` for k < size lie in ``first <= ... < end``; None: all are behind it."""
+    if dilation == 1:
+        return minimum(start + size, end) - (start if first is None else maximum(start, first))
+
+    def below(bound: Any) -> Array:
+        return minimum(maximum((bound - start + (dilation - 1)) // dilation, 0), size)
+
+    return below(end) if first is None else below(end) - below(first)
 
 
 @composite
@@ -353,7 +414,8 @@ def max_pool2d(
 
     Returns:
         A tensor of the same dtype; with ``return_indices`` also one of dtype int64, positions in the flattened last
-        axes of ``input``.
+        axes of ``input``. A dilated window of padding alone gives -inf (the least integer), as PyTorch's; its position,
+        which is PyTorch's too, is none of the window's, and its cotangent goes nowhere.
 
     Raises:
         ShapeError: another number of axes, or fewer elements than a window has.

@@ -85,6 +85,7 @@ MAX = Primitive("max", _of_elements, Reduction("max"), _extremum_vjp)
 MIN = Primitive("min", _of_elements, Reduction("min"), _extremum_vjp)
 ANY = Primitive("any", _same_dtype, Reduction("any"))
 ALL = Primitive("all", _same_dtype, Reduction("all"))
+SUPREMUM = Primitive("supremum", _same_dtype, Reduction("max"), _extremum_vjp)  # of zero elements the least number
 ARGMAX = Primitive("argmax", _position, Reduction("argmax"))
 ARGMIN = Primitive("argmin", _position, Reduction("argmin"))
 
@@ -109,6 +110,13 @@ def _reduce(op: Primitive, x: Array, axis: Axes, keepdims: bool) -> Array:
     if x.dtype.is_half and value.dtype is dt.float32:  # no position
         value = cast(value, x.dtype)
     return _keep(value, x.shape, axes) if keepdims and axes else value
+
+
+def greatest_or_lowest(x: Array, axis: Axes) -> Array:
+    """The greatest element over axes, which stay with size 1, as a constant: what is subtracted before ``exp``. -inf of
+    zero elements, for which no element needs it: a size that is not known yet may turn out to be 0."""
+    some = builtins.all(not undecided(x.shape[a]) and x.shape[a] > 0 for a in normalize_axes(axis, x.ndim, "max"))
+    return stop_gradient(_reduce(MAX if some else SUPREMUM, x, axis, True))
 
 
 def _check_elements(name: str, x: Array, axis: Axes) -> None:
@@ -439,7 +447,7 @@ def std(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bo
 
 @composite
 def logsumexp(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
-    """``log(sum(exp(x)))`` over axes, without overflow.
+    """``log(sum(exp(x)))`` over axes, without overflow; -inf over no elements.
 
     Args:
         x: any shape; integers and bools are converted to float32.
@@ -448,17 +456,15 @@ def logsumexp(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Arra
 
     Raises:
         AxisError: an axis is out of range or named twice.
-        ShapeError: a reduced axis has size 0.
 
     Example:
         >>> import weft as wf
         >>> wf.logsumexp(wf.asarray([1000.0, 1000.0]))
         Tensor(1000.6932, dtype=float32)
     """
-    _check_elements("logsumexp", x, axis)
     wide = _wide("logsumexp", x)
     axes = normalize_axes(axis, x.ndim, "logsumexp")
-    greatest = stop_gradient(_reduce(MAX, wide, axis, True))
+    greatest = greatest_or_lowest(wide, axis)
     greatest = where(isfinite(greatest), greatest, 0.0)
     value = log(_reduce(SUM, exp(wide - greatest), axis, True)) + greatest
     if not keepdims:

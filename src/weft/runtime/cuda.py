@@ -224,7 +224,7 @@ class Cuda:
     def __init__(self, find: Callable[[], Driver | None] = driver):
         self._find = find
         self._contexts: dict[Device, int] = {}
-        self._held: dict[Device, list[int]] = {}  # in use, peak, allocations
+        self._held: dict[Device, list[int]] = {}  # in use, peak, allocations; changed under the lock
         self._limits: dict[Device, int | None] = {}
         self._lock = Lock()
 
@@ -271,28 +271,37 @@ class Cuda:
 
     def take(self, device: Device, nbytes: int) -> int:
         """Memory for a block, which is counted."""
-        held, limit = self._held.setdefault(device, [0, 0, 0]), self._limits.get(device)
-        if limit is not None and held[0] + nbytes > limit:
-            raise OutOfMemoryError(f"out of memory: {nbytes} bytes requested, {held[0]} in use, the limit is {limit}")
-        address = self.on(device).allocate(nbytes)
-        held[0] += nbytes
-        held[1], held[2] = max(held[:2]), held[2] + 1
+        with self._lock.now:  # until it is counted: what others take meanwhile is within the limit too
+            held, limit = self._held.setdefault(device, [0, 0, 0]), self._limits.get(device)
+            if limit is not None and held[0] + nbytes > limit:
+                raise OutOfMemoryError(
+                    f"out of memory: {nbytes} bytes requested, {held[0]} in use, the limit is {limit}"
+                )
+            address = self.on(device).allocate(nbytes)
+            # Each a step that no destructor gets into, for one may take and give in this very thread.
+            held[0] += nbytes
+            held[2] += 1
+            if held[0] > held[1]:
+                held[1] = held[0]
         return address
 
     def give(self, device: Device, address: int, nbytes: int) -> None:
         """Give a block's memory back."""
-        self._held[device][0] -= nbytes
+        with self._lock.now:
+            self._held[device][0] -= nbytes
         self.on(device).free(address)
 
     def stats(self, device: Device) -> Stats:
         """Statistics of what was handed out."""
-        current, peak, allocations = self._held.get(device, (0, 0, 0))
+        with self._lock.now:
+            current, peak, allocations = self._held.get(device, (0, 0, 0))
         return Stats(current, peak, 0, allocations, allocations, self._limits.get(device))
 
     def reset_peak(self, device: Device) -> None:
         """Let the peak begin anew."""
-        held = self._held.setdefault(device, [0, 0, 0])
-        held[1] = held[0]
+        with self._lock.now:
+            held = self._held.setdefault(device, [0, 0, 0])
+            held[1] = held[0]
 
     def empty_cache(self, device: Device) -> None:
         """There is none."""

@@ -547,7 +547,7 @@ class Methods(Casts):
         """Write what ``logit`` gives of the tensor into it; returns it."""
     @overload
     def logsumexp(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-        """``log(sum(exp(x)))`` over axes, without overflow."""
+        """``log(sum(exp(x)))`` over axes, without overflow; -inf over no elements."""
     @overload
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor: ...
     def long(self) -> Tensor:

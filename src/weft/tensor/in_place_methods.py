@@ -28,6 +28,7 @@ from .create import asarray, check_number
 from .dispatch import plan_of, scalar_like
 from .in_place import InPlace, same_place, write
 from .in_place import copy_ as copy_form
+from .placing import beside
 from .sampling import SAMPLERS
 from .tensor import Tensor
 
@@ -194,7 +195,7 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     subscript, arrays = normalize_key(key, self.shape)
     if not arrays:
         return self.add_(values)
-    return _add_at(self, values, subscript, *arrays)
+    return _add_at(self, values, subscript, *beside(self, arrays))
 
 
 # --- in-place forms -------------------------------------------------------------------------------------------------

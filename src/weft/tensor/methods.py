@@ -14,9 +14,9 @@ from ..core.shapes import broadcast_shapes, shown
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..ops import elementwise as e
-from ..ops.indexing import getitem as subscript
+from ..ops.indexing import _getitem, getitem_basic
 from ..ops.op import Composite, state
-from ..ops.subscript import basic_name
+from ..ops.subscript import basic_name, normalize_key
 from ..runtime import storage as storages
 from ..runtime.devices import device_of
 from ..runtime.program import KernelStatus
@@ -28,6 +28,7 @@ from .caches import Cache
 from .create import is_array
 from .dispatch import SCALARS, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
+from .placing import beside
 from .spec import spec_of
 from .tensor import Tensor, make
 from .view_methods import view_methods
@@ -285,7 +286,8 @@ def getitem(self: Tensor, key: Any) -> Any:
             plain = _with_numbers(key)
             if plain is not key:
                 return getitem(self, plain)
-        found = subscript(self, key)
+        subscript, arrays = normalize_key(key, self.shape)
+        found = _getitem(self, subscript, *beside(self, arrays)) if arrays else getitem_basic(self, subscript)
         if state.trace is None and name is not None:
             _learn(self, name, found)
         return found

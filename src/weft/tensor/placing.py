@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.errors import DeviceError
@@ -93,6 +94,18 @@ def on_one_device(name: str, tensors: Sequence[Tensor], given: Set[int], in_plac
         raise mixed(name, [t._spec for t in tensors])
     (device,) = fixed
     return [to_device(t, device) for t in tensors]
+
+
+def beside(x: Tensor, indices: Sequence[Any]) -> list[Any]:
+    """Index arrays and masks of ``x[...]``: tensors of the CPU may choose elements on any device, as in PyTorch."""
+    trace, device = state.trace, x._spec.device
+    if trace is None:
+        if device is CPU:
+            return list(indices)
+        return [to_device(a, device) if isinstance(a, Tensor) and a._spec.device is CPU else a for a in indices]
+    if trace.capture is None or trace.device is CPU:
+        return list(indices)
+    return [trace.capture.beside(a) if isinstance(a, Tensor) else a for a in indices]
 
 
 def mixed(name: str, specs: Sequence[Spec]) -> DeviceError:

@@ -13,6 +13,7 @@ from ..ops.subscript import as_entry, is_mask, normalize_key
 from .create import asarray, check_number, is_array, is_scalar, python_number
 from .dispatch import scalar_like
 from .in_place import InPlace
+from .placing import beside
 from .tensor import Tensor
 
 whole_form = InPlace("setitem", write_value)
@@ -38,11 +39,11 @@ def write_item(self: Tensor, key: Any, value: Any) -> None:
     elif is_mask(entry) and _fits_everywhere(value, self, entry):
         if tuple(entry.shape) != tuple(self.shape[: len(entry.shape)]):
             raise IndexError_(f"a mask of shape {tuple(entry.shape)} for a tensor of shape {tuple(self.shape)}")
-        _where(self, entry, value)
+        _where(self, *beside(self, [entry]), value)
     else:
         subscript, arrays = normalize_key(key, self.shape)
         if arrays:
-            _at(self, value, subscript, *arrays)
+            _at(self, value, subscript, *beside(self, arrays))
         else:
             whole_form(self[key], value)
 

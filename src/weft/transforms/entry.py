@@ -52,7 +52,7 @@ class Entry:
 
     def __init__(self, captured: Captured, specs: list[Spec]):
         self.captured, device = captured, captured.device
-        # Numbers of the CPU's, which a run on another device gets copies of.
+        # Numbers and indices of the CPU's, which a run on another device gets copies of.
         self._moved = [i for i, s in enumerate(specs) if s.device is not device]
         self._specs = specs = [s if s.device is device else spec_of(s.dtype, s.shape, s.strides, device) for s in specs]
         graph, unit = captured.graph, captured.unit
@@ -154,7 +154,7 @@ class Entry:
         state = captured.reads.state(tensors) if self._state is None else self._state
         given = [t._storage for t in (*tensors, *state)]
         for i in self._moved:
-            given[i] = moved(given[i], self._specs[i].nbytes, captured.device)
+            given[i] = moved(given[i], self._specs[i].extent, captured.device)
         record = None
         unit = captured.unit
         if unit is not None:
@@ -167,9 +167,10 @@ class Entry:
                 check_storage(captured.graph.name, _tensor_of(ref, (), tensors)._storage)
             outputs = self.exe.program.call(*given)
         except KernelStatus as error:
-            raise GraphCall(captured.graph, captured.device).status_error(
-                error, [*tensors, *state], captured=True
-            ) from None
+            operands = [*tensors, *state]
+            for i in self._moved:
+                operands[i] = make(given[i], self._specs[i], None, 0)
+            raise GraphCall(captured.graph, captured.device).status_error(error, operands, captured=True) from None
         except (TypeError, AttributeError):
             raise _Unsettled([*tensors, *state]) from None
         if self._written:

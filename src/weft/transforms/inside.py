@@ -176,6 +176,13 @@ class Inside:
             )
         return [make(t._storage, spec_of(t.dtype, t._spec.shape, None, device), t._node, t._index) for t in tensors]
 
+    def beside(self, index: Tensor) -> Tensor:
+        """An index array or mask on the device that the function runs on, to which each run copies those of the CPU."""
+        here, device = self.inside(index), self.trace.device
+        if here._spec.device is not CPU or here._node is not None:
+            return here
+        return make(here._storage, spec_of(here.dtype, here._spec.shape, None, device), None, 0)
+
     def check_made(self, name: str, specs: Sequence[Spec], wanted: Device) -> None:
         """What is made of nothing lies where the function runs: it must be what is wanted, but for numbers.
 

@@ -488,6 +488,7 @@ STRUCTURE: dict[str, Row] = {
     "prod": Row(_reduction("ReduceProd"), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
     "max": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
     "min": Row(_reduction("ReduceMin", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
+    "supremum": Row(_reduction("ReduceMax", _ordered, turns=True), (1, 1), _AXES, kinds=REAL.kinds, halves=False),
     "any": Row(_reduction("ReduceSum", lambda dtype: dt.int64), (1, 1), _AXES, kinds=BOOL.kinds),
     "all": Row(_reduction("ReduceProd", lambda dtype: dt.int32), (1, 1), _AXES, kinds=BOOL.kinds),
     "argmax": Row(_arg("ArgMax"), (1, 1), _AXES, kinds=REAL.kinds, halves=False),

@@ -14,21 +14,22 @@ from typing import Any, Literal
 from ....core import dtypes as dt
 from ....core.errors import FormatError
 from ....core.shapes import normalize_axis, size_of
-from ....core.symbolic import SymDim
 from ....ops import activation as act
 from ....ops import elementwise as ew
 from ....ops import reduction as red
 from ....ops.contraction import matmul
-from ....ops.convolution import convolved
 from ....ops.creation import full
 from ....ops.cumulative import cumulative_sum
+from ....ops.decompositions import det
 from ....ops.normalization import layer_norm, rms_norm
+from ....ops.precision import working
 from ....ops.shape import broadcast_to, flip, permute_dims, reshape
 from ....ops.views import slice_
 from ..emitter import dtype_of_element
 from .call import Array, Ints, Number, Op, OutputCount
 from .host import ROUNDINGS
 from .structure import STRUCTURE, flat
+from .windows import WINDOWS
 
 
 def _single(value: float) -> float:
@@ -305,44 +306,8 @@ def _gemm(
     return product if c is None else product + broadcast_to(_scaled(c, beta), tuple(product.shape))
 
 
-def _conv(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    /,
-    *,
-    auto_pad: Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"] = "NOTSET",
-    dilations: Ints | None = None,
-    group: int = 1,
-    kernel_shape: Ints | None = None,
-    pads: Ints | None = None,
-    strides: Ints | None = None,
-) -> Any:
-    kernel, rank = tuple(w.shape[2:]), len(w.shape) - 2
-    if rank < 1 or len(x.shape) != rank + 2 or kernel_shape not in (None, kernel):
-        raise FormatError(f"operands of shapes {tuple(x.shape)} and {tuple(w.shape)}, kernel_shape {kernel_shape}")
-    steps, spaces = strides or (1,) * rank, dilations or (1,) * rank
-    ends = pads or (0,) * (2 * rank)
-    if not len(steps) == len(spaces) == len(ends) - rank == rank or min((*steps, *spaces, group)) < 1 or min(ends) < 0:
-        raise FormatError(f"strides {strides}, dilations {dilations}, pads {pads}, group {group} for {rank} axes")
-    widths = tuple(zip(ends[:rank], ends[rank:], strict=True))
-    if auto_pad.startswith("SAME"):
-        widths = _same_size(tuple(x.shape[2:]), kernel, steps, spaces, auto_pad == "SAME_UPPER")
-    return convolved("Conv", x, w, b, steps, widths, spaces, group)
-
-
-def _same_size(
-    sizes: Any, kernel: Any, strides: Ints, dilations: Ints, more_after: bool
-) -> tuple[tuple[int, int], ...]:
-    """As much padding as makes ceil(size / stride) of each size."""
-    widths = []
-    for n, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        if isinstance(n, SymDim):
-            raise FormatError(f"auto_pad of an axis whose size {n} is symbolic")
-        total = max(0, (-(-n // stride) - 1) * stride + dilation * (k - 1) + 1 - n)
-        least = total // 2
-        widths.append((least, total - least) if more_after else (total - least, least))
-    return tuple(widths)
+def _det(x: Array, /) -> Any:
+    return ew.cast(det(ew.cast(x, working(x.dtype))), x.dtype)
 
 
 _STASH = "stash_type {} is not supported: 16-bit floats are computed in float32 (1)"
@@ -491,11 +456,12 @@ OPS: dict[str, dict[int, Op]] = {
     "LogSoftmax": {1: _softmax_1(act.log_softmax), 13: _softmax(act.log_softmax)},
     "CumSum": {1: _cumulative},
     "Gemm": {1: _gemm},
-    "Conv": {1: _conv},
+    "Det": {1: _det},
     "LayerNormalization": {1: _layer_norm},
     "RMSNormalization": {1: _rms_norm},
     "BatchNormalization": {1: _batch_norm},
     **STRUCTURE,
+    **WINDOWS,
 }
 
 
