@@ -149,6 +149,7 @@ def foreign_file(rng: random.Random) -> bytes:
     from test_foreign import Init, cases
 
     op, inputs, attributes = rng.choice(cases())
+    attributes = dict(attributes)
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
     given, held = [], []
     for name, value in zip(names, inputs, strict=True):
@@ -161,7 +162,8 @@ def foreign_file(rng: random.Random) -> bytes:
             given.append(
                 helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
             )
-    node = helper.make_node(op, names, ["y0", "y1"] if op == "Split" else ["y0"], **attributes)
+    made = [f"y{k}" for k in range(attributes.pop("outputs", 1))]
+    node = helper.make_node(op, names, made, **attributes)
     outputs = [onnx.ValueInfoProto(name="y0")]
     opset = {"RMSNormalization": 23, "Swish": 24}.get(op, 21)
     graph = helper.make_graph([node], "model", given, outputs, held)
