@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from types import CodeType
 from typing import Any
 
@@ -34,11 +35,19 @@ def user_line(depth: int = 1) -> tuple[str, int] | None:
     return None
 
 
+class _Made(threading.local):
+    count = 0
+
+
+made = _Made()  # how many errors this thread has made
+
+
 class WeftError(Exception):
     """Base of everything that weft raises on purpose. ``where`` is the user's (file, line)."""
 
     def __init__(self, message: str):
         super().__init__(message)
+        made.count += 1
         self.message = message
         self.where = user_line(2)
         self.modules: list[Any] = []  # innermost first; filled in by Module.__call__ while the error passes

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .errors import AxisError, ShapeError
-from .symbolic import Dim, SymDim
+from .symbolic import Dim, SymDim, are_equal
 
 Shape = tuple[Dim, ...]
 
@@ -95,7 +95,7 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
                 continue
             if isinstance(size, int) and size == 1:
                 size = shape[at]
-            elif shape[at] != size:
+            elif not are_equal(shape[at], size):
                 listed = " and ".join(map(str, shapes))
                 raise ShapeError(
                     f"{op}: shapes {listed} do not broadcast: axis {axis - rank} has sizes {size} and {shape[at]}"

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .symbolic import Atom, Call, Dim, Range, Sizes, SymDim
@@ -26,7 +26,7 @@ class SizeProgram:
     def __init__(self, names: Sequence[str], sizes: Sequence[Dim], scope: Sizes):
         self.source, functions = _Writer(names).function(sizes)
         self._compute = _compiled(self.source, functions)
-        source, functions = _Writer(names).test(scope.guards)
+        source, functions = _Writer(names).test(scope.guards, scope.not_zero)
         self._test = _compiled(source, functions)
 
     def __call__(self, numbers: Sequence[int]) -> tuple[int, ...]:
@@ -59,13 +59,15 @@ class _Writer:
         found = [self._text(size) for size in sizes]
         return self._source(f"({''.join(f'{text}, ' for text in found)})")
 
-    def test(self, guards: Mapping[SymDim, Range]) -> tuple[str, dict[str, Any]]:
+    def test(self, guards: Mapping[SymDim, Range], not_zero: Iterable[SymDim]) -> tuple[str, dict[str, Any]]:
         """One that returns whether all guards hold; they are asked in turn."""
         for size, (low, high) in guards.items():
             text = self._text(size)
             bounds = f"{'' if low is None else f'{low} <= '}{text}{'' if high is None else f' <= {high}'}"
             if bounds != text:
                 self.lines.append(f"if not {bounds}: return False")
+        for size in not_zero:
+            self.lines.append(f"if not {self._text(size)}: return False")
         return self._source("True")
 
     def _source(self, result: str) -> tuple[str, dict[str, Any]]:

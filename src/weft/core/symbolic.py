@@ -16,6 +16,8 @@ Without a scope, a comparison that does not hold for every size of at least 1 is
 
 What no result depends on (which of two loops to walk first) may look at :func:`typical`, and guards nothing.
 
+That is how Weft's own code asks. A user's program, which knows nothing of symbols, gets sizes of asked.py.
+
 size_program.py computes sizes, and whether the guards hold, from numbers for the names.
 
 >>> n = Sizes({"n": 10})["n"]
@@ -29,7 +31,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from math import ceil, floor, gcd
+from math import ceil, floor, gcd, isfinite
 from typing import Any
 
 from .errors import CaptureError
@@ -228,6 +230,8 @@ class SymDim:
     def _compared(self, op: str, other: Any) -> bool:
         """Whether ``self < other``, or ``self > other``."""
         scope = self.scope or (other.scope if isinstance(other, SymDim) else None)
+        if isinstance(other, float) and not isfinite(other):
+            return other > 0 if op == "<" else other < 0
         if isinstance(other, float) and scope is not None:
             other = ceil(other) if op == "<" else floor(other)
         if isinstance(other, (int, SymDim)):
@@ -331,7 +335,7 @@ def _common_scope(sizes: Iterable[Any]) -> Sizes | None:
     scope = None
     for size in sizes:
         if isinstance(size, SymDim):
-            scope = _scope_of(size)
+            scope = scope_of(size)
     return scope
 
 
@@ -367,7 +371,7 @@ def _is_at_least(a: Dim, b: Dim) -> bool:
 
 def typical(size: Dim) -> int:
     """The number itself, or its example: for choices that no result depends on."""
-    return size if isinstance(size, int) else _scope_of(size).value(size)
+    return size if isinstance(size, int) else scope_of(size).value(size)
 
 
 def undecided(size: Any) -> bool:
@@ -375,14 +379,23 @@ def undecided(size: Any) -> bool:
     return isinstance(size, SymDim) and size.scope is None
 
 
-def _scope_of(size: SymDim) -> Sizes:
+def are_equal(a: Dim, b: Dim) -> bool:
+    """Whether two sizes are equal. In a scope that is decided, and a guard, for where it makes another program; of
+    symbols without a scope, whether they are one polynomial."""
+    difference = a - b
+    if isinstance(difference, int):
+        return not difference
+    return difference.scope is not None and difference.scope.is_zero(difference)
+
+
+def scope_of(size: SymDim) -> Sizes:
     if size.scope is None:
         raise CaptureError(f"the size {size} is symbolic: it has no number yet")
     return size.scope
 
 
 def _range_of(size: Dim) -> Range:
-    return (size, size) if isinstance(size, int) else _scope_of(size).range_of(size)
+    return (size, size) if isinstance(size, int) else scope_of(size).range_of(size)
 
 
 # --- scopes -------------------------------------------------------------------------------------------------------
@@ -395,10 +408,14 @@ class Sizes:
     is empty) that these sizes are worth programs of their own. Others are at least 2.
     """
 
-    __slots__ = ("_negative", "_values", "examples", "guards")
+    __slots__ = ("_negative", "_values", "closed", "examples", "guards", "interned", "lines", "not_zero")
 
     def __init__(self, examples: Mapping[str, int]):
         self.examples = dict(examples)
+        self.closed = False  # whether the program that Asked sizes were for has ended
+        self.not_zero: dict[SymDim, None] = {}  # guards of another kind
+        self.lines: dict[str, tuple[str, int] | None] = {}  # where a user's program asked for a name's number
+        self.interned: dict[Any, Any] = {}  # what others keep one of for equal sizes, as long as the scope lasts
         self._values: dict[Atom, int] = {}
         self._values.update(examples)
         self._negative: dict[SymDim, bool] = {}  # what was asked, and stays true
@@ -419,6 +436,7 @@ class Sizes:
                 lines.append(f"{size} == {low}")
             else:
                 lines.append(f"{'' if low is None else f'{low} <= '}{size}{'' if high is None else f' <= {high}'}")
+        lines += [f"{size} != 0" for size in self.not_zero]
         return f"Sizes({', '.join(lines)})"
 
     def value(self, size: Dim) -> int:
@@ -454,6 +472,29 @@ class Sizes:
         found = self.value(size) < 0
         self._note(size, (None, -1) if found else (0, None))
         return found
+
+    def is_zero(self, size: SymDim) -> bool:
+        """Whether the size is 0: noted, unless it holds for all sizes that keep the guards."""
+        low, high = self.range_of(size)
+        if low == high == 0 or (low is not None and low > 0) or (high is not None and high < 0):
+            return low == high == 0
+        found = self.value(size) == 0
+        if found:
+            self._note(size, (0, 0))
+        else:
+            self.not_zero[size] = None
+        return found
+
+    def limit(self, name: str, least: int, greatest: int | None) -> None:
+        """Guard that the size of a name is in a range."""
+        size = self[name]
+        if isinstance(size, SymDim):
+            self._note(size, (max(least, 2), greatest))
+
+    def fixed_names(self) -> set[str]:
+        """The names that stand for one number."""
+        ends = {name: self.guards[SymDim({(name,): 1}, self)] for name in self.examples}
+        return {name for name, (low, high) in ends.items() if low is not None and low == high}
 
     def _without_factors(self, size: SymDim) -> SymDim:
         """A size of the same sign, without atoms of at least 1 that are in all terms: ``m*n - n`` is ``m - 1``."""

@@ -15,6 +15,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axis, size_of
+from ..core.symbolic import are_equal
 from ..graph.protocol import Contract, Primitive, Product, TensorType
 from .elementwise import CAST, cast, multiply
 from .op import Array, apply, composite, hooks
@@ -133,7 +134,7 @@ def dtype_of(name: str, a: Array, b: Array) -> DType:
 
 def product_of(name: str, a: Array, b: Array, shown: str, op: Primitive = CONTRACT) -> Array:
     """Matrices ``(..., m, k)`` and ``(..., k, n)`` of one dtype, batches broadcast; ``shown`` is for errors."""
-    if a.shape[-1] != b.shape[-2]:
+    if not are_equal(a.shape[-1], b.shape[-2]):
         raise ShapeError(f"{name}: {shown}: inner dimensions {a.shape[-1]} and {b.shape[-2]} differ")
     if b.ndim == 2 and a.ndim > 2:  # one tall matrix: the rows are what they are
         tall = apply(op, reshape(a, (size_of(a.shape[:-1]), a.shape[-1])), b)
@@ -207,7 +208,7 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """
     dtype = dtype_of("vecdot", x1, x2)
     one, two = (_axis_last("vecdot", x, axis) for x in (x1, x2))
-    if one.shape[-1] != two.shape[-1]:
+    if not are_equal(one.shape[-1], two.shape[-1]):
         raise ShapeError(
             f"vecdot: {x1.shape} and {x2.shape}: sizes {one.shape[-1]} and {two.shape[-1]} along axis {axis} differ"
         )

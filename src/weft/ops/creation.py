@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..compiler import expr as ex
 from ..core import dtypes as dt
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import SIZE_LIMIT, Shape, shown
-from ..core.symbolic import Dim, SymDim
+from ..core.symbolic import Dim, SymDim, undecided
 from ..graph.protocol import Position, Primitive, TensorType
 from .elementwise import cast, where
 from .op import Array, apply, composite
 
 Scalar = bool | int | float
+W = TypeVar("W", bound=Dim)
 Whole = int  # an integer that is neither a size nor an axis: annotations say what a call checks
 
 
@@ -89,7 +90,7 @@ def _representable(value: Scalar, dtype: DType, op: str) -> Scalar | str:
     return fitting(int(value), dtype, op)
 
 
-def fitting(whole: int, dtype: DType, op: str) -> int:
+def fitting(whole: W, dtype: DType, op: str) -> W:
     """``whole``, which an integer dtype holds.
 
     Raises:
@@ -275,10 +276,10 @@ def arange(
     if not isinstance(step, SymDim) and step == 0:
         raise ShapeError("arange: step is 0")
     (size,) = as_shape(_range_size(start, stop, step), "arange")
-    if not isinstance(size, SymDim) and size and kind.is_integer:
+    if not undecided(size) and size and kind.is_integer:
         for end in (start, start + (size - 1) * step):
-            if not isinstance(end, SymDim):
-                fitting(int(end), kind, "arange")
+            if not undecided(end):
+                fitting(end if isinstance(end, SymDim) else int(end), kind, "arange")
     if not whole:
         first, each = (_finite(v, dt.float64, "arange") for v in (start, step))
         return cast(iota((size,), 0, dt.float64) * each + first, kind)
@@ -302,6 +303,9 @@ def _modulo(number: int, dtype: DType) -> int:
 def _range_size(start: Any, stop: Any, step: Any) -> Dim:
     if any(isinstance(v, SymDim) for v in (start, stop)):
         distance = stop - start
+        if not undecided(distance):
+            count = -(-distance // step)
+            return 0 if count <= 0 else count
         return distance if step == 1 else distance // step
     if any(isinstance(v, float) for v in (start, stop, step)):
         try:

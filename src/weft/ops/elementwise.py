@@ -21,6 +21,7 @@ from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
+from ..core.symbolic import SymDim, are_equal, undecided
 from ..graph.protocol import COPY, Map, Primitive, TensorType, View
 from .entries import Elementwise, binary, elementwise_type, primitive_of, unary, vector_math
 from .op import Array, apply, composite
@@ -415,6 +416,8 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
         >>> wf.pow(wf.asarray([2.0, 3.0]), 2)
         Tensor([4., 9.], dtype=float32)
     """
+    if isinstance(x2, SymDim) and not undecided(x2):
+        x2 = next((n for n in (1, 2, 3, -1) if are_equal(x2, n)), x2)
     if isinstance(x2, (int, float)) and x2 in (1, 2, 3, -1):
         x = as_operand("pow", x1, common_dtype("pow", (x1, x2), REAL))
         if x2 > 0:

@@ -18,7 +18,6 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes, normalize_axis, size_of
-from ..core.symbolic import SymDim
 from ..graph.protocol import Gather, Primitive, Scatter, TensorType
 from .creation import full, iota
 from .elementwise import cast, minimum, where
@@ -268,7 +267,7 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
     """
     shape = tuple(x.shape)
     grid, common, at = _grid_indices("take_along_axis", shape, as_indices("take_along_axis", indices), axis)
-    if not isinstance(common[at], SymDim) and common[at] == 1:
+    if isinstance(common[at], int) and common[at] == 1:
         return apply(PICK, x, *grid, axis=at)
     return _gather(x, grid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core.errors import ShapeError
+from ..core.symbolic import are_equal
 from .contraction import CONTRACT_FLOAT32, dtype_of, matmul, product_of
 from .elementwise import cast
 from .op import Array, composite
@@ -35,7 +36,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         Tensor([11.5], dtype=float32)
     """
     dtype = dtype_of("linear", x, weight)
-    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+    if weight.ndim != 2 or not x.ndim or not are_equal(x.shape[-1], weight.shape[1]):
         why = f"{x.shape[-1]} is not {weight.shape[1]}" if weight.ndim == 2 and x.ndim else "the ranks are wrong"
         raise ShapeError(f"linear: x {x.shape}, weight {weight.shape}: {why}; wants x (..., in) and weight (out, in)")
     if bias is not None and bias.shape != weight.shape[:1]:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
+from ..core.asked import unasked
 from ..core.boundary import leave
 from ..core.device import CPU, Device
 from ..core.dtypes import DType
@@ -79,10 +80,19 @@ class Array(Protocol):
 class Trace:
     """Nodes recorded so far, and the composites that are being inlined (their names go on the nodes)."""
 
-    __slots__ = ("capture", "device", "name", "nodes", "scope", "where")
+    __slots__ = ("capture", "device", "name", "nodes", "plans", "scope", "where")
 
-    def __init__(self, capture: Any = None, where: tuple[str, int] | None = None, name: str = "", device: Device = CPU):
+    def __init__(
+        self,
+        capture: Any = None,
+        where: tuple[str, int] | None = None,
+        name: str = "",
+        device: Device = CPU,
+        sized: bool = False,
+    ):
         self.nodes: list[Node] = []
+        # Plans of public functions for sizes of a scope, which nobody asks for later; None: all sizes are numbers.
+        self.plans: dict[Any, Any] | None = {} if sized else None
         self.scope: tuple[str, ...] = ()
         self.capture = capture  # the user's capture (transforms.compile); None while a composite is traced
         self.where = where
@@ -196,6 +206,8 @@ class Composite:
                 return self.function(*args, **kwargs)
             finally:
                 trace.scope = outer
+        if trace is not None and trace.plans is not None:
+            args, kwargs = unasked(args), unasked(kwargs)
         try:
             return hooks.call(self, args, kwargs)
         except Exception as error:

@@ -13,7 +13,7 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import broadcast_shapes, shown
-from ..core.symbolic import Dim, SymDim
+from ..core.symbolic import Dim, SymDim, undecided
 from .op import Array, apply
 
 
@@ -102,6 +102,8 @@ def _constant(name: str, number: Any, dtype: DType) -> Array:
     from .creation import fitting, full, rounded
 
     if isinstance(number, SymDim):
+        if dtype.is_integer and not undecided(number):
+            fitting(number, dtype, name)
         return extent(number, dtype)
     if dtype.is_integer:
         return full((), fitting(int(number), dtype, name), dtype=dtype)

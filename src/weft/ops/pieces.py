@@ -12,7 +12,7 @@ from typing import Any
 from ..core.dtypes import promote
 from ..core.errors import DTypeError, OutOfMemoryError, ShapeError
 from ..core.shapes import Shape, check_count, normalize_axis, shown, size_of
-from ..core.symbolic import Dim, SymDim
+from ..core.symbolic import Dim, are_equal, undecided
 from .creation import Whole, as_shape, full
 from .elementwise import cast
 from .op import Array, apply, composite, public
@@ -113,7 +113,7 @@ def pad(x: Array, /, pad_width: PadWidth, *, value: bool | int | float = 0) -> A
     widths = _pad_widths(pad_width, shape)
     kept = [n + min(before, 0) + min(after, 0) for n, (before, after) in zip(shape, widths, strict=True)]
     for n, size, width in zip(shape, kept, widths, strict=True):
-        if not isinstance(size, SymDim) and size < 0:
+        if not undecided(size) and size < 0:
             raise ShapeError(f"pad: widths {width} take away more than the {n} elements of {shape}")
     inner = slice_(x, tuple(max(-before, 0) for before, _ in widths), tuple(kept))
     if all(before <= 0 and after <= 0 for before, after in widths):
@@ -170,10 +170,10 @@ def roll(x: Array, /, shift: Whole | Sequence[Whole], *, axis: int | Sequence[in
     return x
 
 
-def _roll_axis(x: Array, shift: int, axis: int) -> Array:
+def _roll_axis(x: Array, shift: Dim, axis: int) -> Array:
     size = x.shape[axis]
-    if not isinstance(size, SymDim):
-        shift = shift % size if size else 0
+    if not undecided(size):
+        shift = 0 if are_equal(size, 0) else shift % size
     if shift == 0:
         return x
     cut = size - shift if shift > 0 else -shift

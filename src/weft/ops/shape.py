@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import AxisError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axis, size_of
-from ..core.symbolic import Dim, SymDim
+from ..core.symbolic import Dim, SymDim, are_equal
 from .creation import Whole, as_shape, tri_mask
 from .elementwise import where
 from .op import Array, composite, public
@@ -46,7 +46,7 @@ def _whole_shape(old: Shape, shape: Any) -> Shape:
         raise ShapeError(f"reshape: {old} to {tuple(sizes)}: only one size can be -1")
     rest = as_shape([n for i, n in enumerate(sizes) if i != unknown[0]], "reshape")
     known, total = size_of(rest), size_of(old)
-    if (isinstance(known, int) and known == 0) or total % known != 0:
+    if are_equal(known, 0) or not are_equal(total % known, 0):
         raise ShapeError(f"reshape: {old} to {tuple(sizes)}: {total} elements do not divide into pieces of {known}")
     return (*rest[: unknown[0]], total // known, *rest[unknown[0] :])
 
@@ -99,10 +99,10 @@ def squeeze(x: Array, /, axis: int | Sequence[int] | None = None) -> Array:
     """
     shape = tuple(x.shape)
     if axis is None:
-        return reshaped(x, tuple(n for n in shape if isinstance(n, SymDim) or n != 1))
+        return reshaped(x, tuple(n for n in shape if not are_equal(n, 1)))
     removed = normalize_axes(axis, len(shape), "squeeze")
     for i in removed:
-        if isinstance(shape[i], SymDim) or shape[i] != 1:
+        if not are_equal(shape[i], 1):
             raise ShapeError(f"squeeze: axis {i} of {shape} has size {shape[i]}, not 1")
     return reshaped(x, tuple(n for i, n in enumerate(shape) if i not in removed))
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core import dtypes as dt
+from ..core.asked import unasked
 from ..core.dtypes import DType
 from ..core.errors import CaptureError, DTypeError, IndexError_
 from ..core.shapes import Shape, shown
-from ..core.symbolic import Dim, SymDim
+from ..core.symbolic import Dim, SymDim, undecided
 from .op import current_trace
 
 
@@ -59,6 +60,9 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
         DTypeError: something that is no index.
         CaptureError: a boolean mask whose values are not known yet.
     """
+    trace = current_trace()
+    if trace is not None and trace.plans is not None:
+        key, shape = unasked(key), unasked(shape)
     entries = key if type(key) is tuple else (key,)
     name = (basic_name(entries), shape)
     if name[0] is None:
@@ -96,7 +100,7 @@ def basic_name(entries: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 
 def _position(index: int, size: Dim, axis: int) -> Dim:
-    if isinstance(size, SymDim):
+    if undecided(size):
         return size + index if index < 0 else index
     if not -size <= index < size:
         raise IndexError_(f"index {shown(index)} is out of range for axis {axis} of size {size}")
@@ -318,7 +322,28 @@ def slice_bounds(key: slice, size: Dim, axis: int = 0) -> tuple[Dim, Dim, int]:
         first, last, step = slice(start, stop, step).indices(size)
         count = len(range(first, last, step))
         return (first if count else 0), count, step
-    return _symbolic_bounds(start, stop, step, size)
+    if any(map(undecided, (start, stop, size))):
+        return _symbolic_bounds(start, stop, step, size)
+    return _bounds_in_scope(start, stop, step, size)
+
+
+def _bounds_in_scope(start: Dim | None, stop: Dim | None, step: int, size: Dim) -> tuple[Dim, Dim, int]:
+    """As ``slice.indices`` has it, what it asks being decided."""
+    lower, upper = (0, size) if step > 0 else (-1, size - 1)
+
+    def place(value: Dim | None, default: Dim) -> Dim:
+        if value is None:
+            return default
+        if value < 0:
+            value = value + size
+            return lower if value < lower else value
+        return upper if value > upper else value
+
+    first, end = place(start, lower if step > 0 else upper), place(stop, upper if step > 0 else lower)
+    distance, stride = (end - first, step) if step > 0 else (first - end, -step)
+    if distance <= 0:
+        return 0, 0, step
+    return first, distance if stride == 1 else (distance + stride - 1) // stride, step
 
 
 def _symbolic_bounds(start: Any, stop: Any, step: int, size: Dim) -> tuple[Dim, Dim, int]:

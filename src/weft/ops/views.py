@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape, size_of
-from ..core.symbolic import Dim, SymDim, undecided
+from ..core.symbolic import Dim, are_equal, undecided
 from ..graph.protocol import Concat, Layout, Primitive, SliceUpdate, TensorType, View
 from .creation import full
 from .op import Array, apply
@@ -27,7 +27,7 @@ Gradients = tuple[Any, ...]
 
 def _reshape_type(params: Params, x: TensorType) -> TensorType:
     shape = params["shape"]
-    if size_of(shape) != size_of(x.shape):
+    if not are_equal(size_of(shape), size_of(x.shape)):
         raise ShapeError(f"reshape: {x.shape} has {size_of(x.shape)} elements, {shape} has {size_of(shape)}")
     return TensorType(x.dtype, shape)
 
@@ -87,7 +87,7 @@ def permuted(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _is_one(size: Dim) -> bool:
-    return not isinstance(size, SymDim) and size == 1
+    return isinstance(size, int) and size == 1
 
 
 def _broadcast_type(params: Params, x: TensorType) -> TensorType:
@@ -226,7 +226,8 @@ def _concat_type(params: Params, *parts: TensorType) -> TensorType:
     for part in parts:
         if part.dtype is not first.dtype:
             raise DTypeError(f"concat: {part.dtype.name} and {first.dtype.name} in one call")
-        if part.shape[:axis] + part.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]:
+        others = zip(part.shape, first.shape, strict=True)
+        if not all(are_equal(a, b) for at, (a, b) in enumerate(others) if at != axis):
             raise ShapeError(f"concat: {first.shape} and {part.shape} differ on other axes than {axis}")
         total = total + part.shape[axis]
     return TensorType(first.dtype, (*first.shape[:axis], total, *first.shape[axis + 1 :]))

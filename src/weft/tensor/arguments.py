@@ -185,7 +185,7 @@ def _tensors(op: str, name: str, value: Any) -> Any:
 
 def _of_bounded_bits(op: str, name: str, value: Any) -> Any:
     """No number that nothing could hold, and that Python does not even print."""
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+    if isinstance(value, int) and not isinstance(value, SymDim) and value.bit_length() > MAX_BITS:
         raise DTypeError(f"{op}: {name} is an integer of {value.bit_length()} bits; no dtype holds it")
     return value
 
@@ -233,16 +233,16 @@ def _whole(op: str, name: str, value: Any) -> Any:
 
 def _integer(op: str, name: str, value: Any) -> Any:
     """A size or an axis."""
-    if value.__class__ is int and value.bit_length() <= MAX_BITS:
+    if type(value) is int and value.bit_length() <= MAX_BITS:
         return value
     found = _whole(op, name, value)
-    if isinstance(found, int) and found.bit_length() > MAX_BITS:
+    if isinstance(found, int) and not isinstance(found, SymDim) and found.bit_length() > MAX_BITS:
         raise _no_integer(op, name, found)
     return found
 
 
 def _integers(op: str, name: str, value: Any) -> Any:
-    if value.__class__ is int and value.bit_length() <= MAX_BITS:  # at once: nearly every axis of a method
+    if type(value) is int and value.bit_length() <= MAX_BITS:  # at once: nearly every axis of a method
         return value
     found = _known(op, name, value, (0, 1))
     if isinstance(found, range):

@@ -6,7 +6,7 @@ gradient graphs. The gradient of a graph is a graph, hence a GraphCall: gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.device import CPU, Device
@@ -17,6 +17,7 @@ from ..graph.executable import Executable, build
 from ..graph.ir import Graph, Node, Value, copy_nodes, inline
 from ..graph.protocol import COPY, Gather, Layout, Scatter, View
 from ..graph.simplify import simplify
+from ..graph.specialise import specialise
 from ..ops.op import Trace, state
 from ..runtime.devices import target_of
 from ..runtime.pool import get_num_threads
@@ -27,6 +28,7 @@ from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
+_NUMERIC = 16  # numbers for which a graph with symbols is kept
 _TRIES = 2  # of a call whose operands had no value at first
 
 
@@ -46,7 +48,7 @@ class GraphCall:
 
     __slots__ = (
         *("backwards", "device", "epoch", "executables", "gradient", "graph", "hands_on", "in_place", "is_view"),
-        *("name", "out_specs", "pairs", "quick"),
+        *("name", "numeric", "out_specs", "pairs", "quick"),
     )
 
     def __init__(
@@ -64,6 +66,7 @@ class GraphCall:
         # (result, its cotangent, operand) -> the operand's cotangent, where a function of one tensor says it itself.
         self.gradient: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
         self.backwards: dict[tuple[bool, ...], Backward] = {}
+        self.numeric: dict[tuple[tuple[str, int], ...], GraphCall] = {}
         self.pairs: list[Backward | None] = [None] * 4  # for two operands: by which of them want a gradient
 
     def views_of(self, spec: Spec) -> list[tuple[Spec, int]] | None:
@@ -184,6 +187,19 @@ class GraphCall:
             return IndexError_(f"{self.name}: {detail}")
         found = IndexError_(f"{node.scope[0] if node.scope else node.op.name}: {detail}")
         found.where = node.where or found.where
+        return found
+
+    def at(self, sizes: Mapping[str, int]) -> GraphCall:
+        """The call for certain numbers, of a graph with symbols for sizes."""
+        key = tuple(sizes.items())
+        found = self.numeric.get(key)
+        if found is None:
+            if len(self.numeric) >= _NUMERIC:
+                self.numeric.clear()
+            graph = specialise(self.graph, sizes)
+            found = GraphCall(graph, self.device, self.is_view, self.hands_on, self.in_place)
+            found.gradient = self.gradient
+            self.numeric[key] = found
         return found
 
     def backward(self, wanted: tuple[bool, ...]) -> Backward:

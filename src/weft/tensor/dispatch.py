@@ -285,8 +285,11 @@ def plan_of(
         wanted = default_device() if device is None else device
         device = wanted if state.trace is None else state.trace.device
         key = (static, device)
+    plans = function.plans
+    if state.trace is not None and state.trace.plans is not None:
+        plans = state.trace.plans.setdefault(function, {})
     try:
-        plan = function.plans.get(key)
+        plan = plans.get(key)
     except TypeError:  # an argument that has no hash
         checked(function, args, kwargs)
         bad = next((a for a in (*args, *kwargs.values()) if not _hashable(a)), None)
@@ -301,12 +304,12 @@ def plan_of(
         if len({spec.device for spec in specs}) > 1:
             tensors = on_one_device(function.name, tensors, _given((args, kwargs)), function.in_place)
             key = (static, *[t._spec for t in tensors])
-            plan = function.plans.get(key)
+            plan = plans.get(key)
     if plan is None:
-        if len(function.plans) >= MAX_PLANS:
-            function.plans.clear()
+        if len(plans) >= MAX_PLANS:
+            plans.clear()
             function.quick.clear()
-        plan = function.plans[key] = _trace(function, args, kwargs, tensors, device)
+        plan = plans[key] = _trace(function, args, kwargs, tensors, device)
     if not tensors and wanted is not device and state.trace is not None and state.trace.capture is not None:
         state.trace.capture.check_made(function.name, plan.call.out_specs, wanted)
     return plan, tensors

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core.asked import unasked
 from ..core.boundary import leave
 from ..core.dtypes import DType
 from ..core.errors import AutogradError, CaptureError, DeviceError, DTypeError, ShapeError, WeftError
@@ -80,6 +81,8 @@ class InPlace:
         if trace.capture is None:  # in the body of an op, where nothing is shared
             target._storage = self.composite(target, *args, **kwargs)._storage
             return target
+        if trace.plans is not None:
+            args, kwargs = unasked(args), unasked(kwargs)
         here = trace.capture.inside(target)
         check(self.name, here)
         trace.capture.check(self.name, here)

@@ -11,20 +11,21 @@ from typing import Any
 
 from ..core.errors import AutogradError, CaptureError, DTypeError
 from ..core.shapes import normalize_axis, shown
+from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..ops.elementwise import clone
 from ..ops.op import state
 from . import guards, tape
 from .alias import DETACHED, base_of, hand_over, relist
 from .capturing import settled
-from .tensor import Tensor, make, rest
+from .tensor import Tensor, as_asked, make, rest
 
 # --- what a tensor says of its memory ---------------------------------------------------------------------------
 
 
 def stride(self: Tensor, dim: int | None = None) -> Any:
     """Steps from one element to the next, in elements: of every axis, or of one."""
-    strides = self._spec.strides
+    strides = as_asked(self._spec.strides)
     return strides if dim is None else strides[normalize_axis(dim, len(strides), "stride")]
 
 
@@ -90,7 +91,7 @@ def is_complex(self: Tensor) -> bool:
 def nelement(self: Tensor) -> int:
     """The number of elements."""
     count = self.size
-    return int(count) if isinstance(count, int) else count
+    return count if isinstance(count, SymDim) else int(count)
 
 
 def ndimension(self: Tensor) -> int:

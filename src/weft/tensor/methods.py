@@ -46,8 +46,10 @@ def _binary(function: Composite) -> Callable[[Tensor, Any], Any]:
         try:
             kind = other.__class__
             if (kind is float or kind is int) and keeps_kind:
+                if state.trace is not None:
+                    return slow(self, other)
                 number = scalars.get((kind, other if other else repr(other), self._spec.number))
-                if number is None or state.trace is not None:
+                if number is None:
                     return slow(self, other)
                 other = number
             try:
@@ -109,6 +111,8 @@ def _in_place(form: InPlace, reads_numbers: bool = False) -> Callable[..., Tenso
         try:
             kind = other.__class__
             if (kind is float or kind is int) and not reads_numbers:
+                if type(other) is not kind:  # a size that is asked
+                    return form(self, other, *args, **kwargs)
                 number = scalars.get((kind, other if other else repr(other), self._spec.number))
                 if number is None:
                     number = _number(name, other, self)

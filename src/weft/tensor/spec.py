@@ -8,6 +8,7 @@ from typing import Any
 from ..core.device import CPU, Device
 from ..core.dtypes import DType
 from ..core.shapes import Shape, check_count, is_static, size_of, strides_of
+from ..core.symbolic import SymDim
 from ..graph.protocol import TensorType
 from ..ops.op import state
 
@@ -16,8 +17,8 @@ class Spec:
     """dtype, shape, strides in elements, and device."""
 
     __slots__ = (
-        *("contiguous", "device", "dtype", "extent", "is_floating", "number", "overlaps", "row", "shape", "strides"),
-        "type",
+        *("contiguous", "device", "dtype", "extent", "is_floating", "is_static", "number", "overlaps", "row"),
+        *("shape", "strides", "type"),
     )
 
     def __init__(self, dtype: DType, shape: Shape, strides: tuple[Any, ...], device: Device):
@@ -25,7 +26,7 @@ class Spec:
         # Equal where a Python number becomes the same tensor beside this one.
         self.number: Any = dtype if device is CPU else (dtype, device)
         self.type = TensorType(dtype, shape)
-        static = is_static(shape)
+        self.is_static = static = is_static(shape)
         self.contiguous = strides == strides_of(shape) or (static and 0 in shape)
         self.is_floating = dtype.is_floating
         self.row: Spec | None = None  # of x[i]
@@ -91,8 +92,12 @@ def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None, 
     key = (dtype, shape, strides, device)
     found = _interned.get(key)
     if found is None:
+        scope = next((n.scope for n in shape if isinstance(n, SymDim)), None)
+        if scope is not None and key in scope.interned:
+            return scope.interned[key]
         check_count(shape, op=state.trace.name if state.trace is not None else "")
         if len(_interned) > 200_000:  # a program that makes ever new shapes must not leak
             _interned.clear()
-        found = _interned[key] = Spec(dtype, shape, strides, device)
+        table = _interned if scope is None else scope.interned
+        found = table[key] = Spec(dtype, shape, strides, device)
     return found

@@ -11,6 +11,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, overload
 
+from ..core.asked import Asked, asked
 from ..core.device import CPU, Device
 from ..core.errors import ArgumentError, AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from ..core.shapes import size_of
@@ -75,6 +76,24 @@ class SymbolicSize(SymDim):
         return self.shape if axis is None else self.shape[axis]
 
 
+class AskedSize(Asked):
+    """A :class:`Size` of a shape with sizes that a user's program asks."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, count: SymDim, shape: Any) -> None:
+        super().__init__(count.terms, count.scope)
+        self.shape = shape
+
+    __call__ = SymbolicSize.__call__
+
+
+def as_asked(shape: Any) -> Any:
+    """Sizes as the code that runs now sees them: a user's, or that of an op."""
+    trace = state.trace
+    return shape if trace is None or trace.capture is None else tuple(map(asked, shape))
+
+
 class Tensor(Methods):
     """An n-dimensional array. Make one with ``wf.tensor``, ``wf.asarray``, ``wf.zeros`` and the like."""
 
@@ -101,7 +120,8 @@ class Tensor(Methods):
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes. (While a graph with dynamic sizes is captured, a size may be a symbol, which computes as
         an integer does.)"""
-        return self._spec.shape  # type: ignore[return-value]
+        spec = self._spec
+        return spec.shape if spec.is_static else as_asked(spec.shape)  # type: ignore[return-value]
 
     @property
     def ndim(self) -> int:
@@ -112,10 +132,11 @@ class Tensor(Methods):
     def size(self) -> Size:
         """Number of elements, as in NumPy and the Array API. Called as in PyTorch, ``size()`` is the shape and
         ``size(axis)`` one of its sizes."""
-        count = size_of(self._spec.shape)
+        count, shape = size_of(self._spec.shape), self.shape
         if isinstance(count, int):
-            return Size.of(count, self._spec.shape)
-        return SymbolicSize(count, self._spec.shape)  # type: ignore[return-value]
+            return Size.of(count, shape)
+        kind = AskedSize if isinstance(as_asked((count,))[0], Asked) else SymbolicSize
+        return kind(count, shape)  # type: ignore[return-value]
 
     @property
     def nbytes(self) -> int:
@@ -130,7 +151,7 @@ class Tensor(Methods):
     def __len__(self) -> int:
         if not self._spec.shape:
             raise TypeError("len() of a tensor of rank 0")
-        return self._spec.shape[0]  # type: ignore[return-value]
+        return self.shape[0]
 
     # --- the tape -----------------------------------------------------------------------------------------------
 
