@@ -21,6 +21,7 @@ from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.errors import CaptureError, WeftError
+from ..core.shapes import Shape
 from ..graph.ir import Graph, Value, eliminate_dead
 from ..graph.protocol import TensorType
 from ..ops.op import Trace, state
@@ -45,13 +46,20 @@ from .unit import Unit, check_unhooked
 
 
 def capture(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None, *, to_run: bool = False
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    to_run: bool = False,
+    shapes: Mapping[int, Shape] | None = None,
 ) -> Captured:
     """Capture ``function(*args, **kwargs)``.
 
     Arguments are any nestings of tensors (or TensorTypes, possibly with symbolic sizes) and Python values; the
     tensors, in order, are the graph's first inputs. ``to_run``: what the function stores in Python objects will be
-    stored there by the runs; without it such stores are taken back.
+    stored there by the runs; without it such stores are taken back. ``shapes``: of tensor arguments, by position, with
+    sizes of a scope (core/symbolic.py) that have their numbers for examples; what the function asks of them becomes
+    guards there.
 
     Raises:
         CaptureError: the function needs a value (``if`` on a tensor, ``item()``), or another capture is going on.
@@ -65,7 +73,7 @@ def capture(
     device = next((d for d in placed if d is not CPU), CPU)
     for attempt in range(4):
         try:
-            first = _run(function, leaves, form, to_run, names, device, shared)
+            first = _run(function, leaves, form, to_run, names, device, shared, shapes=shapes)
             break
         except SharedLeaf as twice:
             shared |= twice.ids
@@ -74,7 +82,7 @@ def capture(
         except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
             if not settle_others() and attempt:
                 raise
-    again = functools.partial(_run, function, leaves, form, to_run, names, device)
+    again = functools.partial(_run, function, leaves, form, to_run, names, device, shapes=shapes)
 
     def once_more(more: set[int], groups: list[Group]) -> _Attempt:
         names.undo()
@@ -180,12 +188,13 @@ def _run(
     device: Device,
     shared: Set[int] = frozenset(),
     groups: Sequence[Group] = (),
+    shapes: Mapping[int, Shape] | None = None,
 ) -> _Attempt:
     """One run of the function, for a device; ``shared`` arguments stay the objects that they are, ``groups`` say which
-    tensors share memory."""
-    going = Inside(groups)
+    tensors share memory, ``shapes`` which arguments have sizes of a scope."""
+    going = Inside(groups, shapes)
     going.follow = names.follow
-    trace = going.trace = Trace(going, device=device)
+    trace = going.trace = Trace(going, device=device, sized=bool(shapes))
     version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     with guards.recording() as recorded:
@@ -333,7 +342,8 @@ def _captured(
         nodes = [*(a.node for a in going.arguments), *going.nodes, *(node for _, node, _ in going.members)]
         leaves_made = _leaves_made(items, nodes)
         types = [*(s.type for _, _, s in going.members), *(s.type for s in leaves_made.values())]
-        unit = Unit(graph, [*nodes, *leaves_made], types, on_tape, lasting, going.overwritten, trace.device)
+        ways = on_tape, lasting, going.overwritten, trace.device, going.scope
+        unit = Unit(graph, [*nodes, *leaves_made], types, *ways)
     given = [a.given for a in going.arguments]
     now = [r.get(given) for r in going.refs]
     kinds: list[type] = [type(None) if t is None else type(t._node) for t in now]

@@ -6,12 +6,13 @@ memory. Then it puts the rest where it belongs: results, tensors that Python obj
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
+from ..graph.specialise import specialise
 from ..runtime import storage as storages
 from ..runtime.devices import moved, target_of
 from ..runtime.pool import get_num_threads
@@ -47,11 +48,19 @@ class Entry:
     __slots__ = (
         *("_flat", "_fresh", "_host", "_items", "_kept", "_locks", "_moved", "_numbers", "_order", "_plain"),
         *("_others", "_residuals", "_simple", "_single", "_specs", "_state", "_tracked", "_untracked", "_written"),
-        *("captured", "exe"),
+        *("captured", "exe", "sizes"),
     )
 
-    def __init__(self, captured: Captured, specs: list[Spec]):
+    def __init__(
+        self,
+        captured: Captured,
+        specs: list[Spec],
+        exe: Executable | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ):
+        """``exe``: what runs a graph with symbols for sizes, ``sizes`` being their numbers."""
         self.captured, device = captured, captured.device
+        self.sizes = sizes or {}
         # Numbers and indices of the CPU's, which a run on another device gets copies of.
         self._moved = [i for i, s in enumerate(specs) if s.device is not device]
         self._specs = specs = [s if s.device is device else spec_of(s.dtype, s.shape, s.strides, device) for s in specs]
@@ -59,9 +68,8 @@ class Entry:
         count = len(graph.outputs) - len(captured.writes.updates)
         residuals = () if unit is None or unit.spent is not None else unit.residuals
         positions = {v: i for i, v in enumerate(graph.inputs)}
-        # Inputs that the run writes, in the order of the updates.
-        self._written = [_position(target, captured) for target, _ in captured.writes.updates]
-        self.exe: Executable = build(
+        self._written = written_inputs(captured)
+        self.exe: Executable = exe or build(
             graph.copy(outputs=[*graph.outputs[:count], *residuals]),
             [s.strides for s in specs],
             list(zip(self._written, graph.outputs[count:], strict=True)),
@@ -75,7 +83,7 @@ class Entry:
         numbers = iter(self.exe.results)
         items = captured.returns.items
         self._numbers = [next(numbers) if item.of is None else -1 for item in items]
-        self._residuals = [(v, next(numbers), spec_of(v.dtype, v.shape, None, captured.device)) for v in residuals]
+        self._residuals = [(v, next(numbers), unit.spec_of(v)) for v in residuals if unit is not None]
         self._items = items
         self._order = in_order(items)
         on_tape = captured.returns.tape
@@ -170,7 +178,8 @@ class Entry:
             operands = [*tensors, *state]
             for i in self._moved:
                 operands[i] = make(given[i], self._specs[i], None, 0)
-            raise GraphCall(captured.graph, captured.device).status_error(error, operands, captured=True) from None
+            graph = specialise(captured.graph, self.sizes) if self.sizes else captured.graph
+            raise GraphCall(graph, captured.device).status_error(error, operands, captured=True) from None
         except (TypeError, AttributeError):
             raise _Unsettled([*tensors, *state]) from None
         if self._written:
@@ -297,15 +306,18 @@ class Entry:
         return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.reads.state(tensors))]
 
 
-def _position(target: Ref, captured: Captured) -> int:
-    """The number of the graph's input that a run writes."""
-    if isinstance(target, ArgumentRef):
-        return target.position
-    tensor = target.tensor if isinstance(target, TensorRef) else None
-    for i, ref in enumerate(captured.reads.refs):
-        if ref is target or (isinstance(ref, TensorRef) and ref.tensor is tensor):
-            return captured.arguments + i
-    raise AssertionError("what is written is no input")
+def written_inputs(captured: Captured) -> list[int]:
+    """The numbers of the graph's inputs that a run writes, in the order of the updates."""
+    known: dict[int, int] = {}
+    for i, ref in enumerate(captured.reads.refs, captured.arguments):
+        known.setdefault(id(ref.tensor) if isinstance(ref, TensorRef) else id(ref), i)
+    found = []
+    for target, _ in captured.writes.updates:
+        if isinstance(target, ArgumentRef):
+            found.append(target.position)
+        else:
+            found.append(known[id(target.tensor) if isinstance(target, TensorRef) else id(target)])
+    return found
 
 
 def _tensor_of(where: Ref | int, made: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:

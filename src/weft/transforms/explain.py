@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TextIO
 
 from ..compiler.kernels import Contraction
+from ..core.shapes import substitute
 from ..graph.executable import Executable
 from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
@@ -94,19 +95,23 @@ class Explanation:
         return table
 
 
-def explain(exe: Executable, inputs: Sequence[Any], repeats: int = 5) -> Explanation:
-    """Run ``exe`` on copies of its inputs and describe it; times are medians."""
+def explain(
+    exe: Executable, inputs: Sequence[Any], sizes: Mapping[str, int] | None = None, repeats: int = 5
+) -> Explanation:
+    """Run ``exe`` on copies of its inputs and describe it; times are medians. ``sizes``: of its symbols."""
     runs = [exe.program.profile(*inputs) for _ in range(repeats)]
     seconds = [statistics.median(column) for column in zip(*runs, strict=True)] if exe.launches else []
-    rows = [_row(launch, s) for launch, s in zip(exe.launches, seconds, strict=True)]
-    return Explanation(tuple(rows), exe.plan.arena_nbytes)
+    known = sizes or {}
+    rows = [_row(launch, s, known) for launch, s in zip(exe.launches, seconds, strict=True)]
+    return Explanation(tuple(rows), substitute(exe.plan.arena_nbytes, known))
 
 
-def _row(launch: Launch, seconds: float) -> Row:
-    moved = sum(nbytes_of(v) for v in {*launch.reads, *launch.writes})
+def _row(launch: Launch, seconds: float, sizes: Mapping[str, int]) -> Row:
+    moved = sum(substitute(nbytes_of(v), sizes) for v in {*launch.reads, *launch.writes})
+    flops = substitute(launch.flops, sizes)
     flops_peak, bytes_peak = _peaks()
-    floor = launch.flops / flops_peak if isinstance(launch.kernel, Contraction) else moved / bytes_peak
-    return Row(_title(launch), _lines(launch), moved, launch.flops, seconds, floor / seconds if seconds else 0.0)
+    floor = flops / flops_peak if isinstance(launch.kernel, Contraction) else moved / bytes_peak
+    return Row(_title(launch), _lines(launch), moved, flops, seconds, floor / seconds if seconds else 0.0)
 
 
 def _title(launch: Launch) -> str:

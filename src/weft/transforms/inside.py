@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.errors import CaptureError, DeviceError, user_line
+from ..core.shapes import Shape
+from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..ops.op import Trace
 from ..runtime import storage as storages
@@ -103,8 +105,11 @@ class HooksOfLeaves:
 class Inside:
     """A capture that is going on, as the trace's ``capture``."""
 
-    def __init__(self, groups: Sequence[Group] = ()) -> None:
+    def __init__(self, groups: Sequence[Group] = (), shapes: Mapping[int, Shape] | None = None) -> None:
         self.groups = groups
+        self._shapes = shapes or {}  # of arguments by their positions, where they have sizes of a scope
+        symbols = (n for shape in self._shapes.values() for n in shape if isinstance(n, SymDim))
+        self.scope = next((n.scope for n in symbols), None)
         self.trace: Any = None  # set when it begins
         self._early: dict[int, tuple[Value, Tensor, Any, bool]] = {}  # arguments, by their positions
         self.members: list[
@@ -283,7 +288,7 @@ class Inside:
         position = len(self.arguments)
         before = self._seen.get(id(given)) if shared else None
         if before is not None:  # a second time the same object: its first place counts
-            value = Value(given._spec.type)
+            value = Value(self._spec_of(given, position).type)
             self.arguments.append(Argument(position, given, value, before.stand_in, before.node, given))
             return given
         value, stand_in, node, is_member = self._argument(given, position)
@@ -301,7 +306,7 @@ class Inside:
         of a group."""
         if position in self._early:
             return self._early[position]
-        spec = given._spec
+        spec = self._spec_of(given, position)
         value = Value(spec.type)
         node: Any = given._node
         if isinstance(node, tape.Record):
@@ -320,6 +325,11 @@ class Inside:
         self._outer[id(stand_in)] = weakref.ref(stand_in), ArgumentRef(position), given
         self._early[position] = value, stand_in, node, is_member
         return self._early[position]
+
+    def _spec_of(self, given: Tensor, position: int) -> Spec:
+        """What the function sees of an argument."""
+        spec = given._spec
+        return spec_of(spec.dtype, self._shapes[position], None, spec.device) if position in self._shapes else spec
 
     def add_constant(self, tensor: Tensor) -> None:
         """Remember a tensor that is made of data inside: every run begins with it anew, also when it is written. One

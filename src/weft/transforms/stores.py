@@ -24,6 +24,7 @@ from types import BuiltinMethodType, CellType, FrameType, FunctionType, Generato
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CaptureError
+from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..tensor import guards
 from ..tensor.alias import View
@@ -118,6 +119,8 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[K
     for number, (place, before, now) in enumerate((*own, *others)):
         if guards.same(now, before) and number >= len(own):  # nobody knows whether it was stored again
             continue
+        if isinstance(now, SymDim):
+            raise CaptureError("a size is stored in a Python object, which gets the number of each run")
         if isinstance(now, SIMPLE):
             what: TensorRef | ArgumentRef | GradRef | Plain = Plain(now)
         elif isinstance(now, Tensor) and not is_traced(now) and not going.is_constant(now):

@@ -15,20 +15,26 @@ Eager code adds up cotangents in the order in which its records are visited, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.device import Device
 from ..core.errors import AutogradError, CaptureError, user_line
+from ..core.process import Lock
+from ..core.symbolic import Sizes
 from ..graph.ir import Graph, Node, Value, copy_nodes
 from ..graph.protocol import TensorType, View
 from ..graph.simplify import simplify
+from ..graph.specialise import specialise
 from ..ops.op import Trace, state
 from ..tensor import tape
-from ..tensor.calls import GraphCall, value_of, wrap
+from ..tensor.calls import Backward, GraphCall, value_of, wrap
 from ..tensor.gradient_hooks import Hooks, are_many_watched, line_of, unfold
-from ..tensor.spec import Spec
+from ..tensor.sized_call import SizedCall
+from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
+
+_tracing = Lock()
 
 # A place on the tape, as seen from a Unit: ("input", n), ("record", number, output), ("own", output) of the record that
 # saved it, ("stale",) of a view that no history can follow, or None.
@@ -51,7 +57,7 @@ class _Inner:
 class _Fused:
     """A traced walk: its call, which of the values that a run kept it needs, the groups whose sums it returns."""
 
-    call: GraphCall
+    call: Any  # a GraphCall, or what runs one for certain sizes
     needs: tuple[Value, ...]
     groups: tuple[int, ...]
     visited: frozenset[int]
@@ -72,10 +78,11 @@ class Unit:
         outputs: (node, index, value) of what the caller gets with a history.
         lasting: values that are there after a run: what inputs hold then, and results. Others become residuals.
         overwritten: values that the function wrote over, and where.
+        scope: of the symbols among its sizes; runs have :class:`SizedUnit` then.
     """
 
     __slots__ = (
-        *("_fused", "device", "freed", "graph", "inner", "lasting", "name", "residuals"),
+        *("_fused", "device", "freed", "graph", "inner", "lasting", "name", "residuals", "scope"),
         *("out_specs", "outputs", "positions", "slots", "spent", "types", "values"),
     )
 
@@ -88,8 +95,9 @@ class Unit:
         lasting: set[Value],
         overwritten: Mapping[Value, Any],
         device: Device,
+        scope: Sizes | None = None,
     ):
-        self.graph, self.name, self.device = graph, graph.name, device
+        self.graph, self.name, self.device, self.scope = graph, graph.name, device, scope
         self.types = [*(v.type for v in graph.inputs), *types]
         records = _reachable([node for node, _, _ in outputs])
         number = {record: i for i, record in enumerate(records)}
@@ -132,8 +140,60 @@ class Unit:
         key = pattern, present, received
         found = self._fused.get(key)
         if found is None:
-            found = self._fused[key] = _fuse(self, pattern, present, received)
+            with _tracing.now:  # what is asked of sizes is noted in the scope that all threads share
+                found = self._fused[key] = _fuse(self, pattern, present, received)
         return found
+
+    def calls(self, inner: _Inner) -> tuple[Any, GraphCall]:
+        """The gradient graph, and the call, of an inner record."""
+        return inner.backward, inner.call
+
+    def call_of(self, graph: Graph) -> GraphCall:
+        """A part of the function's graph as a call."""
+        return GraphCall(graph, self.device, hands_on=True)
+
+    def spec_of(self, value: Value) -> Spec:
+        """The spec of a value that a run keeps."""
+        return spec_of(value.dtype, value.shape, None, self.device)
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether its records can be had for any sizes."""
+        return all(isinstance(i.call, GraphCall) and isinstance(i.backward, Backward) for i in self.inner)
+
+
+class SizedUnit(Unit):
+    """The tape of runs for certain numbers, of a capture with symbols for sizes.
+
+    Args:
+        unit: of the capture.
+        sizes: the number of each name.
+        specs: of the residuals.
+    """
+
+    __slots__ = ("sizes", "specs", "whole")
+
+    def __init__(self, unit: Unit, sizes: Mapping[str, int], specs: Mapping[Value, Spec]):
+        for name in Unit.__slots__:
+            setattr(self, name, getattr(unit, name))
+        self.whole, self.sizes, self.specs = unit, sizes, specs
+
+    def fused(self, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> Any:
+        """The traced walk for these sizes; None: what was traced asked for others."""
+        walk = self.whole.fused(pattern, present, received)
+        call = walk.call.bound(self.sizes)
+        return None if call is None else replace(walk, call=call)
+
+    def calls(self, inner: _Inner) -> tuple[Any, GraphCall]:
+        call = inner.call.at(self.sizes)
+        wanted = next(w for w, backward in inner.call.backwards.items() if backward is inner.backward)
+        return call.backward(wanted), call
+
+    def call_of(self, graph: Graph) -> GraphCall:
+        return GraphCall(specialise(graph, self.sizes), self.device, hands_on=True)
+
+    def spec_of(self, value: Value) -> Spec:
+        return self.specs[value]
 
 
 def _seen(value: Value) -> Value:
@@ -245,9 +305,8 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     whole = simplify(Graph(name, [*kept.values(), *rest], trace.nodes, [v for _, v in found]))
     used = whole.used()
     needs = tuple(v for v, given in kept.items() if given in used)
-    call = GraphCall(
-        Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs), unit.device, hands_on=True
-    )
+    whole = Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs)
+    call: Any = unit.call_of(whole) if unit.scope is None else SizedCall(whole, unit.scope)
     return _Fused(call, needs, tuple(g for g, _ in found), frozenset(visited))
 
 
@@ -277,7 +336,8 @@ def _records(unit: Unit, operand: Any, value: Any, freed: frozenset[int]) -> lis
 
     for number, inner in enumerate(unit.inner):
         record = tape.Record()
-        record.backward, record.call, record.sequence, record.place = inner.backward, inner.call, number, inner.at
+        record.backward, record.call = unit.calls(inner)
+        record.sequence, record.place = number, inner.at
         record.parents = tuple([found(p) for p in inner.parents])
         record.saved = None
         if inner.saved is not None and number not in freed:
@@ -330,17 +390,16 @@ class UnitRecord(tape.Record):
         if self.unit.spent is not None:
             raise tape.freed(self.unit.inner[max(self.freed)].call.name)
         if tape.recording.enabled or are_many_watched(self, sums.retained):
-            self._unfold()
-            unfold(self, sums.retained)
-            for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):
-                if cotangent is not None:
-                    sums.add(node, index, cotangent)
+            self._unfolded(cotangents, sums)
             return
         places: dict[tuple[Any, int], int] = {}
         pattern = tuple([places.setdefault(p, len(places)) for p in self.parents])
         before = [sums.at(node, index) for node, index in places]
         present = tuple([c is not None for c in cotangents])
         walk = self.unit.fused(pattern, present, tuple([t is not None for t in before]))
+        if walk is None:  # it was traced for other sizes
+            self._unfolded(cotangents, sums)
+            return
         for number in sorted(walk.visited & self.freed, reverse=True):
             raise tape.freed(self.unit.inner[number].call.name)
         operands = [self._kept(v) for v in walk.needs]
@@ -351,6 +410,14 @@ class UnitRecord(tape.Record):
             sums.replace(*keys[group], total, tape.is_lent(total, totals[:at], operands))
         if not retain_graph:
             self._free(walk.visited)
+
+    def _unfolded(self, cotangents: list[Tensor | None], sums: tape.Sums) -> None:
+        """Send the cotangents to the inner records."""
+        self._unfold()
+        unfold(self, sums.retained)
+        for (node, index), cotangent in zip(self.expanded or (), cotangents, strict=True):
+            if cotangent is not None:
+                sums.add(node, index, cotangent)
 
     def _kept(self, value: Value) -> Tensor:
         """A value that the run kept.
@@ -407,7 +474,7 @@ class UnitRecord(tape.Record):
         given = Value(source.type)
         trace, seen = Trace(), {source: given}
         copy_nodes(_views_below(value, seen), seen, trace.nodes)
-        call = GraphCall(Graph(self.unit.name, [given], trace.nodes, [seen[value]]), self.unit.device, hands_on=True)
+        call = self.unit.call_of(Graph(self.unit.name, [given], trace.nodes, [seen[value]]))
         with tape.set_grad_enabled(False):
             (found,) = call([self._kept(source)])
         return found._storage, found._spec

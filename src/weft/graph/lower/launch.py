@@ -196,7 +196,8 @@ def bits_of(value: Any, dtype: DType) -> int:
     """The bits of a scalar of ``dtype`` as a signed 64-bit integer."""
     import numpy as np
 
-    raw = np.asarray(value).astype(dtype.numpy).tobytes()
+    with np.errstate(over="ignore"):  # a size beyond a float16 is infinite
+        raw = np.asarray(value).astype(dtype.numpy).tobytes()
     return struct.unpack("<q", raw.ljust(8, b"\0"))[0]
 
 

@@ -1,0 +1,282 @@
+"""Any shape: which sizes of a compiled function's arguments are symbols, and one capture for all of them.
+
+The first call of a function is captured with numbers. A call whose signature differs from earlier ones in sizes alone
+is captured with a symbol for each size that has changed (sizes that were equal in every call so far share one), in a
+scope (core/symbolic.py): what the function, its ops, and later the lowering ask of a symbol is answered as this call
+has it and becomes a guard. Every later call whose sizes keep the guards binds the capture's plan (graph/sized.py) to
+its numbers: nothing is traced, lowered or compiled, and the bits are those of a capture for these very sizes.
+
+- :class:`Family` has the calls that differ in sizes alone: which sizes have been seen, and the captures.
+- :class:`SizedCapture` is a capture with symbols: its guards, its plans, and entries for certain numbers.
+
+A size that is 0 or 1 stays a number, and so does one that the program needs as such (``range(n)``, ``float(n)``): the
+scope says so, and no further capture tries a symbol there. Captures keep their numbers where operands are not
+row-major or share memory that is written, where Python code computes a node, and where results show an argument's
+memory.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core.device import CPU
+from ..core.errors import ArgumentError, CaptureError, ShapeError
+from ..core.shapes import Shape, check_count, is_static, shown
+from ..core.size_program import SizeProgram
+from ..core.symbolic import Dim, Sizes
+from ..graph.sized import SizedPlan, plan_in
+from ..graph.specialise import specialise
+from ..runtime.devices import target_of
+from ..runtime.pool import get_num_threads
+from ..tensor.create import is_array
+from ..tensor.spec import Spec, spec_of
+from ..tensor.tensor import Tensor
+from .captured import Captured
+from .entry import Entry, written_inputs
+from .tree import flatten
+from .unit import SizedUnit
+
+_PLANS = 8  # of one capture, and captures of one family
+_SEEN = 64  # combinations of sizes that say which are equal
+
+Sizing = tuple[tuple[int, ...], ...]  # the shapes of the tensor arguments
+_Names = tuple[tuple[str | int, ...], ...]  # the same with names for sizes
+
+
+class Dynamic:
+    """What a caller says beforehand about sizes: ``{"x": {0: "batch"}}``, or ``{"x": {0: ("batch", 2, 512)}}`` with the
+    least and the greatest number; by the names of parameters that are tensors, and by axes.
+
+    Raises:
+        ArgumentError: it is none of these.
+    """
+
+    def __init__(self, function: Callable[..., Any], said: Mapping[str, Mapping[int, Any]]):
+        self._parameters = _parameters(function)
+        self._said: dict[str, dict[int, str]] = {}
+        self._ranges: dict[str, tuple[int, int | None]] = {}
+        if not isinstance(said, Mapping) or not all(isinstance(axes, Mapping) for axes in said.values()):
+            raise ArgumentError(f"compile: dynamic is {shown(said)}; it must be like {{'x': {{0: 'batch'}}}}")
+        for parameter, axes in said.items():
+            if parameter not in self._parameters:
+                known = ", ".join(self._parameters)
+                raise ArgumentError(f"compile: dynamic names {shown(parameter)}; the parameters are {known}")
+            self._said[parameter] = {axis: self._name(parameter, axis, what) for axis, what in axes.items()}
+
+    def _name(self, parameter: str, axis: Any, what: Any) -> str:
+        given = what if isinstance(what, tuple) and len(what) == 3 else (what, None, None)
+        name, least, greatest = given
+        ends = [end for end in (least, greatest) if end is not None]
+        if type(axis) is not int or not isinstance(name, str) or not name.isidentifier():
+            asked = "an axis has a name, or (name, least, greatest)"
+            raise ArgumentError(f"compile: dynamic[{parameter!r}][{axis!r}] is {shown(what)}; {asked}")
+        if any(type(end) is not int for end in ends) or ends != sorted(ends) or (least is not None and least < 0):
+            raise ArgumentError(f"compile: dynamic[{parameter!r}][{axis!r}] is {shown(what)}: no range of sizes")
+        before = self._ranges.get(name, (0, None))
+        highs = [end for end in (before[1], greatest) if end is not None]
+        self._ranges[name] = max(before[0], least or 0), min(highs) if highs else None
+        return name
+
+    def places(self, args: Sequence[Any], kwargs: Mapping[str, Any], shapes: Sizing) -> dict[tuple[int, int], str]:
+        """The names, by (number of the tensor, axis).
+
+        Raises:
+            ShapeError: an axis is not there, sizes of one name differ, or one is out of its range.
+        """
+        found: dict[tuple[int, int], str] = {}
+        sizes: dict[str, tuple[int, str]] = {}
+        number = 0
+        for parameter, value in (*zip(self._parameters, args, strict=False), *kwargs.items()):
+            count = sum(isinstance(leaf, Tensor) or is_array(leaf) for leaf in flatten(value)[0])
+            for axis, name in self._said.get(parameter, {}).items():
+                if count != 1 or not -len(shapes[number]) <= axis < len(shapes[number]):
+                    what = f"has shape {shapes[number]}" if count == 1 else "is no tensor"
+                    raise ShapeError(f"{parameter}, which was said to have the size {name} at axis {axis}, {what}")
+                size, where = shapes[number][axis], f"{parameter}.shape[{axis}]"
+                least, greatest = self._ranges[name]
+                if size < least or (greatest is not None and size > greatest):
+                    most = "any" if greatest is None else greatest
+                    raise ShapeError(f"{where} is {size}; {name} was said to be from {least} to {most}")
+                before = sizes.setdefault(name, (size, where))
+                if before[0] != size:
+                    raise ShapeError(f"{where} is {size} and {before[1]} is {before[0]}; both were said to be {name}")
+                found[number, axis % len(shapes[number])] = name
+            number += count
+        return found
+
+    def limit(self, scope: Sizes) -> None:
+        """Note the ranges."""
+        for name in scope.examples:
+            if name in self._ranges:
+                scope.limit(name, *self._ranges[name])
+
+    def check(self, scope: Sizes) -> None:
+        """That what was said to be any size is not needed as a number.
+
+        Raises:
+            CaptureError: it is, at the line that needs it.
+        """
+        for name in sorted(scope.fixed_names()):
+            if name in self._ranges and scope.examples[name] > 1:
+                error = CaptureError(
+                    f"the size {name} was said to be any, and the function needs its number, {scope.examples[name]}; "
+                    f"compute with it as with an integer (no range, float or hash of it), or do not say dynamic"
+                )
+                error.where = scope.lines.get(name) or error.where
+                raise error
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise ArgumentError("compile: dynamic needs a function whose parameters have names") from None
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+class Family:
+    """Calls whose signatures differ in sizes alone."""
+
+    __slots__ = ("_fixed", "_seen", "captures")
+
+    def __init__(self) -> None:
+        self.captures: list[SizedCapture] = []
+        self._seen: list[Sizing] = []
+        self._fixed: set[tuple[int, int]] = set()  # (argument, axis) whose size has to be a number
+
+    def note(self, shapes: Sizing) -> None:
+        """Sizes that a capture with numbers was made for."""
+        if len(self._seen) < _SEEN:
+            self._seen.append(shapes)
+
+    def names(self, shapes: Sizing, said: Mapping[tuple[int, int], str]) -> _Names | None:
+        """Names for the sizes that are others in earlier calls, and for those that have been said to be any; None:
+        there are none."""
+        if not self._seen and not said:
+            return None
+        found: dict[Any, str] = {}
+        free = (name for name in map("n{}".format, itertools.count()) if name not in said.values())
+        named: list[tuple[str | int, ...]] = []
+        for number, shape in enumerate(shapes):
+            sizes: list[str | int] = []
+            for axis, size in enumerate(shape):
+                column = (*(seen[number][axis] for seen in self._seen), size)
+                if (number, axis) in said:
+                    sizes.append(found.setdefault((number, axis), said[number, axis]))
+                elif len(set(column)) == 1 or size < 2 or (number, axis) in self._fixed:
+                    sizes.append(size)
+                else:
+                    if column not in found:
+                        found[column] = next(free)
+                    sizes.append(found[column])
+            named.append(tuple(sizes))
+        return tuple(named) if found else None
+
+    def keep(self, made: SizedCapture) -> None:
+        """Keep a capture for calls to come."""
+        fixed = made.scope.fixed_names()
+        self._fix(made.names, fixed)
+        self.captures = [made, *self.captures][:_PLANS]
+
+    def give_up(self, names: _Names) -> None:
+        """No capture had symbols for these sizes: they stay numbers."""
+        self._fix(names, {n for shape in names for n in shape if isinstance(n, str)})
+
+    def _fix(self, names: _Names, which: set[str]) -> None:
+        for number, shape in enumerate(names):
+            self._fixed |= {(number, axis) for axis, name in enumerate(shape) if name in which}
+
+
+def shapes_in(scope: Sizes, names: _Names) -> dict[int, Shape]:
+    """The shapes of the arguments that have sizes of the scope."""
+    shapes = {i: tuple([scope[n] if isinstance(n, str) else n for n in shape]) for i, shape in enumerate(names)}
+    return {i: shape for i, shape in shapes.items() if not is_static(shape)}
+
+
+def examples_of(names: _Names, shapes: Sizing) -> dict[str, int]:
+    """The number of each name."""
+    pairs = zip(names, shapes, strict=True)
+    return {n: size for named, shape in pairs for n, size in zip(named, shape, strict=True) if isinstance(n, str)}
+
+
+class SizedCapture:
+    """A capture with symbols for sizes.
+
+    Args:
+        captured: what the function did.
+        scope: its sizes; what was asked of them.
+        names: of the sizes of the arguments.
+    """
+
+    __slots__ = ("_dims", "_graph", "_outputs", "_plans", "_residuals", "_updates", "captured", "names", "scope")
+
+    def __init__(self, captured: Captured, scope: Sizes, names: _Names):
+        self.captured, self.scope, self.names = captured, scope, names
+        graph, updates = captured.graph, captured.writes.updates
+        count, unit = len(graph.outputs) - len(updates), captured.unit
+        self._residuals = () if unit is None or unit.spent is not None else unit.residuals
+        outputs = [*graph.outputs[:count], *self._residuals]
+        self._outputs = len(outputs)
+        self._updates = list(enumerate(written_inputs(captured), self._outputs))
+        self._graph = graph.copy(outputs=[*outputs, *graph.outputs[count:]])
+        self._plans: list[SizedPlan] = []
+        dims: list[Dim] = [n for item in captured.returns.items for n in item.spec.shape]
+        dims += [n for value in self._residuals for n in value.shape]
+        self._dims = SizeProgram(tuple(scope.examples), dims, scope)
+
+    @staticmethod
+    def can_be(captured: Captured) -> bool:
+        """Whether runs for other sizes would do with this capture."""
+        unit = captured.unit
+        plain = unit is None or unit.spent is not None or (unit.has_sizes and not captured.leaves)
+        own = all(item.of is None and item.base is None for item in captured.returns.items)
+        return plain and own and not captured.aliases.groups and captured.device is CPU
+
+    def numbers(self, shapes: Sizing) -> tuple[int, ...] | None:
+        """The numbers of the names for a call with these sizes; None: it is for others."""
+        found: dict[str, int] = {}
+        for named, shape in zip(self.names, shapes, strict=True):
+            for name, size in zip(named, shape, strict=True):
+                if size != (found.setdefault(name, size) if isinstance(name, str) else name):
+                    return None
+        numbers = tuple([found[name] for name in self.scope.examples])
+        return numbers if self._dims.serves(numbers) else None
+
+    def entry(self, numbers: tuple[int, ...], specs: list[Spec], first: bool = False) -> Entry | None:
+        """What runs for these numbers, and operands with these specs; None where they deserve a capture of their own.
+        ``first``: it is the run that the capture was made for."""
+        if not all(spec.contiguous for spec in specs):
+            return None
+        plan = next((p for p in self._plans if p.serves(numbers)), None) or self._planned(numbers)
+        if plan is None:
+            return None
+        bound = plan.bind(numbers)
+        found = iter(self._dims(numbers))
+
+        def spec(like: Any) -> Spec:
+            shape = tuple([next(found) for _ in like.shape])
+            check_count(shape, like.dtype.itemsize, self._graph.name)
+            return spec_of(like.dtype, shape)
+
+        items = [replace(item, spec=spec(item.spec)) for item in self.captured.returns.items]
+        captured = replace(self.captured, returns=replace(self.captured.returns, items=items))
+        sizes = dict(zip(self.scope.examples, numbers, strict=True))
+        if captured.unit is not None and captured.unit.spent is None:
+            captured.unit = SizedUnit(captured.unit, sizes, {value: spec(value) for value in self._residuals})
+        if not first:
+            captured.take_back = None
+        return Entry(captured, specs, bound.executable, sizes)
+
+    def _planned(self, numbers: Sequence[int]) -> SizedPlan | None:
+        scope = Sizes(dict(zip(self.scope.examples, numbers, strict=True)))
+        graph = specialise(self._graph, {name: scope[name] for name in scope.examples})
+        updates = [(at, graph.outputs[n]) for n, at in self._updates]
+        target = target_of(CPU)
+        made = plan_in(scope, graph.copy(outputs=graph.outputs[: self._outputs]), target, get_num_threads(), updates)
+        if made is not None:
+            self._plans = [made, *self._plans][:_PLANS]
+        return made
