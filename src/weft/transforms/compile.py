@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ..compiler.kernels import Kernel
 from ..core.boundary import leave
+from ..core.collector import uncollected
 from ..core.device import chosen
 from ..core.errors import CaptureError
 from ..graph.ir import Graph
@@ -166,14 +167,15 @@ class Compiled(Generic[P, R]):
 
     def _capture(self, signature: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
         self._warn_of_floats(signature)
-        captured = capture(self.function, args, kwargs, to_run=True)
-        try:
-            made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))])
-            self._keep(signature, made, tensors)
-        except BaseException:
-            captured.abandon()
-            raise
-        return made
+        with uncollected():
+            captured = capture(self.function, args, kwargs, to_run=True)
+            try:
+                made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))])
+                self._keep(signature, made, tensors)
+            except BaseException:
+                captured.abandon()
+                raise
+            return made
 
     def _keep(self, signature: Any, made: Entry, tensors: list[Tensor]) -> None:
         """Keep an entry for calls to come."""

@@ -60,7 +60,8 @@ class Entry:
         residuals = () if unit is None or unit.spent is not None else unit.residuals
         positions = {v: i for i, v in enumerate(graph.inputs)}
         # Inputs that the run writes, in the order of the updates.
-        self._written = [_position(target, captured) for target, _ in captured.writes.updates]
+        at = _positions(captured)
+        self._written = [at[target.key] for target, _ in captured.writes.updates]
         self.exe: Executable = build(
             graph.copy(outputs=[*graph.outputs[:count], *residuals]),
             [s.strides for s in specs],
@@ -296,15 +297,12 @@ class Entry:
         return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.reads.state(tensors))]
 
 
-def _position(target: Ref, captured: Captured) -> int:
-    """The number of the graph's input that a run writes."""
-    if isinstance(target, ArgumentRef):
-        return target.position
-    tensor = target.tensor if isinstance(target, TensorRef) else None
-    for i, ref in enumerate(captured.reads.refs):
-        if ref is target or (isinstance(ref, TensorRef) and ref.tensor is tensor):
-            return captured.arguments + i
-    raise AssertionError("what is written is no input")
+def _positions(captured: Captured) -> dict[Any, int]:
+    """The number of the graph's input that a reference stands for, by its key."""
+    found: dict[Any, int] = {ArgumentRef(n).key: n for n in range(captured.arguments)}
+    for number, ref in enumerate(captured.reads.refs, captured.arguments):
+        found.setdefault(ref.key, number)
+    return found
 
 
 def _tensor_of(where: Ref | int, made: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
