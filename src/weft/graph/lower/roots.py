@@ -11,13 +11,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...compiler.expr import Expr, topological
+from ...compiler.expr import Expr, instructions, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import COPY, Concat, Contract, Host, Layout, Product, Reduction, Scan, Scatter, Shuffle, SliceUpdate
 from .axes import SHORT, mergeable, squeeze, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
-from .launch import FREE
 from .storing import choose_stored
 
 _IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
@@ -51,7 +50,7 @@ class Root:
     def __post_init__(self) -> None:
         self.reads, self.layouts = [], []
         nodes = topological(self.exprs)
-        self.size = sum([n.op not in FREE for n in nodes])
+        self.size = instructions(nodes)
         for node in nodes:
             if node.op == "read":
                 self.reads.append(node.value)
