@@ -42,7 +42,8 @@ def gpu_launch(kernel: Kernel, ints: Sequence[int], units: int) -> GpuLaunch:
 def addresses(kernels: Sequence[Kernel], target: Target, device: Device = CPU) -> list[int]:
     """Entry addresses of the kernels on a device; equal kernels are compiled once."""
     place = target.key, device
-    texts = [describe(k) for k in kernels]
+    known: dict[int, str] = {}  # launches that repeat each other have one kernel
+    texts = [known.get(id(k)) or known.setdefault(id(k), describe(k)) for k in kernels]
     missing: dict[str, Kernel] = {}
     for text, kernel in zip(texts, kernels, strict=True):
         if (text, *place) not in _loaded:
