@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
+from ..ops.registry import primitives
 from ..runtime import storage as storages
 from ..runtime.devices import moved, target_of
 from ..runtime.pool import get_num_threads
@@ -30,6 +31,7 @@ from .returned import in_order
 from .stores import first_tensor, put
 from .unit import Unit, UnitRecord
 
+_MANY = 64  # nodes of a graph whose finished table is kept on disk: fewer are lowered in as little time
 _TRIES = 3  # of a run whose operands have no value yet
 
 
@@ -69,10 +71,11 @@ class Entry:
             target_of(device),
             get_num_threads(),
             device=device,
+            known=primitives() if len(graph.nodes) >= _MANY else None,
         )
         # Tensors that share memory which is written as a flat tensor count writes apart.
         self._flat = [r for t, _ in captured.writes.updates if isinstance(t, FlatRef) for r in t.others]
-        self._single = len(self.exe.plan.outputs) == 1
+        self._single = self.exe.outputs == 1
         numbers = iter(self.exe.results)
         items = captured.returns.items
         self._numbers = [next(numbers) if item.of is None else -1 for item in items]
