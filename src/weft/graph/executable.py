@@ -22,7 +22,7 @@ from ..llvm.targets import Target
 from ..runtime.devices import Runs, row_of
 from ..runtime.program import HostStep, Step
 from . import kept
-from .fold import fold_constants
+from .fold import constants_of
 from .ir import Graph, Node, Value, checked
 from .lower import launches_of
 from .lower.host import HostCall
@@ -102,6 +102,7 @@ def plan_graph(
     target: Target,
     threads: int,
     hand_on: bool = False,
+    values: Mapping[Value, Node] | None = None,
 ) -> Planned:
     """The launches of ``graph`` for a target, and their memory.
 
@@ -114,6 +115,7 @@ def plan_graph(
             do not overlap with each other, nor with those of another input.
         hand_on: results may be inputs (that are not written), and several results may be one output; otherwise each
             is an output of its own.
+        values: what stands for some values, as for :func:`simplify`.
 
     Raises:
         CompileError: the graph has symbolic sizes.
@@ -124,7 +126,7 @@ def plan_graph(
                 f"graph {graph.name}: an input has the symbolic shape {value.shape}; specialise it first"
             )
     wanted = len(graph.outputs)
-    graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True)
+    graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True, values=values)
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}
     replaced = [(graph.inputs[at], v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     placed = _own_places(graph, graph.outputs[:wanted], replaced, layouts, hand_on)
@@ -300,13 +302,9 @@ def plan_folded(
 ) -> Planned:
     """As :func:`plan_graph`, what is constant having been computed: on the CPU, its bits are those of any device."""
     here = target if device is CPU else row_of(CPU).target(CPU)
-    wanted = len(graph.outputs)
-    graph = fold_constants(
-        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, here, threads)
-    )
-    updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
-    graph = graph.copy(outputs=graph.outputs[:wanted])
-    return plan_graph(graph, strides, updates, target, threads, hand_on)
+    whole = graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)])
+    values = constants_of(whole, lambda part: _run(part, here, threads))
+    return plan_graph(graph, strides, updates, target, threads, hand_on, values)
 
 
 def assemble(planned: Planned, inputs: int, target: Target, device: Device = CPU) -> Runs:

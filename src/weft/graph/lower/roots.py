@@ -85,7 +85,9 @@ class Root:
         start, stop = self.axes
         self.space, before = squeezed(self.shape), len(squeezed(self.shape[:start]))
         self.reduced = (before, before + len(squeezed(self.shape[start:stop])))
-        self.is_one = all(mergeable(self.shape[start:stop], x.strides[start:stop]) for x in self.layouts)
+        self.is_one = start == stop or all(
+            mergeable(self.shape[start:stop], x.strides[start:stop]) for x in self.layouts
+        )
         self.way = self._way()
 
     def _way(self) -> str:
