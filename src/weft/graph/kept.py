@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -69,13 +69,11 @@ def name_of(
     """The name of a graph's entry, if it has one; arguments as for ``executable.plan_graph``. ``known``: the ops whose
     meaning is in the sources, by their names."""
     try:
-        digest = hashlib.sha256()
-        for line in _lines(graph, strides, updates, known):
-            digest.update(line.encode() + b"\n")
+        text = "\n".join(_lines(graph, strides, updates, known))
     except _Unsaid:
         return None
     head = f"table {_FORM}\n{_version()}\n{target.key}\n{threads} {hand_on}\n"
-    return hashlib.sha256(head.encode() + digest.digest()).hexdigest()
+    return hashlib.sha256((head + text).encode()).hexdigest()
 
 
 def get(name: str) -> Table | None:
@@ -113,21 +111,22 @@ def _version() -> str:
 
 def _lines(
     graph: Graph, strides: Sequence[Shape], updates: Sequence[tuple[int, Value]], known: Mapping[str, Primitive]
-) -> Iterable[str]:
+) -> list[str]:
     numbers: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
-    for value, steps in zip(graph.inputs, strides, strict=True):
-        yield f"{text_of(value.type)} {text_of(tuple(steps))}"
-    said: dict[int, str] = {}  # copies of a node share its parameters
+    lines = [f"{text_of(v.type)} {text_of(tuple(steps))}" for v, steps in zip(graph.inputs, strides, strict=True)]
+    said: dict[tuple[Primitive, int], str] = {}  # copies of a node share its parameters
     for node in graph.nodes:
-        if known.get(node.op.name) is not node.op:
-            raise _Unsaid
-        params = said.get(id(node.params))
-        if params is None:
-            params = said[id(node.params)] = _params(node)
-        yield f"{node.op.name} {params} {[numbers[v] for v in node.inputs]}"
+        key = node.op, id(node.params)
+        head = said.get(key)
+        if head is None:
+            if known.get(node.op.name) is not node.op:
+                raise _Unsaid
+            head = said[key] = f"{node.op.name} {_params(node)}"
+        lines.append(f"{head} {[numbers[v] for v in node.inputs]}")
         for value in node.outputs:
             numbers[value] = len(numbers)
-    yield f"{[numbers[v] for v in graph.outputs]} {[(at, numbers[v]) for at, v in updates]}"
+    lines.append(f"{[numbers[v] for v in graph.outputs]} {[(at, numbers[v]) for at, v in updates]}")
+    return lines
 
 
 def _params(node: Node) -> str:
