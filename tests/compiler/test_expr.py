@@ -105,3 +105,41 @@ def test_operators_lift_numbers_to_the_dtype() -> None:
 def test_dtypes_that_do_not_fit_are_refused_when_the_expression_is_made(wrong: Any) -> None:
     with pytest.raises(AssertionError):
         wrong(leaf("load", dt.float32, 0), leaf("load", dt.int32, 1))
+
+
+def _dear(x: Expr, y: Expr) -> Expr:
+    for _ in range(4):
+        x = ex.fma(y, x, const(2.0, x.dtype)) * x + y
+    return x
+
+
+def test_a_function_is_one_node_until_it_is_expanded_and_is_met_as_its_body_is() -> None:
+    x, y = leaf("load", dt.float32, "x"), leaf("load", dt.float32, "y")
+    node, body = ex.call("dear", _dear, x, y), _dear(x, y)
+    assert (node.op, node.dtype, repr(node.value)) == ("call", dt.float32, "dear")
+    assert len(topological([node])) == 3
+    (made,) = ex.expanded([node])
+
+    def walk(root: Expr) -> list[Any]:
+        order = topological([root])
+        places = {n: at for at, n in enumerate(order)}
+        return [(n.op, n.dtype, n.value, *(places[a] for a in n.args)) for n in order]
+
+    assert walk(made) == walk(body)
+    read = [n.value for n in topological([body]) if n.op == "load"]
+    assert [n.value for n in topological([node]) if n.op == "load"] == read
+    assert ex.instructions(topological([node])) == ex.instructions(topological([body]))
+
+
+def test_functions_of_shared_operands_share_them_when_expanded() -> None:
+    x = ex.neg(leaf("load", dt.float32, "x"))
+    node = ex.call("dear", _dear, x, x)
+    first, second = ex.expanded([node, ex.add(node, x)])
+    assert second.args[0] is first and second.args[1] is x
+    assert sum(n.op == "load" for n in topological([second])) == 1
+
+
+def test_short_functions_and_those_that_forget_an_operand_are_no_calls() -> None:
+    x = leaf("load", dt.float32, "x")
+    assert ex.call("short", lambda a: a * a, x).op == "mul"
+    assert ex.call("one of two", lambda a, b: _dear(a, a), x, x).op != "call"

@@ -18,6 +18,7 @@ bool           and or xor not
 any            where(bool, a, b), cast (value -> value; float to int truncates and saturates, NaN gives 0; float to a
                narrower float rounds to nearest even), bitcast (same width),
                gather(index; Access, extent): indirect load, see :func:`gather`; table(index): constant look-up
+functions      call (Function): one node for all that the function's body makes, until a renderer asks for it
 =============  ==============================================================================================
 
 Arithmetic exists for float32, float64, integers and bool alone. float16 and bfloat16 values can be loaded, stored,
@@ -26,7 +27,7 @@ selected and cast: an op on them is computed in float32 and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +186,66 @@ def gather(access: Any, indices: tuple[Expr, ...], steps: tuple[tuple[Any, Any],
     (counted from the end); one outside ``[-extent, extent)`` reads nothing, gives 0 and sets status bit 0.
     """
     return Expr("gather", dtype, indices, (access, steps))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Function:
+    """A function of expressions, of so many instructions that it stays one node of whoever walks expressions.
+
+    ``name`` is its identity in a kernel's text; ``body`` makes its expression of its operands and of constants alone.
+    ``size`` is the number of instructions in that; ``order`` the operands in the order in which a walk of it meets
+    them, which is that of the node's arguments: a walk of the node meets the same in the same order.
+    """
+
+    name: str
+    body: Callable[..., Expr]
+    size: int
+    order: tuple[int, ...]
+
+    def __call__(self, arguments: Sequence[Expr]) -> Expr:
+        """The expression of a node's arguments."""
+        return self.body(*[arguments[self.order.index(at)] for at in range(len(arguments))])
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+# (name, body, dtypes of the operands) -> the function and its result's dtype, or None where it is but few nodes
+_functions: dict[tuple[Any, ...], tuple[Function, DType] | None] = {}
+FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
+FEW = 8  # instructions that are not worth a node which stands for them
+
+
+def call(name: str, body: Callable[..., Expr], *operands: Expr) -> Expr:
+    """``body(*operands)`` as one node, unless it is short."""
+    key = (name, body, *[a.dtype for a in operands])
+    if key not in _functions:
+        _functions[key] = _function_of(name, body, [a.dtype for a in operands])
+    found = _functions[key]
+    if found is None:
+        return body(*operands)
+    function, dtype = found
+    return Expr("call", dtype, tuple([operands[at] for at in function.order]), function)
+
+
+def _function_of(name: str, body: Callable[..., Expr], dtypes: Sequence[DType]) -> tuple[Function, DType] | None:
+    made = body(*[leaf("operand", dtype, at) for at, dtype in enumerate(dtypes)])
+    nodes = topological([made])
+    if any(not n.args and n.op not in ("const", "operand") for n in nodes):
+        return None
+    order = tuple([n.value for n in nodes if n.op == "operand"])
+    size = instructions([n for n in nodes if n.op != "operand"])
+    return (Function(name, body, size, order), made.dtype) if size > FEW and len(order) == len(dtypes) else None
+
+
+def instructions(nodes: Iterable[Expr]) -> int:
+    """Rough number of instructions that the nodes are."""
+    return sum([n.value.size if n.op == "call" else 1 for n in nodes if n.op not in FREE])
+
+
+def expanded(roots: Iterable[Expr]) -> list[Expr]:
+    """The expressions with the bodies of functions in the places of their calls."""
+    return rebuild(roots, lambda node, arguments: node.value(arguments) if node.op == "call" else None)
 
 
 def topological(roots: Iterable[Expr], known: Collection[int] = ()) -> list[Expr]:

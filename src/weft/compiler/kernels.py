@@ -14,12 +14,12 @@ runtime integer (a :class:`Slot`), so that one compiled kernel serves every shap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from ..core.dtypes import DType
 from ..runtime import native
-from .expr import Expr, topological
+from .expr import Expr, expanded, topological
 
 if TYPE_CHECKING:
     from ..llvm.targets import Target
@@ -248,6 +248,28 @@ class Sequential(Printed):
 
 
 Kernel = Nest | ColumnReduce | Contraction | Sequential
+
+
+def whole(kernel: Kernel) -> Kernel:
+    """The kernel with the bodies of functions in its expressions, as renderers want it."""
+    stages = kernel.stages
+    roots = [e for stage in stages for e in _roots(stage)]
+    if not any(node.op == "call" for node in topological(roots)):
+        return kernel
+    made = iter(expanded(roots))
+    found: list[Reduce | Store] = []
+    for stage in stages:
+        value, *others = [next(made) for _ in _roots(stage)]
+        if isinstance(stage, Reduce):
+            found.append(replace(stage, value=value, position=others[0] if others else None))
+        else:
+            found.append(replace(stage, value=value, indices=tuple(others)))
+    return replace(kernel, stages=tuple(found))  # type: ignore[arg-type]
+
+
+def _roots(stage: Reduce | Store) -> tuple[Expr, ...]:
+    others = (stage.position,) if isinstance(stage, Reduce) else stage.indices
+    return (stage.value, *[e for e in others if e is not None])
 
 
 def describe(kernel: Kernel) -> str:

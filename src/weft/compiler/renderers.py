@@ -15,7 +15,7 @@ from .gpu import contraction as gpu_contraction
 from .gpu import nest as gpu_nest
 from .gpu import sequential as gpu_sequential
 from .gpu.frame import GpuLaunch
-from .kernels import ColumnReduce, Contraction, Kernel, Nest, Sequential
+from .kernels import ColumnReduce, Contraction, Kernel, Nest, Sequential, whole
 
 Renderer = Callable[[Any, str, Target], str]  # (kernel of the family, name, target): the module that defines it
 
@@ -54,6 +54,7 @@ def render(kernel: Kernel, name: str, target: Target) -> str:
     Raises:
         CompileError: GPUs have no such kernels, or not of this size.
     """
+    kernel = whole(kernel)
     if target.is_gpu:
         return _gpu(kernel).render(kernel, name, target)
     return FAMILIES[type(kernel)].cpu(kernel, name, target)

@@ -7,12 +7,13 @@ where they may be those of a scope.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..compiler.build import addresses, gpu_launch
+from ..compiler.build import addresses, gpu_launch, kept_addresses, texts_of
 from ..compiler.expr import leaf
+from ..core.config import settings
 from ..core.device import CPU, Device
 from ..core.errors import CompileError, DeviceError
 from ..core.shapes import Shape, size_of
@@ -20,7 +21,8 @@ from ..core.symbolic import undecided
 from ..llvm.targets import Target
 from ..runtime.devices import Runs, row_of
 from ..runtime.program import HostStep, Step
-from .fold import fold_constants
+from . import kept
+from .fold import constants_of
 from .ir import Graph, Node, Value, checked
 from .lower import launches_of
 from .lower.host import HostCall
@@ -29,7 +31,7 @@ from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
 from .lower.roots import copy_of
 from .memory import Plan, in_place, nbytes_of, plan_memory
-from .protocol import Concat, Gather, Layout, Map, Position, SliceUpdate, View
+from .protocol import Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
 from .simplify import simplify
 
 GIL_WORK = 400_000  # rough instructions in a program that lets other Python threads run meanwhile: some 20 us
@@ -54,12 +56,30 @@ class Planned:
 
 @dataclass(slots=True)
 class Executable:
-    """A program of a device, and which of its outputs the graph's are, as in :class:`Planned`."""
+    """A program of a device, and which of its outputs the graph's are, as in :class:`Planned`. What else there is to
+    know of it is planned when somebody asks, where the program is that of an earlier process."""
 
     program: Runs
-    launches: list[Launch]
-    plan: Plan
     results: list[int]
+    outputs: int  # so many the program makes
+    _planned: Planned | Callable[[], Planned]
+
+    @property
+    def planned(self) -> Planned:
+        """What the program was made of."""
+        if not isinstance(self._planned, Planned):
+            self._planned = self._planned()
+        return self._planned
+
+    @property
+    def launches(self) -> list[Launch]:
+        """Of the steps."""
+        return self.planned.launches
+
+    @property
+    def plan(self) -> Plan:
+        """Where the values lie."""
+        return self.planned.plan
 
 
 @dataclass(slots=True)
@@ -82,6 +102,7 @@ def plan_graph(
     target: Target,
     threads: int,
     hand_on: bool = False,
+    values: Mapping[Value, Node] | None = None,
 ) -> Planned:
     """The launches of ``graph`` for a target, and their memory.
 
@@ -94,6 +115,7 @@ def plan_graph(
             do not overlap with each other, nor with those of another input.
         hand_on: results may be inputs (that are not written), and several results may be one output; otherwise each
             is an output of its own.
+        values: what stands for some values, as for :func:`simplify`.
 
     Raises:
         CompileError: the graph has symbolic sizes.
@@ -104,7 +126,7 @@ def plan_graph(
                 f"graph {graph.name}: an input has the symbolic shape {value.shape}; specialise it first"
             )
     wanted = len(graph.outputs)
-    graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True)
+    graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True, values=values)
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}
     replaced = [(graph.inputs[at], v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     placed = _own_places(graph, graph.outputs[:wanted], replaced, layouts, hand_on)
@@ -210,12 +232,63 @@ def build(
     threads: int,
     hand_on: bool = False,
     device: Device = CPU,
+    known: Mapping[str, Primitive] | None = None,
 ) -> Executable:
     """Compile ``graph`` for a device, whose target (of several on the CPU) is given; arguments and errors as for
-    :func:`plan_graph`."""
-    planned = plan_folded(graph, strides, updates, target, threads, hand_on, device)
+    :func:`plan_graph`.
+
+    Args:
+        known: keep the finished table on disk, and look for it there. These are the ops that weft's sources say all of,
+            by their names.
+    """
+
+    def plan() -> Planned:
+        return plan_folded(graph, strides, updates, target, threads, hand_on, device)
+
+    name = None
+    if known is not None and device is CPU:
+        name = kept.name_of(graph, strides, updates, target, threads, hand_on, known)
+    table = None if name is None else kept.get(name)
+    if table is not None:
+        if settings().verify and table != _table_of(plan()):
+            raise CompileError(f"graph {graph.name}: the table that is kept on disk is not what it is lowered to")
+        program = _assemble_kept(table, len(graph.inputs), target)
+        if program is not None:
+            return Executable(program, list(table.results), len(table.outputs), plan)
+    planned = plan()
     program = assemble(planned, len(graph.inputs), target, device)
-    return Executable(program, planned.launches, planned.plan, planned.results)
+    if name is not None and (found := _table_of(planned)) is not None:
+        kept.put(name, found)
+    return Executable(program, planned.results, len(planned.plan.outputs), planned)
+
+
+def _table_of(planned: Planned) -> kept.Table | None:
+    """What of it is kept on disk; None where Python code computes a node."""
+    kernels = [x.kernel for x in planned.launches if not isinstance(x.kernel, HostCall)]
+    if len(kernels) < len(planned.launches):
+        return None
+    texts: dict[str, int] = {}
+    rows = []
+    for x, text in zip(planned.launches, texts_of(kernels), strict=True):
+        kernel = texts.setdefault(text, len(texts))
+        rows.append(kept.Row(kernel, x.ints, planned.buffers(x), x.units, x.grain))
+    outputs = tuple([nbytes_of(v) for v in planned.plan.outputs])
+    results = tuple(planned.results)
+    return kept.Table(tuple(texts), tuple(rows), outputs, planned.plan.arena_nbytes, _releases(planned), results)
+
+
+def _assemble_kept(table: kept.Table, inputs: int, target: Target) -> Runs | None:
+    """The program of a table; None where a kernel's code is not kept any more."""
+    codes = kept_addresses(table.kernels, target)
+    if codes is None:
+        return None
+    steps = [Step(codes[x.kernel], x.ints, x.buffers, x.units, x.grain) for x in table.rows]
+    return row_of(CPU).program(CPU, steps, inputs, table.outputs, table.arena_nbytes, table.releases_gil)
+
+
+def _releases(planned: Planned) -> bool:
+    """Whether a run lets other Python threads run meanwhile."""
+    return bool(sum(x.flops for x in planned.launches) > GIL_WORK)
 
 
 def plan_folded(
@@ -229,22 +302,17 @@ def plan_folded(
 ) -> Planned:
     """As :func:`plan_graph`, what is constant having been computed: on the CPU, its bits are those of any device."""
     here = target if device is CPU else row_of(CPU).target(CPU)
-    wanted = len(graph.outputs)
-    graph = fold_constants(
-        graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), lambda part: _run(part, here, threads)
-    )
-    updates = [(at, v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
-    graph = graph.copy(outputs=graph.outputs[:wanted])
-    return plan_graph(graph, strides, updates, target, threads, hand_on)
+    whole = graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)])
+    values = constants_of(whole, lambda part: _run(part, here, threads))
+    return plan_graph(graph, strides, updates, target, threads, hand_on, values)
 
 
 def assemble(planned: Planned, inputs: int, target: Target, device: Device = CPU) -> Runs:
     """Compile the kernels and make the device's program of them."""
     plan = planned.plan
-    releases_gil = sum(x.flops for x in planned.launches) > GIL_WORK
     outputs = [nbytes_of(v) for v in plan.outputs]
     steps = steps_of(planned, target, device)
-    return row_of(device).program(device, steps, inputs, outputs, plan.arena_nbytes, releases_gil)
+    return row_of(device).program(device, steps, inputs, outputs, plan.arena_nbytes, _releases(planned))
 
 
 def steps_of(planned: Planned, target: Target, device: Device = CPU) -> list[Step | HostStep]:

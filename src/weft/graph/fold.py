@@ -11,34 +11,35 @@ import math
 from collections.abc import Callable, Container, Sequence
 
 from ..core.symbolic import SymDim
-from .ir import Graph, Node, Value, checked, eliminate_dead, rewrite
+from .ir import Graph, Node, Value, eliminate_dead, rewrite
 from .protocol import Map, TensorType, View
 from .simplify import filled, is_constant
 
 Run = Callable[[Graph], list[bytes]]
 
 
-@checked
-def fold_constants(graph: Graph, run: Run) -> Graph:
-    """``graph`` with its constant elementwise part folded; ``run`` executes a graph without inputs and gives the bytes
-    of its outputs."""
+def constants_of(graph: Graph, run: Run) -> dict[Value, Node]:
+    """What stands for the constants of a graph that something has to be computed for; ``run`` executes a graph without
+    inputs and gives the bytes of its outputs."""
     constant: dict[Value, Node] = {}  # value -> a constant node below it, whose op makes constants
     computed: set[Value] = set()  # the constants that are more than views of what the graph holds
     for node in graph.nodes:
-        if is_constant(node):
-            if not isinstance(node.params["value"], SymDim):
-                constant[node.output] = node
-        elif isinstance(node.op.lower, (Map, View)) and node.inputs and all(v in constant for v in node.inputs):
-            constant[node.output] = constant[node.inputs[0]]
-            if isinstance(node.op.lower, Map) or node.inputs[0] in computed:
-                computed.add(node.output)
+        rule = node.op.lower
+        if isinstance(rule, (Map, View)):
+            if node.inputs and all(v in constant for v in node.inputs):
+                constant[node.output] = constant[node.inputs[0]]
+                if isinstance(rule, Map) or node.inputs[0] in computed:
+                    computed.add(node.output)
+        elif is_constant(node) and not isinstance(node.params["value"], SymDim):
+            constant[node.output] = node
+    if not computed:
+        return {}
     outside = {v for n in graph.nodes if n.outputs[0] not in constant for v in n.inputs} | set(graph.outputs)
     wanted = [v for v in constant if v in outside and v in computed]
     if not wanted:
-        return graph
+        return {}
     numbers = zip(wanted, run(_scalars(graph, constant, wanted)), strict=True)
-    folded = {v: filled(constant[v], _maker(v), _number(number, v)).output for v, number in numbers}
-    return eliminate_dead(rewrite(graph, values=folded))
+    return {v: filled(constant[v], _maker(v), _number(number, v)) for v, number in numbers}
 
 
 def _maker(value: Value) -> Node:
@@ -56,7 +57,7 @@ def _scalars(graph: Graph, constant: Container[Value], wanted: Sequence[Value]) 
         return Node(node.op, node.inputs, params, (TensorType(node.output.dtype, ()),))
 
     nodes = [n for n in graph.nodes if n.outputs[0] in constant]
-    return eliminate_dead(rewrite(Graph(f"{graph.name}.constants", [], nodes, list(wanted)), small))
+    return eliminate_dead(rewrite(eliminate_dead(Graph(f"{graph.name}.constants", [], nodes, list(wanted))), small))
 
 
 def _number(data: bytes, value: Value) -> object:

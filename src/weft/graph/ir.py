@@ -87,7 +87,7 @@ class Node:
 
     def key(self) -> tuple[Any, ...]:
         """Equal keys compute equal bits. A graph among the parameters equals itself alone."""
-        return (self.op.name, tuple(sorted(self.params.items())), *map(id, self.inputs))
+        return (self.op.name, tuple(sorted(self.params.items())) if self.params else (), *map(id, self.inputs))
 
     def over(self, inputs: tuple[Value, ...]) -> Node:
         """The same of other inputs; the node itself if they are its own."""
@@ -226,7 +226,7 @@ def eliminate_dead(graph: Graph) -> Graph:
 
 def _place(values: Iterable[Value], nodes: dict[Node, None]) -> None:
     """Append the nodes that make ``values`` and are missing, after those that they need."""
-    waiting = [v.node for v in values][::-1]
+    waiting = [v.node for v in values if v.node not in nodes][::-1]
     while waiting:
         node = waiting[-1]
         if node is None or node in nodes:

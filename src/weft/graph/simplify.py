@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..compiler.expr import leaf
 from ..core.symbolic import undecided
@@ -11,9 +11,13 @@ from .protocol import Composed, Layout, Map, Outputs, Position, Primitive, View
 
 
 @checked
-def simplify(graph: Graph, to_run: bool = False) -> Graph:
-    """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order. ``to_run``: the graph
-    is not differentiated any more."""
+def simplify(graph: Graph, to_run: bool = False, values: Mapping[Value, Node] | None = None) -> Graph:
+    """The same outputs, bit for bit, from fewer nodes. Rules run in one sweep, in program order.
+
+    Args:
+        to_run: the graph is not differentiated any more.
+        values: nodes of no inputs that stand for some values (constants that have been computed).
+    """
     rules = (*RULES, stop_gradient, one_by_one, composed) if to_run else RULES
     known: dict[object, Found] = {}  # what stands for a node with this key
 
@@ -32,7 +36,11 @@ def simplify(graph: Graph, to_run: bool = False) -> Graph:
         known[key] = found
         return found
 
-    return eliminate_dead(rewrite(graph, first))
+    given: dict[Value, Value] = {}
+    for value, node in (values or {}).items():
+        found = first(node)
+        given[value] = found.output if isinstance(found, Node) else value
+    return eliminate_dead(rewrite(graph, first, given))
 
 
 # --- rules: a node -> the value that replaces it, a simpler node, or None -----------------------------------------

@@ -71,7 +71,7 @@ class SizedPlan:
             shapes.append(found[at : at + rank])
             at += rank
         planned = self.planned
-        return Bound(Executable(program, planned.launches, planned.plan, planned.results), tuple(shapes))
+        return Bound(Executable(program, planned.results, len(planned.plan.outputs), planned), tuple(shapes))
 
 
 def plan_sizes(

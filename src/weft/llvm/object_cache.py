@@ -19,9 +19,14 @@ from .targets import Target
 @cache
 def codegen_version() -> str:
     """Digest of the sources that decide machine code (``core`` by its dtypes): what others made is never reused."""
+    return sources_digest("core", "compiler", "llvm", "runtime")
+
+
+def sources_digest(*layers: str) -> str:
+    """Digest of the sources of some layers of weft."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     digest = hashlib.sha256()
-    for folder in ("core", "compiler", "llvm", "runtime"):
+    for folder in layers:
         for path, folders, names in os.walk(os.path.join(package, folder)):
             folders.sort()
             for name in sorted(names):
@@ -58,3 +63,14 @@ def cached_objects(requests: Sequence[tuple[str, Callable[[], str]]], target: Ta
         found[name] = code
         store.put(name, code)
     return [found[name] or b"" for name in names]
+
+
+def kept_objects(keys: Sequence[str], target: Target, *, level: int = 2) -> list[bytes] | None:
+    """The object files of these keys, if the cache has all of them."""
+    store, found = disk_cache(), list[bytes]()
+    for key in keys:
+        code = store.get(entry_name(key, target, level))
+        if code is None:
+            return None
+        found.append(code)
+    return found

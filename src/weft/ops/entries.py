@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.expr import Expr
+from ..compiler.expr import Expr, call
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.symbolic import SymDim
@@ -42,7 +42,7 @@ def vector_math(name: str) -> Callable[..., Expr]:
     def expr(*arguments: Expr) -> Expr:
         from ..compiler import vmath
 
-        return (vmath.UNARY if len(arguments) == 1 else vmath.BINARY)[name](*arguments)
+        return call(name, (vmath.UNARY if len(arguments) == 1 else vmath.BINARY)[name], *arguments)
 
     return expr
 

@@ -12,6 +12,8 @@ from ..core.dtypes import DType
 from ..core.errors import DTypeError
 from .op import Array
 
+_HALVES = (dt.float16, dt.bfloat16)
+
 
 def working(dtype: DType) -> DType:
     """The dtype in which values of ``dtype`` are computed: float32 for float16 and bfloat16, else itself."""
@@ -22,7 +24,7 @@ def in_float32(expr: Callable[..., Expr]) -> Callable[..., Expr]:
     """``expr(params, *arguments)`` with float16 and bfloat16 arguments in float32 and the result rounded once."""
 
     def widened(params: dict[str, Any], *arguments: Expr) -> Expr:
-        narrow = [a.dtype for a in arguments if a.dtype.is_half]
+        narrow = [a.dtype for a in arguments if a.dtype in _HALVES]
         if not narrow:
             return expr(params, *arguments)
         result = expr(params, *(ex.cast(a, working(a.dtype)) for a in arguments))

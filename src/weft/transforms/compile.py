@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ..compiler.kernels import Kernel
 from ..core.boundary import leave
+from ..core.collector import uncollected
 from ..core.device import CPU, chosen
 from ..core.errors import CaptureError, WeftError
 from ..core.errors import made as errors_made
@@ -208,16 +209,17 @@ class Compiled(Generic[P, R]):
         self._warn_of_floats(signature)
         self._begin()
         family = self._families.setdefault(_without_sizes(signature), Family())
-        made = self._capture_sized(family, signature, tensors, args, kwargs)
-        if made is not None:
-            return made
-        captured = capture(self.function, args, kwargs, to_run=True)
-        try:
-            made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))])
-            self._keep(signature, made, tensors)
-        except BaseException:
-            captured.abandon()
-            raise
+        with uncollected():
+            made = self._capture_sized(family, signature, tensors, args, kwargs)
+            if made is not None:
+                return made
+            captured = capture(self.function, args, kwargs, to_run=True)
+            try:
+                made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))])
+                self._keep(signature, made, tensors)
+            except BaseException:
+                captured.abandon()
+                raise
         family.note(tuple([t._spec.static_shape for t in tensors]))
         return made
 

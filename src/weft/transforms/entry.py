@@ -13,6 +13,7 @@ from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
 from ..graph.ir import Value
 from ..graph.specialise import specialise
+from ..ops.registry import primitives
 from ..runtime import storage as storages
 from ..runtime.devices import moved, target_of
 from ..runtime.pool import get_num_threads
@@ -31,6 +32,7 @@ from .returned import in_order
 from .stores import first_tensor, put
 from .unit import Unit, UnitRecord
 
+_MANY = 64  # nodes of a graph whose finished table is kept on disk: fewer are lowered in as little time
 _TRIES = 3  # of a run whose operands have no value yet
 
 
@@ -76,10 +78,11 @@ class Entry:
             target_of(device),
             get_num_threads(),
             device=device,
+            known=primitives() if len(graph.nodes) >= _MANY else None,
         )
         # Tensors that share memory which is written as a flat tensor count writes apart.
         self._flat = [r for t, _ in captured.writes.updates if isinstance(t, FlatRef) for r in t.others]
-        self._single = len(self.exe.plan.outputs) == 1
+        self._single = self.exe.outputs == 1
         numbers = iter(self.exe.results)
         items = captured.returns.items
         self._numbers = [next(numbers) if item.of is None else -1 for item in items]
@@ -308,15 +311,10 @@ class Entry:
 
 def written_inputs(captured: Captured) -> list[int]:
     """The numbers of the graph's inputs that a run writes, in the order of the updates."""
-    known: dict[int, int] = {}
-    for i, ref in enumerate(captured.reads.refs, captured.arguments):
-        known.setdefault(id(ref.tensor) if isinstance(ref, TensorRef) else id(ref), i)
-    found = []
-    for target, _ in captured.writes.updates:
-        if isinstance(target, ArgumentRef):
-            found.append(target.position)
-        else:
-            found.append(known[id(target.tensor) if isinstance(target, TensorRef) else id(target)])
+    known: dict[Any, int] = {ArgumentRef(n).key: n for n in range(captured.arguments)}
+    for number, ref in enumerate(captured.reads.refs, captured.arguments):
+        known.setdefault(ref.key, number)
+    found = [known[target.key] for target, _ in captured.writes.updates]
     return found
 
 

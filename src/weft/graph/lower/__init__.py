@@ -11,6 +11,7 @@ nest, column,       clusters to launches, one file for each kind: elementwise an
 contraction,        their epilogues; reductions of more than one chunk; what is written piece by piece; Python code
 long_reduction,
 in_order, host
+repeated            clusters that repeat each other are lowered once
 axes, launch        what these share: merged axes; a launch's integers, buffers, accesses and stages
 ==================  ================================================================================================
 
@@ -33,6 +34,7 @@ from .launch import Launch
 from .long_reduction import lower_long_reduction
 from .nest import lower_nest
 from .ordering import guards_first
+from .repeated import Repeated
 from .roots import lower_roots
 
 
@@ -56,7 +58,8 @@ def launches_of(
     needed = set(graph.outputs)  # values that other kernels read, or nobody
     for item in clusters:
         needed.update([v for root in item.roots for v, _ in root.reads if v not in item.full])
-    launches = [x for item in clusters for x in _lower(item, needed, target, threads, bool(places))]
+    repeated = Repeated(lambda item: _lower(item, needed, target, threads, bool(places)))
+    launches = [x for item in clusters for x in repeated.launches(item, needed)]
     return guards_first([launch for launch in launches if launch.units != 0])
 
 

@@ -53,7 +53,8 @@ class Cluster:
     @property
     def kept(self) -> Shape:
         """The space without the reduced axes."""
-        return self.space[: self.axes[0]] + self.space[self.axes[1] :]
+        start, stop = self.axes
+        return self.space if start == stop else self.space[:start] + self.space[stop:]
 
     @property
     def is_long(self) -> bool:
@@ -168,8 +169,9 @@ def _begin(root: Root) -> Cluster:
 
 
 def _join(to: Cluster, root: Root) -> bool:
-    """Add ``root`` to the cluster if a rule says how and nothing forbids it."""
-    if to.is_closed or to.size + root.size > MAX_SIZE:
+    """Add ``root`` to the cluster if a rule says how and nothing forbids it: as every rule wants it, it walks the
+    points or has one value for each row."""
+    if to.is_closed or to.size + root.size > MAX_SIZE or not (root.space == to.space or root.space == to.kept):
         return False
     for rule in RULES:
         form = rule(to, root)

@@ -86,21 +86,26 @@ class Puller:
         return self._made((value, None), [self._pulled(need) for need in needs])
 
     def _pulled(self, wanted: _Seen) -> Expr:
-        memo, waiting = self._memo, [wanted]
+        memo = self._memo
+        if wanted in memo:
+            return memo[wanted]
+        waiting: list[tuple[_Seen, list[_Seen] | None]] = [(wanted, None)]
         while waiting:
-            seen = waiting[-1]
-            if seen not in memo:
-                value, views = seen
+            seen, needs = waiting.pop()
+            if seen in memo:
+                continue
+            value, views = seen
+            if needs is None:
                 if value in self.stored or value.node is None:
                     memo[seen] = self._read(value, views)
-                else:
-                    needs = self._needs(seen)
-                    missing = [need for need in needs if need not in memo]
-                    if missing:
-                        waiting += missing[::-1]
-                        continue
-                    memo[seen] = self._made(seen, [memo[need] for need in needs])
-            waiting.pop()
+                    continue
+                needs = self._needs(seen)
+                missing: list[tuple[_Seen, list[_Seen] | None]] = [(need, None) for need in needs if need not in memo]
+                if missing:
+                    waiting.append((seen, needs))
+                    waiting += missing[::-1]
+                    continue
+            memo[seen] = self._made(seen, [memo[need] for need in needs])
         return memo[wanted]
 
     def _needs(self, seen: _Seen) -> list[_Seen]:
@@ -109,12 +114,10 @@ class Puller:
         node = value.node
         assert node is not None
         rule = node.op.lower
-        if isinstance(rule, View):
-            return [(node.inputs[0], self._chain(node, views))]
-        if isinstance(rule, Padded):
-            return [(node.inputs[0], self._chain(node, views))]
         if isinstance(rule, (Map, Position)):
             return [(v, views) for v in node.inputs]
+        if isinstance(rule, (View, Padded)):
+            return [(node.inputs[0], self._chain(node, views))]
         if isinstance(rule, Gather):
             source, *indices = node.inputs
             rest = len(source.shape) - len(indices)

@@ -14,7 +14,7 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ...compiler.expr import Expr, leaf, rebuild, topological
+from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
 from ...compiler.kernels import Access, Int, Ints, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
@@ -25,7 +25,6 @@ from ..protocol import Layout
 if TYPE_CHECKING:
     from .host import HostCall
 
-FREE = ("const", "param", "ref")  # expressions that are no instruction of their own
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
 
 
@@ -209,4 +208,4 @@ def _bits_in(dtype: DType) -> Callable[[int], int]:
 
 def cost_of(exprs: Sequence[Expr]) -> int:
     """Rough number of instructions for one vector of points."""
-    return sum([n.op not in FREE for n in topological(exprs)])
+    return instructions(topological(exprs))

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ...compiler.expr import Expr, topological
+from ...compiler.expr import Expr, instructions, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import COPY, Concat, Contract, Host, Layout, Product, Reduction, Scan, Scatter, Shuffle, SliceUpdate
 from .axes import SHORT, mergeable, squeeze, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
-from .launch import FREE
 from .storing import choose_stored
 
 _IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
@@ -47,24 +47,47 @@ class Root:
     reduced: tuple[int, int] = field(init=False)  # a reduction's axes, of the space
     way: str = field(init=False)  # of a reduction: row or column, or copy (of what is read) first
     is_one: bool = field(init=False)  # whether a reduction's axes are one axis for every read
+    # Of the expressions, for who looks for equal ones (repeated.py): their structure, where ``leaves`` stand for the
+    # values that are read, in order, and ``fixed`` for nodes that nothing is read below, which expressions may share.
+    form: tuple[Any, ...] = field(init=False)
+    leaves: tuple[Value, ...] = field(init=False)
+    fixed: tuple[Expr, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.reads, self.layouts = [], []
         nodes = topological(self.exprs)
-        self.size = sum([n.op not in FREE for n in nodes])
-        for node in nodes:
-            if node.op == "read":
-                self.reads.append(node.value)
-                self.layouts.append(node.value[1])
-            elif node.op == "gather":
-                self.reads.append((node.value[0], _ANYWHERE))
-                self.layouts.append(node.value[1])
-            elif node.op == "position":
-                self.layouts.append(node.value)
+        self.size = instructions(nodes)
+        numbers: dict[Expr, int] = {}
+        leaves: dict[Value, int] = {}
+        fixed: dict[Expr, None] = {}
+        form: list[Any] = []
+        for number, node in enumerate(nodes):
+            numbers[node] = number
+            op, what = node.op, node.value
+            arguments = tuple([numbers[a] for a in node.args])
+            if op == "read":
+                self.reads.append(what)
+                self.layouts.append(what[1])
+                form.append((op, arguments, leaves.setdefault(what[0], len(leaves)), what[1]))
+            elif op == "gather":
+                self.reads.append((what[0], _ANYWHERE))
+                self.layouts.append(what[1])
+                form.append((op, node.dtype, arguments, leaves.setdefault(what[0], len(leaves)), *what[1:]))
+            elif op == "position":
+                self.layouts.append(what)
+                form.append((op, what))
+            else:
+                if op != "const" and all(a in fixed or a.op == "const" for a in node.args):
+                    fixed[node] = None
+                # Numbers by their text, which tells 0.0 from -0.0 and 1 from True.
+                form.append((op, node.dtype, arguments, what if op == "call" or what is None else repr(what)))
+        self.form, self.leaves, self.fixed = tuple(form), tuple(leaves), tuple(fixed)
         start, stop = self.axes
         self.space, before = squeezed(self.shape), len(squeezed(self.shape[:start]))
         self.reduced = (before, before + len(squeezed(self.shape[start:stop])))
-        self.is_one = all(mergeable(self.shape[start:stop], x.strides[start:stop]) for x in self.layouts)
+        self.is_one = start == stop or all(
+            mergeable(self.shape[start:stop], x.strides[start:stop]) for x in self.layouts
+        )
         self.way = self._way()
 
     def _way(self) -> str:

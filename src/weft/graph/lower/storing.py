@@ -33,20 +33,25 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
     length: dict[Value, int] = {}  # the same, with every view and leaf as one
     for node in graph.nodes:
         rule, value = node.op.lower, node.outputs[0]  # a host call has several, all of them stored
-        operands = list(dict.fromkeys(node.inputs))
-        stored.update([v for v in _from_memory(node) if _computed(v, stored)])
-        if isinstance(rule, Padded):  # windows read an element several times
-            stored.update([v for v in operands if cost.get(v, 0) > REPEATED and _computed(v, stored)])
-        total = sum(1 if v in stored else length[v] for v in operands)
-        for operand in sorted((v for v in operands if v not in stored), key=length.__getitem__, reverse=True):
-            if total <= LONG or not isinstance(rule, _FUSABLE):  # others read each operand in a loop of its own
-                break
-            stored.add(operand)
-            total -= length[operand] - 1
+        operands = node.inputs if len(node.inputs) < 2 else tuple(dict.fromkeys(node.inputs))
+        fusable = isinstance(rule, _FUSABLE)
+        if not isinstance(rule, (Map, View)):
+            stored.update([v for v in _from_memory(node) if _computed(v, stored)])
+            if isinstance(rule, Padded):  # windows read an element several times
+                stored.update([v for v in operands if cost.get(v, 0) > REPEATED and _computed(v, stored)])
+        pulled = [v for v in operands if v not in stored]
+        total = len(operands) - len(pulled) + sum([length[v] for v in pulled])
+        if total > LONG and fusable:  # others read each operand in a loop of its own
+            for operand in sorted(pulled, key=length.__getitem__, reverse=True):
+                if total <= LONG:
+                    break
+                stored.add(operand)
+                total -= length[operand] - 1
+            pulled = [v for v in pulled if v not in stored]
         own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, (Gather, Padded)) else 0
-        cost[value] = own + sum(cost[v] for v in operands if v not in stored)
+        cost[value] = own + sum([cost[v] for v in pulled])
         length[value] = max(own, 1) + total
-        if users.get(value, 0) > 1 and cost[value] > DEAR and isinstance(rule, _FUSABLE) and not isinstance(rule, View):
+        if cost[value] > DEAR and users.get(value, 0) > 1 and fusable and not isinstance(rule, View):
             stored.add(value)
     return stored
 
