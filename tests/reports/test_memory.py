@@ -283,7 +283,7 @@ def state_keeps_its_memory(compiled: Any) -> Any:
     return [*found, window, state, state.data_ptr() == address, window.data_ptr() == address + 12]
 
 
-@report("google/flax#2060", "pytorch/pytorch#139476")
+@report("karpathy/nanoGPT#21")
 def one_parameter_in_two_layers(compiled: Any) -> Any:
     """Tied weights: a write by way of one layer is read by way of the other."""
     first, second = nn.Linear(3, 3), nn.Linear(3, 3)
