@@ -71,6 +71,7 @@ SAID: dict[str, dict[str, Any]] = {
     "wf.asarray": {"dtype": None, "copy": None},
     "wf.astype": {"copy": True},
     "wf.clip": {"min": None, "max": None},
+    "wf.compile": {"function": None, "dynamic": None},
     "wf.export": {"target": None, "name": None},
     "wf.eye": {"n_cols": None, "k": 0, "dtype": None},
     "wf.flatten": {"start_dim": 0, "end_dim": -1},

@@ -16,6 +16,7 @@ def test_every_primitive_is_known_by_its_name() -> None:
     """Also those that no module names: an entry of a table keeps its primitive to itself."""
     known = registry.primitives()
     gc.unfreeze()  # conftest.py has set aside what was imported
+    gc.collect()
     alive = [p for p in gc.get_objects() if type(p) is Primitive and p.infer.__module__.startswith("weft.ops.")]
     assert len(alive) > 70
     assert [p.name for p in alive if known.get(p.name) is not p] == []

@@ -127,7 +127,7 @@ def test_times_are_medians_of_the_repeats() -> None:
         program, launches = Program(), ["a", "b"]
         plan = type("Plan", (), {"arena_nbytes": 64})
 
-    original, module._row = module._row, lambda launch, s: Row(launch, "", 0, 0, s, 0.0)  # type: ignore[arg-type]
+    original, module._row = module._row, lambda launch, s, sizes: Row(launch, "", 0, 0, s, 0.0)  # type: ignore[arg-type]
     try:
         found = module.explain(Executable(), [], repeats=3)  # type: ignore[arg-type]
     finally:

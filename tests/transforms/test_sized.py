@@ -283,7 +283,7 @@ PROGRAMS = (
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_have_the_bits_of_eager_code(program: Callable[..., Any]) -> None:
-    large = () if program in (counted, causal) else (32768, 40000)  # these are quadratic
+    large = () if program in (counted, causal, pieces) else (32768, 40000)  # or they take long
     check(program, [(data(n, 3),) for n in (*SIZES, 4, 9, *large, 33, 1, 8)])
 
 
