@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +15,9 @@ from weft.core.errors import ArgumentError, DTypeError, ShapeError
 from weft.graph.ir import Graph
 from weft.nn import functional as F
 from weft.transforms.capture import capture
+
+torch = pytest.importorskip("torch")
+TF = torch.nn.functional
 
 rng = np.random.default_rng(5)
 
