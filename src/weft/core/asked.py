@@ -1,24 +1,32 @@
-"""Sizes of a scope (symbolic.py) as a user's program sees them, which is written for numbers.
+"""Symbolic sizes (symbolic.py) as a user's program sees them, which is written for numbers.
 
-Every question is answered as the example's number would answer it, equality too, and the answer is a guard. What needs
-the number itself (``range``, a hash, text, a float) fixes it. On the way into an op they become plain sizes again
-(:func:`unasked`). When the program has ended (``Sizes.closed``), nobody may ask any more.
+In a scope every question is answered as the example's number would answer it, equality too, and the answer is a guard.
+What needs the number itself (``range``, a hash, text, a float) fixes it. On the way into an op they become plain sizes
+again (:func:`unasked`). When the program has ended (``Sizes.closed``), nobody may ask any more.
+
+Without a scope (a model that is saved for every size of an axis) there are no guards: a question that all sizes from 0
+on answer alike has this answer, any other is a CaptureError. Text shows the symbol.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from math import prod
+from math import ceil, floor, isfinite, prod
 from numbers import Integral
 from typing import Any
 
 from .errors import CaptureError, user_line
-from .symbolic import Sizes, SymDim, are_equal, scope_of
+from .symbolic import Dim, Sizes, SymDim, are_equal, scope_of
+
+_NO_SCOPE = (
+    "what is captured for every size of an axis, as a saved model is, cannot depend on it: give the axis one size, or "
+    "compute with tensors, as wf.where does"
+)
 
 
 class Asked(SymDim):
-    """A size of a scope as a user's program sees it: every question is answered as the example's number would answer
+    """A size as a user's program sees it: in a scope every question is answered as the example's number would answer
     it, equality too, and the answer is a guard. What needs the number itself (``range``, a hash, text, a float) fixes
     it.
 
@@ -67,7 +75,14 @@ class Asked(SymDim):
         if not isinstance(other, (int, SymDim)):
             return NotImplemented
         difference = self._plain - unasked(other)
-        return not difference if isinstance(difference, int) else self._decide().is_zero(difference)
+        if isinstance(difference, int):
+            return not difference
+        if self.scope is None:
+            low, high = _ends(difference)
+            if (low is not None and low > 0) or (high is not None and high < 0):
+                return False
+            raise self._undecided("==", other)
+        return self._decide().is_zero(difference)
 
     def __ne__(self, other: object) -> bool:
         same = self.__eq__(other)
@@ -80,17 +95,31 @@ class Asked(SymDim):
         return not self < other
 
     def __lt__(self, other: Any) -> bool:
-        self._decide()
-        return self._plain < unasked(other) if isinstance(other, (int, float, SymDim)) else NotImplemented
+        return self._ordered("<", other)
 
     def __gt__(self, other: Any) -> bool:
-        self._decide()
-        return self._plain > unasked(other) if isinstance(other, (int, float, SymDim)) else NotImplemented
+        return self._ordered(">", other)
+
+    def _ordered(self, op: str, other: Any) -> bool:
+        if not isinstance(other, (int, float, SymDim)):
+            return NotImplemented
+        other = unasked(other)
+        if self.scope is not None or (isinstance(other, float) and not isfinite(other)):
+            if self.scope is not None:
+                self._decide()
+            return self._plain < other if op == "<" else self._plain > other
+        whole = other if not isinstance(other, float) else ceil(other) if op == "<" else floor(other)
+        low, high = _ends(self._plain - whole if op == "<" else whole - self._plain)
+        if (high is not None and high < 0) or (low is not None and low >= 0):
+            return low is None or low < 0
+        raise self._undecided(op, other)
 
     def __bool__(self) -> bool:
         return self != 0
 
     def __int__(self) -> int:
+        if self.scope is None:
+            raise CaptureError(f"the size {self} is symbolic: it has no number yet ({_NO_SCOPE})")
         scope = self._decide()
         for name in self._names():
             scope.lines.setdefault(name, user_line())
@@ -108,10 +137,10 @@ class Asked(SymDim):
         return hash(int(self))
 
     def __repr__(self) -> str:
-        return repr(int(self))
+        return repr(self._plain if self.scope is None else int(self))
 
     def __format__(self, form: str) -> str:
-        return format(int(self), form)
+        return format(repr(self) if self.scope is None else int(self), form)
 
     def __copy__(self) -> Asked:
         return self
@@ -129,6 +158,9 @@ class Asked(SymDim):
     def _names(self) -> set[str]:
         return {atom for atoms in self.terms for atom in atoms if isinstance(atom, str)}
 
+    def _undecided(self, op: str, other: Any) -> CaptureError:
+        return CaptureError(f"whether {self} {op} {other} holds is not known while the size is symbolic ({_NO_SCOPE})")
+
     def _decide(self) -> Sizes:
         """The scope, which is asked.
 
@@ -136,11 +168,13 @@ class Asked(SymDim):
             CaptureError: its program has ended.
         """
         scope = scope_of(self)
-        low, high = scope.range_of(self._plain) if scope.closed else (None, None)
-        if scope.closed and (low is None or low != high):  # one that was asked for its number is that number
-            raise CaptureError(
-                "a size that was read while a function was captured is used outside of it; read it from a tensor there"
-            )
+        if scope.closed:
+            low, high = scope.range_of(self._plain)
+            if low is None or low != high:  # one that was asked for its number is that number
+                raise CaptureError(
+                    "a size that was read while a function was captured is used outside of it; read it from a tensor "
+                    "there"
+                )
         return scope
 
 
@@ -152,7 +186,8 @@ def _operator(name: str, reflected: bool) -> Callable[[Asked, Any], Any]:
     def apply(self: Asked, other: Any) -> Any:
         if not isinstance(other, (int, float, complex, SymDim)):
             return NotImplemented
-        if whole and isinstance(other, (int, SymDim)):
+        exact = whole or (name == "truediv" and self.scope is None)
+        if exact and isinstance(other, (int, SymDim)):
             mine: Any = self._plain
             its: Any = unasked(other)
             if name in ("floordiv", "mod") and are_equal(mine if reflected else its, 0):
@@ -170,9 +205,18 @@ for _name in ("add", "sub", "mul", "floordiv", "mod", "truediv", "and_", "or_", 
 Integral.register(Asked)
 
 
+def _ends(size: Dim) -> tuple[int | None, int | None]:
+    """The least and the greatest number of a size without a scope, whose names stand for 0 and more; None: none."""
+    if isinstance(size, int):
+        return size, size
+    factors = [v for k, v in size.terms.items() if k]
+    constant = size.terms.get((), 0)
+    return constant if min(factors) > 0 else None, constant if max(factors) < 0 else None
+
+
 def asked(size: Any) -> Any:
-    """A size of a scope as a user's program sees it; anything else as it is."""
-    return Asked(size.terms, size.scope) if size.__class__ is SymDim and size.scope is not None else size
+    """A size as a user's program sees it; anything else as it is."""
+    return Asked(size.terms, size.scope) if size.__class__ is SymDim else size
 
 
 def unasked(value: Any) -> Any:

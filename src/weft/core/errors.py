@@ -102,6 +102,10 @@ class CaptureError(WeftError, RuntimeError):
     """Code that cannot become part of a graph."""
 
 
+class CheckError(WeftError, AssertionError):
+    """A condition that ``wf.debug.check`` was given does not hold."""
+
+
 class CompileError(WeftError, RuntimeError):
     """The compiler produced something LLVM refuses: a bug of weft's own."""
 

@@ -26,7 +26,6 @@ _SOON = "not there yet"
 # Module -> what people look for there: names (or patterns of families) and what to do instead. The first that fits.
 HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     "weft": (
-        ("cond while_loop scan", "control flow on values is not captured yet; wf.where selects"),
         ("jvp vjp vmap func", f"{_SOON}; wf.grad and wf.value_and_grad are"),
         ("checkpoint", f"{_SOON}: everything that a gradient needs is kept"),
         ("Model callbacks data train utils", f"{_SOON}; write the loop and wf.compile its step"),
@@ -41,6 +40,8 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("quantile isin cartesian_prod trapezoid hann_window distributions jit fx", _SOON),
         ("channels_last preserve_format contiguous_format", "tensors have one memory format; drop the argument"),
         ("as_tensor", "wf.asarray"),
+        ("profiler", "wf.profile"),
+        ("ShapeDtypeStruct", "wf.spec"),
         ("Size", "shapes are tuples"),
         ("dtype", "wf.DType"),
         ("finfo iinfo", "numpy.finfo and numpy.iinfo"),

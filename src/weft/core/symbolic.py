@@ -422,7 +422,13 @@ class Sizes:
         # Of polynomials without a constant whose coefficients have no common divisor, the first of them positive.
         self.guards: dict[SymDim, Range] = {}
         for name, number in self.examples.items():
-            self.guards[SymDim({(name,): 1}, self)] = (2, None) if number > 1 else (number, number)
+            self.add(name, number)
+
+    def add(self, name: str, number: int) -> Dim:
+        """A further name, and its size."""
+        self.examples[name] = self._values[name] = number
+        self.guards[SymDim({(name,): 1}, self)] = (2, None) if number > 1 else (number, number)
+        return self[name]
 
     def __getitem__(self, name: str) -> Dim:
         """The size of this name."""
@@ -430,14 +436,17 @@ class Sizes:
         return SymDim({(name,): 1}, self) if number > 1 else number
 
     def __repr__(self) -> str:
+        return f"Sizes({', '.join(self.lines_of_guards())})"
+
+    def lines_of_guards(self) -> list[str]:
+        """What sizes must be for the programs of this scope: ``2 <= n <= 512``."""
         lines = []
         for size, (low, high) in self.guards.items():
             if low == high:
                 lines.append(f"{size} == {low}")
             else:
                 lines.append(f"{'' if low is None else f'{low} <= '}{size}{'' if high is None else f' <= {high}'}")
-        lines += [f"{size} != 0" for size in self.not_zero]
-        return f"Sizes({', '.join(lines)})"
+        return lines + [f"{size} != 0" for size in self.not_zero]
 
     def value(self, size: Dim) -> int:
         """The number for the examples."""

@@ -96,12 +96,13 @@ def assemble_many(
     Raises:
         CompileError: as for :func:`assemble`, the first one in the order of the sources.
     """
-    results: list[bytes | BaseException] = [b""] * len(sources)
+    results: list[bytes | BaseException | None] = [None] * len(sources)
+    ended: list[BaseException] = []
     order = iter(range(len(sources)))
     lock = threading.Lock()
 
     def work() -> None:
-        number = 0
+        number = -1
         try:
             while True:
                 with lock:
@@ -111,9 +112,12 @@ def assemble_many(
                     source = sources[number]
                     text = source if isinstance(source, str) else source()
                 results[number] = assemble(text, target, level=level)
-        except BaseException as error:  # Ctrl-C in the calling thread and the end of the process in others included
+        except CompileError as error:
             results[number] = error
             list(order)  # nobody begins another one
+        except BaseException as error:  # Ctrl-C in the calling thread, which may be anywhere; the end of the process
+            ended.append(error)
+            list(order)
 
     count = min(threads or settings().codegen_threads, len(sources))
     workers: list[threading.Thread] = []
@@ -125,13 +129,9 @@ def assemble_many(
     work()
     for worker in workers:
         worker.join()
-    return [_or_raise(result) for result in results]
-
-
-def _or_raise(result: bytes | BaseException) -> bytes:
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    for error in (*ended, *(result for result in results if isinstance(result, BaseException))):
+        raise error
+    return [result for result in results if isinstance(result, bytes)]
 
 
 def _emit(texts: Sequence[str], hidden: Sequence[str], target: Target, level: int, as_object: bool) -> bytes:
