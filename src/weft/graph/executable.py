@@ -7,33 +7,41 @@ where they may be those of a scope.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..compiler.build import addresses, gpu_launch, kept_addresses, texts_of
 from ..compiler.expr import leaf
+from ..compiler.kernels import Kernel
 from ..core.config import settings
 from ..core.device import CPU, Device
-from ..core.errors import CompileError, DeviceError
+from ..core.errors import CompileError, DeviceError, OutOfMemoryError
 from ..core.shapes import Shape, size_of
 from ..core.symbolic import undecided
 from ..llvm.targets import Target
 from ..runtime.devices import Runs, row_of
-from ..runtime.program import HostStep, Step
+from ..runtime.program import UNBOUNDED, AnyStep, Body, BranchStep, HostStep, LoopStep, Program, Release, Step
 from . import kept
 from .fold import constants_of
 from .ir import Graph, Node, Value, checked
+from .loops import settle_loops
 from .lower import launches_of
+from .lower.control import ControlCall, with_inner
 from .lower.host import HostCall
 from .lower.in_order import copy_launch
 from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
 from .lower.roots import copy_of
 from .memory import Plan, in_place, nbytes_of, plan_memory
-from .protocol import Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
+from .protocol import Branch, Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
+from .remat import WAYS, Remade, rematerialise
 from .simplify import simplify
 
+LONG_WORK = (
+    2_000_000_000  # in a program worth saving inputs that it writes, so that Ctrl-C can end it later: some 0.1 s
+)
+SAVED_BYTES = 4 << 20  # of these inputs at most
 GIL_WORK = 400_000  # rough instructions in a program that lets other Python threads run meanwhile: some 20 us
 
 
@@ -47,11 +55,47 @@ class Planned:
     launches: list[Launch]
     plan: Plan
     results: list[int]
+    dense: frozenset[int] = frozenset()  # numbers of the inputs that are row-major
 
     def buffers(self, launch: Launch) -> tuple[tuple[int, Any], ...]:
         """(place, byte offset) of each buffer of a launch."""
         found = ((*self.plan.place[value], offset) for value, offset in launch.buffers)
         return tuple((place, start + offset) for place, start, offset in found)
+
+    @property
+    def writes(self) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+        """How many launches come before the first that writes an input; how many before the first that writes more
+        than can be saved; and what that is, (number, bytes) of inputs."""
+        place, first, saves, total = self.plan.place, len(self.launches), dict[int, int](), 0
+        for at, launch in enumerate(self.launches):
+            for value in launch.writes:
+                number = place[value][0] if value in place else self.plan.inputs
+                if number >= self.plan.inputs or number in saves:
+                    continue
+                first, nbytes = min(first, at), nbytes_of(value)
+                if not isinstance(nbytes, int) or number not in self.dense or total + nbytes > SAVED_BYTES:
+                    return first, at, tuple(saves.items())
+                saves[number] = nbytes
+                total += nbytes
+        return first, len(self.launches), tuple(saves.items())
+
+
+@dataclass(slots=True, eq=False)
+class About:
+    """What a program's calls are called by those who watch them. ``name``: of the graph; ``captured``: it is of a
+    compiled function, whose nodes know their lines. ``sizes``: of its symbols."""
+
+    name: str
+    planned: Planned | Callable[[], Planned]
+    sizes: Mapping[str, int]
+    captured: bool = False
+
+    @property
+    def launches(self) -> list[Launch]:
+        """Of the steps."""
+        if not isinstance(self.planned, Planned):
+            self.planned = self.planned()
+        return self.planned.launches
 
 
 @dataclass(slots=True)
@@ -63,6 +107,11 @@ class Executable:
     results: list[int]
     outputs: int  # so many the program makes
     _planned: Planned | Callable[[], Planned]
+    about: About | None = None
+
+    def __post_init__(self) -> None:
+        if self.about is not None and isinstance(self.program, Program):
+            self.program.about.append(self.about)
 
     @property
     def planned(self) -> Planned:
@@ -103,6 +152,7 @@ def plan_graph(
     threads: int,
     hand_on: bool = False,
     values: Mapping[Value, Node] | None = None,
+    limit: int | None = None,
 ) -> Planned:
     """The launches of ``graph`` for a target, and their memory.
 
@@ -116,9 +166,11 @@ def plan_graph(
         hand_on: results may be inputs (that are not written), and several results may be one output; otherwise each
             is an output of its own.
         values: what stands for some values, as for :func:`simplify`.
+        limit: bytes of intermediate values; what does not fit is computed again.
 
     Raises:
         CompileError: the graph has symbolic sizes.
+        OutOfMemoryError: its intermediate values take more than ``limit`` in any case.
     """
     for value in graph.inputs:
         if any(map(undecided, value.shape)):
@@ -127,11 +179,36 @@ def plan_graph(
             )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True, values=values)
+    graph = settle_loops(graph)
+    found: list[int] = []
+    for way in WAYS if limit is not None else WAYS[:1]:
+        planned = _planned(rematerialise(graph, way), strides, updates, wanted, target, threads, hand_on)
+        if limit is None or planned.plan.arena_nbytes <= limit:
+            return planned
+        found.append(planned.plan.arena_nbytes)
+    raise OutOfMemoryError(
+        f"{graph.name}: memory_limit is {limit:,} bytes, and its intermediate values take at least {min(found):,} "
+        f"({found[0]:,} where nothing more than usual is computed again); raise the limit, or use smaller batches"
+    )
+
+
+def _planned(
+    remade: Remade,
+    strides: Sequence[Shape],
+    updates: Sequence[tuple[int, Value]],
+    wanted: int,
+    target: Target,
+    threads: int,
+    hand_on: bool,
+) -> Planned:
+    """The plan of a graph whose first ``wanted`` outputs are results; the others are the updates' values."""
+    graph = remade.graph
     layouts = {v: Layout(v.shape, 0, s) for v, s in zip(graph.inputs, strides, strict=True)}
     replaced = [(graph.inputs[at], v) for (at, _), v in zip(updates, graph.outputs[wanted:], strict=True)]
     placed = _own_places(graph, graph.outputs[:wanted], replaced, layouts, hand_on)
     graph, results, written = placed.graph, placed.results, placed.written
-    launches, direct = _launches_in_place(placed, layouts, target, threads)
+    placed.shared.extend(remade.kept)
+    launches, direct = _launches_in_place(placed, layouts, target, threads, remade)
     for new, old in written.items():
         if new not in direct and size_of(new.shape) != 0:
             assert new.node is not None
@@ -139,10 +216,12 @@ def plan_graph(
             last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, layouts[old])
             # Its operand is in the arena because it may not be here.
             launches.append(replace(last, in_place=(), copies=None))
-    plan = plan_memory(launches, graph.inputs, results, direct)
+    row_major = {old for old in direct.values() if layouts[old].is_contiguous}
+    plan = plan_memory(launches, graph.inputs, results, direct, row_major)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
     where = {v: i for i, v in enumerate(plan.outputs)} | {v: ~i for i, v in enumerate(graph.inputs)}
-    return Planned(launches, plan, [where[v] for v in results])
+    dense = frozenset(i for i, v in enumerate(graph.inputs) if layouts[v].is_contiguous)
+    return Planned(launches, plan, [where[v] for v in results], dense)
 
 
 def _own_places(
@@ -206,13 +285,14 @@ def _copied(value: Value, nodes: list[Node]) -> Value:
 
 
 def _launches_in_place(
-    placed: _Placed, layouts: Mapping[Value, Layout], target: Target, threads: int
+    placed: _Placed, layouts: Mapping[Value, Layout], target: Target, threads: int, remade: Remade
 ) -> tuple[list[Launch], dict[Value, Value]]:
     """The launches, and the values that they compute in the memory of an input. The other updates are row-major."""
     aside: set[Value] = set()
+    late = remade.late()
     while True:
         places = {v: Layout.contiguous(old.shape) if v in aside else layouts[old] for v, old in placed.written.items()}
-        launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared)
+        launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared, late, remade.stored)
         launches = checks_before_writes(launches, placed.written)
         here = {new: old for new, old in placed.written.items() if new not in aside}
         direct = in_place(launches, set(placed.graph.outputs), here)
@@ -233,6 +313,7 @@ def build(
     hand_on: bool = False,
     device: Device = CPU,
     known: Mapping[str, Primitive] | None = None,
+    limit: int | None = None,
 ) -> Executable:
     """Compile ``graph`` for a device, whose target (of several on the CPU) is given; arguments and errors as for
     :func:`plan_graph`.
@@ -243,35 +324,33 @@ def build(
     """
 
     def plan() -> Planned:
-        return plan_folded(graph, strides, updates, target, threads, hand_on, device)
+        return plan_folded(graph, strides, updates, target, threads, hand_on, device, limit)
 
     name = None
     if known is not None and device is CPU:
-        name = kept.name_of(graph, strides, updates, target, threads, hand_on, known)
+        name = kept.name_of(graph, strides, updates, target, threads, hand_on, known, limit)
     table = None if name is None else kept.get(name)
     if table is not None:
-        if settings().verify and table != _table_of(plan()):
+        if settings().verify and table != _table_of(plan(), target):
             raise CompileError(f"graph {graph.name}: the table that is kept on disk is not what it is lowered to")
         program = _assemble_kept(table, len(graph.inputs), target)
         if program is not None:
-            return Executable(program, list(table.results), len(table.outputs), plan)
+            about = About(graph.name, plan, {})
+            return Executable(program, list(table.results), len(table.outputs), plan, about)
     planned = plan()
     program = assemble(planned, len(graph.inputs), target, device)
-    if name is not None and (found := _table_of(planned)) is not None:
+    if name is not None and (found := _table_of(planned, target)) is not None:
         kept.put(name, found)
-    return Executable(program, planned.results, len(planned.plan.outputs), planned)
+    return Executable(program, planned.results, len(planned.plan.outputs), planned, About(graph.name, planned, {}))
 
 
-def _table_of(planned: Planned) -> kept.Table | None:
+def _table_of(planned: Planned, target: Target) -> kept.Table | None:
     """What of it is kept on disk; None where Python code computes a node."""
-    kernels = [x.kernel for x in planned.launches if not isinstance(x.kernel, HostCall)]
-    if len(kernels) < len(planned.launches):
+    if any(isinstance(x.kernel, HostCall) for x in with_inner(planned.launches)):
         return None
     texts: dict[str, int] = {}
-    rows = []
-    for x, text in zip(planned.launches, texts_of(kernels), strict=True):
-        kernel = texts.setdefault(text, len(texts))
-        rows.append(kept.Row(kernel, x.ints, planned.buffers(x), x.units, x.grain))
+    numbers = [texts.setdefault(text, len(texts)) for text in texts_of(list(kernels_of(planned.launches)))]
+    rows = steps_over(planned, iter(numbers), target)
     outputs = tuple([nbytes_of(v) for v in planned.plan.outputs])
     results = tuple(planned.results)
     return kept.Table(tuple(texts), tuple(rows), outputs, planned.plan.arena_nbytes, _releases(planned), results)
@@ -282,13 +361,33 @@ def _assemble_kept(table: kept.Table, inputs: int, target: Target) -> Runs | Non
     codes = kept_addresses(table.kernels, target)
     if codes is None:
         return None
-    steps = [Step(codes[x.kernel], x.ints, x.buffers, x.units, x.grain) for x in table.rows]
-    return row_of(CPU).program(CPU, steps, inputs, table.outputs, table.arena_nbytes, table.releases_gil)
+    steps = [_with_code(row, codes) for row in table.rows]
+    return row_of(CPU).program(CPU, steps, inputs, table.outputs, table.arena_nbytes, table.release)
 
 
-def _releases(planned: Planned) -> bool:
-    """Whether a run lets other Python threads run meanwhile."""
-    return bool(sum(x.flops for x in planned.launches) > GIL_WORK)
+def _releases(planned: Planned) -> Release:
+    """How a run lets other Python threads run meanwhile, and signals be heard."""
+    first, last, saves = planned.writes
+    return Release(stops_of(sum(x.flops for x in planned.launches), first, last), first, saves)
+
+
+def stops_of(work: int, first: int, last: int) -> int:
+    """``Release.stops`` of a program with so much work, by the first two of ``Planned.writes``."""
+    return 0 if work <= GIL_WORK else 1 + (first if work < LONG_WORK else last)
+
+
+def _with_code(row: AnyStep, codes: Sequence[int]) -> AnyStep:
+    """A row of a table, addresses being in the places of numbers."""
+
+    def body(of: Body) -> Body:
+        return Body(tuple([_with_code(row, codes) for row in of.steps]), of.places)
+
+    if isinstance(row, BranchStep):
+        return row._replace(true=body(row.true), false=body(row.false))
+    if isinstance(row, LoopStep):
+        return row._replace(body=body(row.body))
+    assert isinstance(row, Step)
+    return row._replace(address=codes[row.address])
 
 
 def plan_folded(
@@ -299,12 +398,13 @@ def plan_folded(
     threads: int,
     hand_on: bool = False,
     device: Device = CPU,
+    limit: int | None = None,
 ) -> Planned:
     """As :func:`plan_graph`, what is constant having been computed: on the CPU, its bits are those of any device."""
     here = target if device is CPU else row_of(CPU).target(CPU)
     whole = graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)])
     values = constants_of(whole, lambda part: _run(part, here, threads))
-    return plan_graph(graph, strides, updates, target, threads, hand_on, values)
+    return plan_graph(graph, strides, updates, target, threads, hand_on, values, limit)
 
 
 def assemble(planned: Planned, inputs: int, target: Target, device: Device = CPU) -> Runs:
@@ -315,26 +415,78 @@ def assemble(planned: Planned, inputs: int, target: Target, device: Device = CPU
     return row_of(device).program(device, steps, inputs, outputs, plan.arena_nbytes, _releases(planned))
 
 
-def steps_of(planned: Planned, target: Target, device: Device = CPU) -> list[Step | HostStep]:
+def steps_of(planned: Planned, target: Target, device: Device = CPU) -> list[AnyStep]:
     """The rows of the program's table, the kernels being compiled.
 
     Raises:
-        DeviceError: Python code computes a node, on another device than the CPU.
+        DeviceError: Python code computes a node, or control flow is in it, on another device than the CPU.
     """
-    code = iter(addresses([x.kernel for x in planned.launches if not isinstance(x.kernel, HostCall)], target, device))
-    steps: list[Step | HostStep] = []
+    code = iter(addresses(list(kernels_of(planned.launches)), target, device))
+    return steps_over(planned, code, target, device)
+
+
+def kernels_of(launches: Iterable[Launch]) -> Iterator[Kernel]:
+    """The kernels of launches, in order, with those of the bodies of control flow."""
+    for launch in with_inner(launches):
+        if not isinstance(launch.kernel, (HostCall, ControlCall)):
+            yield launch.kernel
+
+
+def steps_over(planned: Planned, code: Iterator[Any], target: Target, device: Device = CPU) -> list[AnyStep]:
+    """The rows of a table; ``code`` stands for the kernels to come (:func:`kernels_of`): addresses, or symbols."""
+    steps: list[AnyStep] = []
     for x in planned.launches:
         places = planned.buffers(x)
-        if isinstance(x.kernel, HostCall):
+        if isinstance(x.kernel, (HostCall, ControlCall)) and device is not CPU:
             node = x.kernel.node
-            if device is not CPU:
-                raise DeviceError(f"{node.op}: computed on the CPU alone, and its operands are on {str(device)!r}")
+            raise DeviceError(f"{node.op}: computed on the CPU alone, and its operands are on {str(device)!r}")
+        if isinstance(x.kernel, ControlCall):
+            steps.append(_control_step(x.kernel, places, code, target, device))
+        elif isinstance(x.kernel, HostCall):
+            node = x.kernel.node
             sizes = tuple(nbytes_of(v) for v in (*node.inputs, *node.outputs))
             steps.append(HostStep(x.kernel.function(), places, sizes, len(node.inputs)))
         else:
             grid = gpu_launch(x.kernel, x.ints, x.units) if target.is_gpu else None
             steps.append(Step(next(code), x.ints, places, x.units, x.grain, grid))
     return steps
+
+
+def _control_step(
+    call: ControlCall, places: tuple[tuple[int, Any], ...], code: Iterator[Any], target: Target, device: Device
+) -> AnyStep:
+    """A branch or a loop over bodies of their own; graph/lower/control.py gave the launch its buffers in the order of
+    runtime/native/steps.py."""
+    node = call.node
+    if isinstance(node.op.lower, Branch):
+        # The places of a body are the buffers of the step, after the predicate: operands, results, an arena.
+        true, false = (
+            [_moved(step, 1) for step in steps_over(planned, code, target, device)] for planned in call.plans
+        )
+        return BranchStep(Body(tuple(true), len(places)), Body(tuple(false), len(places)), places)
+    (planned,) = call.plans
+    p, body = node.params, node.params["body"]
+    carries, sequences = p["carries"], p["sequences"]
+    results = body.outputs[p["has_go"] + carries :]
+    return LoopStep(
+        Body(tuple(steps_over(planned, code, target, device)), len(body.inputs) + len(body.outputs) + 1),
+        places,
+        tuple([nbytes_of(v) for v in body.inputs[:carries]]),
+        tuple([nbytes_of(v) for v in body.inputs[carries : carries + sequences]]),
+        len(body.inputs) - carries - sequences,
+        tuple([nbytes_of(v) for v in results]),
+        UNBOUNDED if p["length"] is None else p["length"],
+        p["reverse"],
+        p["has_go"],
+        p["has_count"],
+        p["gives_count"],
+        p["bounded"],
+    )
+
+
+def _moved(step: AnyStep, by: int) -> AnyStep:
+    """The step with other numbers for its places."""
+    return step._replace(buffers=tuple([(place + by, offset) for place, offset in step.buffers]))
 
 
 def _run(graph: Graph, target: Target, threads: int) -> list[bytes]:

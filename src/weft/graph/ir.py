@@ -172,6 +172,11 @@ def subgraphs(node: Node) -> dict[str, Graph]:
     return {name: value for name, value in node.params.items() if isinstance(value, Graph)}
 
 
+def nodes_in(graph: Graph) -> int:
+    """How many nodes a graph has, with those of the graphs among their parameters."""
+    return sum([1 + sum(map(nodes_in, subgraphs(node).values())) for node in graph.nodes])
+
+
 # --- passes -------------------------------------------------------------------------------------------------------
 
 Found = Node | Value | Sequence[Value] | None  # what stands for a node

@@ -3,9 +3,10 @@
 An entry lies in the cache that object code lies in (llvm/disk_cache.py: a digest of the content, a folder of this
 user's). Its name is a digest of all that lowering depends on: the graph (ops by name, parameters, types; not the
 user's lines, nor which tensors come in), strides, updates, target, number of threads, and the sources of weft. It is
-JSON: which kernels there are, by their texts, and the rows of the table. There is none for a graph that says something
-which has no certain text (an op that the registry does not know by its name, a function, a graph in a parameter), nor
-where Python code computes a node.
+JSON: which kernels there are, by their texts, and the rows of the table, those of the bodies of branches and loops
+inside of the rows that run them (and the text of a graph has the bodies' inside). There is none for a graph that says
+something which has no certain text (an op that the registry does not know by its name, a function), nor where Python
+code computes a node.
 """
 
 from __future__ import annotations
@@ -19,37 +20,28 @@ from functools import cache
 from typing import Any
 
 from ..core.dtypes import DType
-from ..core.shapes import Shape
+from ..core.shapes import Shape, strides_of
 from ..llvm.disk_cache import disk_cache
 from ..llvm.object_cache import sources_digest
 from ..llvm.targets import Target
+from ..runtime.program import AnyStep, Body, BranchStep, HostStep, LoopStep, Release, Step
 from .ir import Graph, Node, Value
 from .protocol import Primitive
 
 LAYERS = ("core", "llvm", "runtime", "compiler", "graph", "ops")  # whose sources decide what a graph is lowered to
-_FORM = 1  # of the entries
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A step: its kernel's number, and the rest as :class:`weft.runtime.program.Step` has it."""
-
-    kernel: int
-    ints: tuple[int, ...]
-    buffers: tuple[tuple[int, int], ...]
-    units: int
-    grain: int
+_FORM = 4  # of the entries
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A program but for its code, and which of its outputs the graph's are, as in ``executable.Planned``."""
+    """A program but for its code, and which of its outputs the graph's are, as in ``executable.Planned``. In the rows
+    numbers of ``kernels`` stand for their addresses."""
 
     kernels: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[AnyStep, ...]
     outputs: tuple[int, ...]  # bytes of each
     arena_nbytes: int
-    releases_gil: bool
+    release: Release
     results: tuple[int, ...]
 
 
@@ -65,6 +57,7 @@ def name_of(
     threads: int,
     hand_on: bool,
     known: Mapping[str, Primitive],
+    limit: int | None = None,
 ) -> str | None:
     """The name of a graph's entry, if it has one; arguments as for ``executable.plan_graph``. ``known``: the ops whose
     meaning is in the sources, by their names."""
@@ -72,7 +65,7 @@ def name_of(
         text = "\n".join(_lines(graph, strides, updates, known))
     except _Unsaid:
         return None
-    head = f"table {_FORM}\n{_version()}\n{target.key}\n{threads} {hand_on}\n"
+    head = f"table {_FORM}\n{_version()}\n{target.key}\n{threads} {hand_on} {limit}\n"
     return hashlib.sha256((head + text).encode()).hexdigest()
 
 
@@ -81,24 +74,52 @@ def get(name: str) -> Table | None:
     data = disk_cache().get(name)
     if data is None:
         return None
-    kernels, forms, rows, outputs, arena, releases, results = json.loads(data)
+    kernels, forms, rows, outputs, arena, release, results = json.loads(data)
     made = [(kernel, tuple(ints), units, grain) for kernel, ints, units, grain in forms]
-    table = []
-    for form, *places in rows:
-        kernel, ints, units, grain = made[form]
-        table.append(Row(kernel, ints, tuple(zip(places[::2], places[1::2], strict=True)), units, grain))
-    return Table(tuple(kernels), tuple(table), tuple(outputs), arena, releases, tuple(results))
+    table = _unpacked(rows, made)
+    stops, before_writes, saves = release
+    released = Release(stops, before_writes, tuple([(number, nbytes) for number, nbytes in saves]))
+    return Table(tuple(kernels), table, tuple(outputs), arena, released, tuple(results))
 
 
 def put(name: str, table: Table) -> None:
     """Keep an entry. Steps that differ in nothing but their buffers say the rest once."""
     forms: dict[tuple[Any, ...], int] = {}
-    rows = []
-    for row in table.rows:
-        form = forms.setdefault((row.kernel, row.ints, row.units, row.grain), len(forms))
-        rows.append([form, *[number for place in row.buffers for number in place]])
-    parts = table.kernels, list(forms), rows, table.outputs, table.arena_nbytes, table.releases_gil, table.results
+    rows = _packed(table.rows, forms)
+    parts = table.kernels, list(forms), rows, table.outputs, table.arena_nbytes, table.release, table.results
     disk_cache().put(name, json.dumps(parts, separators=(",", ":")).encode())
+
+
+def _packed(steps: Sequence[AnyStep], forms: dict[tuple[Any, ...], int]) -> list[Any]:
+    """Rows for JSON: the number of a form, or what a branch or a loop is; then places and offsets."""
+    rows: list[Any] = []
+    for step in steps:
+        places = [number for place in step.buffers for number in place]
+        if isinstance(step, Step):
+            form = step.address, step.ints, step.units, step.grain
+            rows.append([forms.setdefault(form, len(forms)), *places])
+        else:
+            assert not isinstance(step, HostStep)
+            bodies = [[body.places, _packed(body.steps, forms)] for body in step.bodies]
+            rows.append([[bodies, *(step[2:] if isinstance(step, LoopStep) else ())], *places])
+    return rows
+
+
+def _unpacked(rows: Sequence[Any], forms: Sequence[tuple[Any, ...]]) -> tuple[AnyStep, ...]:
+    steps: list[AnyStep] = []
+    for what, *places in rows:
+        buffers = tuple(zip(places[::2], places[1::2], strict=True))
+        if isinstance(what, int):
+            kernel, ints, units, grain = forms[what]
+            steps.append(Step(kernel, ints, buffers, units, grain))
+            continue
+        bodies = [Body(_unpacked(inner, forms), count) for count, inner in what[0]]
+        if len(bodies) == 2:
+            steps.append(BranchStep(bodies[0], bodies[1], buffers))
+        else:
+            numbers: list[Any] = [tuple(n) if isinstance(n, list) else n for n in what[1:]]
+            steps.append(LoopStep(bodies[0], buffers, *numbers))
+    return tuple(steps)
 
 
 @cache
@@ -112,6 +133,7 @@ def _version() -> str:
 def _lines(
     graph: Graph, strides: Sequence[Shape], updates: Sequence[tuple[int, Value]], known: Mapping[str, Primitive]
 ) -> list[str]:
+    """A graph as lines of text; a body in a parameter is the text of its own."""
     numbers: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
     lines = [f"{text_of(v.type)} {text_of(tuple(steps))}" for v, steps in zip(graph.inputs, strides, strict=True)]
     said: dict[tuple[Primitive, int], str] = {}  # copies of a node share its parameters
@@ -121,7 +143,7 @@ def _lines(
         if head is None:
             if known.get(node.op.name) is not node.op:
                 raise _Unsaid
-            head = said[key] = f"{node.op.name} {_params(node)}"
+            head = said[key] = f"{node.op.name} {_params(node, known)}"
         lines.append(f"{head} {[numbers[v] for v in node.inputs]}")
         for value in node.outputs:
             numbers[value] = len(numbers)
@@ -129,8 +151,13 @@ def _lines(
     return lines
 
 
-def _params(node: Node) -> str:
-    return " ".join([f"{name}={text_of(value)}" for name, value in sorted(node.params.items())])
+def _params(node: Node, known: Mapping[str, Primitive]) -> str:
+    def text(value: Any) -> str:
+        if not isinstance(value, Graph):
+            return text_of(value)
+        return f"graph({';'.join(_lines(value, [strides_of(v.shape) for v in value.inputs], (), known))})"
+
+    return " ".join([f"{name}={text(value)}" for name, value in sorted(node.params.items())])
 
 
 def text_of(value: Any) -> str:

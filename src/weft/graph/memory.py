@@ -1,14 +1,18 @@
 """One planned arena: where every stored value lives.
 
 Values that are never alive at the same time share memory. An elementwise result takes the memory of an operand that
-ends with it. An update takes that of the input which it replaces, where nothing looks for the old value afterwards.
+ends with it. An update takes that of the input which it replaces, where nothing looks for the old value afterwards. The
+memory of an output is lent to a value that is done before the output is there (:func:`_lent`): what a gradient needs
+lies where the gradients that come last will be.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from ..core.shapes import size_of
 from ..core.symbolic import Dim, greatest, typical
@@ -16,6 +20,7 @@ from .ir import Value
 from .lower.launch import Launch
 
 ALIGNMENT = 64
+LENT = 4096  # bytes of memory that is lent
 
 
 @dataclass(slots=True)
@@ -25,6 +30,7 @@ class Plan:
     place: dict[Value, tuple[int, Any]]
     outputs: list[Value]
     arena_nbytes: Any
+    inputs: int
 
 
 def nbytes_of(value: Value) -> Any:
@@ -33,9 +39,18 @@ def nbytes_of(value: Value) -> Any:
 
 
 def plan_memory(
-    launches: Sequence[Launch], inputs: Sequence[Value], outputs: Sequence[Value], overwritten: Mapping[Value, Value]
+    launches: Sequence[Launch],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    overwritten: Mapping[Value, Value],
+    row_major: Collection[Value] = (),
 ) -> Plan:
-    """Places for all values. ``overwritten``: value -> the input whose memory it takes (see :func:`in_place`)."""
+    """Places for all values.
+
+    Args:
+        overwritten: value -> the input whose memory it takes (see :func:`in_place`).
+        row_major: the inputs of these whose memory has nothing between their elements.
+    """
     birth: dict[Value, int] = {}
     death: dict[Value, int] = {}
     for at, launch in enumerate(launches):
@@ -54,6 +69,18 @@ def plan_memory(
         if root not in place:
             start, stop = spans.get(root, (birth[value], death[value]))
             spans[root] = (min(start, birth[value]), max(stop, death[value]))
+    begins: dict[tuple[int, Any], int] = {}  # when memory that is there anyway is first written, or read
+    for value, at in birth.items():
+        there = place.get(_find(owner, value))
+        if there is not None:
+            begins[there] = min(at, begins.get(there, at))
+    last_check = max((at for at, launch in enumerate(launches) if launch.checks), default=-1)
+    hosts = {place[v]: (nbytes_of(v), -1) for v in wanted}
+    hosts |= {
+        place[v]: (nbytes_of(v), last_check) for v, old in overwritten.items() if old in row_major and old not in birth
+    }
+    place |= _lent(spans, [_Host(at, begins[at], *found) for at, found in hosts.items() if at in begins])
+    spans = {value: span for value, span in spans.items() if value not in place}
     last = len(inputs) + len(wanted)
     by_size = sorted(spans.items(), key=lambda item: (-typical(nbytes_of(item[0])), item[1]))
     # An empty value has a place too.
@@ -66,7 +93,51 @@ def plan_memory(
         offsets, nbytes = _in_blocks(by_size, sizes)
         place |= {value: (last, offset) for value, offset in offsets.items()}
     place |= {value: place[_find(owner, value)] for value in birth}
-    return Plan(place, list(wanted), nbytes)
+    return Plan(place, list(wanted), nbytes, len(inputs))
+
+
+class _Host(NamedTuple):
+    """Memory that is there anyway: where, the launch that first uses it, its bytes, and after which launch it may be
+    written."""
+
+    place: tuple[int, Any]
+    begins: int
+    nbytes: Any
+    after: int
+
+
+def _lent(spans: Mapping[Value, tuple[int, int]], hosts: Sequence[_Host]) -> dict[Value, tuple[int, Any]]:
+    """Places for some values in the memory of outputs, and of inputs that are written and never read, before that is
+    used. One value in each, of those that are alive where most is, of sizes that are known.
+
+    What ends last has the fewest places, so it chooses first, the smallest that has room. No input is written before
+    the last launch that may fail.
+    """
+    waiting = sorted([x for x in hosts if isinstance(x.nbytes, int) and x.nbytes >= LENT], key=lambda x: (x.begins, x))
+    if not waiting or not spans:
+        return {}
+    change = [0] * (max(stop for _, stop in spans.values()) + 2)
+    for value, (start, stop) in spans.items():
+        change[start] += typical(nbytes_of(value))
+        change[stop + 1] -= typical(nbytes_of(value))
+    alive = list(accumulate(change))
+    peak = alive.index(max(alive))
+    guests = [
+        (-stop, -nbytes, start, value)
+        for value, (start, stop) in spans.items()
+        if start <= peak <= stop and isinstance(nbytes := nbytes_of(value), int) and nbytes >= LENT
+    ]
+    free: list[tuple[int, int, _Host]] = []  # those that begin after the guest's end, by bytes
+    found: dict[Value, tuple[int, Any]] = {}
+    for stop, nbytes, start, value in sorted(guests, key=lambda guest: guest[:3]):
+        while waiting and waiting[-1].begins > -stop:
+            host = waiting.pop()
+            insort(free, (host.nbytes, len(waiting), host))
+        for at in range(bisect_left(free, (-nbytes,)), len(free)):
+            if start > free[at][2].after:
+                found[value] = free.pop(at)[2].place
+                break
+    return found
 
 
 def _in_blocks(

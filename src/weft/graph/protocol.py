@@ -221,6 +221,25 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """``branch(predicate, *operands; true, false)``: the outputs of one of two graphs over the operands, which is
+    chosen by a bool of rank 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """``loop(go?, count?, *carries, *sequences, *invariants; body, ...)``: a graph over the carries, one part of each
+    sequence along its first axis, and the invariants, again and again.
+
+    The body gives whether to go on (with ``has_go``), the next carries, and one part of each result; the node the last
+    carries, the results, and the number of iterations (with ``gives_count``). There are at most ``length`` (None: any
+    number), and at most ``count`` (with ``has_count``), and with ``has_go`` as many as say so; ``bounded``: to want
+    more is an error. ``carries`` and ``sequences`` are numbers. ``reverse``: from the last part to the first. Parts of
+    results that no iteration writes are undefined.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """Several outputs, none of which needs another: output i as a node of its own with ``rules[i]`` computes it."""
 
@@ -248,6 +267,8 @@ Rule = (
     | Scan
     | Shuffle
     | Host
+    | Branch
+    | Loop
     | Outputs
     | Composed
 )

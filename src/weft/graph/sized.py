@@ -14,16 +14,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ..core.shapes import Shape, strides_of
+from ..core.device import CPU
+from ..core.shapes import Shape, strides_of, substitute
 from ..core.size_program import SizeProgram
 from ..core.symbolic import Sizes, SymDim, computed
 from ..llvm.targets import Target
-from ..runtime.program import Template
-from .executable import GIL_WORK, Executable, Planned, plan_folded, steps_of
-from .ir import Graph, Value
+from ..runtime.devices import target_of
+from ..runtime.pool import get_num_threads
+from ..runtime.program import Release, Template
+from .executable import About, Executable, Planned, plan_folded, steps_of, stops_of
+from .ir import Graph, Value, subgraphs
+from .lower.control import with_inner
 from .memory import nbytes_of
 from .protocol import Host
 from .specialise import specialise
+
+_PLANS = 8  # of one graph
 
 
 class Bound(NamedTuple):
@@ -37,13 +43,14 @@ class SizedPlan:
     """A compiled graph for all sizes that keep its guards (``scope`` has them). Nothing in it changes: threads may
     share it."""
 
-    __slots__ = ("_ranks", "_sizes", "_template", "planned", "scope")
+    __slots__ = ("_name", "_ranks", "_sizes", "_template", "planned", "scope")
 
     def __init__(self, planned: Planned, graph: Graph, scope: Sizes, target: Target):
-        self.planned, self.scope = planned, scope
+        self.planned, self.scope, self._name = planned, scope, graph.name
         launches, plan = planned.launches, planned.plan
-        release = computed(_is_long, sum(x.flops for x in launches))
-        pairs = dict.fromkeys((x.units, x.grain) for x in launches)
+        first, last, saves = planned.writes
+        release = Release(computed(stops_of, sum(x.flops for x in launches), first, last), first, saves)
+        pairs = dict.fromkeys((x.units, x.grain) for x in with_inner(launches))
         parallel = computed(_any_above, *(n for pair in pairs for n in pair))
         outputs = [nbytes_of(v) for v in plan.outputs]
         steps = steps_of(planned, target)
@@ -71,7 +78,9 @@ class SizedPlan:
             shapes.append(found[at : at + rank])
             at += rank
         planned = self.planned
-        return Bound(Executable(program, planned.results, len(planned.plan.outputs), planned), tuple(shapes))
+        about = About(self._name, planned, dict(zip(self.scope.examples, numbers, strict=True)))
+        exe = Executable(program, planned.results, len(planned.plan.outputs), planned, about)
+        return Bound(exe, tuple(shapes))
 
 
 def plan_sizes(
@@ -80,8 +89,11 @@ def plan_sizes(
     target: Target,
     threads: int,
     check: Callable[[Shape, int], None] = lambda shape, itemsize: None,
+    written: Sequence[int] = (),
+    hand_on: bool = False,
+    strides: Sequence[Shape] | None = None,
 ) -> SizedPlan | None:
-    """The plan of a graph with symbolic sizes for what is like the examples; all inputs are row-major.
+    """The plan of a graph with symbolic sizes for what is like the examples.
 
     None where something is empty for these examples, but not for others, or where Python code computes a node, which
     gets arrays of certain shapes: such sizes deserve a plan of numbers alone.
@@ -89,12 +101,60 @@ def plan_sizes(
     Args:
         examples: a number for each name.
         check: as for :func:`~weft.graph.specialise.specialise`.
+        written: the inputs into whose memory the last outputs are written, which are no results then.
+        hand_on: as for :func:`~weft.graph.executable.plan_graph`.
+        strides: of the inputs, which may have names of their own; None: all are row-major.
 
     Raises:
         ShapeError: the graph does not hold for the examples.
     """
     scope = Sizes(examples)
-    return plan_in(scope, specialise(graph, {name: scope[name] for name in examples}, check), target, threads)
+    sizes = {name: scope[name] for name in examples}
+    graph = specialise(graph, sizes, check)
+    if strides is not None:
+        strides = [substitute(s, sizes) for s in strides]
+    count = len(graph.outputs) - len(written)
+    updates = list(zip(written, graph.outputs[count:], strict=True))
+    return plan_in(scope, graph.copy(outputs=graph.outputs[:count]), target, threads, updates, hand_on, strides)
+
+
+class SizedPlans:
+    """The plans of one graph on the CPU, each of which serves a range of sizes. ``names``: of the sizes, in the order
+    of the numbers; ``written``, ``hand_on`` and ``strides`` are as for :func:`plan_sizes`."""
+
+    __slots__ = ("_graph", "_hand_on", "_names", "_plans", "_strides", "_written")
+
+    def __init__(
+        self,
+        graph: Graph,
+        names: Sequence[str],
+        written: Sequence[int] = (),
+        hand_on: bool = False,
+        strides: Sequence[Shape] | None = None,
+    ):
+        self._graph, self._names, self._written, self._hand_on = graph, tuple(names), written, hand_on
+        self._strides = strides
+        self._plans: tuple[SizedPlan, ...] = ()  # the latest first; replaced as a whole, for other threads read it
+
+    def bound(self, numbers: Sequence[int]) -> Bound | None:
+        """The executable for these sizes; None where :func:`plan_sizes` has no plan."""
+        plan = next((p for p in self._plans if p.serves(numbers)), None)
+        if plan is None:
+            examples = dict(zip(self._names, numbers, strict=True))
+            target, threads = target_of(CPU), get_num_threads()
+            plan = plan_sizes(
+                self._graph,
+                examples,
+                target,
+                threads,
+                written=self._written,
+                hand_on=self._hand_on,
+                strides=self._strides,
+            )
+            if plan is None:
+                return None
+            self._plans = (plan, *self._plans)[:_PLANS]
+        return plan.bind(numbers)
 
 
 def plan_in(
@@ -104,23 +164,28 @@ def plan_in(
     threads: int,
     updates: Sequence[tuple[int, Value]] = (),
     hand_on: bool = False,
+    strides: Sequence[Shape] | None = None,
 ) -> SizedPlan | None:
     """As :func:`plan_sizes`, of a graph whose sizes are those of a scope already, recorded in it or specialised.
 
     ``updates`` and ``hand_on`` are as for :func:`~weft.graph.executable.plan_graph`.
     """
-    for value in (*graph.inputs, *(v for node in graph.nodes for v in node.outputs)):
-        if any(isinstance(n, SymDim) and n < 1 for n in value.shape):
-            return None
-    if any(isinstance(node.op.lower, Host) for node in graph.nodes):
+    if not _fits(graph):
         return None
-    planned = plan_folded(graph, [strides_of(v.shape) for v in graph.inputs], updates, target, threads, hand_on)
+    if strides is None:
+        strides = [strides_of(v.shape) for v in graph.inputs]
+    planned = plan_folded(graph, strides, updates, target, threads, hand_on)
     return SizedPlan(planned, graph, scope, target)
 
 
-def _is_long(flops: int) -> int:
-    """Whether the program lets other Python threads run meanwhile."""
-    return int(flops > GIL_WORK)
+def _fits(graph: Graph) -> bool:
+    """Whether nothing is empty for these sizes alone, and no Python code computes a node, in bodies too."""
+    for value in (*graph.inputs, *(v for node in graph.nodes for v in node.outputs)):
+        if any(isinstance(n, SymDim) and n < 1 for n in value.shape):
+            return False
+    if any(isinstance(node.op.lower, Host) for node in graph.nodes):
+        return False
+    return all(_fits(body) for node in graph.nodes for body in subgraphs(node).values())
 
 
 def _any_above(*numbers: int) -> int:

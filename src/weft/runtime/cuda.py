@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import accumulate
@@ -154,7 +155,7 @@ class _Keeper:
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
-            self.row.give(self.device, self.address, self.nbytes)
+            self.row.given.append((self.device, self.address, self.nbytes))
 
 
 class _Program:
@@ -226,6 +227,10 @@ class Cuda:
         self._contexts: dict[Device, int] = {}
         self._held: dict[Device, list[int]] = {}  # in use, peak, allocations; changed under the lock
         self._limits: dict[Device, int | None] = {}
+        # What nobody keeps any more. A destructor runs anywhere: between two calls of the driver, which are for the
+        # context that this thread is in, in a forked child, at the end of the process. So it makes no call, and only
+        # says here what is to be freed, in one step; who takes or counts memory next frees it.
+        self.given: deque[tuple[Device, int, int]] = deque()
         self._lock = Lock()
 
     def count(self) -> int:
@@ -259,7 +264,7 @@ class Cuda:
         num_inputs: int,
         output_nbytes: Sequence[int],
         arena_nbytes: int,
-        release_gil: bool,
+        release_gil: Any,
     ) -> _Program:
         """A program. (ctypes lets go of the GIL in every call.)"""
         return _Program(self, device, steps, num_inputs, output_nbytes, arena_nbytes)
@@ -272,6 +277,7 @@ class Cuda:
     def take(self, device: Device, nbytes: int) -> int:
         """Memory for a block, which is counted."""
         with self._lock.now:  # until it is counted: what others take meanwhile is within the limit too
+            self._free_given()
             held, limit = self._held.setdefault(device, [0, 0, 0]), self._limits.get(device)
             if limit is not None and held[0] + nbytes > limit:
                 raise OutOfMemoryError(
@@ -285,26 +291,31 @@ class Cuda:
                 held[1] = held[0]
         return address
 
-    def give(self, device: Device, address: int, nbytes: int) -> None:
-        """Give a block's memory back."""
-        with self._lock.now:
+    def _free_given(self) -> None:
+        """Free what nobody keeps any more; the lock is held."""
+        while self.given:
+            device, address, nbytes = self.given.popleft()
+            self.on(device).free(address)
             self._held[device][0] -= nbytes
-        self.on(device).free(address)
 
     def stats(self, device: Device) -> Stats:
         """Statistics of what was handed out."""
         with self._lock.now:
+            self._free_given()
             current, peak, allocations = self._held.get(device, (0, 0, 0))
         return Stats(current, peak, 0, allocations, allocations, self._limits.get(device))
 
     def reset_peak(self, device: Device) -> None:
         """Let the peak begin anew."""
         with self._lock.now:
+            self._free_given()
             held = self._held.setdefault(device, [0, 0, 0])
             held[1] = held[0]
 
     def empty_cache(self, device: Device) -> None:
-        """There is none."""
+        """Free what waits for it."""
+        with self._lock.now:
+            self._free_given()
 
     def set_limit(self, device: Device, nbytes: int | None) -> None:
         """Hold at most so many bytes."""

@@ -23,13 +23,15 @@ from ..llvm.targets import Target, host_target
 from . import memory
 from . import storage as storages
 from .memory import Stats
-from .program import HostStep, Program, Step
+from .program import AnyStep, Program, Release
 
 
 class Runs(Protocol):
     """What a row makes of steps."""
 
-    steps: tuple[Step | HostStep, ...]
+    @property
+    def steps(self) -> tuple[AnyStep, ...]: ...
+
     arena_nbytes: int
     call: Callable[..., Any]
     """``call(*inputs)`` gives the outputs: a Storage, several in a tuple, or None; raises KernelStatus."""
@@ -60,11 +62,11 @@ class Row(Protocol):
     def program(
         self,
         device: Device,
-        steps: Sequence[Step | HostStep],
+        steps: Sequence[AnyStep],
         num_inputs: int,
         output_nbytes: Sequence[int],
         arena_nbytes: int,
-        release_gil: bool,
+        release_gil: Release | bool,
     ) -> Runs:
         """A program; the arguments are those of :class:`weft.runtime.program.Program`."""
 
@@ -107,11 +109,11 @@ class _Cpu:
     def program(
         self,
         device: Device,
-        steps: Sequence[Step | HostStep],
+        steps: Sequence[AnyStep],
         num_inputs: int,
         output_nbytes: Sequence[int],
         arena_nbytes: int,
-        release_gil: bool,
+        release_gil: Release | bool,
     ) -> Runs:
         return Program(steps, num_inputs, output_nbytes, (), arena_nbytes, release_gil)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def _prepare() -> None:
     global _started
     builtins = native()
     cores = usable_cpus()
+    builtins["set_main_thread"](threading.main_thread().ident)
     builtins["pool_set_threads"](cores)
     builtins["pool_set_spin"](int(SPIN * 1e9) if cores > 1 else 0)
     if hasattr(os, "register_at_fork"):

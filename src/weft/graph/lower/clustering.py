@@ -8,9 +8,10 @@ bit: an element is computed by the same operations in the same order, in whichev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ...compiler.kernels import REDUCE_CHUNK
@@ -29,7 +30,7 @@ MAX_TRIED = 64  # clusters that read one value which a root tries to join: an in
 
 @dataclass(slots=True, eq=False, repr=False)
 class Cluster:
-    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered, host.
+    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered, host, control.
 
     ``space`` is the shape of the points without axes of size 1; ``axes`` the part of it that is reduced. A member is
     ``full`` (one value a point) or not (one value for each point of the space without the reduced axes).
@@ -47,7 +48,7 @@ class Cluster:
     @property
     def is_closed(self) -> bool:
         """Whether nothing can join it."""
-        alone = self.kind in ("ordered", "host")
+        alone = self.kind in ("ordered", "host", "control")
         return alone or len(self.roots) >= MAX_ROOTS or len(self.reading) > MAX_READS or self.size >= MAX_SIZE
 
     @property
@@ -118,13 +119,18 @@ class Form(NamedTuple):
     full: bool
 
 
-def cluster(roots: Sequence[Root]) -> list[Cluster]:
+def cluster(roots: Sequence[Root], late: Mapping[Value, int] = MappingProxyType({})) -> list[Cluster]:
     """Clusters in execution order. A root joins the latest cluster that it can and with which it has something in
     common (it reads what the cluster computes, or what it reads); otherwise it begins one.
 
     A root may join a cluster that comes before one it depends on, as long as that one does not depend on the cluster
     in turn: the order is settled at the end.
+
+    Args:
+        late: roots that join no cluster from before the first root with their number (or a smaller one): what is
+            computed again later, to keep no memory meanwhile.
     """
+    starts: list[int] = []  # the first cluster for each number
     clusters: list[Cluster] = []
     order = Order()
     home: dict[Value, int] = {}
@@ -136,6 +142,10 @@ def cluster(roots: Sequence[Root]) -> list[Cluster]:
         if root.kind not in _BEGINNING:
             blocked = order.all_before(needs)
             near = needs.union(*[readers[v][-MAX_TRIED:] for v in values if v in readers])
+            if root.value in late:
+                number = late[root.value]
+                starts += [len(clusters)] * (number + 1 - len(starts))
+                near = {at for at in near if at >= starts[number]}
             for at in sorted(near, reverse=True):
                 if not blocked >> at & 1 and _join(clusters[at], root):
                     place = at
@@ -283,4 +293,4 @@ RULES: tuple[Callable[[Cluster, Root], Form | None], ...] = (
 )
 """The ways in which a root joins a cluster. A root that no rule takes begins one: those of _BEGINNING do."""
 
-_BEGINNING = ("contract", "ordered", "host")  # kinds of roots that no rule takes
+_BEGINNING = ("contract", "ordered", "host", "control")  # kinds of roots that no rule takes

@@ -120,8 +120,29 @@ def _guard(node: Node, indices: Sequence[Expr], shape: Shape, extents: Shape) ->
     """Look at all indices, and write nothing but one byte of scratch that says nothing."""
     scratch = Value(TensorType(dt.bool_, ()))
     nowhere = Layout(shape, 0, (0,) * len(shape))
+    indices = map_layouts(indices, lambda x: Layout(shape, x.offset, x.strides))
     looked_up = Expr("gather", dt.bool_, tuple(indices), (scratch, nowhere, tuple((n, 0) for n in extents)))
     return replace(copy_launch(node, scratch, looked_up, shape, nowhere), guards=True)
+
+
+def early_guards(root: Root) -> list[Launch] | None:
+    """Launches that look at all indices by which a root gathers, where these are computed from inputs alone: they may
+    come first. None where some are not, or are not looked at everywhere (below padding)."""
+    found = []
+    for gather in topological(root.exprs):
+        if gather.op != "gather":
+            continue
+        steps = gather.value[2]
+        below = topological(gather.args)
+        inputs = all(e.value[0].node is None for e in below if e.op == "read")
+        if not inputs or len(gather.args) != len(steps) or any(e.op == "gather" for e in below):
+            return None
+        layouts = leaf_layouts(list(gather.args))
+        shape = tuple([n if any(x.strides[axis] for x in layouts) else 1 for axis, n in enumerate(root.shape)])
+        if not all(isinstance(n, int) and n > 0 for n in root.shape) or not layouts:
+            return None
+        found.append(_guard(root.node, gather.args, shape, tuple([n for n, _ in steps])))
+    return found
 
 
 def _sum(a: Expr, b: Expr) -> Expr:

@@ -23,6 +23,7 @@ from ..ir import Node, Value
 from ..protocol import Layout
 
 if TYPE_CHECKING:
+    from .control import ControlCall
     from .host import HostCall
 
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
@@ -32,7 +33,7 @@ TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some mic
 class Launch:
     """A kernel, its integers, its buffers (value, byte offset), its units, and what it does (for explanations)."""
 
-    kernel: Kernel | HostCall
+    kernel: Kernel | HostCall | ControlCall
     ints: tuple[Any, ...]  # it and the other numbers: integers, or sizes of a scope
     buffers: tuple[tuple[Value, Any], ...]
     units: Any

@@ -1,7 +1,8 @@
 """The order in which clusters, and then launches, run.
 
 :class:`Order` holds what clusters depend on while they are made, and settles their order at the end. Of launches, those
-that only look whether indices are in range come first (:func:`guards_first`), and those that only write updates come
+that only look whether indices are in range (of scatters; in long programs of all indices that are inputs) come first
+(:func:`guards_first`), and those that only write updates come
 after the last that may fail (:func:`checks_before_writes`): such a run has written nothing.
 """
 

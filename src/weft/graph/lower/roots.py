@@ -15,7 +15,21 @@ from typing import Any
 from ...compiler.expr import Expr, instructions, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
-from ..protocol import COPY, Concat, Contract, Host, Layout, Product, Reduction, Scan, Scatter, Shuffle, SliceUpdate
+from ..protocol import (
+    COPY,
+    Branch,
+    Concat,
+    Contract,
+    Host,
+    Layout,
+    Loop,
+    Product,
+    Reduction,
+    Scan,
+    Scatter,
+    Shuffle,
+    SliceUpdate,
+)
 from .axes import SHORT, mergeable, squeeze, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
 from .storing import choose_stored
@@ -27,11 +41,12 @@ _ANYWHERE = Layout((), -1, ())  # what a gather reads of its source
 
 @dataclass(slots=True, eq=False, repr=False)
 class Root:
-    """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), or host (all outputs of a host
-    call, of which it is the first).
+    """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), host or control (all outputs
+    of a host call, a branch, a loop, of which it is the first).
 
     ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs`` are the
-    expression of an element, a contraction's two operands, or an ordered op's or host call's operands.
+    expression of an element, a contraction's two operands, or the operands of an ordered op, a host call,
+    a branch, a loop.
     """
 
     value: Value
@@ -150,7 +165,11 @@ class Root:
 
 
 def lower_roots(
-    graph: Graph, layouts: Mapping[Value, Layout], places: Mapping[Value, Layout], shared: Iterable[Value] = ()
+    graph: Graph,
+    layouts: Mapping[Value, Layout],
+    places: Mapping[Value, Layout],
+    shared: Iterable[Value] = (),
+    known: set[Value] | None = None,
 ) -> list[Root]:
     """The roots in program order, copies of strided inputs first.
 
@@ -158,8 +177,10 @@ def lower_roots(
         layouts: of the inputs.
         places: for each update, the layout of the input that it is written to.
         shared: elementwise values to be stored, whatever they cost.
+        known: what was chosen to be stored, of a graph that has become this one by copies of inputs and results.
     """
-    stored, copies = choose_stored(graph, shared), dict[Value, Value]()
+    stored = choose_stored(graph, shared) if known is None else known.union(graph.outputs, shared)
+    copies: dict[Value, Value] = {}
     while True:
         roots, unfusable = _roots_of(graph, Puller(set(stored), layouts, copies))
         if not unfusable:
@@ -222,8 +243,10 @@ def _root(puller: Puller, node: Node) -> Root:
         operands = tuple(puller.pull(v) for v in node.inputs)
         assert all(e.op == "read" for e in operands), "operands of a contraction are stored, or views of what is"
         return Root(value, "contract", shape, operands)
-    if isinstance(rule, Host):
-        root = Root(value, "host", shape, tuple(puller.pull(v) for v in node.inputs))
+    if isinstance(rule, (Host, Branch, Loop)):
+        root = Root(
+            value, "host" if isinstance(rule, Host) else "control", shape, tuple(puller.pull(v) for v in node.inputs)
+        )
         for operand, expr in zip(node.inputs, root.exprs, strict=True):
             if expr.op != "read" or not expr.value[1].is_contiguous:
                 raise Unfusable(operand)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir import Graph, Node, Value
-from ..protocol import Contract, Gather, Host, Map, Padded, Position, View
+from ..protocol import Branch, Contract, Gather, Host, Loop, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 REPEATED = 3  # cost above which a value that is padded, and so probably read through windows, is stored
@@ -32,7 +32,7 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
     cost: dict[Value, int] = {}  # of a pulled value's expression, what is shared in it counted as often as it is used
     length: dict[Value, int] = {}  # the same, with every view and leaf as one
     for node in graph.nodes:
-        rule, value = node.op.lower, node.outputs[0]  # a host call has several, all of them stored
+        rule, value = node.op.lower, node.outputs[0]  # host calls and control flow have several, all of them stored
         operands = node.inputs if len(node.inputs) < 2 else tuple(dict.fromkeys(node.inputs))
         fusable = isinstance(rule, _FUSABLE)
         if not isinstance(rule, (Map, View)):
@@ -70,7 +70,9 @@ def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
 def _from_memory(node: Node) -> tuple[Value, ...]:
     """The operands that a node reads several times, or anywhere."""
     rule = node.op.lower
-    return node.inputs if isinstance(rule, (Contract, Host)) else node.inputs[:1] if isinstance(rule, Gather) else ()
+    if isinstance(rule, (Contract, Host, Branch, Loop)):
+        return node.inputs
+    return node.inputs[:1] if isinstance(rule, Gather) else ()
 
 
 def _computed(value: Value, stored: set[Value]) -> bool:

@@ -16,6 +16,7 @@ from ...llvm.text import (
     I32,
     I64,
     NULL,
+    Integers,
     Operand,
     Pointers,
     Ptr,
@@ -42,27 +43,39 @@ PyObject_Vectorcall = extern(Ptr, "PyObject_Vectorcall", Ptr, Pointers, I64, Ptr
 PyType_FromSpec = extern(Ptr, "PyType_FromSpec", Ptr)
 PyBuffer_FillInfo = extern(I32, "PyBuffer_FillInfo", Ptr, Ptr, Ptr, I64, I32, I32)
 PyCFunction_NewEx = extern(Ptr, "PyCFunction_NewEx", Ptr, Ptr, Ptr)
+PyBytes_FromStringAndSize = extern(Ptr, "PyBytes_FromStringAndSize", Ptr, I64)
 PyTuple_New = extern(Ptr, "PyTuple_New", I64)
 PyTuple_SetItem = extern(I32, "PyTuple_SetItem", Ptr, I64, Ptr)
 PyTuple_GetItem = extern(Ptr, "PyTuple_GetItem", Ptr, I64)
+PyTuple_Size = extern(I64, "PyTuple_Size", Ptr)
+PyCell_Get = extern(Ptr, "PyCell_Get", Ptr)  # null, and no exception, where it is empty
 PyList_New = extern(Ptr, "PyList_New", I64)
 PyList_SetItem = extern(I32, "PyList_SetItem", Ptr, I64, Ptr)
 PyList_Append = extern(I32, "PyList_Append", Ptr, Ptr)
 PyList_Size = extern(I64, "PyList_Size", Ptr)
+PyList_GetItem = extern(Ptr, "PyList_GetItem", Ptr, I64)
 PyDict_New = extern(Ptr, "PyDict_New")
 PyDict_SetItemString = extern(I32, "PyDict_SetItemString", Ptr, Ptr, Ptr)
+PyDict_Size = extern(I64, "PyDict_Size", Ptr)
+PyDict_GetItemWithError = extern(Ptr, "PyDict_GetItemWithError", Ptr, Ptr)
+PyDict_Next = extern(I32, "PyDict_Next", Ptr, Integers, Pointers, Pointers)
+PyObject_GetItem = extern(Ptr, "PyObject_GetItem", Ptr, Ptr)
+PyObject_GetAttr = extern(Ptr, "PyObject_GetAttr", Ptr, Ptr)
 PyFloat_FromDouble = extern(Ptr, "PyFloat_FromDouble", F64)
 PyLong_FromLongLong = extern(Ptr, "PyLong_FromLongLong", I64)
 PyLong_AsLongLong = extern(I64, "PyLong_AsLongLong", Ptr)
 PyBool_FromLong = extern(Ptr, "PyBool_FromLong", I64)
 PyUnicode_FromFormat = extern(Ptr, "PyUnicode_FromFormat", Ptr, variadic=True)
 PyErr_NoMemory = extern(Ptr, "PyErr_NoMemory")
+PyErr_CheckSignals = extern(I32, "PyErr_CheckSignals")
 PyErr_Occurred = extern(Ptr, "PyErr_Occurred")
+PyErr_Clear = extern(None, "PyErr_Clear")
 PyErr_Format = extern(Ptr, "PyErr_Format", Ptr, Ptr, variadic=True)  # returns null
 PyEval_SaveThread = extern(Ptr, "PyEval_SaveThread")
 PyEval_RestoreThread = extern(None, "PyEval_RestoreThread", Ptr)
 PyGILState_Ensure = extern(I32, "PyGILState_Ensure")
 PyGILState_Release = extern(None, "PyGILState_Release", I32)
+PyThread_get_thread_ident = extern(I64, "PyThread_get_thread_ident")
 Py_IsInitialized = extern(I32, "Py_IsInitialized")
 PyCapsule_New = extern(Ptr, "PyCapsule_New", Ptr, Ptr, Ptr)
 PyCapsule_GetPointer = extern(Ptr, "PyCapsule_GetPointer", Ptr, Ptr)

@@ -1,7 +1,8 @@
 """The thread pool.
 
 One job at a time: ``kernel(bufs, ints, begin, end, scratch)`` over ``units``, cut into ranges of ``chunk`` units that
-the caller and the workers take from the atomic counter ``next``. Results do not depend on who takes what.
+the caller and the workers take from the atomic counter ``next``. Results do not depend on who takes what. Where the
+caller watches for signals (signals.py), ranges of long kernels are shorter, and a job that is to end has none left.
 
 ``word`` is the state: generation (bits 32..63), OPEN (bit 31), STOP (bit 30), number of workers inside (bits 0..15).
 
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-from ...llvm.module import function, invoke, static, variable
+from ...llvm.module import cold, function, invoke, static, variable
 from ...llvm.text import (
     FALSE,
     I1,
@@ -55,7 +56,8 @@ from ...llvm.text import (
 )
 from . import SCRATCH_BYTES
 from .allocator import map_pages, pop, push
-from .cpython import PyErr_Format, PyLong_FromLongLong, builtin, new_none, value_error
+from .cpython import PyErr_Format, PyLong_FromLongLong, PyThread_get_thread_ident, builtin, new_none, value_error
+from .signals import RANGE, Watch, is_ended, main_thread
 from .system import (
     PTHREAD_WORDS,
     now,
@@ -75,19 +77,24 @@ from .system import (
     pthread_sigmask,
     sigfillset,
     system,
+    umax,
     umin,
 )
 
 STACK_BYTES = 8 << 20
 MAX_THREADS = 512
 OPEN, STOP, INSIDE = 1 << 31, 1 << 30, 0xFFFF  # `word`
+ENDED = 1 << 61  # the status of what a signal's handler has ended by an exception
 
 word = variable("word", I64, align=128)
 next_unit = variable("next", I64, align=128)
 status = variable("status", I64, align=128)
 sleepers = variable("sleepers", I64)
 caller_waits = variable("caller_waits", I64)
-Job = Annotated[Value, structure("Job", kernel=Ptr, bufs=Ptr, ints=Ptr, units=I64, chunk=I64)]
+Job = Annotated[
+    Value,
+    structure("Job", kernel=Ptr, bufs=Ptr, ints=Ptr, units=I64, chunk=I64, grain=I64, is_watched=I1),
+]
 job = static("job", Job, align=128)
 # guarded by the GIL
 busy = variable("busy", I1)
@@ -137,16 +144,57 @@ def give_scratch(scratch: Value) -> None:
 
 
 @function
-def compute(scratch: Ptr) -> None:
-    """Take ranges of the job until none is left."""
-    kernel, bufs, ints, units, chunk = job.kernel, job.bufs, job.ints, job.units, job.chunk
-    bits = local(I64, 0)
+def compute(scratch: Ptr, watch: Watch) -> I64:
+    """Take ranges of the job until none is left, or the caller, whose watch it is, has to end; whether it has."""
+    kernel, bufs, ints, units, chunk, grain = job.kernel, job.bufs, job.ints, job.units, job.chunk, job.grain
+    bits, range, ended = local(I64, 0), local(I64, chunk), local(I64, 0)
+    is_watched = job.is_watched
+    with if_(is_watched):
+        range.value = first_range(chunk, grain)
     with loop():
-        begin = atomic_update("add", next_unit, chunk, "monotonic")
+        begin = atomic_update("add", next_unit, range.value, "monotonic")
         with if_(begin >= units):
             break_()
-        bits.value |= invoke(kernel, I64, bufs, ints, begin, umin(begin + chunk, units), scratch)
+        before = local(I64)
+        with if_(is_watched):
+            before.value = now()
+        bits.value |= invoke(kernel, I64, bufs, ints, begin, umin(begin + range.value, units), scratch)
+        with if_(is_watched):
+            range.value = next_range(range.value, now() - before.value, chunk, grain)
+            with if_(is_ended(watch)):
+                ended.value = 1
+                atomic_store(next_unit, units, "monotonic")
+                break_()
     atomic_update("or", status, bits.value, "monotonic")
+    return ended.value
+
+
+@function
+def first_range(chunk: I64, grain: I64) -> I64:
+    """Units of the first range of a kernel that may be ended: a part of a chunk, to see how long it takes."""
+    return umax(chunk // 16 // grain, 1) * grain
+
+
+@function
+def next_range(units: I64, elapsed: I64, chunk: I64, grain: I64) -> I64:
+    """Units of the next range where so many took ``elapsed`` nanoseconds: a chunk, or fewer if that would take long."""
+    with if_(below(elapsed, 1000)):
+        return_(chunk)
+    wanted = units * (constant(RANGE * 1000) // elapsed) // 1000
+    return umin(umax(wanted // grain, 1) * grain, chunk)
+
+
+@cold
+def run_alone(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, scratch: Ptr, watch: Watch) -> I64:
+    """Run a kernel on this thread, range by range; its status bits, or ENDED."""
+    bits, begin, range = local(I64, 0), local(I64, 0), local(I64, first_range(units, grain))
+    with while_(lambda: begin.value < units):
+        before, end = now(), umin(begin.value + range.value, units)
+        bits.value |= invoke(kernel, I64, bufs, ints, begin.value, end, scratch)
+        begin.value = end
+        range.value = next_range(range.value, now() - before, units, grain)
+        return_if(is_ended(watch), ENDED)
+    return bits.value
 
 
 def wait_until(arrived: Callable[[Value], Value], signal: Value, waiting: Callable[[int], object]) -> Value:
@@ -211,7 +259,7 @@ def worker_main(scratch: Ptr) -> Ptr:
             break_()
         with if_(compare_exchange(word, seen, seen + 1)):
             generation.value = seen >> 32
-            compute(scratch)
+            compute(scratch, None)
             leave()
     return NULL
 
@@ -305,24 +353,27 @@ def chunk_of(units: Value, grain: Value) -> Value:
 
 
 @function
-def pool_run(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, scratch: Ptr) -> I64:
-    """Run the kernel over 0 <= unit < units on all threads; its status bits. The pool is acquired; units and grain are
-    at least 1."""
+def pool_run(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, scratch: Ptr, watch: Watch) -> I64:
+    """Run the kernel over 0 <= unit < units on all threads; its status bits, or ENDED. The pool is acquired; units and
+    grain are at least 1."""
     chunk = chunk_of(units, grain)
     job.kernel = kernel
     job.bufs = bufs
     job.ints = ints
     job.units = units
     job.chunk = chunk
+    job.grain = grain
+    job.is_watched = ~is_null(watch)
     next_unit.value = 0
     status.value = 0
     generation = word.value >> 32
     atomic_store(word, ((generation + 1) << 32) | OPEN, "seq_cst")
     wake_workers((units - 1) // chunk)
-    compute(scratch)
+    ended = compute(scratch, watch)
     before = atomic_update("and", word, ~OPEN, "seq_cst")
     with if_((before & INSIDE) != 0):
         await_workers()
+    return_if(ended != 0, ENDED)
     return status.value
 
 
@@ -368,7 +419,8 @@ def pool_stop() -> Ptr:
 
 @builtin
 def pool_after_fork() -> Ptr:
-    """In a forked child: forget the workers, which only the parent has."""
+    """In a forked child: forget the workers, which only the parent has. Its one thread handles signals."""
+    main_thread.value = PyThread_get_thread_ident()
     for each in (workers, sleepers, caller_waits, word, busy):
         each.value = None
     pool_initialise()

@@ -1,16 +1,6 @@
 """The program runner, one native call for a whole table of kernels.
 
-The table is a block of 64-bit words that program.py lays out::
-
-    %Program   inputs, outputs, constants    numbers of places of each kind
-               arena_nbytes                  0: no arena
-               steps                         number of steps
-               max_buffers                   largest number of buffers of a step
-               release_gil, parallel         flags; parallel: some step has more units than its grain
-               output_nbytes                 -> outputs x i64
-               constant_addresses            -> constants x ptr
-               table                         -> steps x %Step
-    %Step      kernel, ints -> i64..., buffers -> (place, byte offset)..., buffer count, units, grain
+The table, and how its steps are run, is in steps.py.
 
 Places are numbered inputs, outputs, constants, arena. A call fills a row of base addresses on its own stack, so the
 table is never written and calls may overlap. Order of a call, with the GIL: check the arguments, allocate outputs and
@@ -21,18 +11,16 @@ inside a step (host.py) raised.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from ...llvm.module import cold, function, invoke, static
+from ...llvm.module import cold, function, static, variable
 from ...llvm.text import (
     I1,
     I64,
+    NULL,
     TRUE,
     Integers,
     Pointers,
     Ptr,
     Value,
-    byte_offset,
     cast,
     constant,
     counted,
@@ -42,9 +30,9 @@ from ...llvm.text import (
     local,
     return_,
     return_if,
+    select,
     stack,
     stack_array,
-    structure,
     to_float,
     to_pointer,
 )
@@ -55,6 +43,7 @@ from .cpython import (
     Builtin,
     MethodDef,
     Py_DecRef,
+    PyBytes_FromStringAndSize,
     PyCFunction_NewEx,
     PyErr_NoMemory,
     PyEval_RestoreThread,
@@ -63,6 +52,7 @@ from .cpython import (
     PyList_New,
     PyList_SetItem,
     PyLong_FromLongLong,
+    PyObject_CallOneArg,
     PyTuple_New,
     PyTuple_SetItem,
     builtin,
@@ -70,36 +60,17 @@ from .cpython import (
     filled,
     new_none,
     new_reference,
+    none,
     raise_out_of_memory,
     raise_status,
     raise_through,
 )
 from .host import HOST_FAILED, leave_to
-from .pool import give_scratch, pool_acquire, pool_give_back, pool_run, take_scratch
+from .pool import ENDED, give_scratch, pool_acquire, pool_give_back, take_scratch
+from .signals import Bytes, Watch, copy_saved, is_main_thread
+from .steps import Frame, Program, run_steps, run_units
 from .storage import Storage, check_storage, storage_allocate, storage_new
-from .system import calloc, free, now, smax
-
-Buffer = Annotated[Value, structure("Buffer", place=I64, offset=I64)]
-Step = Annotated[Value, structure("Step", kernel=Ptr, ints=Ptr, buffers=Buffer, num_buffers=I64, units=I64, grain=I64)]
-Program = Annotated[
-    Value,
-    structure(
-        "Program",
-        inputs=I64,
-        outputs=I64,
-        constants=I64,
-        arena_nbytes=I64,
-        steps=I64,
-        max_buffers=I64,
-        release_gil=I64,
-        parallel=I64,
-        output_nbytes=Integers,
-        constant_addresses=Pointers,
-        table=Step,
-    ),
-]
-# what a running call holds besides its outputs
-Frame = Annotated[Value, structure("Frame", places=Pointers, arena=Ptr, arena_class=I64, scratch=Ptr, has_pool=I1)]
+from .system import about_now, calloc, free, smax
 
 
 @function
@@ -141,7 +112,7 @@ def arena_place(program: Value) -> Value:
 
 
 @function
-def open_frame(program: Program, places: Pointers, frame: Frame) -> I1:
+def open_frame(program: Program, places: Pointers, frame: Frame, watch: Watch) -> I1:
     """Arena, scratch and pool for a call; false with OutOfMemoryError set, and nothing taken."""
     frame.places = places
     frame.arena = None
@@ -160,10 +131,33 @@ def open_frame(program: Program, places: Pointers, frame: Frame) -> I1:
         release_arena(frame)
         raise_through(raise_out_of_memory.value, SCRATCH_BYTES)
         return_()
+    frame.watch = None
+    frame.stops = program.release_gil - 1
+    with if_((program.release_gil != 0) & is_main_thread()):
+        watch.looked = about_now()
+        watch.count = 0
+        watch.places = places
+        watch.saved = program.saved
+        frame.watch = watch
+        with if_(frame.stops > program.before_writes):
+            save_inputs(program, frame)
     frame.has_pool = False
     with if_(program.parallel != 0):
         frame.has_pool = pool_acquire()
     return TRUE
+
+
+@cold
+def save_inputs(program: Program, frame: Frame) -> None:
+    """Save what is written early; where there is no memory for that, the run cannot be ended from there on."""
+    watch = frame.watch
+    memory = allocate(class_of(program.saved_nbytes))
+    with if_(is_null(memory)):
+        frame.stops = program.before_writes
+        return_()
+    watch.memory = cast(Bytes, memory)
+    watch.count = program.saves
+    copy_saved(watch)
 
 
 def release_arena(frame: Value) -> None:
@@ -172,51 +166,13 @@ def release_arena(frame: Value) -> None:
 
 
 @function
-def close_frame(frame: Frame) -> None:
+def close_frame(program: Program, frame: Frame) -> None:
     release_arena(frame)
+    with if_(~is_null(frame.watch)), if_(frame.watch.count != 0):
+        release(frame.watch.memory, class_of(program.saved_nbytes))
     give_scratch(frame.scratch)
     with if_(frame.has_pool):
         pool_give_back()
-
-
-def run_units(
-    kernel: Value, bufs: Value, ints: Value, units: Value, grain: Value, scratch: Value, has_pool: Value
-) -> Value:
-    """Run a kernel on the pool or here; its status bits."""
-    bits = local(I64, 0)
-    with if_((units > grain) & has_pool):
-        bits.value = pool_run(kernel, bufs, ints, units, grain, scratch)
-    with else_(), if_(units > 0):
-        bits.value = invoke(kernel, I64, bufs, ints, constant(0), units, scratch)
-    return bits.value
-
-
-@function
-def run_step(step: Step, frame: Frame, bufs: Pointers) -> I64:
-    """Resolve a step's buffers into ``bufs``, and run it."""
-    places, buffers = frame.places, step.buffers
-    for i in counted(step.num_buffers):
-        bufs[i] = byte_offset(places[buffers[i].place], buffers[i].offset)
-    return run_units(step.kernel, bufs, step.ints, step.units, step.grain, frame.scratch, frame.has_pool)
-
-
-@function
-def run_steps(program: Program, frame: Frame, times: Integers) -> I64:
-    """All steps, or up to the first that has status bits, which are the result. Where ``times`` is not null it gets
-    steps + 1 clock readings."""
-    table = program.table
-    bufs = stack_array(Ptr, program.max_buffers)
-    read_clock(times, constant(0))
-    for i in counted(program.steps):
-        bits = run_step(table[i], frame, bufs)
-        return_if(bits != 0, bits)
-        read_clock(times, i + 1)
-    return constant(0)
-
-
-def read_clock(times: Value, i: Value) -> None:
-    with if_(~is_null(times)):
-        times[i] = now()
 
 
 @function
@@ -245,7 +201,7 @@ def program_run(self: Storage, arguments: Pointers, count: I64, times: Integers)
     frame = stack(Frame)
     return_if(is_null(bind_inputs(program, arguments, count, places)))
     return_if(~make_outputs(program, places, objects))
-    with if_(~open_frame(program, places, frame)):
+    with if_(~open_frame(program, places, frame, stack(Watch))):
         drop_outputs(objects, outputs)
         return_()
     bits = local(I64)
@@ -257,18 +213,19 @@ def program_run(self: Storage, arguments: Pointers, count: I64, times: Integers)
         PyEval_RestoreThread(thread)
     with if_(bits.value != 0):
         return_(failed(self, arguments, objects, frame, bits.value))
-    close_frame(frame)
+    close_frame(program, frame)
     return pack_outputs(objects, outputs)
 
 
 @cold
 def failed(self: Storage, arguments: Pointers, objects: Pointers, frame: Frame, bits: I64) -> Ptr:
-    """Give everything back and raise the status, or leave what Python code has raised."""
+    """Give everything back and raise the status, or leave what Python code, or a signal's handler, has raised."""
     with if_(bits == HOST_FAILED):
         give_to_holders(self, arguments, objects, frame)
-    close_frame(frame)
-    drop_outputs(objects, cast(Program, self.address).outputs)
-    return_if(bits == HOST_FAILED)
+    program = cast(Program, self.address)
+    close_frame(program, frame)
+    drop_outputs(objects, program.outputs)
+    return_if((bits == HOST_FAILED) | (bits == ENDED))
     return raise_through(raise_status.value, bits)
 
 
@@ -330,8 +287,41 @@ def list_differences(times: Integers, count: I64) -> Ptr:
     return filled(PyList_New(count), PyList_SetItem, count, seconds)
 
 
+watcher = variable("watcher", Ptr)  # Python code that is told of every call, while there is some
+
+
+def program_watched(self: Storage, arguments: Pointers, count: I64) -> Ptr:
+    """What stands for :func:`program_call` meanwhile: the call, then ``watcher((table, clock readings as bytes))``."""
+    steps = cast(Program, self.address).steps
+    times = cast(Integers, calloc(steps + 1, 8))
+    with if_(is_null(times)):
+        return_(PyErr_NoMemory())
+    result = local(Ptr, program_run(self, arguments, count, times))
+    with if_(~is_null(result.value)), if_(is_null(tell_watcher(self, times, (steps + 1) * 8))):
+        Py_DecRef(result.value)
+        result.value = None
+    free(times)
+    return result.value
+
+
+@cold
+def tell_watcher(self: Storage, times: Integers, nbytes: I64) -> Ptr:
+    """Not null, unless the watcher has raised something."""
+    told = PyTuple_New(2)
+    return_if(is_null(told))
+    PyTuple_SetItem(told, 0, new_reference(self))
+    PyTuple_SetItem(told, 1, PyBytes_FromStringAndSize(times, nbytes))
+    answer = PyObject_CallOneArg(watcher.value, told)
+    Py_DecRef(told)
+    Py_DecRef(answer)
+    return answer
+
+
 METHODS = [Builtin(body, METH_FASTCALL).row for body in (program_call, program_profile)]  # their self is a table
 methods = static("methods", MethodDef, METHODS)
+# CPython reads a builtin's function from its row at every call: what is written there holds for all programs at once,
+# and who does not watch pays nothing.
+plain_and_watched = static("plain_and_watched", Ptr, [METHODS[0][1], Builtin(program_watched, METH_FASTCALL)])
 
 
 @builtin
@@ -339,6 +329,17 @@ def program_bind(table: Storage) -> Ptr:
     """The two callables (call, profile) of a program's table, a Storage."""
     count = len(METHODS)
     return filled(PyTuple_New(count), PyTuple_SetItem, count, lambda i: PyCFunction_NewEx(methods[i], table, None))
+
+
+@builtin
+def program_watch(function: Ptr) -> Ptr:
+    """program_watch(function): let ``function((table, clock))`` be told of every call of a program that succeeds, from
+    now on; ``clock``: steps + 1 readings in ns, int64, as bytes. None: of no call."""
+    before, on = watcher.value, function != none.value
+    watcher.value = new_reference(function)
+    methods[0].function = plain_and_watched[select(on, constant(1), constant(0))]
+    Py_DecRef(before)
+    return new_none()
 
 
 @builtin
@@ -350,7 +351,7 @@ def parallel_for(kernel: I64, bufs: I64, ints: I64, units: I64, grain: I64) -> P
     has_pool = pool_acquire()
     thread = PyEval_SaveThread()  # always without the GIL
     arrays = to_pointer(bufs), to_pointer(ints)
-    bits = run_units(to_pointer(kernel), *arrays, units, smax(grain, 1), scratch, has_pool)
+    bits = run_units(to_pointer(kernel), *arrays, units, smax(grain, 1), scratch, has_pool, NULL)
     PyEval_RestoreThread(thread)
     give_scratch(scratch)
     with if_(has_pool):

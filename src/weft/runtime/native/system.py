@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from ...core.errors import CompileError
 from ...llvm.module import Function, extern, function
-from ...llvm.text import I1, I32, I64, Ptr, stack_array
+from ...llvm.text import I1, I32, I64, Ptr, Value, stack_array
 
 calloc = extern(Ptr, "calloc", I64, I64)
 free = extern(None, "free", Ptr)
+memcpy = extern(Ptr, "memcpy", Ptr, Ptr, I64)
 posix_memalign = extern(I32, "posix_memalign", Ptr, I64, I64)
 mmap = extern(Ptr, "mmap", Ptr, I64, I32, I32, I32, I64)
 munmap = extern(I32, "munmap", Ptr, I64)
@@ -42,15 +43,16 @@ smax = extern(I64, "llvm.smax.i64", I64, I64)
 
 class System(NamedTuple):
     """Numbers of <sys/mman.h>, <time.h>, <signal.h>; ``huge_pages`` is the advice to use them, None where there is
-    none."""
+    none. ``clock_coarse`` is right to some milliseconds, and is read in a few nanoseconds."""
 
     map_private_anonymous: int
     clock_monotonic: int
+    clock_coarse: int
     sig_setmask: int
     huge_pages: int | None
 
 
-_SYSTEMS = {"linux": System(0x22, 1, 2, 14), "darwin": System(0x1002, 6, 3, None)}
+_SYSTEMS = {"linux": System(0x22, 1, 6, 2, 14), "darwin": System(0x1002, 6, 5, 3, None)}
 
 # hints to the core that this is a spin loop
 _PAUSES: dict[str, tuple[Function, tuple[int, ...]]] = {
@@ -88,9 +90,19 @@ def pause() -> None:
     hint(*arguments)
 
 
+def _nanoseconds(clock: int) -> Value:
+    time = stack_array(I64, 2)  # seconds, nanoseconds
+    clock_gettime(clock, time)
+    return time[0] * 1_000_000_000 + time[1]
+
+
 @function
 def now() -> I64:
     """Nanoseconds of the monotonic clock."""
-    time = stack_array(I64, 2)  # seconds, nanoseconds
-    clock_gettime(system().clock_monotonic, time)
-    return time[0] * 1_000_000_000 + time[1]
+    return _nanoseconds(system().clock_monotonic)
+
+
+@function
+def about_now() -> I64:
+    """Nanoseconds of a coarse clock."""
+    return _nanoseconds(system().clock_coarse)

@@ -1,0 +1,276 @@
+"""Rematerialisation: what is kept for later and is cheap to compute is computed again, later, instead.
+
+A training step holds most memory where the forward pass ends: what the backward pass needs of it is alive there. At
+such a *peak*, a place between two nodes, values from before it are read after it. :func:`_kept` says which of them, or
+of what they are computed from, are kept, so that fewest bytes are; all else that is read later is computed again from
+these, by copies of its nodes that stand right before their first reader. A gradient keeps the operand of a GELU, not
+its operand, its tanh and its result; of ReLU a byte for each element; of softmax (of short products) the operands of
+the product, and two numbers for each row.
+
+Which values are kept is a least cut: from all that cannot be computed again to all that is read later. An edge costs
+the bytes of keeping a value, or what computing it again is held to cost, in bytes too (:func:`price`).
+
+Where that is not enough for a limit of the user's, there are further :data:`WAYS`: what comes before the peak
+is cut into parts, values that lead from one to the next are kept, and a part is computed again as a whole before the
+backward pass needs it.
+
+This changes no bit: a copy of a node computes what the node computes. Copies are values of their own, and no later pass
+takes equal nodes for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
+
+from ..core.symbolic import typical
+from .flow import SINK, SOURCE, Network
+from .ir import Graph, Node, Value, checked, eliminate_dead
+from .lower.storing import choose_stored
+from .protocol import Contract, Layout, Map, Padded, Position, Reduction, View
+
+LEAST = 8 << 20  # bytes that are worth a look: a smaller arena fits into a cache
+PEAKS = 8  # that are looked at, one after the other
+GAIN = 1 / 8  # the part of a peak that it must become lower by
+NEVER = 1 << 60
+
+# Bytes that an instruction for each element of a result is held to be worth, and a term of a product's sum. To write an
+# element of 4 bytes and read it again costs about as much as 20 to 80 vector instructions.
+INSTRUCTION, TERM = 0.05, 0.02
+
+
+@dataclass(slots=True)
+class Remade:
+    """A graph with copies of nodes. ``kept``: what is kept over a peak, to be stored. ``copies``: each has the number
+    of its peak. ``stored``: what :func:`choose_stored` says of the graph, if it was asked."""
+
+    graph: Graph
+    kept: dict[Value, None] = field(default_factory=dict)
+    copies: dict[Value, int] = field(default_factory=dict)
+    stored: set[Value] | None = None
+
+    def late(self) -> dict[Value, int]:
+        """The copies and what reads them: no kernel from before their peak may compute them. Each has the number of
+        the last such peak, by the order in which their copies come."""
+        found: dict[Value, int] = {}
+        order: dict[int, int] = {}
+        for node in self.graph.nodes if self.copies else ():
+            for v in node.outputs:
+                numbers = [found[x] for x in node.inputs if x in found]
+                if v in self.copies:
+                    numbers.append(order.setdefault(self.copies[v], len(order)))
+                if numbers:
+                    found[v] = max(numbers)
+        return found
+
+
+class Way(NamedTuple):
+    """How much is computed again. ``least``: bytes that are worth a look, by default :data:`LEAST`. ``parts``: what
+    comes before the first peak is cut into so many parts, of which the values that lead from one to the next are kept
+    and all else is computed again, layers too, if that needs fewer bytes; 1: as :func:`price` says."""
+
+    least: int | None = None
+    parts: int = 1
+
+    @property
+    def worth(self) -> float:
+        """What an instruction is worth, to what it is otherwise."""
+        return 1.0 if self.parts == 1 else 0.02
+
+
+USUAL = Way()
+WAYS = (USUAL, Way(0), *(Way(0, parts) for parts in (64, 32, 16, 12, 8, 6, 4, 2)))
+"""The ways in the order of what they cost: fewer parts are longer ones, all of which is computed before it is read."""
+
+
+class Peak(NamedTuple):
+    """Most bytes are alive after node ``at``; ``over`` of them are read after it."""
+
+    at: int
+    nbytes: int
+    over: int
+
+
+def rematerialise(graph: Graph, way: Way = USUAL) -> Remade:
+    """The same values, some of them computed again where that lowers the peak."""
+    made = Remade(graph)
+    least = LEAST if way.least is None else way.least
+    if sum([bytes_of(v) for node in graph.nodes if not isinstance(node.op.lower, View) for v in node.outputs]) < least:
+        return made
+    peak = peak_of(made)
+    for number in range(PEAKS):
+        if peak.nbytes < least:
+            break
+        kept, again = _kept(graph := made.graph, peak.at, way, _between(made, peak.at, way.parts))
+        outside = set(graph.outputs)
+        if not again or peak.over - sum([bytes_of(v) for v in kept if v not in outside]) < peak.nbytes * GAIN:
+            break
+        tried = _with_copies(made, peak.at, number, kept, again)
+        lower = peak_of(tried)
+        if lower.nbytes > peak.nbytes * (1 - GAIN):
+            break
+        made, peak, way = tried, lower, Way(least)
+    return made
+
+
+def bytes_of(value: Value) -> int:
+    """The bytes of a value, typically."""
+    count = value.dtype.itemsize
+    for n in value.shape:
+        count *= typical(n)
+    return count
+
+
+def price(node: Node, way: Way = USUAL) -> int:
+    """What computing a node again is held to cost, in bytes. Not again: what may fail, goes in order, or is Python."""
+    cost = _price(node, way.parts == 1)
+    return cost if cost == NEVER else int(way.worth * cost)
+
+
+def _price(node: Node, usual: bool) -> int:
+    rule = node.op.lower
+    if len(node.outputs) > 1:
+        return NEVER
+    if isinstance(rule, (View, Position)):
+        return 0
+    elements = bytes_of(node.output) // node.output.dtype.itemsize
+    if isinstance(rule, Map):
+        return int(INSTRUCTION * rule.cost * elements)
+    if isinstance(rule, Padded):
+        return int(INSTRUCTION * 4 * elements)
+    if isinstance(rule, Reduction):
+        return bytes_of(node.inputs[0]) // 4
+    if isinstance(rule, Contract):
+        if usual and sum([bytes_of(v) for v in node.inputs]) >= bytes_of(node.output):
+            return NEVER  # a layer of a narrow network: all layers would be computed again at once
+        a, b = (Layout.contiguous(v.shape) for v in node.inputs)
+        return int(TERM * typical(rule.product(node.params, a, b).sizes[2]) * elements)
+    return NEVER
+
+
+def peak_of(made: Remade) -> Peak:
+    """Where most bytes of intermediate values are alive, if nodes run in their order."""
+    graph = made.graph
+    stored = made.stored = choose_stored(graph, made.kept)
+    last: dict[Value, int] = {}  # the node that reads a value last, be it by way of values that are not stored
+    for at in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[at]
+        read = max([at if v in stored else last.get(v, at) for v in node.outputs])
+        for v in node.inputs:
+            if last.get(v, -1) < read:
+                last[v] = read
+    ending = [0] * (len(graph.nodes) + 1)
+    now, best = 0, Peak(0, 0, 0)
+    outside = set(graph.outputs)
+    for at, node in enumerate(graph.nodes):
+        for v in node.outputs:
+            if v in stored and v not in outside and v in last:
+                now += (nbytes := bytes_of(v))
+                ending[last[v]] += nbytes
+        if now > best.nbytes:
+            best = Peak(at, now, now - ending[at])
+        now -= ending[at]
+    return best
+
+
+def _between(made: Remade, at: int, parts: int) -> set[Value]:
+    """What leads from one of the parts of what comes before node ``at`` to the next: they end near equal numbers of
+    nodes, where fewest bytes are alive."""
+    nodes, stored = made.graph.nodes[: at + 1], made.stored
+    if parts == 1 or stored is None:
+        return set()
+    born = {v: i for i, node in enumerate(nodes) for v in node.outputs if v in stored}
+    last: dict[Value, int] = {}
+    for i in range(at, -1, -1):
+        read = max([i if v in stored else last.get(v, -1) for v in nodes[i].outputs])
+        for v in nodes[i].inputs:
+            last[v] = max(last.get(v, -1), read)
+    change = [0] * (at + 2)
+    for v, i in born.items():
+        if last.get(v, -1) > i:
+            change[i] += bytes_of(v)
+            change[last[v]] -= bytes_of(v)
+    alive = list(accumulate(change))
+    size = (at + 1) / parts
+    ends = []
+    for part in range(1, parts):
+        near = range(max(int((part - 0.5) * size), 0), min(int((part + 0.5) * size), at))
+        if near:
+            ends.append(min(near, key=lambda i: (alive[i], i)))
+    return {v for v, i in born.items() for end in ends if i <= end < last.get(v, -1)}
+
+
+def _kept(graph: Graph, at: int, way: Way = USUAL, between: Collection[Value] = ()) -> tuple[list[Value], set[Value]]:
+    """What is kept over the place after node ``at``, and what is computed again after it, which ``between`` is not."""
+    early = {v: node for node in graph.nodes[: at + 1] if node.inputs for v in node.outputs}
+    wanted = dict.fromkeys([v for node in graph.nodes[at + 1 :] for v in node.inputs if v in early])
+    outside = set(graph.outputs)
+    network = Network()
+    into: dict[Value, int] = {}  # a value's two vertices are this one and the next
+    waiting = list(wanted)
+    while waiting:
+        value = waiting.pop()
+        if value not in into:
+            into[value] = network.vertex()
+            network.vertex()
+            if value not in between and price(early[value], way) < NEVER:
+                waiting += [v for v in early[value].inputs if v in early]
+    for value, vertex in into.items():
+        node = early[value]
+        again = NEVER if value in between else price(node, way)
+        network.edge(SOURCE, vertex, again)
+        network.edge(vertex, vertex + 1, 0 if value in outside else bytes_of(value))
+        if again < NEVER:
+            for operand in dict.fromkeys(node.inputs):
+                if operand in into:
+                    network.edge(into[operand] + 1, vertex, NEVER)
+        if value in wanted:
+            network.edge(vertex + 1, SINK, NEVER)
+    side = network.sink_side()
+    kept = [v for v, vertex in into.items() if vertex not in side and vertex + 1 in side]
+    return kept, {v for v, vertex in into.items() if vertex in side}
+
+
+def _with_copies(made: Remade, at: int, number: int, kept: list[Value], again: set[Value]) -> Remade:
+    """The graph where what is read after node ``at`` of ``again`` is read of copies."""
+    graph = made.graph
+    copies: dict[Value, Value] = {}
+    moved: dict[Value, Value] = {}  # what stands for what is computed after the peak
+    nodes = graph.nodes[: at + 1]
+    for node in graph.nodes[at + 1 :]:
+        for v in node.inputs:
+            if v in again and v not in copies:
+                _copy(v, again, copies, nodes)
+        known = node.over(tuple([copies[v] if v in again else moved.get(v, v) for v in node.inputs]))
+        nodes.append(known)
+        if known is not node:
+            moved.update(zip(node.outputs, known.outputs, strict=True))
+    marks = {moved.get(v, v): n for v, n in made.copies.items()} | dict.fromkeys(copies.values(), number)
+    stored = dict.fromkeys([*(moved.get(v, v) for v in made.kept), *kept])
+    outputs = [moved.get(v, v) for v in graph.outputs]
+    return Remade(with_nodes(graph, nodes, outputs), stored, marks)
+
+
+def _copy(value: Value, again: set[Value], copies: dict[Value, Value], nodes: list[Node]) -> None:
+    """Append copies of the nodes that compute a value to ``nodes``."""
+    waiting = [value]
+    while waiting:
+        node = waiting[-1].node
+        assert node is not None
+        missing = [v for v in node.inputs if v in again and v not in copies]
+        if missing:
+            waiting += missing
+            continue
+        if waiting.pop() not in copies:
+            inputs = tuple([copies.get(v, v) for v in node.inputs])
+            copied = Node(node.op, inputs, node.params, node.types, node.where, node.scope)
+            copies[node.output] = copied.output
+            nodes.append(copied)
+
+
+@checked
+def with_nodes(graph: Graph, nodes: list[Node], outputs: list[Value]) -> Graph:
+    """The graph with other nodes and outputs, and without what nobody reads any more."""
+    return eliminate_dead(graph.copy(nodes, outputs))
