@@ -20,7 +20,7 @@ from ..compiler import expr as ex
 from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import CaptureError, DTypeError, ShapeError
 from ..core.symbolic import SymDim, are_equal, undecided
 from ..graph.protocol import COPY, Map, Primitive, TensorType, View
 from .entries import Elementwise, binary, elementwise_type, primitive_of, unary, vector_math
@@ -410,13 +410,20 @@ def pow(x1: Array | float, x2: Array | float, /) -> Array:
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: there is no common dtype.
+        CaptureError: the exponent is a symbolic size, of which it is not known whether it is 1, 2 or 3.
 
     Example:
         >>> import weft as wf
         >>> wf.pow(wf.asarray([2.0, 3.0]), 2)
         Tensor([4., 9.], dtype=float32)
     """
-    if isinstance(x2, SymDim) and not undecided(x2):
+    if undecided(x2):
+        if common_dtype("pow", (x1, x2), REAL).is_floating:  # for integers a product has the same bits
+            raise CaptureError(
+                f"pow: x ** {x2}, of a symbolic size, is a product where the size is 1, 2 or 3, which has other bits "
+                f"than a power; make the exponent a tensor: x ** (wf.zeros(()) + {x2})"
+            )
+    elif isinstance(x2, SymDim):
         x2 = next((n for n in (1, 2, 3, -1) if are_equal(x2, n)), x2)
     if isinstance(x2, (int, float)) and x2 in (1, 2, 3, -1):
         x = as_operand("pow", x1, common_dtype("pow", (x1, x2), REAL))

@@ -24,7 +24,7 @@ from .elementwise import cast, minimum, where
 from .op import Array, Composite, apply, composite, public
 from .operands import as_operand, require_tensors
 from .precision import working
-from .subscript import Subscript, basic_name, host_values, normalize_key
+from .subscript import Subscript, basic_name, host_values, normalize_key, sets_sizes
 from .views import broadcasted, permuted, reshaped, slice_, slice_update
 
 if TYPE_CHECKING:
@@ -516,18 +516,22 @@ def number_for(op: str, value: Any, dtype: DType) -> Any:
 def nonzero(x: Array, /) -> tuple[Array, ...]:
     """The positions of the elements that are not 0: for each axis a vector of int64, in row-major order.
 
-    The shape depends on the values: they are looked at on the host, so that it works outside of captured functions
-    alone.
+    The shape depends on the values: they are looked at on the host; in a compiled function it is a size that a kernel
+    sets, at most the number of elements.
 
     Raises:
         ShapeError: ``x`` has rank 0.
-        CaptureError: in a captured function.
+        CaptureError: in a function that is captured for a file or a library.
 
     >>> [axis.tolist() for axis in wf.nonzero(wf.eye(2))]
     [[0, 1], [0, 1]]
     """
     if not x.shape:
         raise ShapeError("nonzero: a tensor of rank 0 has no axes to count positions on")
+    if sets_sizes(x):
+        from .counted import true_positions
+
+        return true_positions(x != 0)
     return tuple(_from_host(positions, device=x.device) for positions in host_values(x, "nonzero").nonzero())
 
 

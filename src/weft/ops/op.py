@@ -91,7 +91,7 @@ class Trace:
         sized: bool = False,
     ):
         self.nodes: list[Node] = []
-        # Plans of public functions for sizes of a scope, which nobody asks for later; None: all sizes are numbers.
+        # Plans of public functions for symbolic sizes, which nobody asks for later; None: all sizes are numbers.
         self.plans: dict[Any, Any] | None = {} if sized else None
         self.scope: tuple[str, ...] = ()
         self.capture = capture  # the user's capture (transforms.compile); None while a composite is traced
@@ -195,6 +195,8 @@ class Composite:
         self.takes_device = "device" in parameters  # where the result is made: the caller sees to it, not the body
         self.operands = len(parameters)  # of what an entry made
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
+        self.older: dict[Any, Any] = {}  # the same, of those that nobody has asked for of late
+        self.families: dict[Any, Any] = {}  # the same for signatures that differ in sizes alone
         _every.append(self)
         self.quick: dict[Any, Any] = {}  # the same for calls with tensors alone that return one tensor: specs -> plan
 

@@ -49,6 +49,24 @@ BOOL = Domain("any dtype; what is not bool is compared with 0", ("bool",), dt.bo
 ANY = Domain("any dtype", ("bool", "int", "uint", "float"))
 
 
+class Late:
+    """A Python number that is known when the graph runs: ``isinstance(n, float)`` holds, and as an operand it is as
+    weakly typed as any other. ``tensor``: its value, of rank 0."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor
+
+    def with_tensor(self, tensor: Any) -> Late:
+        """Such a number with another value."""
+        raise NotImplementedError
+
+    def operand(self, dtype: DType) -> Array:
+        """It as a tensor of rank 0, rounded as the number would be."""
+        raise NotImplementedError
+
+
 def is_number(x: Any) -> bool:
     """True for a Python number or a symbolic size: weakly typed."""
     return isinstance(x, (bool, int, float, SymDim))
@@ -61,6 +79,11 @@ def _with_number(dtype: DType | None, number: Any) -> DType:
     if not isinstance(number, float):
         return dt.default_int if dtype is None or dtype.kind == "bool" else dtype
     return dtype if dtype is not None and dtype.is_floating else dt.default_float
+
+
+def weak_dtype(number: Any) -> DType:
+    """The dtype of a tensor that is made of a Python number."""
+    return _with_number(None, number)
 
 
 def common_dtype(name: str, operands: tuple[Any, ...], domain: Domain = ANY) -> DType:
@@ -101,6 +124,8 @@ def _constant(name: str, number: Any, dtype: DType) -> Array:
     """A Python number, or a symbolic size, as a tensor of rank 0."""
     from .creation import fitting, full, rounded
 
+    if isinstance(number, Late):
+        return number.operand(dtype)
     if isinstance(number, SymDim):
         if dtype.is_integer and not undecided(number):
             fitting(number, dtype, name)

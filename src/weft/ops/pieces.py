@@ -9,6 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.asked import unasked
 from ..core.dtypes import promote
 from ..core.errors import DTypeError, OutOfMemoryError, ShapeError
 from ..core.shapes import Shape, check_count, normalize_axis, shown, size_of
@@ -210,13 +211,14 @@ def repeat(x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
     Args:
         x: any shape and dtype.
         repeats: one number, or one for each element along the axis: a list, or a tensor of integers. The values of a
-            tensor decide the size of the result, so that a captured function takes numbers alone.
+            tensor decide the size of the result; in a compiled function it is one that a kernel sets.
         axis: an axis of ``x``.
 
     Raises:
         AxisError: ``axis`` is out of range.
         ShapeError: a number of repetitions is negative, or there are too few or too many.
-        CaptureError: ``repeats`` is a tensor, in a captured function.
+        CaptureError: ``repeats`` is a tensor, in a function that is captured for a file or a library.
+        IndexError_: a negative number of repetitions, in a compiled function.
 
     >>> wf.repeat(wf.arange(2), 3).tolist()
     [0, 0, 0, 1, 1, 1]
@@ -246,7 +248,7 @@ def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
 
     from .indexing import take
     from .operands import require_tensors
-    from .subscript import host_values
+    from .subscript import host_values, sets_sizes
 
     require_tensors("repeat", x)
     if isinstance(repeats, (tuple, list)):
@@ -254,6 +256,8 @@ def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
     else:
         if repeats.dtype.kind not in ("int", "uint", "i", "u"):
             raise DTypeError(f"repeat: repeats are {repeats.dtype}; they must be integers")
+        if sets_sizes(repeats) and sets_sizes(x):
+            return _repeat_by(x, repeats, axis)
         times = as_shape(host_values(repeats, "repeat").tolist(), "repeat")
     size = size_of(x.shape) if axis is None else x.shape[normalize_axis(axis, len(x.shape), "repeat")]
     if len(times) not in (1, size):
@@ -266,6 +270,26 @@ def _repeat_each(x: Array, repeats: Any, axis: int | None) -> Array:
     except MemoryError:
         raise OutOfMemoryError(f"out of memory: repeat: {_sum_of(times)} positions") from None
     return take(x, positions, axis=axis)
+
+
+def _repeat_by(x: Array, repeats: Array, axis: int | None) -> Array:
+    """:func:`repeat` in a compiled function, which counts when it runs."""
+    from .counted import repeated_positions
+    from .indexing import take
+
+    if axis is None:
+        x, axis = _flattened(x), 0
+    size = x.shape[normalize_axis(axis, len(x.shape), "repeat")]
+    if repeats.shape[0] == 1:  # for all of them
+        repeats = broadcast_to(repeats, (size,))
+    elif not are_equal(unasked(repeats.shape[0]), unasked(size)):
+        raise ShapeError(f"repeat: {repeats.shape[0]} numbers of repetitions for {size} elements")
+    return take(x, repeated_positions(repeats), axis=axis)
+
+
+@composite(public=False)
+def _flattened(x: Array) -> Array:
+    return reshaped(x, (size_of(x.shape),))
 
 
 # --- splitting --------------------------------------------------------------------------------------------------

@@ -251,11 +251,9 @@ def _pool_params(
     size = one_each(op, "kernel_size", kernel_size, rank, 1)
     step = size if stride is None else one_each(op, "stride", stride, rank, 1)
     before, spread = one_each(op, "padding", padding, rank, 0), one_each(op, "dilation", dilation, rank, 1)
-    for k, p, d in zip(size, before, spread, strict=True):
-        if p > (d * (k - 1) + 1) // 2:
-            raise ArgumentError(
-                f"{op}: padding {shown(p)} is more than half of a window of {shown(d * (k - 1) + 1)} elements"
-            )
+    for k, p in zip(size, before, strict=True):
+        if p > k // 2:  # whatever the dilation
+            raise ArgumentError(f"{op}: padding {shown(p)} is more than half of kernel_size {shown(k)}")
     return pool_params(op, x, size, step, spread, before, before, ceil)
 
 
@@ -407,7 +405,7 @@ def max_pool2d(
         input: shape (N, C, H, W) or (C, H, W); any dtype but bool.
         kernel_size: of a window, on each axis or on both.
         stride: from one window to the next; None means ``kernel_size``.
-        padding: elements around the input, at most half a window; they are less than any other.
+        padding: elements around the input, at most half of ``kernel_size``; they are less than any other.
         dilation: from one element of a window to the next.
         ceil_mode: also the last windows that do not fit, if they begin within the input.
         return_indices: also give the positions of the greatest elements.
@@ -419,7 +417,7 @@ def max_pool2d(
 
     Raises:
         ShapeError: another number of axes, or fewer elements than a window has.
-        ArgumentError: a size, stride or dilation is below 1, or the padding more than half a window.
+        ArgumentError: a size, stride or dilation is below 1, or the padding more than half of ``kernel_size``.
         DTypeError: ``input`` is of bools.
 
     Example:
@@ -486,14 +484,15 @@ def avg_pool2d(
         input: shape (N, C, H, W) or (C, H, W); a floating dtype.
         kernel_size: of a window, on each axis or on both.
         stride: from one window to the next; None means ``kernel_size``.
-        padding: zeros around the input, at most half a window.
+        padding: zeros around the input, at most half of ``kernel_size``.
         ceil_mode: also the last windows that do not fit, if they begin within the input.
         count_include_pad: whether the padding counts as elements; what ``ceil_mode`` adds beyond it never does.
         divisor_override: divide the sum of a window by this instead.
 
     Raises:
         ShapeError: another number of axes, or fewer elements than a window has.
-        ArgumentError: a size or stride is below 1, the padding more than half a window, or the divisor 0.
+        ArgumentError: a size or stride is below 1, the padding more than half of ``kernel_size``, or the divisor
+            is 0.
         DTypeError: ``input`` is not floating.
 
     Example:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.errors import AxisError, ShapeError
+from ..core.errors import AxisError, CaptureError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes, normalize_axes, normalize_axis, size_of
-from ..core.symbolic import Dim, SymDim, are_equal
+from ..core.symbolic import Dim, SymDim, are_equal, undecided
 from .creation import Whole, as_shape, tri_mask
 from .elementwise import where
 from .op import Array, composite, public
@@ -99,12 +99,21 @@ def squeeze(x: Array, /, axis: int | Sequence[int] | None = None) -> Array:
     """
     shape = tuple(x.shape)
     if axis is None:
-        return reshaped(x, tuple(n for n in shape if not are_equal(n, 1)))
+        return reshaped(x, tuple(n for n in shape if not _is_one(n)))
     removed = normalize_axes(axis, len(shape), "squeeze")
     for i in removed:
         if not are_equal(shape[i], 1):
             raise ShapeError(f"squeeze: axis {i} of {shape} has size {shape[i]}, not 1")
     return reshaped(x, tuple(n for i, n in enumerate(shape) if i not in removed))
+
+
+def _is_one(size: Dim) -> bool:
+    if undecided(size):
+        raise CaptureError(
+            f"squeeze: whether the axis of size {size} goes depends on this size, which is symbolic: say which axes go "
+            f"(squeeze(1)), or reshape"
+        )
+    return are_equal(size, 1)
 
 
 # --- permute ----------------------------------------------------------------------------------------------------

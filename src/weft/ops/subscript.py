@@ -176,17 +176,32 @@ def _expand(entries: tuple[Any, ...], shape: Shape) -> list[Any]:
 
 
 def host_values(array: Any, what: str) -> Any:
-    """The values of a mask as a NumPy array."""
+    """The values of a mask as a NumPy array.
+
+    Raises:
+        ByValues: a function is captured, which does not know them.
+    """
     import numpy as np
 
     if isinstance(array, np.ndarray):
         return array
     if current_trace() is not None:  # even a tensor from outside: the graph would keep today's values for ever
-        raise CaptureError(
+        raise ByValues(
             f"{what}: the shape of the result depends on the values, which a captured function does not "
             "know; use wf.where(mask, x, other), or do this outside of the captured function"
         )
     return array.cpu().numpy()
+
+
+class ByValues(CaptureError):
+    """A shape depends on values, and the capture that is going on has no sizes that kernels set."""
+
+
+def sets_sizes(array: Any) -> bool:
+    """Whether the values of a tensor may decide about sizes although a function is captured: its capture has sizes
+    that kernels set (``capture.counted``)."""
+    trace = current_trace()
+    return hasattr(array, "_storage") and trace is not None and trace.capture is not None and trace.capture.counts_sizes
 
 
 class _Parser:
@@ -276,6 +291,12 @@ class _Parser:
             raise IndexError_(
                 f"a mask of shape {tuple(mask.shape)} for axes of sizes {tuple(covered)} of {tuple(self.shape)}"
             )
+        if covered and sets_sizes(mask):
+            from .counted import true_positions
+
+            for positions in true_positions(mask):
+                self._index(positions)
+            return
         values = host_values(mask, "a boolean mask as an index")
         if not covered:  # a bool: a new axis of size 1, taken once or not at all
             self._add_index(_zero_indices(int(bool(values))), 1)

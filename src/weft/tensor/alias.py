@@ -238,7 +238,7 @@ def _layout_after(step: Any, x: Layout) -> Layout | None:
         return x
     if isinstance(step, tuple):
         call, output = step
-        if any(node.op.stops_gradient for node in call.graph.nodes):
+        if any(node.op.stops_gradient for node in call.nodes):
             return None
         found = call.layouts_of(x)
         return None if found is None else found[output]
@@ -375,7 +375,7 @@ def follow(view: Tensor, base: Tensor) -> None:
 
 def replace(target: Tensor, value: Value, trace: Trace) -> None:
     """Give a traced tensor another value; whatever shares memory with it follows."""
-    family = list(_family(target))
+    family = list(family_of(target))
     root = family[0]
     if trace.capture is not None:
         trace.capture.overwrite(root, [t._storage for t in family])
@@ -387,12 +387,22 @@ def replace(target: Tensor, value: Value, trace: Trace) -> None:
         root._storage = value
     else:
         (root._storage,) = _inlined(_way(root._spec, steps).put, [root._storage, value], trace)
+        target._storage = value
+    _show(family, target, trace)
+
+
+def begin_again(root: Tensor, node: Any, trace: Trace) -> None:
+    """Give a traced tensor another history; views are computed of it anew, in the nodes that are recorded now."""
+    _show(list(family_of(root)), root, trace)
+    rebase(root, node, 0)
+
+
+def _show(family: list[Tensor], target: Tensor, trace: Trace) -> None:
+    """Let views show what their base is now, except for one that has its value already."""
     for view in family[1:]:  # parents first
         of = view._view
         assert of is not None
-        if view is target:
-            view._storage = value
-        else:
+        if view is not target:
             (view._storage,) = _inlined(_way(of.base._spec, of.way).look, [of.base._storage], trace)
 
 
@@ -400,7 +410,7 @@ def _inlined(call: GraphCall, values: list[Value], trace: Trace) -> list[Value]:
     return inline(call.graph, values, trace.nodes, trace.scope, trace.where or user_line(3))
 
 
-def _family(tensor: Tensor) -> Iterator[Tensor]:
+def family_of(tensor: Tensor) -> Iterator[Tensor]:
     """All tensors alive that share memory with a traced one: parents before their views."""
     root = tensor
     while root._view is not None:
@@ -414,7 +424,7 @@ def _family(tensor: Tensor) -> Iterator[Tensor]:
 
 def root_of(tensor: Tensor) -> Tensor:
     """The tensor whose memory a traced one shows."""
-    return next(_family(tensor))
+    return next(family_of(tensor))
 
 
 def layout_of(base: Spec, steps: tuple[Any, ...]) -> tuple[Spec, int]:

@@ -128,7 +128,7 @@ def _squeeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     axis = _axes_of(self, named, kwargs, False)
     if axis is not None and "axis" not in kwargs:
         axes = normalize_axes(axis, self.ndim, "squeeze")
-        axis = tuple(a for a in axes if isinstance(self.shape[a], int) and self.shape[a] == 1)
+        axis = tuple(a for a in axes if self.shape[a] == 1)
     return shape.squeeze(self, axis=axis)
 
 

@@ -19,6 +19,7 @@ from ..core.errors import ArgumentError, AxisError, CaptureError, DTypeError, Sh
 from ..core.shapes import MAX_BITS, shown
 from ..core.symbolic import SymDim
 from ..ops.op import Composite, state
+from ..ops.operands import Late
 from .create import asarray, is_array, is_scalar, python_number
 from .tensor import Tensor
 
@@ -185,7 +186,7 @@ def _tensors(op: str, name: str, value: Any) -> Any:
 
 def _of_bounded_bits(op: str, name: str, value: Any) -> Any:
     """No number that nothing could hold, and that Python does not even print."""
-    if isinstance(value, int) and not isinstance(value, SymDim) and value.bit_length() > MAX_BITS:
+    if isinstance(value, int) and not isinstance(value, (SymDim, Late)) and value.bit_length() > MAX_BITS:
         raise DTypeError(f"{op}: {name} is an integer of {value.bit_length()} bits; no dtype holds it")
     return value
 
@@ -236,7 +237,7 @@ def _integer(op: str, name: str, value: Any) -> Any:
     if type(value) is int and value.bit_length() <= MAX_BITS:
         return value
     found = _whole(op, name, value)
-    if isinstance(found, int) and not isinstance(found, SymDim) and found.bit_length() > MAX_BITS:
+    if isinstance(found, int) and not isinstance(found, (SymDim, Late)) and found.bit_length() > MAX_BITS:
         raise _no_integer(op, name, found)
     return found
 

@@ -6,28 +6,29 @@ gradient graphs. The gradient of a graph is a graph, hence a GraphCall: gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.dtypes import DType
-from ..core.errors import CaptureError, CompileError, DeviceError, IndexError_, WeftError, user_line
-from ..core.shapes import is_static, strides_of
+from ..core.errors import ArgumentError, CaptureError, CompileError, DeviceError, IndexError_, WeftError, user_line
+from ..core.shapes import is_static, strides_of, substitute
 from ..graph.executable import Executable, build
-from ..graph.ir import Graph, Node, Value, copy_nodes, inline
-from ..graph.protocol import COPY, Gather, Layout, Scatter, View
+from ..graph.ir import Graph, Node, Value, copy_nodes, inline, subgraphs
+from ..graph.protocol import COPY, Gather, Layout, Loop, Scatter, View
 from ..graph.simplify import simplify
 from ..graph.specialise import specialise
 from ..ops.op import Trace, state
 from ..runtime.devices import target_of
 from ..runtime.pool import get_num_threads
-from ..runtime.program import HostError, KernelStatus
+from ..runtime.program import NOT_DONE, HostError, KernelStatus
 from . import tape
 from .caches import epoch
 from .capturing import settled
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
+_STRIDES = 64  # of operands, for which executables of one graph are kept: the oldest go
 _NUMERIC = 16  # numbers for which a graph with symbols is kept
 _TRIES = 2  # of a call whose operands had no value at first
 
@@ -55,10 +56,15 @@ class GraphCall:
         self, graph: Graph, device: Device = CPU, is_view: bool = False, hands_on: bool = False, in_place: bool = False
     ):
         self.graph = simplify(graph)
-        self.name = graph.name
-        self.device = device
+        specs = tuple(spec_of(v.dtype, v.shape, None, device) for v in graph.outputs)
+        self.set_up(graph.name, device, specs, is_view, hands_on, in_place)
+
+    def set_up(
+        self, name: str, device: Device, out_specs: tuple[Spec, ...], is_view: bool, hands_on: bool, in_place: bool
+    ) -> None:
+        """Everything but the graph."""
+        self.name, self.device, self.out_specs = name, device, out_specs
         self.is_view, self.hands_on, self.in_place = is_view, hands_on, in_place
-        self.out_specs = tuple(spec_of(v.dtype, v.shape, None, device) for v in graph.outputs)
         self.executables: dict[tuple[Any, ...], Executable] = {}
         # By the operands' specs: the native call, its number of outputs, and where each result comes from.
         self.quick: dict[tuple[Spec, ...], tuple[Any, int, tuple[int, ...]]] = {}
@@ -75,19 +81,16 @@ class GraphCall:
         found = self.layouts_of(Layout(spec.static_shape, 0, spec.strides))
         if found is None:
             return None
-        return [placed(v.dtype, at, self.device) for v, at in zip(self.graph.outputs, found, strict=True)]
+        return [placed(spec.dtype, at, self.device) for spec, at in zip(self.out_specs, found, strict=True)]
 
     def layouts_of(self, source: Layout) -> list[Layout] | None:
         """Where the results lie in memory in which the operand lies like this; None where strides cannot say it."""
-        layouts = {self.graph.inputs[0]: source}
-        for node in self.graph.nodes:
-            if not isinstance(node.op.lower, View):
-                return None
-            moved = node.op.lower.layout(node.params, layouts[node.inputs[0]])
-            if moved is None or any(is_static((s,)) and s < 0 for s in moved.strides):
-                return None  # a window begins at its first element
-            layouts[node.output] = moved
-        return [layouts[v] for v in self.graph.outputs]
+        return layouts_in(self.graph, source)
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes of its graph, for what does not depend on sizes."""
+        return self.graph.nodes
 
     def executable(self, specs: Sequence[Spec], targets: tuple[int, ...] = ()) -> Executable:
         """The executable for operands with these strides. ``targets``: the operands over which the results, in their
@@ -100,18 +103,23 @@ class GraphCall:
         found = self.executables.get(key)
         if found is None:
             self._check_device(specs)
-            graph, outputs, count = self.graph, self.graph.outputs, len(targets)
-            found = build(
-                graph.copy(outputs=outputs[count:]),
-                key[1:],
-                list(zip(targets, outputs[:count], strict=True)),
-                target_of(self.device),
-                get_num_threads(),
-                hand_on=self.hands_on,
-                device=self.device,
-            )
-            self.executables[key] = found
+            if len(self.executables) >= _STRIDES:
+                self.executables.pop(next(iter(self.executables)), None)
+            found = self.executables[key] = self._build(specs, targets)
         return found
+
+    def _build(self, specs: Sequence[Spec], targets: tuple[int, ...]) -> Executable:
+        graph, count = self.graph, len(targets)
+        outputs = graph.outputs
+        return build(
+            graph.copy(outputs=outputs[count:]),
+            [s.strides for s in specs],
+            list(zip(targets, outputs[:count], strict=True)),
+            target_of(self.device),
+            get_num_threads(),
+            hand_on=self.hands_on,
+            device=self.device,
+        )
 
     def _check_device(self, specs: Sequence[Spec]) -> None:
         """Raises:
@@ -157,6 +165,8 @@ class GraphCall:
             numbers = tuple(exe.results)
             # A graph that only hands its inputs on (the gradient of a sum) has nothing to run.
             native = exe.program.call if exe.plan.outputs else None
+            if len(self.quick) >= _STRIDES:
+                self.quick.pop(next(iter(self.quick)), None)
             quick = self.quick[key] = (native, len(exe.plan.outputs), numbers)
         native, count, numbers = quick
         if native is None:
@@ -182,7 +192,12 @@ class GraphCall:
         captured graph also the line that asked for the op. What Python code inside a run raised, it raises."""
         if isinstance(error, HostError):
             error.raise_error(named=captured)
+        if error.bits == NOT_DONE:
+            return _goes_on(self.graph)
         node, detail = _offending_index(self.graph, tensors)
+        if captured and node is None:  # in a body, whose operands nobody has kept
+            inside = [n for n in _inner_nodes(self.graph) if isinstance(n.op.lower, (Gather, Scatter))]
+            node = inside[0] if len({n.where for n in inside}) == 1 else None
         if not captured or node is None:
             return IndexError_(f"{self.name}: {detail}")
         found = IndexError_(f"{node.scope[0] if node.scope else node.op.name}: {detail}")
@@ -206,8 +221,26 @@ class GraphCall:
         """The gradient with respect to the inputs that are wanted."""
         found = self.backwards.get(wanted)
         if found is None:
-            found = self.backwards[wanted] = Backward(self, wanted)
+            found = self.backwards[wanted] = self._differentiate(wanted)
         return found
+
+    def _differentiate(self, wanted: tuple[bool, ...]) -> Backward:
+        return Backward(self, wanted)
+
+
+def layouts_in(graph: Graph, source: Layout, sizes: Mapping[str, int] | None = None) -> list[Layout] | None:
+    """Where the results of a graph of views lie in memory in which its input lies like this; None where strides cannot
+    say it. ``sizes``: the numbers of its symbols."""
+    layouts = {graph.inputs[0]: source}
+    for node in graph.nodes:
+        if not isinstance(node.op.lower, View):
+            return None
+        params = node.params if sizes is None else {k: substitute(v, sizes) for k, v in node.params.items()}
+        moved = node.op.lower.layout(params, layouts[node.inputs[0]])
+        if moved is None or any(is_static((s,)) and s < 0 for s in moved.strides):
+            return None  # a window begins at its first element
+        layouts[node.output] = moved
+    return [layouts[v] for v in graph.outputs]
 
 
 def again(error: Exception, call: GraphCall, native: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
@@ -285,6 +318,25 @@ def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> tuple[Node | No
                 shown = given if given.size == values.size and given.dtype.kind in "iu" else values
                 return node, f"index {shown.flat[bad[0]]} is out of range for axis {axis} of size {size}"
     return None, "an index is out of range"
+
+
+def _inner_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of the bodies of control flow, at any depth."""
+    waiting = [inner for node in graph.nodes for inner in subgraphs(node).values()]
+    while waiting:
+        inner = waiting.pop()
+        yield from inner.nodes
+        waiting += [body for node in inner.nodes for body in subgraphs(node).values()]
+
+
+def _goes_on(graph: Graph) -> WeftError:
+    """What to raise when a loop would go on after as many iterations as it may have."""
+    nodes = [n for n in (*graph.nodes, *_inner_nodes(graph)) if isinstance(n.op.lower, Loop) and n.params["bounded"]]
+    most = ", or ".join(dict.fromkeys(str(n.params["length"]) for n in nodes))
+    error = ArgumentError(f"while_loop: cond_fn is still true after max_steps={most} steps")
+    lines = {n.where for n in nodes}
+    error.where = (lines.pop() if len(lines) == 1 else None) or error.where
+    return error
 
 
 def traced_error(tensors: Sequence[Tensor]) -> WeftError:

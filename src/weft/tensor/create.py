@@ -13,6 +13,7 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError, WeftError
 from ..graph.ir import Value
 from ..ops.creation import fitting
 from ..ops.op import public, state, suspended
+from ..ops.operands import Late, weak_dtype
 from ..runtime.devices import device_of
 from ..runtime.devices import moved as moved_memory
 from ..runtime.dlpack import from_dlpack as import_dlpack
@@ -171,6 +172,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         DeviceError: the device is not there.
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
+    if isinstance(obj, Late):
+        return obj.operand(wanted or weak_dtype(obj))  # type: ignore[return-value]
     place = None if isinstance(obj, Tensor) and device is None else device_of(device, "asarray")
     if isinstance(obj, Tensor):
         result = obj if not copy else tensor(obj, device=place)

@@ -14,12 +14,15 @@ from ..core import dtypes as dt
 from ..core.device import CPU, Device
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import check_count, shown
+from ..core.symbolic import Dim
+from ..graph.executable import Executable
 from ..graph.ir import Value
-from ..graph.protocol import Layout
+from ..graph.protocol import Layout, TensorType
 from ..llvm.targets import check_isa
 from ..ops import op
 from ..ops.indexing import getitem_basic
-from ..ops.op import Composite, state, trace_function
+from ..ops.op import Composite, Trace, state, trace_function
+from ..ops.operands import Late
 from ..ops.put import layout_at
 from ..ops.subscript import Subscript
 from ..runtime import pool
@@ -29,14 +32,16 @@ from ..runtime.program import KernelStatus
 from . import tape
 from .alias import DETACHED, TRACKED, UNTRACKED, View, attach, forget_dead, look_of
 from .arguments import checked, guarded
-from .caches import MAX_PLANS, Cache, epoch
+from .caches import Cache, epoch, generations
 from .calls import GraphCall, again, placed, traced_error, value_of, wrap
 from .capturing import settled
 from .create import asarray, is_array, is_scalar, python_number
+from .families import Family, opened, strides_of_operands, types_of, with_sizes
 from .placing import on_one_device, to_device
 from .spec import Spec, spec_of
 from .tensor import Tensor, make
 
+_FAMILIES = 512  # of one function: the oldest go
 _SCALARS = (bool, int, float)
 _INTS = {int}
 
@@ -45,7 +50,9 @@ def forget_plans() -> None:
     """Drop every plan: they depend on the number of threads and on the target."""
     for function in op.all_composites():
         function.plans.clear()
+        function.older.clear()
         function.quick.clear()
+        function.families.clear()
     epoch.begin()
 
 
@@ -88,7 +95,7 @@ class Plan:
     ``views``: where the results lie in the operand's memory, for a view of one; then nothing is run.
     """
 
-    __slots__ = ("call", "run", "several", "single", "spec", "views")
+    __slots__ = ("call", "run", "several", "single", "spec", "views", "written")
 
     def __init__(self, call_: GraphCall, several: bool):
         self.call = call_
@@ -96,6 +103,7 @@ class Plan:
         self.run: Any = None
         self.single = False
         self.views: list[tuple[Spec, int]] | None = None
+        self.written: dict[tuple[int, ...], Executable] = {}  # of updates, by the operands that are written
         self.spec: Spec = call_.out_specs[0] if call_.out_specs else None  # type: ignore[assignment]
 
     def bind(self, specs: list[Spec]) -> None:
@@ -216,6 +224,9 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         device = None if state.trace is None else state.trace.device
         tensors.append(asarray(value, device=device, copy=True if tape.recording.enabled else None))
         return _hole(len(tensors) - 1)
+    if isinstance(value, Late):
+        tensors.append(value.tensor)
+        return (Late, value.__class__, _hole(len(tensors) - 1))
     if isinstance(value, _SCALARS):
         return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
     if isinstance(value, dict):
@@ -238,6 +249,9 @@ def _hollow(value: Any, numbers: list[int]) -> Any:
             return python_number(value)
         numbers[0] += 1
         return _hole(numbers[0] - 1)
+    if isinstance(value, Late):
+        numbers[0] += 1
+        return value.with_tensor(_hole(numbers[0] - 1))
     if isinstance(value, (tuple, list)):
         emptied = [_hollow(v, numbers) for v in value]
         return emptied if isinstance(value, list) else tuple(emptied)
@@ -250,6 +264,8 @@ def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
     """``value`` with its holes filled by ``tensors``."""
     if value.__class__ is _Hole:
         return tensors[value.number]
+    if isinstance(value, Late):
+        return value.with_tensor(_fill(value.tensor, tensors))
     if isinstance(value, (tuple, list)):
         filled = [_fill(v, tensors) for v in value]
         return filled if isinstance(value, list) else tuple(filled)
@@ -286,9 +302,9 @@ def plan_of(
         device = wanted if state.trace is None else state.trace.device
         key = (static, device)
     plans = function.plans
-    if state.trace is not None and state.trace.plans is not None:
-        plans = state.trace.plans.setdefault(function, {})
     try:
+        if state.trace is not None:
+            plans = _plans_in(state.trace, function, key)
         plan = plans.get(key)
     except TypeError:  # an argument that has no hash
         checked(function, args, kwargs)
@@ -297,22 +313,43 @@ def plan_of(
             f"{function.name}: an argument of type {type(bad).__name__} is neither a tensor nor a setting"
         ) from None
     if plan is None:
-        converted = None if meant else checked(function, args, kwargs)
+        if function.older and plans is function.plans:
+            plan = generations.back(function, key, _is_bound)
+        converted = checked(function, args, kwargs) if plan is None and not meant else None
         if converted is not None:
             args, kwargs = converted
             return plan_of(function, args, kwargs, True, device)
-        if len({spec.device for spec in specs}) > 1:
+        if plan is None and len({spec.device for spec in specs}) > 1:
             tensors = on_one_device(function.name, tensors, _given((args, kwargs)), function.in_place)
             key = (static, *[t._spec for t in tensors])
             plan = plans.get(key)
     if plan is None:
-        if len(plans) >= MAX_PLANS:
-            plans.clear()
-            function.quick.clear()
-        plan = plans[key] = _trace(function, args, kwargs, tensors, device)
+        plan = _made(function, args, kwargs, tensors, static, device)
+        if plans is function.plans:
+            generations.keep(function, key, plan, _is_bound(plan))
+        else:
+            plans[key] = plan
     if not tensors and wanted is not device and state.trace is not None and state.trace.capture is not None:
         state.trace.capture.check_made(function.name, plan.call.out_specs, wanted)
     return plan, tensors
+
+
+def _plans_in(trace: Trace, function: Composite, key: Any) -> dict[Any, Plan]:
+    """The plans of a function while a graph is traced: of what an eager call has bound to its sizes, the graph would
+    have to be made."""
+    if trace.plans is not None:
+        return trace.plans.setdefault(function, {})
+    plans: dict[Any, Plan] = function.plans
+    for generation in (plans, function.older):
+        found = generation.get(key)
+        if found is not None and _is_bound(found):
+            generation.pop(key, None)
+    return plans
+
+
+def _is_bound(plan: Plan) -> bool:
+    """Whether its graph is one for many sizes."""
+    return plan.call.__class__ is not GraphCall
 
 
 def _hashable(value: Any) -> bool:
@@ -323,6 +360,42 @@ def _hashable(value: Any) -> bool:
     return True
 
 
+def _made(
+    function: Composite,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tensors: list[Tensor],
+    static: tuple[Any, ...],
+    device: Device | None,
+) -> Plan:
+    """The plan of a new signature: of an eager call's family, if it has had others."""
+    where = tensors[0]._spec.device if tensors else device or CPU
+    if state.trace is not None or where is not CPU:
+        return _trace(function, args, kwargs, tensors, device)
+    specs = [t._spec for t in tensors]
+    numbers = [n for spec in specs for n in spec.static_shape]
+    count = len(numbers)
+    sizes = opened(function, args, kwargs, numbers)
+    if kwargs:
+        fixed = (*static[:-1], *static[-1])
+        fixed = *(s if way is None else way for s, way in zip(fixed, sizes, strict=True)), len(kwargs)
+    else:
+        fixed = tuple([s if way is None else way for s, way in zip(static, sizes, strict=True)])
+    key = (fixed, *[(spec.dtype, len(spec.shape)) for spec in specs])
+    family = function.families.get(key)
+    if family is None:
+        while len(function.families) >= _FAMILIES:
+            function.families.pop(next(iter(function.families)), None)
+        family = function.families.setdefault(key, Family())
+
+    def trace(sizes_: Sequence[Dim]) -> tuple[GraphCall, bool]:
+        values = with_sizes(sizes, [*args, *kwargs.values()], sizes_[count:])
+        options = dict(zip(kwargs, values[len(args) :], strict=True))
+        return _traced(function, values[: len(args)], options, types_of(specs, sizes_), where)
+
+    return Plan(*family.call(tuple(numbers), strides_of_operands(specs), trace))
+
+
 def _trace(
     function: Composite,
     args: tuple[Any, ...],
@@ -331,6 +404,13 @@ def _trace(
     device: Device | None,
 ) -> Plan:
     device = tensors[0]._spec.device if tensors else device or CPU
+    return Plan(*_traced(function, args, kwargs, [t._spec.type for t in tensors], device))
+
+
+def _traced(
+    function: Composite, args: Sequence[Any], kwargs: dict[str, Any], types: list[TensorType], device: Device
+) -> tuple[GraphCall, bool]:
+    """The call of a function's graph over tensors of some types; and whether it gives a tuple."""
     numbers = [0]
     given = [_hollow(a, numbers) for a in args]  # a plan outlives the tensors that it was made for
     options = {k: _hollow(v, numbers) for k, v in kwargs.items()}
@@ -340,7 +420,7 @@ def _trace(
 
     before, tape.recording.enabled = tape.recording.enabled, False
     try:
-        graph, several = trace_function(body, [t._spec.type for t in tensors], function.name, device)
+        graph, several = trace_function(body, types, function.name, device)
     finally:
         tape.recording.enabled = before
     for value in graph.outputs:
@@ -351,7 +431,7 @@ def _trace(
         made.gradient = lambda result, g, operand: rule(
             result, g, *_fill(given, [operand]), **_fill(options, [operand])
         )
-    return Plan(made, several)
+    return made, several
 
 
 def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,12 +18,14 @@ from __future__ import annotations
 import itertools
 import operator
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_SHORT = (bool, int, float, str, type(None))
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
@@ -38,14 +40,14 @@ class _Recording(threading.local):
 
 
 class _Writes:
-    """The number of writes so far, by all threads. Every write has a number of its own, so that two at once leave none
-    that an earlier check could have seen."""
+    """The number of writes so far, by all threads, where native code can look at it (runtime/quick.py). Every write has
+    a number of its own, so that two at once leave none that an earlier check could have seen."""
 
     __slots__ = ("count", "version")
 
     def __init__(self) -> None:
         self.count = itertools.count(1)
-        self.version = 0
+        self.version = array("q", (0,))
 
 
 _state, _writes = _Recording(), _Writes()
@@ -64,6 +66,18 @@ def like(tensor: Any) -> Like:
     return Like(tensor._spec, tensor._node is not None)
 
 
+def shown_plainly(value: Any) -> str:
+    """A value in a few words: a number, a string or a short tuple as it is, of all else the type."""
+    if isinstance(value, tuple) and len(value) <= 8:
+        return f"({', '.join(map(shown_plainly, value))})"
+    if isinstance(value, _SHORT):
+        text = repr(value) if type(value) in _SHORT else type(value).__name__
+        return text if len(text) <= 80 else f"{text[:79]}\u2026"
+    if isinstance(value, Like):
+        return f"any tensor {value.spec!r}"
+    return "absent" if value is ABSENT else "anything" if value is ANYTHING else f"that very {type(value).__name__}"
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """``owner.name`` (for a dict: ``owner[name]``) was ``value``. A ``name`` of "" stands for ``owner.guarded()``."""
@@ -72,6 +86,11 @@ class Guard:
     name: str
     value: Any
 
+    def described(self) -> str:
+        """In words, without running code of the owner's or the value's."""
+        name = f"[{self.name!r}]" if isinstance(self.owner, dict) else f".{self.name}" if self.name else " as a whole"
+        return f"{type(self.owner).__name__}{name} is {shown_plainly(self.value)}"
+
     def holds(self) -> bool:
         """True while reading it again gives the :func:`same`."""
         if not self.name:
@@ -79,6 +98,21 @@ class Guard:
         if isinstance(self.owner, dict):
             return self.name in self.owner and same(self.owner[self.name], self.value)
         return hasattr(self.owner, self.name) and same(getattr(self.owner, self.name), self.value)
+
+    def changed(self) -> str:
+        """In words what it was and is."""
+        kind = type(self.owner).__name__
+        of = self.owner
+        if not self.name:
+            now = of.guarded()
+            for was, is_now in zip(self.value, now, strict=False):
+                pair = isinstance(was, tuple) and isinstance(is_now, tuple) and len(was) == len(is_now) == 2
+                if pair and not same(is_now, was) and isinstance(was[0], str):
+                    return f"{kind}.{was[0].lstrip('_')} was {shown_plainly(was[1])}, is {shown_plainly(is_now[1])}"
+            return f"what a {kind} holds is something else"
+        now = of.get(self.name, ABSENT) if isinstance(of, dict) else getattr(of, self.name, ABSENT)
+        where = repr(self.name) if isinstance(of, dict) else f"{kind}.{self.name}"
+        return f"{where} was {shown_plainly(self.value)}, is {shown_plainly(now)}"
 
 
 def same(a: Any, b: Any) -> bool:
@@ -162,9 +196,14 @@ def before_write(names: dict[str, Any], name: str, value: Any) -> None:
 
 def bump() -> None:
     """Report that guarded state was written."""
-    _writes.version = next(_writes.count)
+    _writes.version[0] = next(_writes.count)
 
 
 def version() -> int:
     """Number of writes so far: while it stays, every guard that held still holds."""
+    return _writes.version[0]
+
+
+def counter() -> array[int]:
+    """What holds :func:`version`."""
     return _writes.version

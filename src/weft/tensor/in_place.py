@@ -25,7 +25,6 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import guards, tape
 from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
-from .caches import Cache
 from .calls import traced_error
 from .capturing import settled
 from .dispatch import Plan, plan_of
@@ -381,12 +380,11 @@ class Update:
     result into the first target, and so on, and returns the further ones. The targets are among the arguments; nothing
     is recorded, so that it is called where calls are not."""
 
-    __slots__ = ("composite", "runs")
+    __slots__ = ("composite",)
 
     def __init__(self, composite: Callable[..., Any]):
         assert isinstance(composite, Composite)
         self.composite = composite
-        self.runs = Cache()
 
     def __call__(self, targets: Sequence[Tensor], *args: Any) -> tuple[Tensor, ...]:
         if state.trace is not None:
@@ -419,15 +417,14 @@ class Update:
             raise traced_error(tensors)
         at = {id(t): i for i, t in enumerate(tensors)}
         places = tuple([at[id(t)] for t in targets])
-        key = (plan, places)  # there is a plan for each combination of specs
-        exe = self.runs.get(key)
+        exe = plan.written.get(places)  # there is a plan for each combination of specs
         if exe is None:
             for t, made in zip(targets, plan.call.out_specs, strict=False):
                 check(self.composite.name, t)
                 if (made.dtype, made.shape) != (t.dtype, t._spec.shape):
                     text = f"{self.composite.name}: {made.type} cannot replace {t._spec.type}; cast it, or broadcast"
                     raise DTypeError(text)
-            exe = self.runs.keep(key, plan.call.executable([t._spec for t in tensors], places))
+            exe = plan.written[places] = plan.call.executable([t._spec for t in tensors], places)
         return exe, tensors, places, plan
 
     def _one_by_one(self, targets: Sequence[Tensor], args: tuple[Any, ...]) -> tuple[Tensor, ...]:

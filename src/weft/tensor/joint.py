@@ -11,11 +11,12 @@ from typing import Any
 
 from ..core.device import Device
 from ..core.errors import CompileError
+from ..core.symbolic import typical
 from ..graph.executable import GIL_WORK, Executable
 from ..graph.ir import Value
 from ..ops.op import state
 from ..runtime.devices import Runs, row_of
-from ..runtime.program import HostStep, Step
+from ..runtime.program import AnyStep
 from .caches import Cache, epoch
 from .in_place import Update, count_writes, overlap
 from .spec import Spec
@@ -153,13 +154,13 @@ def _share(a: Tensor, b: Tensor) -> bool:
 def _program(parts: Sequence[tuple[Executable, list[int]]], inputs: int, device: Device) -> Runs:
     """The programs' steps, one after the other, over ``inputs`` inputs; each part's are numbered. They share one arena:
     what is in there is for one part alone."""
-    steps: list[Step | HostStep] = []
+    steps: list[AnyStep] = []
     for exe, numbers in parts:
         places = [*numbers, inputs]
         steps += [
             step._replace(buffers=tuple([(places[place], offset) for place, offset in step.buffers]))
             for step in exe.program.steps
         ]
-    work = sum(x.flops for exe, _ in parts for x in exe.launches)
+    work = sum(typical(x.flops) for exe, _ in parts for x in exe.launches)
     arena = max([exe.program.arena_nbytes for exe, _ in parts], default=0)
     return row_of(device).program(device, steps, inputs, (), arena, work > GIL_WORK)

@@ -32,7 +32,7 @@ from .placing import beside
 from .spec import spec_of
 from .tensor import Tensor, make
 from .view_methods import view_methods
-from .writing import whole_form, write_item
+from .writing import has_late, whole_form, without_late, write_item
 
 _NUMBERS = (bool, int, float, SymDim)
 
@@ -286,10 +286,13 @@ def getitem(self: Tensor, key: Any) -> Any:
                     tape.record_view(way, self, made)
                 return made
     try:
-        if state.trace is None and name is None:
-            plain = _with_numbers(key)
-            if plain is not key:
-                return getitem(self, plain)
+        if state.trace is None:
+            if name is None:
+                plain = _with_numbers(key)
+                if plain is not key:
+                    return getitem(self, plain)
+        elif has_late(key):
+            return late_item(self, key)
         subscript, arrays = normalize_key(key, self.shape)
         found = _getitem(self, subscript, *beside(self, arrays)) if arrays else getitem_basic(self, subscript)
         if state.trace is None and name is not None:
@@ -320,11 +323,21 @@ def _learn(source: Tensor, name: Any, found: Tensor) -> None:
         _places.keep((source._spec, name), way_to(source, found))
 
 
+def late_item(self: Tensor, key: Any) -> Tensor:
+    """``x[key]`` with a number that is known at run time: what eager code has as a view is a copy, so neither may be
+    written while both are there."""
+    found: Tensor = getitem(self, without_late(key))
+    assert state.trace is not None
+    if state.trace.capture is not None:
+        state.trace.capture.may_share(found, [self])
+    return found
+
+
 def setitem(self: Tensor, key: Any, value: Any) -> None:
     """``x[key] = value``: writes into the tensor, and so into all that shares its memory."""
     try:
         if not _set_quickly(self, key, value):
-            write_item(self, key, value)
+            write_item(self, without_late(key) if state.trace is not None else key, value)
     except Exception as error:
         leave(error)
         raise

@@ -3,10 +3,11 @@ a signature is a tuple of pointers."""
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
 
 from ..core.device import CPU, Device
-from ..core.dtypes import DType
+from ..core.dtypes import DType, float32
 from ..core.shapes import Shape, check_count, is_static, size_of, strides_of
 from ..core.symbolic import SymDim
 from ..graph.protocol import TensorType
@@ -80,6 +81,26 @@ class Spec:
 _interned: dict[tuple[DType, Shape, tuple[Any, ...], Device], Spec] = {}
 
 
+_limit = [50_000]  # specs, after which those that nobody has are looked for
+
+
+def _forget_unused() -> None:
+    """Forget the specs that only the table has: a program that makes ever new shapes must not leak. What somebody has
+    stays: equal specs are one object."""
+    lone = _references([(None, Spec(float32, (), (), CPU))])[0]
+    pairs = list(_interned.items())
+    counts = _references(pairs)
+    while pairs:
+        key, _ = pairs.pop()
+        if counts.pop() <= lone + 1:  # the table
+            _interned.pop(key, None)
+    _limit[0] = max(50_000, 2 * len(_interned))
+
+
+def _references(pairs: list[tuple[Any, Spec]]) -> list[int]:
+    return [getrefcount(spec) for _, spec in pairs]
+
+
 def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None, device: Device = CPU) -> Spec:
     """The Spec; row-major unless strides are given. Every tensor has one, traced or not, so that a shape which 64 bits
     cannot count is found here.
@@ -96,8 +117,8 @@ def spec_of(dtype: DType, shape: Shape, strides: tuple[Any, ...] | None = None, 
         if scope is not None and key in scope.interned:
             return scope.interned[key]
         check_count(shape, op=state.trace.name if state.trace is not None else "")
-        if len(_interned) > 200_000:  # a program that makes ever new shapes must not leak
-            _interned.clear()
+        if len(_interned) >= _limit[0]:
+            _forget_unused()
         table = _interned if scope is None else scope.interned
         found = table[key] = Spec(dtype, shape, strides, device)
     return found

@@ -181,21 +181,31 @@ class Record:
 
     def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
         """Send the cotangents of the outputs on to the operands."""
-        if self.saved is None:
-            raise freed(self.call.name)
-        operands = []
-        for storage, spec, node, index, version in self.saved:
-            if storage.__class__ is Value:
-                _check_traced(storage, self)
-            elif storage.version != version:
-                raise overwritten(self.call.name, spec, where_of(self.place), storage.note)
-            operands.append(make(storage, spec, self if node is _OWN else node, index))
+        operands = kept(self)
         specs = self.call.out_specs
         operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
         gradients = self.backward.call(operands)
         if not retain_graph and self.saved:  # what keeps nothing has nothing to free
             self.saved = None
         sums.add_all(self.parents, gradients, operands)
+
+
+def kept(record: Record) -> list[Tensor]:
+    """The values that a record has kept.
+
+    Raises:
+        AutogradError: they were freed, or written since.
+    """
+    if record.saved is None:
+        raise freed(record.call.name)
+    found = []
+    for storage, spec, node, index, version in record.saved:
+        if storage.__class__ is Value:
+            _check_traced(storage, record)
+        elif storage.version != version:
+            raise overwritten(record.call.name, spec, where_of(record.place), storage.note)
+        found.append(make(storage, spec, record if node is _OWN else node, index))
+    return found
 
 
 def _check_traced(value: Value, record: Record) -> None:

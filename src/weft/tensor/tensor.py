@@ -119,7 +119,7 @@ class Tensor(Methods):
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes. (While a graph with dynamic sizes is captured, a size may be a symbol, which computes as
-        an integer does.)"""
+        an integer does: ``isinstance(n, int)`` holds, ``type(n) is int`` does not.)"""
         spec = self._spec
         return spec.shape if spec.is_static else as_asked(spec.shape)  # type: ignore[return-value]
 
@@ -435,8 +435,9 @@ class Tensor(Methods):
     def __bool__(self) -> bool:
         if isinstance(self._storage, Value) and state.trace is not None:
             raise CaptureError(
-                "Python control flow (if, while, and, or, not) on a tensor's value inside a captured "
-                "function is not supported yet; use wf.where, or leave the function uncompiled"
+                "Python control flow (if, while, and, or, not) on a tensor's value in a captured function whose source "
+                "is not rewritten: it has no source here (exec, a lambda in a REPL), or is a library's; put it in "
+                "a file, use wf.cond, wf.while_loop, wf.scan or wf.where, or leave it uncompiled"
             )
         if self.size != 1:
             raise ShapeError(

@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..core.device import Device
+from ..core.device import CPU
 from ..graph.ir import Value
-from ..graph.protocol import COPY
+from ..graph.protocol import COPY, TensorType
 from ..ops.creation import full
 from ..ops.op import apply, state, trace_function
 from ..runtime import storage as storages
@@ -29,6 +29,7 @@ from . import tape
 from .caches import Cache
 from .calls import GraphCall, traced_error
 from .capturing import settled
+from .families import Family, call_for
 from .spec import Spec
 from .tensor import Tensor, make
 
@@ -119,6 +120,7 @@ def _value(x: Tensor) -> Any:
 
 
 _natives = Cache(4096)
+_families: dict[Any, Family] = {}
 
 
 def _native(kind: Callable[..., Any], *specs: Spec) -> Any:
@@ -132,26 +134,39 @@ def _native(kind: Callable[..., Any], *specs: Spec) -> Any:
 
 def _copied(x: Spec) -> Any:
     """Of a tensor, one of its own."""
-    return _compiled(lambda x: apply(COPY, x), [x])
+    return _compiled("copied", lambda like: lambda x: apply(COPY, x), [x])
 
 
 def _filled(x: Spec) -> Any:
     """Of nothing, a tensor of zeros."""
-    return _compiled(lambda: full(x.shape, 0, dtype=x.dtype), [], device=x.device)
+    return _compiled("filled", lambda like: lambda: full(like.shape, 0, dtype=like.dtype), [x], made=True)
 
 
 def _written(x: Spec, y: Spec) -> Any:
     """Writes one tensor over another."""
-    return _compiled(lambda x, y: y, [x, y], (0,))
+    return _compiled("written", lambda like: lambda x, y: y, [x, y], (0,))
 
 
 def _cleared(x: Spec) -> Any:
     """Writes zeros over a tensor."""
-    return _compiled(lambda x: full(x.shape, 0, dtype=x.dtype), [x], (0,))
+    return _compiled("cleared", lambda like: lambda x: full(like.shape, 0, dtype=like.dtype), [x], (0,))
 
 
 def _compiled(
-    function: Callable[..., Any], specs: list[Spec], targets: tuple[int, ...] = (), device: Device | None = None
+    kind: str,
+    function: Callable[[TensorType], Callable[..., Any]],
+    specs: list[Spec],
+    targets: tuple[int, ...] = (),
+    made: bool = False,
 ) -> Any:
-    graph, _ = trace_function(function, [s.type for s in specs], "view")
-    return GraphCall(graph, device or specs[0].device).executable(specs, targets).program.call
+    """The native call of ``function(type of the first tensor)`` on tensors, or (``made``) on none."""
+    device = specs[0].device
+
+    def trace(types: list[TensorType]) -> GraphCall:
+        graph, _ = trace_function(function(types[0]), [] if made else types, "view")
+        return GraphCall(graph, device)
+
+    key = kind, *[(s.dtype, len(s.shape)) for s in specs]
+    family = _families.get(key) or _families.setdefault(key, Family())
+    call = call_for(family, specs, trace) if device is CPU else trace([s.type for s in specs])
+    return call.executable([] if made else specs, targets).program.call

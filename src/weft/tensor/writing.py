@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core import dtypes as dt
 from ..core.dtypes import bool_
 from ..core.errors import DTypeError, IndexError_, ShapeError
 from ..ops.creation import fitting
 from ..ops.indexing import basic_key, write_at, write_value, write_where
 from ..ops.op import state
+from ..ops.operands import Late
 from ..ops.subscript import as_entry, is_mask, normalize_key
 from .create import asarray, check_number, is_array, is_scalar, python_number
 from .dispatch import scalar_like
@@ -19,6 +21,18 @@ from .tensor import Tensor
 whole_form = InPlace("setitem", write_value)
 _at = InPlace("setitem", write_at)
 _where = InPlace("setitem", write_where)
+
+
+def has_late(key: Any) -> bool:
+    """Whether an index is a number that is known at run time alone."""
+    return any(isinstance(k, Late) for k in key) if type(key) is tuple else isinstance(key, Late)
+
+
+def without_late(key: Any) -> Any:
+    """``key`` with tensors of rank 0 for numbers that are known at run time alone."""
+    if type(key) is tuple:
+        return tuple([without_late(k) for k in key])
+    return key.operand(dt.int64) if isinstance(key, Late) else key
 
 
 def write_item(self: Tensor, key: Any, value: Any) -> None:
