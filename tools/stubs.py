@@ -94,6 +94,7 @@ from typing import Any
 from . import nn as nn
 from . import optim as optim
 {imports}
+from .transforms import debug as debug
 from .stubs import linalg as linalg
 from .stubs import random as random
 from .stubs.tensor import DTypeLike, Operand, TensorLike
@@ -324,7 +325,7 @@ def package() -> str:
             constants.append(f"{name}: {'None' if value is None else type(value).__name__}")
         elif is_of_arrays(value) or getattr(value, "__module__", "") == "weft":
             functions.append(function(name, value, {"bool": "builtins.bool"}))
-        elif name not in ("linalg", "nn", "optim", "random"):
+        elif name not in ("debug", "linalg", "nn", "optim", "random"):
             found.append((*home_of(name, value), name))
     text = PACKAGE_HEAD.format(imports=imports(found, ".")) + "\n" + "\n".join(["__version__: str", *constants])
     return HEAD.format("``weft``, to type checkers.", "\n\n".join([text, *functions]))

@@ -37,6 +37,7 @@ from .core.errors import (
     AutogradError,
     AxisError,
     CaptureError,
+    CheckError,
     CompileError,
     DeviceError,
     DTypeError,
@@ -60,6 +61,7 @@ from .tensor.tensor import Tensor
 from .transforms.autograd import grad, value_and_grad
 from .transforms.compile import Compiled as _Compiled
 from .transforms.compile import compile
+from .transforms.control import cond, scan, while_loop
 from .transforms.eval_shape import eval_shape, spec
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
     from .deploy import export
     from .interop import load, load_weights, save, save_weights, verify
     from .ops import linalg, random
+    from .transforms import debug
+    from .transforms.profile import profile
 
 newaxis = None
 e = 2.718281828459045
@@ -74,7 +78,13 @@ pi = 3.141592653589793
 inf = float("inf")
 nan = float("nan")
 
-_MODULES = {"nn": ".nn", "optim": ".optim", "random": ".ops.random", "linalg": ".ops.linalg"}
+_MODULES = {
+    "debug": ".transforms.debug",
+    "linalg": ".ops.linalg",
+    "nn": ".nn",
+    "optim": ".optim",
+    "random": ".ops.random",
+}
 _LATE = {
     "save": ".interop",
     "load": ".interop",
@@ -82,6 +92,7 @@ _LATE = {
     "save_weights": ".interop",
     "load_weights": ".interop",
     "export": ".deploy",
+    "profile": ".transforms.profile",
 }
 
 
@@ -89,7 +100,7 @@ def __getattr__(name: str) -> Any:
     """Parts that most programs do not need at once are imported when they are first asked for."""
     if name in _MODULES:
         found: Any = importlib.import_module(_MODULES[name], __name__)
-        if name not in ("nn", "optim"):  # they do it themselves
+        if name not in ("nn", "optim", "debug"):  # they do it themselves
             _namespace.publish(vars(found), f"{__name__}.{name}")
     elif name in _LATE:
         home = importlib.import_module(_LATE[name], __name__)
@@ -116,14 +127,14 @@ globals().update(_functions)
 # fmt: off
 __all__ = [
     *_functions,
-    "ArgumentError", "asarray", "AutogradError", "AxisError", "bfloat16", "bool", "CaptureError", "compile",
-    "CompileError", "configure", "device", "DeviceError", "DType", "DTypeError", "e", "enable_grad", "eval_shape",
-    "export", "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy", "get_default_device",
-    "get_num_threads", "grad", "inf", "int16", "int32", "int64", "int8", "linalg", "LinAlgError", "load",
-    "load_weights", "manual_seed", "memory", "nan", "newaxis", "nn", "no_grad", "optim", "OutOfMemoryError", "pi",
-    "promote", "random",
-    "save", "save_weights", "set_default_device", "set_grad_enabled", "set_num_threads", "ShapeError", "spec",
-    "StateError", "Tensor", "tensor", "uint16", "uint32", "uint64", "uint8", "value_and_grad", "verify", "WeftError",
+    "ArgumentError", "asarray", "AutogradError", "AxisError", "bfloat16", "bool", "CaptureError", "CheckError",
+    "compile", "CompileError", "cond", "configure", "debug", "device", "DeviceError", "DType", "DTypeError", "e",
+    "enable_grad", "eval_shape", "export", "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy",
+    "get_default_device", "get_num_threads", "grad", "inf", "int16", "int32", "int64", "int8", "linalg", "LinAlgError",
+    "load", "load_weights", "manual_seed", "memory", "nan", "newaxis", "nn", "no_grad", "optim", "OutOfMemoryError",
+    "pi", "profile", "promote", "random", "save", "save_weights", "scan", "set_default_device", "set_grad_enabled",
+    "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor", "uint16", "uint32", "uint64", "uint8",
+    "value_and_grad", "verify", "WeftError", "while_loop",
 ]
 # fmt: on
 

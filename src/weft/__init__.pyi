@@ -13,6 +13,7 @@ from .core.errors import ArgumentError as ArgumentError
 from .core.errors import AutogradError as AutogradError
 from .core.errors import AxisError as AxisError
 from .core.errors import CaptureError as CaptureError
+from .core.errors import CheckError as CheckError
 from .core.errors import CompileError as CompileError
 from .core.errors import DTypeError as DTypeError
 from .core.errors import DeviceError as DeviceError
@@ -45,8 +46,13 @@ from .tensor.tensor import Tensor as Tensor
 from .transforms.autograd import grad as grad
 from .transforms.autograd import value_and_grad as value_and_grad
 from .transforms.compile import compile as compile
+from .transforms.control import cond as cond
+from .transforms.control import scan as scan
+from .transforms.control import while_loop as while_loop
 from .transforms.eval_shape import eval_shape as eval_shape
 from .transforms.eval_shape import spec as spec
+from .transforms.profile import profile as profile
+from .transforms import debug as debug
 from .stubs import linalg as linalg
 from .stubs import random as random
 from .stubs.tensor import DTypeLike, Operand, TensorLike

@@ -15,21 +15,21 @@ from typing import Any
 from ..compiler.build import render
 from ..compiler.contraction.plan import scratch_nbytes
 from ..compiler.kernels import Contraction, Kernel, describe
-from ..core.errors import CaptureError, CompileError, FormatError
+from ..core.errors import CompileError, FormatError
 from ..core.shapes import strides_of
-from ..graph.executable import plan_graph
+from ..graph.executable import plan_graph, steps_over
 from ..graph.ir import Node
+from ..graph.lower.control import ControlCall, with_inner
 from ..graph.lower.host import HostCall
 from ..llvm.targets import Target, cross_target, host_target
-from ..tensor.tape import no_grad
+from ..runtime.program import Body, BranchStep, LoopStep
 from ..tensor.tensor import Tensor
-from ..transforms.artefact import evaluation, example_tensor, input_names, leaf_names
-from ..transforms.capture import capture
+from ..transforms.artefact import capture_pure, example_tensor, input_names, leaf_names
 from ..transforms.captured import Captured
-from ..transforms.tree import Form, flatten, unflatten
+from ..transforms.tree import flatten
 from .files import find_linker, write_library
 from .names import c_names, check_library_name, library_name
-from .native import Library, Port, Step, emit_library
+from .native import AnyStep, Library, Port, Step, emit_library
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def export(
     args = tuple(example) if type(example) is tuple else (example,)
     leaves, form = flatten(args)
     tensors = [example_tensor(leaf, "export") for leaf in leaves]
-    captured, results = _captured(function, form, tensors)
+    captured, results = capture_pure(function, form, tensors, op="export", made="a library")
     taken = {"WORKSPACE", f"{name}_RUN".upper(), f"{name}_VERIFY".upper()}
     inputs = _ports(input_names(function, form), "input", tensors, taken)
     outputs = _ports(leaf_names("output", captured.returns.form), "output", results, taken)
@@ -117,22 +117,24 @@ def _emit(
     planned = plan_graph(graph, strides, [], target, 1)
     kernels: dict[str, tuple[str, Kernel]] = {}
     symbols: list[str] = []
-    for launch in planned.launches:
+    launches = list(with_inner(planned.launches))
+    for launch in launches:
         kernel = launch.kernel
         if isinstance(kernel, HostCall):
             raise _refused(kernel.node)
-        kernels.setdefault(describe(kernel), (f"{name}_kernel_{len(kernels)}", kernel))
-        symbols.append(kernels[describe(kernel)][0])
+        if not isinstance(kernel, ControlCall):
+            kernels.setdefault(describe(kernel), (f"{name}_kernel_{len(kernels)}", kernel))
+            symbols.append(kernels[describe(kernel)][0])
     texts = [(symbol, render(kernel, symbol, target)) for symbol, kernel in kernels.values()]
     # A plan's places are arguments, state, results, the arena; a library's are inputs, outputs, constants, the arena.
     arguments, results, state = captured.arguments, len(outputs), len(captured.reads.refs)
     places = [*range(arguments), *(arguments + results + k for k in range(state))]
     places += [*(arguments + k for k in planned.results), arguments + results + state]
     steps = [
-        Step(symbol, x.ints, tuple((places[n], at) for n, at in planned.buffers(x)), x.units)
-        for symbol, x in zip(symbols, planned.launches, strict=True)
+        _named(step._replace(buffers=tuple((places[n], at) for n, at in step.buffers)))
+        for step in steps_over(planned, iter(symbols), target)
     ]
-    contractions = [(x.kernel, x.ints) for x in planned.launches if isinstance(x.kernel, Contraction)]
+    contractions = [(x.kernel, x.ints) for x in launches if isinstance(x.kernel, Contraction)]
     scratch = max((scratch_nbytes(kernel, ints, target) for kernel, ints in contractions), default=0)
     return emit_library(
         name,
@@ -148,6 +150,19 @@ def _emit(
     )
 
 
+def _named(step: Any) -> AnyStep:
+    """A step whose kernels are the symbols in the places of their addresses."""
+
+    def named(body: Body) -> Body:
+        return Body(tuple(map(_named, body.steps)), body.places)
+
+    if isinstance(step, BranchStep):
+        return step._replace(true=named(step.true), false=named(step.false))
+    if isinstance(step, LoopStep):
+        return step._replace(body=named(step.body))
+    return Step(step.address, step.ints, step.buffers, step.units)
+
+
 # --- what is exported -------------------------------------------------------------------------------------------
 
 
@@ -157,19 +172,6 @@ def _machine(target: str | None) -> Target:
     if machine.is_gpu:
         raise CompileError("export: there are no libraries for GPUs yet")
     return machine
-
-
-def _captured(function: Callable[..., Any], form: Form, tensors: Sequence[Tensor]) -> tuple[Captured, list[Tensor]]:
-    """The function as a graph, and its results for the example."""
-    with evaluation(function), no_grad():
-        captured = capture(function, unflatten(form, tensors))
-        if captured.writes.anything:
-            raise CaptureError(
-                "export: the function changes tensors that it does not return (random generators, buffers "
-                "or gradients), which a library cannot do"
-            )
-        results, _ = flatten(function(*unflatten(form, tensors)))
-    return captured, results
 
 
 def _refused(node: Node) -> CompileError:

@@ -16,7 +16,7 @@ The numbering of buffers is a Program's (weft/runtime/program.py): inputs, outpu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core.dtypes import DType
@@ -33,14 +33,22 @@ from ..llvm.text import (
     Ptr,
     Value,
     byte_offset,
+    cast,
     constant,
     counted,
+    else_,
+    if_,
     is_null,
+    local,
     return_if,
+    select,
     stack_array,
     to_integer,
     truncate,
+    while_,
 )
+from ..runtime.native.signals import Bytes
+from ..runtime.program import NOT_DONE, Body, BranchStep, LoopStep
 from .names import check_library_name, is_c_name, quoted
 
 ALIGN = 64  # bytes, of the workspace and of everything in it
@@ -85,6 +93,9 @@ class Step:
     units: int
 
 
+AnyStep = Step | BranchStep | LoopStep  # the bodies of branches and loops are of such steps too
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """What :func:`emit_library` makes: the object file's bytes, the header's text, the functions that the object
@@ -100,7 +111,7 @@ class Library:
 def emit_library(
     name: str,
     kernels: Sequence[tuple[str, str]],
-    steps: Sequence[Step],
+    steps: Sequence[AnyStep],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     constants: Sequence[bytes],
@@ -142,7 +153,7 @@ def emit_library(
 def _check(
     name: str,
     kernels: Sequence[tuple[str, str]],
-    steps: Sequence[Step],
+    steps: Sequence[AnyStep],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     other_places: int,
@@ -157,10 +168,28 @@ def _check(
     symbols = {symbol for symbol, _ in kernels}
     if len(symbols) != len(kernels) or symbols & {f"{name}_run", f"{name}_verify"}:
         raise FormatError(f"the symbols of the kernels are not distinct: {', '.join(s for s, _ in kernels)}")
-    places = len(inputs) + len(outputs) + other_places
+    _check_steps(steps, symbols, len(inputs) + len(outputs) + other_places)
+
+
+def _check_steps(steps: Sequence[AnyStep], symbols: set[str], places: int) -> None:
     for number, step in enumerate(steps):
-        if step.symbol not in symbols or any(not 0 <= place < places or at < 0 for place, at in step.buffers):
+        known = not isinstance(step, Step) or step.symbol in symbols
+        if not known or any(not 0 <= place < places or at < 0 for place, at in step.buffers):
             raise FormatError(f"step {number} names a kernel or a buffer that is not there: {step}")
+        for body in _bodies(step):
+            _check_steps(body.steps, symbols, body.places)
+
+
+def _bodies(step: AnyStep) -> Sequence[Body]:
+    return () if isinstance(step, Step) else step.bodies
+
+
+def _all(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:
+    """Steps, with those of bodies."""
+    for step in steps:
+        yield step
+        for body in _bodies(step):
+            yield from _all(body.steps)
 
 
 def _check_example(ports: Sequence[Port], contents: Sequence[bytes]) -> None:
@@ -201,15 +230,16 @@ def _check_workspace(workspace: Value) -> None:
 
 def _run(
     name: str,
-    steps: Sequence[Step],
+    steps: Sequence[AnyStep],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     constants: Sequence[bytes],
     layout: _Workspace,
 ) -> Function:
-    """The entry: straight-line code, one call for each step."""
-    kernels = {step.symbol: extern(I64, step.symbol, Pointers, Integers, I64, I64, Ptr) for step in steps}
-    distinct = dict.fromkeys(step.ints for step in steps)
+    """The entry: one call for each step, in straight-line code but for branches and loops."""
+    launches = [step for step in _all(steps) if isinstance(step, Step)]
+    kernels = {step.symbol: extern(I64, step.symbol, Pointers, Integers, I64, I64, Ptr) for step in launches}
+    distinct = dict.fromkeys(step.ints for step in launches)
     integers = {ints: fixed(f"ints.{k}", I64, [*ints], 8) if ints else None for k, ints in enumerate(distinct)}
     data = [_fixed_bytes(f"constant.{k}", content) for k, content in enumerate(constants)]
 
@@ -217,18 +247,80 @@ def _run(
         *ports, workspace = parameters.values()
         _check_workspace(workspace)
         places = [*ports, *data, workspace]
-        bufs = stack_array(Ptr, max((len(step.buffers) for step in steps), default=1), 16)
+        bufs = stack_array(Ptr, max((len(step.buffers) for step in launches), default=1), 16)
         scratch = byte_offset(workspace, layout.scratch_at)
-        status = constant(0)
-        for step in steps:
-            if step.units:
-                for k, (place, offset) in enumerate(step.buffers):
-                    bufs[k] = byte_offset(places[place], offset)
-                status |= kernels[step.symbol](bufs, integers[step.ints], 0, step.units, scratch)
-        return truncate(status, I32)
+        status = local(I64, 0)
+
+        def each(steps: Sequence[AnyStep], places: Sequence[Value]) -> None:
+            for step in steps:
+                resolved = [byte_offset(places[place], offset) for place, offset in step.buffers]
+                if isinstance(step, BranchStep):
+                    with if_(cast(Bytes, resolved[0])[0] != 0):
+                        each(step.true.steps, resolved)
+                    with else_():
+                        each(step.false.steps, resolved)
+                elif isinstance(step, LoopStep):
+                    _loop(step, resolved, status, each)
+                elif step.units:
+                    for k, buffer in enumerate(resolved):
+                        bufs[k] = buffer
+                    bits = kernels[step.symbol](bufs, integers[step.ints], 0, step.units, scratch)
+                    status.value = status.value | bits
+
+        each(steps, places)
+        return truncate(status.value, I32)
 
     names = [*(port.name for port in (*inputs, *outputs)), "workspace"]
     return entry(I32, f"{name}_run", dict.fromkeys(names, Ptr), run)
+
+
+def _loop(step: LoopStep, buffers: Sequence[Value], status: Value, each: Callable[..., None]) -> None:
+    """A loop, as runtime/native/steps.py runs it, which says what the buffers are, and the places of an iteration. It
+    ends with the first iteration that fails."""
+    more = iter(buffers)
+    go = [next(more) for _ in range(step.has_go)]
+    count = [next(more) for _ in range(step.has_count)]
+    first = [next(more) for _ in step.carries]
+    sequences = [next(more) for _ in step.sequences]
+    invariants = [next(more) for _ in range(step.invariants)]
+    finals = [next(more) for _ in step.carries]
+    results = [next(more) for _ in step.results]
+    counted_ = [next(more) for _ in range(step.gives_count)]
+    spares = [next(more) for _ in step.carries]
+    next_go = [next(more) for _ in range(step.has_go)]
+    arena = next(more)
+
+    def goes(flag: Value) -> Value:
+        return select(cast(Bytes, flag)[0] != 0, constant(1), 0)
+
+    length, done = local(I64, step.length), local(I64, 0)
+    for at in count:
+        asked = cast(Integers, at)[0]
+        length.value = select(asked < length.value, asked, length.value)
+    going = local(I64, goes(go[0]) if go else 1)
+    turn = local(I64, 0 if go else (length.value - 1) & 1)  # the last iteration of so many writes the final carries
+    now = [local(Ptr, carry) for carry in first]
+    with while_(lambda: (going.value != 0) & (done.value < length.value) & (status.value == 0)):
+        index = length.value - 1 - done.value if step.reverse else done.value
+        after = [select(turn.value == 0, final, spare) for final, spare in zip(finals, spares, strict=True)]
+        parts = [byte_offset(at, index * nbytes) for at, nbytes in zip(sequences, step.sequences, strict=True)]
+        made = [byte_offset(at, index * nbytes) for at, nbytes in zip(results, step.results, strict=True)]
+        each(step.body.steps, [*(n.value for n in now), *parts, *invariants, *next_go, *after, *made, arena])
+        for carry, written in zip(now, after, strict=True):
+            carry.value = written
+        if next_go:
+            going.value = goes(next_go[0])
+        turn.value = constant(1) - turn.value
+        done.value = done.value + 1
+    if step.bounded:
+        with if_((going.value != 0) & (status.value == 0)):
+            status.value = constant(NOT_DONE)
+    for carry, final, nbytes in zip(now, finals, step.carries, strict=True):
+        with if_(to_integer(carry.value) != to_integer(final)):
+            for i in counted(nbytes):
+                cast(Bytes, final)[i] = cast(Bytes, carry.value)[i]
+    for at in counted_:
+        cast(Integers, at)[0] = done.value
 
 
 def _verify(name: str, run: Function, example: tuple[Sequence[bytes], Sequence[bytes]], layout: _Workspace) -> Function:
@@ -284,7 +376,7 @@ def header(
         ]
     lines += [
         "",
-        "/* 0: done. Positive: status bits of the kernels (1: an index was out of range).",
+        "/* 0: done. Positive: status bits of the kernels (1: an index was out of range; 2: a loop goes on).",
         f"   {MISALIGNED}: the workspace is null or not aligned. Outputs must not overlap inputs. */",
         f"int32_t {name}_run({', '.join((*parameters, 'void *workspace'))});",
     ]

@@ -28,6 +28,7 @@ from ..tensor.in_place import copy_, look_at, owned
 from ..tensor.placing import to_device
 from ..tensor.tape import Leaf, clear_grad, no_grad
 from ..tensor.tensor import Tensor
+from ..transforms.source.find import captured
 from .parameter import Parameter
 from .state import check_state
 
@@ -109,7 +110,7 @@ class Module:
                 guards.read(self, "", self.guarded())
             try:
                 if not self._hooks and not self._pre_hooks:
-                    return self.forward(*args, **kwargs)
+                    return (self.forward if state.trace is None else captured(self.forward))(*args, **kwargs)
                 return self._forward_with_hooks(args, kwargs)
             except Exception as error:
                 if isinstance(error, WeftError):
@@ -120,12 +121,12 @@ class Module:
 
     def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in list(self._pre_hooks.values()):
-            changed = hook(self, args)
+            changed = captured(hook)(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
+        output = captured(self.forward)(*args, **kwargs)
         for hook in list(self._hooks.values()):
-            changed = hook(self, args, output)
+            changed = captured(hook)(self, args, output)
             output = output if changed is None else changed
         return output
 

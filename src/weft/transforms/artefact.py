@@ -1,16 +1,20 @@
-"""What saving and exporting have in common: example inputs, evaluation mode, names for a function's inputs."""
+"""What saving and exporting have in common: example inputs, the capture in evaluation mode, names for inputs."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..core.errors import FormatError
+from ..core.errors import CaptureError, FormatError
+from ..graph.protocol import TensorType
 from ..tensor.create import asarray, is_array
+from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
-from .tree import Form
+from .capture import capture
+from .captured import Captured
+from .tree import Form, flatten, unflatten
 
 
 def example_tensor(leaf: Any, op: str) -> Tensor:
@@ -32,8 +36,38 @@ def has_state(model: Any) -> bool:
     return all(hasattr(model, name) for name in ("modules", "named_parameters", "named_buffers"))
 
 
+def capture_pure(
+    function: Callable[..., Any],
+    form: Form,
+    example: Sequence[Tensor],
+    types: Sequence[TensorType] | None = None,
+    *,
+    op: str,
+    made: str,
+) -> tuple[Captured, list[Tensor]]:
+    """A function in evaluation mode as a graph, and its results for the example, whose tensors ``form`` makes the tuple
+    of arguments.
+
+    Args:
+        types: what it is captured for, where that is more than the example (symbolic sizes).
+        op, made: the caller, and what it makes of the graph, for errors.
+
+    Raises:
+        CaptureError: it needs a tensor's value, or changes tensors that it does not return.
+    """
+    with _evaluation(function), no_grad():
+        captured = capture(function, unflatten(form, example if types is None else types))
+        if captured.writes.anything:
+            raise CaptureError(
+                f"{op}: the function changes tensors that it does not return (random generators, buffers or "
+                f"gradients), which {made} cannot do"
+            )
+        results, _ = flatten(function(*unflatten(form, example)))
+    return captured, results
+
+
 @contextmanager
-def evaluation(model: Any) -> Iterator[None]:
+def _evaluation(model: Any) -> Iterator[None]:
     """A module's evaluation mode, and afterwards each submodule's own again."""
     modules = [m for m in model.modules() if m.training] if has_state(model) else []
     try:

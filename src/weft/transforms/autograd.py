@@ -10,6 +10,7 @@ from ..core.errors import AutogradError
 from ..tensor import tape
 from ..tensor.create import asarray, is_array
 from ..tensor.tensor import Tensor
+from .source.find import captured
 from .tree import flatten, unflatten
 
 A = TypeVar("A", bound=Any)  # so that a lambda may do anything with it
@@ -59,7 +60,7 @@ def value_and_grad(
             forms.append((form, len(parts)))
             changed[number] = unflatten(form, marked)
         with tape.enable_grad():
-            returned = function(*changed, **kwargs)
+            returned = captured(function)(*changed, **kwargs)
         result, aux = returned if has_aux else (returned, None)
         if not isinstance(result, Tensor) or result.size != 1:
             what = f"a tensor of shape {result.shape}" if isinstance(result, Tensor) else type(result).__name__

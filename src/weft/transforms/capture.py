@@ -21,10 +21,12 @@ from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.errors import CaptureError, WeftError
-from ..core.shapes import Shape
+from ..core.shapes import Shape, is_static
+from ..core.symbolic import Sizes
 from ..graph.ir import Graph, Value, eliminate_dead
 from ..graph.protocol import TensorType
 from ..ops.op import Trace, state
+from ..ops.operands import Late
 from ..tensor import guards, tape
 from ..tensor.calls import GraphCall, value_of
 from ..tensor.capturing import settle_others
@@ -40,6 +42,8 @@ from .names import Names
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import Item, Items, Result
+from .source.find import converted
+from .source.signals import Unroll
 from .stores import Kept, Plain, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
 from .unit import Unit, check_unhooked
@@ -52,6 +56,8 @@ def capture(
     *,
     to_run: bool = False,
     shapes: Mapping[int, Shape] | None = None,
+    counts: Sizes | None = None,
+    alike: bool = False,
 ) -> Captured:
     """Capture ``function(*args, **kwargs)``.
 
@@ -59,7 +65,8 @@ def capture(
     tensors, in order, are the graph's first inputs. ``to_run``: what the function stores in Python objects will be
     stored there by the runs; without it such stores are taken back. ``shapes``: of tensor arguments, by position, with
     sizes of a scope (core/symbolic.py) that have their numbers for examples; what the function asks of them becomes
-    guards there.
+    guards there. ``counts``: that scope, or one without names; sizes that values decide about become names of it;
+    ``alike``: those that are equal now are one size, which is a guard.
 
     Raises:
         CaptureError: the function needs a value (``if`` on a tensor, ``item()``), or another capture is going on.
@@ -69,12 +76,30 @@ def capture(
     leaves, form = flatten((tuple(args), dict(kwargs or {})))
     names = Names(function, tuple(args), dict(kwargs or {}))  # what they mean now: the function may change them
     shared: set[int] = set()
+    unrolled: set[Any] = set()  # loops that cannot be one node
     placed = (leaf._spec.device for leaf in leaves if isinstance(leaf, Tensor))
     device = next((d for d in placed if d is not CPU), CPU)
-    for attempt in range(4):
+    attempt = 0
+    while True:
         try:
-            first = _run(function, leaves, form, to_run, names, device, shared, shapes=shapes)
+            first = _run(
+                function,
+                leaves,
+                form,
+                to_run,
+                names,
+                device,
+                shared,
+                shapes=shapes,
+                unrolled=unrolled,
+                counts=counts,
+                alike=alike,
+            )
             break
+        except Unroll as met:
+            unrolled.add(met.loop)
+            names.undo()
+            continue
         except SharedLeaf as twice:
             shared |= twice.ids
         except Elsewhere as met:
@@ -82,11 +107,26 @@ def capture(
         except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
             if not settle_others() and attempt:
                 raise
-    again = functools.partial(_run, function, leaves, form, to_run, names, device, shapes=shapes)
+        attempt += 1
+        if attempt == 4:
+            raise CaptureError("a captured function meets other devices, or shared leaves, each time that it runs")
+    again = functools.partial(
+        _run,
+        function,
+        leaves,
+        form,
+        to_run,
+        names,
+        device,
+        shapes=shapes,
+        unrolled=unrolled,
+        counts=counts,
+        alike=alike,
+    )
 
-    def once_more(more: set[int], groups: list[Group]) -> _Attempt:
+    def once_more(more: set[int], groups: list[Group], members: list[Tensor]) -> _Attempt:
         names.undo()
-        return again(shared | more, groups)
+        return again(shared | more, groups, members)
 
     found = _with_aliases(first, once_more)
     found.reads.names = names
@@ -105,7 +145,7 @@ class _Attempt:
     written: list[Ref]
 
 
-def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _Attempt]) -> Captured:
+def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group], list[Tensor]], _Attempt]) -> Captured:
     """Where something that the function writes is reached in two ways: what it does once more, knowing that.
 
     Raises:
@@ -143,7 +183,8 @@ def _with_aliases(attempt: _Attempt, again: Callable[[set[int], list[Group]], _A
         groups = groups_of(refs, tensors, aliases.pairs, [n for n, i in enumerate(ids) if i in twice])
         inside = Counter(id(t) for t in tensors if t is not None and any(g.holds(t) for g in groups))
         shared |= one.union(i for i, times in inside.items() if times > 1)
-        attempt = again(shared, groups)
+        members = [t for t in tensors[len(given) :] if t is not None and any(g.holds(t) for g in groups)]
+        attempt = again(shared, groups, members)
         _look_at_all(attempt.aliases, aliases, len(given))
     raise CaptureError(
         "a captured function writes memory that its arguments and captured tensors share in ways that do not settle; "
@@ -188,23 +229,33 @@ def _run(
     device: Device,
     shared: Set[int] = frozenset(),
     groups: Sequence[Group] = (),
+    members: Sequence[Tensor] = (),
     shapes: Mapping[int, Shape] | None = None,
+    unrolled: Set[Any] = frozenset(),
+    counts: Sizes | None = None,
+    alike: bool = False,
 ) -> _Attempt:
     """One run of the function, for a device; ``shared`` arguments stay the objects that they are, ``groups`` say which
-    tensors share memory, ``shapes`` which arguments have sizes of a scope."""
-    going = Inside(groups, shapes)
+    tensors share memory, ``members`` of them come from outside (they are entered now, before a body of a branch or loop
+    has written them), ``shapes`` which arguments have sizes of a scope."""
+    going = Inside(groups, shapes, counts, alike)
     going.follow = names.follow
-    trace = going.trace = Trace(going, device=device, sized=bool(shapes))
+    going.unrolled = unrolled
+    named = any(isinstance(x, TensorType) and not is_static(x.shape) for x in leaves)
+    trace = going.trace = Trace(going, device=device, sized=bool(shapes) or counts is not None or named)
     version, done, mode = guards.version(), False, tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     with guards.recording() as recorded:
         state.trace = trace
         try:
+            for member in members:
+                going.inside(member)
             result = _called(function, args, kwargs, going)
             if isinstance(result, _Attempt):
                 return result
             _check_recording(mode)
             results, result_form = flatten(result)
+            results = [r.tensor if isinstance(r, Late) else r for r in results]
             values = _outputs(results, trace)
             is_what = _objects(results, going)
             _check_retained(results)
@@ -223,7 +274,8 @@ def _run(
             becomes = _numbered(gradients, own, stores, made)
             for ref in (*is_what, *(store.of for store in stores), *(what for _, what in becomes)):
                 going.hold_on(ref)
-            _check_own(going, values)
+            stored = [*(u.value for u in updates), *(store.value for store in stores)]
+            _check_own(going, [*values, *stored])
             done = True
         finally:
             state.trace, tape.recording.enabled = None, mode
@@ -239,7 +291,7 @@ def _run(
         if to_run:
             _take_back(going, recorded, names, stays)
         raise
-    found.reads.version = version
+    found.reads.version, found.counts = version, going.counts
     _note_reads(found, going, recorded, shared)
     if to_run:
         _note_kept(found, stays, becomes, names)
@@ -376,7 +428,7 @@ def _called(function: Callable[..., Any], args: Any, kwargs: Any, going: Inside)
     """What the function returns; where it has raised what memory that is reached in two ways may be the reason of, the
     attempt."""
     try:
-        return function(*args, **kwargs)
+        return converted(function)(*args, **kwargs)
     except Exception as error:
         failed = _failed(error, going)
         if failed is None:
@@ -487,10 +539,17 @@ def _outputs(results: Sequence[Any], trace: Trace) -> list[Value]:
     """The values of what the function returned."""
     for item in results:
         if not isinstance(item, Tensor):
+            if isinstance(item, Late):
+                raise CaptureError(
+                    "a captured function must return tensors, not a Python number that is known at run time alone: "
+                    "return wf.asarray(n), or the tensor before item()"
+                )
             raise CaptureError(
                 f"a captured function must return tensors (in any nesting of dict, list and tuple), "
                 f"not {type(item).__name__}"
             )
+    for item in results:
+        trace.capture.check_current(item)
     return [value_of(item, trace) for item in results]
 
 
@@ -557,20 +616,27 @@ def _check_own(going: Inside, outputs: Sequence[Value]) -> None:
     Raises:
         CaptureError: at the line that uses such a value.
     """
-    known = {*(a.value for a in going.arguments), *going.inputs}
+    known, inner = {*(a.value for a in going.arguments), *going.inputs}, going.inner
     for node in going.trace.nodes:
         if not known.issuperset(node.inputs):
-            raise _foreign(node.where)
+            raise _foreign(node.where, not inner.isdisjoint(node.inputs))
         known.update(node.outputs)
     if not known.issuperset(outputs):
-        raise _foreign(None)
+        raise _foreign(None, not inner.isdisjoint(outputs))
 
 
 class _ForeignValue(CaptureError):
     """A traced tensor of another capture."""
 
 
-def _foreign(where: tuple[str, int] | None) -> CaptureError:
+def _foreign(where: tuple[str, int] | None, inner: bool) -> CaptureError:
+    if inner:
+        error = CaptureError(
+            "a tensor that was made in a function of wf.cond, wf.while_loop or wf.scan is used, or stored, outside of "
+            "it, where there is no value of it; return it from there"
+        )
+        error.where = where or error.where
+        return error
     error = _ForeignValue(
         "a tensor that was made while a function was captured is used in another capture: it has no value; return it, "
         "or keep a tensor outside and change its value with assign()"

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core.device import Device
 from ..core.errors import CaptureError
+from ..core.symbolic import SymDim
 from ..graph.ir import Graph, Value
 from ..tensor import guards
 from ..tensor.spec import Spec
@@ -71,16 +72,22 @@ class Reads:
                 return False
         return self.names is None or self.names.same()
 
-    def changed(self, given: Sequence[Tensor]) -> str:
-        """What does not hold any more, in words."""
+    def changed(self, given: Sequence[Tensor]) -> str | None:
+        """What does not hold any more, in words; None where all of it does."""
         for guard in self.guards:
             if not guard.holds():
-                return f"{type(guard.owner).__name__}{'.' if guard.name else ''}{guard.name}"
-        for ref, spec in zip(self.refs, self.specs, strict=True):
+                return guard.changed()
+        for ref, spec, node in zip(self.refs, self.specs, self.nodes, strict=True):
             now = ref.get(given)
-            if now is None or now._spec is not spec:
-                return f"a tensor or gradient that was {spec}"
-        return "a variable that its code names"
+            if now is None:
+                return f"a gradient that was {spec} is None"
+            if now._spec is not spec:
+                return f"a tensor or gradient is {now._spec} ({spec} before)"
+            if now._node.__class__ is not node:
+                return f"a tensor {spec} has another place in the history of gradients"
+        if not all(condition(given) for condition in self.conditions):
+            return "a gradient, a hook, or what was stored in a Python object is another"
+        return None if self.names is None else self.names.changed()
 
 
 @dataclass(slots=True)
@@ -124,6 +131,10 @@ class Aliases:
             self._fixed = [r.tensor for r in self.refs if isinstance(r, TensorRef)]
         state: Sequence[Tensor | None] = self._fixed or [r.get(given) for r in self.refs]
         return [*given, *state]
+
+    def fixed(self) -> list[Tensor]:
+        """The captured tensors to look at, where none is found anew at each call; else none."""
+        return self._fixed
 
     def hold(self, given: Sequence[Tensor]) -> bool:
         """Whether the pattern is that of the capture."""
@@ -273,12 +284,26 @@ class Captured:
     members: list[Ref]  # captured tensors that share memory with an input, and have a history of their own
     leaves: list[Spec]  # leaves that every run makes
     device: Device  # where it runs
+    counts: list[tuple[str, Value]] = field(default_factory=list)  # sizes that kernels set, by name, in order
+    memory_limit: int | None = None  # bytes of intermediate values
     take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
 
     @property
     def function(self) -> Graph:
         """The graph with all results, and nothing else, as outputs."""
         return self.graph.copy(outputs=self.returns.values)
+
+    @property
+    def live(self) -> Unit | None:
+        """The unit, if runs keep anything for it."""
+        return None if self.unit is None or self.unit.spent is not None else self.unit
+
+    @property
+    def program(self) -> Graph:
+        """The graph with what a run computes as outputs: items, what it keeps for the tape, updates."""
+        outputs, count = self.graph.outputs, len(self.graph.outputs) - len(self.writes.updates)
+        residuals = () if self.live is None else self.live.residuals
+        return self.graph.copy(outputs=[*outputs[:count], *residuals, *outputs[count:]])
 
     @property
     def whole(self) -> Graph:
@@ -288,6 +313,21 @@ class Captured:
         written = [self.returns.items[n].value for _, n in self.writes.gradients if isinstance(n, int)]
         written += [v for _, v in self.writes.updates]
         return self.graph.copy(outputs=[*values, *stored, *written])
+
+    def guarded(self) -> list[str]:
+        """What must stay as it is for the graph to be used again, in words."""
+        arguments, state = self.graph.inputs[: self.arguments], self.reads.specs
+        found = [f"argument tensor {n}: {v.type!r}" for n, v in enumerate(arguments)]
+        sized = [*arguments, *(v for node in self.graph.nodes for v in node.outputs if self.counts)]
+        scopes = {id(n.scope): n.scope for v in sized for n in v.shape if isinstance(n, SymDim)}
+        found += [
+            f"sizes: {line}" for scope in scopes.values() if scope is not None for line in scope.lines_of_guards()
+        ]
+        found += [f"tensor read by reference: {s!r}, with the kind of history that it has" for s in state]
+        found += [guard.described() for guard in self.reads.guards]
+        found += [f"condition: {getattr(c, '__name__', None) or 'what is stored stays'}" for c in self.reads.conditions]
+        found += [] if self.reads.names is None else self.reads.names.described()
+        return found + (["which arguments and captured tensors share memory"] if self.aliases.pairs else [])
 
     def abandon(self) -> None:
         """Take back what the function stored in Python objects, if no run has given it a value."""

@@ -8,6 +8,8 @@ that the function read keeps its type from call to call; when it does not (or a 
 from __future__ import annotations
 
 import functools
+import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,23 +20,31 @@ from ..compiler.kernels import Kernel
 from ..core.boundary import leave
 from ..core.collector import uncollected
 from ..core.device import CPU, chosen
-from ..core.errors import CaptureError, WeftError
+from ..core.errors import ArgumentError, CaptureError, WeftError, user_line
 from ..core.errors import made as errors_made
 from ..core.symbolic import Sizes
 from ..graph.ir import Graph
-from ..graph.lower.host import HostCall
 from ..graph.simplify import simplify
 from ..ops.op import state
+from ..ops.subscript import ByValues
+from ..runtime.program import KernelStatus
+from ..runtime.quick import REFUSED
 from ..tensor import tape
 from ..tensor.caches import epoch
-from ..tensor.capturing import capturing
+from ..tensor.capturing import capturing, others
 from ..tensor.create import is_array, is_scalar
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
+from .cache_info import CacheInfo, Made, called, info, reason
 from .capture import capture
-from .entry import Entry
+from .counted import CountedCapture, CountedEntry, OtherCounts, capture_counted
+from .entry import Entry, Way
 from .explain import Explanation, explain
-from .sized import Dynamic, Family, SizedCapture, examples_of, shapes_in
+from .limit import bytes_said
+from .lowered import Lowered, Standing, kernels_of, write_page
+from .sized import Dynamic, Family, Names, SizedCapture, examples_of, shapes_in
+from .source.find import converted
+from .source.signals import Stop
 from .tree import flatten, unflatten
 
 P = ParamSpec("P")
@@ -45,17 +55,25 @@ _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 _MAX_ENTRIES = 16  # graphs kept for one signature, and signatures: code whose state never comes again must not leak
 _MAX_SIGNATURES = 4096
 _MAX_BOUND = 256  # of these for sizes of a capture with symbols, which are had again in a millisecond
+_MAX_QUICK = 4  # quick ways that a call tries, one after the other
 _MANY_FLOATS = 4  # captures for one float argument before the user is told
 
 
 class Compiled(Generic[P, R]):
     """A compiled function; see :func:`compile`."""
 
-    def __init__(self, function: Callable[P, R], dynamic: Mapping[str, Mapping[int, Any]] | None = None):
+    def __init__(
+        self,
+        function: Callable[P, R],
+        dynamic: Mapping[str, Mapping[int, Any]] | None = None,
+        memory_limit: int | None = None,
+    ):
         functools.update_wrapper(self, function)
         self.function = function
-        self._said = dynamic
+        self._said, self._limit = dynamic, memory_limit
         self._dynamic = None if dynamic is None else Dynamic(function, dynamic)
+        self._quick: tuple[Way, ...] = ()  # of the entries that were found last; replaced as a whole, as what follows
+        self._noted: list[tuple[Way, Entry]] = []  # these, and whose they are
         self._entries: dict[Any, tuple[Entry, ...]] = {}  # replaced as a whole: other threads may be going through one
         self._bound: dict[Any, None] = {}  # signatures of captures with symbols
         self._families: dict[Any, Family] = {}  # by signatures without sizes
@@ -65,22 +83,75 @@ class Compiled(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            if state.trace is not None:  # inside another capture: part of its graph
-                return self.function(*args, **kwargs)
-            entry, signature, tensors = self._find(args, kwargs)
-            if entry is None:
-                with capturing():
-                    entry = self._capture(signature, tensors, args, kwargs)
-                    results = self._first_run(entry, tensors)
-            else:
-                results = entry.run(tensors)
-            form = entry.captured.returns.form
-            if form == ("leaf",):
-                return results[0]  # type: ignore[return-value]
-            return unflatten(form, results)
+            try:
+                try:
+                    for way in self._quick:
+                        result = way(args, kwargs)
+                        if result is not REFUSED:
+                            return result
+                except KernelStatus:  # which the long way says in the user's words
+                    pass
+                return self._call(args, kwargs)
+            except OtherCounts as met:
+                counts = met.message
+            return self._of_other_counts(args, kwargs, counts)
+        except Stop:  # a breakpoint: with live values, at its line
+            return self.function(*args, **kwargs)
         except Exception as error:
             leave(error, self.function, args, kwargs)
             raise
+
+    def _call(self, args: Any, kwargs: Any) -> R:
+        """A call the long way."""
+        if state.trace is not None:  # inside another capture: part of its graph
+            return converted(self.function)(*args, **kwargs)
+        entry, signature, tensors = self._find(args, kwargs)
+        if entry is None:
+            with capturing():
+                entry = self._capture(signature, tensors, args, kwargs)
+                results = self._first_run(entry, tensors)
+        else:
+            self._note(entry, signature, args, kwargs, tensors)
+            results = entry.run(tensors)
+        form = entry.captured.returns.form
+        if form == ("leaf",):
+            return results[0]  # type: ignore[return-value]
+        return unflatten(form, results)
+
+    def _of_other_counts(self, args: Any, kwargs: Any, counts: str) -> R:
+        """A call for which the sizes that kernels set have turned out to be none that a capture is for; nothing has
+        been written by it. ``counts``: these, in words."""
+        _, signature, tensors = self._find(args, kwargs)
+        found: list[Tensor] | None = None
+        for entry in self._entries.get(signature, ()):
+            if isinstance(entry, CountedEntry) and entry.captured.valid(tensors):
+                with suppress(OtherCounts):
+                    found = entry.run(tensors)
+                    break
+        if found is None:
+            with capturing():
+                entry = self._capture(signature, tensors, args, kwargs, counts=counts)
+                found = self._first_run(entry, tensors)
+        form = entry.captured.returns.form
+        return found[0] if form == ("leaf",) else unflatten(form, found)  # type: ignore[return-value]
+
+    def _note(self, entry: Entry, signature: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+        """Give an entry that was found the long way a quick way; the more often that was in vain, the more seldom."""
+        version = entry.captured.reads.version
+        if entry.builtins is not None:
+            entry.builtins.renew(version)
+            if entry.builtins.admit(args, kwargs) is not REFUSED:
+                return
+        entry.found += 1
+        if entry.found & (entry.found - 1) or others():  # whose captures look at who holds what
+            return
+        way = entry.note(args, kwargs, tensors)
+        if way is not None and self._signature(args, kwargs)[0] != signature:  # another thread has written meanwhile
+            way = None
+        noted = [(way, entry)] if way is not None else []
+        noted += [each for each in self._noted if each[1] is not entry]
+        self._noted = noted[:_MAX_QUICK]
+        self._quick = tuple([way for way, _ in self._noted])
 
     def __getattr__(self, name: str) -> Any:
         """What the function has: a compiled module still has its parameters, ``train()``, ``state_dict()`` ..."""
@@ -109,7 +180,7 @@ class Compiled(Generic[P, R]):
             getattr(bound, "function", None), "__self__", instance
         )  # a copy of an object has its bound method
         if bound is None or (isinstance(bound, Compiled) and own is not instance):
-            bound = Compiled(self.function.__get__(instance, owner), self._said)
+            bound = Compiled(self.function.__get__(instance, owner), self._said, self._limit)
             bound._key = self._key
             instance.__dict__[self._key] = bound
         return bound
@@ -128,7 +199,7 @@ class Compiled(Generic[P, R]):
         if owner is not None:
             return getattr, (owner, self._key)
         if getattr(self.function, "__qualname__", None) is None:  # a module, say
-            return Compiled, (self.function, self._said)
+            return Compiled, (self.function, self._said, self._limit)
         return self.function.__qualname__
 
     @staticmethod
@@ -144,17 +215,28 @@ class Compiled(Generic[P, R]):
             entry.captured.reads.names.forget_before()
         return results
 
-    def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
-        """The entry for these arguments, which is not run."""
+    def _entry(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], named: Mapping[tuple[int, int], str] | None = None
+    ) -> tuple[Entry, list[Tensor]]:
+        """The entry for these arguments, which is not run; with symbols for the sizes that are ``named``."""
         entry, signature, tensors = self._find(args, kwargs)
-        if entry is None:
+        if entry is None or (named and not entry.sizes):
             with capturing():
-                entry = self._capture(signature, tensors, args, kwargs)
+                entry = self._capture(signature, tensors, args, kwargs, named)
                 entry.captured.abandon()
         return entry, tensors
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry | None, Any, list[Tensor]]:
         """The entry that holds for these arguments, their signature, and the tensors among them."""
+        signature, tensors = self._signature(args, kwargs)
+        for entry in self._entries.get(signature, ()):
+            if entry.captured.valid(tensors):
+                return entry, signature, tensors
+        return self._of_other_sizes(signature, tensors), signature, tensors
+
+    @staticmethod
+    def _signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], list[Tensor]]:
+        """The signature of a call, and the tensors among its arguments."""
         tensors: list[Tensor] = []
         key: list[Any] = [tape.recording.enabled, (epoch.number, chosen.device)]
         for a in args:
@@ -169,11 +251,7 @@ class Compiled(Generic[P, R]):
                 _key_of(a, key, tensors)
         if kwargs:
             _key_of(kwargs, key, tensors)
-        signature = tuple(key)
-        for entry in self._entries.get(signature, ()):
-            if entry.captured.valid(tensors):
-                return entry, signature, tensors
-        return self._of_other_sizes(signature, tensors), signature, tensors
+        return tuple(key), tensors
 
     def _of_other_sizes(self, signature: tuple[Any, ...], tensors: list[Tensor]) -> Entry | None:
         """An entry for these sizes, of a capture with symbols for them."""
@@ -205,42 +283,79 @@ class Compiled(Generic[P, R]):
         self._bound.pop(first, None)
         return first
 
-    def _capture(self, signature: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
+    def _capture(
+        self,
+        signature: Any,
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        named: Mapping[tuple[int, int], str] | None = None,
+        counts: str | None = None,
+    ) -> Entry:
+        """``named``: sizes that are to be any besides those that ``dynamic`` says. ``counts``: sizes that kernels have
+        set, which no graph is for."""
         self._warn_of_floats(signature)
-        self._begin()
+        begun = self._begin()
         family = self._families.setdefault(_without_sizes(signature), Family())
         with uncollected():
-            made = self._capture_sized(family, signature, tensors, args, kwargs)
+            why = self._why(signature, tensors, args, kwargs, begun, counts)
+            made = self._capture_sized(family, signature, tensors, args, kwargs, named or {}, why)
             if made is not None:
                 return made
-            captured = capture(self.function, args, kwargs, to_run=True)
+            started = time.perf_counter()
+            where = captured = None
             try:
-                made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))])
+                captured = capture(self.function, args, kwargs, to_run=True)
+            except ByValues as met:
+                where = met.where
+            if captured is None:  # outside of the handler, or the error would be another one's context
+                if self._limit is not None:
+                    raise self._unlimited(where)
+                made = self._capture_counted(signature, tensors, args, kwargs, why)[0]
+                family.note(tuple([t._spec.static_shape for t in tensors]))
+                return made
+            captured.memory_limit = self._limit
+            try:
+                why.recorded(captured, started)
+                made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))], why)
+                why.compiled()
                 self._keep(signature, made, tensors)
             except BaseException:
                 captured.abandon()
                 raise
-        family.note(tuple([t._spec.static_shape for t in tensors]))
+        if self._limit is None:  # which is one of bytes, hence of certain sizes
+            family.note(tuple([t._spec.static_shape for t in tensors]))
         return made
 
     def _capture_sized(
-        self, family: Family, signature: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        family: Family,
+        signature: Any,
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        named: Mapping[tuple[int, int], str],
+        why: Made,
     ) -> Entry | None:
         """Capture the function with symbols for the sizes that were others in earlier calls; None where there are
         none, or it does not go."""
         if not all(t._spec.contiguous and t._spec.device is CPU for t in tensors):
             return None
         shapes = tuple([t._spec.static_shape for t in tensors])
+        dynamic = self._dynamic if not named else Dynamic.named(named.values(), self._dynamic)
         said = {} if self._dynamic is None else self._dynamic.places(args, kwargs, shapes)
+        said |= named
         names = family.names(shapes, said)
         if names is None:
             return None
         scope = Sizes(examples_of(names, shapes))
-        if self._dynamic is not None:
-            self._dynamic.limit(scope)
-        made, before = None, errors_made.count
+        if dynamic is not None:
+            dynamic.limit(scope)
+        made, before, started = None, errors_made.count, time.perf_counter()
         try:
             captured = capture(self.function, args, kwargs, to_run=True, shapes=shapes_in(scope, names))
+        except ByValues:
+            captured = None
         except Exception:  # whatever it is, the capture with numbers says it in numbers
             if said:
                 raise
@@ -248,17 +363,29 @@ class Compiled(Generic[P, R]):
             return None
         finally:
             scope.closed = True
+        if captured is None:
+            try:
+                made, counted = self._capture_counted(signature, tensors, args, kwargs, why, names, dynamic)
+            except Exception:
+                if said:
+                    raise
+                family.give_up(names)
+                return None
+            family.keep(counted)
+            return made
         try:
-            if self._dynamic is not None:
-                self._dynamic.check(scope)
+            if dynamic is not None:
+                dynamic.check(scope)
             # An error that the function caught may be one of symbols alone: sizes that are equal and not known to be.
             if errors_made.count == before and SizedCapture.can_be(captured):
-                sized = SizedCapture(captured, scope, names)
+                why.recorded(captured, started)
+                sized = SizedCapture(captured, scope, names, why)
                 numbers = sized.numbers(shapes)
                 assert numbers is not None
                 specs = [t._spec for t in (*tensors, *captured.reads.state(tensors))]
                 with suppress(WeftError):
                     made = sized.entry(numbers, specs, first=True)
+                    why.compiled()
             if made is None:
                 if said:
                     raise CaptureError(
@@ -276,25 +403,86 @@ class Compiled(Generic[P, R]):
             raise
         return made
 
-    def _begin(self) -> None:
-        """Forget what was captured for other threads or another target: the old graphs are never used again."""
+    def _capture_counted(
+        self,
+        signature: Any,
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        why: Made,
+        names: Names | None = None,
+        dynamic: Dynamic | None = None,
+    ) -> tuple[Entry, CountedCapture]:
+        """Capture the function with sizes that kernels set, and keep that."""
+        made, sized = capture_counted(self.function, args, kwargs, tensors, why, names, dynamic)
+        try:
+            self._keep(signature, made, tensors)
+        except BaseException:
+            sized.captured.abandon()
+            raise
+        return made, sized
+
+    def _unlimited(self, where: tuple[str, int] | None) -> CaptureError:
+        """What to raise where values decide about sizes, and memory is limited; ``where``: at which line."""
+        error = CaptureError(
+            f"{self._name}: values decide about a size (a boolean mask as an index, nonzero, repeat), and memory_limit "
+            f"counts bytes of certain sizes; use wf.where(mask, x, other), or give no memory_limit"
+        )
+        error.where = where or error.where
+        return error
+
+    def _why(
+        self, signature: Any, tensors: list[Tensor], args: Any, kwargs: Any, begun: bool, counts: str | None
+    ) -> Made:
+        """What a graph is made for, and since; ``begun``: there were graphs, which became stale; ``counts``: sizes that
+        kernels have set, which no graph is for."""
+        known = self._entries.get(signature, ())
+        changed = known[0].captured.reads.changed(tensors) if known else None
+        changed = changed or counts
+        call = called(self.function, args, kwargs)
+        return Made(call, reason(call, self._made(), changed, begun))
+
+    def _made(self) -> list[Made]:
+        """The captures whose graphs are kept, in their order."""
+        made = [entry.made for entries in list(self._entries.values()) for entry in entries]
+        made += [each.made for family in list(self._families.values()) for each in family.captures]
+        return sorted(dict.fromkeys(made), key=lambda each: each.number)
+
+    def cache_info(self) -> CacheInfo:
+        """The graphs that there are: what arguments each is for, what it was made since (the first call, another dtype,
+        a size, a value, something that the function reads and that has changed), how many later calls it has run, how
+        long it took to capture and to compile. ``print`` it.
+
+        >>> import weft as wf
+        >>> double = wf.compile(lambda x: x * 2)
+        >>> _ = double(wf.ones(3)), double(wf.ones(3)), double(wf.ones(4))
+        >>> [(graph.arguments, graph.reason, graph.hits) for graph in double.cache_info().graphs]
+        [('x: float32[3]', 'the first call', 1), ('x: float32[n0]', 'x.shape[0] is 4 (3 before)', 0)]
+        """
+        return info(self._name, self._made())
+
+    def _begin(self) -> bool:
+        """Forget what was captured for other threads or another target: the old graphs are never used again. Whether
+        there was any."""
+        begun = bool(self._entries)
         if self._epoch != epoch.number:
+            self._quick, self._noted = (), []
             self._entries.clear()
             self._bound.clear()
             self._families.clear()
             self._floats.clear()
             self._epoch = epoch.number
+        return begun
 
     def _keep(self, signature: Any, made: Entry, tensors: list[Tensor]) -> None:
         """Keep an entry for calls to come."""
         self._begin()
         entries = self._entries.get(signature, ())
         if len(entries) == _MAX_ENTRIES // 2:
-            warnings.warn(
+            _warn(
                 f"{self._name} has been captured {len(entries) + 1} times for one signature, because state it reads is "
-                f"different at each call: {entries[0].captured.reads.changed(tensors)}. Keep what changes in a "
-                f"tensor, or pass it as an argument",
-                stacklevel=4,
+                f"different at each call: {made.made.reason}. Keep what changes in a "
+                f"tensor, or pass it as an argument"
             )
         self._entries[signature] = (made, *entries)[:_MAX_ENTRIES]
         while len(self._entries) > _MAX_SIGNATURES:
@@ -313,10 +501,9 @@ class Compiled(Generic[P, R]):
             return
         count = self._floats[kind] = self._floats.get(kind, 0) + 1
         if count == _MANY_FLOATS:
-            warnings.warn(
+            _warn(
                 f"{self._name} has been captured {count} times because a Python float among its arguments has another "
-                f"value at each call; each value is a graph of its own. Pass it as a tensor: wf.asarray(value)",
-                stacklevel=4,
+                f"value at each call; each value is a graph of its own. Pass it as a tensor: wf.asarray(value)"
             )
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
@@ -328,22 +515,73 @@ class Compiled(Generic[P, R]):
     def kernels(self, *args: P.args, **kwargs: P.kwargs) -> list[Kernel]:
         """The kernels for these arguments, in order: ``print(k)``, ``k.llvm()``, ``k.asm()``. Nothing is run. Python
         code that computes an op (``wf.linalg.inv``) is none."""
-        entry, _ = self._entry(args, kwargs)
-        kernels = [launch.kernel for launch in entry.exe.launches]
-        return [kernel for kernel in kernels if not isinstance(kernel, HostCall)]
+        return kernels_of(self._entry(args, kwargs)[0])
 
-    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+    def lower(self, *specs: Any, **kwspecs: Any) -> Lowered:
+        """Capture and compile for types of arguments, without data; the call that comes with such arguments is a hit.
+
+        Args:
+            specs: for each argument a :func:`weft.spec`, a tensor or array (its type counts), any nesting of them, or
+                a Python value. A name in a spec's shape is a size that is to be any, as ``dynamic`` says it; sizes of
+                one name are equal. A spec stands for a tensor that no gradient flows to: give a tensor where calls will
+                have one with ``requires_grad``.
+
+        Returns:
+            The graph, the kernels, and what a run costs: ``graph``, ``kernels``, ``flops``, ``nbytes``,
+            ``arena_nbytes``, ``explain()``.
+
+        Raises:
+            CaptureError, ShapeError, DTypeError: as the call would.
+
+        >>> lowered = wf.compile(lambda x: (x * 2.0).sum()).lower(wf.spec((30, 50)))
+        >>> len(lowered.kernels), lowered.nbytes
+        (1, 6004)
+        """
+        standing = Standing(specs, kwspecs, {} if self._dynamic is None else self._dynamic.ranges)
+        try:
+            entry, _ = self._entry(standing.args, standing.kwargs, standing.named)
+        except Exception as error:
+            leave(error, self.function, standing.args, standing.kwargs)
+            raise
+        return Lowered(self._name, entry)
+
+    def explain(self, *args: Any, html: str | os.PathLike[str] | None = None, **kwargs: Any) -> Explanation:
         """A table of the kernels for these arguments: what they do, whose lines, bytes, flops, time, share of the
-        machine's peak. Printed it is text; its ``show()`` adds bars on a terminal. Runs on copies: no state changes."""
+        machine's measured roofline. Printed it is text; its ``show()`` adds bars on a terminal. Runs on copies: no
+        state changes.
+
+        Args:
+            html: also write one self-contained page there: the graph, kernel by kernel, beside the source, with the
+                kernels' code, the memory over time and the guards. (A parameter of the function that is called so is
+                given by position.)
+
+        Raises:
+            OSError: the page cannot be written; what was there stays.
+        """
         entry, tensors = self._entry(args, kwargs)
-        return explain(entry.exe, entry.program_inputs(tensors), entry.sizes)
+        found = explain(entry.executables(tensors))
+        if html is not None:
+            write_page(html, self._name, entry, found)
+        return found
 
 
 @overload
-def compile(function: Callable[P, R], *, dynamic: Mapping[str, Mapping[int, Any]] | None = None) -> Compiled[P, R]: ...
+def compile(
+    function: Callable[P, R],
+    *,
+    dynamic: Mapping[str, Mapping[int, Any]] | None = None,
+    memory_limit: int | str | None = None,
+) -> Compiled[P, R]: ...
 @overload
-def compile(*, dynamic: Mapping[str, Mapping[int, Any]]) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
-def compile(function: Any = None, *, dynamic: Mapping[str, Mapping[int, Any]] | None = None) -> Any:
+def compile(
+    *, dynamic: Mapping[str, Mapping[int, Any]] | None = None, memory_limit: int | str | None = None
+) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
+def compile(
+    function: Any = None,
+    *,
+    dynamic: Mapping[str, Mapping[int, Any]] | None = None,
+    memory_limit: int | str | None = None,
+) -> Any:
     """Decorator: the function becomes one graph and one native call, with the same bits.
 
     Tensors that it closes over (parameters, optimizer state) are read by reference and updated in place, so a whole
@@ -351,10 +589,29 @@ def compile(function: Any = None, *, dynamic: Mapping[str, Mapping[int, Any]] | 
     from earlier ones in sizes alone is captured once more, for any size: what the code asks of a size (``n > 8``,
     ``n == m``) is answered for this call, and calls for which the answers are others are captured anew.
 
+    A graph is used again while what it was captured for is as it was (it is *guarded*); otherwise the function is
+    captured once more, and both graphs are kept. Guarded are
+
+    - of tensor arguments: how many there are and where, dtype, number of axes, sizes (as above), strides, device,
+      whether they require grad, whether they are views, and memory that they share with what the function writes;
+    - other arguments: numbers, strings, None and containers of these by value, other objects by identity;
+    - of tensors that the function reads from elsewhere: which ones they are, their types, whether they require grad
+      (what they hold is read at each call);
+    - Python state that its code reads: variables around it, globals, attributes and items that it names, what modules
+      and optimizers hold, ``train()`` and ``eval()``, hooks: numbers and strings by value, other objects by identity;
+    - whether gradients are recorded, the default device, the number of threads.
+
+    ``cache_info()`` of the compiled function says which graphs there are, what each was made since, how many calls it
+    has run, and what it took. While all that is guarded holds, a call is one native call.
+
     Args:
         dynamic: sizes that are to be any from the first call on, by the names of parameters and by axes:
             ``{"x": {0: "batch"}}``, ``{"x": {0: ("batch", 1, 512)}}`` with the least and the greatest number. Sizes of
             one name are equal in every call. Sizes 0 and 1 have captures of their own.
+        memory_limit: bytes, or a text such as ``"64MB"``, that the intermediate values of a call may take beside its
+            arguments, its results and the state. What does not fit is computed again when it is needed, which takes
+            longer and gives the same bits. Each combination of sizes is captured by itself then. Inside another
+            compiled function that one's limit counts.
 
     >>> import weft as wf
     >>> @wf.compile
@@ -366,16 +623,27 @@ def compile(function: Any = None, *, dynamic: Mapping[str, Mapping[int, Any]] | 
     Raises:
         CaptureError: at the call, where the function's control flow needs a tensor's value, or the number of a size
             that was said to be any.
-        ArgumentError: what ``dynamic`` says is not understood.
+        ArgumentError: what ``dynamic`` or ``memory_limit`` says is not understood, or both are given.
+        OutOfMemoryError: at the call, where intermediate values cannot be brought within ``memory_limit``; it says how
+            many bytes they take at least.
         ShapeError: at the call, for a size that is not what ``dynamic`` says.
     """
     if function is None:
-        return functools.partial(compile, dynamic=dynamic)
+        return functools.partial(compile, dynamic=dynamic, memory_limit=memory_limit)
+    limit = bytes_said(memory_limit)
+    if limit is not None and dynamic is not None:
+        raise ArgumentError("compile: memory_limit counts bytes of certain sizes, so it does not go with dynamic")
     if isinstance(function, Compiled):
-        return function if dynamic is None else Compiled(function.function, dynamic)
+        return function if dynamic is None is limit else Compiled(function.function, dynamic, limit)
     if not callable(function):
         raise CaptureError(f"compile: {type(function).__name__} is not a function")
-    return Compiled(function, dynamic)
+    return Compiled(function, dynamic, limit)
+
+
+def _warn(text: str) -> None:
+    """Warn, at the user's line."""
+    file, line = user_line() or ("<unknown>", 1)
+    warnings.warn_explicit(text, UserWarning, file, line)
 
 
 def _without_sizes(signature: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -6,18 +6,20 @@ memory. Then it puts the rest where it belongs: results, tensors that Python obj
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..core.device import CPU
 from ..core.errors import CaptureError
 from ..graph.executable import Executable, build
-from ..graph.ir import Value
+from ..graph.ir import Value, nodes_in
 from ..graph.specialise import specialise
 from ..ops.registry import primitives
 from ..runtime import storage as storages
 from ..runtime.devices import moved, target_of
 from ..runtime.pool import get_num_threads
-from ..runtime.program import HostStep, KernelStatus
+from ..runtime.program import HostStep, KernelStatus, Program
+from ..runtime.quick import REFUSED, Builtins, Quick
 from ..runtime.state_locks import locks_of
 from ..tensor import tape
 from ..tensor.alias import UNTRACKED, attach_to, rebase
@@ -26,17 +28,22 @@ from ..tensor.capturing import settled
 from ..tensor.in_place import check_storage, count_writes
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
+from .cache_info import Made
 from .captured import Captured
+from .handed import handed_to, memory_for, with_memory
+from .quick import Noting, Otherwise
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 from .returned import in_order
 from .stores import first_tensor, put
+from .tree import unflatten
 from .unit import Unit, UnitRecord
 
 _MANY = 64  # nodes of a graph whose finished table is kept on disk: fewer are lowered in as little time
+Way = Callable[[tuple[Any, ...], dict[str, Any]], Any]  # called with a call's arguments: its result, or REFUSED
 _TRIES = 3  # of a run whose operands have no value yet
 
 
-class _Unsettled(Exception):
+class Unsettled(Exception):
     """Operands that another thread's capture has made, and that have no value yet."""
 
     def __init__(self, tensors: list[Tensor]):
@@ -47,46 +54,71 @@ class _Unsettled(Exception):
 class Entry:
     """One signature's graph, executable, and where its state lives."""
 
+    is_whole = True  # a run is one run of ``exe``
     __slots__ = (
-        *("_flat", "_fresh", "_host", "_items", "_kept", "_locks", "_moved", "_numbers", "_order", "_plain"),
-        *("_others", "_residuals", "_simple", "_single", "_specs", "_state", "_tracked", "_untracked", "_written"),
-        *("captured", "exe", "sizes"),
+        *(
+            "_flat",
+            "_fresh",
+            "_handed",
+            "_host",
+            "_is_open",
+            "_items",
+            "_kept",
+            "_leaves_all",
+            "_locks",
+            "_moved",
+            "_natively",
+            "_numbers",
+        ),
+        *("_order", "_others", "_plain", "_residuals", "_simple", "_single", "_specs", "_state", "_tracked"),
+        *("_untracked", "_written", "builtins", "captured", "exe", "found", "made", "sizes"),
     )
 
     def __init__(
         self,
         captured: Captured,
         specs: list[Spec],
+        made: Made,
         exe: Executable | None = None,
         sizes: Mapping[str, int] | None = None,
     ):
-        """``exe``: what runs a graph with symbols for sizes, ``sizes`` being their numbers."""
+        """``made``: what it was captured for. ``exe``: what runs a graph with symbols for sizes, ``sizes`` being their
+        numbers."""
         self.captured, device = captured, captured.device
-        self.sizes = sizes or {}
+        self.sizes, self.made = sizes or {}, made
         # Numbers and indices of the CPU's, which a run on another device gets copies of.
         self._moved = [i for i, s in enumerate(specs) if s.device is not device]
         self._specs = specs = [s if s.device is device else spec_of(s.dtype, s.shape, s.strides, device) for s in specs]
-        graph, unit = captured.graph, captured.unit
-        count = len(graph.outputs) - len(captured.writes.updates)
-        residuals = () if unit is None or unit.spent is not None else unit.residuals
+        graph, unit = captured.program, captured.live
         positions = {v: i for i, v in enumerate(graph.inputs)}
         self._written = written_inputs(captured)
+        count = len(graph.outputs) - len(self._written)
+        items = captured.returns.items
+        own = [i for i, item in enumerate(items) if item.of is None]
+        self._handed = handed_to(captured) if exe is None else []
+        apart = [own.index(each.item) for each in self._handed]
+        whole, handed = with_memory(graph, [graph.outputs[at] for at in apart])
         self.exe: Executable = exe or build(
-            graph.copy(outputs=[*graph.outputs[:count], *residuals]),
-            [s.strides for s in specs],
-            list(zip(self._written, graph.outputs[count:], strict=True)),
+            whole.copy(outputs=[v for at, v in enumerate(graph.outputs[:count]) if at not in apart]),
+            [s.strides for s in (*specs, *(each.spec for each in self._handed))],
+            [*zip(self._written, graph.outputs[count:], strict=True), *handed],
             target_of(device),
             get_num_threads(),
             device=device,
-            known=primitives() if len(graph.nodes) >= _MANY else None,
+            known=primitives() if nodes_in(graph) >= _MANY else None,
+            limit=captured.memory_limit,
         )
+        if self.exe.about is not None:
+            self.exe.about.captured = True
         # Tensors that share memory which is written as a flat tensor count writes apart.
         self._flat = [r for t, _ in captured.writes.updates if isinstance(t, FlatRef) for r in t.others]
         self._single = self.exe.outputs == 1
         numbers = iter(self.exe.results)
-        items = captured.returns.items
-        self._numbers = [next(numbers) if item.of is None else -1 for item in items]
-        self._residuals = [(v, next(numbers), unit.spec_of(v)) for v in residuals if unit is not None]
+        last = {each.item: self.exe.outputs + i for i, each in enumerate(self._handed)}  # after what the program makes
+        self._numbers = [
+            -1 if item.of is not None else last[i] if i in last else next(numbers) for i, item in enumerate(items)
+        ]
+        self._residuals = [] if unit is None else [(v, next(numbers), unit.spec_of(v)) for v in unit.residuals]
         self._items = items
         self._order = in_order(items)
         on_tape = captured.returns.tape
@@ -95,7 +127,9 @@ class Entry:
         ]
         self._plain = all(item.base is None and item.of is None for item in items)
         self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
-        self._tracked = [(n, at) for n, at in enumerate(on_tape) if at is not None]
+        # Items with a history, the numbers of their outputs on the run's tape, and which output of its record it is.
+        slots: Sequence[int | None] = () if captured.unit is None else captured.unit.slots
+        self._tracked = [(n, at, slots[at]) for n, at in enumerate(on_tape) if at is not None]
         # A gradient is as a rule something that the run made: the number of an item.
         gradients = captured.writes.gradients
         self._simple = [(ref, n) for ref, n in gradients if n is None or isinstance(n, int)]
@@ -103,9 +137,17 @@ class Entry:
         # So many items are the results, in order; None: results are not all made anew.
         results = captured.returns.results
         self._fresh = len(results) if all(what is None for what in results) else None
+        writes = captured.writes
+        anything = writes.places or gradients or self._untracked or captured.returns.stores or captured.returns.kept
+        self._leaves_all = not anything and self._fresh == len(items)  # what a run makes is what it returns
         self._locks = locks_of(list(_written(captured)))
         self._host = any(isinstance(step, HostStep) for step in self.exe.program.steps)
-        self._kept = [] if unit is None or unit.spent is not None else self._places(unit, positions)
+        # Whether Python code may run inside of a run: that of a step, or a signal's handler.
+        self._is_open = self._host or bool(getattr(self.exe.program, "release_gil", False))
+        self._kept = [] if unit is None else self._places(unit, positions)
+        self._natively: Callable[[list[Tensor]], Any] | None = None
+        self.builtins: Builtins | None = None  # that its quick way is made of
+        self.found = 0  # how often it was found, the long way
 
     def _places(self, unit: Unit, positions: dict[Value, int]) -> list[tuple[Value, str, int]]:
         """Where the values that the tape reads lie after a run: in an input, a written input, or an item."""
@@ -119,12 +161,47 @@ class Entry:
                 found.append((value, "input", updated[value] if value in updated else positions[value]))
         return found
 
+    def note(self, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Way | None:
+        """A quick way for calls like this one, which the entry holds for; None where there is none."""
+        self.builtins = self._natively = None
+        captured, program = self.captured, self.exe.program
+        returns, writes = captured.returns, captured.writes
+        if not isinstance(program, Program) or captured.device is not CPU or self._moved:
+            return None
+        own = self._plain and not (returns.stores or self._flat or self._host or writes.through or self._handed)
+        own = own and self.is_whole
+        alone = own and self._fresh == 1 == self.exe.outputs and returns.form == ("leaf",)
+        alone = alone and not (captured.unit or self._locks or self._written or writes.places or writes.gradients)
+        alone = alone and not (self._untracked or returns.kept)
+        specs = [*(item.spec for item in self._items), *(spec for _, _, spec in self._residuals)] if own else []
+        try:
+            noting = Noting(captured, Quick(program, specs, alone, self.made.runs))
+            noting.arguments(args, kwargs)
+            own = noting.reads() and own
+            noting.memory(tensors, self._written)
+            self.builtins = noting.bound()
+        except Otherwise:
+            return None
+        if alone and own:
+            return self.builtins.call
+        self._natively = self.builtins.run if own else None
+        form, admit = None if returns.form == ("leaf",) else returns.form, self.builtins.admit
+
+        def way(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            tensors = admit(args, kwargs)
+            if tensors is REFUSED:
+                return REFUSED
+            results = self.run(tensors)
+            return results[0] if form is None else unflatten(form, results)
+
+        return way
+
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Run on the arguments and the state; the results."""
         for _ in range(_TRIES):
             try:
                 return self._locked(tensors) if self._locks else self._run(tensors)
-            except _Unsettled as found:  # by now without locks, which whoever gives them values may need
+            except Unsettled as found:  # by now without locks, which whoever gives them values may need
                 if not settled(found.tensors):
                     raise traced_error(found.tensors) from None
         raise traced_error(tensors)
@@ -133,7 +210,7 @@ class Entry:
         locks = self._locks
         if len(locks) == 1:
             with locks[0].now:
-                return self._run_held(tensors) if self._host or locks[0].host else self._run(tensors)
+                return self._run_held(tensors) if self._is_open or locks[0].host else self._run(tensors)
         taken: list[Any] = []
         try:
             for state_lock in locks:
@@ -150,7 +227,7 @@ class Entry:
             raise CaptureError(
                 f"{self.captured.graph.name}: Python code inside a run writes state that the run itself writes"
             )
-        if not self._host:
+        if not self._is_open:
             return self._run(tensors)
         try:
             for lock in self._locks:
@@ -160,40 +237,75 @@ class Entry:
             for lock in self._locks:
                 lock.host = None
 
-    def _run(self, tensors: list[Tensor]) -> list[Tensor]:
-        captured = self.captured
+    def _run(self, tensors: list[Tensor], further: Sequence[Any] = ()) -> list[Tensor]:
+        """``further``: storages that the program takes besides."""
+        captured, natively = self.captured, self._natively
         state = captured.reads.state(tensors) if self._state is None else self._state
-        given = [t._storage for t in (*tensors, *state)]
-        for i in self._moved:
-            given[i] = moved(given[i], self._specs[i].extent, captured.device)
         record = None
         unit = captured.unit
         if unit is not None:
             record = unit.spent or UnitRecord(unit, self._operands(unit, tensors, state), {})
+        made: Any = REFUSED
+        if natively is not None:
+            try:
+                made = natively(tensors)
+            except KernelStatus as error:
+                raise self._status_error(error, [*tensors, *state]) from None
+        if made is not REFUSED:
+            if record is not None:
+                self._put(record, made, made, [*tensors, *state])
+            if self._residuals:  # which the record keeps
+                del made[len(self._items) :]
+        else:
+            outputs, given = self._compute(tensors, state, further)
+            self.made.runs[0] += 1
+            made = self._make(outputs, tensors)
+            if record is not None:
+                self._put(record, made, outputs, given)
+        return made if self._leaves_all else self._leave(made, record, tensors)
+
+    def _compute(
+        self, tensors: list[Tensor], state: list[Tensor], further: Sequence[Any]
+    ) -> tuple[Sequence[Any], list[Any]]:
+        """Run the program; the storages of its outputs and its inputs."""
+        captured = self.captured
+        given = [t._storage for t in (*tensors, *state)]
+        for i in self._moved:
+            given[i] = moved(given[i], self._specs[i].extent, captured.device)
+        handed = [memory_for(each, tensors) for each in self._handed]
         try:
             for written in self._written:
                 if given[written].is_read_only:
                     check_storage(captured.graph.name, given[written])
             for ref in captured.writes.through:
                 check_storage(captured.graph.name, _tensor_of(ref, (), tensors)._storage)
-            outputs = self.exe.program.call(*given)
+            outputs = self.exe.program.call(*given, *further, *handed)
         except KernelStatus as error:
             operands = [*tensors, *state]
             for i in self._moved:
                 operands[i] = make(given[i], self._specs[i], None, 0)
-            graph = specialise(captured.graph, self.sizes) if self.sizes else captured.graph
-            raise GraphCall(graph, captured.device).status_error(error, operands, captured=True) from None
-        except (TypeError, AttributeError):
-            raise _Unsettled([*tensors, *state]) from None
+            raise self._status_error(error, operands) from None
+        except (TypeError, AttributeError) as error:
+            if raised_below(error):
+                raise  # of a signal's handler
+            raise Unsettled([*tensors, *state]) from None
         if self._written:
             changed = [given[at] for at in self._written]
             count_writes(changed + self._apart(tensors) if self._flat else changed)
         if self._single:
             outputs = (outputs,)
+        return ((*(outputs or ()), *handed) if handed else outputs), given
+
+    def _status_error(self, error: KernelStatus, operands: list[Tensor]) -> BaseException:
+        """What to raise for the status of a run."""
+        captured = self.captured
+        graph = specialise(captured.graph, self.sizes) if self.sizes else captured.graph
+        return GraphCall(graph, captured.device).status_error(error, operands, captured=True)
+
+    def _leave(self, made: list[Tensor], record: UnitRecord | None, tensors: list[Tensor]) -> list[Tensor]:
+        """Put all that a run made where it belongs; the results."""
+        captured = self.captured
         writes = captured.writes
-        made = self._make(outputs, tensors)
-        if record is not None:
-            self._put(record, made, outputs, given, tensors)
         for target, at in writes.places:
             self._move(target, at, record, tensors)
         for i in self._untracked:  # made after the write, if no history is said to have missed it
@@ -226,6 +338,8 @@ class Entry:
         operands = [*tensors, *state]
         if captured.members:
             operands += [_tensor_of(ref, (), tensors) for ref in captured.members]
+        if not captured.leaves:
+            return [(t._node, t._index) for t in map(operands.__getitem__, unit.positions)]
         count = len(operands)
         return [
             (operands[i]._node, operands[i]._index) if i < count else (tape.Leaf(captured.leaves[i - count]), 0)
@@ -261,18 +375,23 @@ class Entry:
         made: Sequence[Tensor],
         outputs: Sequence[Any],
         given: Sequence[Any],
-        tensors: Sequence[Tensor],
     ) -> None:
-        """Put the run on the tape: what it keeps, and the places of what it made."""
+        """Put the run on the tape: what it keeps, and the places of what it made. ``outputs`` and ``given`` of the
+        program are storages, or tensors that have these."""
         kept = record.kept
         for value, where, number in self._kept:
-            storage = made[number]._storage if where == "item" else given[number]
+            at = made[number] if where == "item" else given[number]
+            storage = at._storage if isinstance(at, Tensor) else at
             spec = made[number]._spec if where == "item" else self._specs[number]
             kept[value] = storage, spec, storages.save(storage)
         for value, number, spec in self._residuals:
-            kept[value] = outputs[number], spec, 0
-        for n, at in self._tracked:
+            at = outputs[number]
+            kept[value] = at._storage if isinstance(at, Tensor) else at, spec, 0
+        for n, at, slot in self._tracked:
             tensor = made[n]
+            if slot is not None:
+                tensor._node, tensor._index = record, slot
+                continue
             tensor._node, tensor._index = record.put(at)
             if tensor._node is None:
                 tensor._node = tape.Leaf(tensor._spec)
@@ -304,9 +423,26 @@ class Entry:
                 found.append(_tensor_of(what, made, tensors))
         return found
 
+    def parts(self) -> list[tuple[Executable, Mapping[str, int]]]:
+        """What runs, one after the other, each with its sizes."""
+        return [(self.exe, self.sizes)]
+
+    def executables(self, tensors: Sequence[Tensor]) -> list[tuple[Executable, list[Any], Mapping[str, int]]]:
+        """What runs, one after the other, with its inputs, copied so that no state changes, and its sizes."""
+        return [(self.exe, self.program_inputs(tensors), self.sizes)]
+
     def program_inputs(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Copies of all inputs, for runs that must not change the state."""
-        return [storages.copy_of(t._storage) for t in (*tensors, *self.captured.reads.state(tensors))]
+        handed = [storages.empty(each.spec.nbytes) for each in self._handed]
+        return [*(storages.copy_of(t._storage) for t in (*tensors, *self.captured.reads.state(tensors))), *handed]
+
+
+def raised_below(error: BaseException, frames: int = 1) -> bool:
+    """Whether an error comes from Python code deeper than so many frames, the first of which has caught it."""
+    last = error.__traceback__
+    for _ in range(frames):
+        last = None if last is None else last.tb_next
+    return last is not None
 
 
 def written_inputs(captured: Captured) -> list[int]:

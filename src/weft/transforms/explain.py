@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TextIO
 
 from ..compiler.kernels import Contraction
+from ..core import dtypes as dt
 from ..core.shapes import substitute
 from ..graph.executable import Executable
 from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
+from . import roofs
+from .tables import Table, count, microseconds, percent
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kernel launch. Times in seconds; ``peak`` is the share of the machine's measured peak, of arithmetic for
-    contractions and of memory bandwidth for everything else."""
+    """One kernel launch. Times in seconds; ``peak`` is the share of the machine's measured roofline (roofs.py). Both
+    are None where nothing was run."""
 
     kernel: str
     where: str
     nbytes: int
     flops: int
-    seconds: float
-    peak: float
+    seconds: float | None
+    peak: float | None
 
 
 _HEAD = ("kernel", "line", "bytes", "flops", "time us", "% of peak")
@@ -40,117 +41,89 @@ class Explanation:
     rows: tuple[Row, ...]
     arena_nbytes: int
 
-    def _table(self) -> list[tuple[str, ...]]:
-        """Cells: a line for each row, then the sums."""
-        table = [
-            (r.kernel, r.where, _count(r.nbytes), _count(r.flops), f"{r.seconds * 1e6:.1f}", f"{r.peak * 100:.0f}")
+    @property
+    def _table(self) -> Table:
+        """With the sums."""
+        rows = [
+            (r.kernel, r.where, count(r.nbytes), count(r.flops), microseconds(r.seconds), percent(r.peak))
             for r in self.rows
         ]
-        nbytes, flops, seconds = (sum(getattr(r, name) for r in self.rows) for name in ("nbytes", "flops", "seconds"))
-        return [*table, ("total", "", _count(nbytes), _count(flops), f"{seconds * 1e6:.1f}", "")]
-
-    @property
-    def _arena(self) -> str:
-        return f"arena: {_count(self.arena_nbytes)}B"
+        nbytes, flops = sum(r.nbytes for r in self.rows), sum(r.flops for r in self.rows)
+        shares = [r.seconds or 0.0 for r in self.rows]
+        was_run = all(r.seconds is not None for r in self.rows)
+        total = ("total", "", count(nbytes), count(flops), microseconds(sum(shares) if was_run else None), "")
+        return Table(_HEAD, rows, total, f"arena: {count(self.arena_nbytes)}B", shares)
 
     def __repr__(self) -> str:
-        table = [_HEAD, *self._table()]
-        widths = [max(len(row[c]) for row in table) for c in range(len(_HEAD))]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if c < 2 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in table
-        ]
-        lines.insert(1, "  ".join("-" * w for w in widths))
-        return "\n".join([*lines, self._arena])
+        return repr(self._table)
 
     def show(self, file: TextIO | None = None) -> None:
         """Print the table; to a terminal with a bar for each kernel's share of the time, and folded to its width."""
-        from rich.console import Console
-
-        console = Console(file=file)
-        if console.is_terminal:
-            console.print(self)
-        else:
-            print(self, file=file)
+        self._table.show(file)
 
     def __rich__(self) -> Any:
         """What ``rich.print`` shows."""
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(caption=self._arena, show_footer=True)
-        *rows, total = self._table()
-        for name, footer in zip(_HEAD, total, strict=True):
-            text = name in _HEAD[:2]  # these fold where the terminal is narrow
-            table.add_column(name, footer, justify="left" if text else "right", overflow="fold", no_wrap=not text)
-        table.add_column("share", min_width=10)
-        longest = max((r.seconds for r in self.rows), default=0.0)
-        for row, cells in zip(self.rows, rows, strict=True):
-            style = "bold" if row.seconds == longest else ""
-            bar = ProgressBar(total=sum(r.seconds for r in self.rows) or 1.0, completed=row.seconds, width=10)
-            table.add_row(*[Text(cell) for cell in cells], bar, style=style)  # as text: a name may hold brackets
-        return table
+        return self._table.__rich__()
 
 
 def explain(
-    exe: Executable, inputs: Sequence[Any], sizes: Mapping[str, int] | None = None, repeats: int = 5
+    executables: Sequence[tuple[Executable, Sequence[Any], Mapping[str, int]]], repeats: int = 5
 ) -> Explanation:
-    """Run ``exe`` on copies of its inputs and describe it; times are medians. ``sizes``: of its symbols."""
-    runs = [exe.program.profile(*inputs) for _ in range(repeats)]
-    seconds = [statistics.median(column) for column in zip(*runs, strict=True)] if exe.launches else []
-    known = sizes or {}
-    rows = [_row(launch, s, known) for launch, s in zip(exe.launches, seconds, strict=True)]
-    return Explanation(tuple(rows), substitute(exe.plan.arena_nbytes, known))
+    """Run executables, one after the other, on copies of their inputs and describe them; times are medians. With each
+    come the sizes of its symbols."""
+    seconds = []
+    for exe, inputs, _ in executables:
+        runs = [exe.program.profile(*inputs) for _ in range(repeats)]
+        seconds.append([statistics.median(column) for column in zip(*runs, strict=True)] if exe.launches else [])
+    return described([(exe, sizes) for exe, _, sizes in executables], seconds)
 
 
-def _row(launch: Launch, seconds: float, sizes: Mapping[str, int]) -> Row:
-    moved = sum(substitute(nbytes_of(v), sizes) for v in {*launch.reads, *launch.writes})
-    flops = substitute(launch.flops, sizes)
-    flops_peak, bytes_peak = _peaks()
-    floor = flops / flops_peak if isinstance(launch.kernel, Contraction) else moved / bytes_peak
-    return Row(_title(launch), _lines(launch), moved, flops, seconds, floor / seconds if seconds else 0.0)
+def described(
+    parts: Sequence[tuple[Executable, Mapping[str, int]]], seconds: Sequence[Sequence[float]] | None = None
+) -> Explanation:
+    """The table of executables that run one after the other, each with the sizes of its symbols. ``seconds``: what
+    their launches took; None: they were not run."""
+    rows: list[Row] = []
+    arena = 0
+    for number, (exe, sizes) in enumerate(parts):
+        times = [None] * len(exe.launches) if seconds is None else seconds[number]
+        rows += [_row(launch, s, sizes) for launch, s in zip(exe.launches, times, strict=True)]
+        arena = max(arena, substitute(exe.plan.arena_nbytes, sizes))
+    return Explanation(tuple(rows), arena)
 
 
-def _title(launch: Launch) -> str:
+def _row(launch: Launch, seconds: float | None, sizes: Mapping[str, int]) -> Row:
+    moved, flops, peak = moved_by(launch, sizes), substitute(launch.flops, sizes), None
+    if seconds is not None:
+        peak = floor_of(launch, sizes) / seconds if seconds else 0.0
+    return Row(title_of(launch), _lines(launch), moved, flops, seconds, peak)
+
+
+def moved_by(launch: Launch, sizes: Mapping[str, int]) -> int:
+    """The bytes that a launch reads and writes, each once."""
+    return sum(int(substitute(nbytes_of(v), sizes)) for v in {*launch.reads, *launch.writes})
+
+
+def floor_of(launch: Launch, sizes: Mapping[str, int]) -> float:
+    """The seconds that it takes at least, by the measured roofline. The flops of what is no product are a count of
+    instructions, which no product's flop/s bounds."""
+    dtype = dt.float64 if any(v.dtype is dt.float64 for v in launch.writes) else dt.float32
+    flops = substitute(launch.flops, sizes) if isinstance(launch.kernel, Contraction) else 0
+    return roofs.floor(flops, moved_by(launch, sizes), dtype)
+
+
+def title_of(launch: Launch) -> str:
+    """What a launch computes: the functions that its nodes come from, up to four."""
     names: dict[str, None] = {}
     for node in launch.nodes:
         names[node.scope[0] if node.scope else node.op.name] = None
     return "+".join(list(names)[:4]) + ("+..." if len(names) > 4 else "")
 
 
+def lines_of(launch: Launch) -> list[tuple[str, int]]:
+    """The user's lines that a launch comes from, in the order of its nodes."""
+    return list(dict.fromkeys(node.where for node in launch.nodes if node.where))
+
+
 def _lines(launch: Launch) -> str:
-    lines: dict[str, None] = {}
-    for node in launch.nodes:
-        if node.where:
-            lines[f"{os.path.basename(node.where[0])}:{node.where[1]}"] = None
-    return ", ".join(list(lines)[:2])
-
-
-@cache
-def _peaks() -> tuple[float, float]:
-    """Measured once per process: flop/s of a float32 product of 768 x 768 matrices, bytes/s of a copy of 64 MiB."""
-    from ..ops.contraction import matmul
-    from ..ops.creation import ones
-    from ..ops.elementwise import negative
-
-    a, x = ones((768, 768), device="cpu"), ones((1 << 24,), device="cpu")
-    best_flops = best_bytes = 1e-9
-    for _ in range(4):
-        start = time.perf_counter()
-        matmul(a, a)
-        best_flops = max(best_flops, 2 * 768**3 / (time.perf_counter() - start))
-        start = time.perf_counter()
-        negative(x)
-        best_bytes = max(best_bytes, 2 * x.nbytes / (time.perf_counter() - start))
-    return best_flops, best_bytes
-
-
-def _count(n: int) -> str:
-    for unit in ("", "K", "M", "G", "T"):
-        if n < 10_000:
-            return f"{n}{unit}"
-        n //= 1000
-    return f"{n}P"
+    return ", ".join([f"{os.path.basename(file)}:{line}" for file, line in lines_of(launch)[:2]])

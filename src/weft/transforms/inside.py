@@ -13,25 +13,28 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.device import CPU, Device
 from ..core.errors import CaptureError, DeviceError, user_line
 from ..core.shapes import Shape
-from ..core.symbolic import SymDim
-from ..graph.ir import Value
-from ..ops.op import Trace
+from ..core.symbolic import Dim, Sizes, SymDim, are_equal
+from ..graph.ir import Graph, Value
+from ..graph.simplify import simplify
+from ..graph.specialise import specialise
+from ..ops.op import Trace, suspended
 from ..runtime import storage as storages
 from ..tensor import guards, tape
 from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
-from ..tensor.calls import value_of
+from ..tensor.calls import GraphCall, value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.placing import is_number, mixed
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .aliasing import Group, meets, step_to
+from .bodies import Undecided
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
 
@@ -105,12 +108,22 @@ class HooksOfLeaves:
 class Inside:
     """A capture that is going on, as the trace's ``capture``."""
 
-    def __init__(self, groups: Sequence[Group] = (), shapes: Mapping[int, Shape] | None = None) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Group] = (),
+        shapes: Mapping[int, Shape] | None = None,
+        counts: Sizes | None = None,
+        alike: bool = False,
+    ) -> None:
         self.groups = groups
+        self.counts: list[tuple[str, Value]] = []  # sizes that values are, by their names in the scope
+        self.counts_sizes, self.counts_alike = counts is not None, alike
         self._shapes = shapes or {}  # of arguments by their positions, where they have sizes of a scope
         symbols = (n for shape in self._shapes.values() for n in shape if isinstance(n, SymDim))
-        self.scope = next((n.scope for n in symbols), None)
+        self.scope = counts if counts is not None else next((n.scope for n in symbols), None)
         self.trace: Any = None  # set when it begins
+        self.body: Any = None  # of a branch or loop, the innermost that is traced now (transforms/control.py)
+        self.inner: set[Value] = set()  # what bodies have computed, which is nothing outside of them
         self._early: dict[int, tuple[Value, Tensor, Any, bool]] = {}  # arguments, by their positions
         self.members: list[
             tuple[Ref, Any, Spec]
@@ -131,7 +144,7 @@ class Inside:
         # What stands for memory that another library lent inside, by its id: such a constant must not be written.
         self._lent: dict[int, tuple[weakref.ref[Tensor], Tensor]] = {}
         self._read_grads: dict[tape.Leaf, tuple[Tensor | None, Any]] = {}  # as read: the tensor, and its value
-        self._written_grads: dict[tape.Leaf, Tensor | None] = {}
+        self._written_grads: dict[tape.Leaf, Any] = {}
         # Arguments, and gradients as they were before, by the ids of the traced tensors that the function got for them.
         self.stands_for: dict[int, ArgumentRef | GradRef] = {}
         self._handed: dict[int, ArgumentRef] = {}  # by the id of what was given, and of what the function got
@@ -144,15 +157,79 @@ class Inside:
         self.start = tape.now()
         # Looks into what a function's code names.
         self.follow: Callable[[Any], None] = lambda _: None
+        # Values of tensors that eager code may have in one memory, as another value decides.
+        self._perhaps_shared: dict[Value, dict[Value, None]] = {}
+        self._outdated_values: set[Value] = set()  # those of them that may have been changed by way of another
+        self.world: Tensor | None = None  # what effects write (source/effects.py)
+        self.unrolled: Set[Any] = frozenset()  # loops of the source that are to be unrolled (source/flow.py)
+
+    # --- sizes ------------------------------------------------------------------------------------------------------
+
+    def counted(self, count: Tensor, most: Dim | None) -> Dim:
+        """The size that a value is, of rank 0 and int64: a name of the scope, whose example is what the value is for
+        the arguments and the state of now.
+
+        Raises:
+            CaptureError: in a body of a branch or loop, whose graph has one size for all of its runs; or they have no
+                values: another thread's capture has made them, or types stand for them.
+        """
+        if self.body is not None:
+            raise CaptureError(
+                f"{self.body.name}: a size that values decide about (a boolean mask as an index, nonzero, repeat by a "
+                "tensor) inside of a branch or loop that a value decides about, or of wf.cond, wf.while_loop, wf.scan; "
+                "use wf.where(mask, x, other), or do this before it"
+            )
+        scope, value = self.scope, count._storage
+        assert scope is not None
+        given = [a.given for a in self.arguments]
+        tensors = [*given, *(r.get(given) for r in self.refs)]
+        inputs = [*(a.value for a in self.arguments), *self.inputs]
+        if any(t is None or isinstance(t._storage, Value) for t in tensors):
+            raise CaptureError(
+                "a size that depends on the values of tensors which have none: call the function with data"
+            )
+        earlier = [v for _, v in self.counts]
+        graph = simplify(Graph("count", inputs, list(self.trace.nodes), [*earlier, value]))
+        for n, (name, _) in enumerate(self.counts):
+            if graph.outputs[n] is graph.outputs[-1]:  # one computation is one size
+                return scope[name]
+        with suspended(), tape.no_grad():
+            call = GraphCall(specialise(graph.copy(outputs=graph.outputs[-1:]), scope.examples), self.trace.device)
+            (found,) = call([t for t in tensors if t is not None])
+            number = int(found)
+        same = next((name for name, _ in self.counts if scope.examples[name] == number), None)
+        name = f"k{len(self.counts)}"
+        size = scope.add(name, number)
+        self.counts.append((name, value))
+        if isinstance(most, int):
+            scope.limit(name, 2, most)
+        if same is not None and self.counts_alike and are_equal(size, scope[same]):
+            return scope[same]
+        return size
 
     # --- tensors ----------------------------------------------------------------------------------------------------
 
     def inside(self, tensor: Tensor) -> Tensor:
         """The traced tensor that stands for ``tensor``; a traced one stands for itself."""
-        if isinstance(tensor._storage, Value):
-            return tensor
-        seen = self._seen.get(id(tensor))
-        return (self._enter(tensor) if seen is None else seen).stand_in
+        if not isinstance(tensor._storage, Value):
+            seen = self._seen.get(id(tensor))
+            tensor = (self._entered_outside(tensor) if seen is None else seen).stand_in
+        if self.body is not None:
+            self.body.read(tensor)
+        if self._outdated_values:
+            self.check_current(tensor)
+        return tensor
+
+    def _entered_outside(self, tensor: Tensor) -> _Seen:
+        """Of a tensor that is seen for the first time: what is recorded for it belongs to no body."""
+        if self.body is None:
+            return self._enter(tensor)
+        nodes, self.trace.nodes = self.trace.nodes, self.body.outermost_nodes
+        body, self.body = self.body, None
+        try:
+            return self._enter(tensor)
+        finally:
+            self.trace.nodes, self.body = nodes, body
 
     def _meet(self, spec: Spec) -> None:
         """Take notice of a tensor from outside.
@@ -338,6 +415,8 @@ class Inside:
             self.made((tensor,))
         else:
             self._constants[id(tensor)] = tensor
+            if self.body is not None:
+                self.body.constants.add(id(self.inside(tensor)))
 
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether it was made of data inside."""
@@ -362,8 +441,83 @@ class Inside:
         """Note a value that shows memory as it is now: a record may keep it when the view is gone."""
         self._exposed.setdefault(root._storage, []).append(value)
 
+    def may_share(self, tensor: Tensor, others: Sequence[Tensor | Value]) -> None:
+        """Take notice of a tensor that, in eager code, may lie in the memory of others: which, a value decides. Tensors
+        are known by their values: each write gives another."""
+        mine = root_of(tensor)._storage
+        values = [v if isinstance(v, Value) else self._value_of(v) for v in others]
+        for value in [*values, *(v for each in values for v in self._perhaps_shared.get(each, ()))]:
+            if value is not mine:
+                self._perhaps_shared.setdefault(mine, {})[value] = None
+                self._perhaps_shared.setdefault(value, {})[mine] = None
+
+    def shared_with(self, tensor: Tensor) -> list[Value]:
+        """The values that may lie in a tensor's memory."""
+        return list(self._perhaps_shared.get(self._value_of(tensor), ()))
+
+    def _value_of(self, tensor: Tensor) -> Value:
+        return root_of(tensor if isinstance(tensor._storage, Value) else self.inside(tensor))._storage
+
+    def _outdated(self, root: Tensor) -> None:
+        """Take notice that writing into a tensor may have changed others, as a value decides: nobody may read them.
+
+        Raises:
+            CaptureError: such a one is reached from outside, or by an earlier iteration of a loop; or this one is such.
+        """
+        self.check_current(root)
+        for value in self._perhaps_shared.get(root._storage, ()):
+            if self._is_outside(value) or not self._is_of_this_iteration(value):
+                raise self._perhaps_changed()
+            self._outdated_values.add(value)
+
+    def _is_outside(self, value: Value) -> bool:
+        """Whether a tensor that was there before the function has this value now."""
+        roots = [a.stand_in for a in self.arguments] + [seen.stand_in for seen in self._seen.values()]
+        return any(root_of(t)._storage is value for t in roots)
+
+    def _is_of_this_iteration(self, value: Value) -> bool:
+        """Whether no loop goes on that the value comes from around of."""
+        body = self.body
+        while body is not None:
+            if body.is_loop and not body.owns(value):
+                return False
+            body = body.outer
+        return True
+
+    def check_alone(self, tensor: Tensor) -> None:
+        """Raise where a loop writes, under another value, a tensor that others may share memory with.
+
+        Raises:
+            CaptureError: it does.
+        """
+        if self._perhaps_shared.get(self._value_of(tensor)):
+            raise self._perhaps_changed()
+
+    def check_current(self, tensor: Tensor) -> None:
+        """Raise where a tensor is read, or written, that may have been changed.
+
+        Raises:
+            CaptureError: it is one.
+        """
+        if self._outdated_values and root_of(tensor)._storage in self._outdated_values:
+            raise self._perhaps_changed()
+
+    @staticmethod
+    def _perhaps_changed() -> CaptureError:
+        return CaptureError(
+            "a tensor was written in place that, as a value decides, has its memory in common with another one (a "
+            "branch gave the tensor itself, or an index is known at run time alone): write into a clone(), or make a "
+            "new tensor (x = x + 1 in the place of x += 1)"
+        )
+
     def overwrite(self, root: Tensor, values: Sequence[Value]) -> None:
         """Note that an in-place form has replaced values: what a record kept of them is out of date."""
+        if self._perhaps_shared:
+            self._outdated(root)
+        if self.body is not None:
+            self.body.wrote(root)
+        if root is self.world:
+            return  # no gradient needs its value
         where = user_line(3)
         for value in (*values, *self._exposed.pop(root._storage, ())):
             self.overwritten.setdefault(value, where)
@@ -467,6 +621,8 @@ class Inside:
         if ref is None:
             return leaf.grad
         if leaf in self._written_grads:
+            if isinstance(self._written_grads[leaf], Undecided):
+                raise self._written_grads[leaf].error(leaf)
             return self._written_grads[leaf]
         if leaf not in self._read_grads:
             now = ref.get([a.given for a in self.arguments])
@@ -526,11 +682,40 @@ class Inside:
 
     def write_grad(self, leaf: tape.Leaf, gradient: Tensor | None) -> None:
         """Replace a leaf's gradient."""
-        ref = self._outside(leaf)
-        if ref is None:
-            leaf.grad = gradient
+        read = self._read_grads.get(leaf, (leaf.grad if self._outside(leaf) is None else None, None))[0]
+        if gradient is not None and gradient is self._written_grads.get(leaf, read):  # `p.grad /= n` sets what it got
             return
-        self._written_grads[leaf] = gradient
+        if self.body is not None:
+            self.body.wrote_gradient(leaf)
+        self.put_grad(leaf, gradient)
+
+    def put_grad(self, leaf: tape.Leaf, gradient: Any) -> None:
+        """Replace a leaf's gradient, without noting that a body does it."""
+        ref = self._outside(leaf)
+        if ref is not None:
+            self._written_grads[leaf] = gradient
+        elif isinstance(gradient, Undecided):
+            raise gradient.error(leaf)
+        else:
+            leaf.grad = gradient
+
+    def peek_grad(self, leaf: tape.Leaf) -> Any:
+        """A leaf's gradient, an Undecided among others."""
+        found = self._written_grads.get(leaf)
+        return found if isinstance(found, Undecided) else self.read_grad(leaf)
+
+    def saved_grad(self, leaf: tape.Leaf) -> tuple[bool, Any]:
+        """Whether a leaf's gradient has been replaced, and by what: for :meth:`restore_grad`."""
+        if self._outside(leaf) is None:
+            return True, leaf.grad
+        return leaf in self._written_grads, self._written_grads.get(leaf)
+
+    def restore_grad(self, leaf: tape.Leaf, saved: tuple[bool, Any]) -> None:
+        """Let a leaf's gradient be what it was."""
+        if saved[0]:
+            self.put_grad(leaf, saved[1])
+        else:
+            self._written_grads.pop(leaf, None)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -575,6 +760,8 @@ class Inside:
         """The gradients that another tensor has taken the place of, or none."""
         found: list[tuple[GradRef, Tensor | None]] = []
         for leaf, tensor in self._written_grads.items():
+            if isinstance(tensor, Undecided):
+                raise tensor.error(leaf)
             read = self._read_grads.get(leaf)
             if read is None or tensor is not read[0]:
                 if tensor is not None:

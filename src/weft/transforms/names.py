@@ -14,12 +14,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..tensor.guards import ABSENT, like, same
+from ..tensor.guards import ABSENT, like, same, shown_plainly
 from ..tensor.tensor import Tensor
 from .places import Attribute, Item, Place, Variable, content
 from .reads import Chain, reads
+
+if TYPE_CHECKING:
+    from .quick import Noting
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 SIMPLE = (bool, int, float, str, type(None))
@@ -41,11 +44,13 @@ class Names:
         "_members",
         "_reported",
         "_seen",
+        "_variables",
         "_written",
     )
 
     def __init__(self, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
         self._cells: list[tuple[Any, Any]] = []  # (closure cell, what it holds)
+        self._variables: dict[int, str] = {}  # their names, by id
         self._bound: list[tuple[Any, str, Any]] = []  # (globals or attributes, name, what it is bound to)
         self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
         self._contents: list[tuple[Any, Any]] = []  # (list or dict, its items)
@@ -106,6 +111,46 @@ class Names:
             if not same(_items(container), items):
                 return False
         return True
+
+    def described(self) -> list[str]:
+        """What :meth:`same` looks at, in words."""
+        found = [f"a closure's variable is {shown_plainly(value)}" for _, value in self._cells]
+        found += [f"{name} is {shown_plainly(value)}" for _, name, value in self._bound]
+        found += [f"{type(owner).__name__}.{name} is {shown_plainly(value)}" for owner, name, value in self._members]
+        found += [
+            f"a {type(container).__name__} of {len(items)} has the items that it had"
+            for container, items in self._contents
+        ]
+        return found
+
+    def changed(self) -> str | None:
+        """The first that means something else, in words."""
+        for cell, value in self._cells:
+            if not same(content(cell), value):
+                return f"{self._variables[id(cell)]} was {shown_plainly(value)}, is {shown_plainly(content(cell))}"
+        for names, name, value in (*self._bound, *self._members):
+            now = names.get(name, ABSENT) if hasattr(names, "get") else getattr(names, name, ABSENT)
+            if not same(now, value):
+                return f"{name} was {shown_plainly(value)}, is {shown_plainly(now)}"
+        for container, items in self._contents:
+            if not same(_items(container), items):
+                return f"what a {type(container).__name__} of {len(items)} holds"
+        return None
+
+    def note(self, noting: Noting) -> None:
+        """Take down all that :meth:`same` looks at.
+
+        Raises:
+            Otherwise: it does not hold, or cannot be taken down.
+        """
+        for cell, value in self._cells:
+            noting.cell(cell, value)
+        for names, name, value in self._bound:
+            noting.item(names, name, value)
+        for owner, name, value in self._members:
+            noting.attribute(owner, name, value)
+        for container, items in self._contents:
+            noting.contents(container, _items(container), items)
 
     # --- what runs --------------------------------------------------------------------------------------------------
 
@@ -170,7 +215,7 @@ class Names:
                 values = [self._global(names, chain.root, depth)]
             elif chain.root in cells:
                 values = [content(cells[chain.root])]
-                self._note(("cell", id(cells[chain.root])), values[0], depth, cell=cells[chain.root])
+                self._note(("cell", id(cells[chain.root])), values[0], depth, None, chain.root, cells[chain.root])
             else:
                 values = variables.get(chain.root, [])
             for value in values:
@@ -330,6 +375,7 @@ class Names:
         self._seen.add(key)
         if cell is not None:
             self._cells.append((cell, value))
+            self._variables[id(cell)] = name
         elif hasattr(names, "get"):
             self._bound.append((names, name, value))
         else:

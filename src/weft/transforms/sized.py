@@ -18,8 +18,7 @@ memory.
 from __future__ import annotations
 
 import inspect
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,23 +27,23 @@ from ..core.errors import ArgumentError, CaptureError, ShapeError
 from ..core.shapes import Shape, check_count, is_static, shown
 from ..core.size_program import SizeProgram
 from ..core.symbolic import Dim, Sizes
-from ..graph.sized import SizedPlan, plan_in
-from ..graph.specialise import specialise
-from ..runtime.devices import target_of
-from ..runtime.pool import get_num_threads
+from ..graph.executable import Executable
+from ..graph.sized import SizedPlans
 from ..tensor.create import is_array
+from ..tensor.families import names_for
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor
+from .cache_info import Made
 from .captured import Captured
 from .entry import Entry, written_inputs
 from .tree import flatten
 from .unit import SizedUnit
 
-_PLANS = 8  # of one capture, and captures of one family
+_CAPTURES = 8  # of one family
 _SEEN = 64  # combinations of sizes that say which are equal
 
 Sizing = tuple[tuple[int, ...], ...]  # the shapes of the tensor arguments
-_Names = tuple[tuple[str | int, ...], ...]  # the same with names for sizes
+Names = tuple[tuple[str | int, ...], ...]  # the same with names for sizes
 
 
 class Dynamic:
@@ -58,7 +57,7 @@ class Dynamic:
     def __init__(self, function: Callable[..., Any], said: Mapping[str, Mapping[int, Any]]):
         self._parameters = _parameters(function)
         self._said: dict[str, dict[int, str]] = {}
-        self._ranges: dict[str, tuple[int, int | None]] = {}
+        self.ranges: dict[str, tuple[int, int | None]] = {}  # by name
         if not isinstance(said, Mapping) or not all(isinstance(axes, Mapping) for axes in said.values()):
             raise ArgumentError(f"compile: dynamic is {shown(said)}; it must be like {{'x': {{0: 'batch'}}}}")
         for parameter, axes in said.items():
@@ -66,6 +65,14 @@ class Dynamic:
                 known = ", ".join(self._parameters)
                 raise ArgumentError(f"compile: dynamic names {shown(parameter)}; the parameters are {known}")
             self._said[parameter] = {axis: self._name(parameter, axis, what) for axis, what in axes.items()}
+
+    @classmethod
+    def named(cls, names: Iterable[str], before: Dynamic | None) -> Dynamic:
+        """The same with further names of sizes, of which nothing is said."""
+        made = object.__new__(cls)
+        made._parameters, made._said = ([], {}) if before is None else (before._parameters, before._said)
+        made.ranges = dict.fromkeys(names, (0, None)) | ({} if before is None else before.ranges)
+        return made
 
     def _name(self, parameter: str, axis: Any, what: Any) -> str:
         given = what if isinstance(what, tuple) and len(what) == 3 else (what, None, None)
@@ -76,9 +83,9 @@ class Dynamic:
             raise ArgumentError(f"compile: dynamic[{parameter!r}][{axis!r}] is {shown(what)}; {asked}")
         if any(type(end) is not int for end in ends) or ends != sorted(ends) or (least is not None and least < 0):
             raise ArgumentError(f"compile: dynamic[{parameter!r}][{axis!r}] is {shown(what)}: no range of sizes")
-        before = self._ranges.get(name, (0, None))
+        before = self.ranges.get(name, (0, None))
         highs = [end for end in (before[1], greatest) if end is not None]
-        self._ranges[name] = max(before[0], least or 0), min(highs) if highs else None
+        self.ranges[name] = max(before[0], least or 0), min(highs) if highs else None
         return name
 
     def places(self, args: Sequence[Any], kwargs: Mapping[str, Any], shapes: Sizing) -> dict[tuple[int, int], str]:
@@ -97,7 +104,7 @@ class Dynamic:
                     what = f"has shape {shapes[number]}" if count == 1 else "is no tensor"
                     raise ShapeError(f"{parameter}, which was said to have the size {name} at axis {axis}, {what}")
                 size, where = shapes[number][axis], f"{parameter}.shape[{axis}]"
-                least, greatest = self._ranges[name]
+                least, greatest = self.ranges[name]
                 if size < least or (greatest is not None and size > greatest):
                     most = "any" if greatest is None else greatest
                     raise ShapeError(f"{where} is {size}; {name} was said to be from {least} to {most}")
@@ -111,8 +118,8 @@ class Dynamic:
     def limit(self, scope: Sizes) -> None:
         """Note the ranges."""
         for name in scope.examples:
-            if name in self._ranges:
-                scope.limit(name, *self._ranges[name])
+            if name in self.ranges:
+                scope.limit(name, *self.ranges[name])
 
     def check(self, scope: Sizes) -> None:
         """That what was said to be any size is not needed as a number.
@@ -121,7 +128,8 @@ class Dynamic:
             CaptureError: it is, at the line that needs it.
         """
         for name in sorted(scope.fixed_names()):
-            if name in self._ranges and scope.examples[name] > 1:
+            least, greatest = self.ranges.get(name, (0, 0))
+            if name in self.ranges and greatest != max(least, 2) and scope.examples[name] > 1:  # no range of one size
                 error = CaptureError(
                     f"the size {name} was said to be any, and the function needs its number, {scope.examples[name]}; "
                     f"compute with it as with an integer (no range, float or hash of it), or do not say dynamic"
@@ -153,51 +161,43 @@ class Family:
         if len(self._seen) < _SEEN:
             self._seen.append(shapes)
 
-    def names(self, shapes: Sizing, said: Mapping[tuple[int, int], str]) -> _Names | None:
+    def names(self, shapes: Sizing, said: Mapping[tuple[int, int], str]) -> Names | None:
         """Names for the sizes that are others in earlier calls, and for those that have been said to be any; None:
         there are none."""
         if not self._seen and not said:
             return None
-        found: dict[Any, str] = {}
-        free = (name for name in map("n{}".format, itertools.count()) if name not in said.values())
-        named: list[tuple[str | int, ...]] = []
-        for number, shape in enumerate(shapes):
-            sizes: list[str | int] = []
-            for axis, size in enumerate(shape):
-                column = (*(seen[number][axis] for seen in self._seen), size)
-                if (number, axis) in said:
-                    sizes.append(found.setdefault((number, axis), said[number, axis]))
-                elif len(set(column)) == 1 or size < 2 or (number, axis) in self._fixed:
-                    sizes.append(size)
-                else:
-                    if column not in found:
-                        found[column] = next(free)
-                    sizes.append(found[column])
-            named.append(tuple(sizes))
-        return tuple(named) if found else None
+        columns = {
+            (number, axis): (*(seen[number][axis] for seen in self._seen), size)
+            for number, shape in enumerate(shapes)
+            for axis, size in enumerate(shape)
+        }
+        names = names_for(columns, self._fixed, said)
+        if not names:
+            return None
+        return tuple([tuple([names.get((i, axis), n) for axis, n in enumerate(s)]) for i, s in enumerate(shapes)])
 
     def keep(self, made: SizedCapture) -> None:
         """Keep a capture for calls to come."""
         fixed = made.scope.fixed_names()
         self._fix(made.names, fixed)
-        self.captures = [made, *self.captures][:_PLANS]
+        self.captures = [made, *self.captures][:_CAPTURES]
 
-    def give_up(self, names: _Names) -> None:
+    def give_up(self, names: Names) -> None:
         """No capture had symbols for these sizes: they stay numbers."""
         self._fix(names, {n for shape in names for n in shape if isinstance(n, str)})
 
-    def _fix(self, names: _Names, which: set[str]) -> None:
+    def _fix(self, names: Names, which: set[str]) -> None:
         for number, shape in enumerate(names):
             self._fixed |= {(number, axis) for axis, name in enumerate(shape) if name in which}
 
 
-def shapes_in(scope: Sizes, names: _Names) -> dict[int, Shape]:
+def shapes_in(scope: Sizes, names: Names) -> dict[int, Shape]:
     """The shapes of the arguments that have sizes of the scope."""
     shapes = {i: tuple([scope[n] if isinstance(n, str) else n for n in shape]) for i, shape in enumerate(names)}
     return {i: shape for i, shape in shapes.items() if not is_static(shape)}
 
 
-def examples_of(names: _Names, shapes: Sizing) -> dict[str, int]:
+def examples_of(names: Names, shapes: Sizing) -> dict[str, int]:
     """The number of each name."""
     pairs = zip(names, shapes, strict=True)
     return {n: size for named, shape in pairs for n, size in zip(named, shape, strict=True) if isinstance(n, str)}
@@ -210,73 +210,66 @@ class SizedCapture:
         captured: what the function did.
         scope: its sizes; what was asked of them.
         names: of the sizes of the arguments.
+        made: the call that it was made for.
     """
 
-    __slots__ = ("_dims", "_graph", "_outputs", "_plans", "_residuals", "_updates", "captured", "names", "scope")
+    __slots__ = ("_dims", "_plans", "captured", "made", "names", "scope")
 
-    def __init__(self, captured: Captured, scope: Sizes, names: _Names):
-        self.captured, self.scope, self.names = captured, scope, names
-        graph, updates = captured.graph, captured.writes.updates
-        count, unit = len(graph.outputs) - len(updates), captured.unit
-        self._residuals = () if unit is None or unit.spent is not None else unit.residuals
-        outputs = [*graph.outputs[:count], *self._residuals]
-        self._outputs = len(outputs)
-        self._updates = list(enumerate(written_inputs(captured), self._outputs))
-        self._graph = graph.copy(outputs=[*outputs, *graph.outputs[count:]])
-        self._plans: list[SizedPlan] = []
+    def __init__(self, captured: Captured, scope: Sizes, names: Names, made: Made):
+        self.captured, self.scope, self.names, self.made = captured, scope, names, made
+        self._plans = SizedPlans(captured.program, tuple(scope.examples), written_inputs(captured))
         dims: list[Dim] = [n for item in captured.returns.items for n in item.spec.shape]
-        dims += [n for value in self._residuals for n in value.shape]
+        if captured.live is not None:
+            dims += [n for value in captured.live.residuals for n in value.shape]
         self._dims = SizeProgram(tuple(scope.examples), dims, scope)
 
     @staticmethod
     def can_be(captured: Captured) -> bool:
         """Whether runs for other sizes would do with this capture."""
-        unit = captured.unit
-        plain = unit is None or unit.spent is not None or (unit.has_sizes and not captured.leaves)
+        plain = captured.live is None or (captured.live.has_sizes and not captured.leaves)
         own = all(item.of is None and item.base is None for item in captured.returns.items)
         return plain and own and not captured.aliases.groups and captured.device is CPU
 
     def numbers(self, shapes: Sizing) -> tuple[int, ...] | None:
         """The numbers of the names for a call with these sizes; None: it is for others."""
+        found = self.named(shapes)
+        if found is None:
+            return None
+        numbers = tuple([found[name] for name in self.scope.examples])
+        return numbers if self._dims.serves(numbers) else None
+
+    def named(self, shapes: Sizing) -> dict[str, int] | None:
+        """The same by name, whatever is guarded."""
         found: dict[str, int] = {}
         for named, shape in zip(self.names, shapes, strict=True):
             for name, size in zip(named, shape, strict=True):
                 if size != (found.setdefault(name, size) if isinstance(name, str) else name):
                     return None
-        numbers = tuple([found[name] for name in self.scope.examples])
-        return numbers if self._dims.serves(numbers) else None
+        return found
 
     def entry(self, numbers: tuple[int, ...], specs: list[Spec], first: bool = False) -> Entry | None:
         """What runs for these numbers, and operands with these specs; None where they deserve a capture of their own.
         ``first``: it is the run that the capture was made for."""
         if not all(spec.contiguous for spec in specs):
             return None
-        plan = next((p for p in self._plans if p.serves(numbers)), None) or self._planned(numbers)
-        if plan is None:
-            return None
-        bound = plan.bind(numbers)
+        bound = self._plans.bound(numbers)
+        return None if bound is None else self.entry_of(numbers, specs, bound.executable, first)
+
+    def entry_of(self, numbers: tuple[int, ...], specs: list[Spec], exe: Executable, first: bool = False) -> Entry:
+        """What runs an executable for these numbers."""
         found = iter(self._dims(numbers))
 
         def spec(like: Any) -> Spec:
             shape = tuple([next(found) for _ in like.shape])
-            check_count(shape, like.dtype.itemsize, self._graph.name)
+            check_count(shape, like.dtype.itemsize, self.captured.graph.name)
             return spec_of(like.dtype, shape)
 
         items = [replace(item, spec=spec(item.spec)) for item in self.captured.returns.items]
         captured = replace(self.captured, returns=replace(self.captured.returns, items=items))
         sizes = dict(zip(self.scope.examples, numbers, strict=True))
-        if captured.unit is not None and captured.unit.spent is None:
-            captured.unit = SizedUnit(captured.unit, sizes, {value: spec(value) for value in self._residuals})
+        unit = captured.live
+        if unit is not None:
+            captured.unit = SizedUnit(unit, sizes, {value: spec(value) for value in unit.residuals})
         if not first:
             captured.take_back = None
-        return Entry(captured, specs, bound.executable, sizes)
-
-    def _planned(self, numbers: Sequence[int]) -> SizedPlan | None:
-        scope = Sizes(dict(zip(self.scope.examples, numbers, strict=True)))
-        graph = specialise(self._graph, {name: scope[name] for name in scope.examples})
-        updates = [(at, graph.outputs[n]) for n, at in self._updates]
-        target = target_of(CPU)
-        made = plan_in(scope, graph.copy(outputs=graph.outputs[: self._outputs]), target, get_num_threads(), updates)
-        if made is not None:
-            self._plans = [made, *self._plans][:_PLANS]
-        return made
+        return Entry(captured, specs, self.made, exe, sizes)

@@ -14,7 +14,7 @@ Eager code adds up cotangents in the order in which its records are visited, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from ..ops.op import Trace, state
 from ..tensor import tape
 from ..tensor.calls import Backward, GraphCall, value_of, wrap
 from ..tensor.gradient_hooks import Hooks, are_many_watched, line_of, unfold
-from ..tensor.sized_call import SizedCall
+from ..tensor.sized_call import SizedCall, numbers_of
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 
@@ -45,12 +45,26 @@ _Place = tuple[Any, ...] | None
 class _Inner:
     """A record of the captured function, with values of its graph for what it saved."""
 
+    kind: type[tape.Record]
     backward: Any
     call: GraphCall
     parents: list[_Place]
     saved: list[tuple[Value, Spec, _Place]] | None  # None: freed by a backward pass inside the function
     at: Any  # where the call was made
     spoiled: AutogradError | None  # a value that it saved was written by the function itself
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether it can be had for any sizes."""
+        return hasattr(self.call, "at") and (self.backward is self.call or isinstance(self.backward, Backward))
+
+    def calls_at(self, sizes: Mapping[str, int]) -> tuple[Any, Any]:
+        """Its gradient graph, and its call, for certain numbers."""
+        call = self.call.at(sizes)
+        if self.backward is self.call:  # of a branch or a loop
+            return call, call
+        wanted = next(w for w, backward in self.call.backwards.items() if backward is self.backward)
+        return call.backward(wanted), call
 
 
 @dataclass(slots=True, eq=False)
@@ -159,7 +173,7 @@ class Unit:
     @property
     def has_sizes(self) -> bool:
         """Whether its records can be had for any sizes."""
-        return all(isinstance(i.call, GraphCall) and isinstance(i.backward, Backward) for i in self.inner)
+        return all(inner.has_sizes for inner in self.inner)
 
 
 class SizedUnit(Unit):
@@ -171,23 +185,25 @@ class SizedUnit(Unit):
         specs: of the residuals.
     """
 
-    __slots__ = ("sizes", "specs", "whole")
+    __slots__ = ("_walks", "sizes", "specs", "whole")
 
     def __init__(self, unit: Unit, sizes: Mapping[str, int], specs: Mapping[Value, Spec]):
         for name in Unit.__slots__:
             setattr(self, name, getattr(unit, name))
         self.whole, self.sizes, self.specs = unit, sizes, specs
+        self._walks: dict[Any, _Fused | None] = {}
 
     def fused(self, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> Any:
         """The traced walk for these sizes; None: what was traced asked for others."""
-        walk = self.whole.fused(pattern, present, received)
-        call = walk.call.bound(self.sizes)
-        return None if call is None else replace(walk, call=call)
+        key = pattern, present, received
+        if key not in self._walks:
+            walk = self.whole.fused(pattern, present, received)
+            call = walk.call.at(numbers_of(walk.call.names, self.sizes))
+            self._walks[key] = None if call is None else replace(walk, call=call)
+        return self._walks[key]
 
     def calls(self, inner: _Inner) -> tuple[Any, GraphCall]:
-        call = inner.call.at(self.sizes)
-        wanted = next(w for w, backward in inner.call.backwards.items() if backward is inner.backward)
-        return call.backward(wanted), call
+        return inner.calls_at(self.sizes)
 
     def call_of(self, graph: Graph) -> GraphCall:
         return GraphCall(specialise(graph, self.sizes), self.device, hands_on=True)
@@ -224,7 +240,7 @@ def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) ->
                 spoiled = tape.overwritten(record.call.name, spec, tape.where_of(record.place), overwritten[value])
     parents = [place(node, index) for node, index in record.parents]
     at = getattr(record, "place", None)
-    return _Inner(record.backward, record.call, parents, saved, at, spoiled)
+    return _Inner(record.__class__, record.backward, record.call, parents, saved, at, spoiled)
 
 
 def check_unhooked(leaf: tape.Leaf) -> None:
@@ -268,7 +284,8 @@ def _views_below(value: Value, known: Mapping[Value, Value]) -> list[Node]:
 
 def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], received: tuple[bool, ...]) -> _Fused:
     """Walk the tape on traced tensors; see :meth:`Unit.fused`."""
-    trace, outer = Trace(None, user_line(2), device=unit.device), state.trace
+    trace = Trace(None, user_line(2), device=unit.device, sized=unit.scope is not None)
+    outer = state.trace
     kept = {v: Value(v.type) for v in (*unit.lasting, *unit.residuals)}
     values = dict(kept)
     for inner in unit.inner:
@@ -276,7 +293,9 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
             copy_nodes(_views_below(value, values), values, trace.nodes)
     ends = [tape.Boundary() for _ in received]
     group = dict(zip(unit.positions, pattern, strict=True))
-    records = _records(unit, lambda n: (ends[group[n]], 0), lambda v, spec: (values.get(v), spec), frozenset())
+    records = _records(
+        unit.inner, unit.calls, lambda n: (ends[group[n]], 0), lambda v, spec: (values.get(v), spec), frozenset()
+    )
     types = [unit.types[unit.positions[pattern.index(g)]] for g in range(len(ends))]
     sums = [Value(t) if has else None for t, has in zip(types, received, strict=True)]
     cotangents = [Value(v.type) if has else None for v, has in zip(unit.values, present, strict=True)]
@@ -306,7 +325,9 @@ def _fuse(unit: Unit, pattern: tuple[int, ...], present: tuple[bool, ...], recei
     used = whole.used()
     needs = tuple(v for v, given in kept.items() if given in used)
     whole = Graph(whole.name, [*(kept[v] for v in needs), *rest], whole.nodes, whole.outputs)
-    call: Any = unit.call_of(whole) if unit.scope is None else SizedCall(whole, unit.scope)
+    call: Any = unit.call_of(whole)
+    if unit.scope is not None:
+        call = SizedCall(call, unit.scope)
     return _Fused(call, needs, tuple(g for g, _ in found), frozenset(visited))
 
 
@@ -322,9 +343,15 @@ def _below(unit: Unit, number: int) -> set[int]:
     return found
 
 
-def _records(unit: Unit, operand: Any, value: Any, freed: frozenset[int]) -> list[tape.Record]:
-    """The inner records, made: ``operand(n)`` is the place of the function's n-th input, ``value(v, spec)`` what holds
-    a value that they saved, and its spec."""
+def _records(
+    inner_records: Sequence[_Inner],
+    calls: Callable[[_Inner], tuple[Any, Any]],
+    operand: Callable[[int], tuple[Any, int]],
+    value: Callable[[Value, Spec], tuple[Any, Spec]],
+    freed: frozenset[int],
+) -> list[tape.Record]:
+    """Inner records, made: ``calls(inner)`` is the gradient graph and the call of one, ``operand(n)`` the place of the
+    function's n-th input, ``value(v, spec)`` what holds a value that they saved, and its spec."""
     made: list[tape.Record] = []
 
     def found(place: _Place) -> tuple[Any, int]:
@@ -334,9 +361,9 @@ def _records(unit: Unit, operand: Any, value: Any, freed: frozenset[int]) -> lis
             return tape.Stale(), 0
         return operand(place[1]) if place[0] == "input" else (made[place[1]], place[2])
 
-    for number, inner in enumerate(unit.inner):
-        record = tape.Record()
-        record.backward, record.call = unit.calls(inner)
+    for number, inner in enumerate(inner_records):
+        record = inner.kind()
+        record.backward, record.call = calls(inner)
         record.sequence, record.place = number, inner.at
         record.parents = tuple([found(p) for p in inner.parents])
         record.saved = None
@@ -456,7 +483,9 @@ class UnitRecord(tape.Record):
                 if value not in values:
                     values[value] = self._viewed(value)
         operands = dict(zip(unit.positions, self.parents, strict=True))
-        records = _records(unit, operands.__getitem__, lambda v, spec: values[v], frozenset(self.freed))
+        records = _records(
+            unit.inner, unit.calls, operands.__getitem__, lambda v, spec: values[v], frozenset(self.freed)
+        )
         for record in records:
             # In their order, after everything before this run and before everything after it.
             record.sequence = self.sequence - 1 + (record.sequence + 1) / (len(records) + 1)

@@ -57,7 +57,7 @@ def _op(op: str, working: Callable[[DType], DType] = wide, **attributes: Any) ->
 def _by_kind(integers: Lower, floats: Lower, bools: Lower | None = None) -> Lower:
     """Another row for each kind of dtype."""
 
-    def lower(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    def lower(emit: Emitter, node: Node, names: Sequence[str]) -> str | Sequence[str]:
         dtype = node.inputs[0].dtype
         row = floats if dtype.is_floating else bools if bools and dtype.kind == "bool" else integers
         return row(emit, node, names)

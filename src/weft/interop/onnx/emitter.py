@@ -1,12 +1,14 @@
 """Writing ONNX: nodes, constants, casts and sizes, with names that a person can read.
 
 An :class:`Emitter` collects the nodes of one ONNX graph. Sizes that are symbolic are computed from the shapes of the
-inputs, once each.
+inputs, once each. A body of a branch or loop has an emitter of its own (:meth:`Emitter.inside`): names are unique in
+all of the model, constants lie in the outermost graph, and what is known around a body is known in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core import dtypes as dt
@@ -14,7 +16,8 @@ from ...core.dtypes import DType
 from ...core.errors import FormatError
 from ...core.shapes import Shape, is_static
 from ...core.symbolic import Dim, SymDim
-from ...graph.ir import Value
+from ...graph.ir import Graph, Value
+from ...graph.protocol import TensorType
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,16 +82,46 @@ class Emitter:
     Args:
         sizes: for each name of a symbolic size, the input and axis that has it.
         values: the names of the graph's values.
+        write: writes a graph's nodes.
+        around: of the graph in whose body this is.
     """
 
-    def __init__(self, sizes: Mapping[str, tuple[str, int]], values: Mapping[Value, str]):
+    def __init__(
+        self,
+        sizes: Mapping[str, tuple[str, int]],
+        values: Mapping[Value, str],
+        write: Callable[[Emitter, Graph], None],
+        around: Emitter | None = None,
+    ):
         self.values = values
         self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        self.constants: list[Any] = [] if around is None else around.constants
         self.scope = ""
-        self._sizes = sizes
-        self._names: dict[str, int] = dict.fromkeys(values.values(), 1)
-        self._known: dict[Any, str] = {}
+        self._sizes, self._write = sizes, write
+        self._names: dict[str, int] = dict.fromkeys(values.values(), 1) if around is None else around._names
+        self._known: MutableMapping[Any, str] = {} if around is None else ChainMap({}, around._known)
+        self._everywhere: MutableMapping[Any, str] = self._known if around is None else around._everywhere
+
+    def inside(
+        self, graph: Graph, names: Sequence[str], before: Callable[[Emitter], None] = lambda inner: None
+    ) -> Emitter:
+        """A body, written: a graph whose inputs have these names; ``before`` writes what comes first."""
+        values = dict(zip(graph.inputs, names, strict=True))
+        for node in graph.nodes:
+            for value in node.outputs:
+                values[value] = self.fresh(node.op.name)
+        inner = Emitter(self._sizes, values, self._write, self)
+        before(inner)
+        self._write(inner, graph)
+        return inner
+
+    def several(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Sequence[str]:
+        """Append a node whose outputs have these names."""
+        from onnx import helper
+
+        name = self.fresh(f"{self.scope}/{op}" if self.scope else op)
+        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), name=name, **attributes))
+        return outputs
 
     def fresh(self, hint: str) -> str:
         """A name that is not in use: ``hint``, ``hint_1``, ..."""
@@ -109,10 +142,11 @@ class Emitter:
     def array(self, array: np.ndarray[Any, Any], dtype: DType, hint: str) -> str:
         """A constant; equal ones are stored once."""
         key = ("array", dtype, array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = self.fresh(hint)
-            self.constants.append(tensor_proto(self._known[key], dtype, array.shape, array.tobytes()))
-        return self._known[key]
+        known = self._everywhere
+        if key not in known:
+            known[key] = self.fresh(hint)
+            self.constants.append(tensor_proto(known[key], dtype, array.shape, array.tobytes()))
+        return known[key]
 
     def scalar(self, value: Any, dtype: DType) -> str:
         """A constant of rank 0."""
@@ -198,6 +232,14 @@ class Emitter:
         if not isinstance(size, SymDim):
             return self.scalar(size, dtype)
         return self.cast(self("Squeeze", self.size(size)), dt.int64, dtype)
+
+
+def value_info(name: str, type_: TensorType) -> Any:
+    """A ValueInfoProto."""
+    from onnx import helper
+
+    sizes = [str(n) if isinstance(n, SymDim) else n for n in type_.shape]
+    return helper.make_tensor_value_info(name, ELEMENT_TYPES[type_.dtype], sizes)
 
 
 def tensor_proto(name: str, dtype: DType, shape: Sequence[int], data: bytes) -> Any:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...core.asked import unasked
 from ...core.device import CPU
 from ...core.errors import DTypeError, ShapeError
 from ...core.process import Lock
@@ -124,7 +125,7 @@ class Loaded:
                 else:
                     made = (made,) if run.outputs == 1 else made
                     return tuple([make(made[number], spec, None, 0) for number, spec in run.results])
-        return self.call_for(self._sizes(tensors))(operands)
+        return self.call_for(unasked(self._sizes(tensors)))(operands)
 
     def call_for(self, sizes: Mapping[str, int]) -> GraphCall:
         """The graph for these sizes, as a call over the arguments and the parameters: what captures inline, and what is

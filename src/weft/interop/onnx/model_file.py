@@ -7,18 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import CaptureError, CompileError, FormatError, ShapeError
+from ...core.errors import CompileError, FormatError, ShapeError
 from ...core.files import write_atomically
 from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Value
 from ...graph.protocol import TensorType
 from ...graph.simplify import simplify
-from ...tensor.tape import no_grad
 from ...tensor.tensor import Tensor
-from ...transforms.artefact import evaluation, example_tensor, has_state, input_names, leaf_names
-from ...transforms.capture import capture
+from ...transforms.artefact import capture_pure, example_tensor, has_state, input_names, leaf_names
 from ...transforms.captured import Captured
-from ...transforms.tree import Form, flatten, unflatten
+from ...transforms.tree import Form, flatten
 from .container import notes_of, pack, read_bytes, unpack
 from .foreign.model import import_model
 from .loaded import Loaded
@@ -54,7 +52,9 @@ def save(
 
     Raises:
         FormatError: an op that ONNX cannot express, by name; or a model of more than 2 GiB.
-        CaptureError: the function needs a tensor's value, or changes tensors that are not its own.
+        CaptureError: the function needs a tensor's value, or changes tensors that are not its own; or what it does
+            hangs on a size in ``dynamic``. (Such a size is a symbol: ``isinstance(n, int)`` holds, ``type(n) is int``
+            does not.)
         ShapeError: ``dynamic`` names no axis of the example.
 
     >>> import tempfile, os
@@ -70,14 +70,7 @@ def save(
     leaves, form = flatten(args)
     tensors = [example_tensor(leaf, "save") for leaf in leaves]
     types = _dynamic_types([t._spec.type for t in tensors], dynamic or {})
-    with evaluation(model), no_grad():
-        captured = capture(model, unflatten(form, types))
-        if captured.writes.anything:
-            raise CaptureError(
-                "save: the function changes tensors that it does not return (random generators, buffers "
-                "or gradients), which a saved model cannot do"
-            )
-        expected, _ = flatten(model(*unflatten(form, tensors)))
+    captured, expected = capture_pure(model, form, tensors, types, op="save", made="a saved model")
     data = _encode(captured, form, _input_names(model, form), _state_names(model), tensors, digest_of(expected))
     _verify(data, f"{os.fspath(path)!r}")
     write_atomically(path, data)

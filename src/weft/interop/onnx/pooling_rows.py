@@ -56,7 +56,7 @@ def _composed(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     name = names[0]
     for part in reversed(chain):
         row = POOLING[part.op.name] if part.op.name in POOLING else STRUCTURE[part.op.name]
-        name = row.lower(emit, part, [name])
+        name = str(row.lower(emit, part, [name]))
     return name
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...core.dtypes import DType
+from ...core.dtypes import DType, as_dtype
 from ...core.errors import FormatError
 from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Graph, Node, Value, make_node
 from ...graph.protocol import TensorType
 from ...ops.registry import primitives
 from ...tensor.tensor import Tensor
+from .control_rows import CONTROL
 from .emitter import dtype_of_element
-from .limits import bounded, check_extent
+from .limits import NESTING, bounded, check_extent
 from .loaded import Loaded
 from .rows import check_node, is_shape
 from .table import ROWS, check_types
@@ -39,9 +40,7 @@ def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
         for entry in proto.metadata_props:
             if entry.key == TAG:
                 for record in loads(entry.value):
-                    node = read_node(record, values)
-                    nodes.append(node)
-                    values[record["out"]] = node.output
+                    nodes.append(read_node(record, values))
     outputs = [values[name] for name in about["values"]]
     distinct([o.name for o in graph.output], "output")
     for value, info in zip(outputs, graph.output, strict=True):
@@ -51,8 +50,9 @@ def read_graph(model: Any, notes: dict[str, str]) -> Loaded:
     return Loaded(Graph(graph.name, inputs, nodes, outputs), list(types), [o.name for o in graph.output], state, forms)
 
 
-def read_node(record: dict[str, Any], values: dict[str, Value]) -> Node:
-    """The node of a record (:func:`~weft.interop.tags.encode_node`) over the values that its names stand for.
+def read_node(record: dict[str, Any], values: dict[str, Value], depth: int = 0) -> Node:
+    """The node of a record (:func:`~weft.interop.tags.encode_node`) over the values that its names stand for, which get
+    its outputs; ``depth``: of so many bodies.
 
     Raises:
         FormatError: it is none that weft writes, or computes in no such dtypes or shapes.
@@ -60,19 +60,46 @@ def read_node(record: dict[str, Any], values: dict[str, Value]) -> Node:
     name = record["op"]
     if name not in ROWS or name not in primitives():
         raise FormatError(f"the file has nodes {name!r}, which this weft does not know")
-    params = {str(k): decode(v) for k, v in record.get("params", {}).items()}
+    params = {str(k): _parameter(v, depth) for k, v in record.get("params", {}).items()}
     inputs = [values[n] for n in record["in"]]
     check_node(name, ROWS[name], params, [v.type for v in inputs])
-    if record["out"] in values:
-        raise FormatError(f"the value {record['out']} is computed twice")
+    several = isinstance(record["out"], list)
+    names = list(map(str, record["out"])) if several else [record["out"]]
+    for n in distinct(names, "value"):
+        if n in values:
+            raise FormatError(f"the value {n} is computed twice")
+    if name in CONTROL and not several:
+        raise FormatError(f"a node {name} has a list of outputs")
     line = record.get("line")
     where = (str(line[0]), int(line[1])) if line else None
     node = make_node(primitives()[name], inputs, params, where, tuple(map(str, record.get("scope", ()))))
-    if not is_shape(node.output.shape):
-        raise FormatError(f"a node {name} has the shape {node.output.shape}")
+    for value in node.outputs:
+        if not is_shape(value.shape):
+            raise FormatError(f"a node {name} has the shape {value.shape}")
+        check_extent(value.shape, value.dtype.itemsize)
     check_types(node)
-    check_extent(node.output.shape, node.output.dtype.itemsize)
+    values.update(zip(names, node.outputs, strict=True))
     return node
+
+
+def _parameter(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict) or set(value) != {"graph"}:
+        return decode(value)
+    if depth >= NESTING:
+        raise FormatError(f"branches and loops are nested more than {NESTING} deep")
+    body = value["graph"]
+    inputs = {}
+    for name, dtype, shape in body["inputs"]:
+        found = decode(shape)
+        if not is_shape(found):
+            raise FormatError(f"{printed(str(name))} has the shape {found}")
+        type_ = TensorType(as_dtype(dtype), found)
+        check_extent(type_.shape, type_.dtype.itemsize)
+        inputs[str(name)] = Value(type_)
+    distinct([str(name) for name, _, _ in body["inputs"]], "input")
+    values = dict(inputs)
+    nodes = [read_node(record, values, depth + 1) for record in body["nodes"]]
+    return Graph(str(body["name"]), list(inputs.values()), nodes, [values[name] for name in body["outputs"]])
 
 
 # --- types and tensors of a GraphProto --------------------------------------------------------------------------

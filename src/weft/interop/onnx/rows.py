@@ -1,6 +1,7 @@
 """A row of the table: how one primitive is written in ONNX, and what its parameters may be.
 
-``lower(emitter, node, names of the inputs) -> name of the output``. The parameters of a node that is read from a file
+``lower(emitter, node, names of the inputs) -> name of the output``; a node of several outputs gives these their names
+by itself. The parameters of a node that is read from a file
 are checked against the row, so that no file can make a kernel leave its buffers.
 """
 
@@ -17,7 +18,7 @@ from ...graph.ir import Node, Value
 from ...graph.protocol import TensorType
 from .emitter import Emitter
 
-Lower = Callable[[Emitter, Node, Sequence[str]], str]
+Lower = Callable[[Emitter, Node, Sequence[str]], str | Sequence[str]]  # of several outputs a list
 Check = Callable[[Any, Sequence[TensorType]], bool]  # a parameter's value, the types of the inputs
 
 

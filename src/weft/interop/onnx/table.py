@@ -7,12 +7,13 @@ from ...graph.ir import Node
 from ...graph.protocol import Host
 from ...ops.registry import primitives
 from .contraction_rows import CONTRACTIONS
+from .control_rows import CONTROL
 from .elementwise_rows import ELEMENTWISE
 from .pooling_rows import POOLING
 from .rows import Row
 from .structure_rows import STRUCTURE
 
-ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS, **POOLING}
+ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS, **POOLING, **CONTROL}
 
 # Primitives that standard ONNX ops cannot express, and why.
 UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"} | {

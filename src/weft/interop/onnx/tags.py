@@ -5,6 +5,7 @@ JSON has no tuples, dtypes, symbolic sizes or infinities; they are written so::
     (2, 3)             [2, 3]
     float32            {"dtype": "float32"}
     batch + 3          {"size": [[["batch"], 1], [[], 3]]}
+    a body             {"graph": {"name", "inputs": [[name, dtype, shape]], "nodes": [node], "outputs": [name]}}
     inf                {"float": "inf"}
 """
 
@@ -15,14 +16,14 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...core.dtypes import DType, as_dtype
 from ...core.errors import FormatError
 from ...core.shapes import Shape, size_of
 from ...core.symbolic import SymDim
-from ...graph.ir import Node
+from ...graph.ir import Graph, Node, Value, subgraphs
 from ...tensor.create import from_numpy
 from ...tensor.tensor import Tensor
 from ...transforms.tree import Form
@@ -67,7 +68,21 @@ def encode(value: Any) -> Any:
         return {"dtype": value.name}
     if isinstance(value, SymDim):
         return {"size": [[list(names), coefficient] for names, coefficient in value.terms.items()]}
+    if isinstance(value, Graph):
+        return {"graph": encode_graph(value)}
     raise FormatError(f"a parameter of type {type(value).__name__} cannot be saved")
+
+
+def encode_graph(graph: Graph) -> dict[str, Any]:
+    """A graph that is a parameter, over names of its own."""
+    made = [v for node in graph.nodes for v in node.outputs]
+    names = {v: f"%{i}" for i, v in enumerate((*graph.inputs, *made))}
+    return {
+        "name": graph.name,
+        "inputs": [[names[v], v.dtype.name, encode(v.shape)] for v in graph.inputs],
+        "nodes": [encode_node(node, names) for node in graph.nodes],
+        "outputs": [names[v] for v in graph.outputs],
+    }
 
 
 def decode(value: Any) -> Any:
@@ -101,9 +116,12 @@ def _integer(value: Any) -> int:
 _KINDS: dict[str, Callable[[Any], Any]] = {"float": float, "dtype": as_dtype, "size": _decode_size}
 
 
-def encode_node(node: Node, output: str, inputs: Sequence[str]) -> dict[str, Any]:
-    """A node: its op, the names of its output and inputs, parameters, and where in the program it stands."""
-    record: dict[str, Any] = {"op": node.op.name, "out": output, "in": list(inputs)}
+def encode_node(node: Node, names: Mapping[Value, str]) -> dict[str, Any]:
+    """A node: its op, the names of its output (of several: a list) and inputs, parameters, and where in the program it
+    stands."""
+    outputs = [names[v] for v in node.outputs]
+    output = outputs[0] if len(outputs) == 1 and not subgraphs(node) else outputs
+    record: dict[str, Any] = {"op": node.op.name, "out": output, "in": [names[v] for v in node.inputs]}
     if node.params:
         record["params"] = {k: encode(v) for k, v in sorted(node.params.items())}
     if node.scope:

@@ -14,10 +14,10 @@ from ...core.errors import FormatError
 from ...core.shapes import Shape
 from ...core.symbolic import SymDim
 from ...graph.ir import Graph, Node, Value, subgraphs
-from ...graph.protocol import TensorType
 from ...graph.simplify import is_constant
 from ...tensor.tensor import Tensor
-from .emitter import ELEMENT_TYPES, Emitter, tensor_proto
+from .control_rows import CONTROL
+from .emitter import Emitter, tensor_proto, value_info
 from .rows import Row
 from .structure_rows import filled
 from .table import ROWS, UNSUPPORTED
@@ -41,23 +41,16 @@ def write_graph(
     Raises:
         FormatError: a primitive that ONNX cannot express, by name.
     """
-    for node in graph.nodes:
-        if node.op.name not in ROWS or len(node.outputs) != 1 or subgraphs(node):
-            reason = "it has no row in weft's table"
-            if len(node.outputs) != 1 or subgraphs(node):
-                reason = "files hold no ops yet that have several outputs, or graphs as parameters"
-            reason = UNSUPPORTED.get(node.op.name, reason)
-            where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
-            raise FormatError(f"save: the primitive {node.op.name}{where} cannot be written in ONNX: {reason}")
+    _check(graph)
     from onnx import helper
 
     values = _value_names(graph, inputs, outputs, state)
-    emit = Emitter(_sizes(graph, inputs), values)
+    emit = Emitter(_sizes(graph, inputs), values, _write_nodes)
     needed = _needed(graph)
     waiting: list[dict[str, Any]] = []
     for node in graph.nodes:
-        waiting.append(encode_node(node, values[node.output], [values[v] for v in node.inputs]))
-        if node.output in needed:
+        waiting.append(encode_node(node, values))
+        if not needed.isdisjoint(node.outputs):
             _write_node(emit, node)
             emit.nodes[-1].metadata_props.add(key=TAG, value=dumps(waiting))
             waiting = []
@@ -66,20 +59,38 @@ def write_graph(
             copied = helper.make_node("Identity", [values[value]], [name], name=emit.fresh(f"{name}/Identity"))
             emit.nodes.append(copied)
     constants = [tensor_proto(name, t.dtype, t.shape, bytes_of(t)) for name, t in state.values()]
-    notes = [
-        _value_info(values[n.output], n.output.type)
-        for n in graph.nodes
-        if n.output in needed and values[n.output] not in outputs
-    ]
+    made_here = [v for node in graph.nodes for v in node.outputs]
+    notes = [value_info(values[v], v.type) for v in made_here if v in needed and values[v] not in outputs]
     made = helper.make_graph(
         emit.nodes,
         graph.name,
-        [_value_info(name, v.type) for v, name in inputs.items()],
-        [_value_info(n, v.type) for n, v in zip(outputs, graph.outputs, strict=True)],
+        [value_info(name, v.type) for v, name in inputs.items()],
+        [value_info(n, v.type) for n, v in zip(outputs, graph.outputs, strict=True)],
         constants + emit.constants,
         value_info=notes,
     )
     return made, [values[v] for v in graph.outputs]
+
+
+def _check(graph: Graph) -> None:
+    """Raise where a node, of a body too, has no row."""
+    for node in graph.nodes:
+        many = len(node.outputs) != 1 or subgraphs(node)
+        if node.op.name not in ROWS or (many and node.op.name not in CONTROL):
+            reason = "files hold no such ops yet that have several outputs" if many else "it has no row in weft's table"
+            reason = UNSUPPORTED.get(node.op.name, reason)
+            where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
+            raise FormatError(f"save: the primitive {node.op.name}{where} cannot be written in ONNX: {reason}")
+        for body in subgraphs(node).values():
+            _check(body)
+
+
+def _write_nodes(emit: Emitter, graph: Graph) -> None:
+    """Write what a body needs of its nodes."""
+    needed = _needed(graph)
+    for node in graph.nodes:
+        if not needed.isdisjoint(node.outputs):
+            _write_node(emit, node)
 
 
 def _value_names(
@@ -91,11 +102,12 @@ def _value_names(
     for name, value in zip(outputs, graph.outputs, strict=True):
         names.setdefault(value, name)
     for number, node in enumerate(graph.nodes):
-        if node.output not in names:
-            name = f"{_path(node)}_{number}"
-            while name in taken:
-                name += "_"
-            names[node.output] = name
+        for value in node.outputs:
+            if value not in names:
+                name = f"{_path(node)}_{number}" if len(node.outputs) == 1 else f"{_path(node)}_{number}.{value.index}"
+                while name in taken:
+                    name += "_"
+                names[value] = name
     return names
 
 
@@ -116,7 +128,8 @@ def _sizes(graph: Graph, inputs: Mapping[Value, str]) -> dict[str, tuple[str, in
 
 
 def _write_node(emit: Emitter, node: Node) -> None:
-    """Write one node; its last ONNX node gets the value's name and the composite's path."""
+    """Write one node; its last ONNX node gets the value's name and the composite's path. One of several outputs names
+    them by itself."""
     from onnx import helper
 
     row = ROWS[node.op.name]
@@ -125,6 +138,8 @@ def _write_node(emit: Emitter, node: Node) -> None:
     result = row.lower(
         emit, node, [_thin_name(emit, v) if v in _thin(node, row) else emit.values[v] for v in node.inputs]
     )
+    if not isinstance(result, str):
+        return
     wanted = emit.values[node.output]
     last = emit.nodes[-1] if len(emit.nodes) > count else None
     if last is None or last.output[-1] != result:  # a view that does nothing, or a size that was there already
@@ -174,7 +189,7 @@ def _needed(graph: Graph) -> set[Value]:
     """The values that some ONNX node has to compute as they are."""
     needed = set(graph.outputs)
     for node in reversed(graph.nodes):
-        if node.output not in needed:
+        if needed.isdisjoint(node.outputs):
             continue
         row = ROWS[node.op.name]
         if row.needs is not None:
@@ -187,13 +202,3 @@ def _needed(graph: Graph) -> set[Value]:
             elif value.node is not None:
                 needed.update(value.node.inputs)
     return needed
-
-
-# --- types ------------------------------------------------------------------------------------------------------
-
-
-def _value_info(name: str, type_: TensorType) -> Any:
-    from onnx import helper
-
-    sizes = [str(n) if isinstance(n, SymDim) else n for n in type_.shape]
-    return helper.make_tensor_value_info(name, ELEMENT_TYPES[type_.dtype], sizes)

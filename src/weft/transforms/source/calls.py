@@ -1,0 +1,297 @@
+"""What rewritten code calls in the place of a function: the rewritten one, or what a builtin means for values."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from ...core import dtypes as dt
+from ...core.asked import Asked
+from ...core.errors import CaptureError
+from ...core.symbolic import SymDim
+from ...ops import elementwise as ew
+from ...ops.creation import full
+from ...ops.op import state
+from ...ops.operands import as_operand, weak_dtype
+from ...ops.pieces import stack
+from ...ops.shape import broadcast_to, permute_dims
+from ...tensor import create
+from ...tensor.tensor import Tensor
+from . import effects
+from .find import converted
+from .number import Number, as_number, by_python, number_of
+from .signals import Stop
+from .stacked import Stacked
+
+
+class Count:
+    """A range whose bounds are sizes of a scope, or values."""
+
+    def __init__(self, start: Any, stop: Any, step: Any):
+        self.start, self.stop, self.step = start, stop, step
+
+    @property
+    def rounds(self) -> Any:
+        """How many numbers there are."""
+        if self.step == 1 and self.start == 0:
+            found = self.stop
+        else:
+            if not isinstance(self.step, int) or self.step == 0:
+                raise CaptureError("range() in captured code: a step that is a value")
+            if self.step > 0:
+                found = (self.stop - self.start + (self.step - 1)) // self.step
+            else:
+                found = (self.start - self.stop + (-self.step - 1)) // -self.step
+        if type(found) is Number:
+            return Number(int, ew.maximum(found.tensor, 0))
+        return found if found > 0 else 0
+
+    def __iter__(self) -> Any:
+        rounds = self.rounds
+        if type(rounds) is Number:
+            raise CaptureError("range() of a tensor's value in captured code: only a for statement may go through it")
+        return iter(range(int(self.start), int(self.stop), int(self.step)))
+
+    def __len__(self) -> int:
+        return int(self.rounds)
+
+
+class Pairs:
+    """``zip`` or ``enumerate`` of things of which a loop node may be made."""
+
+    def __init__(self, *iterables: Any):
+        self.iterables = iterables
+
+    def __iter__(self) -> Any:
+        return builtins.zip(*self.iterables)
+
+
+def call(called: Any) -> Callable[..., Any]:
+    """What is called in the place of ``called``."""
+    trace = state.trace
+    if trace is None or trace.capture is None:
+        return called
+    if isinstance(called, SymDim):  # x.size, which is a number and can be called: a look-up would ask for the number
+        return called  # type: ignore[return-value]
+    kind = type(called)
+    if kind is MethodType:
+        if called.__name__ == "item" and type(called.__self__) is Tensor:
+            return functools.partial(_item, called.__self__)
+        return converted(called)
+    if getattr(called, "__module__", None) == "math":
+        return functools.partial(_math, called)
+    try:
+        special = _BUILTINS.get(called) or _functions().get(called)
+    except TypeError:  # no hash
+        special = None
+    return converted(called) if special is None else special
+
+
+def _is_value(x: Any) -> bool:
+    return isinstance(x, Tensor) or type(x) is Number
+
+
+def _range(*args: Any) -> Any:
+    if not any(isinstance(a, (Asked, Tensor)) or type(a) is Number for a in args):
+        return range(*args)
+    args = tuple(number_of(a) if isinstance(a, Tensor) else a for a in args)
+    start, stop, step = (0, args[0], 1) if len(args) == 1 else (*args, 1)[:3]
+    return Count(start, stop, step)
+
+
+def _may_stage(x: Any) -> bool:
+    return (isinstance(x, Tensor) and x.ndim > 0) or type(x) in (Count, Pairs)
+
+
+def _zip(*iterables: Any, strict: bool = False) -> Any:
+    staged = any(map(_may_stage, iterables)) and all(_may_stage(x) or type(x) is range for x in iterables)
+    if staged and not strict:
+        return Pairs(*iterables)
+    return builtins.zip(*iterables, strict=strict)
+
+
+def _enumerate(iterable: Any, start: int = 0) -> Any:
+    if _may_stage(iterable) and type(start) is int and isinstance(iterable, Tensor):
+        return Pairs(Count(start, iterable.shape[0] + start, 1), iterable)
+    return builtins.enumerate(iterable, start)
+
+
+def _len(x: Any) -> Any:
+    return x.shape[0] if isinstance(x, Tensor) and x.ndim else len(x)
+
+
+def _int(*args: Any, **kwargs: Any) -> Any:
+    if len(args) == 1 and not kwargs and _is_value(args[0]):
+        return _number(args[0]).to(int)
+    return int(*args, **kwargs)
+
+
+def _float(*args: Any) -> Any:
+    return _number(args[0]).to(float) if len(args) == 1 and _is_value(args[0]) else float(*args)
+
+
+def _bool(*args: Any) -> Any:
+    if len(args) == 1 and _is_value(args[0]):
+        from .branches import predicate
+
+        return Number(bool, predicate(args[0]))
+    return bool(*args)
+
+
+def _number(x: Any) -> Number:
+    return x if type(x) is Number else number_of(x)
+
+
+def _item(self: Tensor) -> Any:
+    from ...core.errors import ShapeError
+
+    if self.size != 1:
+        raise ShapeError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
+    return number_of(self)
+
+
+_WHOLE = {"floor", "ceil", "trunc", "factorial", "isqrt", "comb", "perm", "gcd", "lcm"}
+_ASKING = {"isnan", "isinf", "isfinite", "isclose"}
+
+
+def _math(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A function of Python's ``math``, of numbers some of which are known at run time."""
+    if kwargs or not any(type(a) is Number for a in args):
+        return function(*args, **kwargs)
+    numbers = [as_number(a) for a in args]
+    name = function.__name__
+    if any(n is None for n in numbers) or name in ("fsum", "prod", "frexp", "modf", "sumprod", "dist", "hypot"):
+        raise CaptureError(f"math.{name} of a number that captured code computes at run time; use tensors")
+    kind = int if name in _WHOLE else bool if name in _ASKING else float
+    return by_python(function, kind, *[n for n in numbers if n is not None])
+
+
+def _full(plain: Callable[..., Any], shape: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+    """A tensor full of a number that is known at run time."""
+    if type(value) is not Number or args or kwargs.keys() - {"dtype"}:
+        return plain(shape, value, *args, **kwargs)
+    dtype = kwargs.get("dtype")
+    made = as_operand("full", value, weak_dtype(value) if dtype is None else dt.as_dtype(dtype))
+    return ew.clone(broadcast_to(made, shape if isinstance(shape, tuple) else (shape,)))
+
+
+def _any(iterable: Any) -> Any:
+    items = list(iterable)
+    if not any(map(_is_value, items)):
+        return any(items)
+    from . import flow
+
+    return _bool(flow.or_(_bool(items[0]), *[(lambda x=x: _bool(x)) for x in items[1:]]))
+
+
+def _all(iterable: Any) -> Any:
+    items = list(iterable)
+    if not any(map(_is_value, items)):
+        return all(items)
+    from . import flow
+
+    return _bool(flow.and_(_bool(items[0]), *[(lambda x=x: _bool(x)) for x in items[1:]]))
+
+
+def _extreme(name: str) -> Callable[..., Any]:
+    plain = getattr(builtins, name)
+
+    def best(*args: Any, **kwargs: Any) -> Any:
+        items = list(args[0]) if len(args) == 1 and type(args[0]) in (list, tuple) else list(args)
+        if kwargs or len(items) < 2 or not any(map(_is_value, items)):
+            return plain(*args, **{k: converted(v) for k, v in kwargs.items()})
+        from . import flow
+
+        found = items[0]
+        for item in items[1:]:
+            better = item > found if name == "max" else item < found
+            found = flow.if_exp(better, functools.partial(_itself, item), functools.partial(_itself, found))
+        return found
+
+    return best
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _print(*values: Any, **kwargs: Any) -> None:
+    effects.print_(*values, **kwargs)
+
+
+def _stop(*args: Any, **kwargs: Any) -> None:
+    raise Stop
+
+
+def _str(*args: Any, **kwargs: Any) -> Any:
+    if len(args) == 1 and effects.holds_values(args[0]):
+        return effects.Text(effects.text_of(args[0]))
+    return str(*args, **kwargs)
+
+
+def _with_functions(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A builtin that calls functions it is given."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return plain(*map(converted, args), **{k: converted(v) for k, v in kwargs.items()})
+
+    return run
+
+
+_BUILTINS: dict[Any, Callable[..., Any]] = {
+    range: _range,
+    zip: _zip,
+    enumerate: _enumerate,
+    len: _len,
+    int: _int,
+    float: _float,
+    bool: _bool,
+    any: _any,
+    all: _all,
+    max: _extreme("max"),
+    min: _extreme("min"),
+    print: _print,
+    str: _str,
+    map: _with_functions(map),
+    filter: _with_functions(filter),
+    sorted: _with_functions(sorted),
+    breakpoint: _stop,
+    functools.reduce: _with_functions(functools.reduce),
+}
+
+
+def _stack(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+    found = tensors.stacked() if type(tensors) is Stacked else None
+    axis = kwargs.get("axis", kwargs.get("dim", args[0] if args else 0))
+    if found is None or type(axis) is not int:
+        return stack(list(tensors) if type(tensors) is Stacked else tensors, *args, **kwargs)
+    axis += found.ndim if axis < 0 else 0
+    if not axis:
+        return found + 0 if found.dtype.is_integer else found
+    order = [*range(1, axis + 1), 0, *range(axis + 1, found.ndim)]
+    return permute_dims(found, order)
+
+
+def _asarray(plain: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -> Any:
+    """A tensor of numbers that are known at run time, or of sizes, in a list or by themselves."""
+    values = list(value) if type(value) in (list, tuple) else [value]
+    if not any(type(v) in (Number, Asked) for v in values) or args or kwargs.keys() - {"dtype"}:
+        return plain(value, *args, **kwargs)
+    kinds = {v.__class__ if not isinstance(v, Tensor) else None for v in values}
+    kind = float if float in kinds else int if int in kinds else bool
+    dtype = kwargs.get("dtype") or {float: dt.default_float, int: dt.default_int, bool: dt.bool_}[kind]
+    made = [ew.cast(v, dtype) if isinstance(v, Tensor) else as_operand("asarray", v, dtype) for v in values]
+    return stack(made) if type(value) in (list, tuple) else made[0]
+
+
+@functools.cache
+def _functions() -> dict[Any, Callable[..., Any]]:
+    """Functions of weft's that take more than tensors in rewritten code."""
+    found: dict[Any, Callable[..., Any]] = {stack: _stack}
+    for function in (create.asarray, create.tensor):  # as the package shows them: it has replaced them by now
+        found[function] = functools.partial(_asarray, function)
+    found[full] = functools.partial(_full, full)
+    return found

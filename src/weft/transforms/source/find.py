@@ -1,0 +1,104 @@
+"""Which functions are rewritten, where their source is, and what is called in their place.
+
+A function of the user's is rewritten once for each code object. What was written must be what runs: the source is
+compiled as it stands first, and the bytes must be those of the function. Libraries that know nothing of tensors are
+called as they are, and so is what has no source (C, ``exec``, some REPLs) or cannot be rewritten; :func:`reason` says
+why.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+from ...core.errors import is_wefts_own
+from ...ops.op import state
+
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+_FLOW = "_weft_flow"  # as syntax.py has it
+_LIBRARIES = {"numpy", "scipy", "torch", "onnx", "onnxruntime", "pytest", "_pytest", "hypothesis", "matplotlib"}
+
+_made: dict[int, tuple[CodeType, CodeType | None]] = {}  # by the ids of code objects, which are kept with it
+_ours: dict[int, CodeType] = {}  # code that is the result of rewriting
+_reasons: dict[int, str] = {}
+
+
+def function_of(function: FunctionType) -> FunctionType:
+    """What runs in the place of a function."""
+    code = function.__code__
+    found = _made.get(id(code))
+    if found is None:
+        if id(code) in _ours or not _is_users(function):
+            return function
+        from .source import rewritten_code
+
+        new, why = rewritten_code(code, function)
+        if new is None:
+            _reasons[id(code)] = why
+        else:
+            _note(new)
+        found = _made[id(code)] = code, new
+    new = found[1]
+    if new is None:
+        return function
+    cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    from . import flow
+
+    cells[_FLOW] = CellType(flow)
+    made = FunctionType(
+        new, function.__globals__, function.__name__, function.__defaults__, tuple([cells[n] for n in new.co_freevars])
+    )
+    made.__kwdefaults__, made.__qualname__ = function.__kwdefaults__, function.__qualname__
+    made.__module__ = function.__module__
+    return made
+
+
+def converted(called: Any) -> Any:
+    """What is called in the place of ``called``, whatever that is."""
+    kind = type(called)
+    if kind is FunctionType:
+        return function_of(called)
+    if kind is MethodType:
+        function = called.__func__
+        if type(function) is FunctionType:
+            made = function_of(function)
+            return called if made is function else MethodType(made, called.__self__)
+        return called
+    if kind is functools.partial:
+        made = converted(called.func)
+        return called if made is called.func else functools.partial(made, *called.args, **called.keywords)
+    own = next((vars(k)["__call__"] for k in kind.__mro__ if "__call__" in vars(k)), None)
+    if type(own) is FunctionType and not is_wefts_own(own.__code__) and not isinstance(called, type):
+        made = function_of(own)
+        return called if made is own else MethodType(made, called)
+    return called
+
+
+def captured(called: Any) -> Any:
+    """``called``, or what is called in its place while a function is captured."""
+    trace = state.trace
+    return called if trace is None or trace.capture is None else converted(called)
+
+
+def reason(code: CodeType) -> str | None:
+    """Why a function was not rewritten."""
+    return _reasons.get(id(code))
+
+
+def _is_users(function: FunctionType) -> bool:
+    code = function.__code__
+    file = code.co_filename
+    if is_wefts_own(code) or file.startswith("<frozen"):
+        return False
+    if file.startswith(_STANDARD) and "-packages" + os.sep not in file:
+        return False
+    return str(function.__globals__.get("__name__")).partition(".")[0] not in _LIBRARIES
+
+
+def _note(code: CodeType) -> None:
+    _ours[id(code)] = code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _note(constant)

@@ -1,0 +1,287 @@
+"""Python numbers that hang on values: what ``item()`` gives in captured code, a counter of a loop.
+
+A number is a traced tensor of rank 0 of int64, float64 or bool, computed with as Python computes: true division gives
+a float, ``//`` and ``%`` floor, bools add as integers. With tensors it is as weakly typed as any Python number. What
+has no op of these bits (``**``, ``round``, shifts, ``math``) Python computes at run time, as a host call. What needs
+the value itself (an index of a list, a shape, a hash) is refused. Integers are of 64 bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...core import dtypes as dt
+from ...core.dtypes import DType
+from ...core.errors import CaptureError
+from ...core.symbolic import SymDim
+from ...graph.protocol import Host, Primitive, TensorType
+from ...ops import elementwise as ew
+from ...ops.creation import full
+from ...ops.op import apply
+from ...ops.operands import Late
+from ...tensor.tensor import Tensor
+
+DTYPES: dict[type, DType] = {bool: dt.bool_, int: dt.int64, float: dt.float64}
+
+
+class Number(Late):
+    """A Python number (``kind``: bool, int or float) that is known when the graph runs: ``tensor``, of rank 0."""
+
+    __slots__ = ("kind",)
+    if TYPE_CHECKING:  # they are set below
+
+        def __add__(self, other: Any) -> Any: ...
+        def __mul__(self, other: Any) -> Any: ...
+        def __sub__(self, other: Any) -> Any: ...
+
+    __class__ = property(lambda self: self.kind)  # isinstance(n, float) holds
+
+    def __init__(self, kind: type, tensor: Any):
+        super().__init__(tensor)
+        self.kind = kind
+
+    def with_tensor(self, tensor: Any) -> Number:
+        """Such a number with another value."""
+        return Number(self.kind, tensor)
+
+    def operand(self, dtype: DType) -> Any:
+        """It as a tensor of rank 0, rounded as the number would be."""
+        return ew.cast(self.tensor, dtype)
+
+    def to(self, kind: type) -> Number:
+        """It as a number of another kind, as the type itself converts it."""
+        if kind is self.kind:
+            return self
+        if kind is bool:
+            return Number(bool, ew.not_equal(self.tensor, 0))
+        return Number(kind, ew.cast(self.tensor, DTYPES[kind]))
+
+    def __neg__(self) -> Number:
+        return Number(*(lambda n: (n.kind, ew.negative(n.tensor)))(_counted(self)))
+
+    def __pos__(self) -> Number:
+        return _counted(self)
+
+    def __abs__(self) -> Number:
+        n = _counted(self)
+        return Number(n.kind, ew.abs(n.tensor))
+
+    def __eq__(self, other: object) -> Any:
+        return _compared(ew.equal, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _compared(ew.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return _compared(ew.less, self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _compared(ew.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _compared(ew.greater, self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _compared(ew.greater_equal, self, other)
+
+    def __hash__(self) -> int:
+        raise _needed(self, "a hash (a key of a dict, a member of a set)")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(self.kind, name):
+            raise AttributeError(f"{self.kind.__name__!r} object has no attribute {name!r}")
+        raise _needed(self, f".{name}")
+
+    def __round__(self, digits: Any = None) -> Number:
+        if digits is None:
+            return by_python(round, int, self)
+        return by_python(lambda n: round(n, digits), self.kind if self.kind is float else int, self)
+
+    def __trunc__(self) -> Number:
+        return by_python(math.trunc, int, self)
+
+    def __floor__(self) -> Number:
+        return by_python(math.floor, int, self)
+
+    def __ceil__(self) -> Number:
+        return by_python(math.ceil, int, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __invert__(self) -> Number:
+        if self.kind is float:
+            raise TypeError("bad operand type for unary ~: 'float'")
+        return by_python(operator.invert, int, self)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.__name__} that is known at run time>"
+
+    def item(self) -> Number:
+        """Itself, as NumPy's numbers say it."""
+        return self
+
+
+def number_of(tensor: Tensor) -> Number:
+    """The one element of a tensor as a number: what ``tensor.item()`` is."""
+    from ...ops.shape import reshape
+
+    dtype = tensor.dtype
+    kind = bool if dtype is dt.bool_ else float if dtype.is_floating else int
+    if dtype is dt.uint64:
+        raise CaptureError("item() of a uint64 tensor in captured code: Python's integers are int64 there; cast it")
+    return Number(kind, ew.cast(reshape(tensor.detach(), ()), DTYPES[kind]))
+
+
+def as_number(value: Any) -> Number | None:
+    """A Python number as one that is known at run time; None for what is none."""
+    kind = type(value)
+    if kind is Number:
+        return value
+    if isinstance(value, SymDim):
+        from ...core.asked import unasked
+        from ...ops.operands import extent
+
+        return Number(int, extent(unasked(value), dt.int64))
+    if kind in DTYPES:
+        if kind is int and not -(2**63) <= value < 2**63:
+            return None
+        return Number(kind, full((), value, dtype=DTYPES[kind]))
+    return None
+
+
+def _type(params: dict[str, Any], *operands: TensorType) -> TensorType:
+    return TensorType(params["dtype"], ())
+
+
+def _run(params: dict[str, Any], operands: Sequence[Any], results: Sequence[Any]) -> None:
+    results[0][...] = params["function"](*[kind(o.item()) for kind, o in zip(params["kinds"], operands, strict=True)])
+
+
+PYTHON = Primitive("python", _type, Host(_run), lambda params, inputs, output, cotangent: (None,) * len(inputs))
+
+
+def by_python(function: Callable[..., Any], kind: type, *numbers: Number) -> Number:
+    """What a function of Python's computes of numbers, at run time: a number of a ``kind``. An error ends the run."""
+    kinds = tuple([n.kind for n in numbers])
+    operands = [n.tensor for n in numbers]
+    return Number(kind, apply(PYTHON, *operands, function=function, kinds=kinds, dtype=DTYPES[kind]))
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """``base ** exponent``, of which one is a number of run time."""
+    a, b = as_number(base), as_number(exponent)
+    if a is None or b is None:
+        return NotImplemented
+    if float in (a.kind, b.kind):
+        return by_python(_real_power, float, a, b)
+    if type(exponent) is Number:
+        raise CaptureError(
+            "an integer to the power of an integer that is known at run time alone: its sign decides whether that is a "
+            "float; make one of them a float, or a tensor"
+        )
+    return by_python(operator.pow, float if exponent < 0 else int, a, b)
+
+
+def _real_power(a: Any, b: Any) -> float:
+    found = a**b
+    if isinstance(found, complex):
+        raise ValueError(f"{a} ** {b} is complex, which captured code has no numbers for")
+    return found
+
+
+def _shift(function: Callable[..., Any], a: Any, b: Any) -> Any:
+    left, right = as_number(a), as_number(b)
+    if left is None or right is None or float in (left.kind, right.kind):
+        return NotImplemented
+    return by_python(function, int, left, right)
+
+
+def _counted(n: Number) -> Number:
+    """A bool as the integer that it is."""
+    return n.to(int) if n.kind is bool else n
+
+
+def _compared(function: Callable[..., Any], left: Number, right: Any) -> Any:
+    if isinstance(right, Tensor):
+        return NotImplemented
+    other = as_number(right)
+    if other is None:
+        return NotImplemented
+    kind = float if float in (left.kind, other.kind) else int
+    return Number(bool, function(left.to(kind).tensor, other.to(kind).tensor))
+
+
+def _needed(n: Any, what: str) -> CaptureError:
+    return CaptureError(
+        f"{what} needs the value of a Python number that captured code computes at run time ({n.kind.__name__} from "
+        "item() or a loop over values); keep it a tensor, compute the number outside, or leave the function uncompiled"
+    )
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any) -> Any:
+        raise _needed(self, name)
+
+    return method
+
+
+_WHOLE: dict[str, Callable[..., Any]] = {"add": ew.add, "sub": ew.subtract, "mul": ew.multiply}
+_DIVIDING: dict[str, Callable[..., Any]] = {
+    "truediv": ew.divide,
+    "floordiv": ew.floor_divide,
+    "mod": ew.remainder,
+}
+_BITS: dict[str, Callable[..., Any]] = {
+    "and": ew.bitwise_and,
+    "or": ew.bitwise_or,
+    "xor": ew.bitwise_xor,
+}
+
+
+def _operator(name: str, function: Callable[..., Any], reflected: bool) -> Callable[[Number, Any], Any]:
+    def method(self: Number, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            return NotImplemented
+        right = as_number(other)
+        if right is None:
+            return NotImplemented
+        a, b = (right, self) if reflected else (self, right)
+        if name in _BITS:
+            if float in (a.kind, b.kind):
+                return NotImplemented
+            if a.kind is b.kind is bool:
+                return Number(bool, function(a.tensor, b.tensor))
+            kind: type = int
+        else:
+            kind = float if float in (a.kind, b.kind) or name == "truediv" else int
+        if name in _DIVIDING:
+            from .effects import check_divisor
+
+            check_divisor(b, kind is float)
+        return Number(kind, function(a.to(kind).tensor, b.to(kind).tensor))
+
+    return method
+
+
+for _table in (_WHOLE, _DIVIDING, _BITS):
+    for _name, _function in _table.items():
+        setattr(Number, f"__{_name}__", _operator(_name, _function, False))
+        setattr(Number, f"__r{_name}__", _operator(_name, _function, True))
+for _name in ("bool", "int", "float", "index", "complex", "format", "str"):
+    setattr(Number, f"__{_name}__", _refusing({"index": "an index or a size"}.get(_name, _name)))
+_REST: dict[str, Callable[[Any, Any], Any]] = {
+    "pow": _power,
+    "lshift": functools.partial(_shift, operator.lshift),
+    "rshift": functools.partial(_shift, operator.rshift),
+}
+for _name, _function in _REST.items():
+    setattr(Number, f"__{_name}__", lambda self, other, function=_function: function(self, other))
+    setattr(Number, f"__r{_name}__", lambda self, other, function=_function: function(other, self))

@@ -1,0 +1,485 @@
+"""A function's source, rewritten: what a value may decide of becomes calls of flow.py, which runs or stages it.
+
+    if x > 0:                     def if_1():
+        y = x                         nonlocal y
+    else:               =>            y = x
+        y = -x                    def else_1(): ...
+                                  def get_1(): return (peek(lambda: y),)
+                                  def set_1(values): ...
+                                  _weft_flow.if_(x > 0, if_1, else_1, State(("y",), ...))
+
+The functions share the variables of the function around them, so that Python's own rules hold for all that is not
+staged: names, exceptions, ``del``, attributes. Loops alike; ``and``, ``or``, ``not``, conditional expressions, chained
+comparisons and ``assert`` become calls over lambdas, ``f(x)`` becomes ``call(f)(x)``, so that functions that are called
+are rewritten too (find.py). What Python alone can decide stays as it is (``is``, ``isinstance``, literals). Exits were
+made flags before (exits.py).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from .definite import note_definite
+from .exits import Unsupported, marked, without_exits
+from .liveness import note_liveness
+from .syntax import (
+    FLOW,
+    Function,
+    assign,
+    at,
+    has,
+    is_pythons,
+    load,
+    locate,
+    names_bound,
+    own,
+    runtime,
+    thunk,
+)
+
+_LOOKS_AROUND = {"locals", "vars", "dir", "exec", "eval"}  # they would see the variables of another function
+_SUSPENDS = (ast.Yield, ast.YieldFrom, ast.Await)
+_IN_PLACE = {
+    "Add": "iadd",
+    "Sub": "isub",
+    "Mult": "imul",
+    "MatMult": "imatmul",
+    "Div": "itruediv",
+    "FloorDiv": "ifloordiv",
+    "Mod": "imod",
+    "Pow": "ipow",
+    "LShift": "ilshift",
+    "RShift": "irshift",
+    "BitOr": "ior",
+    "BitXor": "ixor",
+    "BitAnd": "iand",
+}
+_CHANGES = {
+    "append",
+    "extend",
+    "insert",
+    "pop",
+    "remove",
+    "clear",
+    "update",
+    "setdefault",
+    "popitem",
+    "reverse",
+    "sort",
+}
+
+
+def rewritten(function: Function | ast.Lambda) -> None:
+    """Rewrite a function in place.
+
+    Raises:
+        Unsupported: it is left as it is.
+    """
+    _Function(function, frozenset()).rewrite()
+
+
+class _Function(ast.NodeTransformer):
+    """The rewriting of one function. ``watched``: variables of the functions around that may be unbound on a path."""
+
+    def __init__(self, function: Function | ast.Lambda, watched: frozenset[str]):
+        self.function = function
+        self.globals: set[str] = set()
+        self.nonlocals: set[str] = set()
+        self.watched = watched
+        self.number = 0
+        self.locals: set[str] = set()
+        args = function.args
+        every = [*args.posonlyargs, *args.args, *([args.vararg] if args.vararg else []), *args.kwonlyargs]
+        self.parameters = {a.arg for a in every} | ({args.kwarg.arg} if args.kwarg else set())
+        firsts = [*args.posonlyargs, *args.args]
+        self.first = firsts[0].arg if firsts else None
+
+    def rewrite(self) -> None:
+        function = self.function
+        if isinstance(function, ast.Lambda):
+            self.watched = self.watched - self.parameters
+            function.body = self.visit(function.body)
+            return
+        self._check(function)
+        self._declarations(function)
+        note_definite(function, self.parameters)
+        exits = marked(function)
+        if exits and not isinstance(function, ast.AsyncFunctionDef) and not has(function.body, *_SUSPENDS):
+            without_exits(function)
+        note_liveness(function)
+        bound = set(names_bound(*function.body)) | self.parameters
+        self.locals = bound - self.globals - self.nonlocals
+        staged = [s for s in own(*function.body) if self._is_staged(s)]
+        shared = set(names_bound(*staged)) | (set(_containers_changed(staged)) & self.locals)
+        self.watched = (self.watched - bound) | {n for n in shared if not n.startswith("_weft_")}
+        body = [made for s in function.body for made in self._statements(s)]
+        locals_ = sorted(shared - self.parameters - self.globals - self.nonlocals)
+        before: list[ast.stmt] = []
+        if self.globals:
+            before.append(ast.Global(sorted(self.globals)))
+        if self.nonlocals:
+            before.append(ast.Nonlocal(sorted(self.nonlocals)))
+        if locals_:  # never run: it makes them variables of this function
+            before.append(ast.If(ast.Constant(False), [assign(name, ast.Constant(None)) for name in locals_], []))
+        function.body = [*at(function.body[0], before), *body]
+
+    @staticmethod
+    def _check(function: Function) -> None:
+        for node in own(*function.body):
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=args) if name in _LOOKS_AROUND:
+                    if not args or name in ("exec", "eval"):
+                        raise Unsupported(f"it calls {name}()")
+
+    def _declarations(self, function: Function) -> None:
+        """Take ``global`` and ``nonlocal`` out: they come first, for functions that are made too."""
+
+        class Out(ast.NodeTransformer):
+            def visit_Global(_, node: ast.Global) -> ast.stmt:
+                self.globals.update(node.names)
+                return ast.copy_location(ast.Pass(), node)
+
+            def visit_Nonlocal(_, node: ast.Nonlocal) -> ast.stmt:
+                self.nonlocals.update(node.names)
+                return ast.copy_location(ast.Pass(), node)
+
+            def visit_FunctionDef(_, node: ast.AST) -> ast.AST:
+                return node
+
+            visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = visit_FunctionDef
+
+        function.body = [Out().visit(s) for s in function.body]
+
+    @staticmethod
+    def _is_staged(s: ast.AST) -> bool:
+        if not isinstance(s, (ast.If, ast.While, ast.For)) or not getattr(s, "staged", False):
+            return False
+        if isinstance(s, (ast.While, ast.For)) and s.orelse:
+            parts: list[ast.AST] = [*s.body, *s.orelse]
+            return not _leaves_open(parts, True) and not has([s], *_SUSPENDS)
+        return not _leaves_open([s], False) and not has([s], *_SUSPENDS)
+
+    # --- statements -------------------------------------------------------------------------------------------------
+
+    def _statements(self, statement: ast.stmt) -> list[ast.stmt]:
+        made = self.visit(statement)
+        return made if isinstance(made, list) else [made]
+
+    def _block(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
+        return [made for s in statements for made in self._statements(s)]
+
+    def visit_If(self, s: ast.If) -> ast.AST | list[ast.stmt]:
+        if not self._is_staged(s):
+            return self.generic_visit(s)
+        number, inside = self._next(), [*s.body, *s.orelse]
+        names, changed = self._variables(inside, inside)
+        state, functions = self._state(number, names, changed, inside, s.live, s.live)  # type: ignore[attr-defined]
+        test = self.visit(s.test)
+        body = self._made(f"if_{number}", [], names, self._block(s.body))
+        orelse = self._made(f"else_{number}", [], names, self._block(s.orelse))
+        call = ast.Expr(runtime("if_", test, load(f"if_{number}"), load(f"else_{number}"), state))
+        return at(s, [body, orelse, *functions, call])
+
+    def visit_While(self, s: ast.While) -> ast.AST | list[ast.stmt]:
+        if not self._is_staged(s):
+            return self.generic_visit(s)
+        number = self._next()
+        names, changed = self._variables([s.test, *s.body], s.body)
+        state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
+        test = self.visit(s.test)
+        leaving = getattr(s, "leaving", [])
+        asked = [self._made(f"test_{number}", [], names, [ast.Return(test)])]
+        if leaving:
+            test = ast.Call(load(f"test_{number}"), [], [])
+            test = runtime("and_", runtime("none_of", *map(load, leaving)), thunk(test))
+            asked.append(self._made(f"on_{number}", [], [], [ast.Return(test)]))
+        body = self._made(f"while_{number}", [], names, self._block(s.body))
+        call = ast.Expr(runtime("while_", load(asked[-1].name), load(f"while_{number}"), state))
+        return [*at(s, [*asked, body, *functions, call]), *self._block(s.orelse)]
+
+    def visit_For(self, s: ast.For) -> ast.AST | list[ast.stmt]:
+        if not self._is_staged(s):
+            return self.generic_visit(s)
+        number = self._next()
+        names, changed = self._variables([s.target, *s.body], s.body)
+        state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
+        iterable = self.visit(s.iter)
+        item = f"_weft_item_{number}"
+        first = ast.copy_location(ast.Assign([self.visit(s.target)], load(item)), s)
+        body = self._made(f"for_{number}", [item], names, [first, *self._block(s.body)])
+        leaving = getattr(s, "leaving", [])
+        going = thunk(runtime("none_of", *map(load, leaving))) if leaving else ast.Constant(None)
+        call = ast.Expr(runtime("for_", iterable, load(f"for_{number}"), going, state))
+        return [*at(s, [body, *functions, call]), *self._block(s.orelse)]
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number
+
+    def _made(self, name: str, parameters: list[str], names: Sequence[str], body: list[ast.stmt]) -> ast.FunctionDef:
+        """A function whose variables are those of the function around it."""
+        arguments = ast.arguments([], [ast.arg(p) for p in parameters], None, [], [], None, [])
+        around: list[ast.stmt] = []
+        shared = [n for n in names if n not in self.globals]
+        if shared:
+            around.append(ast.Nonlocal(shared))
+        if len(shared) < len(names):
+            around.append(ast.Global([n for n in names if n in self.globals]))
+        made = ast.FunctionDef(name, arguments, [*around, *(body or [ast.Pass()])], [])
+        made.type_params = []  # type: ignore[attr-defined]  # of newer Pythons
+        return made
+
+    def _variables(self, binding: Sequence[ast.AST], inside: Sequence[ast.AST]) -> tuple[list[str], set[str]]:
+        """The names that statements bind, and local lists and dicts that they change, which are said apart as well."""
+        names = names_bound(*binding)
+        changed = [n for n in _containers_changed(inside) if n in self.locals and n not in names]
+        return [*names, *changed], set(changed)
+
+    def _state(
+        self,
+        number: int,
+        names: list[str],
+        changed: set[str],
+        inside: Sequence[ast.AST],
+        live: frozenset[str],
+        entering: frozenset[str],
+        reading: frozenset[str] = frozenset(),
+    ) -> tuple[ast.expr, list[ast.stmt]]:
+        """The expression that makes the State of a statement, and the functions that it needs: of variables that the
+        statement binds or whose items it changes, and of attributes that it stores (``self.h``)."""
+        attributes = _attributes_stored(inside, set(names))
+        shown = [*names, *attributes]
+        got = [runtime("peek", thunk(_expression(name))) for name in shown]
+        get = self._made(f"get_{number}", [], [], [ast.Return(ast.Tuple(got, ast.Load()))])
+        unbound = ast.Attribute(load(FLOW), "UNBOUND", ast.Load())
+        sets: list[ast.stmt] = []
+        for n, name in enumerate(shown):
+            value = ast.Subscript(load("_weft_values"), ast.Constant(n), ast.Load())
+            known = ast.Compare(runtime("peek", thunk(_expression(name))), [ast.IsNot()], [unbound])
+            drop = ast.If(known, [ast.Delete([_with(_expression(name), ast.Del())])], [])
+            give = ast.Assign([_with(_expression(name), ast.Store())], value)
+            sets.append(ast.If(ast.Compare(value, [ast.Is()], [unbound]), [drop], [give]))
+        put = self._made(f"set_{number}", ["_weft_values"], names, sets)
+        always = {*attributes, *changed}
+        flags = [
+            _constants(shown),
+            _constants([n in live or n in always for n in shown]),
+            _constants([2 if n in reading else int(n in entering or n in always) for n in shown]),
+        ]
+        return runtime("State", *flags, load(f"get_{number}"), load(f"set_{number}")), [get, put]
+
+    def visit_Assert(self, s: ast.Assert) -> ast.AST:
+        if is_pythons(s.test):
+            return self.generic_visit(s)
+        message = ast.Constant(None) if s.msg is None else thunk(self.visit(s.msg))
+        test = s.test
+        made = ast.Expr(runtime("assert_", self.visit(test), message, ast.Constant(ast.unparse(test))))
+        return at(s, [ast.If(load("__debug__"), [made], [])])[0]
+
+    def visit_AnnAssign(self, s: ast.AnnAssign) -> ast.AST:
+        """Annotations mean nothing in a function, and may not be of variables that its functions share."""
+        if s.value is None:
+            keeps: list[ast.stmt] = [ast.Pass()]
+            if isinstance(s.target, ast.Name):
+                keeps = [assign(s.target.id, ast.Constant(None))]
+            return at(s, [ast.If(ast.Constant(False), keeps, [])])[0]  # it makes a variable, even so
+        return ast.copy_location(ast.Assign([self.visit(s.target)], self.visit(s.value)), s)
+
+    def visit_AugAssign(self, s: ast.AugAssign) -> ast.AST:
+        target = s.target
+        if not isinstance(target, ast.Subscript) or _is_bound_to_place(target, s.value):
+            return self.generic_visit(s)
+        name = type(s.op).__name__
+        parts = [
+            self.visit(target.value),
+            self._key(target.slice),
+            ast.Constant(_IN_PLACE[name]),
+            thunk(self.visit(s.value)),
+        ]
+        return at(s, [ast.Expr(runtime("augment", *parts))])[0]
+
+    def _key(self, key: ast.expr) -> ast.expr:
+        """An index as a value: a slice stands by itself nowhere else."""
+        if isinstance(key, ast.Slice):
+            ends = [ast.Constant(None) if end is None else self.visit(end) for end in (key.lower, key.upper, key.step)]
+            return self._expr(key, runtime("slice", *ends))
+        if isinstance(key, ast.Tuple) and any(isinstance(k, ast.Slice) for k in key.elts):
+            return self._expr(key, ast.Tuple([self._key(k) for k in key.elts], ast.Load()))
+        return self.visit(key)
+
+    def visit_FunctionDef(self, s: ast.FunctionDef) -> ast.AST:
+        return self._definition(s)
+
+    def visit_AsyncFunctionDef(self, s: ast.AsyncFunctionDef) -> ast.AST:
+        return self._definition(s)
+
+    def _definition(self, s: Function) -> ast.AST:
+        s.decorator_list = [self.visit(d) for d in s.decorator_list]
+        s.args.defaults = [self.visit(d) for d in s.args.defaults]
+        s.args.kw_defaults = [d and self.visit(d) for d in s.args.kw_defaults]
+        _Function(s, self.watched).rewrite()
+        return s
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        node.args.defaults = [self.visit(d) for d in node.args.defaults]
+        node.args.kw_defaults = [d and self.visit(d) for d in node.args.kw_defaults]
+        _Function(node, self.watched).rewrite()
+        return node
+
+    def visit_ClassDef(self, s: ast.ClassDef) -> ast.AST:
+        return s
+
+    # --- expressions ------------------------------------------------------------------------------------------------
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if isinstance(node.ctx, ast.Load) and node.id in self.watched:
+            surely = ast.Constant(getattr(node, "surely", False))
+            return self._expr(node, runtime("bound", node, ast.Constant(node.id), surely))
+        return node
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        first = node.generators[0]
+        names = first.target.elts if isinstance(first.target, ast.Tuple) else [first.target]
+        simple = len(node.generators) == 1 and not first.ifs and not first.is_async
+        if not simple or not all(isinstance(n, ast.Name) for n in names) or _is_bound_to_place(node.elt):
+            return self.generic_visit(node)
+        own_names = [n.id for n in names if isinstance(n, ast.Name)]
+        if len(set(own_names)) < len(own_names):
+            return self.generic_visit(node)
+        iterable = self.visit(first.iter)
+        watched, self.watched = self.watched, self.watched - set(own_names)
+        element = ast.Lambda(
+            ast.arguments([], [ast.arg(n) for n in own_names], None, [], [], None, []), self.visit(node.elt)
+        )
+        self.watched = watched
+        spread = ast.Constant(isinstance(first.target, ast.Tuple))
+        return self._expr(node, runtime("listed", iterable, element, spread))
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        if is_pythons(node.test) or _is_bound_to_place(node.body, node.orelse):
+            return self.generic_visit(node)
+        parts = [self.visit(n) for n in (node.test, node.body, node.orelse)]
+        return self._expr(node, runtime("if_exp", parts[0], thunk(parts[1]), thunk(parts[2])))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        if is_pythons(node) or _is_bound_to_place(*node.values[1:]):
+            return self.generic_visit(node)
+        name = "and_" if isinstance(node.op, ast.And) else "or_"
+        return self._expr(
+            node, runtime(name, self.visit(node.values[0]), *(thunk(self.visit(v)) for v in node.values[1:]))
+        )
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        if not isinstance(node.op, ast.Not) or is_pythons(node):
+            return self.generic_visit(node)
+        return self._expr(node, runtime("not_", self.visit(node.operand)))
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        if len(node.ops) == 1 or _is_bound_to_place(*node.comparators):
+            return self.generic_visit(node)
+        a, b = "_weft_a", "_weft_b"
+        steps: list[ast.expr] = []
+        for op, value in zip(node.ops, node.comparators, strict=True):
+            both = ast.arguments([], [ast.arg(a), ast.arg(b)], None, [], [], None, [])
+            steps.append(ast.Lambda(both, ast.Compare(load(a), [op], [load(b)])))
+            steps.append(thunk(self.visit(value)))
+        return self._expr(node, runtime("compare", self.visit(node.left), *steps))
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "super":
+            if not node.args and self.first is not None:
+                node.args = [load("__class__"), load(self.first)]
+                ast.fix_missing_locations(node)
+            return self._expr(node, node)
+        made = self.generic_visit(node)
+        assert isinstance(made, ast.Call)
+        made.func = self._expr(node, runtime("call", made.func))
+        return made
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        parts = [self._part(v) for v in node.values]
+        return self._expr(node, runtime("text", *parts)) if parts else node
+
+    def _part(self, value: ast.expr) -> ast.expr:
+        if not isinstance(value, ast.FormattedValue):
+            return value
+        spec: ast.expr = ast.Constant("") if value.format_spec is None else self.visit(value.format_spec)
+        made = runtime("formatted", self.visit(value.value), ast.Constant(value.conversion), spec)
+        return self._expr(value, made)
+
+    @staticmethod
+    def _expr(place: ast.expr, made: ast.expr) -> ast.expr:
+        for node in ast.walk(made):
+            if isinstance(node, (ast.expr, ast.arg)) and not hasattr(node, "lineno"):
+                locate(node, place)
+        return made
+
+
+def _leaves_open(nodes: Sequence[ast.AST], in_loop: bool) -> bool:
+    """Whether an exit leads out of the nodes."""
+
+    def leads(node: ast.AST, in_loop: bool) -> bool:
+        match node:
+            case ast.Return():
+                return True
+            case ast.Break() | ast.Continue():
+                return not in_loop
+            case ast.For() | ast.While() | ast.AsyncFor():
+                return any(leads(n, True) for n in node.body) or any(leads(n, in_loop) for n in node.orelse)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+                return False
+        return any(leads(n, in_loop) for n in ast.iter_child_nodes(node))
+
+    _ = in_loop
+    return any(leads(n, False) for n in nodes)
+
+
+def _is_bound_to_place(*nodes: ast.expr) -> bool:
+    """Whether expressions do what a lambda around them would change."""
+    return any(isinstance(n, (ast.NamedExpr, *_SUSPENDS)) for node in nodes for n in own(node))
+
+
+def _attributes_stored(statements: Sequence[ast.AST], bound: set[str]) -> list[str]:
+    """The attributes ``name.attribute`` that statements store, of names that they do not bind."""
+    found: dict[str, None] = {}
+    for s in statements:
+        for node in own(s):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)):
+                base = node.value
+                while isinstance(base, ast.Attribute):
+                    base = base.value
+                if isinstance(base, ast.Name) and base.id not in bound:
+                    found[ast.unparse(node)] = None
+    return list(found)
+
+
+def _containers_changed(statements: Sequence[ast.AST]) -> list[str]:
+    """The names whose items statements store, or whose methods that change lists and dicts they call."""
+    found: dict[str, None] = {}
+    for s in statements:
+        for node in own(s):
+            match node:
+                case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                    found[name] = None
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)) if attr in _CHANGES:
+                    found[name] = None
+    return list(found)
+
+
+def _constants(values: Sequence[str | int]) -> ast.expr:
+    return ast.Tuple([ast.Constant(v) for v in values], ast.Load())
+
+
+def _expression(text: str) -> ast.expr:
+    """An expression that is read: a name, or attributes of one."""
+    parts = text.split(".")
+    made = load(parts[0])
+    for part in parts[1:]:
+        made = ast.Attribute(made, part, ast.Load())
+    return made
+
+
+def _with(node: ast.expr, context: ast.expr_context) -> ast.expr:
+    node.ctx = context  # type: ignore[attr-defined]
+    return node
