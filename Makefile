@@ -15,6 +15,10 @@ RUN := $(VENV)/bin/python
 # As many processes as there are cores; ARGS="-n 0" runs in this one, for a debugger.
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
+# Python's and pytest's bytecode is kept, whatever the user's shell says: the tests start some hundred processes, each of
+# which would compile all of weft, and every test module is rewritten by each process of pytest.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-long test-pythons check format stubs bench clean
@@ -27,7 +31,7 @@ help:
 	@echo "make check         formatting, lint and types"
 	@echo "make format        format and fix what can be fixed by itself"
 	@echo "make stubs         write what type checkers and editors see of methods and functions"
-	@echo "make bench         Weft against PyTorch, JAX and NumPy, each in an environment of its own"
+	@echo "make bench         Weft against PyTorch, JAX, TensorFlow and NumPy, each in an environment of its own"
 	@echo "make clean         remove everything that make made"
 
 demo: $(VENV)/ready-demo

@@ -26,8 +26,9 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="put the table between the marks of this Markdown file")
     parser.add_argument("--json", type=Path, help="write the medians to this file")
     options = parser.parse_args()
-    columns = [c for c in COLUMNS if c in options.columns.split(",")]
     workloads = select(options.only)
+    measured = {"Weft", *(peer for workload in workloads for peer in workload.peers)}
+    columns = [c for c in COLUMNS if c in measured and c in options.columns.split(",")]
     if not workloads or not columns:
         parser.error("nothing to measure: see --only and --columns")
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PINNED = {
     "torch": ["torch==2.13.0", "numpy==2.4.*"],  # torch.compile also needs a C++ compiler
     "jax": ["jax==0.10.*", "numpy==2.4.*"],
+    "tensorflow": ["tensorflow-cpu==2.21.*"],
     "numpy": ["numpy==2.4.*"],
 }
 

@@ -18,7 +18,6 @@ from .workloads import COLUMNS, Workload
 
 __all__ = ["PeerFailed", "Results", "run"]
 
-FIRST_CALLS = 3  # fresh processes of which the median is taken
 SETTLE_SECONDS = 0.05  # idle threads of the peer before go to sleep
 
 
@@ -66,6 +65,10 @@ class Worker:
     def sample(self, seconds: float) -> list[float]:
         """Times of one call each, measured for about ``seconds``."""
         return self._ask(do="sample", seconds=seconds)
+
+    def captures(self) -> float | None:
+        """How many graphs the statement took until now; None for a peer that makes none."""
+        return self._ask(do="count")
 
     def memory(self) -> float:
         """Peak resident bytes until now."""
@@ -126,6 +129,7 @@ class Race:
         self.rounds, self.seconds = rounds, seconds
         self.results = Results()
         self.workers: dict[tuple[str, bool, int], Worker] = {}
+        self.passes: dict[str, tuple[dict[str, dict[str, float]], dict[str, str]]] = {}  # of functions of many sizes
 
     def measure(self, workload: Workload, columns: Iterable[str]) -> None:
         """Fill in the row of one workload."""
@@ -134,6 +138,8 @@ class Race:
             "first call": self._first_calls,
             "import": self._imports,
             "memory": self._memory,
+            "latency": self._first_calls,
+            **dict.fromkeys(("captures", "first pass", "steady pass"), self._passes),
         }
         self.results.values[workload.key] = {}
         self.results.failures[workload.key] = {}
@@ -174,7 +180,7 @@ class Race:
                 if not workload.cold:
                     self._first_call(workload, column, shared)
                 times = []
-                for _ in range(FIRST_CALLS):
+                for _ in range(workload.processes):
                     with tempfile.TemporaryDirectory() as empty:
                         times.append(self._first_call(workload, column, empty if workload.cold else shared))
                 self.results.values[workload.key][column] = median(times)
@@ -182,9 +188,39 @@ class Race:
     def _first_call(self, workload: Workload, column: str, caches: str) -> float:
         worker = self._start(column, workload, caches)
         try:
-            return worker.prepare(workload, warm_up=False)
+            first = worker.prepare(workload, warm_up=False)
+            return first - min(worker.sample(0.0)) if workload.measure == "latency" else first
         finally:
             worker.close()
+
+    def _passes(self, workload: Workload, columns: list[str]) -> None:
+        """All that is measured of a function of many sizes, at the first of its rows."""
+        if workload.function not in self.passes:
+            found: dict[str, dict[str, float]] = {m: {} for m in ("captures", "first pass", "steady pass")}
+            with contextlib.ExitStack() as stack:
+                workers: dict[str, Worker] = {}
+                for column in columns:
+                    with self._failure(workload, column):
+                        caches = stack.enter_context(tempfile.TemporaryDirectory())
+                        workers[column] = worker = self._start(column, workload, caches)
+                        stack.callback(worker.close)
+                        found["first pass"][column] = worker.prepare(workload, warm_up=False)
+                samples: dict[str, list[float]] = {column: [] for column in found["first pass"]}
+                for _ in range(self.rounds):
+                    for column in list(samples):
+                        time.sleep(SETTLE_SECONDS)
+                        with self._failure(workload, column, samples):
+                            samples[column] += workers[column].sample(self.seconds)
+                for column in list(samples):
+                    with self._failure(workload, column, samples):
+                        captures = workers[column].captures()
+                        found["steady pass"][column] = median(samples[column])
+                        if captures is not None:
+                            found["captures"][column] = captures
+            self.passes[workload.function] = found, self.results.failures[workload.key]
+        found, failures = self.passes[workload.function]
+        self.results.values[workload.key] = found[workload.measure]
+        self.results.failures[workload.key] = failures
 
     def _imports(self, workload: Workload, columns: list[str]) -> None:
         samples: dict[str, list[float]] = {}

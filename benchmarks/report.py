@@ -17,6 +17,7 @@ _TWO_LINES = {
     "PyTorch eager": "PyTorch\neager",
     "torch.compile": "torch.\ncompile",
     "JAX jit": "JAX\njit",
+    "TensorFlow": "Tensor-\nFlow",
     "best peer / Weft": "peer /\nWeft",
     "of the roof": "of the\nroof",
 }
@@ -64,7 +65,9 @@ def _row(workload: Workload, results: Results, columns: list[str], peak: dict[in
 
 
 def quantity(value: float, measure: str) -> str:
-    """Three digits and a unit."""
+    """Three digits and a unit, or a count."""
+    if measure == "captures":
+        return f"{value:.0f}"
     if measure == "memory":
         return f"{value / (1 << 20):.0f} MiB"
     scale, unit = next(((s, u) for s, u in UNITS if value >= s), UNITS[-1])

@@ -18,6 +18,13 @@ from typing import Any, TextIO
 
 __all__ = ["Timed", "main"]
 
+LIBRARIES = {
+    "weft_cpu": "weft",
+    "pytorch": "torch",
+    "jax_jit": "jax",
+    "tensorflow_graph": "tensorflow",
+    "numpy_blas": "numpy",
+}
 SAMPLE_SECONDS = 0.01  # one sample of a fast statement is a loop of about this length
 WARM_UP_SECONDS = 0.3
 
@@ -26,6 +33,7 @@ class Timed:
     """A prepared statement: ``samples(seconds)`` are times of one execution."""
 
     def __init__(self, statement: str, names: dict[str, Any]):
+        self.names = names
         self.timer = timeit.Timer(statement, globals=names)
         start = time.perf_counter()
         self.timer.timeit(1)
@@ -74,6 +82,9 @@ def serve(peer: Any, read: TextIO, answer: Callable[[Any], None]) -> None:
         elif request["do"] == "sample":
             assert timed is not None, "sample comes after prepare"
             answer(timed.samples(request["seconds"]))
+        elif request["do"] == "count":
+            assert timed is not None, "count comes after prepare"
+            answer(timed.names["captures"]())
         elif request["do"] == "memory":
             answer(peak_memory())
 
@@ -89,7 +100,7 @@ def main(module: str, mode: str, threads: str) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     start = time.perf_counter()
-    library = {"weft_cpu": "weft", "pytorch": "torch", "jax_jit": "jax", "numpy_blas": "numpy"}[module]
+    library = LIBRARIES[module]
     importlib.import_module(library)
     import_time = time.perf_counter() - start
     peer = importlib.import_module(f"benchmarks.peers.{module}")

@@ -14,24 +14,41 @@ COLUMNS = {
     "PyTorch eager": ("pytorch", "torch"),
     "torch.compile": ("pytorch", "torch"),
     "JAX jit": ("jax_jit", "jax"),
+    "TensorFlow": ("tensorflow_graph", "tensorflow"),
     "NumPy": ("numpy_blas", "numpy"),
 }
 EAGER = ("PyTorch eager",)
 COMPILED = ("torch.compile", "JAX jit")
+ANY_SHAPE = ("PyTorch eager", "torch.compile", "JAX jit", "TensorFlow")
 BLAS = ("PyTorch eager", "JAX jit", "NumPy")
 
 MLP = (784, 512, 256, 10)
 BATCH = 128
+DEEP = (160, 64, 32)  # layers of a linear map, a normalization and a rectifier; their width; the batch
+LSTM = (4, 32, 64)  # batch, sizes of the input and of the state
+SMALL_GPT = (2, 4, 64, 256, 128, 4)  # layers, heads, width, vocabulary, longest text, batch
+GPT2 = (12, 12, 768, 50257, 1024, 1)
+GPT2_LENGTH = 64
+
+
+def lengths(least: int) -> list[int]:
+    """50 lengths, each once, in an order that neither grows nor shrinks."""
+    return [least + 7 * i % 50 for i in range(50)]
+
+
+LSTM_LENGTHS, GPT_LENGTHS = lengths(3), lengths(16)
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A row: ``function`` of a peer's file called with ``arguments``; ``compiled`` is the mode that Weft runs in.
 
-    ``measure`` is ``time`` (of one call), ``first call`` (in a fresh process, with its disk caches ``cold`` or warm),
-    ``import`` (a fresh process's) or ``memory`` (its peak, resident). ``flops`` and ``bytes`` are the least that one
-    call must do; ``goal`` is the time in seconds, or the peer, that Weft must not exceed: None is the
-    best peer.
+    ``measure`` is ``time`` (of one call), ``first call`` (in a fresh process, its disk caches ``cold`` or warm; the
+    median of so many ``processes``), ``latency`` (the same, without what a later call takes), ``import`` (a fresh
+    process's) or ``memory`` (its peak, resident). Of a function that is called with many sizes in turn, in a fresh
+    process with cold caches, it is ``captures`` (how many graphs, traces or compilations that took), ``first pass`` or
+    ``steady pass`` (the time of all sizes). ``flops`` and ``bytes`` are the least that one call must do; ``goal`` is
+    the time in seconds, the count or the peer that Weft must not exceed: None is the best peer.
     """
 
     key: str
@@ -43,6 +60,7 @@ class Workload:
     threads: int = 2
     measure: str = "time"
     cold: bool = False
+    processes: int = 3
     flops: float = 0.0
     bytes: float = 0.0
     goal: float | str | None = None
@@ -91,6 +109,22 @@ def _convolution(batch: int, inside: int, outside: int, size: int, kernel: int, 
 
 
 _RESNET = ((8, 3, 64, 224, 7, 2), (8, 64, 64, 56, 3, 1), (8, 128, 128, 28, 3, 1), (8, 256, 64, 56, 1, 1))
+
+
+def _lengths(name: str, label: str) -> list[Workload]:
+    """How many graphs a function of any length takes, its first pass and its later ones."""
+    return [
+        Workload(
+            f"lengths-{name}-{measure.replace(' ', '-')}",
+            f"{label}: {measure}",
+            f"lengths_{name}",
+            ANY_SHAPE,
+            compiled=True,
+            measure=measure,
+            goal=2.0 if measure == "captures" else None,
+        )
+        for measure in ("captures", "first pass", "steady pass")
+    ]
 
 
 def _table() -> list[Workload]:
@@ -170,6 +204,49 @@ def _table() -> list[Workload]:
             compiled=True,
             measure="first call",
             goal=0.15,
+        ),
+        *_lengths("lstm", "LSTM cell in a Python loop, 50 lengths"),
+        *_lengths("gpt", "small GPT, 50 lengths"),
+        *(
+            Workload(
+                f"deep-{'cold' if cold else 'warm'}",
+                f"to compile a step of 160 layers, AdamW, {'cold caches' if cold else 'warm disk cache'}",
+                "deep_step",
+                COMPILED,
+                compiled=True,
+                measure="latency",
+                cold=cold,
+                processes=1,
+                goal=1.2 if cold else 0.5,
+            )
+            for cold in (True, False)
+        ),
+        Workload(
+            "gpt2-cold",
+            "to compile a step of GPT-2 124M, AdamW, cold caches",
+            "gpt2_step",
+            COMPILED,
+            compiled=True,
+            measure="latency",
+            cold=True,
+            processes=1,
+            goal=3.0,
+        ),
+        Workload("call-add", "x + y, 10 floats, compiled", "call_add", COMPILED, compiled=True, goal=0.8e-6),
+        Workload(
+            "call-add-grad",
+            "x + y, 10 floats, recorded, compiled",
+            "call_add_recorded",
+            ("torch.compile",),
+            compiled=True,
+        ),
+        Workload(
+            "call-captured",
+            "2 arguments and 20 captured tensors of 10 floats, compiled",
+            "call_captured",
+            COMPILED,
+            compiled=True,
+            goal=2e-6,
         ),
         Workload("import", "import", "", (*EAGER, "JAX jit"), measure="import", goal=0.25),
         Workload(

@@ -1,10 +1,12 @@
-"""What every test may ask for: a tool that is not Python's, hypothesis without a clock."""
+"""What every test may ask for: a tool that is not Python's, hypothesis without a clock, a sample of its cases."""
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -20,6 +22,31 @@ settings.register_profile(
 settings.load_profile("weft")
 
 os.environ.setdefault("WEFT_VERIFY", "1")  # every pass checks its graph: 2 % of the time of tests/ops
+
+
+@pytest.hookimpl(tryfirst=True)  # before cases are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked ``one_in(n)`` all cases but a sample are ``long``. Which ones hangs on their names alone; of a
+    test with several parameters, each value of each is in the sample."""
+    cases: dict[str, list[Any]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("one_in"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for of_one in cases.values():
+        (n,) = of_one[0].get_closest_marker("one_in").args
+        some = [item for item in of_one if hashlib.md5(item.name.encode()).digest()[0] % n == 0]
+        shown = {value for item in some for value in _values(item)}
+        for item in of_one:
+            if len(item.callspec.params) > 1 and not shown.issuperset(_values(item)):
+                shown.update(_values(item))
+                some.append(item)
+        for item in set(of_one).difference(some):
+            item.add_marker(pytest.mark.long)
+
+
+def _values(item: Any) -> set[tuple[str, int]]:
+    """The values of a case's parameters, which are one object in all cases."""
+    return {(name, id(value)) for name, value in item.callspec.params.items()}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -71,7 +71,7 @@ SAID: dict[str, dict[str, Any]] = {
     "wf.asarray": {"dtype": None, "copy": None},
     "wf.astype": {"copy": True},
     "wf.clip": {"min": None, "max": None},
-    "wf.compile": {"function": None, "dynamic": None},
+    "wf.compile": {"function": None, "dynamic": None, "memory_limit": None},
     "wf.export": {"target": None, "name": None},
     "wf.eye": {"n_cols": None, "k": 0, "dtype": None},
     "wf.flatten": {"start_dim": 0, "end_dim": -1},
@@ -118,6 +118,8 @@ SAID: dict[str, dict[str, Any]] = {
     "F.softplus": {"beta": 1.0, "threshold": 20.0},
     "F.softmax": {"dim": -1, "axis": None},
     "F.log_softmax": {"dim": -1, "axis": None},
+    "wf.scan": {"xs": None, "length": None, "reverse": False},  # JAX's
+    "wf.while_loop": {"max_steps": None},
     "linalg.cholesky": {"upper": False},
     "linalg.cross": {"axis": -1},
     "linalg.diagonal": {"offset": 0},

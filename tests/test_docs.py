@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import runpy
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,21 @@ def test_the_screen_of_code_in_the_readme(capsys: pytest.CaptureFixture[str]) ->
     exec(compile(blocks("README.md")[0], "README.md", "exec"), {})
     answer = capsys.readouterr().out
     assert answer.startswith(("Tensor([[0.9", "Tensor([[1."))
+
+
+def test_the_programs_of_explanations_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks("docs/explanations.md"):
+        exec(compile(block, "docs/explanations.md", "exec"), names)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"step.html", "before.html", "profile.html", "trace.json"}
+
+
+def test_the_program_of_control_flow_runs(tmp_path: Path) -> None:
+    (program,) = blocks("docs/control_flow.md")
+    (tmp_path / "program.py").write_text(program)  # captured code has its source from a file
+    runpy.run_path(str(tmp_path / "program.py"))
 
 
 def test_the_constants_of_the_contract() -> None:

@@ -320,7 +320,7 @@ def check_story(story: Story, seed: int) -> None:
     assert [i for i, (a, b) in enumerate(zip(eager, compiled, strict=True)) if a != b] == []
 
 
-@fuzz(40)
+@fuzz(24)
 def test_state_is_that_of_eager_code(below: Below) -> None:
     story = draw_story(below)
     note(repr(story))
@@ -351,7 +351,7 @@ def check_training(story: Training, seed: int) -> None:
     np.testing.assert_allclose(eager[-1], compiled[-1], rtol=1e-3, atol=1e-4)
 
 
-@fuzz(25)
+@fuzz(15)
 def test_training_is_the_same_compiled(below: Below) -> None:
     story = draw_training(below)
     note(repr(story))
@@ -380,7 +380,7 @@ def run_guarded(first: int, last: int, isa: str | None = None) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the page protection is Linux's")
 @pytest.mark.parametrize("isa", [None, "avx2"])
 def test_kernels_stay_within_their_buffers(isa: str | None) -> None:
-    run_guarded(0, 140 if isa else 240, isa)
+    run_guarded(0, 80 if isa else 140, isa)
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..workloads import BATCH, MLP
+from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
 
 Timed = tuple[str, dict[str, Any]]
 COMPILED = False
@@ -119,3 +119,110 @@ def train_step(net: nn.Module, loss: Callable[..., Any], opt: torch.optim.Optimi
         opt.step()
 
     return "step()", {"step": step}
+
+
+def call_add() -> Timed:
+    return "f(x, y)", {"f": maybe_compile(lambda x, y: x + y), "x": torch.randn(10), "y": torch.randn(10)}
+
+
+def call_add_recorded() -> Timed:
+    statement, names = call_add()
+    return statement, {**names, "x": torch.randn(10, requires_grad=True)}
+
+
+def call_captured() -> Timed:
+    held = [torch.randn(10) for _ in range(20)]
+
+    @maybe_compile
+    def f(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        for tensor in held:
+            x = x + tensor
+        return x * y
+
+    return "f(x, y)", {"f": f, "x": torch.randn(10), "y": torch.randn(10)}
+
+
+def deep_step() -> Timed:
+    layers, width, batch = DEEP
+    blocks = [nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU()) for _ in range(layers)]
+    net = nn.Sequential(*blocks)
+    x, y = torch.randn(batch, width), torch.randn(batch, width)
+    return train_step(net, F.mse_loss, torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True), x, y)
+
+
+class Block(nn.Module):
+    """A layer of GPT-2."""
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, width = x.shape
+        q, k, v = (
+            part.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+            for part in self.qkv(self.norm_1(x)).chunk(3, -1)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
+
+
+class GPT(nn.Module):
+    """GPT-2, its head tied to the embedding."""
+
+    def __init__(self, layers: int, heads: int, width: int, vocabulary: int, longest: int) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(longest, width)
+        self.blocks = nn.Sequential(*(Block(heads, width) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
+        return self.norm(self.blocks(x)) @ self.tokens.weight.mT
+
+
+def gpt2_step() -> Timed:
+    *sizes, batch = GPT2
+    net = GPT(*sizes)
+    x, y = (torch.randint(0, sizes[3], (batch, GPT2_LENGTH)) for _ in range(2))
+    opt = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
+    return train_step(net, lambda p, y: F.cross_entropy(p.reshape(-1, sizes[3]), y.reshape(-1)), opt, x, y)
+
+
+def lengths_lstm() -> Timed:
+    batch, inside, size = LSTM
+    w, u, b = torch.randn(inside, 4 * size) * 0.1, torch.randn(size, 4 * size) * 0.1, torch.randn(4 * size)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        h = c = torch.zeros(batch, size)
+        for t in range(x.shape[0]):
+            i, f, g, o = (x[t] @ w + h @ u + b).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return h
+
+    return passes(run, [torch.randn(n, batch, inside) for n in LSTM_LENGTHS])
+
+
+def lengths_gpt() -> Timed:
+    *sizes, batch = SMALL_GPT
+    return passes(GPT(*sizes).eval(), [torch.randint(0, sizes[3], (batch, n)) for n in GPT_LENGTHS])
+
+
+def passes(function: Callable[..., Any], inputs: list[torch.Tensor]) -> Timed:
+    """A function without gradients, of all inputs in turn. ``captures``: the graphs that were compiled."""
+    f = torch.compile(function, dynamic=True) if COMPILED else function
+
+    def go() -> None:
+        with torch.no_grad():
+            for x in inputs:
+                f(x)
+
+    def captures() -> int | None:
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"] if COMPILED else None
+
+    return "go()", {"go": go, "captures": captures}

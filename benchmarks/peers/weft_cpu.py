@@ -8,8 +8,9 @@ from typing import Any
 import weft as wf
 from weft import nn, optim
 from weft.nn import functional as F
+from weft.transforms import compile as compiling
 
-from ..workloads import BATCH, MLP
+from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
 
 Timed = tuple[str, dict[str, Any]]
 COMPILED = False
@@ -122,3 +123,120 @@ def train_step(net: nn.Module, loss: Callable[..., Any], opt: optim.Optimizer, x
         return value
 
     return "step(x, y)", {"step": step, "x": x, "y": y}
+
+
+def call_add() -> Timed:
+    return "f(x, y)", {"f": maybe_compile(lambda x, y: x + y), "x": normal(10), "y": normal(10)}
+
+
+def call_add_recorded() -> Timed:
+    statement, names = call_add()
+    return statement, {**names, "x": wf.tensor(normal(10).numpy(), requires_grad=True)}
+
+
+def call_captured() -> Timed:
+    held = [normal(10) for _ in range(20)]
+
+    @maybe_compile
+    def f(x: wf.Tensor, y: wf.Tensor) -> wf.Tensor:
+        for tensor in held:
+            x = x + tensor
+        return x * y
+
+    return "f(x, y)", {"f": f, "x": normal(10), "y": normal(10)}
+
+
+def deep_step() -> Timed:
+    layers, width, batch = DEEP
+    blocks = [nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU()) for _ in range(layers)]
+    net = nn.Sequential(*blocks)
+    x, y = normal(batch, width), normal(batch, width)
+    return train_step(net, F.mse_loss, optim.AdamW(net.parameters(), lr=1e-3), x, y)
+
+
+class Block(nn.Module):
+    """A layer of GPT-2."""
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: wf.Tensor) -> wf.Tensor:
+        batch, length, width = x.shape
+        q, k, v = (
+            part.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+            for part in self.qkv(self.norm_1(x)).chunk(3, -1)
+        )
+        scores = q @ k.mT * (width // self.heads) ** -0.5
+        mask = wf.tril(wf.ones((length, length), dtype=wf.bool))
+        weights = F.softmax(wf.where(mask, scores, float("-inf")), -1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
+
+
+class GPT(nn.Module):
+    """GPT-2, its head tied to the embedding."""
+
+    def __init__(self, layers: int, heads: int, width: int, vocabulary: int, longest: int) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(longest, width)
+        self.blocks = nn.Sequential(*(Block(heads, width) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: wf.Tensor) -> wf.Tensor:
+        x = self.tokens(tokens) + self.places(wf.arange(tokens.shape[1]))
+        return self.norm(self.blocks(x)) @ self.tokens.weight.mT
+
+
+def tokens(vocabulary: int, batch: int, length: int) -> wf.Tensor:
+    return wf.random.integers(0, vocabulary, shape=(batch, length))
+
+
+def gpt2_step() -> Timed:
+    *sizes, batch = GPT2
+    net = GPT(*sizes)
+    x, y = (tokens(sizes[3], batch, GPT2_LENGTH) for _ in range(2))
+    opt = optim.AdamW(net.parameters(), lr=1e-4)
+    return train_step(net, lambda p, y: F.cross_entropy(p.reshape(-1, sizes[3]), y.reshape(-1)), opt, x, y)
+
+
+def lengths_lstm() -> Timed:
+    batch, inside, size = LSTM
+    w, u, b = normal(inside, 4 * size) * 0.1, normal(size, 4 * size) * 0.1, normal(4 * size)
+
+    def run(x: wf.Tensor) -> wf.Tensor:
+        h = c = wf.zeros((batch, size))
+        for t in range(x.shape[0]):
+            i, f, g, o = (x[t] @ w + h @ u + b).chunk(4, -1)
+            c = F.sigmoid(f) * c + F.sigmoid(i) * wf.tanh(g)
+            h = F.sigmoid(o) * wf.tanh(c)
+        return h
+
+    return passes(run, [normal(n, batch, inside) for n in LSTM_LENGTHS])
+
+
+def lengths_gpt() -> Timed:
+    *sizes, batch = SMALL_GPT
+    net = GPT(*sizes).eval()
+    return passes(net.__call__, [tokens(sizes[3], batch, n) for n in GPT_LENGTHS])
+
+
+def passes(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
+    """A function without gradients, of all inputs in turn."""
+    captures, capturing, f = [0], compiling.capturing, maybe_compile(function)
+
+    def counted() -> Any:
+        captures[0] += 1
+        return capturing()
+
+    compiling.capturing = counted
+
+    def go() -> None:
+        with wf.no_grad():
+            for x in inputs:
+                f(x)
+
+    return "go()", {"go": go, "captures": lambda: captures[0]}

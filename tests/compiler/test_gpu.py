@@ -177,6 +177,7 @@ def both(name: str, descending: bool = False) -> tuple[int, int]:
 WITH_BARRIERS = ("softmax", "layer_norm", "columns", "columns_arg", "long_row", "rows")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", CASES)
 def test_the_bits_are_those_of_the_cpu(name: str) -> None:
     """In whatever order the threads run."""

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from small_kernels import Drawn, check, nests, partial_nests
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(nests(), st.data())
 def test_nests_do_what_they_mean(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(partial_nests(), st.data())
 def test_blocks_of_a_row_are_reduced_apart(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)

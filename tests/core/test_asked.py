@@ -81,6 +81,44 @@ def test_sizes_that_keep_the_guards_give_the_same_answers(
             assert (sizes(numbers)[0], answer) == program(*numbers), (numbers, scope)
 
 
+@settings(max_examples=300)
+@given(
+    factor=st.integers(-3, 3).filter(bool),
+    shift=st.integers(-4, 8),
+    question=st.sampled_from(QUESTIONS),
+    against=st.integers(-5, 9) | st.floats(-3, 9) | st.sampled_from(("n", "m", math.inf, -math.inf)),
+    reflected=st.booleans(),
+)
+def test_without_a_scope_an_answer_holds_for_every_size(
+    factor: int, shift: int, question: Any, against: Any, reflected: bool
+) -> None:
+    def program(n: Any, m: Any) -> Any:
+        value, other = factor * n + shift, {"n": n, "m": m}.get(against, against)
+        return question(other, value) if reflected else question(value, other)
+
+    answers = {program(n, m) for n in range(24) for m in range(24)}
+    n, m = asked(SymDim.named("n")), asked(SymDim.named("m"))
+    if len(answers) == 2:
+        with pytest.raises(CaptureError, match="not known while the size is symbolic"):
+            program(n, m)
+        return
+    try:
+        answer = program(n, m)
+    except CaptureError:
+        answer = question is operator.ne  # that 2 * n is odd is not seen
+        assert question in (operator.eq, operator.ne)
+    assert answers == {answer}
+
+
+def test_without_a_scope_it_has_no_number() -> None:
+    n = asked(SymDim.named("n"))
+    for ask in (int, float, hash, range, lambda n: [0] * n, lambda n: n**0.5, lambda n: n * 0.5, lambda n: n & 1):
+        with pytest.raises(CaptureError, match=r"n is symbolic: .* give the axis one size"):
+            ask(n)
+    assert f"{n + 1:>6}" == " 1 + n" and isinstance(n, int) and 6 * n / n == 6.0 and n**2 == n * n
+    assert abs(n) == n and n + 1 != 0 and n + 1
+
+
 def test_after_its_program_it_says_so() -> None:
     scope = Sizes({"n": 5})
     n = asked(scope["n"])

@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -35,7 +36,8 @@ def test_who_has_switched_it_off_finds_it_off():
         gc.enable()
 
 
-def test_the_last_of_several_threads_switches_it_on():
+def another_inside() -> Callable[[], None]:
+    """Another thread is inside from now on, until what is returned is called, which waits for its end."""
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -43,32 +45,30 @@ def test_the_last_of_several_threads_switches_it_on():
             entered.set()
             leave.wait(10)
 
+    def end() -> None:
+        leave.set()
+        thread.join()
+
     thread = threading.Thread(target=other)
+    thread.start()
+    assert entered.wait(10)
+    return end
+
+
+def test_the_last_of_several_threads_switches_it_on():
     with uncollected():
-        thread.start()
-        assert entered.wait(10)
+        end = another_inside()
     assert not gc.isenabled()
-    leave.set()
-    thread.join()
+    end()
     assert gc.isenabled()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_does_not_wait_for_threads_that_it_lacks():
-    entered, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with uncollected():
-            entered.set()
-            leave.wait(10)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    assert entered.wait(10)
+    end = another_inside()
     child = os.fork()
     if not child:
         os._exit(0 if gc.isenabled() else 1)
     _, status = os.waitpid(child, 0)
-    leave.set()
-    thread.join()
+    end()
     assert status == 0 and gc.isenabled()

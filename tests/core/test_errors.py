@@ -24,6 +24,7 @@ KINDS = {
     errors.AutogradError: (RuntimeError,),
     errors.LinAlgError: (ValueError, RuntimeError),
     errors.CaptureError: (RuntimeError,),
+    errors.CheckError: (AssertionError,),
     errors.CompileError: (RuntimeError,),
     errors.FormatError: (ValueError, RuntimeError),
     errors.StateError: (KeyError, ValueError, RuntimeError),

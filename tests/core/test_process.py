@@ -99,17 +99,18 @@ ENDS = {
     "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM),
     "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT),
 }
+STATUSES = ("sys.exit", "an exception")  # the end of the script, with another status
 
 
 @pytest.mark.parametrize(
     ("end", "threads"),
     # Without workers of the pool what is different is who computes when the end comes, not which end it is.
-    [(end, 2) for end in ENDS]
+    [pytest.param(end, 2, marks=pytest.mark.long if end in STATUSES else []) for end in ENDS]
     + [pytest.param(end, 1, marks=[] if end == "the end of the script" else pytest.mark.long) for end in ENDS],
 )
 def test_a_process_ends_as_it_should_while_daemon_threads_compute(cache: Path, end: str, threads: int) -> None:
     statement, code = ENDS[end]
-    done = run(f"{BUSY}wf.set_num_threads({threads})\nbusy()\ntime.sleep(0.6)\n{statement}", cache)
+    done = run(f"{BUSY}wf.set_num_threads({threads})\nbusy()\ntime.sleep(0.3)\n{statement}", cache)
     # CPython forgets an unhandled Ctrl-C, and ends with 1, when another thread calls exec() meanwhile
     assert done.returncode == code or (end == "Ctrl-C" and done.returncode == 1), done.stderr
     if code == 0:
@@ -161,6 +162,50 @@ if __name__ == "__main__":
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_parent_and_child_go_on_with_compiled_functions_after_a_fork(cache: Path) -> None:
+    script = """
+weight, counter = wf.ones((600, 600)).requires_grad_(), wf.zeros(())
+optimizer = wf.optim.SGD([weight], lr=0.5)
+
+@wf.compile
+def step(x):  # large enough for the pool
+    loss = (x @ weight).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    counter.add_(1)
+    return loss
+
+x, one = wf.ones((600, 600)) / 600, wf.ones((600, 600))
+add = wf.compile(lambda x, y: x + y)
+for _ in range(3):
+    step(x), add(one, one)
+busy = threading.Thread(target=lambda: [step(x) for _ in range(30)])
+busy.start()
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        before = counter.item()
+        for _ in range(3):
+            step(x), add(one, one)
+        good = counter.item() == before + 3 and add(one, one).sum().item() == 720000
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            while True:
+                step(x)
+        except KeyboardInterrupt:
+            os._exit(0 if good and add(one, one)[0, 0].item() == 2 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+busy.join()
+assert counter.item() == 33, counter
+check(1)
+print("end")
+"""
+    done = run(BUSY + script, cache)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
 def test_ctrl_c_in_a_long_kernel_leaves_everything_usable(cache: Path) -> None:

@@ -318,7 +318,7 @@ extern "C" {
 /* output y: float32, shape (1, 37), C order */
 #define TINY_Y_COUNT 37
 
-/* 0: done. Positive: status bits of the kernels (1: an index was out of range).
+/* 0: done. Positive: status bits of the kernels (1: an index was out of range; 2: a loop goes on).
    -1: the workspace is null or not aligned. Outputs must not overlap inputs. */
 int32_t tiny_run(const float *x, const int64_t *index, float *y, void *workspace);
 

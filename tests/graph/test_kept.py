@@ -22,12 +22,14 @@ from weft.graph import executable, kept
 from weft.graph.executable import Executable, build
 from weft.graph.ir import Graph, Value
 from weft.graph.protocol import Primitive, TensorType
+from weft.graph.simplify import simplify
 from weft.llvm.disk_cache import SUFFIX
 from weft.llvm.targets import Target, host_target
 from weft.ops.op import trace_function
 from weft.ops.registry import primitives
 from weft.runtime import storage
 from weft.transforms import entry as entries
+from weft.transforms.capture import capture
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +85,37 @@ def test_the_second_time_nothing_is_lowered(no_lowering: Callable[[], None]) -> 
     assert run(again, X, Y) == run(first, X, Y)
 
 
+def controlled(number: float = 2.0, length: int = 3, reverse: bool = False) -> Graph:
+    """A graph with a branch in a loop."""
+
+    def f(x: Any, y: Any) -> Any:
+        def step(c: Any, _: Any) -> Any:
+            c = wf.cond(c.sum() > 0, lambda: c @ y, lambda: wf.tanh(c) * number)
+            return c, c.sum()
+
+        last, sums = wf.scan(step, x, length=length, reverse=reverse)
+        return wf.while_loop(lambda c: c.sum() < 5, lambda c: abs(c) * 2 + 1, last, max_steps=50), sums
+
+    return simplify(capture(f, [TensorType(dt.float32, s) for s in ((3, 4), (4, 4))]).function)
+
+
+def test_branches_and_loops_are_kept(no_lowering: Callable[[], None]) -> None:
+    first = made(controlled())
+    configure(verify=True)
+    made(controlled())  # which compares
+    configure(verify=False)
+    no_lowering()
+    again = made(controlled())
+    assert again.program.steps == first.program.steps
+    assert run(again, X, Y) == run(first, X, Y)
+
+
+def test_bodies_are_part_of_the_name() -> None:
+    assert name(controlled()) == name(controlled())
+    graphs = controlled(), controlled(3.0), controlled(length=4), controlled(reverse=True)
+    assert len({name(graph) for graph in graphs} - {None}) == 4
+
+
 def test_what_is_asked_of_it_is_planned_then() -> None:
     first, again = (made(graph_of(layers, (3, 4), (4, 4))) for _ in range(2))
     assert callable(again._planned)
@@ -136,7 +169,9 @@ def test_parameters_are_told_apart() -> None:
 def test_what_has_no_certain_text_is_not_kept(folder: Path) -> None:
     graph = graph_of(layers, (3, 4), (4, 4))
     node = graph.nodes[-1]
-    for value in (object(), print, {1: 2}, np.float32(1.0), graph):
+    inner = type(node)(node.op, node.inputs, {**node.params, "strange": print}, node.types)
+    body = Graph("body", graph.inputs, [*graph.nodes, inner], list(inner.outputs))
+    for value in (object(), print, {1: 2}, np.float32(1.0), body):
         strange = type(node)(node.op, node.inputs, {**node.params, "strange": value}, node.types)
         assert name(Graph("f", graph.inputs, [*graph.nodes, strange], list(strange.outputs))) is None
     op = node.op

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from weft.compiler.kernels import Nest
 from weft.core import dtypes as dt
 from weft.core.symbolic import Sizes, SymDim, typical
+from weft.graph import memory as memory_module
 from weft.graph.ir import Value
 from weft.graph.lower.launch import Launch
 from weft.graph.memory import ALIGNMENT, _Arena, _in_blocks, nbytes_of, plan_memory
@@ -102,10 +105,16 @@ def programs(draw: st.DrawFn) -> tuple[list[Launch], list[Value], list[Value], d
     return launches, inputs, outputs, updates
 
 
-@given(programs())
-def test_every_value_is_there_when_it_is_read(drawn: Any) -> None:
+@given(programs(), st.integers(-1, 12))
+def test_every_value_is_there_when_it_is_read(drawn: Any, last_check: int) -> None:
     launches, inputs, outputs, updates = drawn
-    plan = plan_memory(launches, inputs, outputs, updates)
+    if updates:
+        last_check = min(last_check, len(launches) - 2)
+    launches = [replace(x, checks=at == last_check) for at, x in enumerate(launches)]
+    with patch.object(memory_module, "LENT", 0):
+        plan = plan_memory(launches, inputs, outputs, updates, inputs)
+    for each in launches[: last_check + 1]:
+        assert all(plan.place[v][0] >= len(inputs) for v in each.writes), "inputs are as they were if the run fails"
     memory: dict[tuple[int, int], Value] = {}  # (place, byte) -> whose it is
 
     def cells(value: Value) -> set[tuple[int, int]]:
@@ -158,3 +167,19 @@ def test_what_a_later_part_of_a_value_reads_is_still_there() -> None:
     launches = [launch([x], [old], []), launch([x], [new], []), launch([old], [new], [(new, old)])]
     plan = plan_memory([*launches, launch([new], [Value(x.type)], [])], [x], [], {})
     assert plan.place[old] != plan.place[new]
+
+
+def test_memory_of_an_output_is_lent_until_the_output_is_there() -> None:
+    """What comes first ends last, as what gradients need does: each lies where a later output will be."""
+    given, *early = (Value(TensorType(dt.float32, (2000,))) for _ in range(5))
+    late = [Value(TensorType(dt.float32, (2000,))) for _ in range(4)]
+    launches = [launch([given], [v], []) for v in early]
+    launches += [launch([v], [out], []) for v, out in zip(reversed(early), late, strict=True)]
+    plan = plan_memory(launches, [given], late, {})
+    assert plan.arena_nbytes == 8000, "one of four has no output that is written after its end"
+    old = [Value(v.type) for v in late]
+    handed = plan_memory(launches, [given, *old], [], dict(zip(late, old, strict=True)), old)
+    assert handed.arena_nbytes == 8000
+    launches[2] = replace(launches[2], checks=True)
+    plan = plan_memory(launches, [given, *old], [], dict(zip(late, old, strict=True)), old)
+    assert plan.arena_nbytes > 8000, "inputs may not be written as early as that"

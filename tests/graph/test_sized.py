@@ -141,6 +141,7 @@ def agrees(graph: Graph, sizes: Sequence[tuple[int, ...]], threads: int) -> list
     return plans
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_bound_plan_gives_the_bits_of_one_for_its_sizes(name: str, threads: int) -> None:

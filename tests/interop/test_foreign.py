@@ -336,6 +336,7 @@ def test_pools_of_any_batch_and_size(axes: list[Any], dtype: Any, tmp_path: Path
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
 @pytest.mark.parametrize(
     "sizes",

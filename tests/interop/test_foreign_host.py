@@ -136,6 +136,7 @@ def drawn(op: str, dtype: str, data: st.DataObject) -> Drawn:
     return [x], [], {name: data.draw(st.integers(0, 1)) for name in ("keepdims", "noop_with_empty_axes")}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 @pytest.mark.parametrize("op", HOST)
 @few

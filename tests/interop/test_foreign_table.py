@@ -338,6 +338,7 @@ NUMPY = {"float": np.float32, "double": np.float64, **{n: np.dtype(n) for n in (
 POINTWISE = [op for op, versions in OPS.items() if set(versions) == {1} and not signature_of(versions[1]).attributes]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", NUMPY)
 @pytest.mark.parametrize("op", [op for op in POINTWISE if op not in ("Range", "Shape", "Size", "Expand", "Tile")])
 def test_an_element_type_is_refused_or_computed_in(op: str, name: str, tmp_path: Path) -> None:

@@ -266,8 +266,8 @@ def test_what_cannot_be_saved_is_said_and_nothing_is_written(tmp_path: Path) -> 
     assert counter.item() == 0
     with pytest.raises(CaptureError, match="changes tensors"):
         wf.save(lambda x: F.dropout(x), path, example=x)
-    with pytest.raises(CaptureError, match="control flow"):
-        wf.save(lambda x: x if x.sum() > 0 else -x, path, example=x)
+    with pytest.raises(CaptureError, match="the value of a tensor"):
+        wf.save(lambda x: x * x.tolist()[0], path, example=x)
     with pytest.raises(FormatError, match="example holds a float"):
         wf.save(lambda x: x, path, example=1.0)
     with pytest.raises(wf.ShapeError, match="'batch' is axis 1 of argument 0"):
@@ -277,6 +277,53 @@ def test_what_cannot_be_saved_is_said_and_nothing_is_written(tmp_path: Path) -> 
     with pytest.raises(FormatError, match="not a function"):
         wf.save({}, path, example=x)
     assert not list(tmp_path.iterdir())
+
+
+def _powers(x: wf.Tensor) -> wf.Tensor:
+    return x ** x.shape[0]
+
+
+DECIDING: dict[str, tuple[Callable[[wf.Tensor], wf.Tensor], str]] = {
+    "equal": (lambda x: x * 2.0 if x.shape[0] == 6 else x, "whether n == 6 holds"),
+    "a number of elements": (lambda x: x * 2.0 if x.numel() == 24 else x, r"whether 4\*n == 24 holds"),
+    "a shape": (lambda x: x * 2.0 if x.shape == (6, 4) else x, "whether n == 6 holds"),
+    "one of several": (lambda x: x * 2.0 if x.size(0) in (1, 6) else x, "whether n == 1 holds"),
+    "not empty": (lambda x: x * 2.0 if x.shape[0] else x, "whether n == 0 holds"),
+    "more than none": (lambda x: x * 2.0 if x.shape[0] > 0 else x, "whether n > 0 holds"),
+    "a key": (lambda x: x * {6: 3.0}.get(x.shape[0], 1.0), "the size n is symbolic"),
+    "squeezing it": (lambda x: x.squeeze(0), "whether n == 1 holds"),
+    "squeezing all": (lambda x: x.squeeze(), "squeeze: whether the axis of size n goes"),
+    "a power": (_powers, r"pow: x \*\* n, of a symbolic size, is a product where"),
+}
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_what_hangs_on_a_dynamic_size_is_refused(name: str, tmp_path: Path) -> None:
+    function, message = DECIDING[name]
+    with pytest.raises(CaptureError, match=message) as caught:
+        wf.save(function, tmp_path / "f.onnx", example=wf.ones((2, 4)), dynamic={"n": (0, 0)})
+    assert "test_model_file.py" in str(caught.value) and not list(tmp_path.iterdir())
+    wf.save(function, tmp_path / "f.onnx", example=wf.ones((2, 4)))
+
+
+HOLDING: dict[str, Callable[[wf.Tensor], wf.Tensor]] = {
+    "no size is negative": lambda x: x * 2.0 if x.shape[0] >= 0 and x.shape[0] != -1 else x,
+    "an integer": lambda x: x * 2.0 if isinstance(x.shape[0], int) else x,
+    "the same": lambda x: x * 2.0 if x.shape[0] == x.T.shape[1] and 4 * len(x.shape) == 8 else x,
+    "its square": lambda x: (x @ x.T).reshape(x.shape[0] ** 2) * 2.0,
+    "a power of integers": lambda x: (x * 8).long() ** x.shape[0],
+    "a power of a tensor": lambda x: x ** (wf.zeros(()) + x.shape[0]),
+    "squeezing another": lambda x: x.unsqueeze(1).squeeze(1) * 2.0,
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_what_holds_for_every_size_is_answered(name: str, tmp_path: Path) -> None:
+    function, path = HOLDING[name], tmp_path / "f.onnx"
+    wf.save(function, path, example=wf.ones((2, 4)), dynamic={"n": (0, 0)})
+    for size in (0, 1, 2, 3, 6):
+        x = wf.asarray(np.random.default_rng(size).uniform(0.1, 3, (size, 4)).astype(np.float32))
+        assert same_bits(wf.load(path)(x), function(x))
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:

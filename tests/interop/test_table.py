@@ -14,6 +14,7 @@ from weft.core.dtypes import DType
 from weft.core.errors import FormatError
 from weft.graph.ir import Graph, Value
 from weft.graph.protocol import TensorType
+from weft.interop.onnx.control_rows import CONTROL
 from weft.interop.onnx.read import read_node
 from weft.interop.onnx.table import ROWS, UNSUPPORTED
 from weft.interop.onnx.tags import encode
@@ -117,6 +118,7 @@ def test_binary_special(name: str, tmp_path: Path) -> None:
     agree(tmp_path / "f.onnx", getattr(wf, name), wf.asarray(points[:, None]), wf.asarray(points))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize(
     "name",
@@ -205,6 +207,7 @@ def test_softmax_over_a_dynamic_axis(tmp_path: Path) -> None:
         assert np.array_equal(found, wf.load(tmp_path / "f.onnx")(none).numpy()) and len(found) == 3
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", "float16", "bfloat16", "int8", "int32", "uint32", "uint64", "bool"]
 )
@@ -324,6 +327,7 @@ def test_strided_views(dtype: str, tmp_path: Path) -> None:
     agree(tmp_path / "f.onnx", composite(views), tensor(np.arange(24).reshape(2, 3, 4), dtype), tensor(7, dtype))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64", *INTEGERS])
 def test_windows(dtype: str, tmp_path: Path) -> None:
     def pools(a: Any) -> Any:
@@ -355,6 +359,7 @@ def test_positions(dtype: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, "bool"])
 def test_gather(dtype: str, tmp_path: Path) -> None:
     i, j = wf.asarray([[0, -1], [-2, 1]]), wf.asarray([[1, 1], [-2, 0]])
@@ -496,6 +501,10 @@ PARAMETERS: dict[str, Any] = {
     "kernel": (2,),
     "batch": 0,
     "summed": 1,
+    "carries": 1,
+    "sequences": 0,
+    "length": 3,
+    **dict.fromkeys(("reverse", "has_go", "has_count", "gives_count", "bounded"), False),
 }
 WINDOWS = {"size": (1, 2), "step": (1, 1), "dilation": (1, 1), "before": (0, 1), "after": (1, 0)}
 
@@ -514,6 +523,8 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "as_strided": [TensorType(dtype, (6,))],
         "as_strided_update": [TensorType(dtype, (6,)), x],
         "where": [TensorType(wf.bool, SHAPE), x, x],
+        "cond": [TensorType(wf.bool, ()), x],
+        "loop": [x],
         "clip": [x, x, x],
         "contract": [x, TensorType(dtype, (3, 2))],
         "contract_float32": [x, TensorType(dtype, (3, 2))],
@@ -528,12 +539,14 @@ def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
     """The graph of one node, as a file gives it."""
     types = operands(name, dtype)
     known = PARAMETERS | WINDOWS if "before" in ROWS[name].params else PARAMETERS
+    bodies = [[Value(t)] for t in types[-1:]]
+    known = known | {k: Graph("body", b, [], b) for b in bodies for k in ("true", "false", "body")}
     params = {k: known.get(k, dtype) for k in ROWS[name].params}
     inputs = [Value(t) for t in types]
     record = {
         "op": name,
         "in": [f"x{i}" for i in range(len(inputs))],
-        "out": "y",
+        "out": ["y"] if name in CONTROL else "y",
         "params": {k: encode(v) for k, v in params.items()},
     }
     node = read_node(record, {f"x{i}": v for i, v in enumerate(inputs)})
@@ -543,6 +556,7 @@ def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
 ALL = [getattr(wf, name) for name in (*FLOATS, *INTEGERS, "bool")]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ROWS)
 def test_what_loads_can_be_called(name: str) -> None:
     """A node in a dtype that its op does not compute in is refused when the file is read, not when it is called."""

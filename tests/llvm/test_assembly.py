@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import re
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -242,3 +244,34 @@ def test_a_process_that_finds_its_code_in_the_cache_does_not_load_llvm(tmp_path:
         for _ in range(2)
     ]
     assert answers == ["True", "False"]
+
+
+def test_an_interrupt_while_others_compile_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = threading.main_thread()
+    if threading.current_thread() is not main:
+        pytest.skip("signals are handled on the main thread")
+
+    class Rang(Exception):
+        pass
+
+    class First(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            time.sleep(0.05)  # it is the first to ask for a source
+
+    def ring(*details: object) -> None:
+        raise Rang
+
+    def source() -> str:
+        time.sleep(0.1)  # the main thread waits for its turn by now
+        signal.pthread_kill(main.ident or 0, signal.SIGALRM)
+        time.sleep(0.05)
+        return function(0)
+
+    monkeypatch.setattr("weft.llvm.assembly.threading.Thread", First)
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with pytest.raises(Rang):
+            assemble_many([source, *(function(n) for n in range(1, 4))], host_target(), threads=2)
+    finally:
+        signal.signal(signal.SIGALRM, before)

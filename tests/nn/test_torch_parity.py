@@ -108,6 +108,7 @@ LOSSES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.filterwarnings("ignore:reduction:UserWarning")
 @pytest.mark.parametrize(("name", "options"), LOSSES)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

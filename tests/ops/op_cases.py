@@ -10,6 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 import weft as wf
+from weft.core.symbolic import SymDim
+from weft.graph.protocol import TensorType
+from weft.ops.op import trace_function
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")
@@ -118,3 +121,30 @@ def check_gradient(function: Callable[..., Any], *arrays: Any, step: float = 1e-
             above, below = (of_one(wf.asarray(m)).item() for m in moved)
             numeric[at] = (above - below) / (2 * step)
         np.testing.assert_allclose(gradient, numeric, rtol=tolerance, atol=tolerance)
+
+
+def check_both_gradients(function: Callable[[Any], Any]) -> None:
+    """wf.grad of a function of one matrix, and the gradient's own, against central differences."""
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 4))
+    check_gradient(function, x)
+    check_gradient(wf.grad(lambda x: wf.sum(function(x) ** 3)), x)
+
+
+def check_compiled(function: Callable[[Any], Any]) -> None:
+    """A function of one matrix, and its gradient, have the same bits compiled and eagerly."""
+    x = wf.asarray(values("float32", (3, 4), 1))
+
+    def both(x: Any) -> Any:
+        return function(x), wf.grad(lambda x: wf.sum(function(x) ** 2))(x)
+
+    for actual, expected in zip(wf.compile(both)(x), both(x)):
+        same_bits(actual, expected.numpy())
+
+
+N = SymDim.named("n")
+
+
+def check_symbolic(function: Callable[[Any], Any], shape: tuple[Any, ...]) -> None:
+    """The shape of a function's result for a matrix of ``N`` rows of 4."""
+    graph, _ = trace_function(function, [TensorType(wf.float32, (N, 4))], "symbolic")
+    assert graph.outputs[0].shape == shape

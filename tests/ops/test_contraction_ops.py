@@ -35,6 +35,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("pair", SHAPES)
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint32"])
 def test_matmul_of_all_ranks(pair: Any, dtype: str) -> None:

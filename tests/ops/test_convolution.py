@@ -97,7 +97,7 @@ def by_matmul(case: Case, x: Any, w: Any) -> wf.Tensor:
 DTYPES = ("float32", "float32", "float64", "float16", "bfloat16", "int8", "int64")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(case=cases(), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99), threads=st.integers(1, 2))
 def test_it_has_the_bits_of_the_product_with_unfolded_windows(case: Case, dtype: str, seed: int, threads: int) -> None:
     x, w, _ = case.operands(dtype, seed)
@@ -125,6 +125,7 @@ LARGE = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("isa", [None, "avx2", "generic"])
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_larger_ones_on_every_isa_and_compiled(case: Case, isa: str | None) -> None:

@@ -65,6 +65,7 @@ CASES: dict[str, tuple[Function, Any]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_two_derivatives_are_pytorchs(name: str) -> None:
     torch = pytest.importorskip("torch")
@@ -87,6 +88,7 @@ def test_values_and_two_derivatives_are_pytorchs(name: str) -> None:
     np.testing.assert_allclose(wf.grad(twice)(x).numpy(), second.numpy(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_differences_and_the_same_bits_in_every_mode(name: str) -> None:
     function, x = CASES[name]

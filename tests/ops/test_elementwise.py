@@ -212,6 +212,7 @@ def test_pairs_of_special_values(name: str, dtype: str) -> None:
     same_bits(actual, expected)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", INTEGER_PAIRS)
 @settings(max_examples=15)
 @given(dtype=st.sampled_from(INTEGERS), pair=broadcast_pairs(), seed=seeds)
@@ -269,6 +270,7 @@ def test_nextafter_steps_by_one_unit(dtype: str) -> None:
     same_bits(wf.nextafter(wf.asarray(x), wf.asarray(y)), np.nextafter(x, y))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("source", ALL)
 @pytest.mark.parametrize("target", ALL)
 def test_astype_between_all_dtypes(source: str, target: str) -> None:
@@ -320,6 +322,7 @@ def test_identities() -> None:
 # dtypes
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("a", ALL)
 @pytest.mark.parametrize("b", ALL)
 def test_promotion_is_the_table(a: str, b: str) -> None:
@@ -452,6 +455,7 @@ def test_gradients(name: str) -> None:
     check_gradient(lambda x: wf.grad(lambda y: wf.sum(op(name)(y)))(x), x, tolerance=2e-5)  # the second derivative
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name",
     [

@@ -46,6 +46,7 @@ def np_cross_entropy(
 SHAPES = [(5,), (4, 5), (1, 1), (3, 4, 2), (2, 3, 2, 2), (33, 130)]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -212,6 +213,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("function", "x", "t", "reference"), [pytest.param(*c[1:], id=c[0]) for c in PAIRS])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_value_and_gradient(function: Any, x: Any, t: Any, reference: Any, reduction: str) -> None:

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import ALL, check_gradient, same_bits, seeds, shapes, values
+from op_cases import ALL, N, check_both_gradients, check_compiled, check_symbolic, same_bits, seeds, shapes, values
 
 import weft as wf
 from weft.core.errors import AxisError
-from weft.core.symbolic import SymDim
-from weft.graph.protocol import TensorType
-from weft.ops.op import trace_function
 
 few = settings(max_examples=30)
 dtypes = st.sampled_from(ALL)
@@ -111,8 +108,6 @@ def test_cutting(data: Any, dtype: str, shape: Any, seed: int) -> None:
     same_bits(wf.concat(parts, axis=axis), x)
 
 
-X = np.random.default_rng(0).uniform(-1, 1, (3, 4))
-
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "roll": lambda x: wf.roll(x, 5),
     "concat": lambda x: wf.concat([x, x * x, x], axis=1),
@@ -127,22 +122,13 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_gradients(name: str) -> None:
-    check_gradient(FUNCTIONS[name], X)
-    check_gradient(wf.grad(lambda x: wf.sum(FUNCTIONS[name](x) ** 3)), X)
+    check_both_gradients(FUNCTIONS[name])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_compiled_equals_eager_in_bits(name: str) -> None:
-    x = wf.asarray(values("float32", (3, 4), 1))
+    check_compiled(FUNCTIONS[name])
 
-    def both(x: Any) -> Any:
-        return FUNCTIONS[name](x), wf.grad(lambda x: wf.sum(FUNCTIONS[name](x) ** 2))(x)
-
-    for actual, expected in zip(wf.compile(both)(x), both(x)):
-        same_bits(actual, expected.numpy())
-
-
-N = SymDim.named("n")
 
 SYMBOLIC: list[tuple[Callable[[Any], Any], tuple[Any, ...]]] = [
     (lambda x: wf.roll(x, 1, axis=0), (N, 4)),
@@ -156,8 +142,7 @@ SYMBOLIC: list[tuple[Callable[[Any], Any], tuple[Any, ...]]] = [
 
 @pytest.mark.parametrize(("function", "shape"), SYMBOLIC)
 def test_symbolic_sizes(function: Callable[[Any], Any], shape: tuple[Any, ...]) -> None:
-    graph, _ = trace_function(function, [TensorType(wf.float32, (N, 4))], "symbolic")
-    assert graph.outputs[0].shape == shape
+    check_symbolic(function, shape)
 
 
 A = wf.zeros((2, 3))

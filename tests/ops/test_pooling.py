@@ -110,6 +110,7 @@ CALLS: list[tuple[str, Callable[[Any], Any]]] = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("call", [c[1] for c in CALLS], ids=[c[0] for c in CALLS])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_compiled_is_eager_in_bits_and_gradients_of_gradients_too(call: Callable[[Any], Any], dtype: str) -> None:
@@ -134,6 +135,7 @@ def test_second_derivatives_are_those_of_differences(call: Callable[[Any], Any])
     np.testing.assert_allclose(product.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint8", "uint16", "float16", "float64"])
 def test_maxima_of_every_dtype_are_numpys(dtype: str) -> None:
     x = numbers((2, 7, 9), "float64").astype(dtype)
@@ -161,6 +163,7 @@ ALONE: list[tuple[tuple[int, ...], Any, Any, Any, int]] = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", ALONE, ids=str)
 def test_windows_of_padding_alone(case: Any) -> None:
     """Values and positions are PyTorch's. Its gradients are written to positions that may lie in another row or behind
@@ -211,6 +214,7 @@ MISTAKES: list[tuple[str, Callable[[Any], Any], type[Exception]]] = [
     ("axes", lambda x: F.avg_pool1d(x[None], 2), ShapeError),
     ("fewer than a window", lambda x: F.max_pool2d(x, 7), ShapeError),
     ("more than half", lambda x: F.max_pool2d(x, 3, padding=2), ArgumentError),
+    ("more than half", lambda x: F.max_pool2d(x, 3, padding=2, dilation=2), ArgumentError),
     ("more than half", lambda x: F.avg_pool2d(x, 2, padding=(0, 2)), ArgumentError),
     ("at least 1", lambda x: F.max_pool2d(x, 0), ArgumentError),
     ("at least 1", lambda x: F.max_pool2d(x, 2, 0), ArgumentError),
@@ -255,6 +259,7 @@ def test_sizes_may_be_lists_and_one_number_stands_for_all() -> None:
     assert graph_of(lambda x: F.max_pool2d(x, 2), x).nodes[-1].op.name == "max_pool"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("pool", [F.max_pool2d, F.avg_pool2d])
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("ceil_mode", [False, True])

@@ -198,6 +198,7 @@ def test_sum_takes_a_dtype() -> None:
     assert wf.sum(wf.asarray(np.full(70000, 1, np.float16))).item() == np.inf  # accumulated in float32, rounded once
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["sum", "max", "min", "prod", "mean", "var", "std", "logsumexp"])
 @pytest.mark.parametrize("axis", [a for a in AXES if a != ()])
 @pytest.mark.parametrize("keepdims", [False, True])

@@ -13,22 +13,7 @@ from weft import nn
 
 report = Reports()
 
-NOT_YET: dict[str, str | int] = {
-    "an_if_on_a_sum": "if y < 0:",
-    "a_while_with_a_break": "if total > 1.0:",
-    "a_while_with_an_else": "while x > 2.0:",
-    "an_early_return_from_a_loop": "if wf.abs(z) > 2.0:",
-    "or_between_tensors": "return x or y",
-    "and_between_a_bool_and_a_tensor": "if flag and x > 0:",
-    "an_item_that_becomes_a_factor": "return x / x.max().item()",
-    "an_item_that_is_compared": "n = int((ids == 7).sum())",
-    "a_comparison_of_a_count": "if wf.count_nonzero(x > n) == 1:",
-    "a_boolean_mask_that_chooses": "return x[x < 0.0] * 2.0",
-    "a_branch_that_returns_its_argument": "return x if x.sum() > 0 else x * -1.0",
-    "an_assertion_on_values": 'assert (x > 0.5).all(), "test"',
-    "a_variable_that_one_branch_binds": "if x.sum() > 0:",
-    "a_while_whose_body_scatters": "while i < 2:",
-}
+NOT_YET: dict[str, str | int] = {}
 KNOWN_WRONG: dict[str, str] = {}
 
 

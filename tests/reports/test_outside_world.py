@@ -23,7 +23,6 @@ KNOWN_WRONG: dict[str, str] = {
     "pythons_random_numbers": "random is asked once",
     "numpys_random_numbers": "a generator of NumPy is asked once",
     "an_iterator_that_is_used_up": "an iterator moves on once",
-    "a_print_at_every_call": "print prints once",
     "a_seed_that_comes_from_the_clock": "a clock is read once",
 }
 

@@ -187,6 +187,26 @@ def test_memory_and_errors(library: Library) -> None:
         Driver(type("Broken", (), {"cuInit": lambda self, flags: 100})())
 
 
+def test_a_destructor_makes_no_call_and_who_takes_memory_next_frees_it(library: Library) -> None:
+    """It may run between two calls of the driver, the second of which is for the context that the first set."""
+    row, device = devices.row_of(wf.device("cuda")), wf.device("cuda")
+    blocks = [row.empty(device, 64) for _ in range(3)]
+    held, count = wf.memory.stats("cuda").current, len(library.blocks)
+    library.calls.clear()
+    blocks.pop()
+    blocks.pop()
+    assert not library.calls and len(library.blocks) == count
+    blocks.append(row.empty(device, 64))
+    assert len(library.blocks) == count - 1 and library.calls.count("cuMemFree_v2") == 2
+    assert wf.memory.stats("cuda").current == held - 64
+    blocks.clear()
+    assert wf.memory.stats("cuda").current == held - 3 * 64 and len(library.blocks) == count - 3
+    blocks.append(row.empty(device, 64))
+    blocks.clear()
+    wf.memory.empty_cache("cuda")
+    assert len(library.blocks) == count - 3
+
+
 def test_threads_keep_to_the_limit_and_are_counted(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver takes its time, and lets other threads run."""
     take = Library._cuMemAlloc

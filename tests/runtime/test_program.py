@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -16,7 +17,20 @@ from hypothesis import strategies as st
 from weft.core.errors import OutOfMemoryError, WeftError
 from weft.llvm.elf import CodeModule
 from weft.runtime import memory, pool, storage
-from weft.runtime.program import HostError, HostStep, KernelStatus, Program, Step, Template
+from weft.runtime.program import (
+    UNBOUNDED,
+    Body,
+    BranchStep,
+    HostError,
+    HostStep,
+    KernelStatus,
+    LoopStep,
+    Program,
+    Release,
+    Step,
+    Template,
+    watch,
+)
 
 UNITS = 10
 
@@ -127,7 +141,7 @@ def test_wrong_steps_raise(kernels: CodeModule) -> None:
     with pytest.raises(ValueError, match="at most"):
         Program([], 1 << 20, ())
     with pytest.raises(ValueError, match="at most"):
-        Template([], 1 << 20, (), 0, 0, 0)
+        Template([], 1 << 20, (), 0, Release(), 0)
 
 
 @pytest.mark.parametrize("release_gil", [False, True])
@@ -300,7 +314,7 @@ def test_a_template_makes_programs_that_differ_in_numbers(kernels: CodeModule, s
     made = [Step(kernels.address("add"), ("amount",), ((0, 0), (1, 0)), "units", 1 << 40)]
     for k in range(1, steps):
         made.append(Step(kernels.address("add"), (0,), ((1, 0), (2, k)), "units", "units"))
-    template = Template(made, 1, ["bytes"], "arena" if steps > 1 else 0, "long", 0)
+    template = Template(made, 1, ["bytes"], "arena" if steps > 1 else 0, Release("long"), 0)
     for amount, units in ((5, 10), (-7, 3), (5, 10)):
         numbers = {"amount": amount, "units": units, "bytes": 8 * units, "arena": 4096, "long": units > 3}
         program = template.filled([numbers[name] for name in template.open])
@@ -313,12 +327,12 @@ def test_a_template_makes_programs_that_differ_in_numbers(kernels: CodeModule, s
 
 
 def test_numbers_that_do_not_fit_are_refused(kernels: CodeModule) -> None:
-    template = Template([add(kernels, 1, (0, 0), (1, 0))], 1, ["bytes"], "arena", 0, 0)
+    template = Template([add(kernels, 1, (0, 0), (1, 0))], 1, ["bytes"], "arena", Release(), 0)
     with pytest.raises(OutOfMemoryError, match=r"2\*\*63"):
         template.filled([8, 1 << 63])
     with pytest.raises(ValueError, match="negative"):
         template.filled([8, -64])
-    many = Template([Step(kernels.address("add"), ("n",), ((0, 0), (1, 0)), 1, 1)] * 100, 1, ["n"], 0, 0, 0)
+    many = Template([Step(kernels.address("add"), ("n",), ((0, 0), (1, 0)), 1, 1)] * 100, 1, ["n"], 0, Release(), 0)
     with pytest.raises(OutOfMemoryError, match=r"2\*\*63"):
         many.filled([1 << 64])
 
@@ -417,3 +431,160 @@ def test_memory_that_somebody_holds_after_an_error_is_theirs() -> None:
     held.clear()
     gc.collect()
     assert memory.stats().current <= before
+
+
+# --- branches and loops ---------------------------------------------------------------------------------------------
+
+
+def test_a_branch_runs_one_of_two_bodies(kernels: CodeModule) -> None:
+    true = Body((add(kernels, 1, (1, 0), (2, 0)),), 4)
+    false = Body(
+        (
+            add(kernels, 10, (1, 0), (3, 0)),
+            add(kernels, 10, (3, 0), (2, 0)),
+        ),
+        4,
+    )
+    step = BranchStep(true, false, ((0, 0), (1, 0), (2, 0), (3, 0)))
+    program = Program([step], 2, (80,), arena_nbytes=80)
+    for chosen, amount in ((1, 1), (0, 20)):
+        result = program.call(integers(chosen), integers(*range(10)))
+        assert values_of(result) == [i + amount for i in range(10)]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 5])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_loop_swaps_its_carries_and_walks_its_sequences(kernels: CodeModule, length: int, reverse: bool) -> None:
+    # carry, part of the sequence -> next carry = carry + 1, part of the result = part + 100
+    body = Body(
+        (
+            add(kernels, 1, (0, 0), (2, 0), units=2),
+            add(kernels, 100, (1, 0), (3, 0), units=1),
+        ),
+        5,
+    )
+    buffers = ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (4, 64))
+    step = LoopStep(body, buffers, (16,), (8,), 0, (8,), length, reverse)
+    program = Program([step], 2, (16, 8 * max(length, 1)), arena_nbytes=128)
+    last, parts = program.call(integers(3, 4), integers(*range(max(length, 1))))
+    assert values_of(last) == [3 + length, 4 + length]
+    assert values_of(parts)[:length] == [100 + i for i in range(length)]
+
+
+def test_a_loop_goes_on_while_a_byte_says_so_and_counts(kernels: CodeModule) -> None:
+    # go, carry -> go (the carry's lowest byte, before it grows), carry - 1
+    body = Body(
+        (
+            add(kernels, -1, (0, 0), (1, 0), units=1),
+            add(kernels, -1, (0, 0), (2, 0), units=1),
+        ),
+        4,
+    )
+    buffers = ((0, 0), (0, 8), (1, 0), (2, 0), (3, 0), (3, 64), (3, 128))
+    step = LoopStep(body, buffers, (8,), (), 0, (), UNBOUNDED, has_go=True, gives_count=True)
+    program = Program([step], 1, (8, 8), arena_nbytes=192)
+    for start in (1, 2, 7):
+        last, count = program.call(integers(1, start))
+        assert values_of(last) == [0] and values_of(count) == [start]
+    last, count = program.call(integers(0, 5))
+    assert values_of(last) == [5] and values_of(count) == [0]
+    bounded = LoopStep(body, buffers, (8,), (), 0, (), 3, has_go=True, gives_count=True, bounded=True)
+    program = Program([bounded], 1, (8, 8), arena_nbytes=192)
+    assert values_of(program.call(integers(1, 3))[1]) == [3]
+    with pytest.raises(KernelStatus, match="a loop goes on"):
+        program.call(integers(1, 4))
+
+
+def test_a_body_names_places_that_are_there(kernels: CodeModule) -> None:
+    body = Body((add(kernels, 1, (0, 0), (2, 0)),), 2)
+    with pytest.raises(ValueError, match="2 places"):
+        Program([BranchStep(body, body, ((0, 0), (0, 0), (0, 0)))], 1, ())
+
+
+# --- who watches ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told() -> Any:
+    """What the one who watches was told."""
+    found: list[tuple[list[Any], list[int]]] = []
+    watch(lambda about, clock: found.append((about, np.frombuffer(clock, np.int64).tolist())))
+    yield found
+    watch(None)
+
+
+def test_who_watches_is_told_of_every_call_of_programs_that_were_there_before(kernels: CodeModule, told: Any) -> None:
+    watch(None)
+    first = Program([add(kernels, 1, (0, 0), (1, 0)), add(kernels, 2, (0, 0), (2, 0))], 1, (80, 80))
+    first.about.append("first")
+    call, numbers = first.call, integers(*range(10))
+    expected = list(map(values_of, call(numbers)))
+    watch(lambda about, clock: told.append((about, np.frombuffer(clock, np.int64).tolist())))
+    second = Program([], 0, ())
+    before = time.monotonic_ns()
+    assert list(map(values_of, call(numbers))) == expected and second.call() is None
+    after = time.monotonic_ns()
+    assert [about for about, _ in told] == [["first"], []]
+    ((_, clock), (_, empty)) = told
+    assert len(clock) == 3 and len(empty) == 1 and clock == sorted(clock)
+    assert before <= clock[0] and empty[0] <= after
+    watch(None)
+    call(numbers)
+    assert len(told) == 2
+
+
+def test_calls_that_fail_are_not_told_and_those_of_a_template_are(kernels: CodeModule, told: Any) -> None:
+    failing = Program([Step(kernels.address("report"), (3,), (), 1, 1)], 0, ())
+    with pytest.raises(KernelStatus):
+        failing.call()
+    with pytest.raises(TypeError):
+        failing.call(1)
+    assert told == []
+    template = Template([add(kernels, 1, (0, 0), (1, 0))], 1, ("n",), 0, Release(), 0)
+    values_of(template.filled((80,)).call(integers(*range(10))))
+    assert len(told) == 1
+
+
+def test_what_the_one_who_watches_raises_is_raised_and_nothing_is_lost(kernels: CodeModule) -> None:
+    program, numbers = Program([add(kernels, 1, (0, 0), (1, 0))], 1, (80,)), integers(*range(10))
+
+    def stop(about: list[Any], clock: bytes) -> None:
+        raise KeyboardInterrupt
+
+    kept = memory.stats().current
+    watch(stop)
+    try:
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                program.call(numbers)
+    finally:
+        watch(None)
+    gc.collect()
+    assert memory.stats().current == kept
+    assert values_of(program.call(numbers)) == list(range(1, 11))
+
+
+def test_who_watched_is_let_go(kernels: CodeModule) -> None:
+    class Watcher:
+        def __call__(self, about: list[Any], clock: bytes) -> None:
+            pass
+
+    watcher = Watcher()
+    gone = weakref.ref(watcher)
+    watch(watcher)
+    Program([], 0, ()).call()
+    watch(Watcher())
+    watch(None)
+    del watcher
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_a_program_is_about_outlives_it_with_its_table(kernels: CodeModule, told: Any) -> None:
+    program = Program([], 0, ())
+    program.about.append("what it is about")
+    call = program.call
+    del program
+    gc.collect()
+    call()
+    assert told[0][0] == ["what it is about"]

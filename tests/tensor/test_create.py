@@ -85,6 +85,7 @@ SCALARS = [np.float64(2), np.float32(2), np.float16(2), np.longdouble(2), np.int
 SCALARS += [np.bool_(True)]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "bool"])
 @pytest.mark.parametrize("number", SCALARS, ids=lambda v: type(v).__name__)
 def test_a_numpy_number_is_a_python_number_to_an_op(number: Any, dtype: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -587,3 +588,11 @@ def test_explain_and_kernels_of_a_device() -> None:
     step = wf.compile(lambda x: state.add_(x.sum()))
     before = bits(state)
     assert "sum" in str(step.explain(on(HERE))) and len(step.kernels(on(HERE))) >= 1 and bits(state) == before
+
+
+def test_a_page_of_a_device_has_its_kernels_and_its_arena(tmp_path: Path) -> None:
+    step = wf.compile(lambda x: wf.exp(wf.matmul(x, x.T)).sum(axis=0) @ x)
+    step.explain(on(HERE), html=tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    assert len(data["kernels"]) == len(step.kernels(on(HERE))) and data["memory"]["steps"] == len(data["kernels"])

@@ -418,6 +418,7 @@ def test_a_call_writes_what_it_writes_in_pytorch(text: str) -> None:
         same(ours, theirs, text, 2e-3 if text.startswith("h.") else 2e-6)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("text", lines(FLOATS))
 def test_it_writes_through_views_and_compiled_code_does_the_same(text: str) -> None:
     found = []
@@ -440,6 +441,7 @@ def test_it_writes_through_views_and_compiled_code_does_the_same(text: str) -> N
     np.testing.assert_array_equal(np.asarray(result), np.asarray(found[0][0]), text)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("text", lines(FLOATS))
 def test_its_gradient_is_pytorchs(text: str) -> None:
     if text in DIFFERENT_GRADIENTS:
@@ -466,6 +468,7 @@ def test_its_gradient_is_pytorchs(text: str) -> None:
         )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("text", lines(FLOATS))
 def test_its_gradient_is_the_same_in_compiled_code(text: str) -> None:
     def loss(leaf: Any) -> Any:

@@ -342,6 +342,7 @@ def check(mode: str, before: tuple[str, ...], case: str) -> None:
     assert failure(program) == "", text_of(program)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize("case", lines(MEMORY))
 def test_memory(case: str, mode: str) -> None:
@@ -352,6 +353,7 @@ def test_memory(case: str, mode: str) -> None:
     check(mode, NAMES, case)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize("case", lines(AUTOGRAD))
 def test_autograd(case: str, mode: str) -> None:
@@ -368,6 +370,7 @@ def test_outside_of_captures(case: str) -> None:
     check("eager", ("import copy", *before), case)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", [mode for mode in FORMS if "grad" in mode])
 @pytest.mark.parametrize("case", lines(LOSSES))
 def test_losses(case: str, mode: str) -> None:

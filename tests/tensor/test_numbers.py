@@ -95,6 +95,7 @@ def scalars(value: Any) -> Iterator[Any]:
             yield number
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", [*OF_BOTH, *WRITTEN])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_number_is_the_same_in_every_form(name: str, dtype: Any) -> None:

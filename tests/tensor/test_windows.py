@@ -116,6 +116,7 @@ def _gradients(m: Any, loss: Any, leaves: list[Any]) -> list[Any]:
 _PAIRS = [(base, use) for base in BASES for use in USES if base != "expanded" or use in ("read", "new")]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("base", "use"), _PAIRS)
 @pytest.mark.parametrize("key", KEYS)
 def test_gradients_of_both_orders_are_pytorchs(key: str, base: str, use: str) -> None:
@@ -132,6 +133,7 @@ def test_gradients_of_both_orders_are_pytorchs(key: str, base: str, use: str) ->
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("key", KEYS)

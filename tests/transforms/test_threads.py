@@ -431,7 +431,7 @@ def check_shared_story(seed: int) -> None:
 
 # Threads rebind what others have captured, again and again; a warning says so.
 @pytest.mark.filterwarnings("ignore:.*has been captured 9 times")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_random_threads(seed: int) -> None:
     check_shared_story(seed)
 
@@ -441,3 +441,47 @@ def test_random_threads(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100, 200))
 def test_more_random_threads(seed: int) -> None:
     check_shared_story(seed)
+
+
+def test_eight_threads_call_the_same_functions() -> None:
+    """Each has memory of its own, the code is one, and updates of what they share come one after the other."""
+    before = sys.getswitchinterval()
+    counter, weight = wf.zeros(()), wf.zeros((40, 40)).requires_grad_()
+    optimizer = optim.SGD([weight], lr=1.0)
+
+    @wf.compile
+    def compute(x: Any, y: Any) -> Any:
+        return wf.sin(x @ y).sum() * counter_of_none + x.sum()
+
+    @wf.compile
+    def step(x: Any) -> Any:
+        loss = (weight * x).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        counter.add_(1)
+        return loss
+
+    counter_of_none, wrong = 1.0, []
+    arguments = [(wf.ones((n % 3 + 2, 40)) * n, wf.ones((40, 30)) / (n + 1)) for n in range(8)]
+    expected = [(wf.sin(x @ y).sum() + x.sum()).item() for x, y in arguments]
+    minus = wf.zeros((40, 40)) - 1
+
+    def hammer(number: int) -> Callable[[], None]:
+        def run() -> None:
+            for turn in range(60):
+                at = (number + turn) % 8
+                if compute(*arguments[at]).item() != expected[at]:
+                    wrong.append(at)
+                step(minus)
+
+        return run
+
+    try:
+        sys.setswitchinterval(1e-6)
+        together(*(hammer(number) for number in range(8)))
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong
+    assert counter.item() == 480
+    assert weight.min().item() == weight.max().item() == 480

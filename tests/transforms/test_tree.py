@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import weft as wf
-from weft.transforms.tree import flatten, plain, unflatten
+from weft.transforms.tree import flatten, matched, paths, plain, unflatten
 
 Pair = namedtuple("Pair", "first second")
 
@@ -146,3 +146,12 @@ def test_a_saved_model_takes_the_named_tuples_that_it_was_saved_with(tmp_path: P
         assert first.tolist() == [2.0, 3.0] and second["k"].tolist() == [3.0, 4.0, 5.0]
     with pytest.raises(wf.ShapeError, match="not nested as they were"):
         loaded(list(PAIR))
+
+
+def test_paths_and_what_does_not_match() -> None:
+    _, form = flatten({"a": [1, (2, None)], "b": 3})
+    assert paths(form, "x") == ["x['a'][0]", "x['a'][1][0]", "x['b']"]
+    assert matched({"b": 6, "a": [4, (5, None)]}, form) == [4, 5, 6]
+    assert matched({"b": 6, "a": [4, [5, None]]}, form, "x") == "x['a'][1] is a list, not a tuple"
+    assert matched({"b": 6, "a": [4, (5, 7)]}, form, "x") == "x['a'][1][1] is a tensor, not None"
+    assert matched(7, form, "x") == "x is a tensor, not a dict"

@@ -97,6 +97,7 @@ def computed(function: Callable[..., Any], arrays: Sequence[Any], threads: int, 
     return exe, results
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("in_turn", [False, True], ids=["row-major", "column-major"])
 @pytest.mark.parametrize(("name", "kernel", "function", "meaning", "shapes"), CASES, ids=[c[0] for c in CASES])
 def test_what_a_cluster_computes(

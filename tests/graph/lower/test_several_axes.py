@@ -76,7 +76,7 @@ def views(draw: st.DrawFn) -> tuple[Callable[[Any], Any], tuple[int, ...], Axes]
     return view, shape, tuple(range(start, draw(st.integers(start + 2, rank))))
 
 
-@settings(max_examples=60)
+@settings(max_examples=36)
 @given(
     views(),
     st.sampled_from(sorted(REDUCTIONS)),
