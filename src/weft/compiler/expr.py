@@ -12,7 +12,8 @@ leaves         ``const`` (value), ``load`` (Access; with an argument, a bool: bo
                number given at run time: in a kernel its value is the Slot that holds the bits)
 float          add sub mul div neg abs sqrt fma floor ceil trunc rint copysign rem (C's fmod; exact)
 integer        add sub mul neg and or xor not shl shr (arithmetic when signed) div rem (truncating; the divisor must
-               not be 0 nor the quotient overflow: guard with ``where``) mulhi (high half of the product) popcount clz
+               not be 0 nor the quotient overflow: guard with ``where``, since lanes past the end compute as well, with
+               zeros for what is loaded) mulhi (high half of the product) popcount clz
 compare        eq ne lt le gt ge -> bool (ordered, except ``ne``, which is true for NaN)
 bool           and or xor not
 any            where(bool, a, b), cast (value -> value; float to int truncates and saturates, NaN gives 0; float to a
