@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+from alarms import alarm as alarm  # a fixture
 from hypothesis import HealthCheck, settings
 
 from weft.tensor.dispatch import forget_plans

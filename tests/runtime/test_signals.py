@@ -5,36 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from alarms import Rang
 
 from weft.llvm.elf import CodeModule
 from weft.runtime import pool, storage
 from weft.runtime.program import Program, Release, Step
 
 pytestmark = pytest.mark.usefixtures("restored_pool")
-
-
-class Rang(Exception):
-    """What the handler raises."""
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[[float], None]]:
-    """``alarm(seconds)``: a signal after that, whose handler raises Rang."""
-    if threading.current_thread() is not threading.main_thread():
-        pytest.skip("signals are handled on the main thread")
-
-    def ring(*details: Any) -> None:
-        raise Rang
-
-    before = signal.signal(signal.SIGALRM, ring)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def sleeping(kernels: CodeModule, microseconds: int, offset: int, units: int = 1, grain: int = 1) -> Step:
