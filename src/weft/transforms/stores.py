@@ -343,14 +343,68 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
 
 def _take_away(alive: list[Tensor]) -> None:
     ids = {id(t): t for t in alive}
-    for holder in gc.get_referrers(*alive):
-        if holder is alive or holder is ids or isinstance(holder, (tuple, CellType)) or _is_passing(holder, 1):
+    holders = [h for h in gc.get_referrers(*alive) if h is not alive and h is not ids]
+    places = [h for h in holders if not isinstance(h, (tuple, CellType))]
+    passing = _passing(places, holders)
+    for holder in places:
+        if id(holder) in passing:
             continue
         if isinstance(holder, list):
             holder[:] = [item for item in holder if id(item) not in ids]
         else:
             for place, _ in _direct(holder, ids):
                 place.clear()
+
+
+def _passing(items: list[Any], beside: list[Any]) -> set[int]:
+    """The ids of those of the items that :meth:`_is_passing` says yes to, by as many looks at the heap for all of them
+    as for one; ``beside``: a list that holds them too.
+
+    Raises:
+        _Hidden: something may hold one of them for good that the collector does not show.
+    """
+    above: dict[int, set[int]] = {}  # by ids: who holds what
+    queue = list(items)
+    seen = {id(each) for each in (queue, items, beside, *items)}
+    level = tuple(queue)
+    while level and len(queue) <= _MANY * (1 + len(items)):
+        level = tuple([each for each in level if isinstance(each, _PASSING)])
+        below = {id(each) for each in level}
+        found = gc.get_referrers(*level) if level else []
+        ours, before = {id(level), id(found), *seen.intersection((id(queue), id(items), id(beside)))}, len(queue)
+        for holder in found:
+            if id(holder) in ours:
+                continue
+            for referent in gc.get_referents(holder):
+                if id(referent) in below:
+                    above.setdefault(id(referent), set()).add(id(holder))
+            if id(holder) not in seen:
+                seen.add(id(holder))
+                queue.append(holder)
+        holder = referent = None
+        found.clear()
+        level = tuple(queue[before:])
+    runs = {id(each) for each in queue[: len(queue) - len(level)] if isinstance(each, (*_PASSING, *_OURS))}
+    passing, parts = set[int](), set[int]()
+    for holder in items:
+        around = _around(id(holder), above)
+        if len(around) <= _MANY and around <= runs:
+            passing.add(id(holder))
+            parts |= around
+    holder = None
+    level = ()
+    _check_seen([each for each in queue if id(each) in parts and isinstance(each, (list, dict, tuple))])
+    return passing
+
+
+def _around(item: int, above: dict[int, set[int]]) -> set[int]:
+    """An item, what holds it, what holds that ..., by ids."""
+    found, waiting = {item}, [item]
+    while waiting:
+        more = above.get(waiting.pop(), set()) - found
+        found |= more
+        waiting += more
+    return found
 
 
 def _is_passing(holder: Any, held: int) -> bool:
