@@ -7,7 +7,7 @@ from fuzz_call_sequences import Program, beginning, draw_program, failure, is_ca
 
 # Programs of one test, and the tests by default and by `make test-long`.
 CHUNK = 20
-DEFAULT = 7
+DEFAULT = 3
 LONG = 1500
 
 

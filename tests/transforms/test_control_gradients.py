@@ -394,8 +394,19 @@ def apart(a: Any, b: Any) -> bool:
 
 
 @given(programs())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_program(program: Any) -> None:
+    check_program(program)
+
+
+@pytest.mark.long
+@given(programs())
+@settings(max_examples=400, deadline=None)
+def test_more_programs(program: Any) -> None:
+    check_program(program)
+
+
+def check_program(program: Any) -> None:
     def f(x: Any, w: Any) -> Any:
         y, v = run(program, x, w)
         return (y * v).sum() + y.sum()
