@@ -223,6 +223,21 @@ def modlist(x: Any) -> Any:
     return x
 
 
+@case([1.0, 2.0, 3.0], [-3.0, 0.0, 1.0], grad=False)
+def defined_in_a_loop(x: Any) -> Any:
+    while x.sum() < 4:
+        import math
+
+        def more(z: Any) -> Any:
+            return z + math.pi if x.sum() < 0 else z * 2  # noqa: B023
+
+        class Two:
+            factor = 2.0
+
+        x = more(x) * Two.factor
+    return x
+
+
 @case([1.0, 2.0, 3.0], [3.0, 0.0, 1.0], list(map(float, range(30))))
 def enum(x: Any) -> Any:
     t = wf.asarray(0.0)

@@ -61,7 +61,15 @@ class _Liveness:
                 return live | {name} | names_read(s.value)
             case ast.Delete():
                 return live | set(names_bound(s)) | names_read(s)
-            case ast.Assign() | ast.AnnAssign():
+            case (
+                ast.Assign()
+                | ast.AnnAssign()
+                | ast.FunctionDef()
+                | ast.AsyncFunctionDef()
+                | ast.ClassDef()
+                | ast.Import()
+                | ast.ImportFrom()
+            ):
                 return (live - set(names_bound(s))) | names_read(s)
         return live | names_read(s)
 
