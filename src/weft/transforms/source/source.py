@@ -6,7 +6,6 @@ import __future__
 import ast
 import copy
 import linecache
-from collections.abc import Iterator
 from types import CodeType, FunctionType
 
 from .exits import Unsupported
@@ -14,15 +13,45 @@ from .rewrite import rewritten
 from .syntax import FLOW, Function
 
 _FLAGS = __future__.annotations.compiler_flag  # the only one that a current Python still has a meaning for
-_files: dict[str, tuple[int, ast.Module, CodeType]] = {}  # by names: the hash of the lines, what they say
+_Place = tuple[str, int]  # the name of a function, and its first line
+
+
+class _File:
+    """What the lines of a file define: by places the definitions, with the classes around them, and the code."""
+
+    def __init__(self, name: str, lines: list[str]):
+        self.lines = lines  # linecache has others when the file has changed
+        text = "".join(lines)
+        tree, whole = ast.parse(text), compile(text, name, "exec", dont_inherit=True)
+        self.nodes: dict[_Place, list[tuple[Function | ast.Lambda, tuple[str, ...]]]] = {}
+        self.codes: dict[_Place, list[CodeType]] = {}
+        self._look(tree, ())
+        waiting = [whole]
+        while waiting:
+            code = waiting.pop()
+            self.codes.setdefault((code.co_name, code.co_firstlineno), []).append(code)
+            waiting += [c for c in code.co_consts if isinstance(c, CodeType)]
+
+    def _look(self, node: ast.AST, classes: tuple[str, ...]) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                line = min([child.lineno, *(d.lineno for d in child.decorator_list)])
+                self.nodes.setdefault((child.name, line), []).append((child, classes))
+            elif isinstance(child, ast.Lambda):
+                self.nodes.setdefault(("<lambda>", child.lineno), []).append((child, classes))
+            self._look(child, (*classes, child.name) if isinstance(child, ast.ClassDef) else classes)
+
+
+_files: dict[str, _File] = {}  # by their names
 
 
 def rewritten_code(code: CodeType, function: FunctionType) -> tuple[CodeType | None, str]:
     """The code that does what ``code`` does and calls flow.py; or None, and why there is none."""
     try:
-        node, names = _node_of(code, function)
+        file = _file_of(code, function)
+        node, names = _node_of(code, file)
         node = copy.deepcopy(node)
-        if not any(_is_same(plain, code) for plain in _codes(code)):
+        if not any(_is_same(plain, code) for plain in file.codes.get((code.co_name, code.co_firstlineno), ())):
             raise Unsupported("its source is not what runs: it was changed since, or made by a tool")
         rewritten(node)
         new = _compiled(node, names, code)
@@ -39,16 +68,6 @@ def _is_same(plain: CodeType, code: CodeType) -> bool:
     rewrites_asserts = any(name.startswith("@py") for name in (*code.co_names, *code.co_varnames))
     count = code.co_argcount + code.co_kwonlyargcount
     return rewrites_asserts and plain.co_varnames[:count] == code.co_varnames[:count]
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """What the file has now of this name at this line."""
-    waiting = [_files[code.co_filename][2]]
-    while waiting:
-        each = waiting.pop()
-        if each.co_firstlineno == code.co_firstlineno and each.co_name == code.co_name:
-            yield each
-        waiting += [c for c in each.co_consts if isinstance(c, CodeType)]
 
 
 def _compiled(node: Function | ast.Lambda, classes: tuple[str, ...], code: CodeType) -> CodeType:
@@ -80,37 +99,33 @@ def _compiled(node: Function | ast.Lambda, classes: tuple[str, ...], code: CodeT
     return found
 
 
-def _node_of(code: CodeType, function: FunctionType) -> tuple[Function | ast.Lambda, tuple[str, ...]]:
+def _file_of(code: CodeType, function: FunctionType) -> _File:
+    """The file that a function is in, as it is now.
+
+    Raises:
+        Unsupported: there is none, or it is not Python.
+    """
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    if not lines:
+        raise Unsupported("it has no source here (a lambda in a REPL, C code, exec)")
+    known = _files.get(code.co_filename)
+    if known is None or (known.lines is not lines and known.lines != lines):
+        try:
+            known = _files[code.co_filename] = _File(code.co_filename, lines)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise Unsupported("its source is not Python (a notebook's magic, perhaps)") from error
+    return known
+
+
+def _node_of(code: CodeType, file: _File) -> tuple[Function | ast.Lambda, tuple[str, ...]]:
     """The definition of a function in its file, and the classes around it.
 
     Raises:
         Unsupported: it is not there.
     """
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    if not lines:
-        raise Unsupported("it has no source here (a lambda in a REPL, C code, exec)")
-    text = "".join(lines)
-    known = _files.get(code.co_filename)
-    if known is None or known[0] != hash(text):
-        try:
-            tree = ast.parse(text)
-            whole = compile(text, code.co_filename, "exec", dont_inherit=True)
-            known = _files[code.co_filename] = hash(text), tree, whole
-        except (SyntaxError, ValueError, RecursionError) as error:
-            raise Unsupported("its source is not Python (a notebook's magic, perhaps)") from error
-    found: list[tuple[Function | ast.Lambda, tuple[str, ...]]] = []
-
-    def look(node: ast.AST, classes: tuple[str, ...]) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                line = min([child.lineno, *(d.lineno for d in child.decorator_list)])
-                if line == code.co_firstlineno and child.name == code.co_name:
-                    found.append((child, classes))
-            elif isinstance(child, ast.Lambda) and code.co_name == "<lambda>" and _is_place(child, code):
-                found.append((child, classes))
-            look(child, (*classes, child.name) if isinstance(child, ast.ClassDef) else classes)
-
-    look(known[1], ())
+    found = file.nodes.get((code.co_name, code.co_firstlineno), [])
+    if code.co_name == "<lambda>":
+        found = [(node, classes) for node, classes in found if isinstance(node, ast.Lambda) and _is_place(node, code)]
     if not found:
         raise Unsupported("its source is not where it was")
     return found[-1] if code.co_name == "<lambda>" else found[0]  # of lambdas in one another the innermost
@@ -118,8 +133,6 @@ def _node_of(code: CodeType, function: FunctionType) -> tuple[Function | ast.Lam
 
 def _is_place(node: ast.Lambda, code: CodeType) -> bool:
     """Whether a lambda's expression is where the code's instructions come from."""
-    if node.lineno != code.co_firstlineno:
-        return False
     body = node.body
     for line, end, start, stop in code.co_positions():
         if line is not None and start is not None and line == end and stop != start:
