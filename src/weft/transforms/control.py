@@ -33,7 +33,8 @@ from ..tensor.spec import spec_of
 from ..tensor.tensor import Tensor, make
 from .bodies import Carried, Tracing, Undecided, Written, traced
 from .body_gradients import carried_gradients, give_gradients, joined_gradients, let_go, set_gradients
-from .control_tape import Body, record_branch, record_loop, saved_by
+from .control_tape import Body, record_branch, saved_by
+from .loop_tape import record_loop
 from .source.find import captured
 from .tree import Form, flatten, matched, paths, unflatten
 
