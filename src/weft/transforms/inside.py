@@ -122,7 +122,7 @@ class Inside:
         symbols = (n for shape in self._shapes.values() for n in shape if isinstance(n, SymDim))
         self.scope = counts if counts is not None else next((n.scope for n in symbols), None)
         self.trace: Any = None  # set when it begins
-        self.body: Any = None  # of a branch or loop, the innermost that is traced now (transforms/control.py)
+        self.body: Any = None  # of a branch or loop, the innermost that is traced now (control_nodes.py)
         self.inner: set[Value] = set()  # what bodies have computed, which is nothing outside of them
         self._early: dict[int, tuple[Value, Tensor, Any, bool]] = {}  # arguments, by their positions
         self.members: list[

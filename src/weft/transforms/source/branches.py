@@ -22,7 +22,7 @@ from ...tensor.alias import root_of
 from ...tensor.calls import value_of
 from ...tensor.tensor import Tensor
 from ..bodies import Tracing, Written, traced
-from ..control import branch
+from ..control_nodes import branch
 from ..tree import Form, flatten, unflatten
 from . import effects
 from .number import DTYPES, Number

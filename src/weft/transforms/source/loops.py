@@ -18,10 +18,9 @@ from ...ops import elementwise as ew
 from ...ops.creation import full, zeros
 from ...ops.op import Trace
 from ...tensor.alias import root_of
-from ...tensor.spec import spec_of
 from ...tensor.tensor import Tensor
 from ..bodies import Tracing, Unstable
-from ..control import check_written, end_of, loop, traced_loop
+from ..control_nodes import check_written, end_of, loop, part, traced_loop
 from ..tree import flatten, unflatten
 from .branches import predicate
 from .number import DTYPES, Number, as_number
@@ -252,7 +251,7 @@ class _Loop:
             return []
         tracing.carries = len(self.carried)
         stand_ins = [tracing.stand_in(t._spec, end_of(t, tracing.follows)) for t in self.carried]
-        pieces = [tracing.stand_in(_part(t), end_of(t)) for t in self.sequences]
+        pieces = [tracing.stand_in(part(t), end_of(t)) for t in self.sequences]
         first = len(self.counter)
         at, mine = stand_ins[:first], stand_ins[first : first + len(self.starts)]
         flags = []
@@ -418,11 +417,6 @@ def _truth(test: Any) -> Tensor:
     if isinstance(test, Tensor) or type(test) is Number:
         return predicate(test)
     return full((), bool(test))
-
-
-def _part(tensor: Tensor) -> Any:
-    spec = tensor._spec
-    return spec_of(spec.dtype, spec.shape[1:], None, spec.device)
 
 
 def _more(at: Tensor, rounds: Rounds | None) -> Tensor:
