@@ -74,6 +74,15 @@ def test_other_work_grows_with_the_points(function: Callable[..., Any]) -> None:
     assert large.flops == 3 * small.flops > 0
 
 
+def test_a_loop_that_a_value_ends_has_the_flops_of_one_iteration() -> None:
+    def flops(condition: Any, step: Any) -> int:
+        loop = wf.compile(lambda x: wf.while_loop(condition, step, x))
+        return loop.explain(wf.ones(1000)).rows[-1].flops
+
+    plain, twice = (flops(lambda x: x.sum() < 1e6, step) for step in (lambda x: x * 2.0, lambda x: x * 2.0 + x))
+    assert 1000 <= plain < twice < 5000
+
+
 def test_a_cheaper_expression_has_fewer_flops() -> None:
     work = [rows(f, (10, 20))[0].flops for f in (lambda x: x + 1.0, lambda x: (x + 1.0) * x, lambda x: wf.exp(x + 1.0))]
     assert work == sorted(work) and len(set(work)) == 3

@@ -12,6 +12,7 @@ from ..compiler.kernels import Contraction
 from ..core import dtypes as dt
 from ..core.shapes import substitute
 from ..graph.executable import Executable
+from ..graph.lower.control import LONG, ControlCall
 from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
 from . import roofs
@@ -93,7 +94,7 @@ def described(
 
 
 def _row(launch: Launch, seconds: float | None, sizes: Mapping[str, int]) -> Row:
-    moved, flops, peak = moved_by(launch, sizes), substitute(launch.flops, sizes), None
+    moved, flops, peak = moved_by(launch, sizes), flops_of(launch, sizes), None
     if seconds is not None:
         peak = floor_of(launch, sizes) / seconds if seconds else 0.0
     return Row(title_of(launch), _lines(launch), moved, flops, seconds, peak)
@@ -102,6 +103,12 @@ def _row(launch: Launch, seconds: float | None, sizes: Mapping[str, int]) -> Row
 def moved_by(launch: Launch, sizes: Mapping[str, int]) -> int:
     """The bytes that a launch reads and writes, each once."""
     return sum(int(substitute(nbytes_of(v), sizes)) for v in {*launch.reads, *launch.writes})
+
+
+def flops_of(launch: Launch, sizes: Mapping[str, int]) -> int:
+    """The operations of a launch; of a loop that a value alone ends, those of one iteration."""
+    found = int(substitute(launch.flops, sizes))
+    return found // LONG if isinstance(launch.kernel, ControlCall) and launch.kernel.is_open else found
 
 
 def floor_of(launch: Launch, sizes: Mapping[str, int]) -> float:

@@ -29,7 +29,7 @@ from ..core.shapes import substitute
 from ..graph.executable import About
 from ..graph.lower.launch import Launch
 from ..runtime.program import watch
-from .explain import floor_of, lines_of, moved_by, title_of
+from .explain import floor_of, flops_of, lines_of, moved_by, title_of
 from .tables import Table, count, microseconds, percent
 
 _KEPT = 200_000  # kernels that a trace has; what comes later is in the rows alone
@@ -91,7 +91,7 @@ class _Total:
         about, sizes, seconds = self.about, self.about.sizes, (self.ns / 1e9).tolist()
         launches = about.launches
         moved = [moved_by(x, sizes) * self.calls for x in launches]
-        flops = [int(substitute(x.flops, sizes)) * self.calls for x in launches]
+        flops = [flops_of(x, sizes) * self.calls for x in launches]
         floors = [floor_of(x, sizes) * self.calls for x in launches]
         if not about.captured:
             lines = () if self.where is None else (self.where,)
@@ -316,7 +316,7 @@ def _arguments(launch: Launch, about: About) -> dict[str, Any]:
         "reads": [f"{v.dtype.name}{list(substitute(v.shape, sizes))}" for v in launch.reads],
         "writes": [f"{v.dtype.name}{list(substitute(v.shape, sizes))}" for v in launch.writes],
         "bytes": moved_by(launch, sizes),
-        "flops": int(substitute(launch.flops, sizes)),
+        "flops": flops_of(launch, sizes),
     }
     if lines := lines_of(launch):
         args["line"] = f"{lines[0][0]}:{lines[0][1]}"

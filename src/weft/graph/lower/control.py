@@ -19,14 +19,14 @@ from ...core.shapes import strides_of
 from ...core.symbolic import greatest
 from ...llvm.targets import Target, host_target
 from ..ir import Graph, Node, Value
-from ..protocol import Branch, TensorType
+from ..protocol import Branch, Loop, TensorType
 from .launch import Launch
 from .roots import Root
 
 if TYPE_CHECKING:
     from ..executable import Planned
 
-_LONG = 1 << 20  # iterations that a loop without a length is taken to have
+LONG = 1 << 20  # iterations that a loop without a length is taken to have
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -35,6 +35,11 @@ class ControlCall:
 
     node: Node
     plans: tuple[Planned, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a loop that a value alone ends."""
+        return isinstance(self.node.op.lower, Loop) and self.node.params["length"] is None
 
     def __repr__(self) -> str:
         takes, gives = (", ".join(str(v.type) for v in values) for values in (self.node.inputs, self.node.outputs))
@@ -66,7 +71,7 @@ def lower_control(root: Root, target: Target, threads: int) -> Launch:
     else:
         plans = (_planned(node.params["body"], target, threads),)
         length = node.params["length"]
-        times = _LONG if length is None else length
+        times = LONG if length is None else length
         spare = [Value(v.type) for v in node.outputs[: node.params["carries"]]]
         spare += [Value(TensorType(dt.bool_, ()))] if node.params["has_go"] else []
     arena = greatest(1, *(planned.plan.arena_nbytes for planned in plans))
