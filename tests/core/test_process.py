@@ -166,6 +166,9 @@ if __name__ == "__main__":
 
 def test_parent_and_child_go_on_with_compiled_functions_after_a_fork(cache: Path) -> None:
     script = """
+import warnings
+
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # of Python 3.12: other threads are running
 weight, counter = wf.ones((600, 600)).requires_grad_(), wf.zeros(())
 optimizer = wf.optim.SGD([weight], lr=0.5)
 

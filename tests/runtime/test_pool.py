@@ -45,7 +45,11 @@ def scratch_of_units(kernels: CodeModule, units: int, grain: int, microseconds: 
 
 def test_each_thread_has_a_scratch_of_its_own(kernels: CodeModule) -> None:
     pool.set_num_threads(3)
-    places = set(scratch_of_units(kernels, 12, 1, 3000))
+    places: set[int] = set()
+    for _ in range(50):  # on a busy machine a worker may come too late
+        places |= set(scratch_of_units(kernels, 12, 1, 3000))
+        if len(places) == 3:
+            break
     assert len(places) == 3
     assert all(place % 64 == 0 for place in places)
     ordered = sorted(places)
