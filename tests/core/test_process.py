@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -228,6 +229,26 @@ print("end")
 """
     done = run(BUSY + script, cache)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_ctrl_c_waits_for_what_is_uninterrupted() -> None:
+    done = []
+    for handler in (signal.default_int_handler, signal.SIG_IGN):
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            with contextlib.suppress(KeyboardInterrupt), process.uninterrupted():
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append("inside")
+            done.append(signal.getsignal(signal.SIGINT) is handler)
+            with (
+                pytest.raises(KeyboardInterrupt) if callable(handler) else contextlib.nullcontext(),
+                process.uninterrupted(),
+            ):
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append("inside")
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert done == ["inside", True, "inside"] * 2
 
 
 ENDING = """

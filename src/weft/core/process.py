@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import threading
 import time
 import weakref
@@ -69,6 +70,24 @@ def undivided() -> Iterator[None]:
         _inside[me] -= 1
         if not _inside[me]:
             del _inside[me]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Code that a Ctrl-C waits for: an import, which, cut in two, may leave modules of Python's library half made (that
+    of ``pathlib`` in Python 3.13)."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    met: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: met.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if met:
+            handler(*met[-1])
 
 
 def _others_inside() -> bool:

@@ -12,7 +12,7 @@ import ctypes
 from functools import cache
 from typing import Any
 
-from ..core.process import Lock, undivided
+from ..core.process import Lock, undivided, uninterrupted
 
 # Measured on elementwise, reduction and GEMM kernels for AVX-512 and AVX2: the whole O2 pipeline takes 6 to 12 ms more
 # a kernel and its code is no quicker; without loop rotation long elementwise bodies are 14 % slower.
@@ -67,7 +67,8 @@ class Library:
     """llvmlite's shared library: ``call.ParseAssembly(...)`` is LLVMPY_ParseAssembly, without llvmlite's lock."""
 
     def __init__(self) -> None:
-        import llvmlite.binding as binding
+        with uninterrupted():
+            import llvmlite.binding as binding
 
         binding.initialize_all_targets()
         binding.initialize_all_asmprinters()
