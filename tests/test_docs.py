@@ -43,10 +43,11 @@ def test_the_programs_of_explanations_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert written == {"step.html", "before.html", "profile.html", "trace.json"}
 
 
-def test_the_program_of_control_flow_runs(tmp_path: Path) -> None:
-    (program,) = blocks("docs/control_flow.md")
-    (tmp_path / "program.py").write_text(program)  # captured code has its source from a file
-    runpy.run_path(str(tmp_path / "program.py"))
+def test_the_programs_of_control_flow_run(tmp_path: Path) -> None:
+    for n, program in enumerate(blocks("docs/control_flow.md")):
+        path = tmp_path / f"program_{n}.py"  # captured code has its source from a file
+        path.write_text(program)
+        runpy.run_path(str(path))
 
 
 def test_the_constants_of_the_contract() -> None:

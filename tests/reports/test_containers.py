@@ -15,12 +15,7 @@ from weft import nn
 report = Reports()
 
 NOT_YET: dict[str, str | int] = {}
-KNOWN_WRONG: dict[str, str] = {
-    "numbers_that_numpy_computes": "elements of NumPy arrays, and what NumPy computes from them, are constants",
-    "members_of_a_set": "sets are no guards: neither membership nor length",
-    "numpy_arrays_of_a_closure_that_are_written": "what NumPy computes from arrays of the closure is a constant",
-    "a_cached_function_whose_global_changes": "what functools.cache keeps is a constant, cleared or not",
-}
+KNOWN_WRONG: dict[str, str] = {}
 
 numbers = [1.0, 2.0, 3.0]
 

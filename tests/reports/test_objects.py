@@ -17,11 +17,7 @@ report = Reports()
 NOT_YET: dict[str, str | int] = {
     "a_step_counter_in_the_state_of_an_optimizer": 6,
 }
-KNOWN_WRONG: dict[str, str] = {
-    "the_code_of_a_method": "the code of a function is no guard",
-    "a_method_that_is_replaced": "methods of plain objects are no guards, neither in the class nor in the instance",
-    "a_view_of_the_keys_of_a_dict": "the length of a view of keys is no guard",
-}
+KNOWN_WRONG: dict[str, str] = {}
 
 
 @report("pytorch/pytorch#176851", "pytorch/pytorch#177191")

@@ -24,8 +24,6 @@ NOT_YET: dict[str, str | int] = {
 KNOWN_WRONG: dict[str, str] = {
     "containers_that_a_local_class_writes": "containers are written once; a size that is appended is a symbol",
     "a_context_manager_that_appends_at_its_end": "a list is appended to once",
-    "a_counter_that_is_a_tensor_of_a_closure": "variables of the closure of an argument are neither read nor written",
-    "a_number_of_the_closure_of_an_argument": "variables of the closure of an argument are neither read nor written",
     "sizes_that_are_logged": "a list is appended to once, and what it gets from a capture of any shape is a symbol",
     "a_dict_of_a_class_of_ones_own_that_keeps_a_result": "__setitem__ runs a second time, with its own key",
     "subclasses_of_list_and_dict": "__setitem__ of a dict's subclass runs a second time, with its own key",

@@ -360,11 +360,11 @@ def test_what_a_function_raises_before_shared_memory_is_known_is_not_the_end(vie
 
 
 def test_an_error_of_a_function_that_gets_one_tensor_twice_is_its_own() -> None:
-    errors = iter([ValueError("first")])
+    errors = [ValueError("first")]
 
     def f(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
         a.add_(b)
-        raise next(errors)  # no history: nothing hangs on knowing that they are one, and the function runs once
+        raise errors.pop()  # no history: nothing hangs on knowing that they are one, and the function runs once
 
     x = wf.zeros(2)
     with pytest.raises(ValueError, match="first"):

@@ -90,7 +90,7 @@ def test_what_has_changed_around_the_function_is_told():
         "factor was 2.0, is 5.0",
         "offset was 1.0, is 2.0",
         "Dropout.training was True, is False",
-        "what a dict of 1 holds",
+        "lr was 0.5, is 0.25",
     ]
 
 

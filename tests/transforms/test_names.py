@@ -393,6 +393,7 @@ def test_instructions_of_a_python_to_come(
     way: str, future: Callable[[Any], Iterator[dis.Instruction]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = dis.get_instructions
+    monkeypatch.setattr(reads, "_known", {})
     monkeypatch.setattr(reads.dis, "get_instructions", lambda code: future(plain(code)))
     check(way, monkeypatch)
 

@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
 _SHORT = (bool, int, float, str, type(None))
 _PLAIN = (bool, int, float, str, tuple, type(None))
@@ -116,18 +118,20 @@ class Guard:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Numbers, strings and tuples by type and value, objects by identity."""
+    """Numbers (NumPy's too), strings and tuples by type and value, objects by identity."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     if b is ANYTHING:
         return True
     if b.__class__ is Like:
         return getattr(a, "_spec", None) is b.spec and (a._node is not None) == b.has_history
-    return a is b or (
-        type(a) is type(b)
-        and isinstance(a, _PLAIN)
-        and ((a == b and (a != 0 or repr(a) == repr(b))) or (a != a and b != b))
-    )
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, _PLAIN):
+        return bool(a == b and (a != 0 or repr(a) == repr(b))) or bool(a != a and b != b)
+    return isinstance(a, np.generic) and a.tobytes() == b.tobytes()
 
 
 @dataclass(slots=True)
@@ -162,6 +166,11 @@ def recording() -> Iterator[Recorded]:
 def is_recording() -> bool:
     """True inside :func:`recording`."""
     return _state.recorded is not None
+
+
+def recorded() -> Recorded | None:
+    """What this thread has collected so far."""
+    return _state.recorded
 
 
 def read(owner: Any, name: str, value: T) -> T:

@@ -239,7 +239,7 @@ def _run(
     tensors share memory, ``members`` of them come from outside (they are entered now, before a body of a branch or loop
     has written them), ``shapes`` which arguments have sizes of a scope."""
     going = Inside(groups, shapes, counts, alike)
-    going.follow = names.follow
+    going.names = names
     going.unrolled = unrolled
     named = any(isinstance(x, TensorType) and not is_static(x.shape) for x in leaves)
     trace = going.trace = Trace(going, device=device, sized=bool(shapes) or counts is not None or named)
@@ -254,6 +254,8 @@ def _run(
             if isinstance(result, _Attempt):
                 return result
             _check_recording(mode)
+            if not isinstance(result, Tensor):
+                names.whole(result, deep=True)
             results, result_form = flatten(result)
             results = [r.tensor if isinstance(r, Late) else r for r in results]
             values = _outputs(results, trace)

@@ -597,9 +597,15 @@ def compile(
     - other arguments: numbers, strings, None and containers of these by value, other objects by identity;
     - of tensors that the function reads from elsewhere: which ones they are, their types, whether they require grad
       (what they hold is read at each call);
-    - Python state that its code reads: variables around it, globals, attributes and items that it names, what modules
-      and optimizers hold, ``train()`` and ``eval()``, hooks: numbers and strings by value, other objects by identity;
+    - Python state that its code reads, and the functions that it calls: variables around them, globals, attributes of
+      objects and of their classes, properties, items of lists and dicts, sets, deques and NumPy arrays as a whole,
+      methods, defaults and code of functions, what ``functools.cache`` gives, what modules and optimizers hold,
+      ``train()`` and ``eval()``, hooks. Numbers, strings and what containers hold count by value, other objects by
+      identity. A NumPy array that ``wf.asarray`` is given is read at each call;
     - whether gradients are recorded, the default device, the number of threads.
+
+    What libraries read by themselves is not seen. Clocks, random numbers other than weft's, files, logging, and
+    iterators from outside that move on cannot be guarded: CaptureError.
 
     ``cache_info()`` of the compiled function says which graphs there are, what each was made since, how many calls it
     has run, and what it took. While all that is guarded holds, a call is one native call.

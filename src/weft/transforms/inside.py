@@ -35,6 +35,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .aliasing import Group, meets, step_to
 from .bodies import Undecided
+from .names import Names
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
 
@@ -155,8 +156,8 @@ class Inside:
         self._exposed: dict[Value, list[Value]] = {}  # values of views, by the value of all the memory that they show
         self.through: list[Ref] = []  # by way of which memory of groups was written
         self.start = tape.now()
-        # Looks into what a function's code names.
-        self.follow: Callable[[Any], None] = lambda _: None
+        self.names = Names(None)  # what the function reads besides tensors: those of the capture
+        self.generators: list[Any] = []  # of random numbers, that the function made with a seed
         # Values of tensors that eager code may have in one memory, as another value decides.
         self._perhaps_shared: dict[Value, dict[Value, None]] = {}
         self._outdated_values: set[Value] = set()  # those of them that may have been changed by way of another
@@ -665,7 +666,8 @@ class Inside:
                 continue
             now = leaf.guarded()
             for hook in (hook for hooks in now for hook in hooks):
-                self.follow(hook)
+                self.names.reach(hook)
+                self.names.follow(hook)
             if ref.leaf is not None:
                 known.leaves.append(ref.leaf)
             else:

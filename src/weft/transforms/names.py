@@ -1,33 +1,45 @@
-"""What a function's code names outside of itself: closure cells, globals, and attributes on them (``config.lr``).
+"""What a function reads outside of itself: closure cells, globals, attributes of objects, items of containers.
 
-A captured function holds as long as these names mean what they meant when it was captured: numbers, strings, and short
-lists and dicts of them by value, everything else by identity. What a tensor holds may change; which tensor it is may
-not. Functions, methods, properties and modules that are named are looked into too, and so are attributes of classes.
-What is reached in other ways (``getattr``, an element of a list of objects) is not seen, neither is what libraries
-read, nor a module or a class itself, which programs do not rebind.
+A captured function holds as long as these mean what they meant when it was captured: numbers, strings and what
+containers hold by value, everything else by identity. What a tensor holds may change; which tensor it is may not.
+
+Two ways lead here. Before a function runs, its bytecode tells what it names (``config.lr``), which is noted as it is
+then: code that is seen by nobody may change it. While it runs, its rewritten source reports what it reads (see
+source/reads.py), however that was reached, and the functions that it calls. An object counts where it was *outside*
+before: reached from the function, its arguments or a module by reads; what the function makes is its own business. What
+libraries read is not seen.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from functools import partial
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..core.asked import Asked
+from ..tensor import guards
 from ..tensor.guards import ABSENT, like, same, shown_plainly
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, is_traced
+from .contents import AROUND, CONTAINERS, SETS, children, contents, is_as
 from .places import Attribute, Item, Place, Variable, content
 from .reads import Chain, reads
+from .source.effects import Text
+from .source.number import Number
+from .tree import flatten
 
 if TYPE_CHECKING:
     from .quick import Noting
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
 SIMPLE = (bool, int, float, str, type(None))
-_LONGEST = 1024  # a longer list or dict is compared by identity
-_DEEPEST = 4  # functions named by functions that are followed
+_LONGEST = 1024  # what a longer list or dict held before is not remembered
+_DEEPEST = 4  # functions named by functions that are followed, before they are called
+_LEAVES = frozenset((*SIMPLE, complex, bytes, type(...), type(NotImplemented), range, slice, BuiltinFunctionType))
+_MADE = (Asked, Number, Text)
+CACHED = type(cache(len))  # functions that remember what they gave: the fact is what they give
 
 
 class Names:
@@ -35,17 +47,26 @@ class Names:
 
     __slots__ = (
         "_arguments",
+        "_asked",
         "_before",
         "_bound",
         "_called",
         "_cells",
         "_contents",
+        "_copies",
         "_into_items",
+        "_kinds",
         "_members",
+        "_opaque",
+        "_others",
+        "_remembered",
         "_reported",
         "_seen",
+        "_stored",
         "_variables",
+        "_whole",
         "_written",
+        "outside",
     )
 
     def __init__(self, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
@@ -54,19 +75,27 @@ class Names:
         self._bound: list[tuple[Any, str, Any]] = []  # (globals or attributes, name, what it is bound to)
         self._members: list[tuple[Any, str, Any]] = []  # (object with __slots__, name, what it is bound to)
         self._contents: list[tuple[Any, Any]] = []  # (list or dict, its items)
+        self._remembered: dict[int, tuple[Any, ...]] = {}  # the same, by their ids
+        self._whole: set[int] = set()  # those of them all of which was read, by their ids
+        self._copies: dict[int, Any] = {}  # what sets and dicts held before, by their ids
+        self._others: list[tuple[Any, Any]] = []  # (container of another kind, what it holds)
+        self._asked: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []  # (function, arguments, what it gives)
+        self._kinds: dict[type, bool] = {}  # whether a class, or a base of it, is the user's
+        self.outside: dict[int, Any] = {}  # objects that were there before the function, as far as they are reached
         self._written: list[tuple[Place, Any]] = []  # (what the code stores into, what it holds)
+        self._stored: dict[Any, Any] = {}  # the same, by the ids of the places
         self._reported: set[Any] = set()  # the ids of those of these that the guards are told of
         self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
+        self._opaque = False  # whether the code that is looked into has no source that is rewritten
         self._into_items = False  # whether the code stores items of lists or dicts
         self._seen: set[Any] = set()
         self._called: set[int] = set()  # modules whose forward is followed
+        self.reach(function)
+        for leaf in flatten(self._arguments)[0]:
+            self.reach(leaf)
         self._follow(function, 0)
         self._arguments = (), {}
-
-    def follow(self, called: Any) -> None:
-        """Look into a function too that the captured one is about to call without naming it: a hook."""
-        self._follow(called, 1)
 
     def settle(self, read: set[int]) -> None:
         """Take note of what the function has done when it was captured.
@@ -80,18 +109,24 @@ class Names:
             return like(value) if isinstance(value, Tensor) and id(value) not in read else value
 
         self._seen.clear()
+        self.outside.clear()
+        self._copies.clear()
+        self._remembered.clear()
+        self._stored.clear()
         self._before = self._cells, self._bound, self._members, self._contents
         self._cells = [(cell, expected(value)) for cell, value in self._cells]
         self._bound = [(names, name, expected(value)) for names, name, value in self._bound]
         self._members = [(owner, name, expected(value)) for owner, name, value in self._members]
-        contents = []
+        read_whole = []
         for container, before in self._contents:
+            if id(container) not in self._whole and not self._into_items:
+                continue
             if isinstance(container, dict):
                 items: tuple[Any, ...] = tuple([(key, expected(value)) for key, value in before])
             else:
                 items = (*map(expected, before), *container[len(before) :])
-            contents.append((container, items))
-        self._contents = contents
+            read_whole.append((container, items))
+        self._contents = read_whole
 
     def same(self) -> bool:
         """Whether all of them still mean the same."""
@@ -107,10 +142,13 @@ class Names:
             now = getattr(owner, name, ABSENT)
             if now is not value and not same(now, value):
                 return False
-        for container, items in self._contents:  # noqa: SIM110 - called each time: a generator would cost more
+        for container, items in self._contents:
             if not same(_items(container), items):
                 return False
-        return True
+        for container, held in self._others:
+            if not is_as(contents(container), held):
+                return False
+        return all(_gives(*asked) for asked in self._asked)
 
     def described(self) -> list[str]:
         """What :meth:`same` looks at, in words."""
@@ -121,6 +159,8 @@ class Names:
             f"a {type(container).__name__} of {len(items)} has the items that it had"
             for container, items in self._contents
         ]
+        found += [f"a {type(container).__name__} holds what it held" for container, _ in self._others]
+        found += [f"{_name(called)}() gives {shown_plainly(value)}" for called, _, _, value in self._asked]
         return found
 
     def changed(self) -> str | None:
@@ -128,21 +168,24 @@ class Names:
         for cell, value in self._cells:
             if not same(content(cell), value):
                 return f"{self._variables[id(cell)]} was {shown_plainly(value)}, is {shown_plainly(content(cell))}"
-        for names, name, value in (*self._bound, *self._members):
-            now = names.get(name, ABSENT) if hasattr(names, "get") else getattr(names, name, ABSENT)
+        bound = [(name, value, names.get(name, ABSENT)) for names, name, value in self._bound]
+        members = [(name, value, getattr(owner, name, ABSENT)) for owner, name, value in self._members]
+        for name, value, now in (*bound, *members):
             if not same(now, value):
                 return f"{name} was {shown_plainly(value)}, is {shown_plainly(now)}"
         for container, items in self._contents:
             if not same(_items(container), items):
                 return f"what a {type(container).__name__} of {len(items)} holds"
+        for container, held in self._others:
+            if not is_as(contents(container), held):
+                return f"what a {type(container).__name__} holds"
+        for called, args, kwargs, value in self._asked:
+            if not _gives(called, args, kwargs, value):
+                return f"{_name(called)}() gave {shown_plainly(value)}, and gives something else"
         return None
 
     def note(self, noting: Noting) -> None:
-        """Take down all that :meth:`same` looks at.
-
-        Raises:
-            Otherwise: it does not hold, or cannot be taken down.
-        """
+        """Take down all that :meth:`same` looks at."""
         for cell, value in self._cells:
             noting.cell(cell, value)
         for names, name, value in self._bound:
@@ -151,29 +194,270 @@ class Names:
             noting.attribute(owner, name, value)
         for container, items in self._contents:
             noting.contents(container, _items(container), items)
+        for container, held in self._others:
+            noting.check(partial(_holds_still, container, held))
+        for asked in self._asked:
+            noting.check(partial(_gives, *asked))
+
+    # --- what is read while the function runs -----------------------------------------------------------------------
+
+    def reach(self, value: Any) -> None:
+        """Take notice of what was there before the function, since something that was leads to it."""
+        kind = type(value)
+        if kind in _LEAVES or id(value) in self.outside or kind is Asked or isinstance(value, Tensor):
+            return
+        self.outside[id(value)] = value
+        if isinstance(value, CONTAINERS):
+            if isinstance(value, (list, dict)):
+                if len(value) <= _LONGEST and not any(map(is_traced, children(value))):
+                    items = self._remembered[id(value)] = _items(value)
+                    self._contents.append((value, items))
+            elif isinstance(value, SETS):
+                self._copies[id(value)] = contents(value)
+            if isinstance(value, (tuple, frozenset)):
+                for item in value:
+                    self.reach(item)
+        elif kind is MethodType:
+            self.reach(value.__self__)
+            self.reach(value.__func__)
+        elif kind is partial:
+            for item in (value.func, value.args, value.keywords):
+                self.reach(item)
+        elif kind is not FunctionType and not isinstance(value, (ModuleType, type)):
+            modules = attributes_of(value).get("_modules")
+            if isinstance(modules, dict):
+                for module in modules.values():
+                    self.reach(module)
+
+    def is_outside(self, value: Any) -> bool:
+        """Whether an object was there before the function."""
+        return id(value) in self.outside
+
+    def is_users(self, kind: type) -> bool:
+        """Whether objects of a class run code of the user's."""
+        found = self._kinds.get(kind)
+        if found is None:
+            found = self._kinds[kind] = any(is_users(k.__module__) for k in kind.__mro__)
+        return found
+
+    def wrote(self, owner: Any, name: Any) -> None:
+        """Take notice that the function stores an attribute or item: what is read there later is its own."""
+        own = owner if isinstance(owner, dict) else attributes_of(owner)
+        self._seen.add((id(own) if isinstance(owner, dict) or type(own) is dict else id(owner), name))
+
+    def variable(self, names: dict[str, Any], name: str, value: Any) -> None:
+        """Note an item of a namespace (an object's attributes, a module's globals): it is ``value``, or ABSENT."""
+        key = (id(names), name)
+        if key not in self._seen:
+            self._seen.add(key)
+            if not self._is_own(key, value):
+                self._bound.append((names, name, value))
+                self.reach(value)
+
+    def member(self, owner: Any, name: str, value: Any) -> None:
+        """Note what ``getattr(owner, name)`` gives, for an attribute that runs no code, or that it gives nothing."""
+        key = (id(owner), name)
+        if key not in self._seen:
+            self._seen.add(key)
+            if not self._is_own(key, value):
+                self._members.append((owner, name, value))
+                self.reach(value)
+
+    def of_class(self, owner: Any, name: str, holder: type, found: Any) -> None:
+        """Note that an object has ``found`` by its class: neither has it one of its own, nor another class."""
+        kind = type(owner)
+        plainly = type(kind.__getattribute__) is not FunctionType
+        if plainly and not hasattr(type(found), "__get__"):
+            self.member(owner, name, found)
+            return
+        self.method_of(kind, name, holder, found)
+        self.variable_absent(owner, name)
+        key = (id(owner), "__class__")
+        if plainly and key not in self._seen:
+            self._seen.add(key)
+            self._members.append((owner, "__class__", kind))
+
+    def method_of(self, kind: type, name: str, holder: type, found: Any) -> None:
+        """Note what a class says of a name."""
+        key = (id(kind), name)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        value = getattr(kind, name, ABSENT)
+        if isinstance(found, (FunctionType, property)) and value is found:
+            self._members.append((kind, name, value))
+        else:
+            self._bound.append((holder.__dict__, name, found))
+        self.reach(kind)
+        self.reach(getattr(found, "__func__", found))
+
+    def variable_absent(self, owner: Any, name: str) -> None:
+        """Note that an object has no attribute of its own of this name."""
+        self._absence(attributes_of(owner), name)
+
+    def item(self, container: Any, key: Any) -> None:
+        """Note an item that is read, or that there is none."""
+        if not isinstance(container, dict):
+            self.whole(container)
+            return
+        at = (id(container), key)
+        if at in self._seen or id(container) in self._whole:
+            return
+        self._seen.add(at)
+        now = dict.get(container, key, ABSENT)
+        before = self._copy(container).get(key, ABSENT)
+        if now is not before and not same(now, before):
+            return  # the function has stored it
+        if is_made_inside(now):
+            return
+        if type(container) is dict:
+            self._bound.append((container, key, now))
+        else:
+            self._asked.append((dict.get, (container, key, ABSENT), {}, now))
+        self.reach(now)
+
+    def whole(self, thing: Any, deep: bool = False) -> None:
+        """Note all that a container holds; ``deep``: and the containers in it."""
+        key = ("whole", id(thing), deep)
+        if key in self._seen:
+            return
+        outside = id(thing) in self.outside
+        if outside:
+            self._seen.add(key)
+            self._note_whole(thing)
+        if isinstance(thing, CONTAINERS):
+            for item in self._first_items(thing) if outside else ():
+                self.reach(item)
+            for item in children(thing) if deep else ():
+                if isinstance(item, CONTAINERS) and type(item) not in _LEAVES:
+                    self.whole(item, deep)
+
+    def _first_items(self, thing: Any) -> Sequence[Any]:
+        """What a container held when it was reached, where that is known."""
+        if id(thing) in self._remembered:
+            items = self._remembered[id(thing)]
+            return [value for _, value in items] if isinstance(thing, dict) else items
+        return self._copies[id(thing)] if isinstance(thing, SETS) and id(thing) in self._copies else children(thing)
+
+    def _note_whole(self, thing: Any) -> None:
+        if isinstance(thing, (tuple, frozenset)):
+            return
+        if isinstance(thing, AROUND):
+            for name, value in list(attributes_of(thing).items()):
+                self.variable(attributes_of(thing), name, value)
+                self.whole(value, True)
+        elif not isinstance(thing, CONTAINERS) or id(thing) in self._whole:
+            return
+        elif id(thing) in self._remembered and type(thing) in (list, dict):
+            self._whole.add(id(thing))
+        else:
+            self._whole.add(id(thing))
+            held = self._copies.get(id(thing))
+            if held is None or not isinstance(thing, SETS):
+                held = contents(thing)
+            if not any(map(is_made_inside, held)):
+                self._others.append((thing, held))
+
+    def asked(self, called: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
+        """Note what a function gives that is to be called again to know whether it still does."""
+        self._asked.append((called, args, kwargs, value))
+        self.reach(value)
+
+    def follow(self, called: Any, opaque: bool = False, args: tuple[Any, ...] = ()) -> None:
+        """Look into a function that is about to be called. ``opaque``: it has no source that is rewritten, so nobody
+        sees what it reads while it runs; ``args`` is then what it gets."""
+        function, owner = called, ABSENT
+        if type(called) is MethodType:
+            function, owner = called.__func__, called.__self__
+        if type(function) is not FunctionType:
+            if type(called) is partial and id(called) in self.outside:
+                self.whole(called.keywords)
+            self._follow(called, 1)
+            return
+        if not is_users(function.__globals__.get("__name__")):
+            if opaque and "__wrapped__" in function.__dict__:
+                self._follow(called, 1, opaque=True)
+            return
+        if id(owner) in self.outside:
+            self._method(owner, function)
+        outside = id(function) in self.outside
+        known = outside or id(owner) in self.outside
+        # Those that the function makes come and go; their code stays.
+        key = ("run", id(function) if outside else id(function.__code__), id(owner) if known else 0, opaque)
+        if key in self._seen and not args:
+            return
+        self._seen.add(key)
+        if outside:
+            self.member(function, "__code__", function.__code__)
+            if function.__defaults__ is not None:
+                self.member(function, "__defaults__", function.__defaults__)
+            if function.__kwdefaults__ is not None:
+                self.member(function, "__kwdefaults__", function.__kwdefaults__)
+                self.whole(function.__kwdefaults__)
+        if opaque and args:
+            self._arguments = args, {}
+            for arg in args:
+                self.whole(arg, True)
+        try:
+            self._follow(called, 0 if opaque and args else 1, opaque=opaque, cells=outside or opaque)
+        finally:
+            self._arguments = (), {}
+
+    def _method(self, owner: Any, function: Any) -> None:
+        """Note by which name of its class an object has a method, if it is its class's."""
+        name = getattr(function, "__name__", "")
+        for holder, found in in_class(owner, name) if not isinstance(owner, type) else ():
+            if found is function:
+                self.of_class(owner, name, holder, found)
+            return
+
+    def _copy(self, container: dict[Any, Any]) -> Any:
+        """What a dict held when it was reached, where that is known."""
+        found = self._copies.get(id(container))
+        if found is None:
+            items = self._remembered.get(id(container))
+            found = self._copies[id(container)] = container if items is None else dict(items)
+        return found
+
+    def _is_own(self, key: Any, value: Any) -> bool:
+        """Whether the function has made or stored what is there."""
+        if is_made_inside(value):
+            return True
+        if key in self._stored and not same(value, self._stored[key]):
+            return True
+        recorded = guards.recorded()
+        return recorded is not None and key in recorded.writes
 
     # --- what runs --------------------------------------------------------------------------------------------------
 
-    def _follow(self, called: Any, depth: int, owner: Any = ABSENT) -> None:
-        """Look into what a call of ``called`` runs; ``owner`` is its first argument where that is known."""
+    def _follow(self, called: Any, depth: int, owner: Any = ABSENT, opaque: bool = False, cells: bool = True) -> None:
+        """Look into what a call of ``called`` runs; ``owner`` is its first argument where that is known. ``opaque``:
+        nobody sees it run; ``cells``: its closure was there before."""
         if isinstance(called, MethodType):
             called, owner = called.__func__, called.__self__
-        key = ("call", id(called), id(owner))
-        if key in self._seen or depth > _DEEPEST or isinstance(called, type):
+        opaque |= self._opaque
+        # Those that the function makes come and go; their code, and their classes, stay.
+        what = called if id(called) in self.outside else getattr(called, "__code__", type(called))
+        key = ("call", id(what), id(owner) if id(owner) in self.outside else 0, opaque)
+        too_deep = depth > _DEEPEST and not (opaque and _is_of_the_program(called))
+        if too_deep or isinstance(called, type) or (key in self._seen and depth):
             return
         self._seen.add(key)
         if isinstance(called, FunctionType):
-            if _is_users(called.__globals__.get("__name__")):
+            if is_users(called.__globals__.get("__name__")):
                 variables = _variables(called, owner)
                 if depth == 0:
                     self._given(called, owner, variables)
-                cells = dict(zip(called.__code__.co_freevars, called.__closure__ or (), strict=True))
-                self._code(called.__code__, called.__globals__, variables, cells, depth, [])
+                free = called.__code__.co_freevars if cells else ()
+                closure = dict(zip(free, called.__closure__ or (), strict=False))
+                before, self._opaque = self._opaque, opaque
+                self._code(called.__code__, called.__globals__, variables, closure, depth, [])
+                self._opaque = before
         elif not isinstance(called, (Tensor, ModuleType, *SIMPLE)):
             self._object(called, depth)
-        wrapped = called.func if isinstance(called, partial) else _attributes(called).get("__wrapped__")
-        if wrapped is not None:
-            self._follow(wrapped, depth, owner)
+        wrapped = called.func if isinstance(called, partial) else attributes_of(called).get("__wrapped__")
+        if wrapped is not None and not isinstance(called, CACHED):
+            self._follow(wrapped, depth, owner, opaque)
 
     def _given(self, called: FunctionType, owner: Any, variables: dict[str, list[Any]]) -> None:
         """The objects among the arguments, whose attributes the function may read."""
@@ -187,10 +471,10 @@ class Names:
         """What calling an object runs: its ``__call__``, a module's ``forward``, those of modules that it holds."""
         self._called.add(id(called))
         for name in ("__call__", "forward"):
-            for _, found in _in_class(called, name):
+            for _, found in in_class(called, name):
                 if isinstance(found, FunctionType):
                     self._follow(found, depth, called)
-        modules = _attributes(called).get("_modules")
+        modules = attributes_of(called).get("_modules")
         for module in list(modules.values()) if isinstance(modules, dict) else ():
             self._follow(module, depth)
 
@@ -227,6 +511,8 @@ class Names:
                 reached.append(value)
         for chain in found.written:
             self._before_write(chain, names, variables, cells)
+        for place, value in self._written[len(self._stored) :]:
+            self._stored.setdefault(place.id, value)
         for name in found.loose:
             reached.append(self._global(names, name, depth))
         tried: set[int] = set()
@@ -249,7 +535,7 @@ class Names:
 
     def _attribute(self, owner: Any, name: str, depth: int) -> Any:
         """Note ``owner.name``; its value, or ABSENT where that is not known without running code."""
-        own = _attributes(owner)
+        own = attributes_of(owner)
         if name in own:
             self._note((id(own), name), own[name], depth, own, name)
             return own[name]
@@ -257,7 +543,7 @@ class Names:
         if isinstance(modules, dict) and name in modules:  # reported to the guards
             return modules[name]
         value = ABSENT
-        for holder, found in _in_class(owner, name):  # all of them: super() reads those behind the first
+        for holder, found in in_class(owner, name):  # all of them: super() reads those behind the first
             if isinstance(found, (staticmethod, classmethod, FunctionType)):
                 function = getattr(found, "__func__", found)
                 self._follow(function, depth + 1, owner if found is function else ABSENT)
@@ -269,9 +555,11 @@ class Names:
             elif hasattr(type(found), "__get__"):
                 self._follow(found, depth + 1, owner)
             else:
-                value = found if value is ABSENT else value
-                self._note((id(holder), name), found, depth, holder.__dict__, name)
-                self._absence(own, name)
+                if value is ABSENT:
+                    value = found
+                    self.of_class(owner, name, holder, found)
+                    self._inside(found, depth)
+                    self._follow(found, depth + 1)
         return value
 
     def _before_write(
@@ -290,7 +578,7 @@ class Names:
             owners = [content(cells[chain.root])] if chain.root in cells else variables.get(chain.root, [])
         for owner in owners:
             for name in chain.links[:-1]:
-                owner = _attributes(owner).get(name, ABSENT)
+                owner = attributes_of(owner).get(name, ABSENT)
             last, own = chain.links[-1], getattr(owner, "__dict__", None)
             if isinstance(own, dict):
                 place = Item(own, last)
@@ -370,29 +658,64 @@ class Names:
 
     def _note(self, key: Any, value: Any, depth: int, names: Any = None, name: str = "", cell: Any = None) -> None:
         """Remember what a name means; once."""
-        if key in self._seen or value is ABSENT or isinstance(value, (ModuleType, type)):
+        if value is ABSENT or (key in self._seen and not self._opaque):
             return
+        if key not in self._seen and not _is_librarys(value) and not self._is_own(key, value):
+            if cell is not None:
+                self._cells.append((cell, value))
+                self._variables[id(cell)] = name
+            elif names is not None and isinstance(names, Mapping):
+                self._bound.append((names, name, value))
+            else:
+                self._members.append((names, name, value))
         self._seen.add(key)
-        if cell is not None:
-            self._cells.append((cell, value))
-            self._variables[id(cell)] = name
-        elif hasattr(names, "get"):
-            self._bound.append((names, name, value))
-        else:
-            self._members.append((names, name, value))
+        self.reach(value)
         self._inside(value, depth)
         self._follow(value, depth + 1)
 
     def _inside(self, container: Any, depth: int) -> None:
-        """Note what a list, tuple or dict holds, and what calls of it run."""
+        """Take notice of what a list, tuple or dict holds, and of what calls of it run."""
+        if self._opaque:
+            self.whole(container, True)
         if not isinstance(container, (list, tuple, dict)) or len(container) > _LONGEST or depth > _DEEPEST:
             return
-        if not isinstance(container, tuple):
-            self._contents.append((container, _items(container)))
         for item in container.values() if isinstance(container, dict) else container:
             if not isinstance(item, (Tensor, ModuleType, type, *SIMPLE)):
+                self.reach(item)
                 self._inside(item, depth + 1)
                 self._follow(item, depth + 1)
+
+
+def is_made_inside(value: Any) -> bool:
+    """Whether the function that is captured has made a value: it is known at run time, or a size of a scope."""
+    return type(value) in _MADE or is_traced(value)
+
+
+def _is_librarys(value: Any) -> bool:
+    """Whether it is a module or class that programs do not put another in the place of."""
+    if isinstance(value, ModuleType):
+        return not is_users(value.__name__)
+    return isinstance(value, type) and not is_users(value.__module__)
+
+
+def _is_of_the_program(called: Any) -> bool:
+    """Whether code is in no installed package."""
+    file = getattr(getattr(called, "__code__", None), "co_filename", "")
+    return "site-packages" not in file and "dist-packages" not in file
+
+
+def _gives(called: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any, *_: Any) -> bool:
+    """Whether a function gives what it gave."""
+    return same(called(*args, **kwargs), value)
+
+
+def _holds_still(container: Any, held: tuple[Any, ...], *_: Any) -> bool:
+    """Whether a container holds what it held."""
+    return is_as(contents(container), held)
+
+
+def _name(called: Any) -> str:
+    return getattr(called, "__name__", type(called).__name__)
 
 
 def _holds(value: Any, tensors: set[int]) -> bool:
@@ -402,7 +725,7 @@ def _holds(value: Any, tensors: set[int]) -> bool:
     return id(value) in tensors
 
 
-def _is_users(module: Any) -> bool:
+def is_users(module: Any) -> bool:
     """Whether code of this module may be followed: not weft's own, nor a library's that keeps counts of its own."""
     return not isinstance(module, str) or module.partition(".")[0] not in _LIBRARIES
 
@@ -413,16 +736,16 @@ def _variables(function: FunctionType, owner: Any) -> dict[str, list[Any]]:
     return {} if owner is ABSENT or not first else {first[0]: [owner]}
 
 
-def _attributes(owner: Any) -> dict[str, Any]:
-    """What an object holds by name; nothing for classes, which :func:`_in_class` looks into."""
+def attributes_of(owner: Any) -> dict[str, Any]:
+    """What an object holds by name; nothing for classes, which :func:`in_class` looks into."""
     found = getattr(owner, "__dict__", None)
     return found if isinstance(found, dict) else {}
 
 
-def _in_class(owner: Any, name: str) -> Iterator[tuple[type, Any]]:
+def in_class(owner: Any, name: str) -> Iterator[tuple[type, Any]]:
     """The classes of the user's that define ``name`` for an object (or a class) and what they say, in order."""
     for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:
-        if name in kind.__dict__ and _is_users(kind.__module__):
+        if name in kind.__dict__ and is_users(kind.__module__):
             yield kind, kind.__dict__[name]
 
 

@@ -10,7 +10,8 @@ by the native one. Arguments inside of lists and dicts leave the entry to the lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -83,10 +84,7 @@ class Noting:
         checks += reads.conditions
         names = reads.names
         if names is not None:
-            try:
-                names.note(self)
-            except Otherwise:
-                checks.append(lambda given: names.same())
+            names.note(self)
         return True
 
     def memory(self, given: Sequence[Tensor], written: Sequence[int]) -> None:
@@ -111,40 +109,46 @@ class Noting:
 
     def cell(self, cell: Any, value: Any) -> None:
         """A closure's variable has to be ``value``."""
-        self._row(self.quick.cells, (cell,), content(cell), value)
+        self._row(self.quick.cells, (cell,), lambda: content(cell), value)
 
     def item(self, names: Any, name: Any, value: Any) -> None:
         """So has an item of a dict, or of a class."""
-        now = names.get(name, ABSENT)
-        if type(names) is dict:
-            self._row(self.quick.items, (names, name), now, value)
-        elif type(names) is MappingProxyType and now is not ABSENT:
-            self._row(self.quick.class_items, (names, name), now, value)
-        else:
-            raise Otherwise
+        rows = self.quick.items if type(names) is dict else None
+        if type(names) is MappingProxyType and name in names:
+            rows = self.quick.class_items
+        self._row(rows, (names, name), lambda: names.get(name, ABSENT), value)
 
     def attribute(self, owner: Any, name: str, value: Any) -> None:
         """So has an attribute that is no item of a dict."""
-        now = getattr(owner, name, ABSENT)
-        if now is ABSENT:
-            raise Otherwise
-        self._row(self.quick.attributes, (owner, name), now, value)
+        rows = self.quick.attributes if hasattr(owner, name) else None
+        self._row(rows, (owner, name), lambda: getattr(owner, name, ABSENT), value)
 
     def contents(self, container: Any, now: Sequence[Any], values: Sequence[Any]) -> None:
         """A list has to hold these items, or a dict these (key, value)."""
-        if type(container) not in (list, dict) or len(now) != len(values):
-            raise Otherwise
-        if isinstance(container, dict):
+        is_dict, expected = isinstance(container, dict), list(values)
+        if is_dict:
             now, values = [part for pair in now for part in pair], [part for pair in values for part in pair]
-        items = [self._expected(a, b) for a, b in zip(now, values, strict=True)]
-        if any(item is ANYTHING for item in items):
-            raise Otherwise
-        self.quick.contents.append((container, items))
+        with suppress(Otherwise):
+            if len(now) == len(values):
+                items = [self._expected(a, b) for a, b in zip(now, values, strict=True)]
+                if not any(item is ANYTHING for item in items):
+                    self.quick.contents.append((container, items))
+                    return
+        self.check(lambda _: same(tuple(container.items() if is_dict else container), tuple(expected)))
 
-    def _row(self, rows: list[Any], where: tuple[Any, ...], now: Any, value: Any) -> None:
-        expected = self._expected(now, value)
-        if expected is not ANYTHING:
-            rows.append((*where, expected))
+    def check(self, holds: Callable[[Any], bool]) -> None:
+        """A function has to say True, given the tensors among the arguments."""
+        self.quick.checks.append(holds)
+
+    def _row(self, rows: list[Any] | None, where: tuple[Any, ...], read: Callable[[], Any], value: Any) -> None:
+        """What ``read`` gives has to be ``value``; without ``rows`` it is called each time."""
+        if rows is not None:
+            with suppress(Otherwise):
+                expected = self._expected(read(), value)
+                if expected is not ANYTHING:
+                    rows.append((*where, expected))
+                return
+        self.check(lambda _: same(read(), value))
 
     def _expected(self, now: Any, value: Any) -> Any:
         """What has to be there, by identity."""

@@ -110,8 +110,18 @@ class _Decoder:
         return None
 
 
+_known: dict[int, tuple[CodeType, Reads]] = {}  # by the ids of code objects, which are kept with it
+
+
 def reads(code: CodeType) -> Reads:
     """The chains that ``code`` reads, in order, and the names that are left."""
+    known = _known.get(id(code))
+    if known is None:
+        known = _known[id(code)] = code, _decoded(code)
+    return known[1]
+
+
+def _decoded(code: CodeType) -> Reads:
     decoder, into_items = _Decoder(), not _INTO_ITEMS.isdisjoint(code.co_names)
     for instruction in dis.get_instructions(code):
         if instruction.opcode in _VARIABLES:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import builtins
 import functools
+import operator
 from collections.abc import Callable
-from types import MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from ...core import dtypes as dt
@@ -21,10 +22,12 @@ from ...ops.shape import broadcast_to, permute_dims
 from ...tensor import create
 from ...tensor.tensor import Tensor
 from . import effects
-from .find import converted
+from .find import converted, is_rewritten
 from .number import Number, as_number, by_python, number_of
+from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, plain, type_, vars_
 from .signals import Stop
 from .stacked import Stacked
+from .unseen import looking, made_of, unseen
 
 
 class Count:
@@ -77,17 +80,33 @@ def call(called: Any) -> Callable[..., Any]:
     if isinstance(called, SymDim):  # x.size, which is a number and can be called: a look-up would ask for the number
         return called  # type: ignore[return-value]
     kind = type(called)
+    if kind is FunctionType:
+        made = converted(called)
+        if made is not called or is_rewritten(called.__code__):
+            return made
+        if called.__module__ is not None and called.__module__.startswith("weft."):
+            return _functions().get(called) or looking(called)
+        return unseen(trace.capture, called)
     if kind is MethodType:
-        if called.__name__ == "item" and type(called.__self__) is Tensor:
-            return functools.partial(_item, called.__self__)
-        return converted(called)
-    if getattr(called, "__module__", None) == "math":
+        owner = called.__self__
+        if isinstance(owner, Tensor):
+            if called.__name__ == "item" and type(owner) is Tensor:
+                return functools.partial(_item, owner)
+            return looking(called)
+        made = converted(called)
+        return made if made is not called else unseen(trace.capture, called)
+    if kind is BuiltinFunctionType and called.__module__ == "math":
         return functools.partial(_math, called)
     try:
         special = _BUILTINS.get(called) or _functions().get(called)
     except TypeError:  # no hash
         special = None
-    return converted(called) if special is None else special
+    if special is not None:
+        return special
+    if isinstance(called, type):
+        return made_of(trace.capture, called)
+    found = converted(called)
+    return found if found is not called else unseen(trace.capture, called)
 
 
 def _is_value(x: Any) -> bool:
@@ -241,25 +260,42 @@ def _with_functions(plain: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _looked_at(special: Callable[..., Any], deep: bool = True) -> Callable[..., Any]:
+    return looking(special, deep=deep)
+
+
+def _iter(*args: Any) -> Any:
+    return iter(gone_through(args[0]), *args[1:])
+
+
 _BUILTINS: dict[Any, Callable[..., Any]] = {
     range: _range,
-    zip: _zip,
-    enumerate: _enumerate,
-    len: _len,
-    int: _int,
-    float: _float,
-    bool: _bool,
-    any: _any,
-    all: _all,
-    max: _extreme("max"),
-    min: _extreme("min"),
-    print: _print,
-    str: _str,
-    map: _with_functions(map),
-    filter: _with_functions(filter),
-    sorted: _with_functions(sorted),
+    zip: _looked_at(_zip, False),
+    enumerate: _looked_at(_enumerate, False),
+    len: _looked_at(_len, False),
+    int: _looked_at(_int),
+    float: _looked_at(_float),
+    bool: _looked_at(_bool),
+    any: _looked_at(_any),
+    all: _looked_at(_all),
+    max: _looked_at(_extreme("max")),
+    min: _looked_at(_extreme("min")),
+    print: _looked_at(_print),
+    str: _looked_at(_str),
+    map: _looked_at(_with_functions(map)),
+    filter: _looked_at(_with_functions(filter)),
+    sorted: _looked_at(_with_functions(sorted)),
     breakpoint: _stop,
-    functools.reduce: _with_functions(functools.reduce),
+    iter: _iter,
+    next: next_,
+    getattr: getattr_,
+    hasattr: hasattr_,
+    vars: vars_,
+    type: type_,
+    object.__getattribute__: plain,
+    operator.getitem: item_of,
+    operator.contains: lambda of, key: in_(key, of),
+    functools.reduce: _looked_at(_with_functions(functools.reduce)),
 }
 
 
@@ -290,8 +326,8 @@ def _asarray(plain: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -
 @functools.cache
 def _functions() -> dict[Any, Callable[..., Any]]:
     """Functions of weft's that take more than tensors in rewritten code."""
-    found: dict[Any, Callable[..., Any]] = {stack: _stack}
+    found: dict[Any, Callable[..., Any]] = {stack: looking(_stack)}
     for function in (create.asarray, create.tensor):  # as the package shows them: it has replaced them by now
-        found[function] = functools.partial(_asarray, function)
-    found[full] = functools.partial(_full, full)
+        found[function] = looking(functools.partial(_asarray, function), by_reference=function is create.asarray)
+    found[full] = looking(functools.partial(_full, full))
     return found

@@ -30,7 +30,10 @@ def function_of(function: FunctionType) -> FunctionType:
     code = function.__code__
     found = _made.get(id(code))
     if found is None:
-        if id(code) in _ours or not _is_users(function):
+        if id(code) in _ours:
+            return function
+        if not _is_users(function):
+            _made[id(code)] = code, None
             return function
         from .source import rewritten_code
 
@@ -56,23 +59,34 @@ def function_of(function: FunctionType) -> FunctionType:
 
 
 def converted(called: Any) -> Any:
-    """What is called in the place of ``called``, whatever that is."""
+    """What is called in the place of ``called``, whatever that is. The capture that is going on takes notice of it."""
     kind = type(called)
+    trace = state.trace
+    names = None if trace is None or trace.capture is None else trace.capture.names
     if kind is FunctionType:
-        return function_of(called)
+        made = function_of(called)
+        if names is not None:
+            names.follow(called, opaque=made is called and id(called.__code__) not in _ours)
+        return made
     if kind is MethodType:
         function = called.__func__
         if type(function) is FunctionType:
             made = function_of(function)
+            if names is not None:
+                names.follow(called, opaque=made is function and id(function.__code__) not in _ours)
             return called if made is function else MethodType(made, called.__self__)
         return called
     if kind is functools.partial:
+        if names is not None:
+            names.follow(called)
         made = converted(called.func)
         return called if made is called.func else functools.partial(made, *called.args, **called.keywords)
     own = next((vars(k)["__call__"] for k in kind.__mro__ if "__call__" in vars(k)), None)
     if type(own) is FunctionType and not is_wefts_own(own.__code__) and not isinstance(called, type):
-        made = function_of(own)
-        return called if made is own else MethodType(made, called)
+        made = converted(MethodType(own, called))
+        return called if made.__func__ is own else made
+    if names is not None:
+        names.follow(called)
     return called
 
 
@@ -80,6 +94,11 @@ def captured(called: Any) -> Any:
     """``called``, or what is called in its place while a function is captured."""
     trace = state.trace
     return called if trace is None or trace.capture is None else converted(called)
+
+
+def is_rewritten(code: CodeType) -> bool:
+    """Whether code is a result of rewriting."""
+    return id(code) in _ours
 
 
 def reason(code: CodeType) -> str | None:

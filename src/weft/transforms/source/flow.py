@@ -24,6 +24,7 @@ from .effects import CONVERSIONS, Shown, Text, raising
 from .find import converted
 from .loops import Rounds, stage_for, stage_while
 from .number import Number
+from .reads import attribute, entered, gone_through, imported, in_, item_of, matched, not_in, stored, used
 from .signals import Unroll
 from .variables import UNBOUND, UNSET, Maybe, State
 
@@ -310,10 +311,10 @@ def _side_by_side(pairs: Pairs) -> Rounds | None:
 
 def augment(container: Any, key: Any, name: str, value: Callable[[], Any]) -> None:
     """``container[key] += value``, where the index may be known at run time alone: then the item is a copy."""
-    item = container[key]
+    found = item_of(container, key)
     if capturing() is not None and isinstance(container, Tensor) and has_late(key):
         name = {"iand": "and_", "ior": "or_"}.get(name, name[1:])
-    container[key] = getattr(operator, name)(item, value())
+    container[key] = getattr(operator, name)(found, used(value()))
 
 
 def listed(iterable: Any, element: Callable[..., Any], spread: bool) -> Any:
@@ -384,21 +385,31 @@ __all__ = [
     "State",
     "and_",
     "assert_",
+    "attribute",
     "bound",
     "call",
     "compare",
     "converted",
+    "entered",
     "for_",
     "formatted",
+    "gone_through",
     "if_",
     "if_exp",
+    "imported",
+    "in_",
+    "item_of",
     "listed",
+    "matched",
     "none_of",
     "not_",
+    "not_in",
     "or_",
     "peek",
     "returned",
+    "stored",
     "text",
     "unset",
+    "used",
     "while_",
 ]

@@ -11,14 +11,16 @@
 The functions share the variables of the function around them, so that Python's own rules hold for all that is not
 staged: names, exceptions, ``del``, attributes. Loops alike; ``and``, ``or``, ``not``, conditional expressions, chained
 comparisons and ``assert`` become calls over lambdas, ``f(x)`` becomes ``call(f)(x)``, so that functions that are called
-are rewritten too (find.py). What Python alone can decide stays as it is (``is``, ``isinstance``, literals). Exits were
-made flags before (exits.py).
+are rewritten too (find.py), and ``a.b``, ``a[b]`` and values of which all may matter calls that see what is read of
+objects from outside (reads.py). What Python alone can decide stays as it is (``is``, ``isinstance``, literals). Exits
+were made flags before (exits.py).
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from typing import Any
 
 from .definite import note_definite
 from .exits import Unsupported, marked, without_exits
@@ -70,20 +72,26 @@ _CHANGES = {
 }
 
 
-def rewritten(function: Function | ast.Lambda) -> None:
-    """Rewrite a function in place.
+# Expressions that give objects that were there before: all others make what they give.
+_GIVING = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.IfExp, ast.BoolOp, ast.NamedExpr, ast.Tuple, ast.List)
+
+
+def rewritten(function: Function | ast.Lambda, of: str | None = None) -> None:
+    """Rewrite a function in place; ``of``: the class that it stands in, whose private names are its own.
 
     Raises:
         Unsupported: it is left as it is.
     """
-    _Function(function, frozenset()).rewrite()
+    _Function(function, frozenset(), of).rewrite()
 
 
 class _Function(ast.NodeTransformer):
-    """The rewriting of one function. ``watched``: variables of the functions around that may be unbound on a path."""
+    """The rewriting of one function. ``watched``: variables of the functions around that may be unbound on a path;
+    ``of``: the class around."""
 
-    def __init__(self, function: Function | ast.Lambda, watched: frozenset[str]):
+    def __init__(self, function: Function | ast.Lambda, watched: frozenset[str], of: str | None):
         self.function = function
+        self.of = of
         self.globals: set[str] = set()
         self.nonlocals: set[str] = set()
         self.watched = watched
@@ -171,11 +179,11 @@ class _Function(ast.NodeTransformer):
 
     def visit_If(self, s: ast.If) -> ast.AST | list[ast.stmt]:
         if not self._is_staged(s):
-            return self.generic_visit(s)
+            return self._plainly(s)
         number, inside = self._next(), [*s.body, *s.orelse]
         names, changed = self._variables(inside, inside)
         state, functions = self._state(number, names, changed, inside, s.live, s.live)  # type: ignore[attr-defined]
-        test = self.visit(s.test)
+        test = self._used(self.visit(s.test))
         body = self._made(f"if_{number}", [], names, self._block(s.body))
         orelse = self._made(f"else_{number}", [], names, self._block(s.orelse))
         call = ast.Expr(runtime("if_", test, load(f"if_{number}"), load(f"else_{number}"), state))
@@ -183,11 +191,11 @@ class _Function(ast.NodeTransformer):
 
     def visit_While(self, s: ast.While) -> ast.AST | list[ast.stmt]:
         if not self._is_staged(s):
-            return self.generic_visit(s)
+            return self._plainly(s)
         number = self._next()
         names, changed = self._variables([s.test, *s.body], s.body)
         state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
-        test = self.visit(s.test)
+        test = self._used(self.visit(s.test))
         leaving = getattr(s, "leaving", [])
         asked = [self._made(f"test_{number}", [], names, [ast.Return(test)])]
         if leaving:
@@ -200,11 +208,14 @@ class _Function(ast.NodeTransformer):
 
     def visit_For(self, s: ast.For) -> ast.AST | list[ast.stmt]:
         if not self._is_staged(s):
-            return self.generic_visit(s)
+            made = self.generic_visit(s)
+            assert isinstance(made, ast.For)
+            made.iter = self._gone_through(made.iter, s.target)
+            return made
         number = self._next()
         names, changed = self._variables([s.target, *s.body], s.body)
         state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
-        iterable = self.visit(s.iter)
+        iterable = self._gone_through(self.visit(s.iter), s.target)
         item = f"_weft_item_{number}"
         first = ast.copy_location(ast.Assign([self.visit(s.target)], load(item)), s)
         body = self._made(f"for_{number}", [item], names, [first, *self._block(s.body)])
@@ -212,6 +223,12 @@ class _Function(ast.NodeTransformer):
         going = thunk(runtime("none_of", *map(load, leaving))) if leaving else ast.Constant(None)
         call = ast.Expr(runtime("for_", iterable, load(f"for_{number}"), going, state))
         return [*at(s, [body, *functions, call]), *self._block(s.orelse)]
+
+    def _plainly(self, s: Any) -> Any:
+        """A statement whose test Python decides."""
+        made: Any = self.generic_visit(s)
+        made.test = self._used(made.test)
+        return made
 
     def _next(self) -> int:
         self.number += 1
@@ -250,7 +267,7 @@ class _Function(ast.NodeTransformer):
         statement binds or whose items it changes, and of attributes that it stores (``self.h``)."""
         attributes = _attributes_stored(inside, set(names))
         shown = [*names, *attributes]
-        got = [runtime("peek", thunk(_expression(name))) for name in shown]
+        got = [runtime("peek", thunk(self._read(_expression(name)))) for name in shown]
         get = self._made(f"get_{number}", [], [], [ast.Return(ast.Tuple(got, ast.Load()))])
         unbound = ast.Attribute(load(FLOW), "UNBOUND", ast.Load())
         sets: list[ast.stmt] = []
@@ -271,10 +288,10 @@ class _Function(ast.NodeTransformer):
 
     def visit_Assert(self, s: ast.Assert) -> ast.AST:
         if is_pythons(s.test):
-            return self.generic_visit(s)
+            return self._plainly(s)
         message = ast.Constant(None) if s.msg is None else thunk(self.visit(s.msg))
         test = s.test
-        made = ast.Expr(runtime("assert_", self.visit(test), message, ast.Constant(ast.unparse(test))))
+        made = ast.Expr(runtime("assert_", self._used(self.visit(test)), message, ast.Constant(ast.unparse(test))))
         return at(s, [ast.If(load("__debug__"), [made], [])])[0]
 
     def visit_AnnAssign(self, s: ast.AnnAssign) -> ast.AST:
@@ -289,7 +306,9 @@ class _Function(ast.NodeTransformer):
     def visit_AugAssign(self, s: ast.AugAssign) -> ast.AST:
         target = s.target
         if not isinstance(target, ast.Subscript) or _is_bound_to_place(target, s.value):
-            return self.generic_visit(s)
+            made: Any = self.generic_visit(s)
+            made.value = self._used(made.value)
+            return made
         name = type(s.op).__name__
         parts = [
             self.visit(target.value),
@@ -318,17 +337,54 @@ class _Function(ast.NodeTransformer):
         s.decorator_list = [self.visit(d) for d in s.decorator_list]
         s.args.defaults = [self.visit(d) for d in s.args.defaults]
         s.args.kw_defaults = [d and self.visit(d) for d in s.args.kw_defaults]
-        _Function(s, self.watched).rewrite()
+        _Function(s, self.watched, self.of).rewrite()
         return s
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         node.args.defaults = [self.visit(d) for d in node.args.defaults]
         node.args.kw_defaults = [d and self.visit(d) for d in node.args.kw_defaults]
-        _Function(node, self.watched).rewrite()
+        _Function(node, self.watched, self.of).rewrite()
         return node
 
     def visit_ClassDef(self, s: ast.ClassDef) -> ast.AST:
+        """Its methods are rewritten; what stands beside them runs once, as it is."""
+        around, self.of = self.of, s.name
+        for each in s.body:
+            if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                _Function(each, self.watched, s.name).rewrite()
+        self.of = around
         return s
+
+    def visit_Assign(self, s: ast.Assign) -> ast.AST:
+        made: Any = self.generic_visit(s)
+        if any(isinstance(t, (ast.Tuple, ast.List)) for t in s.targets):
+            made.value = self._used(made.value, True)
+        elif any(isinstance(t, ast.Subscript) for t in s.targets) and isinstance(made.value, _GIVING):
+            made.value = self._expr(made.value, runtime("stored", made.value))
+        return made
+
+    def visit_With(self, s: ast.With) -> ast.AST:
+        made: Any = self.generic_visit(s)
+        for each in made.items:
+            each.context_expr = self._expr(each.context_expr, runtime("entered", each.context_expr))
+        return made
+
+    def visit_Match(self, s: ast.Match) -> ast.AST:
+        """The patterns stay: names in them are no expressions. Python reads what they name."""
+        nodes = [n for case in s.cases for n in ast.walk(case.pattern)]
+        read = sorted({a for n in nodes if isinstance(n, ast.MatchClass) for a in n.kwd_attrs})
+        subject = self.visit(s.subject)
+        s.subject = self._expr(subject, runtime("matched", subject, *map(ast.Constant, read)))
+        for case in s.cases:
+            case.guard = case.guard and self._used(self.visit(case.guard))
+            case.body = self._block(case.body)
+        return s
+
+    def visit_ImportFrom(self, s: ast.ImportFrom) -> ast.AST | list[ast.stmt]:
+        names = [a for a in s.names if a.name != "*"]
+        module = ast.Constant("." * s.level + (s.module or ""))
+        found = [runtime("imported", module, ast.Constant(a.name), load(a.asname or a.name)) for a in names]
+        return [s, *at(s, [ast.Expr(each) for each in found])]
 
     # --- expressions ------------------------------------------------------------------------------------------------
 
@@ -337,6 +393,66 @@ class _Function(ast.NodeTransformer):
             surely = ast.Constant(getattr(node, "surely", False))
             return self._expr(node, runtime("bound", node, ast.Constant(node.id), surely))
         return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        node.value = self.visit(node.value)
+        return self._read(node)
+
+    def _read(self, node: ast.expr) -> ast.expr:
+        """An attribute that is read, by its name in this class."""
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
+            return node
+        name = node.attr
+        if self.of is not None and name.startswith("__") and not name.endswith("__") and self.of.strip("_"):
+            name = f"_{self.of.lstrip('_')}{name}"
+        return self._expr(node, runtime("attribute", node.value, ast.Constant(name)))
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if not isinstance(node.ctx, ast.Load):
+            made: Any = self.generic_visit(node)
+            made.slice = self._used(made.slice, True) if not has([made.slice], ast.Slice) else made.slice
+            return made
+        return self._expr(node, runtime("item_of", self.visit(node.value), self._key(node.slice)))
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        made: Any = self.generic_visit(node)
+        made.left, made.right = self._used(made.left), self._used(made.right)
+        return made
+
+    def visit_Starred(self, node: ast.Starred) -> ast.AST:
+        made: Any = self.generic_visit(node)
+        if isinstance(node.ctx, ast.Load):
+            made.value = self._used(made.value)
+        return made
+
+    def visit_Dict(self, node: ast.Dict) -> ast.AST:
+        made: Any = self.generic_visit(node)
+        made.values = [v if k else self._used(v) for k, v in zip(made.keys, made.values, strict=True)]
+        return made
+
+    def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
+        node.value = self._gone_through(self.visit(node.value))
+        return node
+
+    def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
+        made: Any = self.generic_visit(node)
+        if not made.is_async:
+            made.iter = self._gone_through(made.iter, node.target)
+        made.ifs = [self._used(test) for test in made.ifs]
+        return made
+
+    def _used(self, made: ast.expr, deep: bool = False) -> ast.expr:
+        """A value, visited, all of which may matter."""
+        if not isinstance(made, _GIVING):
+            return made
+        return self._expr(made, runtime("used", made, *([ast.Constant(True)] if deep else [])))
+
+    def _gone_through(self, made: ast.expr, target: ast.expr | None = None) -> ast.expr:
+        """What a loop goes through; where its items are unpacked, they are too."""
+        if not isinstance(made, _GIVING):
+            return made
+        deep = [ast.Constant(True)] if isinstance(target, (ast.Tuple, ast.List)) else []
+        return self._expr(made, runtime("gone_through", made, *deep))
 
     def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
         first = node.generators[0]
@@ -347,7 +463,7 @@ class _Function(ast.NodeTransformer):
         own_names = [n.id for n in names if isinstance(n, ast.Name)]
         if len(set(own_names)) < len(own_names):
             return self.generic_visit(node)
-        iterable = self.visit(first.iter)
+        iterable = self._gone_through(self.visit(first.iter), first.target)
         watched, self.watched = self.watched, self.watched - set(own_names)
         element = ast.Lambda(
             ast.arguments([], [ast.arg(n) for n in own_names], None, [], [], None, []), self.visit(node.elt)
@@ -358,33 +474,49 @@ class _Function(ast.NodeTransformer):
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         if is_pythons(node.test) or _is_bound_to_place(node.body, node.orelse):
-            return self.generic_visit(node)
+            return self._plainly(node)
         parts = [self.visit(n) for n in (node.test, node.body, node.orelse)]
-        return self._expr(node, runtime("if_exp", parts[0], thunk(parts[1]), thunk(parts[2])))
+        return self._expr(node, runtime("if_exp", self._used(parts[0]), thunk(parts[1]), thunk(parts[2])))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         if is_pythons(node) or _is_bound_to_place(*node.values[1:]):
-            return self.generic_visit(node)
+            made: Any = self.generic_visit(node)
+            made.values = [self._used(v) for v in made.values]
+            return made
         name = "and_" if isinstance(node.op, ast.And) else "or_"
-        return self._expr(
-            node, runtime(name, self.visit(node.values[0]), *(thunk(self.visit(v)) for v in node.values[1:]))
-        )
+        first, *rest = [self._used(self.visit(v)) for v in node.values]
+        return self._expr(node, runtime(name, first, *map(thunk, rest)))
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        operand = node.operand = self._used(self.visit(node.operand))
         if not isinstance(node.op, ast.Not) or is_pythons(node):
-            return self.generic_visit(node)
-        return self._expr(node, runtime("not_", self.visit(node.operand)))
+            return node
+        return self._expr(node, runtime("not_", operand))
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        if len(node.ops) == 1 or _is_bound_to_place(*node.comparators):
+        if len(node.ops) == 1:
+            return self._comparison(node)
+        if _is_bound_to_place(*node.comparators):
             return self.generic_visit(node)
         a, b = "_weft_a", "_weft_b"
         steps: list[ast.expr] = []
         for op, value in zip(node.ops, node.comparators, strict=True):
             both = ast.arguments([], [ast.arg(a), ast.arg(b)], None, [], [], None, [])
-            steps.append(ast.Lambda(both, ast.Compare(load(a), [op], [load(b)])))
+            steps.append(ast.Lambda(both, self._compared(load(a), op, load(b))))
             steps.append(thunk(self.visit(value)))
         return self._expr(node, runtime("compare", self.visit(node.left), *steps))
+
+    def _comparison(self, node: ast.Compare) -> ast.expr:
+        """One comparison."""
+        made = self._compared(self.visit(node.left), node.ops[0], self.visit(node.comparators[0]))
+        return self._expr(node, ast.copy_location(made, node) if isinstance(made, ast.Compare) else made)
+
+    def _compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
+        if isinstance(op, (ast.In, ast.NotIn)):
+            return runtime("in_" if isinstance(op, ast.In) else "not_in", left, right)
+        if not isinstance(op, (ast.Is, ast.IsNot)):
+            left, right = self._used(left, True), self._used(right, True)
+        return ast.Compare(left, [op], [right])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Name) and node.func.id == "super":
@@ -394,6 +526,8 @@ class _Function(ast.NodeTransformer):
             return self._expr(node, node)
         made = self.generic_visit(node)
         assert isinstance(made, ast.Call)
+        for each in made.keywords:
+            each.value = self._used(each.value) if each.arg is None else each.value
         made.func = self._expr(node, runtime("call", made.func))
         return made
 
@@ -405,11 +539,14 @@ class _Function(ast.NodeTransformer):
         if not isinstance(value, ast.FormattedValue):
             return value
         spec: ast.expr = ast.Constant("") if value.format_spec is None else self.visit(value.format_spec)
-        made = runtime("formatted", self.visit(value.value), ast.Constant(value.conversion), spec)
+        made = runtime("formatted", self._used(self.visit(value.value), True), ast.Constant(value.conversion), spec)
         return self._expr(value, made)
 
     @staticmethod
     def _expr(place: ast.expr, made: ast.expr) -> ast.expr:
+        """An expression that is new, at the line of what it stands for, unless that is new itself."""
+        if not hasattr(place, "lineno"):
+            return made
         for node in ast.walk(made):
             if isinstance(node, (ast.expr, ast.arg)) and not hasattr(node, "lineno"):
                 locate(node, place)

@@ -53,7 +53,7 @@ def rewritten_code(code: CodeType, function: FunctionType) -> tuple[CodeType | N
         node = copy.deepcopy(node)
         if not any(_is_same(plain, code) for plain in file.codes.get((code.co_name, code.co_firstlineno), ())):
             raise Unsupported("its source is not what runs: it was changed since, or made by a tool")
-        rewritten(node)
+        rewritten(node, names[-1] if names else None)
         new = _compiled(node, names, code)
     except Unsupported as why:
         return None, str(why)

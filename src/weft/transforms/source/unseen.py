@@ -1,0 +1,267 @@
+"""Calls of what is not rewritten (C, libraries, code without source): what they get is what they may read.
+
+Containers among the arguments are noted with all that they hold, functions are looked into before they run. Methods of
+containers say by their names what they read; what ``functools.cache`` has kept is asked for again at each call; what
+captured code may not call raises (refused.py).
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import contextvars
+import copy
+import dataclasses
+import functools
+import inspect
+import io
+import json
+import operator
+import os
+import pickle
+import sys
+import warnings
+import weakref
+from collections.abc import Callable
+from types import FunctionType, MethodType
+from typing import Any
+
+from ...core.errors import CaptureError
+from ...ops.op import suspended
+from ...tensor.tensor import Tensor
+from ..contents import AROUND, BYTES, CONTAINERS
+from ..names import CACHED, in_class, is_made_inside, is_users
+from ..tree import flatten
+from .find import converted, function_of
+from .reads import AT_ONCE, all_of, attribute, is_librarys, item_of, look, noting, plain
+from .refused import check, hangs_on_arguments, refusal, refused
+
+# They look at the function that calls them, or at nothing of what they get.
+_AS_THEY_ARE = {
+    *(builtins.globals, builtins.locals, builtins.dir, builtins.eval, builtins.exec, builtins.isinstance),
+    *(builtins.issubclass, builtins.id, builtins.callable, builtins.setattr, builtins.delattr, builtins.super),
+    *(warnings.warn, warnings.warn_explicit, sys._getframe, inspect.currentframe, inspect.stack),
+}
+_SHALLOW = {list, tuple, dict, set, frozenset, reversed}
+_THROUGH_ALL = {copy.copy, copy.deepcopy, dataclasses.asdict, dataclasses.astuple, dataclasses.replace}
+_THROUGH_ALL |= {pickle.dumps, json.dumps}
+# Methods of containers.
+_OF_ITEMS = {"get", "__getitem__", "__contains__", "setdefault", "pop"}
+_KEEP = {"append", "appendleft", "insert", "add", "get", "setdefault", "pop", "__setitem__"}  # what they get, unread
+
+
+def looking(called: Callable[..., Any], by_reference: bool = False, deep: bool = True) -> Callable[..., Any]:
+    """``called``, noting what its arguments hold; ``by_reference``: but for arrays."""
+    return functools.partial(_look_and_call, called, by_reference, deep)
+
+
+def _look_and_call(called: Callable[..., Any], by_reference: bool, deep: bool, /, *args: Any, **kwargs: Any) -> Any:
+    names = noting()
+    if names is not None:
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            if type(value) in AT_ONCE or isinstance(value, Tensor) or (by_reference and isinstance(value, BYTES)):
+                continue
+            look(names, value, deep)
+    return called(*args, **kwargs)
+
+
+def unseen(capture: Any, called: Any) -> Callable[..., Any]:
+    """What is called in the place of something that is not rewritten.
+
+    Raises:
+        CaptureError: captured code may not call it.
+    """
+    if _is_in(called, _AS_THEY_ARE):
+        return called
+    kind = type(called)
+    if kind.__module__ == "weft.transforms.compile" or (hasattr(kind, "forward") and capture.names.is_users(kind)):
+        return called  # which sees to it that the user's code is rewritten
+    owner = getattr(called, "__self__", None)
+    if isinstance(owner, (*CONTAINERS, *AROUND)):
+        return functools.partial(_method_of_container, called, owner)
+    if kind is CACHED or (kind is MethodType and type(called.__func__) is CACHED):
+        return functools.partial(_cached, called)
+    if isinstance(owner, contextvars.ContextVar) or called is os.getenv or (owner is os.environ):
+        return functools.partial(_asked, called)
+    if isinstance(called, weakref.ref):
+        return functools.partial(_referred, called)
+    name = getattr(called, "__name__", "")
+    if name == "__getattribute__" and owner is not None:
+        return functools.partial(plain, owner)
+    if kind is operator.attrgetter:
+        return functools.partial(_by_name, called)
+    if kind is operator.itemgetter:
+        return functools.partial(_by_key, called)
+    if kind is FunctionType and called.__code__ is _MANAGER:
+        if capture.names.is_outside(called):
+            capture.names.reach(called.__wrapped__)
+        return contextlib.contextmanager(converted(called.__wrapped__))
+    why = refusal(called)
+    if why is not None and _is_refused(capture, owner):
+        raise refused(*why)
+    if hangs_on_arguments(called):
+        return functools.partial(_checked, capture, called)
+    return functools.partial(_call_unseen, called)
+
+
+_MANAGER = contextlib.contextmanager(lambda: iter(())).__code__
+
+
+def _is_refused(capture: Any, owner: Any) -> bool:
+    """Whether a method's object was there before the function."""
+    if isinstance(owner, io.IOBase) and not isinstance(owner, (io.FileIO, io.TextIOWrapper)):
+        return bool(capture.names.is_outside(owner)) or owner in (sys.stdout, sys.stderr, sys.stdin)
+    return not any(owner is made for made in capture.generators)
+
+
+def _checked(capture: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """A generator of random numbers that the function makes, with a seed."""
+    check(called, args or tuple(kwargs.values()))
+    made = called(*args, **kwargs)
+    capture.generators.append(made)
+    return made
+
+
+def _call_unseen(called: Any, /, *args: Any, **kwargs: Any) -> Any:
+    names = noting()
+    if names is not None:
+        given = (*args, *kwargs.values())
+        for value in given:
+            if type(value) in AT_ONCE or isinstance(value, Tensor):
+                continue
+            look(names, value, True)
+            if isinstance(value, (FunctionType, MethodType, functools.partial)):
+                names.follow(value, opaque=True)
+        if type(called) is MethodType and is_librarys(type(called.__self__)):
+            all_of(names, called.__self__)
+        if isinstance(called, (FunctionType, MethodType)):
+            if is_users(called.__module__):
+                names.follow(called, opaque=True, args=given)
+            elif _is_in(called, _THROUGH_ALL):
+                for value in given:
+                    all_of(names, value)
+        elif _is_in(called, _THROUGH_ALL):
+            for value in given:
+                all_of(names, value)
+    return called(*args, **kwargs)
+
+
+def _is_in(called: Any, functions: set[Any]) -> bool:
+    try:
+        return called in functions
+    except TypeError:  # no hash
+        return False
+
+
+# --- methods of containers --------------------------------------------------------------------------------------------
+
+
+def _method_of_container(called: Any, owner: Any, /, *args: Any, **kwargs: Any) -> Any:
+    names = noting()
+    if names is not None:
+        name = called.__name__
+        if names.is_outside(owner):
+            if isinstance(owner, dict) and name in _OF_ITEMS and args:
+                names.item(owner, args[0])
+            else:
+                names.whole(owner)
+        if name not in _KEEP:
+            for value in args:
+                if type(value) not in AT_ONCE and not isinstance(value, Tensor):
+                    look(names, value, True)
+    if _has_functions(kwargs):
+        kwargs = {k: converted(v) if callable(v) else v for k, v in kwargs.items()}
+    return called(*args, **kwargs)
+
+
+def _has_functions(kwargs: dict[str, Any]) -> bool:
+    """Whether there is a function among keyword arguments: ``items.sort(key=...)``."""
+    return any(isinstance(v, (FunctionType, MethodType)) for v in kwargs.values())
+
+
+def _by_name(getter: Any, of: Any) -> Any:
+    """What an ``operator.attrgetter`` gives."""
+    found = []
+    for path in getter.__reduce__()[1]:
+        value = of
+        for name in path.split("."):
+            value = attribute(value, name)
+        found.append(value)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _by_key(getter: Any, of: Any) -> Any:
+    """What an ``operator.itemgetter`` gives."""
+    found = [item_of(of, key) for key in getter.__reduce__()[1]]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+# --- functions that are asked again -----------------------------------------------------------------------------------
+
+
+def _cached(called: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """What a function gives that remembers it (``functools.cache``): each call asks whether it still does."""
+    names = noting()
+    function = called.__func__ if type(called) is MethodType else called
+    if names is None or not names.is_outside(function):
+        return called(*args, **kwargs)
+    if any(is_made_inside(leaf) for leaf in flatten((args, kwargs))[0]):
+        raise CaptureError(
+            f"{getattr(called, '__name__', 'a function')}() remembers what it gave (functools.cache), and gets a value "
+            "of the captured function, which has none yet: call the function that it wraps (__wrapped__)"
+        )
+    with suspended():
+        value = called(*args, **kwargs)
+    names.asked(called, args, kwargs, value)
+    return value
+
+
+def _asked(called: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """What a function of no effect gives: each call asks whether it still does."""
+    names = noting()
+    value = called(*args, **kwargs)
+    if names is not None:
+        names.asked(called, args, kwargs, value)
+    return value
+
+
+def _referred(reference: Any) -> Any:
+    """What a weak reference names, while it lives."""
+    names, found = noting(), reference()
+    if names is not None and names.is_outside(reference):
+        names.reach(found)
+    return found
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+
+def made_of(capture: Any, kind: type) -> Callable[..., Any]:
+    """What makes an object of a class: ``__init__`` of the user's is rewritten."""
+    if not is_users(kind.__module__):
+        if hangs_on_arguments(kind):
+            return functools.partial(_checked, capture, kind)
+        why = refusal(kind)
+        if why is not None:
+            raise refused(*why)
+        return looking(kind, deep=kind not in _SHALLOW)
+    init = kind.__init__  # type: ignore[misc]
+    new: Any = kind.__new__
+    plainly = type(kind).__call__ is type.__call__ and new is object.__new__
+    if not plainly or type(init) is not FunctionType:
+        return kind
+    names = capture.names
+    if names.is_outside(kind):
+        for holder, found in in_class(kind, "__init__"):
+            names.method_of(kind, "__init__", holder, found)
+            break
+    if function_of(init) is init:
+        names.follow(init, opaque=True)
+        return kind
+    return functools.partial(_construct, kind, init)
+
+
+def _construct(kind: Any, init: FunctionType, /, *args: Any, **kwargs: Any) -> Any:
+    made = kind.__new__(kind)
+    converted(MethodType(init, made))(*args, **kwargs)
+    return made
