@@ -24,8 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-
 T = TypeVar("T")
 _SHORT = (bool, int, float, str, type(None))
 _PLAIN = (bool, int, float, str, tuple, type(None))
@@ -131,7 +129,8 @@ def same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, _PLAIN):
         return bool(a == b and (a != 0 or repr(a) == repr(b))) or bool(a != a and b != b)
-    return isinstance(a, np.generic) and a.tobytes() == b.tobytes()
+    of_numpy = type(a).__module__ == "numpy" and hasattr(a, "tobytes") and not hasattr(a, "__setitem__")
+    return of_numpy and bool(a.tobytes() == b.tobytes())
 
 
 @dataclass(slots=True)

@@ -324,6 +324,9 @@ def traced(
     tracing = Tracing(name, trace)
     tracing.follows = follows
     before = seen_by(*functions)
+    journal = None if trace.capture is None else trace.capture.journal
+    if journal is not None:
+        journal.begin()
     try:
         with tracing.going():
             tracing.begin(threads)
@@ -334,7 +337,11 @@ def traced(
             values = [value_of(t, trace) for t in found]
             tracing.see_gradients(found)
         found = [make(v, t._spec, t._node, t._index) for v, t in zip(values, found, strict=True)]  # as they are now
+        if journal is not None:
+            journal.end(name)
     except BaseException:
+        if journal is not None:
+            journal.fail()
         tracing.restore_gradients()
         for family in tracing._touched.values():
             restore(family)

@@ -41,6 +41,7 @@ from .inside import Elsewhere, Inside, SharedLeaf, Update
 from .names import Names
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
+from .repeated import Contents, Laid
 from .returned import Item, Items, Result
 from .source.find import converted
 from .source.signals import Unroll
@@ -217,7 +218,9 @@ def _look_at_all(found: Aliases, before: Aliases, count: int) -> None:
 
 def _places(found: Captured) -> set[tuple[int, Any]]:
     """(id of the owner, key) of what the runs store."""
-    return {h.place.id for s in found.returns.stores for h in s.places}
+    repeated = found.returns.repeated
+    own = {h.place.id for s in found.returns.stores for h in s.places}
+    return own if repeated is None else own | repeated.places
 
 
 def _run(
@@ -239,11 +242,12 @@ def _run(
     tensors share memory, ``members`` of them come from outside (they are entered now, before a body of a branch or loop
     has written them), ``shapes`` which arguments have sizes of a scope."""
     going = Inside(groups, shapes, counts, alike)
-    going.names = names
+    going.names, names.journal = names, going.journal
     going.unrolled = unrolled
     named = any(isinstance(x, TensorType) and not is_static(x.shape) for x in leaves)
     trace = going.trace = Trace(going, device=device, sized=bool(shapes) or counts is not None or named)
     version, done, mode = guards.version(), False, tape.recording.enabled
+    laid: Laid | None = None
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     with guards.recording() as recorded:
         state.trace = trace
@@ -270,24 +274,32 @@ def _run(
             going.release()
             del result, results, args, kwargs
             going.keep_constants(constants)
+            if to_run:
+                laid = Laid(going, going.journal, names)
+                _see_laid(laid, items, own)
             stores = settle(going, list(own)) if to_run else []
             _check_retained([store.first() for store in stores])
             made = [*own.values(), *_seen_stores(stores, items, len(own))]
             becomes = _numbered(gradients, own, stores, made)
-            for ref in (*is_what, *(store.of for store in stores), *(what for _, what in becomes)):
+            stored_refs = [] if laid is None else laid.refs
+            for ref in (*is_what, *stored_refs, *(store.of for store in stores), *(what for _, what in becomes)):
                 going.hold_on(ref)
             stored = [*(u.value for u in updates), *(store.value for store in stores)]
+            stored += [] if laid is None else laid.repeated.values
             _check_own(going, [*values, *stored])
             done = True
         finally:
             state.trace, tape.recording.enabled = None, mode
             if not done:
                 _give_values(going, trace)
-            stays = kept(going, recorded, names)
+            going.journal.undo()
+            stays = kept(going, recorded, names, set() if laid is None else laid.repeated.places)
             if not done or not to_run:
                 _take_back(going, recorded, names, stays)
     try:
         returns = Returns(result_form, is_what, values, items.make(made), stores, [])
+        if laid is not None and laid.repeated.steps:
+            returns.repeated = laid.repeated
         found = _captured(function, going, updates, becomes, returns)
     except BaseException:  # an interrupt, say: what the function stored has no value yet
         if to_run:
@@ -295,8 +307,8 @@ def _run(
         raise
     found.reads.version, found.counts = version, going.counts
     _note_reads(found, going, recorded, shared)
-    if to_run:
-        _note_kept(found, stays, becomes, names)
+    if laid is not None:
+        _note_kept(found, stays, becomes, names, laid)
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return _Attempt(found, [a.given for a in going.arguments], found.aliases, [t for t, _ in found.writes.updates])
 
@@ -317,16 +329,24 @@ def _note_reads(found: Captured, going: Inside, recorded: guards.Recorded, share
 
 
 def _note_kept(
-    found: Captured, stays: Sequence[tuple[Kept, Any]], gradients: Sequence[tuple[GradRef, Result]], names: Names
+    found: Captured,
+    stays: Sequence[tuple[Kept, Any]],
+    gradients: Sequence[tuple[GradRef, Result]],
+    names: Names,
+    laid: Laid,
 ) -> None:
     """What was there before the function and is stored by it, or may be: each run stores it, or finds it there."""
     found.returns.kept = [each for each, _ in stays]
-    same = unchanged(names)
+    same = unchanged(names, laid.repeated.places)
     found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
     stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
     stored += [what.tensor for _, what in gradients if isinstance(what, TensorRef)]
+    stored += [ref.tensor for ref in laid.refs if isinstance(ref, TensorRef)]
     stored += names.unchanged_items()
     found.reads.objects.update(id(t) for t in (*stored, *(held for _, held in same)) if isinstance(t, Tensor))
+    for container in laid.read:
+        if not names.has_contents(container):
+            found.reads.conditions.append(Contents(container, found.reads.objects))
 
 
 def _seen_gradients(going: Inside, items: Items) -> list[tuple[GradRef, Any]]:
@@ -334,6 +354,17 @@ def _seen_gradients(going: Inside, items: Items) -> list[tuple[GradRef, Any]]:
     return [
         (ref, None) if t is None else (ref, going.object_of(t) or (id(t), items.see(t))) for ref, t in going.gradients()
     ]
+
+
+def _see_laid(laid: Laid, items: Items, own: dict[int, int]) -> None:
+    """Note the tensors that runs hand to Python objects, beside the results (``own``: ids of tensors, their names)."""
+    _check_retained(list(laid.tensors.values()))
+    count = len(own)
+    for key, tensor in laid.tensors.items():
+        if key not in own:
+            is_new = key < 0
+            own[key] = items.see_value(tensor._storage, tensor._node, tensor._index) if is_new else items.see(tensor)
+    laid.number(list(own), count)
 
 
 def _seen_stores(stores: Sequence[Store], items: Items, results: int) -> list[int]:

@@ -20,6 +20,7 @@ from ..tensor.tensor import Tensor
 from .aliasing import Group, Pair, meets, overlaps
 from .names import Names
 from .refs import BaseRef, GradRef, Ref, TensorRef
+from .repeated import Repeated
 from .returned import Item, Result
 from .stores import Kept, Store
 from .tree import Form
@@ -258,7 +259,8 @@ class Writes:
 @dataclass(slots=True)
 class Returns:
     """What a run makes: results, and what Python objects are given. ``tape``: for each item the number of its output on
-    the run's tape (None: without a history). ``kept``: what they are given of what was there before."""
+    the run's tape (None: without a history). ``kept``: what they are given of what was there before; ``repeated``: what
+    is done to them besides, None where nothing is."""
 
     form: Form
     results: list[Result]
@@ -267,6 +269,7 @@ class Returns:
     stores: list[Store]
     tape: list[int | None]
     kept: list[Kept] = field(default_factory=list)
+    repeated: Repeated | None = None
 
 
 @dataclass(slots=True)
@@ -310,6 +313,7 @@ class Captured:
         """The graph with all that a run leaves behind as outputs: results, what Python objects get, updates."""
         values = self.returns.values
         stored = [s.value for s in self.returns.stores if s.value not in values]
+        stored += [] if self.returns.repeated is None else self.returns.repeated.values
         written = [self.returns.items[n].value for _, n in self.writes.gradients if isinstance(n, int)]
         written += [v for _, v in self.writes.updates]
         return self.graph.copy(outputs=[*values, *stored, *written])

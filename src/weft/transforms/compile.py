@@ -211,6 +211,8 @@ class Compiled(Generic[P, R]):
             entry.captured.abandon()
             raise
         entry.captured.take_back = None
+        if entry.captured.returns.repeated is not None:
+            entry.captured.returns.repeated.first.clear()
         if entry.captured.reads.names is not None:
             entry.captured.reads.names.forget_before()
         return results
@@ -606,6 +608,11 @@ def compile(
 
     What libraries read by themselves is not seen. Clocks, random numbers other than weft's, files, logging, and
     iterators from outside that move on cannot be guarded: CaptureError.
+
+    What the function does to Python objects (attributes, items, variables around it, methods of lists, dicts, sets and
+    deques) is done by every call, in its order, with that call's tensors: ``self.n += 1``, ``log.append(loss)``. Where
+    a tensor's value decides about it, it is refused. A container counts as read where the code does more with it than
+    to put something in.
 
     ``cache_info()`` of the compiled function says which graphs there are, what each was made since, how many calls it
     has run, and what it took. While all that is guarded holds, a call is one native call.

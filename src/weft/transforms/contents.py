@@ -6,14 +6,14 @@ short are compared natively (quick.py); everything else here, by a function that
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
+from ..tensor.create import is_numpy
 from ..tensor.guards import same
 
 VIEWS: tuple[type, ...] = (
@@ -22,9 +22,29 @@ VIEWS: tuple[type, ...] = (
     type({}.items()),
 )  # those of ordered dicts are subclasses
 SETS = (set, frozenset, deque)
-BYTES = (np.ndarray, bytearray, array, memoryview)
-CONTAINERS = (list, dict, tuple, *SETS, *VIEWS, MappingProxyType, *BYTES)
+_BYTES = (bytearray, array, memoryview)
+_CONTAINERS = (list, dict, tuple, *SETS, *VIEWS, MappingProxyType, *_BYTES)
 AROUND = (UserDict, UserList, UserString, ChainMap)  # of the standard library: they hold one, which their methods read
+
+
+def _is_array(kind: Any) -> bool:
+    """Whether a class is NumPy's array, asked without importing NumPy."""
+    return is_numpy(kind) and hasattr(kind, "__setitem__")
+
+
+def _is_of_bytes(kind: Any) -> bool:
+    """Whether objects of a class hold bytes, not objects."""
+    return issubclass(kind, _BYTES) or _is_array(kind)
+
+
+def _is_container(kind: Any) -> bool:
+    """Whether objects of a class hold others, or bytes."""
+    return issubclass(kind, _CONTAINERS) or _is_array(kind)
+
+
+is_array: Callable[[Any], bool] = functools.cache(_is_array)
+is_of_bytes: Callable[[Any], bool] = functools.cache(_is_of_bytes)
+is_container: Callable[[Any], bool] = functools.cache(_is_container)
 
 
 def children(thing: Any) -> Sequence[Any]:
@@ -37,7 +57,7 @@ def children(thing: Any) -> Sequence[Any]:
         return tuple(tuple.__iter__(thing))
     if isinstance(thing, MappingProxyType):
         return tuple(thing.values())
-    return () if isinstance(thing, BYTES) else tuple(thing)
+    return () if is_of_bytes(type(thing)) else tuple(thing)
 
 
 def contents(thing: Any) -> tuple[Any, ...]:
@@ -49,9 +69,9 @@ def contents(thing: Any) -> tuple[Any, ...]:
         return tuple(list.__iter__(thing))
     if isinstance(thing, MappingProxyType):
         return tuple(thing.keys()), tuple(thing.values())
-    if isinstance(thing, np.ndarray):
-        return thing.dtype, thing.shape, thing.tobytes()
-    if isinstance(thing, BYTES):
+    if is_array(type(thing)):
+        return thing.dtype.str if thing.dtype.names is None else repr(thing.dtype), thing.shape, thing.tobytes()
+    if isinstance(thing, _BYTES):
         return type(thing), bytes(thing)
     return tuple(thing)
 
@@ -65,6 +85,6 @@ def is_as(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
             if isinstance(a, tuple) and isinstance(b, tuple):
                 if not is_as(a, b):
                     return False
-            elif type(a) is not type(b) or not isinstance(a, (bytes, np.dtype)) or a != b:
+            elif type(a) is not bytes or a != b:
                 return False
     return True

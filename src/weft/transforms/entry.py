@@ -33,6 +33,7 @@ from .captured import Captured
 from .handed import handed_to, memory_for, with_memory
 from .quick import Noting, Otherwise
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
+from .repeated import Repeated
 from .returned import in_order
 from .stores import first_tensor, put
 from .tree import unflatten
@@ -138,7 +139,10 @@ class Entry:
         results = captured.returns.results
         self._fresh = len(results) if all(what is None for what in results) else None
         writes = captured.writes
-        anything = writes.places or gradients or self._untracked or captured.returns.stores or captured.returns.kept
+        anything: Any = (
+            writes.places or gradients or self._untracked or captured.returns.stores or captured.returns.kept
+        )
+        anything = anything or captured.returns.repeated
         self._leaves_all = not anything and self._fresh == len(items)  # what a run makes is what it returns
         self._locks = locks_of(list(_written(captured)))
         self._host = any(isinstance(step, HostStep) for step in self.exe.program.steps)
@@ -170,9 +174,9 @@ class Entry:
             return None
         own = self._plain and not (returns.stores or self._flat or self._host or writes.through or self._handed)
         own = own and self.is_whole
-        alone = own and self._fresh == 1 == self.exe.outputs and returns.form == ("leaf",)
-        alone = alone and not (captured.unit or self._locks or self._written or writes.places or writes.gradients)
-        alone = alone and not (self._untracked or returns.kept)
+        only = own and self._fresh is not None and not (captured.unit or self._locks or self._written or writes.places)
+        only = only and not (writes.gradients or self._untracked or returns.kept)  # what is done to Python objects
+        alone = only and self._fresh == 1 == self.exe.outputs and returns.form == ("leaf",) and not returns.repeated
         specs = [*(item.spec for item in self._items), *(spec for _, _, spec in self._residuals)] if own else []
         try:
             noting = Noting(captured, Quick(program, specs, alone, self.made.runs))
@@ -186,6 +190,8 @@ class Entry:
             return self.builtins.call
         self._natively = self.builtins.run if own else None
         form, admit = None if returns.form == ("leaf",) else returns.form, self.builtins.admit
+        if only and returns.repeated is not None:
+            return self._way_that_repeats(admit, self.builtins.run, returns.repeated, form)
 
         def way(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             tensors = admit(args, kwargs)
@@ -193,6 +199,23 @@ class Entry:
                 return REFUSED
             results = self.run(tensors)
             return results[0] if form is None else unflatten(form, results)
+
+        return way
+
+    def _way_that_repeats(self, admit: Any, natively: Any, repeated: Repeated, form: Any) -> Way:
+        """The quick way where nothing is left to do but to return tensors, and to hand them to Python objects."""
+        do, fresh, run = repeated.do, self._fresh, self.run
+
+        def way(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            tensors = admit(args, kwargs)
+            if tensors is REFUSED:
+                return REFUSED
+            made = natively(tensors)
+            if made is REFUSED:
+                made = run(tensors)
+            else:
+                do(made, tensors)
+            return made[0] if form is None else unflatten(form, made[:fresh])
 
         return way
 
@@ -315,6 +338,8 @@ class Entry:
             put(stores, made, tensors)
         for each in captured.returns.kept:
             each.set(tensors)
+        if captured.returns.repeated is not None:
+            captured.returns.repeated.do(made, tensors)
         results = made[: self._fresh] if self._fresh is not None else self._results(made, tensors)
         # Last: until here a gradient is the one that was there before.
         if self._others:
@@ -349,7 +374,9 @@ class Entry:
     def _make(self, outputs: Sequence[Any], tensors: Sequence[Tensor]) -> list[Tensor]:
         """The items of a run."""
         items = self._items
-        if self._plain and not self.captured.returns.stores:
+        returns = self.captured.returns
+        first = [] if returns.repeated is None else returns.repeated.first
+        if self._plain and not returns.stores and not first:
             return [make(outputs[n], item.spec, None, 0) for n, item in zip(self._numbers, items, strict=True)]
         made: list[Any] = [None] * len(items)
         for i in self._order:
@@ -360,9 +387,8 @@ class Entry:
                 storage = _tensor_of(item.of, made, tensors)._storage
                 storage = storages.tail(storage, item.offset) if item.offset else storage
                 made[i] = make(storage, item.spec, None, 0)
-        for store in self.captured.returns.stores:
-            if store.of is None:
-                made[store.number] = first_tensor(store, made[store.number])
+        for number, tensor in (*((s.number, s.first) for s in returns.stores if s.of is None), *first):
+            made[number] = first_tensor(tensor, made[number])
         for i in self._order:
             item = items[i]
             if item.base is not None and item.spec.is_floating:

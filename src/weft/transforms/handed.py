@@ -37,7 +37,7 @@ class Handed(NamedTuple):
 def handed_to(captured: Captured) -> list[Handed]:
     """The gradients that are nothing else: no result, on no tape, stored nowhere, read by nobody before."""
     returns, read = captured.returns, {ref.key for ref in captured.reads.refs}
-    if captured.device is not CPU or captured.live is not None or returns.stores or returns.kept:
+    if captured.device is not CPU or captured.live is not None or returns.stores or returns.kept or returns.repeated:
         return []
     taken = {what for item in returns.items for what in (item.of, item.base)}
     times = Counter([n for _, n in captured.writes.gradients if isinstance(n, int)])

@@ -35,6 +35,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .aliasing import Group, meets, step_to
 from .bodies import Undecided
+from .journal import Journal
 from .names import Names
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 
@@ -162,6 +163,7 @@ class Inside:
         self._perhaps_shared: dict[Value, dict[Value, None]] = {}
         self._outdated_values: set[Value] = set()  # those of them that may have been changed by way of another
         self.world: Tensor | None = None  # what effects write (source/effects.py)
+        self.journal = Journal()  # what is done to Python objects (source/writes.py)
         self.unrolled: Set[Any] = frozenset()  # loops of the source that are to be unrolled (source/flow.py)
 
     # --- sizes ------------------------------------------------------------------------------------------------------

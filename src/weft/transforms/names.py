@@ -23,14 +23,13 @@ from ..core.asked import Asked
 from ..tensor import guards
 from ..tensor.guards import ABSENT, like, same, shown_plainly
 from ..tensor.tensor import Tensor, is_traced
-from .contents import AROUND, CONTAINERS, SETS, children, contents, is_as
+from .contents import AROUND, SETS, children, contents, is_as, is_container
 from .places import Attribute, Item, Place, Variable, content
 from .reads import Chain, reads
-from .source.effects import Text
-from .source.number import Number
 from .tree import flatten
 
 if TYPE_CHECKING:
+    from .journal import Journal
     from .quick import Noting
 
 _LIBRARIES = {"weft", "numpy", *sys.stdlib_module_names}
@@ -38,7 +37,7 @@ SIMPLE = (bool, int, float, str, type(None))
 _LONGEST = 1024  # what a longer list or dict held before is not remembered
 _DEEPEST = 4  # functions named by functions that are followed, before they are called
 _LEAVES = frozenset((*SIMPLE, complex, bytes, type(...), type(NotImplemented), range, slice, BuiltinFunctionType))
-_MADE = (Asked, Number, Text)
+MADE: set[type] = {Asked}  # of values that captured code makes, to which rewritten code adds its own
 CACHED = type(cache(len))  # functions that remember what they gave: the fact is what they give
 
 
@@ -66,6 +65,7 @@ class Names:
         "_variables",
         "_whole",
         "_written",
+        "journal",
         "outside",
     )
 
@@ -87,6 +87,7 @@ class Names:
         self._reported: set[Any] = set()  # the ids of those of these that the guards are told of
         self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
+        self.journal: Journal | None = None  # of what the function does, while it runs
         self._opaque = False  # whether the code that is looked into has no source that is rewritten
         self._into_items = False  # whether the code stores items of lists or dicts
         self._seen: set[Any] = set()
@@ -113,13 +114,14 @@ class Names:
         self._copies.clear()
         self._remembered.clear()
         self._stored.clear()
+        self.journal = None
         self._before = self._cells, self._bound, self._members, self._contents
         self._cells = [(cell, expected(value)) for cell, value in self._cells]
         self._bound = [(names, name, expected(value)) for names, name, value in self._bound]
         self._members = [(owner, name, expected(value)) for owner, name, value in self._members]
         read_whole = []
         for container, before in self._contents:
-            if id(container) not in self._whole and not self._into_items:
+            if id(container) not in self._whole:
                 continue
             if isinstance(container, dict):
                 items: tuple[Any, ...] = tuple([(key, expected(value)) for key, value in before])
@@ -127,6 +129,18 @@ class Names:
                 items = (*map(expected, before), *container[len(before) :])
             read_whole.append((container, items))
         self._contents = read_whole
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """What is noted, all of which this holds."""
+        for rows in (self._cells, self._bound, self._members, self._written):
+            yield from rows
+        for container, items in self._contents:
+            inner = [value for _, value in items] if isinstance(container, dict) else []
+            yield (container, *items, *inner)
+
+    def has_contents(self, container: Any) -> bool:
+        """Whether all that a container holds is looked at."""
+        return id(container) in self._whole
 
     def same(self) -> bool:
         """Whether all of them still mean the same."""
@@ -207,7 +221,7 @@ class Names:
         if kind in _LEAVES or id(value) in self.outside or kind is Asked or isinstance(value, Tensor):
             return
         self.outside[id(value)] = value
-        if isinstance(value, CONTAINERS):
+        if is_container(type(value)):
             if isinstance(value, (list, dict)):
                 if len(value) <= _LONGEST and not any(map(is_traced, children(value))):
                     items = self._remembered[id(value)] = _items(value)
@@ -325,11 +339,11 @@ class Names:
         if outside:
             self._seen.add(key)
             self._note_whole(thing)
-        if isinstance(thing, CONTAINERS):
+        if is_container(type(thing)):
             for item in self._first_items(thing) if outside else ():
                 self.reach(item)
             for item in children(thing) if deep else ():
-                if isinstance(item, CONTAINERS) and type(item) not in _LEAVES:
+                if is_container(type(item)) and type(item) not in _LEAVES:
                     self.whole(item, deep)
 
     def _first_items(self, thing: Any) -> Sequence[Any]:
@@ -346,7 +360,7 @@ class Names:
             for name, value in list(attributes_of(thing).items()):
                 self.variable(attributes_of(thing), name, value)
                 self.whole(value, True)
-        elif not isinstance(thing, CONTAINERS) or id(thing) in self._whole:
+        elif not is_container(type(thing)) or id(thing) in self._whole:
             return
         elif id(thing) in self._remembered and type(thing) in (list, dict):
             self._whole.add(id(thing))
@@ -421,7 +435,7 @@ class Names:
 
     def _is_own(self, key: Any, value: Any) -> bool:
         """Whether the function has made or stored what is there."""
-        if is_made_inside(value):
+        if is_made_inside(value) or (self.journal is not None and self.journal.has_changed(key)):
             return True
         if key in self._stored and not same(value, self._stored[key]):
             return True
@@ -445,7 +459,7 @@ class Names:
         self._seen.add(key)
         if isinstance(called, FunctionType):
             if is_users(called.__globals__.get("__name__")):
-                variables = _variables(called, owner)
+                variables = _variables(called, owner if id(owner) in self.outside else ABSENT)
                 if depth == 0:
                     self._given(called, owner, variables)
                 free = called.__code__.co_freevars if cells else ()
@@ -688,7 +702,7 @@ class Names:
 
 def is_made_inside(value: Any) -> bool:
     """Whether the function that is captured has made a value: it is known at run time, or a size of a scope."""
-    return type(value) in _MADE or is_traced(value)
+    return type(value) in MADE or is_traced(value)
 
 
 def _is_librarys(value: Any) -> bool:

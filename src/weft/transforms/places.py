@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from contextlib import suppress
 from types import CellType
 from typing import Any
 
-from ..tensor.guards import ABSENT
+from ..tensor.guards import ABSENT, bump
 
 
 class Place(ABC):
@@ -20,6 +21,11 @@ class Place(ABC):
     @abstractmethod
     def id(self) -> tuple[int, Any]:
         """The same for the same place."""
+
+    @property
+    def holder(self) -> Any:
+        """The object that it is a place in."""
+        return self.owner  # type: ignore[attr-defined]
 
     @abstractmethod
     def get(self) -> Any:
@@ -85,6 +91,50 @@ class Item(Place):
                 owner[key] = before
 
 
+class Reported(Item):
+    """An attribute of a module: the guards are told of every store."""
+
+    __slots__ = ()
+
+    def set(self, value: Any) -> None:
+        self.owner[self.key] = value
+        bump()
+
+    def clear(self) -> None:
+        super().clear()
+        bump()
+
+
+class Key(Place):
+    """``owner[key]`` of a dict of any class, whatever that does with stores: nobody has written anything."""
+
+    __slots__ = ("_of", "_reports", "key", "owner")
+
+    def __init__(self, owner: dict[Any, Any], key: Any) -> None:
+        self.owner, self.key = owner, key
+        self._reports = type(owner).__module__.startswith("weft.")  # options of an optimizer
+        self._of: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
+
+    @property
+    def id(self) -> tuple[int, Any]:
+        return id(self.owner), self.key
+
+    def get(self) -> Any:
+        return dict.get(self.owner, self.key, ABSENT)
+
+    def set(self, value: Any) -> None:
+        self._of.__setitem__(self.owner, self.key, value)
+        if self._reports:
+            bump()
+
+    def clear(self) -> None:
+        self._of.pop(self.owner, self.key, None)
+
+    def _replace(self, now: Any, before: Any) -> None:
+        if self.get() is now:
+            self.clear() if before is ABSENT else self.set(before)
+
+
 class Attribute(Place):
     """``owner.name`` of an object without a dict for it: a slot, a property. What its class does with stores
     (``__setattr__``) is not done once more: nobody has written anything."""
@@ -117,6 +167,33 @@ class Attribute(Place):
             self.clear() if before is ABSENT else self.set(before)
 
 
+class ClassAttribute(Place):
+    """An attribute of a class itself."""
+
+    __slots__ = ("key", "owner")
+
+    def __init__(self, owner: type, key: str) -> None:
+        self.owner, self.key = owner, key
+
+    @property
+    def id(self) -> tuple[int, Any]:
+        return id(self.owner), self.key
+
+    def get(self) -> Any:
+        return self.owner.__dict__.get(self.key, ABSENT)
+
+    def set(self, value: Any) -> None:
+        setattr(self.owner, self.key, value)
+
+    def clear(self) -> None:
+        if self.key in self.owner.__dict__:
+            delattr(self.owner, self.key)
+
+    def _replace(self, now: Any, before: Any) -> None:
+        if self.get() is now:
+            self.clear() if before is ABSENT else self.set(before)
+
+
 class Variable(Place):
     """A variable of the code around a function, by its closure cell. None where it has been cleared."""
 
@@ -124,6 +201,10 @@ class Variable(Place):
 
     def __init__(self, cell: CellType) -> None:
         self.cell = cell
+
+    @property
+    def holder(self) -> Any:
+        return self.cell
 
     @property
     def id(self) -> tuple[int, Any]:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, GeneratorType, MethodType
@@ -107,14 +107,18 @@ class Kept:
         guards.bump()
 
 
-def kept(going: Inside, recorded: guards.Recorded, names: Names) -> list[tuple[Kept, Any]]:
+def kept(going: Inside, recorded: guards.Recorded, names: Names, noted: Set[tuple[int, Any]]) -> list[tuple[Kept, Any]]:
     """The places in which the function stored tensors from outside, or plain values, as far as its code, or a module,
-    tells, and what was there before."""
+    tells, and what was there before; ``noted`` places are the journal's."""
     found: dict[Any, tuple[Kept, Any]] = {}
     alone = threading.active_count() == 1
-    own = _attributes_written(recorded)
+    own = [each for each in _attributes_written(recorded) if each[0].id not in noted]
     # The rest is compared with what it held; where other threads run, one of these may have changed it.
-    stores = [(place, before) for place, before in names.stores(alone) if place.id not in recorded.writes]
+    stores = [
+        (place, before)
+        for place, before in names.stores(alone)
+        if place.id not in recorded.writes and place.id not in noted
+    ]
     others = [(place, before, place.get()) for place, before in stores if alone or not names.is_reported(place)]
     for number, (place, before, now) in enumerate((*own, *others)):
         if guards.same(now, before) and number >= len(own):  # nobody knows whether it was stored again
@@ -139,10 +143,10 @@ def _attributes_written(recorded: guards.Recorded) -> list[tuple[Place, Any, Any
     return [(place, before, now) for key, place, before, now in found if recorded.is_own(key, now)]
 
 
-def unchanged(names: Names) -> list[tuple[Place, Any]]:
+def unchanged(names: Names, noted: Set[tuple[int, Any]]) -> list[tuple[Place, Any]]:
     """The places that hold the tensors and plain values that they held, and that the function's code may store into:
     what it stored, if it did, was there already."""
-    places = names.stores(alone=False)
+    places = [each for each in names.stores(alone=False) if each[0].id not in noted]
     return [(p, held) for p, held in places if isinstance(held, (Tensor, *SIMPLE)) and guards.same(p.get(), held)]
 
 
@@ -156,10 +160,10 @@ def put(stores: Sequence[Store], made: Sequence[Tensor], arguments: Sequence[Ten
         guards.bump()
 
 
-def first_tensor(store: Store, made: Tensor) -> Tensor:
+def first_tensor(first: weakref.ref[Tensor], made: Tensor) -> Tensor:
     """What a run made for a store: in the first run the very tensor that the function made, which others may have seen
     meanwhile, with the value that it has now."""
-    tensor = store.first()
+    tensor = first()
     if tensor is None or not is_traced(tensor):
         return made
     tensor._node, tensor._index = made._node, made._index

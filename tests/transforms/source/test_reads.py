@@ -422,6 +422,19 @@ def an_attribute_in_a_method_of_a_class_of_the_function() -> Any:
 
 
 @read
+def an_attribute_that_is_added_to() -> Any:
+    items = [Box(k=2.0)]
+
+    def run(x: Any) -> Any:
+        for item in items:
+            item.k += 0.0
+            x = x * item.k
+        return x
+
+    return run, lambda: setattr(items[0], "k", 5.0)
+
+
+@read
 def an_attribute_in_a_comprehension() -> Any:
     items = {"a": Box(k=2.0), "b": Box(k=3.0)}
     return lambda x: x * sum([b.k for a, b in items.items() if a > "a"]), lambda: setattr(items["b"], "k", 5.0)
@@ -602,6 +615,23 @@ def a_decorated_function() -> Any:
         return x + 1.0
 
     return lambda x: rate(x), lambda: setattr(config, "k", 5.0)
+
+
+@read
+def a_function_that_wefts_decorators_are_around() -> Any:
+    config = [Box(k=2.0)]
+
+    class Kind:
+        @wf.no_grad()
+        def rate(self) -> Any:
+            return config[0].k
+
+    @wf.enable_grad()
+    def shift() -> Any:
+        return config[0].k
+
+    items = [Kind()]
+    return lambda x: x * items[0].rate() + shift(), lambda: setattr(config[0], "k", 5.0)
 
 
 @read

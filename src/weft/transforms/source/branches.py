@@ -70,6 +70,7 @@ class Way:
             try:
                 function()
                 self.after = state.saved()
+                trace.capture.journal.given(self.after)
             except Exception as error:
                 if not was_raised_by_user(error):
                     raise

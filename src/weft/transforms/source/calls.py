@@ -28,6 +28,7 @@ from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, plain,
 from .signals import Stop
 from .stacked import Stacked
 from .unseen import looking, made_of, unseen
+from .writes import IN_C, in_place_of, managed
 
 
 class Count:
@@ -81,6 +82,9 @@ def call(called: Any) -> Callable[..., Any]:
         return called  # type: ignore[return-value]
     kind = type(called)
     if kind is FunctionType:
+        made = managed(called)
+        if made is not called:
+            return made
         made = converted(called)
         if made is not called or is_rewritten(called.__code__):
             return made
@@ -93,8 +97,15 @@ def call(called: Any) -> Callable[..., Any]:
             if called.__name__ == "item" and type(owner) is Tensor:
                 return functools.partial(_item, owner)
             return looking(called)
+        changing = in_place_of(called)
+        if changing is not None:
+            return changing
         made = converted(called)
         return made if made is not called else unseen(trace.capture, called)
+    if kind in IN_C:
+        changing = in_place_of(called)
+        if changing is not None:
+            return changing
     if kind is BuiltinFunctionType and called.__module__ == "math":
         return functools.partial(_math, called)
     try:

@@ -64,14 +64,14 @@ def converted(called: Any) -> Any:
     trace = state.trace
     names = None if trace is None or trace.capture is None else trace.capture.names
     if kind is FunctionType:
-        made = function_of(called)
+        made = _around(function_of(called), names)
         if names is not None:
             names.follow(called, opaque=made is called and id(called.__code__) not in _ours)
         return made
     if kind is MethodType:
         function = called.__func__
         if type(function) is FunctionType:
-            made = function_of(function)
+            made = _around(function_of(function), names)
             if names is not None:
                 names.follow(called, opaque=made is function and id(function.__code__) not in _ours)
             return called if made is function else MethodType(made, called.__self__)
@@ -88,6 +88,30 @@ def converted(called: Any) -> Any:
     if names is not None:
         names.follow(called)
     return called
+
+
+def _around(function: FunctionType, names: Any) -> FunctionType:
+    """A library's function around one of the user's (``contextlib.contextmanager``, ``wf.no_grad()``), with what is
+    called in the place of that."""
+    wrapped = function.__dict__.get("__wrapped__") if function.__dict__ else None
+    if type(wrapped) is not FunctionType or function.__closure__ is None or _is_users(function):
+        return function
+    if names is not None and names.is_outside(function):
+        names.reach(wrapped)
+    inner = converted(wrapped)
+    if inner is wrapped:
+        return function
+    cells = [CellType(inner) if _holds(cell, wrapped) else cell for cell in function.__closure__]
+    made = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells))
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+def _holds(cell: CellType, value: Any) -> bool:
+    try:
+        return cell.cell_contents is value
+    except ValueError:  # it has nothing yet
+        return False
 
 
 def captured(called: Any) -> Any:

@@ -7,7 +7,6 @@ being captured; anything else is Python's: bools, sizes (whose answers are guard
 from __future__ import annotations
 
 import builtins
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,7 +14,6 @@ from ...core.errors import CaptureError
 from ...ops import elementwise as ew
 from ...ops.op import Trace, state
 from ...tensor.tensor import Tensor
-from ...tensor.writing import has_late
 from ..bodies import Unstable
 from . import effects
 from .branches import predicate, stage_if, stage_value
@@ -24,9 +22,27 @@ from .effects import CONVERSIONS, Shown, Text, raising
 from .find import converted
 from .loops import Rounds, stage_for, stage_while
 from .number import Number
-from .reads import attribute, entered, gone_through, imported, in_, item_of, matched, not_in, stored, used
+from .reads import attribute, entered, gone_through, imported, in_, matched, not_in, stored, used
 from .signals import Unroll
 from .variables import UNBOUND, UNSET, Maybe, State
+from .writes import (
+    augment_attribute,
+    augment_item,
+    augmented_name,
+    delete_attribute,
+    delete_item,
+    drop,
+    got_attribute,
+    got_item,
+    item_of,
+    put,
+    rebound,
+    rebound_global,
+    set_attribute,
+    set_item,
+    watch,
+    watch_globals,
+)
 
 slice = builtins.slice
 _FEW = 16  # rounds of a number that is known, which are unrolled
@@ -309,14 +325,6 @@ def _side_by_side(pairs: Pairs) -> Rounds | None:
     return Rounds(count, sequences, item, lambda n: tuple(p.at(n) for p in found))
 
 
-def augment(container: Any, key: Any, name: str, value: Callable[[], Any]) -> None:
-    """``container[key] += value``, where the index may be known at run time alone: then the item is a copy."""
-    found = item_of(container, key)
-    if capturing() is not None and isinstance(container, Tensor) and has_late(key):
-        name = {"iand": "and_", "ior": "or_"}.get(name, name[1:])
-    container[key] = getattr(operator, name)(found, used(value()))
-
-
 def listed(iterable: Any, element: Callable[..., Any], spread: bool) -> Any:
     """``[element(item) for item in iterable]``, of which a loop over many rounds, or over a size, becomes a node."""
     trace = capturing()
@@ -386,14 +394,22 @@ __all__ = [
     "and_",
     "assert_",
     "attribute",
+    "augment_attribute",
+    "augment_item",
+    "augmented_name",
     "bound",
     "call",
     "compare",
     "converted",
+    "delete_attribute",
+    "delete_item",
+    "drop",
     "entered",
     "for_",
     "formatted",
     "gone_through",
+    "got_attribute",
+    "got_item",
     "if_",
     "if_exp",
     "imported",
@@ -406,10 +422,17 @@ __all__ = [
     "not_in",
     "or_",
     "peek",
+    "put",
+    "rebound",
+    "rebound_global",
     "returned",
+    "set_attribute",
+    "set_item",
     "stored",
     "text",
     "unset",
     "used",
+    "watch",
+    "watch_globals",
     "while_",
 ]

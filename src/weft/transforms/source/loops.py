@@ -124,7 +124,7 @@ class _Loop:
             leaves = [self.slots[n, k].stands(given[n, k]) if (n, k) in self.slots else x for k, x in enumerate(leaves)]
             value = unflatten(self.forms[n], leaves)
             values[n] = Growing(value) if type(self.before.values[n]) is list else value
-        self.state.set(values)
+        self.state.give_back(values)
 
     def left(self) -> Saved:
         return Saved(self.state.get())
@@ -261,6 +261,8 @@ class _Loop:
             if self.again is not None:  # before the variables are looked at: a test may bind some
                 flags = [_truth(self.again())]
             after = self.left()
+            self.trace.capture.journal.given(after)
+            self.trace.capture.journal.given(self.late)
             found = self.next(after, mine)
         finally:
             self.state.restore(self.before)

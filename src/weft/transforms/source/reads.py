@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
-
 from ...core.asked import Asked
 from ...ops.op import state
 from ...tensor.guards import ABSENT
 from ...tensor.tensor import Tensor
-from ..contents import AROUND, BYTES, CONTAINERS, children
-from ..names import SIMPLE, Names, attributes_of, in_class, is_users
+from ..contents import AROUND, children, is_array, is_container, is_of_bytes
+from ..names import MADE, SIMPLE, Names, attributes_of, in_class, is_users
+from .effects import Text
 from .find import converted
 from .number import Number
 from .refused import check_iterator
 
 AT_ONCE = frozenset((*SIMPLE, complex, bytes, slice, range, Tensor, Number, Asked, type(...)))
+MADE.update((Number, Text))
 _OF_ITS_FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides"}  # attributes of arrays
 _NO_STATE = (type, FunctionType, Tensor, ModuleType)
 _MANY = 1000  # objects that are looked at, from one on
@@ -198,7 +198,7 @@ def _by_getattr(names: Names, owner: Any, kind: type, name: str, outside: bool) 
         if names.is_users(kind):
             names.member(kind, name, getattr(kind, name, ABSENT))
         return getattr(owner, name)
-    if isinstance(owner, np.ndarray):
+    if is_array(kind):
         if name in _OF_ITS_FORM:
             names.member(owner, name, value)
         else:
@@ -287,7 +287,7 @@ def item_of(owner: Any, key: Any) -> Any:
         return owner[key]
     used(owner)
     value = owner[key]
-    if isinstance(owner, CONTAINERS) and not isinstance(owner, BYTES) and names.is_outside(owner):
+    if is_container(type(owner)) and not is_of_bytes(type(owner)) and names.is_outside(owner):
         names.reach(value)
     return value
 
@@ -328,7 +328,7 @@ def used(value: Any, deep: bool = False) -> Any:
 
 def look(names: Names, value: Any, deep: bool) -> None:
     """Note what a value holds."""
-    if isinstance(value, (*CONTAINERS, *AROUND)):
+    if is_container(type(value)) or isinstance(value, AROUND):
         names.whole(value, deep)
     elif names.is_outside(value):
         if hasattr(type(value), "__next__") and not is_wefts(type(value)):
@@ -351,7 +351,7 @@ def follow_operators(names: Names, owner: Any) -> None:
 
 def stored(value: Any) -> Any:
     """A value that becomes an item of something: of an array or tensor that takes what an array holds."""
-    return used(value) if isinstance(value, BYTES) else value
+    return used(value) if is_of_bytes(type(value)) else value
 
 
 def is_librarys(kind: type) -> bool:
@@ -369,14 +369,14 @@ def all_of(names: Names, owner: Any, seen: set[int] | None = None) -> None:
     if not names.is_outside(owner) or id(owner) in seen or isinstance(owner, _NO_STATE) or len(seen) > _MANY:
         return
     seen.add(id(owner))
-    if isinstance(owner, CONTAINERS):
+    if is_container(type(owner)):
         for value in children(owner):
             all_of(names, value, seen)
         return
     slots = [name for kind in type(owner).__mro__ for name in getattr(kind, "__slots__", ())]
     for name in (*attributes_of(owner), *slots):
         value = attribute(owner, name) if hasattr(owner, name) else None
-        if isinstance(value, CONTAINERS):
+        if is_container(type(value)):
             names.whole(value, True)
         all_of(names, value, seen)
 
@@ -390,7 +390,7 @@ def gone_through(iterable: Any, deep: bool = False) -> Any:
         return iterable
     kind = type(iterable)
     own_way = getattr(kind, "__iter__", None)
-    if type(own_way) is FunctionType and names.is_users(kind) and not isinstance(iterable, CONTAINERS):
+    if type(own_way) is FunctionType and names.is_users(kind) and not is_container(type(iterable)):
         return _steps(converted(MethodType(own_way, iterable))(), iterable)
     look(names, iterable, deep)
     return iterable

@@ -1,22 +1,14 @@
 """What captured code may not ask: clocks, random numbers of others, files, iterators that move on.
 
 A captured function's Python code runs once, so each of these would be asked once, and what it said then would be a
-constant of the graph. The error names what was called, and what to do instead.
+constant of the graph. The error names what was called, and what to do instead. All are known by their names, and by
+those of their modules: none of these is imported for that.
 """
 
 from __future__ import annotations
 
-import datetime
 import io
-import logging
-import os
-import pathlib
-import random
-import time
-import uuid
 from typing import Any
-
-import numpy as np
 
 from ...core.errors import CaptureError
 
@@ -32,53 +24,59 @@ _ITERATOR = (
     "in a list"
 )
 
-_CLOCKS = {
-    getattr(time, name)
-    for name in (
-        *("time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time"),
-        *("process_time_ns", "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns", "times"),
-    )
-    if hasattr(time, name)
+_CLOCKS = {"time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time"}
+_CLOCKS |= {"process_time_ns", "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns"}
+_OF_SYSTEM = {"urandom", "getrandom"}
+_OF_NUMPY = {"load", "save", "savez", "savez_compressed", "loadtxt", "savetxt", "genfromtxt", "fromfile", "memmap"}
+# Functions by their modules; None stands for all of them.
+_FUNCTIONS: dict[str, tuple[set[str] | None, str]] = {
+    "time": (_CLOCKS, _CLOCK),
+    "posix": (_OF_SYSTEM, _CHANCE),
+    "nt": (_OF_SYSTEM, _CHANCE),
+    "uuid": ({"uuid1", "uuid4"}, _CHANCE),
+    "secrets": (None, _CHANCE),
+    "io": ({"open"}, _FILE),
+    "_io": ({"open"}, _FILE),
+    "builtins": ({"input"}, _FILE),
+    "subprocess": (None, _FILE),
+    "numpy": (_OF_NUMPY, _FILE),
+    "logging": ({"debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"}, _LOG),
 }
-_OF_NOW = {time.localtime: 0, time.gmtime: 0, time.ctime: 0, time.asctime: 0, time.strftime: 1}  # without a time
-_REFUSED: dict[Any, str] = {
-    **dict.fromkeys(_CLOCKS, _CLOCK),
-    **dict.fromkeys((os.urandom, uuid.uuid1, uuid.uuid4, *filter(None, [getattr(os, "getrandom", None)])), _CHANCE),
-    **dict.fromkeys((open, input, io.open, np.load, np.save, np.savez, np.loadtxt, np.savetxt, np.fromfile), _FILE),
+# Methods by the classes of their objects, or of bases of these.
+_METHODS: dict[tuple[str, str], tuple[set[str] | None, str]] = {
+    ("random", "Random"): (None, _CHANCE),
+    ("datetime", "date"): ({"now", "today", "utcnow"}, _CLOCK),
+    ("pathlib", "Path"): ({"read_text", "read_bytes", "write_text", "write_bytes", "open"}, _FILE),
+    ("logging", "Logger"): _FUNCTIONS["logging"],
+    ("logging", "LoggerAdapter"): _FUNCTIONS["logging"],
 }
-_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
-_SEEDED = {random.Random, np.random.default_rng, np.random.RandomState, np.random.SeedSequence}
-_LOGGING = {"debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"}
-_FILES = {"read_text", "read_bytes", "write_text", "write_bytes", "open"}  # methods of paths
+_OF_NOW = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}  # of time, without a time
+_MADE_WITH_SEED = {"Random", "default_rng", "RandomState", "SeedSequence", "PCG64", "PCG64DXSM", "MT19937", "Philox"}
+_MADE_WITH_SEED |= {"SFC64"}
 
 
 def refusal(called: Any) -> tuple[str, str] | None:
     """What a function is called, and why captured code may not call it; None where it may. That a generator of random
     numbers or a file was made by the function itself is for the caller to know."""
-    name = getattr(called, "__name__", None)
+    name, module = getattr(called, "__name__", None), getattr(called, "__module__", None)
     if name is None:
         return None
     owner = getattr(called, "__self__", None)
-    if isinstance(owner, _GENERATORS):
-        return f"{type(owner).__module__}.{type(owner).__name__}.{name}", _CHANCE
-    if isinstance(owner, type) and issubclass(owner, datetime.date) and name in ("now", "today", "utcnow"):
-        return f"{owner.__module__}.{owner.__name__}.{name}", _CLOCK
     if isinstance(owner, io.IOBase):
         return f"{type(owner).__name__}.{name}", _FILE
-    if isinstance(owner, pathlib.Path) and name in _FILES:
-        return f"pathlib.Path.{name}", _FILE
-    module = getattr(called, "__module__", None)
-    if name in _LOGGING and (module == "logging" or isinstance(owner, logging.Logger)):
-        return f"logging.{name}", _LOG
-    if module == "numpy.random" and called not in _SEEDED and not isinstance(called, type):
+    for kind in (owner if isinstance(owner, type) else type(owner)).__mro__ if owner is not None else ():
+        names, why = _METHODS.get((kind.__module__, kind.__name__), (set(), ""))
+        if names is None or name in names:
+            of = owner if isinstance(owner, type) else kind
+            return f"{of.__module__}.{of.__name__}.{name}", why
+        if str(kind.__module__).startswith("numpy.random"):
+            return f"{kind.__module__}.{kind.__name__}.{name}", _CHANCE
+    if module == "numpy.random" and not hangs_on_arguments(called) and not isinstance(called, type):
         return f"numpy.random.{name}", _CHANCE
-    if module == "secrets":
-        return f"secrets.{name}", _CHANCE
-    try:
-        found = _REFUSED.get(called)
-    except TypeError:  # no hash
-        return None
-    return None if found is None else (f"{module}.{name}".removeprefix("builtins."), found)
+    names, why = _FUNCTIONS.get(module or "", (set(), ""))
+    if (names is None or name in names) and not (module == "logging" and owner is not None):
+        return f"{module}.{name}".removeprefix("builtins.").removeprefix("io."), why
+    return None
 
 
 def check(called: Any, args: tuple[Any, ...]) -> None:
@@ -87,18 +85,25 @@ def check(called: Any, args: tuple[Any, ...]) -> None:
     Raises:
         CaptureError: captured code may not make this call.
     """
-    if called in _SEEDED and (not args or args[0] is None):
-        raise refused(called.__name__, _CHANCE)
-    if called in _OF_NOW and len(args) <= _OF_NOW[called]:
+    if _is_made_with_seed(called):
+        if not args or args[0] is None:
+            raise refused(called.__name__, _CHANCE)
+    elif len(args) <= _OF_NOW[called.__name__]:
         raise refused(f"time.{called.__name__}", _CLOCK)
 
 
 def hangs_on_arguments(called: Any) -> bool:
     """Whether :func:`check` has anything to say of a function."""
-    try:
-        return called in _SEEDED or called in _OF_NOW
-    except TypeError:  # no hash
+    of_time = getattr(called, "__module__", None) == "time" and getattr(called, "__name__", "") in _OF_NOW
+    return of_time or _is_made_with_seed(called)
+
+
+def _is_made_with_seed(called: Any) -> bool:
+    """Whether a function makes a generator of random numbers."""
+    if getattr(called, "__name__", "") not in _MADE_WITH_SEED:
         return False
+    module = str(called.__module__)
+    return module == "random" or module.startswith("numpy.random")
 
 
 def refused(name: str, why: str) -> CaptureError:

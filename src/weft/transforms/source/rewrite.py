@@ -19,7 +19,9 @@ were made flags before (exits.py).
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from .definite import note_definite
@@ -57,6 +59,7 @@ _IN_PLACE = {
     "BitXor": "ixor",
     "BitAnd": "iand",
 }
+_ON_CONTAINERS = (ast.Add, ast.Sub, ast.Mult, ast.BitOr, ast.BitAnd, ast.BitXor)
 _CHANGES = {
     "append",
     "extend",
@@ -76,26 +79,25 @@ _CHANGES = {
 _GIVING = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.IfExp, ast.BoolOp, ast.NamedExpr, ast.Tuple, ast.List)
 
 
-def rewritten(function: Function | ast.Lambda, of: str | None = None) -> None:
-    """Rewrite a function in place; ``of``: the class that it stands in, whose private names are its own.
+def rewritten(function: Function | ast.Lambda, around: str | None = None) -> None:
+    """Rewrite a function in place; ``around``: the class that it stands in, for names like ``__private``.
 
     Raises:
         Unsupported: it is left as it is.
     """
-    _Function(function, frozenset(), of).rewrite()
+    _Function(function, frozenset(), around).rewrite()
 
 
 class _Function(ast.NodeTransformer):
     """The rewriting of one function. ``watched``: variables of the functions around that may be unbound on a path;
-    ``of``: the class around."""
+    ``around``: the class around."""
 
-    def __init__(self, function: Function | ast.Lambda, watched: frozenset[str], of: str | None):
+    def __init__(self, function: Function | ast.Lambda, watched: frozenset[str], around: str | None):
         self.function = function
-        self.of = of
         self.globals: set[str] = set()
         self.nonlocals: set[str] = set()
         self.watched = watched
-        self.number = 0
+        self.number, self.around = 0, around
         self.locals: set[str] = set()
         args = function.args
         every = [*args.posonlyargs, *args.args, *([args.vararg] if args.vararg else []), *args.kwonlyargs]
@@ -110,6 +112,7 @@ class _Function(ast.NodeTransformer):
             function.body = self.visit(function.body)
             return
         self._check(function)
+        mine = names_bound(*function.body)
         self._declarations(function)
         note_definite(function, self.parameters)
         exits = marked(function)
@@ -130,7 +133,19 @@ class _Function(ast.NodeTransformer):
             before.append(ast.Nonlocal(sorted(self.nonlocals)))
         if locals_:  # never run: it makes them variables of this function
             before.append(ast.If(ast.Constant(False), [assign(name, ast.Constant(None)) for name in locals_], []))
+        before += self._watched_variables(mine)
         function.body = [*at(function.body[0], before), *body]
+
+    def _watched_variables(self, bound: Sequence[str]) -> list[ast.stmt]:
+        """Calls that note the variables of functions around, and globals, which the function stores into."""
+        made: list[ast.stmt] = []
+        around = [thunk(load(name)) for name in bound if name in self.nonlocals]
+        if around:
+            made.append(ast.Expr(runtime("watch", *around)))
+        named: list[ast.expr] = [ast.Constant(name) for name in bound if name in self.globals]
+        if named:
+            made.append(ast.Expr(runtime("watch_globals", thunk(ast.Constant(None)), *named)))
+        return made
 
     @staticmethod
     def _check(function: Function) -> None:
@@ -208,17 +223,18 @@ class _Function(ast.NodeTransformer):
 
     def visit_For(self, s: ast.For) -> ast.AST | list[ast.stmt]:
         if not self._is_staged(s):
-            made = self.generic_visit(s)
-            assert isinstance(made, ast.For)
-            made.iter = self._gone_through(made.iter, s.target)
-            return made
+            s.iter = self._gone_through(self.visit(s.iter), s.target)
+            s.target, stores = self._spread(s.target)
+            s.body, s.orelse = [*at(s, stores), *self._block(s.body)], self._block(s.orelse)
+            return at(s, [s])[0]
         number = self._next()
         names, changed = self._variables([s.target, *s.body], s.body)
         state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
         iterable = self._gone_through(self.visit(s.iter), s.target)
         item = f"_weft_item_{number}"
-        first = ast.copy_location(ast.Assign([self.visit(s.target)], load(item)), s)
-        body = self._made(f"for_{number}", [item], names, [first, *self._block(s.body)])
+        target, stores = self._spread(s.target)
+        first = [ast.copy_location(ast.Assign([target], load(item)), s), *at(s, stores)]
+        body = self._made(f"for_{number}", [item], names, [*first, *self._block(s.body)])
         leaving = getattr(s, "leaving", [])
         going = thunk(runtime("none_of", *map(load, leaving))) if leaving else ast.Constant(None)
         call = ast.Expr(runtime("for_", iterable, load(f"for_{number}"), going, state))
@@ -274,8 +290,8 @@ class _Function(ast.NodeTransformer):
         for n, name in enumerate(shown):
             value = ast.Subscript(load("_weft_values"), ast.Constant(n), ast.Load())
             known = ast.Compare(runtime("peek", thunk(_expression(name))), [ast.IsNot()], [unbound])
-            drop = ast.If(known, [ast.Delete([_with(_expression(name), ast.Del())])], [])
-            give = ast.Assign([_with(_expression(name), ast.Store())], value)
+            drop = ast.If(known, [self._dropped(name)], [])
+            give = self._given(name, value)
             sets.append(ast.If(ast.Compare(value, [ast.Is()], [unbound]), [drop], [give]))
         put = self._made(f"set_{number}", ["_weft_values"], names, sets)
         always = {*attributes, *changed}
@@ -285,6 +301,122 @@ class _Function(ast.NodeTransformer):
             _constants([2 if n in reading else int(n in entering or n in always) for n in shown]),
         ]
         return runtime("State", *flags, load(f"get_{number}"), load(f"set_{number}")), [get, put]
+
+    def _given(self, name: str, value: ast.expr) -> ast.stmt:
+        """``name = value``, of a variable or an attribute."""
+        target = _expression(name)
+        if isinstance(target, ast.Attribute):
+            return ast.Expr(runtime("put", value, target.value, self._name(target.attr)))
+        return ast.Assign([_with(target, ast.Store())], value)
+
+    def _dropped(self, name: str) -> ast.stmt:
+        """``del name``."""
+        target = _expression(name)
+        if isinstance(target, ast.Attribute):
+            return ast.Expr(runtime("drop", target.value, self._name(target.attr)))
+        return ast.Delete([_with(target, ast.Del())])
+
+    # --- stores -----------------------------------------------------------------------------------------------------
+
+    def _name(self, name: str) -> ast.expr:
+        """The name of an attribute, as Python spells it within a class."""
+        if name.startswith("__") and not name.endswith("__") and self.around is not None:
+            name = f"_{self.around.lstrip('_')}{name}" if self.around.strip("_") else name
+        return ast.Constant(name)
+
+    def _stored(self, target: ast.expr, value: ast.expr) -> ast.stmt:
+        """``target = value``, of an attribute or item."""
+        if isinstance(target, ast.Attribute):
+            return ast.Expr(runtime("set_attribute", value, self.visit(target.value), self._name(target.attr)))
+        assert isinstance(target, ast.Subscript)
+        return ast.Expr(runtime("set_item", value, self.visit(target.value), self._stored_key(target.slice)))
+
+    def _stored_key(self, key: ast.expr) -> ast.expr:
+        """An index at which something is stored: arrays in it count by what they hold."""
+        return self._key(key) if has([key], ast.Slice) else self._used(self.visit(key), True)
+
+    def _assigned(self, s: ast.Assign) -> ast.expr:
+        """The value of an assignment: all of it may matter where it is unpacked, or becomes an item."""
+        value = self.visit(s.value)
+        if any(isinstance(t, (ast.Tuple, ast.List)) for t in s.targets):
+            return self._used(value, True)
+        if any(isinstance(t, ast.Subscript) for t in s.targets) and isinstance(value, _GIVING):
+            return self._expr(value, runtime("stored", value))
+        return value
+
+    def _rebound(self, name: str, value: ast.expr) -> ast.expr:
+        """A value that is stored in a variable, which may be one of a function around."""
+        if name in self.nonlocals:
+            return runtime("rebound", thunk(load(name)), value)
+        if name in self.globals:
+            return runtime("rebound_global", thunk(ast.Constant(None)), ast.Constant(name), value)
+        return value
+
+    def _spread(self, target: ast.expr) -> tuple[ast.expr, list[ast.stmt]]:
+        """A target with new variables in the place of what it has attributes and items among, and what stores these."""
+        if not any(isinstance(n, (ast.Attribute, ast.Subscript)) for n in _leaves(target)):
+            return self.visit(target), []
+        stores: list[ast.stmt] = []
+
+        def plain(part: ast.expr) -> ast.expr:
+            if isinstance(part, (ast.Tuple, ast.List)):
+                return type(part)([plain(p) for p in part.elts], ast.Store())
+            if isinstance(part, ast.Starred):
+                return ast.Starred(plain(part.value), ast.Store())
+            name = f"_weft_part_{self._next()}"
+            if isinstance(part, ast.Name):
+                stores.append(ast.Assign([part], load(name)))
+            else:
+                stores.append(self._stored(part, load(name)))
+            return ast.Name(name, ast.Store())
+
+        return plain(target), stores
+
+    def visit_Assign(self, s: ast.Assign) -> ast.AST | list[ast.stmt]:
+        if len(s.targets) == 1 and isinstance(s.targets[0], (ast.Attribute, ast.Subscript)):
+            return at(s, [self._stored(s.targets[0], self._assigned(s))])
+        if not any(isinstance(n, (ast.Attribute, ast.Subscript)) for t in s.targets for n in _leaves(t)):
+            only = s.targets[0]
+            if len(s.targets) == 1 and isinstance(only, ast.Name):
+                s.value = self._rebound(only.id, self._assigned(s))
+                return at(s, [s])[0]
+            s.value = self._assigned(s)
+            s.targets = [self.visit(t) for t in s.targets]
+            return s
+        value = self._assigned(s)
+        name = f"_weft_part_{self._next()}"
+        made: list[ast.stmt] = [assign(name, value)]
+        for target in s.targets:
+            if isinstance(target, (ast.Attribute, ast.Subscript)):
+                made.append(self._stored(target, load(name)))
+            else:
+                plain, stores = self._spread(target)
+                made += [ast.Assign([plain], load(name)), *stores]
+        return at(s, made)
+
+    def visit_Delete(self, s: ast.Delete) -> ast.AST | list[ast.stmt]:
+        made: list[ast.stmt] = []
+        for target in (leaf for each in s.targets for leaf in _leaves(each)):
+            if isinstance(target, ast.Attribute):
+                gone = runtime("delete_attribute", self.visit(target.value), self._name(target.attr))
+                made.append(ast.Expr(gone))
+            elif isinstance(target, ast.Subscript):
+                key = self._stored_key(target.slice)
+                made.append(ast.Expr(runtime("delete_item", self.visit(target.value), key)))
+            else:
+                made.append(ast.Delete([self.visit(target)]))
+        return at(s, made)
+
+    def visit_With(self, s: ast.With) -> ast.AST:
+        stores: list[ast.stmt] = []
+        for with_ in s.items:
+            manager = self.visit(with_.context_expr)
+            with_.context_expr = self._expr(manager, runtime("entered", manager))
+            if with_.optional_vars is not None:
+                with_.optional_vars, more = self._spread(with_.optional_vars)
+                stores += more
+        s.body = [*stores, *self._block(s.body)]
+        return at(s, [s])[0]
 
     def visit_Assert(self, s: ast.Assert) -> ast.AST:
         if is_pythons(s.test):
@@ -301,22 +433,26 @@ class _Function(ast.NodeTransformer):
             if isinstance(s.target, ast.Name):
                 keeps = [assign(s.target.id, ast.Constant(None))]
             return at(s, [ast.If(ast.Constant(False), keeps, [])])[0]  # it makes a variable, even so
-        return ast.copy_location(ast.Assign([self.visit(s.target)], self.visit(s.value)), s)
+        made = self.visit_Assign(ast.copy_location(ast.Assign([s.target], s.value), s))
+        return made[0] if isinstance(made, list) else made
 
     def visit_AugAssign(self, s: ast.AugAssign) -> ast.AST:
-        target = s.target
-        if not isinstance(target, ast.Subscript) or _is_bound_to_place(target, s.value):
-            made: Any = self.generic_visit(s)
-            made.value = self._used(made.value)
-            return made
-        name = type(s.op).__name__
-        parts = [
-            self.visit(target.value),
-            self._key(target.slice),
-            ast.Constant(_IN_PLACE[name]),
-            thunk(self.visit(s.value)),
-        ]
-        return at(s, [ast.Expr(runtime("augment", *parts))])[0]
+        target, operation = s.target, ast.Constant(_IN_PLACE[type(s.op).__name__])
+        made: ast.stmt
+        added = self._used(self.visit(s.value))
+        if isinstance(target, ast.Subscript):
+            got = runtime("got_item", self.visit(target.value), self._stored_key(target.slice))
+            made = ast.Expr(runtime("augment_item", got, operation, added))
+        elif isinstance(target, ast.Attribute):
+            got = runtime("got_attribute", self.visit(target.value), self._name(target.attr))
+            made = ast.Expr(runtime("augment_attribute", got, operation, added))
+        elif type(s.op) in _ON_CONTAINERS:
+            value = runtime("augmented_name", operation, load(target.id), added)
+            made = assign(target.id, self._rebound(target.id, value))
+        else:
+            s.value = added
+            return s
+        return at(s, [made])[0]
 
     def _key(self, key: ast.expr) -> ast.expr:
         """An index as a value: a slice stands by itself nowhere else."""
@@ -337,37 +473,24 @@ class _Function(ast.NodeTransformer):
         s.decorator_list = [self.visit(d) for d in s.decorator_list]
         s.args.defaults = [self.visit(d) for d in s.args.defaults]
         s.args.kw_defaults = [d and self.visit(d) for d in s.args.kw_defaults]
-        _Function(s, self.watched, self.of).rewrite()
+        _Function(s, self.watched, self.around).rewrite()
         return s
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         node.args.defaults = [self.visit(d) for d in node.args.defaults]
         node.args.kw_defaults = [d and self.visit(d) for d in node.args.kw_defaults]
-        _Function(node, self.watched, self.of).rewrite()
+        _Function(node, self.watched, self.around).rewrite()
         return node
 
     def visit_ClassDef(self, s: ast.ClassDef) -> ast.AST:
         """Its methods are rewritten; what stands beside them runs once, as it is."""
-        around, self.of = self.of, s.name
-        for each in s.body:
-            if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                _Function(each, self.watched, s.name).rewrite()
-        self.of = around
+        for n, each in enumerate(s.body):
+            if isinstance(each, ast.FunctionDef):
+                method = copy.deepcopy(each)
+                with suppress(Unsupported):
+                    _Function(method, self.watched, s.name).rewrite()
+                    s.body[n] = method
         return s
-
-    def visit_Assign(self, s: ast.Assign) -> ast.AST:
-        made: Any = self.generic_visit(s)
-        if any(isinstance(t, (ast.Tuple, ast.List)) for t in s.targets):
-            made.value = self._used(made.value, True)
-        elif any(isinstance(t, ast.Subscript) for t in s.targets) and isinstance(made.value, _GIVING):
-            made.value = self._expr(made.value, runtime("stored", made.value))
-        return made
-
-    def visit_With(self, s: ast.With) -> ast.AST:
-        made: Any = self.generic_visit(s)
-        for each in made.items:
-            each.context_expr = self._expr(each.context_expr, runtime("entered", each.context_expr))
-        return made
 
     def visit_Match(self, s: ast.Match) -> ast.AST:
         """The patterns stay: names in them are no expressions. Python reads what they name."""
@@ -402,10 +525,7 @@ class _Function(ast.NodeTransformer):
         """An attribute that is read, by its name in this class."""
         if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
             return node
-        name = node.attr
-        if self.of is not None and name.startswith("__") and not name.endswith("__") and self.of.strip("_"):
-            name = f"_{self.of.lstrip('_')}{name}"
-        return self._expr(node, runtime("attribute", node.value, ast.Constant(name)))
+        return self._expr(node, runtime("attribute", node.value, self._name(node.attr)))
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         if not isinstance(node.ctx, ast.Load):
@@ -524,7 +644,7 @@ class _Function(ast.NodeTransformer):
                 node.args = [load("__class__"), load(self.first)]
                 ast.fix_missing_locations(node)
             return self._expr(node, node)
-        made = self.generic_visit(node)
+        made: Any = self.generic_visit(node)
         assert isinstance(made, ast.Call)
         for each in made.keywords:
             each.value = self._used(each.value) if each.arg is None else each.value
@@ -551,6 +671,13 @@ class _Function(ast.NodeTransformer):
             if isinstance(node, (ast.expr, ast.arg)) and not hasattr(node, "lineno"):
                 locate(node, place)
         return made
+
+
+def _leaves(target: ast.expr) -> list[ast.expr]:
+    """What a target stores into."""
+    if isinstance(target, (ast.Tuple, ast.List)):
+        return [leaf for part in target.elts for leaf in _leaves(part)]
+    return _leaves(target.value) if isinstance(target, ast.Starred) else [target]
 
 
 def _leaves_open(nodes: Sequence[ast.AST], in_loop: bool) -> bool:

@@ -147,4 +147,9 @@ def locate(node: ast.AST, place: ast.AST) -> None:
         made.end_lineno, made.end_col_offset = there.lineno, there.col_offset + 1
 
 
+# Methods that change a container in the same way whatever it holds.
+BLIND = {
+    *("append", "appendleft", "extend", "extendleft", "add", "discard", "update", "clear", "subtract"),
+    *("__iadd__", "__ior__", "__setitem__", "rotate", "reverse", "insert"),
+}
 FLOW = "_weft_flow"  # the name of the module flow.py in rewritten code

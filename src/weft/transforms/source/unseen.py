@@ -8,17 +8,10 @@ captured code may not call raises (refused.py).
 from __future__ import annotations
 
 import builtins
-import contextlib
-import contextvars
-import copy
-import dataclasses
 import functools
-import inspect
 import io
-import json
 import operator
 import os
-import pickle
 import sys
 import warnings
 import weakref
@@ -29,7 +22,7 @@ from typing import Any
 from ...core.errors import CaptureError
 from ...ops.op import suspended
 from ...tensor.tensor import Tensor
-from ..contents import AROUND, BYTES, CONTAINERS
+from ..contents import AROUND, is_container, is_of_bytes
 from ..names import CACHED, in_class, is_made_inside, is_users
 from ..tree import flatten
 from .find import converted, function_of
@@ -40,11 +33,11 @@ from .refused import check, hangs_on_arguments, refusal, refused
 _AS_THEY_ARE = {
     *(builtins.globals, builtins.locals, builtins.dir, builtins.eval, builtins.exec, builtins.isinstance),
     *(builtins.issubclass, builtins.id, builtins.callable, builtins.setattr, builtins.delattr, builtins.super),
-    *(warnings.warn, warnings.warn_explicit, sys._getframe, inspect.currentframe, inspect.stack),
+    *(warnings.warn, warnings.warn_explicit, sys._getframe),
 }
 _SHALLOW = {list, tuple, dict, set, frozenset, reversed}
-_THROUGH_ALL = {copy.copy, copy.deepcopy, dataclasses.asdict, dataclasses.astuple, dataclasses.replace}
-_THROUGH_ALL |= {pickle.dumps, json.dumps}
+_THROUGH_ALL = {("copy", "copy"), ("copy", "deepcopy"), ("_pickle", "dumps"), ("json", "dumps")}
+_THROUGH_ALL |= {("dataclasses", name) for name in ("asdict", "astuple", "replace")}
 # Methods of containers.
 _OF_ITEMS = {"get", "__getitem__", "__contains__", "setdefault", "pop"}
 _KEEP = {"append", "appendleft", "insert", "add", "get", "setdefault", "pop", "__setitem__"}  # what they get, unread
@@ -59,7 +52,7 @@ def _look_and_call(called: Callable[..., Any], by_reference: bool, deep: bool, /
     names = noting()
     if names is not None:
         for value in (*args, *kwargs.values()) if kwargs else args:
-            if type(value) in AT_ONCE or isinstance(value, Tensor) or (by_reference and isinstance(value, BYTES)):
+            if type(value) in AT_ONCE or isinstance(value, Tensor) or (by_reference and is_of_bytes(type(value))):
                 continue
             look(names, value, deep)
     return called(*args, **kwargs)
@@ -74,14 +67,16 @@ def unseen(capture: Any, called: Any) -> Callable[..., Any]:
     if _is_in(called, _AS_THEY_ARE):
         return called
     kind = type(called)
+    if getattr(called, "__module__", None) == "inspect":
+        return called
     if kind.__module__ == "weft.transforms.compile" or (hasattr(kind, "forward") and capture.names.is_users(kind)):
         return called  # which sees to it that the user's code is rewritten
     owner = getattr(called, "__self__", None)
-    if isinstance(owner, (*CONTAINERS, *AROUND)):
+    if is_container(type(owner)) or isinstance(owner, AROUND):
         return functools.partial(_method_of_container, called, owner)
     if kind is CACHED or (kind is MethodType and type(called.__func__) is CACHED):
         return functools.partial(_cached, called)
-    if isinstance(owner, contextvars.ContextVar) or called is os.getenv or (owner is os.environ):
+    if type(owner).__module__ == "_contextvars" or called is os.getenv or (owner is os.environ):
         return functools.partial(_asked, called)
     if isinstance(called, weakref.ref):
         return functools.partial(_referred, called)
@@ -92,19 +87,12 @@ def unseen(capture: Any, called: Any) -> Callable[..., Any]:
         return functools.partial(_by_name, called)
     if kind is operator.itemgetter:
         return functools.partial(_by_key, called)
-    if kind is FunctionType and called.__code__ is _MANAGER:
-        if capture.names.is_outside(called):
-            capture.names.reach(called.__wrapped__)
-        return contextlib.contextmanager(converted(called.__wrapped__))
     why = refusal(called)
     if why is not None and _is_refused(capture, owner):
         raise refused(*why)
     if hangs_on_arguments(called):
         return functools.partial(_checked, capture, called)
     return functools.partial(_call_unseen, called)
-
-
-_MANAGER = contextlib.contextmanager(lambda: iter(())).__code__
 
 
 def _is_refused(capture: Any, owner: Any) -> bool:
@@ -137,13 +125,18 @@ def _call_unseen(called: Any, /, *args: Any, **kwargs: Any) -> Any:
         if isinstance(called, (FunctionType, MethodType)):
             if is_users(called.__module__):
                 names.follow(called, opaque=True, args=given)
-            elif _is_in(called, _THROUGH_ALL):
+            elif _named(called) in _THROUGH_ALL:
                 for value in given:
                     all_of(names, value)
-        elif _is_in(called, _THROUGH_ALL):
+        elif _named(called) in _THROUGH_ALL:
             for value in given:
                 all_of(names, value)
     return called(*args, **kwargs)
+
+
+def _named(called: Any) -> tuple[Any, Any]:
+    """A function's module and name."""
+    return getattr(called, "__module__", None), getattr(called, "__name__", None)
 
 
 def _is_in(called: Any, functions: set[Any]) -> bool:
@@ -246,9 +239,7 @@ def made_of(capture: Any, kind: type) -> Callable[..., Any]:
             raise refused(*why)
         return looking(kind, deep=kind not in _SHALLOW)
     init = kind.__init__  # type: ignore[misc]
-    new: Any = kind.__new__
-    plainly = type(kind).__call__ is type.__call__ and new is object.__new__
-    if not plainly or type(init) is not FunctionType:
+    if type(kind).__call__ is not type.__call__ or type(init) is not FunctionType:
         return kind
     names = capture.names
     if names.is_outside(kind):
@@ -262,6 +253,9 @@ def made_of(capture: Any, kind: type) -> Callable[..., Any]:
 
 
 def _construct(kind: Any, init: FunctionType, /, *args: Any, **kwargs: Any) -> Any:
-    made = kind.__new__(kind)
-    converted(MethodType(init, made))(*args, **kwargs)
+    new: Any = kind.__new__
+    made = new(kind) if new is object.__new__ else new(kind, *args, **kwargs)
+    if isinstance(made, kind):
+        own: Any = init if type(made) is kind else type(made).__init__
+        converted(MethodType(own, made))(*args, **kwargs)
     return made

@@ -9,6 +9,7 @@ from ...core.errors import CaptureError
 from ...tensor.tensor import Tensor
 from ..tree import Form, flatten, matched
 from .number import Number
+from .writes import journal
 
 
 class _Missing:
@@ -63,8 +64,20 @@ class State:
 
     def restore(self, saved: Saved) -> None:
         """Make them what they were."""
-        self.set(saved.values)
+        self.give_back(saved.values)
         saved.refill()
+
+    def give_back(self, values: Sequence[Any]) -> None:
+        """Set them to what is no store of the program: what they held before, what an iteration begins with."""
+        noted = journal()
+        before = noted is not None and noted.restoring
+        try:
+            if noted is not None:
+                noted.restoring = True
+            self.set(values)
+        finally:
+            if noted is not None:
+                noted.restoring = before
 
     def holds_all(self) -> State:
         """The same variables, all of which are read later."""
@@ -83,8 +96,11 @@ class Saved:
 
     def refill(self) -> None:
         """Give lists and dicts what they held."""
+        noted = journal()
         for value, content in zip(self.values, self.contents, strict=True):
             if content is not None:
+                if noted is not None:
+                    noted.handles(id(value))
                 refill(value, content)
 
     def now(self, n: int) -> Any:
