@@ -16,10 +16,6 @@ report = Reports()
 
 NOT_YET: dict[str, str | int] = {
     "strided_memory_that_is_reshaped": 4,
-    "a_float_argument_that_changes": 8,
-    "arithmetic_of_float_arguments": 8,
-    "an_int_argument_that_changes": 5,
-    "a_scheduler_in_the_compiled_step": 5,
 }
 KNOWN_WRONG: dict[str, str] = {}
 

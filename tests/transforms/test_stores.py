@@ -405,7 +405,7 @@ def test_settings_that_are_not_hashable() -> None:
 
 
 def test_floats_that_change_are_warned_about_once() -> None:
-    f = wf.compile(lambda x, rate: x * rate)
+    f = wf.compile(lambda x, rate: x * [rate][int(rate) * 0])  # an index: its value is needed
     with pytest.warns(UserWarning, match="captured 4 times because a Python float") as caught:
         found = [f(wf.asarray(2.0), 0.5 * k).item() for k in range(12)]
     assert found == list(range(12)) and len(caught) == 1

@@ -66,6 +66,10 @@ class Late:
         """It as a tensor of rank 0, rounded as the number would be."""
         raise NotImplementedError
 
+    def check_fits(self, name: str, dtype: DType) -> None:
+        """Raise, at a run, what op ``name`` raises for an integer that its integer dtype does not hold."""
+        raise NotImplementedError
+
 
 def is_number(x: Any) -> bool:
     """True for a Python number or a symbolic size: weakly typed."""
@@ -79,6 +83,14 @@ def _with_number(dtype: DType | None, number: Any) -> DType:
     if not isinstance(number, float):
         return dt.default_int if dtype is None or dtype.kind == "bool" else dtype
     return dtype if dtype is not None and dtype.is_floating else dt.default_float
+
+
+def is_one(factor: Any, dtype: DType) -> bool:
+    """Whether the factor of a tensor of a dtype is the number 1. One that is known at run time alone is none, if the
+    product has that dtype: a product with 1 is exact."""
+    if isinstance(factor, Late) and _with_number(dtype, factor) is dtype:
+        return False
+    return is_number(factor) and bool(factor == 1)
 
 
 def weak_dtype(number: Any) -> DType:

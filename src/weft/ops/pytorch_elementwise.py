@@ -10,7 +10,7 @@ from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import shown
 from . import elementwise as e
 from .op import Array, composite
-from .operands import FLOAT, as_operand, binary_operands, is_number, unary_operand
+from .operands import FLOAT, as_operand, binary_operands, is_one, unary_operand
 
 
 @composite
@@ -53,7 +53,7 @@ def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Array | floa
 def _scaled(x: Array, value: Any) -> Array:
     if isinstance(value, float) and not x.dtype.is_floating:
         raise DTypeError(f"addcmul, addcdiv: value is {value} for tensors of {x.dtype.name}; cast them first")
-    return x if is_number(value) and value == 1 else e.multiply(x, value)
+    return x if is_one(value, x.dtype) else e.multiply(x, value)
 
 
 @composite

@@ -9,7 +9,7 @@ from . import elementwise as e
 from .contraction import matmul, outer
 from .creation import Scalar
 from .op import Array, composite
-from .operands import require_tensors
+from .operands import is_one, require_tensors
 from .reduction import sum as sum_
 from .shape import broadcast_to
 
@@ -36,11 +36,11 @@ def _added(
     def add(product: Array) -> Array:
         if len(input.shape) > len(product.shape):
             raise ShapeError(f"{op}: a tensor of shape {tuple(input.shape)} for a product of {tuple(product.shape)}")
-        scaled = product if alpha == 1 else e.multiply(product, alpha)
+        scaled = product if is_one(alpha, product.dtype) else e.multiply(product, alpha)
         own = broadcast_to(input, tuple(product.shape))
         if beta == 0:
             return scaled  # NaN times 0 is NaN, which PyTorch does not mean here
-        return e.add(own if beta == 1 else e.multiply(own, beta), scaled)
+        return e.add(own if is_one(beta, own.dtype) else e.multiply(own, beta), scaled)
 
     return first, second, add
 

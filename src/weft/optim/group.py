@@ -14,6 +14,7 @@ from ..core.device import CPU, Device
 from ..core.dtypes import float64
 from ..core.errors import StateError
 from ..ops.op import suspended
+from ..ops.operands import Late
 from ..tensor import guards
 from ..tensor.create import asarray
 from ..tensor.placing import to_device
@@ -44,6 +45,8 @@ class ParamGroup(dict[str, Any]):
         return self[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if guards.is_recording():
+            guards.before_write(self, name, value)
         super().__setitem__(name, value)
         guards.bump()
         if name not in _BY_REFERENCE or value is None:  # an optimizer of the user's may choose its own rate
@@ -55,6 +58,9 @@ class ParamGroup(dict[str, Any]):
             self._tensors[name] = value
             return
         held = self._tensors.get(name)
+        if isinstance(value, Late) and held is not None:  # a captured step computes it
+            held.assign(asarray(value, dtype=held.dtype))
+            return
         if held is None or held.requires_grad or held.dtype is not float64:
             with suspended():  # it must outlive a capture that is going on
                 self._tensors[name] = asarray(float(value), dtype=float64, device=CPU)

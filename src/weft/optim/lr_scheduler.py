@@ -2,7 +2,8 @@
 
 A scheduler writes ``param_groups[i]["lr"]``; call ``scheduler.step()`` after the epoch's last ``optimizer.step()``.
 Rates are computed from the first one and the number of the epoch, not from the one before, so that a state that is
-loaded goes on exactly where it was.
+loaded goes on exactly where it was. In a compiled step the epoch is a number of run time from the second call on: what
+computes rates calls functions of numbers by ``call`` therefore.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..tensor import guards
+from ..transforms.source.calls import call
 from .optimizer import Optimizer
 
 __all__ = ["CosineAnnealingLR", "LRScheduler", "LambdaLR", "StepLR"]
@@ -39,8 +41,9 @@ class LRScheduler:
 
     def step(self) -> None:
         """One epoch has passed."""
-        guards.read(self, "last_epoch", self.last_epoch)  # a compiled step that does this is captured at every call
-        self.last_epoch += 1
+        epoch = guards.read(self, "last_epoch", self.last_epoch) + 1  # in a compiled step a number of run time
+        guards.before_write(vars(self), "last_epoch", epoch)
+        self.last_epoch = epoch
         guards.bump()
         self._apply()
 
@@ -50,7 +53,7 @@ class LRScheduler:
 
     def get_last_lr(self) -> list[float]:
         """The rates of the groups now."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        return [call(float)(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch and the first rates."""
@@ -71,7 +74,7 @@ class StepLR(LRScheduler):
 
     def rate(self, base: float, epoch: int, group: int) -> float:
         """Lower by ``gamma`` every ``step_size`` epochs."""
-        return float(base * self.gamma ** (epoch // self.step_size))
+        return call(float)(base * self.gamma ** (epoch // self.step_size))
 
 
 class LambdaLR(LRScheduler):
@@ -86,7 +89,7 @@ class LambdaLR(LRScheduler):
 
     def rate(self, base: float, epoch: int, group: int) -> float:
         """The group's function times its first rate."""
-        return float(base * self.lr_lambdas[group](epoch))
+        return call(float)(base * call(self.lr_lambdas[group])(epoch))
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -102,4 +105,4 @@ class CosineAnnealingLR(LRScheduler):
 
     def rate(self, base: float, epoch: int, group: int) -> float:
         """Down along a cosine, and up again after ``T_max`` epochs."""
-        return self.eta_min + (base - self.eta_min) * (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
+        return self.eta_min + (base - self.eta_min) * (1.0 + call(math.cos)(math.pi * epoch / self.T_max)) / 2.0

@@ -63,7 +63,10 @@ def check_number(op: str, value: Any, dtype: DType) -> None:
     Raises:
         DTypeError: it does not.
     """
-    if is_array(value) and value.ndim == 0 and value.dtype.kind in "iu" and dtype.is_integer:
+    if isinstance(value, Late):
+        if dtype.is_integer and dtype is not dt.int64:
+            value.check_fits(op, dtype)
+    elif is_array(value) and value.ndim == 0 and value.dtype.kind in "iu" and dtype.is_integer:
         fitting(int(value), dtype, op)
 
 
@@ -173,7 +176,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
     if isinstance(obj, Late):
-        return obj.operand(wanted or weak_dtype(obj))  # type: ignore[return-value]
+        from ..ops.elementwise import clone
+
+        return clone(obj.operand(wanted or weak_dtype(obj)))  # which may be written
     place = None if isinstance(obj, Tensor) and device is None else device_of(device, "asarray")
     if isinstance(obj, Tensor):
         result = obj if not copy else tensor(obj, device=place)

@@ -329,9 +329,31 @@ def plan_of(
             generations.keep(function, key, plan, _is_bound(plan))
         else:
             plans[key] = plan
+    if state.trace is not None and state.trace.capture is not None:
+        _check_late(function.name, plan, (*args, *kwargs.values()))
     if not tensors and wanted is not device and state.trace is not None and state.trace.capture is not None:
         state.trace.capture.check_made(function.name, plan.call.out_specs, wanted)
     return plan, tensors
+
+
+def _check_late(name: str, plan: Plan, args: Sequence[Any]) -> None:
+    """Integers that are known at run time alone have to fit in the dtypes that they are taken in, as others have."""
+    if not any(isinstance(arg, Late) for arg in args):
+        return
+    from ..ops.elementwise import CAST
+
+    tensors: list[Tensor] = []
+    for arg in args:
+        if not isinstance(arg, Late):
+            _flatten(arg, tensors)
+            continue
+        graph = plan.call.graph
+        value = graph.inputs[len(tensors)]
+        tensors.append(arg.tensor)
+        taken = [node.types[0].dtype for node in graph.nodes if node.op is CAST and node.inputs == (value,)]
+        for dtype in dict.fromkeys(taken):
+            if dtype.is_integer and dtype is not dt.int64:
+                arg.check_fits(name, dtype)
 
 
 def _plans_in(trace: Trace, function: Composite, key: Any) -> dict[Any, Plan]:

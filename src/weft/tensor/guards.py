@@ -198,13 +198,14 @@ def before_write(names: dict[str, Any], name: str, value: Any) -> None:
     recorded = _state.recorded
     if recorded is not None:
         key = (id(names), name)
-        recorded.writes.setdefault(key, (names, name, names.get(name, ABSENT)))
+        recorded.writes.setdefault(key, (names, name, dict.get(names, name, ABSENT)))
         recorded.last[key] = id(value)  # to hold it would be to store it
 
 
-def bump() -> None:
-    """Report that guarded state was written."""
-    _writes.version[0] = next(_writes.count)
+def bump() -> int:
+    """Report that guarded state was written; the number of the write."""
+    number = _writes.version[0] = next(_writes.count)
+    return number
 
 
 def version() -> int:

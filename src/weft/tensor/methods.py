@@ -16,6 +16,7 @@ from ..graph.ir import Value
 from ..ops import elementwise as e
 from ..ops.indexing import _getitem, getitem_basic
 from ..ops.op import Composite, state
+from ..ops.operands import is_one
 from ..ops.subscript import basic_name, normalize_key
 from ..runtime import storage as storages
 from ..runtime.devices import device_of
@@ -408,7 +409,8 @@ def _scaled(name: str, function: Composite) -> Callable[..., Any]:
         given = bind(names, args, kwargs)
         (other,) = required(name, given, "other")
         alpha = given.get("alpha", 1)
-        return function(self, other if alpha == 1 else e.multiply(other, alpha))
+        known = is_one(alpha, other.dtype) if isinstance(other, Tensor) else alpha == 1
+        return function(self, other if known else e.multiply(other, alpha))
 
     method.__doc__ = function.__doc__
     return method

@@ -21,6 +21,7 @@ from ..tensor.create import is_array
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
 from .captured import Captured
+from .numbers import Scalar
 
 _MODE = "recording"  # stands among arguments for whether calls are recorded
 _LONGEST = 60  # characters of a value, or of a column
@@ -57,7 +58,13 @@ class Made:
         """The arguments that it is for: ``x: float32[n0, 4], mode: 'mean'``."""
         types = iter(self.types)
         named = [(name, each) for name, each in self.call.items() if name != _MODE]
-        parts = [f"{name}: {next(types, each.type) if isinstance(each, Given) else each}" for name, each in named]
+        parts = []
+        for name, each in named:
+            told = next(types, each.type) if isinstance(each, Given) else each
+            if isinstance(each, type):  # of a number that is an input
+                next(types, None)
+                told = f"any {each.__name__}"
+            parts.append(f"{name}: {told}")
         return ", ".join(parts)
 
 
@@ -142,6 +149,8 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         of = value._view
         view = None if of is None else (of.kind, type(of.base._node))
         yield name, Given(value._spec, type(value._node).__name__, view)
+    elif type(value) is Scalar:
+        yield name, value.kind
     elif is_array(value):
         yield name, f"array {value.dtype}{list(value.shape)}"
     elif isinstance(value, dict):
@@ -180,7 +189,7 @@ def _differences(call: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator
         yield 2, f"gradients are {'' if call[_MODE] else 'not '}recorded"
     for name in (*call, *(name for name in before if name not in call)):
         now, then = call.get(name), before.get(name)
-        if now == then or name == _MODE:
+        if now == then or name == _MODE or isinstance(then, type):  # a number that may be any
             continue
         if isinstance(now, Given) and isinstance(then, Given):
             yield _of_tensors(name, now, then)

@@ -37,13 +37,16 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, is_traced, make
 from .aliasing import Group, groups_of
 from .captured import Aliases, Captured, Reads, Returns, Writes
-from .inside import Elsewhere, Inside, SharedLeaf, Update
+from .inside import Argument, Elsewhere, Inside, SharedLeaf, Update
 from .names import Names
+from .numbers import Scalar, check_attributes
+from .placed import PlacedNumber, Placing, StoredNumber, lock_of
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .repeated import Contents, Laid
 from .returned import Item, Items, Result
 from .source.find import converted
+from .source.number import Number
 from .source.signals import Unroll
 from .stores import Kept, Plain, Store, kept, settle, take_back, unchanged
 from .tree import Form, flatten, unflatten
@@ -59,6 +62,7 @@ def capture(
     shapes: Mapping[int, Shape] | None = None,
     counts: Sizes | None = None,
     alike: bool = False,
+    places: Sequence[PlacedNumber] = (),
 ) -> Captured:
     """Capture ``function(*args, **kwargs)``.
 
@@ -67,7 +71,8 @@ def capture(
     stored there by the runs; without it such stores are taken back. ``shapes``: of tensor arguments, by position, with
     sizes of a scope (core/symbolic.py) that have their numbers for examples; what the function asks of them becomes
     guards there. ``counts``: that scope, or one without names; sizes that values decide about become names of it;
-    ``alike``: those that are equal now are one size, which is a guard.
+    ``alike``: those that are equal now are one size, which is a guard. ``places``: what they hold are inputs, after the
+    arguments.
 
     Raises:
         CaptureError: the function needs a value (``if`` on a tensor, ``item()``), or another capture is going on.
@@ -95,6 +100,7 @@ def capture(
                 unrolled=unrolled,
                 counts=counts,
                 alike=alike,
+                places=places,
             )
             break
         except Unroll as met:
@@ -123,6 +129,7 @@ def capture(
         unrolled=unrolled,
         counts=counts,
         alike=alike,
+        places=places,
     )
 
     def once_more(more: set[int], groups: list[Group], members: list[Tensor]) -> _Attempt:
@@ -130,8 +137,8 @@ def capture(
         return again(shared | more, groups, members)
 
     found = _with_aliases(first, once_more)
-    found.reads.names = names
-    names.settle(found.reads.objects)
+    found.reads.names, found.places = names, tuple(places)
+    names.settle(found.reads.objects, {each.place.id for each in places})
     return found
 
 
@@ -237,10 +244,11 @@ def _run(
     unrolled: Set[Any] = frozenset(),
     counts: Sizes | None = None,
     alike: bool = False,
+    places: Sequence[PlacedNumber] = (),
 ) -> _Attempt:
     """One run of the function, for a device; ``shared`` arguments stay the objects that they are, ``groups`` say which
     tensors share memory, ``members`` of them come from outside (they are entered now, before a body of a branch or loop
-    has written them), ``shapes`` which arguments have sizes of a scope."""
+    has written them), ``shapes`` which arguments have sizes of a scope, ``places`` hold numbers that are inputs."""
     going = Inside(groups, shapes, counts, alike)
     going.names, names.journal = names, going.journal
     going.unrolled = unrolled
@@ -249,6 +257,8 @@ def _run(
     version, done, mode = guards.version(), False, tape.recording.enabled
     laid: Laid | None = None
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
+    count, placing = len(going.arguments), Placing([(each, _placed(each, going)) for each in places])
+    names.placed = placing.before
     with guards.recording() as recorded:
         state.trace = trace
         try:
@@ -257,6 +267,10 @@ def _run(
             result = _called(function, args, kwargs, going)
             if isinstance(result, _Attempt):
                 return result
+            numbers = placing.end(names, recorded, going.journal.has_changed)
+            if going.has_numbers:
+                _check_numbers(going, flatten(result)[0])
+                recorded.seen[:] = [guards.rewritten(guard, _anything_for_numbers) for guard in recorded.seen]
             _check_recording(mode)
             if not isinstance(result, Tensor):
                 names.whole(result, deep=True)
@@ -265,22 +279,27 @@ def _run(
             values = _outputs(results, trace)
             is_what = _objects(results, going)
             _check_retained(results)
-            _check_containers(args, kwargs, form, going)
+            _check_containers(args, kwargs, form, going.arguments[:count])
             items = Items(going)
             own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
             gradients = _seen_gradients(going, items)
             updates = going.updates(trace)
             constants = going.let_go_of_constants()
             going.release()
-            del result, results, args, kwargs
+            stored_numbers = [(place, n.kind, items.see(n.tensor), reported) for place, n, reported in numbers]
+            del result, results, args, kwargs, numbers
             going.keep_constants(constants)
             if to_run:
                 laid = Laid(going, going.journal, names)
+                stored_numbers += [(place, n.kind, items.see(n.tensor), told) for place, n, told in laid.numbers]
+                laid.numbers.clear()
+                placing.end(names, recorded)
                 _see_laid(laid, items, own)
             stores = settle(going, list(own)) if to_run else []
             _check_retained([store.first() for store in stores])
             made = [*own.values(), *_seen_stores(stores, items, len(own))]
             becomes = _numbered(gradients, own, stores, made)
+            kept_numbers = _stored_numbers(stored_numbers, made)
             stored_refs = [] if laid is None else laid.refs
             for ref in (*is_what, *stored_refs, *(store.of for store in stores), *(what for _, what in becomes)):
                 going.hold_on(ref)
@@ -289,15 +308,18 @@ def _run(
             _check_own(going, [*values, *stored])
             done = True
         finally:
+            going.journal.undo()
+            placing.end(names, recorded)
             state.trace, tape.recording.enabled = None, mode
             if not done:
                 _give_values(going, trace)
-            going.journal.undo()
             stays = kept(going, recorded, names, set() if laid is None else laid.repeated.places)
             if not done or not to_run:
                 _take_back(going, recorded, names, stays)
+            if not done and going.has_numbers:  # with constants it is captured once more
+                names.undo()
     try:
-        returns = Returns(result_form, is_what, values, items.make(made), stores, [])
+        returns = Returns(result_form, is_what, values, items.make(made), stores, [], numbers=kept_numbers)
         if laid is not None and laid.repeated.steps:
             returns.repeated = laid.repeated
         found = _captured(function, going, updates, becomes, returns)
@@ -305,10 +327,11 @@ def _run(
         if to_run:
             _take_back(going, recorded, names, stays)
         raise
-    found.reads.version, found.counts = version, going.counts
+    found.reads.version, found.counts, found.has_numbers = version, going.counts, going.has_numbers
     _note_reads(found, going, recorded, shared)
     if laid is not None:
-        _note_kept(found, stays, becomes, names, laid)
+        free = {each.place.id for each in places} | {each.place.id for each in kept_numbers}
+        _note_kept(found, stays, becomes, names, laid, free)
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return _Attempt(found, [a.given for a in going.arguments], found.aliases, [t for t, _ in found.writes.updates])
 
@@ -334,10 +357,12 @@ def _note_kept(
     gradients: Sequence[tuple[GradRef, Result]],
     names: Names,
     laid: Laid,
+    free: Set[Any],
 ) -> None:
-    """What was there before the function and is stored by it, or may be: each run stores it, or finds it there."""
+    """What was there before the function and is stored by it, or may be: each run stores it, or finds it there; but for
+    places, by id, that are ``free`` to hold any number."""
     found.returns.kept = [each for each, _ in stays]
-    same = unchanged(names, laid.repeated.places)
+    same = unchanged(names, laid.repeated.places | free)
     found.reads.conditions += [functools.partial(_holds, place, held) for place, held in same]
     stored = [each.what.tensor for each in found.returns.kept if isinstance(each.what, TensorRef)]
     stored += [what.tensor for _, what in gradients if isinstance(what, TensorRef)]
@@ -518,6 +543,11 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
     return guards.like(value) if replaced and id(value) not in read else value
 
 
+def _anything_for_numbers(value: Any) -> Any:
+    """What a guard's value stands for, where it may be a number that is an input."""
+    return guards.ANYTHING if isinstance(value, Late) else value
+
+
 def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Sequence[tuple[Kept, Any]]) -> None:
     """Undo what the function stored in Python objects, what was there before included."""
     take_back(going, recorded, names)
@@ -557,6 +587,9 @@ def _give_values(going: Inside, trace: Trace) -> None:
 
 def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     """What the function gets for a leaf of its arguments."""
+    if type(leaf) is Scalar:
+        going.has_numbers = True
+        return Number(leaf.kind, going.add_argument(leaf.tensor, False))
     if isinstance(leaf, TensorType):
         leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape, None, going.trace.device), None, 0)
     elif not isinstance(leaf, Tensor):
@@ -566,6 +599,24 @@ def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
 
         leaf = asarray(leaf)
     return going.add_argument(leaf, id(leaf) in shared)
+
+
+def _placed(number: PlacedNumber, going: Inside) -> Number:
+    """What stands for the number that a place holds."""
+    now = number.tensor()
+    if now is None:  # another thread has stored something else
+        raise CaptureError("a number that is an input has another type now")
+    going.has_numbers = True
+    return Number(number.kind, going.add_argument(now, False))
+
+
+def _stored_numbers(numbers: Sequence[tuple[Place, type, int, bool]], made: list[int]) -> list[StoredNumber]:
+    """The numbers that runs store, whose items are appended to those that are ``made``."""
+    found = []
+    for place, kind, name, reported in numbers:
+        found.append(StoredNumber(place, kind, len(made), reported, lock_of(place)))
+        made.append(name)
+    return found
 
 
 def _outputs(results: Sequence[Any], trace: Trace) -> list[Value]:
@@ -616,6 +667,22 @@ def _check_retained(tensors: Sequence[Tensor | None]) -> None:
             raise error
 
 
+def _check_numbers(going: Inside, results: Sequence[Tensor]) -> None:
+    """Where numbers from outside are inputs, none of them may have been asked for its value, even if the function has
+    caught that error; nor may a result be what eager code has as a view, as a number decides.
+
+    Raises:
+        CaptureError: one has.
+    """
+    if any(isinstance(t, Tensor) and going.shared_with(t) for t in results):
+        raise CaptureError("a result may show the memory of another tensor, as a number decides that is an input")
+    if going.needed is not None:
+        raise going.needed
+    if going.has_caught:
+        raise CaptureError("an error is caught, which may be one of a number that is an input")
+    check_attributes(going.trace.nodes)
+
+
 def _objects(results: Sequence[Tensor], going: Inside) -> list[Result]:
     """What each result is."""
     first: dict[int, int] = {}
@@ -627,15 +694,15 @@ def _objects(results: Sequence[Tensor], going: Inside) -> list[Result]:
     return found
 
 
-def _check_containers(args: Any, kwargs: Any, form: Form, going: Inside) -> None:
+def _check_containers(args: Any, kwargs: Any, form: Form, arguments: Sequence[Argument]) -> None:
     """The lists and dicts among the arguments are copies; a function that changes them would change nothing.
 
     Raises:
         CaptureError: it has changed one.
     """
     leaves, now = flatten((tuple(args), kwargs))
-    given = [a.handed for a in going.arguments]
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    given = [a.handed for a in arguments]
+    tensors = [leaf.tensor if isinstance(leaf, Late) else leaf for leaf in leaves if isinstance(leaf, (Tensor, Late))]
     if now != form or len(tensors) != len(given) or any(a is not b for a, b in zip(tensors, given, strict=True)):
         raise CaptureError(
             "the function changes a list or dict among its arguments, which a compiled function gets a copy of; return "

@@ -19,6 +19,7 @@ from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
 from .aliasing import Group, Pair, meets, overlaps
 from .names import Names
+from .placed import PlacedNumber, StoredNumber
 from .refs import BaseRef, GradRef, Ref, TensorRef
 from .repeated import Repeated
 from .returned import Item, Result
@@ -259,8 +260,8 @@ class Writes:
 @dataclass(slots=True)
 class Returns:
     """What a run makes: results, and what Python objects are given. ``tape``: for each item the number of its output on
-    the run's tape (None: without a history). ``kept``: what they are given of what was there before; ``repeated``: what
-    is done to them besides, None where nothing is."""
+    the run's tape (None: without a history). ``kept``: what they are given of what was there before; ``numbers``: items
+    that they are given as Python numbers; ``repeated``: what is done to them besides, None where nothing is."""
 
     form: Form
     results: list[Result]
@@ -270,9 +271,10 @@ class Returns:
     tape: list[int | None]
     kept: list[Kept] = field(default_factory=list)
     repeated: Repeated | None = None
+    numbers: list[StoredNumber] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Captured:
     """What a function did. The inputs of ``graph`` are the arguments, then the state that is read; its outputs are the
     items that have memory of their own, then the updates."""
@@ -289,6 +291,8 @@ class Captured:
     device: Device  # where it runs
     counts: list[tuple[str, Value]] = field(default_factory=list)  # sizes that kernels set, by name, in order
     memory_limit: int | None = None  # bytes of intermediate values
+    places: tuple[PlacedNumber, ...] = ()  # what they hold are the last of the arguments
+    has_numbers: bool = False  # whether Python numbers are inputs: these, or among the arguments
     take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
 
     @property
@@ -314,13 +318,14 @@ class Captured:
         values = self.returns.values
         stored = [s.value for s in self.returns.stores if s.value not in values]
         stored += [] if self.returns.repeated is None else self.returns.repeated.values
+        stored += [self.returns.items[number.item].value for number in self.returns.numbers]
         written = [self.returns.items[n].value for _, n in self.writes.gradients if isinstance(n, int)]
         written += [v for _, v in self.writes.updates]
         return self.graph.copy(outputs=[*values, *stored, *written])
 
     def guarded(self) -> list[str]:
         """What must stay as it is for the graph to be used again, in words."""
-        arguments, state = self.graph.inputs[: self.arguments], self.reads.specs
+        arguments, state = self.graph.inputs[: self.arguments - len(self.places)], self.reads.specs
         found = [f"argument tensor {n}: {v.type!r}" for n, v in enumerate(arguments)]
         sized = [*arguments, *(v for node in self.graph.nodes for v in node.outputs if self.counts)]
         scopes = {id(n.scope): n.scope for v in sized for n in v.shape if isinstance(n, SymDim)}
@@ -328,6 +333,7 @@ class Captured:
             f"sizes: {line}" for scope in scopes.values() if scope is not None for line in scope.lines_of_guards()
         ]
         found += [f"tensor read by reference: {s!r}, with the kind of history that it has" for s in state]
+        found += [f"{each.kind.__name__} that is read at each run: {each.place.name}" for each in self.places]
         found += [guard.described() for guard in self.reads.guards]
         found += [f"condition: {getattr(c, '__name__', None) or 'what is stored stays'}" for c in self.reads.conditions]
         found += [] if self.reads.names is None else self.reads.names.described()

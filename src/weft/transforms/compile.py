@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from ..compiler.kernels import Kernel
 from ..core.boundary import leave
@@ -38,10 +40,12 @@ from ..tensor.tensor import Tensor
 from .cache_info import CacheInfo, Made, called, info, reason
 from .capture import capture
 from .counted import CountedCapture, CountedEntry, OtherCounts, capture_counted
-from .entry import Entry, Way
+from .entry import Entry, OfNumbers, Way
 from .explain import Explanation, explain
 from .limit import bytes_said
 from .lowered import Lowered, Standing, kernels_of, write_page
+from .numbers import NumberArguments, Scalar, are_scalars, filling, plain_tensors, with_scalars
+from .placed import PlacedNumber, changed_numbers, extended
 from .sized import Dynamic, Family, Names, SizedCapture, examples_of, shapes_in
 from .source.find import converted
 from .source.signals import Stop
@@ -56,6 +60,7 @@ _MAX_ENTRIES = 16  # graphs kept for one signature, and signatures: code whose s
 _MAX_SIGNATURES = 4096
 _MAX_BOUND = 256  # of these for sizes of a capture with symbols, which are had again in a millisecond
 _MAX_QUICK = 4  # quick ways that a call tries, one after the other
+_FEW = 4  # numbers in places that are tried one by one
 _MANY_FLOATS = 4  # captures for one float argument before the user is told
 
 
@@ -78,6 +83,8 @@ class Compiled(Generic[P, R]):
         self._bound: dict[Any, None] = {}  # signatures of captures with symbols
         self._families: dict[Any, Family] = {}  # by signatures without sizes
         self._floats: dict[Any, int] = {}  # captures of signatures that differ in floats alone
+        self._numbers = NumberArguments()
+        self._needed: dict[Any, PlacedNumber] = {}  # places whose numbers the function needs, by their ids
         self._epoch = epoch.number
         self._key = getattr(function, "__name__", "")  # of the method in its object
 
@@ -93,7 +100,11 @@ class Compiled(Generic[P, R]):
                     pass
                 return self._call(args, kwargs)
             except OtherCounts as met:
-                counts = met.message
+                counts: str | None = met.message
+            except OfNumbers:
+                counts = None
+            if counts is None:
+                return self._with_constants(args, kwargs)
             return self._of_other_counts(args, kwargs, counts)
         except Stop:  # a breakpoint: with live values, at its line
             return self.function(*args, **kwargs)
@@ -105,14 +116,14 @@ class Compiled(Generic[P, R]):
         """A call the long way."""
         if state.trace is not None:  # inside another capture: part of its graph
             return converted(self.function)(*args, **kwargs)
-        entry, signature, tensors = self._find(args, kwargs)
+        entry, call = self._find(args, kwargs)
         if entry is None:
             with capturing():
-                entry = self._capture(signature, tensors, args, kwargs)
-                results = self._first_run(entry, tensors)
+                entry, call = self._capture(call)
+                results = self._first_run(entry, call.tensors)
         else:
-            self._note(entry, signature, args, kwargs, tensors)
-            results = entry.run(tensors)
+            self._note(entry, call)
+            results = entry.run(call.tensors)
         form = entry.captured.returns.form
         if form == ("leaf",):
             return results[0]  # type: ignore[return-value]
@@ -121,23 +132,38 @@ class Compiled(Generic[P, R]):
     def _of_other_counts(self, args: Any, kwargs: Any, counts: str) -> R:
         """A call for which the sizes that kernels set have turned out to be none that a capture is for; nothing has
         been written by it. ``counts``: these, in words."""
-        _, signature, tensors = self._find(args, kwargs)
+        _, call = self._find(args, kwargs)
         found: list[Tensor] | None = None
-        for entry in self._entries.get(signature, ()):
-            if isinstance(entry, CountedEntry) and entry.captured.valid(tensors):
+        for entry in self._entries.get(call.signature, ()):
+            given = call.for_places(entry.captured.places)
+            if isinstance(entry, CountedEntry) and given is not None and entry.captured.valid(given.tensors):
                 with suppress(OtherCounts):
-                    found = entry.run(tensors)
+                    found = entry.run(given.tensors)
                     break
         if found is None:
             with capturing():
-                entry = self._capture(signature, tensors, args, kwargs, counts=counts)
-                found = self._first_run(entry, tensors)
+                entry, call = self._capture(call, counts=counts)
+                found = self._first_run(entry, call.tensors)
         form = entry.captured.returns.form
         return found[0] if form == ("leaf",) else unflatten(form, found)  # type: ignore[return-value]
 
-    def _note(self, entry: Entry, signature: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+    def _with_constants(self, args: Any, kwargs: Any) -> R:
+        """A call whose numbers are constants: what is wrong with them is said as eager code says it."""
+        call = _Call(*self._signature(args, kwargs), args, kwargs)
+        with capturing():
+            entry = self._capture_as(call, None, None, False, call)
+            results = self._first_run(entry, call.tensors)
+        form = entry.captured.returns.form
+        return results[0] if form == ("leaf",) else unflatten(form, results)  # type: ignore[return-value]
+
+    def _note(self, entry: Entry, call: _Call) -> None:
         """Give an entry that was found the long way a quick way; the more often that was in vain, the more seldom."""
         version = entry.captured.reads.version
+        args, kwargs, places = call.args, call.kwargs, entry.captured.places
+        if call.has_scalars:
+            args, kwargs = plain_tensors(args, kwargs)
+        if places:
+            args = (*args, *call.tensors[-len(places) :])
         if entry.builtins is not None:
             entry.builtins.renew(version)
             if entry.builtins.admit(args, kwargs) is not REFUSED:
@@ -145,9 +171,11 @@ class Compiled(Generic[P, R]):
         entry.found += 1
         if entry.found & (entry.found - 1) or others():  # whose captures look at who holds what
             return
-        way = entry.note(args, kwargs, tensors)
-        if way is not None and self._signature(args, kwargs)[0] != signature:  # another thread has written meanwhile
-            way = None
+        way = entry.note(args, kwargs, call.tensors)
+        if way is not None and self._signature(call.args, call.kwargs)[0] != call.signature:
+            way = None  # another thread has written meanwhile
+        if way is not None and (call.has_scalars or places):
+            way = filling(way, call.args, call.kwargs, [(each.place.get, each.kind) for each in places])
         noted = [(way, entry)] if way is not None else []
         noted += [each for each in self._noted if each[1] is not entry]
         self._noted = noted[:_MAX_QUICK]
@@ -221,20 +249,35 @@ class Compiled(Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], named: Mapping[tuple[int, int], str] | None = None
     ) -> tuple[Entry, list[Tensor]]:
         """The entry for these arguments, which is not run; with symbols for the sizes that are ``named``."""
-        entry, signature, tensors = self._find(args, kwargs)
+        entry, call = self._find(args, kwargs)
         if entry is None or (named and not entry.sizes):
             with capturing():
-                entry = self._capture(signature, tensors, args, kwargs, named)
+                entry, call = self._capture(call, named)
                 entry.captured.abandon()
-        return entry, tensors
+        return entry, call.tensors
 
-    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry | None, Any, list[Tensor]]:
-        """The entry that holds for these arguments, their signature, and the tensors among them."""
-        signature, tensors = self._signature(args, kwargs)
-        for entry in self._entries.get(signature, ()):
-            if entry.captured.valid(tensors):
-                return entry, signature, tensors
-        return self._of_other_sizes(signature, tensors), signature, tensors
+    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry | None, _Call]:
+        """The entry that holds for these arguments, and the call as it takes it; else the call with its numbers."""
+        call = _Call(*self._signature(args, kwargs), args, kwargs)
+        found = self._entry_for(call)
+        inputs = () if found is not None else self._numbers.inputs(call.signature)
+        other = self._with_inputs(call, inputs) if inputs else None
+        if other is not None:
+            found = self._entry_for(other)
+        return found or (None, call)
+
+    def _entry_for(self, call: _Call) -> tuple[Entry, _Call] | None:
+        """The entry that holds for a call, and the call with the numbers that the entry takes from places."""
+        for entry in self._entries.get(call.signature, ()):
+            given = call.for_places(entry.captured.places)
+            if given is not None and entry.captured.valid(given.tensors):
+                return entry, given
+        return self._of_other_sizes(call)
+
+    def _with_inputs(self, call: _Call, inputs: Sequence[int]) -> _Call | None:
+        """A call with these of its numbers as inputs of the graph."""
+        found = with_scalars(call.args, call.kwargs, inputs)
+        return None if found is None else _Call(*self._signature(*found), *found, True)
 
     @staticmethod
     def _signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], list[Tensor]]:
@@ -255,16 +298,20 @@ class Compiled(Generic[P, R]):
             _key_of(kwargs, key, tensors)
         return tuple(key), tensors
 
-    def _of_other_sizes(self, signature: tuple[Any, ...], tensors: list[Tensor]) -> Entry | None:
+    def _of_other_sizes(self, call: _Call) -> tuple[Entry, _Call] | None:
         """An entry for these sizes, of a capture with symbols for them."""
         if self._epoch != epoch.number:
             return None
+        signature = call.signature
         family = self._families.get(_without_sizes(signature))
         if family is None:
             return None
-        shapes = tuple([t._spec.static_shape for t in tensors])
         for sized in family.captures:
-            numbers = sized.numbers(shapes)
+            given = call.for_places(sized.captured.places)
+            if given is None:
+                continue
+            tensors = given.tensors
+            numbers = sized.numbers(tuple([t._spec.static_shape for t in tensors]))
             if numbers is not None and sized.captured.valid(tensors):
                 state = sized.captured.reads.state(tensors)
                 try:
@@ -276,7 +323,7 @@ class Compiled(Generic[P, R]):
                     self._bound[signature] = None
                     if len(self._bound) > _MAX_BOUND:
                         self._entries.pop(self._pop_bound(), None)
-                return made
+                return None if made is None else (made, given)
         return None
 
     def _pop_bound(self) -> Any:
@@ -286,34 +333,96 @@ class Compiled(Generic[P, R]):
         return first
 
     def _capture(
-        self,
-        signature: Any,
-        tensors: list[Tensor],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        named: Mapping[tuple[int, int], str] | None = None,
-        counts: str | None = None,
-    ) -> Entry:
-        """``named``: sizes that are to be any besides those that ``dynamic`` says. ``counts``: sizes that kernels have
-        set, which no graph is for."""
-        self._warn_of_floats(signature)
+        self, call: _Call, named: Mapping[tuple[int, int], str] | None = None, counts: str | None = None
+    ) -> tuple[Entry, _Call]:
+        """Capture the function for a call; the entry, and the call as it takes it: numbers that were others in earlier
+        calls are inputs, if the function does with them.
+
+        Args:
+            named: sizes that are to be any besides those that ``dynamic`` says.
+            counts: sizes that kernels have set, which no graph is for.
+        """
         begun = self._begin()
+        failed: tuple[int, ...] = ()
+        for inputs in self._numbers.wanted(call.signature):
+            other = self._with_inputs(call, inputs)
+            try:
+                if other is not None:
+                    found = self._capture_placed(other, named, counts, begun, call)
+                    self._numbers.keep(call.signature, inputs)
+                    self._numbers.give_up(call.signature, failed)
+                    return found
+            except Exception:  # whatever it is, the capture with the numbers themselves says it
+                failed = failed or inputs
+        self._warn_of_floats(call.signature)
+        found = self._capture_placed(call, named, counts, begun, call)
+        self._numbers.give_up(call.signature, failed)
+        self._numbers.note(call.signature, self._families.get(_without_sizes(call.signature)))
+        return found
+
+    def _capture_placed(
+        self, call: _Call, named: Mapping[tuple[int, int], str] | None, counts: str | None, begun: bool, plain: _Call
+    ) -> tuple[Entry, _Call]:
+        """Capture the function for a call as it stands: numbers in places that held others when it was captured last
+        are inputs, if the function does with them. ``plain``: the call with its numbers, for the reason why."""
+        failed: list[PlacedNumber] = []
+        for places in self._wanted(call, plain):
+            given = call.for_places(places)
+            try:
+                if given is not None:
+                    made = self._capture_as(given, named, counts, begun, plain)
+                    self._needed |= {each.place.id: each for each in failed if each not in places}
+                    return made, given
+            except Exception:  # whatever it is, the capture with the numbers themselves says it
+                failed = failed or places
+        made = self._capture_as(call, named, counts, begun, plain)
+        self._needed |= {each.place.id: each for each in failed}
+        return made, call
+
+    def _wanted(self, call: _Call, plain: _Call) -> list[list[PlacedNumber]]:
+        """The places whose numbers are to be inputs: several combinations to try, one after the other."""
+        if threading.active_count() > 1:  # others would come across what stands there for the numbers meanwhile
+            return []
+        families = [
+            self._families.get(_without_sizes(call.signature)),
+            self._numbers.first_family(plain.signature),
+        ]
+        held = (family.latest for family in families if family is not None and family.latest is not None)
+        latest = next((found for found in (each() for each in held) if found is not None), None)
+        if latest is None:
+            return []
+        known = [each for each in latest.places if each.place.id not in self._needed]
+        own = {each.place.id for each in known}
+        new = [e for e in changed_numbers(latest.reads) if e.place.id not in own and e.place.id not in self._needed]
+        if not known and not new:
+            return []
+        alone = [[*known, each] for each in new[:_FEW]] if len(new) > 1 else []
+        return [[*known, *new], *alone, *([known] if known and new else [])]
+
+    def _capture_as(
+        self, call: _Call, named: Mapping[tuple[int, int], str] | None, counts: str | None, begun: bool, plain: _Call
+    ) -> Entry:
+        """Capture the function for a call as it stands; ``plain``: the same with its numbers, for the reason why."""
+        signature, tensors, args, kwargs, _, places = call
         family = self._families.setdefault(_without_sizes(signature), Family())
+        before = self._numbers.first_family(plain.signature) if call.has_scalars else None
+        if before is not None:
+            family.learn(before, are_scalars(call.tensors, args, kwargs))
         with uncollected():
-            why = self._why(signature, tensors, args, kwargs, begun, counts)
-            made = self._capture_sized(family, signature, tensors, args, kwargs, named or {}, why)
+            why = self._why(call, begun, counts, plain)
+            made = self._capture_sized(family, call, named or {}, why)
             if made is not None:
                 return made
             started = time.perf_counter()
             where = captured = None
             try:
-                captured = capture(self.function, args, kwargs, to_run=True)
+                captured = capture(self.function, args, kwargs, to_run=True, places=places)
             except ByValues as met:
                 where = met.where
             if captured is None:  # outside of the handler, or the error would be another one's context
                 if self._limit is not None:
                     raise self._unlimited(where)
-                made = self._capture_counted(signature, tensors, args, kwargs, why)[0]
+                made = self._capture_counted(family, call, why)[0]
                 family.note(tuple([t._spec.static_shape for t in tensors]))
                 return made
             captured.memory_limit = self._limit
@@ -322,6 +431,7 @@ class Compiled(Generic[P, R]):
                 made = Entry(captured, [t._spec for t in (*tensors, *captured.reads.state(tensors))], why)
                 why.compiled()
                 self._keep(signature, made, tensors)
+                family.latest = weakref.ref(captured)
             except BaseException:
                 captured.abandon()
                 raise
@@ -332,15 +442,13 @@ class Compiled(Generic[P, R]):
     def _capture_sized(
         self,
         family: Family,
-        signature: Any,
-        tensors: list[Tensor],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        call: _Call,
         named: Mapping[tuple[int, int], str],
         why: Made,
     ) -> Entry | None:
         """Capture the function with symbols for the sizes that were others in earlier calls; None where there are
         none, or it does not go."""
+        signature, tensors, args, kwargs, _, places = call
         if not all(t._spec.contiguous and t._spec.device is CPU for t in tensors):
             return None
         shapes = tuple([t._spec.static_shape for t in tensors])
@@ -355,7 +463,7 @@ class Compiled(Generic[P, R]):
             dynamic.limit(scope)
         made, before, started = None, errors_made.count, time.perf_counter()
         try:
-            captured = capture(self.function, args, kwargs, to_run=True, shapes=shapes_in(scope, names))
+            captured = capture(self.function, args, kwargs, to_run=True, shapes=shapes_in(scope, names), places=places)
         except ByValues:
             captured = None
         except Exception:  # whatever it is, the capture with numbers says it in numbers
@@ -367,7 +475,7 @@ class Compiled(Generic[P, R]):
             scope.closed = True
         if captured is None:
             try:
-                made, counted = self._capture_counted(signature, tensors, args, kwargs, why, names, dynamic)
+                made, counted = self._capture_counted(family, call, why, names, dynamic)
             except Exception:
                 if said:
                     raise
@@ -400,25 +508,21 @@ class Compiled(Generic[P, R]):
             else:
                 family.keep(sized)
                 self._keep(signature, made, tensors)
+                family.latest = weakref.ref(captured)
         except BaseException:
             captured.abandon()
             raise
         return made
 
     def _capture_counted(
-        self,
-        signature: Any,
-        tensors: list[Tensor],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        why: Made,
-        names: Names | None = None,
-        dynamic: Dynamic | None = None,
+        self, family: Family, call: _Call, why: Made, names: Names | None = None, dynamic: Dynamic | None = None
     ) -> tuple[Entry, CountedCapture]:
         """Capture the function with sizes that kernels set, and keep that."""
-        made, sized = capture_counted(self.function, args, kwargs, tensors, why, names, dynamic)
+        signature, tensors, args, kwargs, _, places = call
+        made, sized = capture_counted(self.function, args, kwargs, tensors, why, names, dynamic, places=places)
         try:
             self._keep(signature, made, tensors)
+            family.latest = weakref.ref(sized.captured)
         except BaseException:
             sized.captured.abandon()
             raise
@@ -433,16 +537,14 @@ class Compiled(Generic[P, R]):
         error.where = where or error.where
         return error
 
-    def _why(
-        self, signature: Any, tensors: list[Tensor], args: Any, kwargs: Any, begun: bool, counts: str | None
-    ) -> Made:
+    def _why(self, call: _Call, begun: bool, counts: str | None, plain: _Call) -> Made:
         """What a graph is made for, and since; ``begun``: there were graphs, which became stale; ``counts``: sizes that
-        kernels have set, which no graph is for."""
-        known = self._entries.get(signature, ())
-        changed = known[0].captured.reads.changed(tensors) if known else None
+        kernels have set, which no graph is for; ``plain``: the call with its numbers."""
+        known = self._entries.get(call.signature, ())
+        changed = known[0].captured.reads.changed(call.tensors) if known else None
         changed = changed or counts
-        call = called(self.function, args, kwargs)
-        return Made(call, reason(call, self._made(), changed, begun))
+        why = reason(called(self.function, plain.args, plain.kwargs), self._made(), changed, begun)
+        return Made(called(self.function, call.args, call.kwargs), why)
 
     def _made(self) -> list[Made]:
         """The captures whose graphs are kept, in their order."""
@@ -473,6 +575,8 @@ class Compiled(Generic[P, R]):
             self._bound.clear()
             self._families.clear()
             self._floats.clear()
+            self._numbers.clear()
+            self._needed.clear()
             self._epoch = epoch.number
         return begun
 
@@ -505,7 +609,8 @@ class Compiled(Generic[P, R]):
         if count == _MANY_FLOATS:
             _warn(
                 f"{self._name} has been captured {count} times because a Python float among its arguments has another "
-                f"value at each call; each value is a graph of its own. Pass it as a tensor: wf.asarray(value)"
+                f"value at each call, which its code needs; each value is a graph of its own. Pass it as a tensor: "
+                f"wf.asarray(value)"
             )
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
@@ -596,14 +701,15 @@ def compile(
 
     - of tensor arguments: how many there are and where, dtype, number of axes, sizes (as above), strides, device,
       whether they require grad, whether they are views, and memory that they share with what the function writes;
-    - other arguments: numbers, strings, None and containers of these by value, other objects by identity;
+    - other arguments: strings, None, bools and containers of these by value, ints and floats by value at first, other
+      objects by identity;
     - of tensors that the function reads from elsewhere: which ones they are, their types, whether they require grad
       (what they hold is read at each call);
     - Python state that its code reads, and the functions that it calls: variables around them, globals, attributes of
       objects and of their classes, properties, items of lists and dicts, sets, deques and NumPy arrays as a whole,
       methods, defaults and code of functions, what ``functools.cache`` gives, what modules and optimizers hold,
-      ``train()`` and ``eval()``, hooks. Numbers, strings and what containers hold count by value, other objects by
-      identity. A NumPy array that ``wf.asarray`` is given is read at each call;
+      ``train()`` and ``eval()``, hooks. Strings and what containers hold count by value, ints and floats by value at
+      first, other objects by identity. A NumPy array that ``wf.asarray`` is given is read at each call;
     - whether gradients are recorded, the default device, the number of threads.
 
     What libraries read by themselves is not seen. Clocks, random numbers other than weft's, files, logging, and
@@ -614,8 +720,14 @@ def compile(
     a tensor's value decides about it, it is refused. A container counts as read where the code does more with it than
     to put something in.
 
+    An int or float that is another at a later call (a learning rate, a temperature, a step that is counted) becomes an
+    input: the function is captured once more, for any number of that type there, and each run reads the number that is
+    there then. What the function computes of it and stores (``self.steps += 1``) each run stores. Where the function
+    needs the value itself (a shape, an axis, a key), each value has a capture of its own.
+
     ``cache_info()`` of the compiled function says which graphs there are, what each was made since, how many calls it
-    has run, and what it took. While all that is guarded holds, a call is one native call.
+    has run, and what it took (``rate: any float`` is an input). While all that is guarded holds, a call is one native
+    call.
 
     Args:
         dynamic: sizes that are to be any from the first call on, by the names of parameters and by axes:
@@ -653,6 +765,25 @@ def compile(
     return Compiled(function, dynamic, limit)
 
 
+class _Call(NamedTuple):
+    """A call: its signature, the tensors among its arguments, and these. ``has_scalars``: some of its numbers are
+    inputs (:class:`~weft.transforms.numbers.Scalar`), whose tensors are among the tensors."""
+
+    signature: tuple[Any, ...]
+    tensors: list[Tensor]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    has_scalars: bool = False
+    places: tuple[PlacedNumber, ...] = ()  # of numbers that are inputs, whose tensors are the last ones
+
+    def for_places(self, places: Sequence[PlacedNumber]) -> _Call | None:
+        """The call with what these places hold now; None where they hold no such numbers."""
+        if not places:
+            return self
+        tensors = extended(self.tensors, places)
+        return None if tensors is None else self._replace(tensors=tensors, places=tuple(places))
+
+
 def _warn(text: str) -> None:
     """Warn, at the user's line."""
     file, line = user_line() or ("<unknown>", 1)
@@ -668,6 +799,10 @@ def _key_of(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
     leaves, form = flatten(value)
     key.append(form)
     for leaf in leaves:
+        if type(leaf) is Scalar:
+            tensors.append(leaf.tensor)
+            key.append((Scalar, leaf.kind))
+            continue
         if is_scalar(leaf):  # a Python number that has been through NumPy, as in eager calls
             leaf = leaf.item()
         if isinstance(leaf, Tensor) or is_array(leaf):

@@ -31,6 +31,7 @@ from .cache_info import Made
 from .capture import capture
 from .captured import Captured
 from .entry import Entry, Unsettled, raised_below, written_inputs
+from .placed import PlacedNumber
 from .sized import Dynamic, Names, SizedCapture, Sizing, examples_of, shapes_in
 
 _ENTRIES = 64  # combinations of counts for which an entry is kept
@@ -189,6 +190,7 @@ def capture_counted(
     names: Names | None = None,
     dynamic: Dynamic | None = None,
     alike: bool = False,
+    places: Sequence[PlacedNumber] = (),
 ) -> tuple[Entry, CountedCapture]:
     """Capture a function in which values decide about sizes: the capture, and what runs it for these tensors, which are
     those among the arguments.
@@ -197,6 +199,7 @@ def capture_counted(
         why: what it is captured for.
         names: of sizes of the arguments, of which ``dynamic`` says the ranges.
         alike: counts that are equal now are taken for one, as the function has turned out to need.
+        places: of numbers that are inputs, the last of the tensors.
 
     Raises:
         CaptureError: it cannot be captured, or not with such sizes.
@@ -208,14 +211,16 @@ def capture_counted(
     captured = None
     try:
         symbols = {} if names is None else shapes_in(scope, names)
-        captured = capture(function, args, kwargs, to_run=True, shapes=symbols, counts=scope, alike=alike)
+        captured = capture(
+            function, args, kwargs, to_run=True, shapes=symbols, counts=scope, alike=alike, places=places
+        )
     except ShapeError:
         if alike:
             raise
     finally:
         scope.closed = True
     if captured is None:
-        return capture_counted(function, args, kwargs, tensors, why, names, dynamic, True)
+        return capture_counted(function, args, kwargs, tensors, why, names, dynamic, True, places)
     try:
         why.recorded(captured, started)
         specs = [t._spec for t in (*tensors, *captured.reads.state(tensors))]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.device import CPU
-from ..core.errors import CaptureError
+from ..core.errors import CaptureError, IndexError_
 from ..graph.executable import Executable, build
 from ..graph.ir import Value, nodes_in
 from ..graph.specialise import specialise
@@ -21,7 +21,7 @@ from ..runtime.pool import get_num_threads
 from ..runtime.program import HostStep, KernelStatus, Program
 from ..runtime.quick import REFUSED, Builtins, Quick
 from ..runtime.state_locks import locks_of
-from ..tensor import tape
+from ..tensor import guards, tape
 from ..tensor.alias import UNTRACKED, attach_to, rebase
 from ..tensor.calls import GraphCall, traced_error
 from ..tensor.capturing import settled
@@ -31,6 +31,7 @@ from ..tensor.tensor import Tensor, make
 from .cache_info import Made
 from .captured import Captured
 from .handed import handed_to, memory_for, with_memory
+from .placed import extended, store_numbers
 from .quick import Noting, Otherwise
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
 from .repeated import Repeated
@@ -50,6 +51,11 @@ class Unsettled(Exception):
     def __init__(self, tensors: list[Tensor]):
         super().__init__()
         self.tensors = tensors
+
+
+class OfNumbers(IndexError_):
+    """An index that is out of range in a run with Python numbers as inputs, which has written nothing: as constants,
+    they may be what is wrong, in other words."""
 
 
 class Entry:
@@ -139,10 +145,9 @@ class Entry:
         results = captured.returns.results
         self._fresh = len(results) if all(what is None for what in results) else None
         writes = captured.writes
-        anything: Any = (
-            writes.places or gradients or self._untracked or captured.returns.stores or captured.returns.kept
-        )
-        anything = anything or captured.returns.repeated
+        returns = captured.returns
+        anything: Any = writes.places or gradients or self._untracked or returns.stores or returns.kept
+        anything = anything or returns.numbers or returns.repeated
         self._leaves_all = not anything and self._fresh == len(items)  # what a run makes is what it returns
         self._locks = locks_of(list(_written(captured)))
         self._host = any(isinstance(step, HostStep) for step in self.exe.program.steps)
@@ -176,6 +181,7 @@ class Entry:
         own = own and self.is_whole
         only = own and self._fresh is not None and not (captured.unit or self._locks or self._written or writes.places)
         only = only and not (writes.gradients or self._untracked or returns.kept)  # what is done to Python objects
+        only = only and not returns.numbers
         alone = only and self._fresh == 1 == self.exe.outputs and returns.form == ("leaf",) and not returns.repeated
         specs = [*(item.spec for item in self._items), *(spec for _, _, spec in self._residuals)] if own else []
         try:
@@ -263,6 +269,8 @@ class Entry:
     def _run(self, tensors: list[Tensor], further: Sequence[Any] = ()) -> list[Tensor]:
         """``further``: storages that the program takes besides."""
         captured, natively = self.captured, self._natively
+        if captured.returns.numbers:  # by now other runs have stored theirs
+            tensors = self._as_they_are(tensors)
         state = captured.reads.state(tensors) if self._state is None else self._state
         record = None
         unit = captured.unit
@@ -286,6 +294,12 @@ class Entry:
             if record is not None:
                 self._put(record, made, outputs, given)
         return made if self._leaves_all else self._leave(made, record, tensors)
+
+    def _as_they_are(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The arguments with what the places of numbers hold now; what they held where something else is there."""
+        places = self.captured.places
+        count = len(tensors) - len(places)
+        return extended(tensors[:count], places) or tensors
 
     def _compute(
         self, tensors: list[Tensor], state: list[Tensor], further: Sequence[Any]
@@ -323,7 +337,12 @@ class Entry:
         """What to raise for the status of a run."""
         captured = self.captured
         graph = specialise(captured.graph, self.sizes) if self.sizes else captured.graph
-        return GraphCall(graph, captured.device).status_error(error, operands, captured=True)
+        found = GraphCall(graph, captured.device).status_error(error, operands, captured=True)
+        if captured.has_numbers and type(found) is IndexError_:
+            again = OfNumbers(found.message)
+            again.where = found.where
+            return again
+        return found
 
     def _leave(self, made: list[Tensor], record: UnitRecord | None, tensors: list[Tensor]) -> list[Tensor]:
         """Put all that a run made where it belongs; the results."""
@@ -338,6 +357,8 @@ class Entry:
             put(stores, made, tensors)
         for each in captured.returns.kept:
             each.set(tensors)
+        if captured.returns.numbers and store_numbers(captured.returns.numbers, made):
+            self._told()
         if captured.returns.repeated is not None:
             captured.returns.repeated.do(made, tensors)
         results = made[: self._fresh] if self._fresh is not None else self._results(made, tensors)
@@ -350,6 +371,14 @@ class Entry:
             for ref, n in self._simple:
                 ref.set(tensors, None if n is None else made[n])
         return results
+
+    def _told(self) -> None:
+        """Tell the guards that numbers have been stored, which are none of this entry's guards."""
+        reads, now = self.captured.reads, guards.bump()
+        if reads.version == now - 1:
+            reads.version = now
+            if self.builtins is not None:
+                self.builtins.renew(now)
 
     def _apart(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Storages that show what was written as a flat tensor, and count writes apart. A read-only one has no count:
@@ -488,8 +517,9 @@ def _tensor_of(where: Ref | int, made: Sequence[Tensor], tensors: Sequence[Tenso
 
 
 def _written(captured: Captured) -> Iterator[Any]:
-    """What every run writes: tensors of the state and the memory that they share with others, and leaves whose
-    gradients it replaces."""
+    """What every run writes: tensors of the state and the memory that they share with others, leaves whose gradients it
+    replaces, and places of numbers."""
+    yield from (each.lock for each in captured.returns.numbers)
     targets = (*captured.writes.updates, *captured.writes.gradients)
     for target, _ in targets:
         for ref in target.others if isinstance(target, FlatRef) else (target,):

@@ -165,6 +165,9 @@ class Inside:
         self.world: Tensor | None = None  # what effects write (source/effects.py)
         self.journal = Journal()  # what is done to Python objects (source/writes.py)
         self.unrolled: Set[Any] = frozenset()  # loops of the source that are to be unrolled (source/flow.py)
+        self.has_numbers = False  # whether Python numbers from outside are inputs (transforms/numbers.py)
+        self.has_caught = False  # whether the function has caught an error
+        self.needed: CaptureError | None = None  # the first error that was raised for want of a number's value
 
     # --- sizes ------------------------------------------------------------------------------------------------------
 

@@ -244,11 +244,11 @@ def _undo(level: _Level) -> None:
                 what.put_back(before, event.args[0])
             elif alone or not isinstance(what, Variable):
                 what.put_back(before, what.get())
-        elif alone or not _undo_one_by_one(what, level.events):
+        elif alone or not _undo_one_by_one(what, before, level.events):
             refill(what, before)
 
 
-def _undo_one_by_one(container: Any, events: Sequence[Event]) -> bool:
+def _undo_one_by_one(container: Any, before: Any, events: Sequence[Event]) -> bool:
     """Take out of a list, set or deque what events have put in; False where they have done anything else."""
     own = [e for e in events if e.owner is container and e.place is None]
     names = {getattr(e.do, "__name__", "") for e in own}
@@ -258,7 +258,8 @@ def _undo_one_by_one(container: Any, events: Sequence[Event]) -> bool:
         items = event.args if event.do.__name__ in ("append", "add") else event.args[0]
         for item in reversed(list(items)):
             if isinstance(container, set):
-                container.discard(item)
+                if item not in before:
+                    container.discard(item)
                 continue
             for n in range(len(container) - 1, -1, -1):
                 if container[n] is item:
@@ -358,7 +359,7 @@ def _held(holder: Any) -> list[Any]:
 
 def _conditional(what: str, event: Event) -> CaptureError:
     kind = type(event.owner).__name__
-    name = getattr(event.place, "name", None) or getattr(event.place, "key", None)
+    name = getattr(event.place, "attribute", None) or getattr(event.place, "key", None)
     done = f"{name!r} of a {kind}" if name is not None else f"a {kind}"
     error = CaptureError(
         f"{what}: the function changes {done} where a tensor's value decides whether, or how often; its Python code "

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..core.asked import Asked
+from ..ops.operands import Late
 from ..tensor import guards
-from ..tensor.guards import ABSENT, like, same, shown_plainly
+from ..tensor.guards import ABSENT, ANYTHING, like, same, shown_plainly
 from ..tensor.tensor import Tensor, is_traced
 from .contents import AROUND, SETS, children, contents, is_as, is_container
 from .places import Attribute, Item, Place, Variable, content
@@ -66,6 +67,7 @@ class Names:
         "_whole",
         "_written",
         "journal",
+        "placed",
         "outside",
     )
 
@@ -88,6 +90,7 @@ class Names:
         self._before: Any = None  # the lists above as they were before settle(), for restore()
         self._arguments = args, kwargs or {}
         self.journal: Journal | None = None  # of what the function does, while it runs
+        self.placed: dict[Any, Any] = {}  # numbers that are inputs (placed.py), by the ids of their places, meanwhile
         self._opaque = False  # whether the code that is looked into has no source that is rewritten
         self._into_items = False  # whether the code stores items of lists or dicts
         self._seen: set[Any] = set()
@@ -98,16 +101,33 @@ class Names:
         self._follow(function, 0)
         self._arguments = (), {}
 
-    def settle(self, read: set[int]) -> None:
-        """Take note of what the function has done when it was captured.
+    def numbers(self) -> Iterator[tuple[Place, Any]]:
+        """The places whose ints and floats count by value, and these."""
+        yield from ((Variable(cell), value) for cell, value in self._cells if is_int_or_float(value))
+        for names, name, value in self._bound:
+            if is_int_or_float(value) and isinstance(names, dict):
+                yield Item(names, name), value
+        for owner, name, value in self._members:
+            if is_int_or_float(value):
+                holder = _holder(owner, name)
+                yield (Attribute(owner, name) if holder is owner else Item(holder, name)), value
+        for container, items in self._contents:
+            pairs = items if isinstance(container, dict) else enumerate(items)
+            yield from ((Item(container, key), value) for key, value in pairs if is_int_or_float(value))
+
+    def settle(self, read: set[int], free: Set[Any] = frozenset()) -> None:
+        """Take note of what the function has done when it was captured. What places hold that are ``free``, by id, does
+        not count.
 
         A tensor that it read (``read``: by id) must be that very one; for another any of its type will do. What it
         stored counts as it was before. What was added to lists is taken as it is now: a function that notes its
         captures in one is not captured again for that.
         """
 
-        def expected(value: Any) -> Any:
-            return like(value) if isinstance(value, Tensor) and id(value) not in read else value
+        def expected(value: Any, owner: Any = None, key: Any = None) -> Any:
+            if isinstance(value, Tensor):
+                return like(value) if id(value) not in read else value
+            return ANYTHING if isinstance(value, Late) or (free and (id(owner), key) in free) else value
 
         self._seen.clear()
         self.outside.clear()
@@ -116,17 +136,20 @@ class Names:
         self._stored.clear()
         self.journal = None
         self._before = self._cells, self._bound, self._members, self._contents
-        self._cells = [(cell, expected(value)) for cell, value in self._cells]
-        self._bound = [(names, name, expected(value)) for names, name, value in self._bound]
-        self._members = [(owner, name, expected(value)) for owner, name, value in self._members]
+        self._cells = [(cell, expected(value, cell)) for cell, value in self._cells]
+        self._bound = [(names, name, expected(value, names, name)) for names, name, value in self._bound]
+        self._members = [
+            (owner, name, expected(value, _holder(owner, name), name)) for owner, name, value in self._members
+        ]
         read_whole = []
         for container, before in self._contents:
             if id(container) not in self._whole:
                 continue
             if isinstance(container, dict):
-                items: tuple[Any, ...] = tuple([(key, expected(value)) for key, value in before])
+                items: tuple[Any, ...] = tuple([(key, expected(value, container, key)) for key, value in before])
             else:
-                items = (*map(expected, before), *container[len(before) :])
+                known = [expected(value, container, n) for n, value in enumerate(before)]
+                items = (*known, *container[len(before) :])
             read_whole.append((container, items))
         self._contents = read_whole
 
@@ -218,13 +241,13 @@ class Names:
     def reach(self, value: Any) -> None:
         """Take notice of what was there before the function, since something that was leads to it."""
         kind = type(value)
-        if kind in _LEAVES or id(value) in self.outside or kind is Asked or isinstance(value, Tensor):
+        if kind in _LEAVES or kind in MADE or id(value) in self.outside or isinstance(value, (Tensor, Late)):
             return
         self.outside[id(value)] = value
         if is_container(type(value)):
             if isinstance(value, (list, dict)):
                 if len(value) <= _LONGEST and not any(map(is_traced, children(value))):
-                    items = self._remembered[id(value)] = _items(value)
+                    items = self._remembered[id(value)] = self._plain_items(value)
                     self._contents.append((value, items))
             elif isinstance(value, SETS):
                 self._copies[id(value)] = contents(value)
@@ -242,6 +265,15 @@ class Names:
             if isinstance(modules, dict):
                 for module in modules.values():
                     self.reach(module)
+
+    def _plain_items(self, container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
+        """What a list or dict holds, with the numbers themselves that are inputs."""
+        if not self.placed:
+            return _items(container)
+        key = id(container)
+        if isinstance(container, dict):
+            return tuple([(k, self.placed.get((key, k), v)) for k, v in container.items()])
+        return tuple([self.placed.get((key, n), v) for n, v in enumerate(container)])
 
     def is_outside(self, value: Any) -> bool:
         """Whether an object was there before the function."""
@@ -582,9 +614,9 @@ class Names:
         """Remember what an attribute or a global holds that the code stores into."""
         if not chain.links:
             if chain.is_global:
-                self._written.append((Item(names, chain.root), names.get(chain.root, ABSENT)))
+                self._remember(Item(names, chain.root))
             elif chain.root in cells:
-                self._written.append((Variable(cells[chain.root]), content(cells[chain.root])))
+                self._remember(Variable(cells[chain.root]))
             return
         if chain.is_global:
             owners = [names.get(chain.root, ABSENT)]
@@ -596,11 +628,16 @@ class Names:
             last, own = chain.links[-1], getattr(owner, "__dict__", None)
             if isinstance(own, dict):
                 place = Item(own, last)
-                self._written.append((place, own.get(last, ABSENT)))
+                self._remember(place)
                 if getattr(type(owner), "reports_writes", False):
                     self._reported.add(place.id)
             elif owner is not ABSENT and not isinstance(owner, (Tensor, type, ModuleType)):  # p.grad is the tape's
-                self._written.append((Attribute(owner, last), getattr(owner, last, ABSENT)))
+                self._remember(Attribute(owner, last))
+
+    def _remember(self, place: Place) -> None:
+        """Remember what a place holds, unless the function has stored something there: then its journal does."""
+        if self.journal is None or not self.journal.has_changed(place.id):
+            self._written.append((place, self.placed.get(place.id, place.get())))
 
     def undo(self) -> None:
         """Give all that the code stores into back what it held before, since the function is going to run once more."""
@@ -700,9 +737,17 @@ class Names:
                 self._follow(item, depth + 1)
 
 
+def _holder(owner: Any, name: str) -> Any:
+    """What an attribute of an object is an item of; the object itself where that is no dict."""
+    own = getattr(owner, "__dict__", None)
+    if type(own) is not dict or isinstance(owner, type) or hasattr(type(getattr(type(owner), name, None)), "__set__"):
+        return owner
+    return own
+
+
 def is_made_inside(value: Any) -> bool:
     """Whether the function that is captured has made a value: it is known at run time, or a size of a scope."""
-    return type(value) in MADE or is_traced(value)
+    return type(value) in MADE or isinstance(value, Late) or is_traced(value)
 
 
 def _is_librarys(value: Any) -> bool:
@@ -730,6 +775,11 @@ def _holds_still(container: Any, held: tuple[Any, ...], *_: Any) -> bool:
 
 def _name(called: Any) -> str:
     return getattr(called, "__name__", type(called).__name__)
+
+
+def is_int_or_float(value: Any) -> bool:
+    """Whether a value is a Python number that may be an input of a graph."""
+    return type(value) is float or type(value) is int
 
 
 def _holds(value: Any, tensors: set[int]) -> bool:

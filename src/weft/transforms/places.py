@@ -27,6 +27,11 @@ class Place(ABC):
         """The object that it is a place in."""
         return self.owner  # type: ignore[attr-defined]
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """In words."""
+
     @abstractmethod
     def get(self) -> Any:
         """What is there, or ABSENT."""
@@ -68,8 +73,14 @@ class Item(Place):
     def id(self) -> tuple[int, Any]:
         return id(self.owner), self.key
 
+    @property
+    def name(self) -> str:
+        return f"the item {self.key!r}"
+
     def get(self) -> Any:
-        return self.owner.get(self.key, ABSENT) if isinstance(self.owner, dict) else self.owner[self.key]
+        if isinstance(self.owner, dict):
+            return self.owner.get(self.key, ABSENT)
+        return self.owner[self.key] if self.key < len(self.owner) else ABSENT
 
     def set(self, value: Any) -> None:
         self.owner[self.key] = value
@@ -105,26 +116,54 @@ class Reported(Item):
         bump()
 
 
+class Option(Item):
+    """An item of a dict of weft's own that does more when something is stored: what else hangs on it, the graph has."""
+
+    __slots__ = ()
+
+    @property
+    def _dict(self) -> dict[Any, Any]:
+        assert isinstance(self.owner, dict)
+        return self.owner
+
+    def get(self) -> Any:
+        return dict.get(self._dict, self.key, ABSENT)
+
+    def set(self, value: Any) -> None:
+        dict.__setitem__(self._dict, self.key, value)
+
+    def clear(self) -> None:
+        dict.pop(self._dict, self.key, None)
+
+    def _replace(self, now: Any, before: Any) -> None:  # a store is a call: nearly at once
+        if self.get() is now:
+            self.clear() if before is ABSENT else self.set(before)
+
+
 class Key(Place):
     """``owner[key]`` of a dict of any class, whatever that does with stores: nobody has written anything."""
 
-    __slots__ = ("_of", "_reports", "key", "owner")
+    __slots__ = ("_of", "reports", "key", "owner")
 
     def __init__(self, owner: dict[Any, Any], key: Any) -> None:
         self.owner, self.key = owner, key
-        self._reports = type(owner).__module__.startswith("weft.")  # options of an optimizer
+        self.reports = type(owner).__module__.startswith("weft.")  # options of an optimizer
         self._of: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
 
     @property
     def id(self) -> tuple[int, Any]:
         return id(self.owner), self.key
 
+    @property
+    def name(self) -> str:
+        return repr(self.key)
+
     def get(self) -> Any:
         return dict.get(self.owner, self.key, ABSENT)
 
     def set(self, value: Any) -> None:
         self._of.__setitem__(self.owner, self.key, value)
-        if self._reports:
+        if self.reports:
             bump()
 
     def clear(self) -> None:
@@ -135,32 +174,41 @@ class Key(Place):
             self.clear() if before is ABSENT else self.set(before)
 
 
+def item_of(owner: dict[Any, Any], key: Any) -> Item:
+    """The place of an item of a dict that weft writes: an object's attributes, or options."""
+    return Item(owner, key) if type(owner) is dict else Option(owner, key)
+
+
 class Attribute(Place):
     """``owner.name`` of an object without a dict for it: a slot, a property. What its class does with stores
     (``__setattr__``) is not done once more: nobody has written anything."""
 
-    __slots__ = ("name", "owner")
+    __slots__ = ("attribute", "owner")
 
     def __init__(self, owner: Any, name: str) -> None:
-        self.owner, self.name = owner, name
+        self.owner, self.attribute = owner, name
 
     @property
     def id(self) -> tuple[int, Any]:
-        return id(self.owner), self.name
+        return id(self.owner), self.attribute
+
+    @property
+    def name(self) -> str:
+        return f"the attribute {self.attribute}"
 
     def get(self) -> Any:
-        return getattr(self.owner, self.name, ABSENT)
+        return getattr(self.owner, self.attribute, ABSENT)
 
     def set(self, value: Any) -> None:
         try:
-            object.__setattr__(self.owner, self.name, value)
+            object.__setattr__(self.owner, self.attribute, value)
         except TypeError:  # a proxy
-            setattr(self.owner, self.name, value)
+            setattr(self.owner, self.attribute, value)
 
     def clear(self) -> None:
         with suppress(AttributeError):  # a property that cannot be deleted
-            if hasattr(self.owner, self.name):
-                delattr(self.owner, self.name)
+            if hasattr(self.owner, self.attribute):
+                delattr(self.owner, self.attribute)
 
     def _replace(self, now: Any, before: Any) -> None:  # a slot is read by a call: nearly at once
         if self.get() is now:
@@ -178,6 +226,10 @@ class ClassAttribute(Place):
     @property
     def id(self) -> tuple[int, Any]:
         return id(self.owner), self.key
+
+    @property
+    def name(self) -> str:
+        return f"{self.owner.__name__}.{self.key}"
 
     def get(self) -> Any:
         return self.owner.__dict__.get(self.key, ABSENT)
@@ -209,6 +261,10 @@ class Variable(Place):
     @property
     def id(self) -> tuple[int, Any]:
         return id(self.cell), None
+
+    @property
+    def name(self) -> str:
+        return "a variable of the code around"
 
     def get(self) -> Any:
         return content(self.cell)

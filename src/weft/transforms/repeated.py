@@ -22,6 +22,7 @@ from ..tensor import guards
 from ..tensor.tensor import Tensor, is_traced
 from .journal import CONTAINERS, Journal, contents, refill
 from .names import SIMPLE, Names
+from .places import Item, Key, Option, Place, Reported
 from .refs import Ref, TensorRef
 
 if TYPE_CHECKING:
@@ -125,14 +126,20 @@ class Laid:
 
     def __init__(self, going: Inside, journal: Journal, names: Names):
         self._going = going
+        from .source.number import Number
+
         events, self._made = journal.settle(names)
         self._memo: dict[int, Layout] = {}
         self.tensors: dict[int, Tensor] = {}  # that runs make, by id
         self._numbered: list[Made] = []
         self.refs: list[Ref] = []
         self.repeated = Repeated()
+        self.numbers: list[tuple[Place, Any, bool]] = []  # places in which runs store a number; whether guards are told
         read: dict[int, Any] = {}  # containers whose contents decided what was done
         for event in events:
+            if event.place is not None and event.args and type(event.args[0]) is Number:
+                self._count(event.place, event.args[0])
+                continue
             try:
                 layouts = tuple([self._layout(value) for value in event.args])
             except CaptureError as error:
@@ -145,6 +152,16 @@ class Laid:
                 read[id(event.owner)] = event.owner
         self.read = list(read.values())
         self._made, self._memo = {}, {}
+
+    def _count(self, place: Place, number: Any) -> None:
+        """A number that the run computes becomes what a place holds."""
+        told = isinstance(place, Reported) or (isinstance(place, Key) and place.reports)
+        if isinstance(place, Reported):
+            place = Item(place.owner, place.key)
+        elif told and isinstance(place, Key):
+            place = Option(place.owner, place.key)
+        self.numbers.append((place, number, told))
+        self.repeated.places.add(place.id)
 
     def _layout(self, value: Any) -> Layout:
         key = id(value)

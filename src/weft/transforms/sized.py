@@ -18,6 +18,7 @@ memory.
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,7 @@ from ..tensor.tensor import Tensor
 from .cache_info import Made
 from .captured import Captured
 from .entry import Entry, written_inputs
+from .numbers import Scalar
 from .tree import flatten
 from .unit import SizedUnit
 
@@ -98,7 +100,8 @@ class Dynamic:
         sizes: dict[str, tuple[int, str]] = {}
         number = 0
         for parameter, value in (*zip(self._parameters, args, strict=False), *kwargs.items()):
-            count = sum(isinstance(leaf, Tensor) or is_array(leaf) for leaf in flatten(value)[0])
+            leaves = flatten(value)[0]
+            count = sum(isinstance(leaf, (Tensor, Scalar)) or is_array(leaf) for leaf in leaves)
             for axis, name in self._said.get(parameter, {}).items():
                 if count != 1 or not -len(shapes[number]) <= axis < len(shapes[number]):
                     what = f"has shape {shapes[number]}" if count == 1 else "is no tensor"
@@ -149,9 +152,10 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
 class Family:
     """Calls whose signatures differ in sizes alone."""
 
-    __slots__ = ("_fixed", "_seen", "captures")
+    __slots__ = ("_fixed", "_seen", "captures", "latest")
 
     def __init__(self) -> None:
+        self.latest: weakref.ref[Captured] | None = None  # of all captures for such calls
         self.captures: list[SizedCapture] = []
         self._seen: list[Sizing] = []
         self._fixed: set[tuple[int, int]] = set()  # (argument, axis) whose size has to be a number
@@ -160,6 +164,14 @@ class Family:
         """Sizes that a capture with numbers was made for."""
         if len(self._seen) < _SEEN:
             self._seen.append(shapes)
+
+    def learn(self, other: Family, scalars: Sequence[bool]) -> None:
+        """Take over which sizes have been seen for the same calls without inputs for their numbers; ``scalars``: which
+        of the tensors are such inputs."""
+        if not self._seen:
+            for seen in other._seen:
+                shapes = iter(seen)  # those of numbers in places, the last ones, are not among them
+                self._seen.append(tuple([() if is_scalar else next(shapes, ()) for is_scalar in scalars]))
 
     def names(self, shapes: Sizing, said: Mapping[tuple[int, int], str]) -> Names | None:
         """Names for the sizes that are others in earlier calls, and for those that have been said to be any; None:

@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import CaptureError
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
+from ..ops.operands import Late
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
 from .names import SIMPLE, Names
-from .places import Attribute, Item, Place, Variable
+from .places import Attribute, Item, Place, Variable, item_of
 from .refs import ArgumentRef, GradRef, TensorRef
 from .tree import flatten, unflatten
 
@@ -138,7 +139,7 @@ def kept(going: Inside, recorded: guards.Recorded, names: Names, noted: Set[tupl
 
 def _attributes_written(recorded: guards.Recorded) -> list[tuple[Place, Any, Any]]:
     """The attributes of modules that hold what the function stored there, what they held before, and hold now."""
-    places = [(key, Item(owner, name), before) for key, (owner, name, before) in recorded.writes.items()]
+    places = [(key, item_of(owner, name), before) for key, (owner, name, before) in recorded.writes.items()]
     found = [(key, place, before, place.get()) for key, place, before in places]
     return [(place, before, now) for key, place, before, now in found if recorded.is_own(key, now)]
 
@@ -273,6 +274,8 @@ def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, Arg
                     above.append(holder)
                     inside[id(holder)] = _union(holder, inside)
                 continue
+            if isinstance(holder, Late):
+                raise _refused(alive[min(_union(level, inside))], "a Python number")
             direct = _direct(holder, ids)
             if direct and threading.active_count() > 1 and _is_passing(holder, 1):
                 continue
@@ -345,9 +348,11 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
     _take_away(alive)
 
 
-def _take_away(alive: list[Tensor]) -> None:
+def _take_away(tensors: list[Tensor]) -> None:
+    alive: list[Any] = [*tensors, *(holder for holder in gc.get_referrers(*tensors) if isinstance(holder, Late))]
     ids = {id(t): t for t in alive}
-    holders = [h for h in gc.get_referrers(*alive) if h is not alive and h is not ids]
+    ours = {id(alive), id(tensors), id(ids)}
+    holders = [h for h in gc.get_referrers(*alive) if id(h) not in ours and not isinstance(h, Late)]
     places = [h for h in holders if not isinstance(h, (tuple, CellType))]
     passing = _passing(places, holders)
     for holder in places:

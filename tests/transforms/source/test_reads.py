@@ -635,6 +635,41 @@ def a_function_that_wefts_decorators_are_around() -> Any:
 
 
 @read
+def a_function_that_the_type_of_an_argument_decides() -> Any:
+    config = [Box(k=2.0)]
+
+    @functools.singledispatch
+    def rate(of: Any) -> Any:
+        return 1.0
+
+    @rate.register
+    def _(of: float) -> Any:
+        return config[0].k
+
+    return lambda x: x * rate(1.0), lambda: setattr(config[0], "k", 5.0)
+
+
+@read
+def what_a_dataclass_reads_when_it_is_made() -> Any:
+    config = Box(k=2.0)
+
+    @dataclasses.dataclass
+    class Kind:
+        v: float
+
+        def __post_init__(self) -> None:
+            self.v = self.v * config.k
+
+    return lambda x: x * Kind(1.0).v, lambda: setattr(config, "k", 5.0)
+
+
+@read
+def a_dict_of_pairs_in_lists() -> Any:
+    config = Box(pairs=[["a", 2.0]])
+    return lambda x: x * dict(config.pairs)["a"], lambda: config.pairs[0].__setitem__(1, 5.0)
+
+
+@read
 def a_function_without_source() -> Any:
     names: dict[str, Any] = {}
     exec("def rate(config): return config.k * K[0]\nK = [2.0]", names)
@@ -1188,6 +1223,38 @@ def a_starred_list() -> Any:
 def a_dict_in_a_dict() -> Any:
     config = Box(table={"a": 2.0})
     return lambda x: x * {**config.table, "b": 1.0}["a"], lambda: config.table.update(a=5.0)
+
+
+@read
+def a_key_that_is_missing() -> Any:
+    config = Box(table={"a": 2.0})
+
+    def run(x: Any) -> Any:
+        try:
+            return x * config.table["b"]
+        except KeyError:
+            return x
+
+    return run, lambda: config.table.update(b=5.0)
+
+
+@read
+def an_attribute_that_is_missing() -> Any:
+    items = [Box()]
+
+    def run(x: Any) -> Any:
+        try:
+            return x * items[0].k
+        except AttributeError:
+            return x
+
+    return run, lambda: setattr(items[0], "k", 5.0)
+
+
+@read
+def operations_of_sets() -> Any:
+    config = Box(a={1, 2}, b={2, 3})
+    return lambda x: x * len(config.a & config.b) if config.a != config.b else x, lambda: config.b.add(1)
 
 
 @read

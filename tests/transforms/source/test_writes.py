@@ -1399,12 +1399,15 @@ def test_threads_that_append_at_once() -> None:
 def test_a_capture_that_fails_leaves_what_other_threads_appended() -> None:
     log: list[Any] = []
     table: dict[str, int] = {}
+    seen = {1}
 
     @wf.compile
     def run(x: Any) -> Any:
         log.append(x * 2.0)
         table["a"] = 1
-        other = threading.Thread(target=lambda: (log.append("theirs"), table.update(b=2)))
+        seen.add(1)
+        seen.add(2)
+        other = threading.Thread(target=lambda: (log.append("theirs"), table.update(b=2), seen.add(3)))
         other.start()
         other.join()
         still.start()
@@ -1415,6 +1418,6 @@ def test_a_capture_that_fails_leaves_what_other_threads_appended() -> None:
     try:
         with pytest.raises(ValueError, match="no"):
             run(x_of(0))
-        assert log == ["theirs"] and table == {"b": 2}
+        assert log == ["theirs"] and table == {"b": 2} and seen == {1, 3}
     finally:
         done.set()

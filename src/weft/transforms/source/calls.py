@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core import dtypes as dt
 from ...core.asked import Asked
+from ...core.dtypes import DType
 from ...core.errors import CaptureError
 from ...core.symbolic import SymDim
 from ...ops import elementwise as ew
@@ -23,7 +24,8 @@ from ...tensor import create
 from ...tensor.tensor import Tensor
 from . import effects
 from .find import converted, is_rewritten
-from .number import Number, as_number, by_python, number_of
+from .mixed import Mixed
+from .number import Number, as_number, by_python, needed, number_of
 from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, plain, type_, vars_
 from .signals import Stop
 from .stacked import Stacked
@@ -155,11 +157,20 @@ def _len(x: Any) -> Any:
 
 def _int(*args: Any, **kwargs: Any) -> Any:
     if len(args) == 1 and not kwargs and _is_value(args[0]):
-        return _number(args[0]).to(int)
+        number = _number(args[0])
+        return number.to(int) if number.kind is not float else by_python(int, int, number)  # of NaN it raises
     return int(*args, **kwargs)
 
 
+def _type(*args: Any, **kwargs: Any) -> Any:
+    if len(args) == 1 and not kwargs:
+        return args[0].kind if type(args[0]) is Number else type_(args[0])
+    return type(*args, **kwargs)
+
+
 def _float(*args: Any) -> Any:
+    if len(args) == 1 and type(args[0]) is Mixed:
+        return args[0].number
     return _number(args[0]).to(float) if len(args) == 1 and _is_value(args[0]) else float(*args)
 
 
@@ -199,12 +210,23 @@ def _math(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return by_python(function, kind, *[n for n in numbers if n is not None])
 
 
+def _made_of(name: str, value: Any, dtype: DType) -> Any:
+    """A number as a tensor of rank 0, which has to fit as eager code says."""
+    if type(value) is not Number:
+        return as_operand(name, value, dtype)
+    if dtype.is_integer and value.kind is float and state.trace is not None and state.trace.capture.has_numbers:
+        raise needed(value, f"{name} of an integer dtype")
+    if (dtype.is_integer and dtype is not dt.int64) or (name == "full" and dtype.is_floating):
+        value.check_fits(name, dtype)
+    return as_operand(name, value, dtype)
+
+
 def _full(plain: Callable[..., Any], shape: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
     """A tensor full of a number that is known at run time."""
     if type(value) is not Number or args or kwargs.keys() - {"dtype"}:
         return plain(shape, value, *args, **kwargs)
     dtype = kwargs.get("dtype")
-    made = as_operand("full", value, weak_dtype(value) if dtype is None else dt.as_dtype(dtype))
+    made = _made_of("full", value, weak_dtype(value) if dtype is None else dt.as_dtype(dtype))
     return ew.clone(broadcast_to(made, shape if isinstance(shape, tuple) else (shape,)))
 
 
@@ -231,17 +253,31 @@ def _extreme(name: str) -> Callable[..., Any]:
 
     def best(*args: Any, **kwargs: Any) -> Any:
         items = list(args[0]) if len(args) == 1 and type(args[0]) in (list, tuple) else list(args)
-        if kwargs or len(items) < 2 or not any(map(_is_value, items)):
+        if kwargs or len(items) < 2 or not any(_is_value(item) or type(item) is Mixed for item in items):
             return plain(*args, **{k: converted(v) for k, v in kwargs.items()})
         from . import flow
 
+        kinds = {item.kind if type(item) is Number else type(item) for item in items}
+        mixed = kinds == {int, float} or (Mixed in kinds and kinds <= {int, float, Mixed})
+        if mixed:
+            items = [_as_float(item) for item in items]
         found = items[0]
         for item in items[1:]:
             better = item > found if name == "max" else item < found
             found = flow.if_exp(better, functools.partial(_itself, item), functools.partial(_itself, found))
-        return found
+        return Mixed(found) if mixed else found
 
     return best
+
+
+def _as_float(item: Any) -> Number:
+    """A number as one of run time, and a float."""
+    if type(item) is Mixed:
+        return item.number
+    number = as_number(item)
+    if number is None:
+        raise CaptureError(f"min or max of {item}, which is beyond 64 bits, and a number of run time")
+    return number.to(float)
 
 
 def _itself(value: Any) -> Any:
@@ -302,7 +338,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     getattr: getattr_,
     hasattr: hasattr_,
     vars: vars_,
-    type: type_,
+    type: _type,
     object.__getattribute__: plain,
     operator.getitem: item_of,
     operator.contains: lambda of, key: in_(key, of),
@@ -330,8 +366,9 @@ def _asarray(plain: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -
     kinds = {v.__class__ if not isinstance(v, Tensor) else None for v in values}
     kind = float if float in kinds else int if int in kinds else bool
     dtype = kwargs.get("dtype") or {float: dt.default_float, int: dt.default_int, bool: dt.bool_}[kind]
-    made = [ew.cast(v, dtype) if isinstance(v, Tensor) else as_operand("asarray", v, dtype) for v in values]
-    return stack(made) if type(value) in (list, tuple) else made[0]
+    wanted = dt.as_dtype(dtype)
+    made = [ew.cast(v, wanted) if isinstance(v, Tensor) else _made_of("asarray", v, wanted) for v in values]
+    return stack(made) if type(value) in (list, tuple) else ew.clone(made[0])  # which may be written
 
 
 @functools.cache

@@ -145,6 +145,8 @@ class Text:
             "message of an error or an assert; nothing else"
         )
 
+    __float__ = __int__ = __index__ = _refused
+
     __str__ = __format__ = __len__ = __iter__ = __getitem__ = __contains__ = __hash__ = __eq__ = __bool__ = _refused
 
     def __repr__(self) -> str:

@@ -94,14 +94,16 @@ def _around(function: FunctionType, names: Any) -> FunctionType:
     """A library's function around one of the user's (``contextlib.contextmanager``, ``wf.no_grad()``), with what is
     called in the place of that."""
     wrapped = function.__dict__.get("__wrapped__") if function.__dict__ else None
-    if type(wrapped) is not FunctionType or function.__closure__ is None or _is_users(function):
+    if type(wrapped) is not FunctionType or _is_users(function):
+        return function
+    if not any(_holds(cell, wrapped) for cell in function.__closure__ or ()):
         return function
     if names is not None and names.is_outside(function):
         names.reach(wrapped)
     inner = converted(wrapped)
     if inner is wrapped:
         return function
-    cells = [CellType(inner) if _holds(cell, wrapped) else cell for cell in function.__closure__]
+    cells = [CellType(inner) if _holds(cell, wrapped) else cell for cell in function.__closure__ or ()]
     made = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells))
     made.__kwdefaults__ = function.__kwdefaults__
     return made

@@ -353,6 +353,13 @@ def listed(iterable: Any, element: Callable[..., Any], spread: bool) -> Any:
     raise Unroll(loop)
 
 
+def caught() -> None:
+    """An error has been caught: one for want of a number's value, perhaps, which eager code would have had."""
+    trace = capturing()
+    if trace is not None:
+        trace.capture.has_caught = True
+
+
 def assert_(test: Any, message: Callable[[], Any] | None, text: str) -> None:
     """``assert test, message``."""
     if is_value(test):
@@ -399,6 +406,7 @@ __all__ = [
     "augmented_name",
     "bound",
     "call",
+    "caught",
     "compare",
     "converted",
     "delete_attribute",

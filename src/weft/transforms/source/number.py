@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import dtypes as dt
 from ...core.dtypes import DType
-from ...core.errors import CaptureError
+from ...core.errors import CaptureError, DTypeError
+from ...core.shapes import shown
 from ...core.symbolic import SymDim
 from ...graph.protocol import Host, Primitive, TensorType
 from ...ops import elementwise as ew
 from ...ops.creation import full
-from ...ops.op import apply
+from ...ops.op import apply, state
 from ...ops.operands import Late
 from ...tensor.tensor import Tensor
 
@@ -49,8 +50,34 @@ class Number(Late):
         return Number(self.kind, tensor)
 
     def operand(self, dtype: DType) -> Any:
-        """It as a tensor of rank 0, rounded as the number would be."""
-        return ew.cast(self.tensor, dtype)
+        """It as a tensor of rank 0, rounded as the number would be: by way of what Python and NumPy round to first."""
+        tensor = self.tensor
+        if dtype.is_floating:
+            tensor = ew.cast(tensor, dt.float64)
+            tensor = ew.cast(tensor, dt.float32) if dtype is dt.bfloat16 else tensor
+        return ew.cast(tensor, dtype)
+
+    def check_fits(self, name: str, dtype: DType) -> None:
+        """Raise, at a run, what op ``name`` raises for an integer that its integer dtype does not hold, and for a float
+        that is beyond its floating dtype."""
+        from .effects import check
+
+        kind = self.kind
+        if dtype.is_floating:
+            known = ew.logical_not(ew.isfinite(self.operand(dt.float64)))
+            fits = ew.logical_or(ew.isfinite(self.operand(dtype)), known)
+        elif kind is int:
+            low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
+            fits = ew.greater_equal(self.tensor, low)
+            if dtype.bits < 64:
+                fits = ew.logical_and(fits, ew.less(self.tensor, low + (1 << dtype.bits)))
+        else:
+            return
+
+        def error(arrays: Sequence[Any]) -> DTypeError:
+            return DTypeError(f"{name}: {shown(kind(arrays[0]))} does not fit in {dtype.name}")
+
+        check(fits, error, [self.tensor])
 
     def to(self, kind: type) -> Number:
         """It as a number of another kind, as the type itself converts it."""
@@ -89,12 +116,12 @@ class Number(Late):
         return _compared(ew.greater_equal, self, other)
 
     def __hash__(self) -> int:
-        raise _needed(self, "a hash (a key of a dict, a member of a set)")
+        raise needed(self, "a hash (a key of a dict, a member of a set)")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(self.kind, name):
             raise AttributeError(f"{self.kind.__name__!r} object has no attribute {name!r}")
-        raise _needed(self, f".{name}")
+        raise needed(self, f".{name}")
 
     def __round__(self, digits: Any = None) -> Number:
         if digits is None:
@@ -137,7 +164,8 @@ def number_of(tensor: Tensor) -> Number:
     kind = bool if dtype is dt.bool_ else float if dtype.is_floating else int
     if dtype is dt.uint64:
         raise CaptureError("item() of a uint64 tensor in captured code: Python's integers are int64 there; cast it")
-    return Number(kind, ew.cast(reshape(tensor.detach(), ()), DTYPES[kind]))
+    found = ew.cast(reshape(tensor.detach(), ()), DTYPES[kind])
+    return Number(kind, found if dtype is not DTYPES[kind] else ew.clone(found))  # what is written later is not seen
 
 
 def as_number(value: Any) -> Number | None:
@@ -219,16 +247,20 @@ def _compared(function: Callable[..., Any], left: Number, right: Any) -> Any:
     return Number(bool, function(left.to(kind).tensor, other.to(kind).tensor))
 
 
-def _needed(n: Any, what: str) -> CaptureError:
-    return CaptureError(
+def needed(n: Any, what: str) -> CaptureError:
+    """The error of who needs the value of a number."""
+    error = CaptureError(
         f"{what} needs the value of a Python number that captured code computes at run time ({n.kind.__name__} from "
         "item() or a loop over values); keep it a tensor, compute the number outside, or leave the function uncompiled"
     )
+    if state.trace is not None and state.trace.capture is not None:
+        state.trace.capture.needed = error
+    return error
 
 
 def _refusing(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any) -> Any:
-        raise _needed(self, name)
+        raise needed(self, name)
 
     return method
 

@@ -25,7 +25,7 @@ from .number import Number
 from .refused import check_iterator
 
 AT_ONCE = frozenset((*SIMPLE, complex, bytes, slice, range, Tensor, Number, Asked, type(...)))
-MADE.update((Number, Text))
+MADE.add(Text)
 _OF_ITS_FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides"}  # attributes of arrays
 _NO_STATE = (type, FunctionType, Tensor, ModuleType)
 _MANY = 1000  # objects that are looked at, from one on
@@ -159,6 +159,7 @@ def plain_attribute(names: Names, owner: Any, kind: type, name: str, outside: bo
     elif outside:
         names.of_class(owner, name, holder, found)
     if about is functools.cached_property:
+        names.wrote(owner, name)
         return _cached_property(owner, own, name, found)
     get = getattr(about, "__get__", None)
     if type(get) is FunctionType:

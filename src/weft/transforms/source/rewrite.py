@@ -418,6 +418,11 @@ class _Function(ast.NodeTransformer):
         s.body = [*stores, *self._block(s.body)]
         return at(s, [s])[0]
 
+    def visit_ExceptHandler(self, handler: ast.ExceptHandler) -> ast.AST:
+        self.generic_visit(handler)
+        handler.body = [*at(handler.body[0], [ast.Expr(runtime("caught"))]), *handler.body]
+        return handler
+
     def visit_Assert(self, s: ast.Assert) -> ast.AST:
         if is_pythons(s.test):
             return self._plainly(s)

@@ -35,7 +35,7 @@ _AS_THEY_ARE = {
     *(builtins.issubclass, builtins.id, builtins.callable, builtins.setattr, builtins.delattr, builtins.super),
     *(warnings.warn, warnings.warn_explicit, sys._getframe),
 }
-_SHALLOW = {list, tuple, dict, set, frozenset, reversed}
+_SHALLOW = {list, tuple, set, frozenset, reversed}
 _THROUGH_ALL = {("copy", "copy"), ("copy", "deepcopy"), ("_pickle", "dumps"), ("json", "dumps")}
 _THROUGH_ALL |= {("dataclasses", name) for name in ("asdict", "astuple", "replace")}
 # Methods of containers.
@@ -92,7 +92,23 @@ def unseen(capture: Any, called: Any) -> Callable[..., Any]:
         raise refused(*why)
     if hangs_on_arguments(called):
         return functools.partial(_checked, capture, called)
+    if kind is FunctionType and called.__code__ is _DISPATCHER:
+        return functools.partial(_dispatched, called)
     return functools.partial(_call_unseen, called)
+
+
+_DISPATCHER = functools.singledispatch(lambda _: None).__code__  # type: ignore[attr-defined]
+
+
+def _dispatched(called: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """A call of one of several functions, which the first argument's type decides (``functools.singledispatch``)."""
+    names = noting()
+    if not args:
+        return called(*args, **kwargs)
+    function = called.dispatch(args[0].__class__)
+    if names is not None and names.is_outside(called):
+        names.asked(called.dispatch, (args[0].__class__,), {}, function)
+    return converted(function)(*args, **kwargs)
 
 
 def _is_refused(capture: Any, owner: Any) -> bool:
@@ -247,7 +263,10 @@ def made_of(capture: Any, kind: type) -> Callable[..., Any]:
             names.method_of(kind, "__init__", holder, found)
             break
     if function_of(init) is init:
-        names.follow(init, opaque=True)
+        for function in (init, getattr(kind, "__post_init__", None)):  # of a dataclass, say
+            if type(function) is FunctionType:
+                names.reach(function) if names.is_outside(kind) else None
+                names.follow(function, opaque=True)
         return kind
     return functools.partial(_construct, kind, init)
 

@@ -1,0 +1,167 @@
+"""Python numbers in places outside of a compiled function, as inputs of its graph: a counter of a module, ``cfg.lr``.
+
+A capture holds for the numbers that it has read in attributes, items and variables. When one of them is another at a
+later call, the function is captured once more with what the place holds as an input (numbers.py): each run reads it
+there. Meanwhile a number of run time lies in the place itself (:class:`Placing`), so that whoever reads it, in whatever
+way, gets that. What the function stores of such numbers (``self.n += 1``) its graph computes, and each run stores it.
+
+Other threads would come across these numbers: where there are any, such a place goes on to count by its value.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from ..ops.operands import Late
+from ..runtime import storage as storages
+from ..tensor import guards
+from ..tensor.guards import ABSENT
+from ..tensor.tensor import Tensor
+from .names import Names, is_int_or_float
+from .numbers import fits, tensor_of
+from .places import Item, Place, item_of
+
+if TYPE_CHECKING:
+    from .captured import Reads
+
+_UNPACKED: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    float: struct.Struct("d").unpack_from,
+    int: struct.Struct("q").unpack_from,
+    bool: struct.Struct("?").unpack_from,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedNumber:
+    """A place outside of the function that holds a number of a type, which is an input: each run reads it there."""
+
+    place: Place
+    kind: type
+
+    def tensor(self) -> Tensor | None:
+        """What it holds now; None where that is no such number."""
+        value = self.place.get()
+        return tensor_of(value) if type(value) is self.kind and fits(value) else None
+
+
+def extended(tensors: list[Tensor], places: Sequence[PlacedNumber]) -> list[Tensor] | None:
+    """The tensors of a call, and after them what the places hold; None where one holds no such number."""
+    found: list[Any] = [each.tensor() for each in places]
+    return None if any(t is None for t in found) else [*tensors, *found]
+
+
+def changed_numbers(reads: Reads) -> list[PlacedNumber]:
+    """The places that a capture holds for with one number, and that hold another by now."""
+    found: dict[Any, PlacedNumber] = {}
+    known = (*_guarded(reads.guards), *(() if reads.names is None else reads.names.numbers()))
+    for place, value in known:
+        now = place.get()
+        if type(now) is type(value) and fits(now) and not guards.same(now, value):
+            found[place.id] = PlacedNumber(place, type(now))
+    return list(found.values())
+
+
+def _guarded(seen: Sequence[guards.Guard]) -> Iterator[tuple[Place, Any]]:
+    """The places of numbers that modules, optimizers and schedulers report, and these."""
+    for guard in seen:
+        owner, attributes = guard.owner, getattr(guard.owner, "__dict__", {})
+        if guard.name and is_int_or_float(guard.value):
+            if isinstance(owner, dict):
+                yield item_of(owner, guard.name), guard.value
+            elif guard.name in attributes:
+                yield Item(attributes, guard.name), guard.value
+        elif not guard.name and isinstance(guard.value, tuple):
+            for pair in guard.value:
+                if type(pair) is tuple and len(pair) == 2 and is_int_or_float(pair[1]) and pair[0] in attributes:
+                    yield Item(attributes, pair[0]), pair[1]
+
+
+@dataclass(slots=True, eq=False)
+class StoredNumber:
+    """A number that every run stores in a place: of a type, the number of the item that has its value. ``is_reported``:
+    guards are told. ``lock``: what stands for the place where runs wait for each other."""
+
+    place: Place
+    kind: type
+    item: int
+    is_reported: bool
+    lock: _Lock
+
+
+class _Lock:
+    """Stands for a place among what runs lock (runtime/state_locks.py)."""
+
+    __slots__ = ("__weakref__",)
+
+
+_locks: WeakValueDictionary[Any, _Lock] = WeakValueDictionary()  # by the ids of places, which live as long
+
+
+def lock_of(place: Place) -> _Lock:
+    """What stands for a place among locks."""
+    found = _locks.get(place.id)
+    if found is None:
+        found = _locks.setdefault(place.id, _Lock())
+    return found
+
+
+def store_numbers(stored: Sequence[StoredNumber], made: Sequence[Tensor]) -> bool:
+    """Store what a run has computed; whether guards have to be told."""
+    for each in stored:
+        tensor = made[each.item]
+        storage = storages.to_host(tensor._storage, tensor._spec.nbytes)
+        each.place.set(_UNPACKED[each.kind](storage)[0])
+    return any(each.is_reported for each in stored)
+
+
+class Placing:
+    """Numbers of run time in the places of those that are inputs, while the function runs to be captured."""
+
+    def __init__(self, numbers: Sequence[tuple[PlacedNumber, Any]]):
+        """``numbers``: the places, and what stands for the number there. It is for one thread: others would see it."""
+        self._placed = [(each.place, each.place.get(), number) for each, number in numbers]
+        for place, _, number in self._placed:
+            place.set(number)
+
+    @property
+    def before(self) -> dict[Any, Any]:
+        """The numbers themselves, by the ids of the places."""
+        return {place.id: before for place, before, _ in self._placed}
+
+    def end(
+        self, names: Names, recorded: guards.Recorded, noted: Callable[[Any], bool] = lambda _: False
+    ) -> list[tuple[Place, Any, bool]]:
+        """Give all places what they held before; those in which the function has stored a number of run time, that
+        number, and whether the store was reported to the guards. Places of which the journal has ``noted`` what was
+        stored stay for another time."""
+        found: list[tuple[Place, Any, bool]] = []
+        later = [row for row in self._placed if noted(row[0].id)]
+        self._placed = [row for row in self._placed if not noted(row[0].id)]
+        own = {place.id: (before, number) for place, before, number in self._placed}
+        written = [(item_of(owner, name), before) for owner, name, before in recorded.writes.values()]
+        others = [
+            (place, before)
+            for place, before in (*written, *names.stores(True))
+            if place.id not in own and not noted(place.id)
+        ]
+        for place, before in (*((place, before) for place, before, _ in self._placed), *others):
+            now = place.get()
+            if isinstance(now, Late):
+                if place.id not in own or now is not own[place.id][1]:
+                    found.append((place, now, place.id in recorded.writes))
+                if before is ABSENT:
+                    place.clear()
+                else:
+                    place.set(before)
+        for place, _, _ in found:
+            recorded.writes.pop(place.id, None)
+        for key, (before, _) in own.items():  # something else than a number is there now
+            if key in recorded.writes:
+                recorded.writes[key] = (*recorded.writes[key][:2], before)
+        self._placed = later
+        names.placed = self.before
+        return found
