@@ -18,7 +18,6 @@ from ..core.device import Device
 from ..core.dtypes import DType, as_dtype
 from ..core.errors import ArgumentError, DTypeError, StateError, WeftError
 from ..core.shapes import shown
-from ..graph.ir import Value
 from ..ops.elementwise import astype
 from ..ops.op import state
 from ..runtime.devices import device_of
@@ -558,8 +557,8 @@ def _in_place_of(there: Tensor, value: Tensor) -> Tensor:
 
 
 def _is_held(value: Any) -> bool:
-    """A function, or a tensor that is neither parameter nor buffer; not one that a capture has left behind."""
-    return callable(value) or (isinstance(value, Tensor) and not isinstance(value._storage, Value))
+    """A function, or a tensor that is neither parameter nor buffer."""
+    return callable(value) or isinstance(value, Tensor)
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

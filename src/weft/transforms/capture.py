@@ -40,7 +40,7 @@ from .captured import Aliases, Captured, Reads, Returns, Writes
 from .inside import Argument, Elsewhere, Inside, SharedLeaf, Update
 from .names import Names
 from .numbers import Scalar, check_attributes
-from .placed import PlacedNumber, Placing, StoredNumber, lock_of
+from .placed import Placed, PlacedTensor, Placing, StoredNumber, lock_of
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
 from .repeated import Contents, Laid
@@ -62,7 +62,7 @@ def capture(
     shapes: Mapping[int, Shape] | None = None,
     counts: Sizes | None = None,
     alike: bool = False,
-    places: Sequence[PlacedNumber] = (),
+    places: Sequence[Placed] = (),
 ) -> Captured:
     """Capture ``function(*args, **kwargs)``.
 
@@ -244,7 +244,7 @@ def _run(
     unrolled: Set[Any] = frozenset(),
     counts: Sizes | None = None,
     alike: bool = False,
-    places: Sequence[PlacedNumber] = (),
+    places: Sequence[Placed] = (),
 ) -> _Attempt:
     """One run of the function, for a device; ``shared`` arguments stay the objects that they are, ``groups`` say which
     tensors share memory, ``members`` of them come from outside (they are entered now, before a body of a branch or loop
@@ -270,7 +270,8 @@ def _run(
             numbers = placing.end(names, recorded, going.journal.has_changed)
             if going.has_numbers:
                 _check_numbers(going, flatten(result)[0])
-                recorded.seen[:] = [guards.rewritten(guard, _anything_for_numbers) for guard in recorded.seen]
+            if going.has_numbers or places:
+                recorded.seen[:] = [guards.rewritten(guard, _anything_for_inputs) for guard in recorded.seen]
             _check_recording(mode)
             if not isinstance(result, Tensor):
                 names.whole(result, deep=True)
@@ -543,9 +544,9 @@ def _seen_as(read: set[int], places: set[tuple[int, Any]], recorded: guards.Reco
     return guards.like(value) if replaced and id(value) not in read else value
 
 
-def _anything_for_numbers(value: Any) -> Any:
-    """What a guard's value stands for, where it may be a number that is an input."""
-    return guards.ANYTHING if isinstance(value, Late) else value
+def _anything_for_inputs(value: Any) -> Any:
+    """What a guard's value stands for, where it may be a number or tensor that is an input."""
+    return guards.ANYTHING if isinstance(value, Late) or is_traced(value) else value
 
 
 def _take_back(going: Inside, recorded: guards.Recorded, names: Names, stays: Sequence[tuple[Kept, Any]]) -> None:
@@ -601,13 +602,15 @@ def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     return going.add_argument(leaf, id(leaf) in shared)
 
 
-def _placed(number: PlacedNumber, going: Inside) -> Number:
-    """What stands for the number that a place holds."""
-    now = number.tensor()
+def _placed(placed: Placed, going: Inside) -> Number | Tensor:
+    """What stands for the number or tensor that a place holds."""
+    now = placed.tensor()
     if now is None:  # another thread has stored something else
-        raise CaptureError("a number that is an input has another type now")
+        raise CaptureError("what is an input has another type now")
+    if isinstance(placed, PlacedTensor):
+        return going.add_argument(now, False)
     going.has_numbers = True
-    return Number(number.kind, going.add_argument(now, False))
+    return Number(placed.kind, going.add_argument(now, False))
 
 
 def _stored_numbers(numbers: Sequence[tuple[Place, type, int, bool]], made: list[int]) -> list[StoredNumber]:

@@ -19,7 +19,7 @@ from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
 from .aliasing import Group, Pair, meets, overlaps
 from .names import Names
-from .placed import PlacedNumber, StoredNumber
+from .placed import Placed, StoredNumber
 from .refs import BaseRef, GradRef, Ref, TensorRef
 from .repeated import Repeated
 from .returned import Item, Result
@@ -291,7 +291,7 @@ class Captured:
     device: Device  # where it runs
     counts: list[tuple[str, Value]] = field(default_factory=list)  # sizes that kernels set, by name, in order
     memory_limit: int | None = None  # bytes of intermediate values
-    places: tuple[PlacedNumber, ...] = ()  # what they hold are the last of the arguments
+    places: tuple[Placed, ...] = ()  # what they hold are the last of the arguments
     has_numbers: bool = False  # whether Python numbers are inputs: these, or among the arguments
     take_back: Callable[[], None] | None = None  # undoes stores in Python objects, as long as no run has made them real
 

@@ -45,7 +45,7 @@ from .explain import Explanation, explain
 from .limit import bytes_said
 from .lowered import Lowered, Standing, kernels_of, write_page
 from .numbers import NumberArguments, Scalar, are_scalars, filling, plain_tensors, with_scalars
-from .placed import PlacedNumber, changed_numbers, extended
+from .placed import Placed, changed_inputs, extended
 from .sized import Dynamic, Family, Names, SizedCapture, examples_of, shapes_in
 from .source.find import converted
 from .source.signals import Stop
@@ -84,7 +84,7 @@ class Compiled(Generic[P, R]):
         self._families: dict[Any, Family] = {}  # by signatures without sizes
         self._floats: dict[Any, int] = {}  # captures of signatures that differ in floats alone
         self._numbers = NumberArguments()
-        self._needed: dict[Any, PlacedNumber] = {}  # places whose numbers the function needs, by their ids
+        self._needed: dict[Any, Placed] = {}  # places whose numbers the function needs, by their ids
         self._epoch = epoch.number
         self._key = getattr(function, "__name__", "")  # of the method in its object
 
@@ -175,7 +175,12 @@ class Compiled(Generic[P, R]):
         if way is not None and self._signature(call.args, call.kwargs)[0] != call.signature:
             way = None  # another thread has written meanwhile
         if way is not None and (call.has_scalars or places):
-            way = filling(way, call.args, call.kwargs, [(each.place.get, each.kind) for each in places])
+            way = filling(
+                way,
+                call.args,
+                call.kwargs,
+                [(each.tensor if each.kind is Tensor else each.place.get, each.kind) for each in places],
+            )
         noted = [(way, entry)] if way is not None else []
         noted += [each for each in self._noted if each[1] is not entry]
         self._noted = noted[:_MAX_QUICK]
@@ -365,7 +370,7 @@ class Compiled(Generic[P, R]):
     ) -> tuple[Entry, _Call]:
         """Capture the function for a call as it stands: numbers in places that held others when it was captured last
         are inputs, if the function does with them. ``plain``: the call with its numbers, for the reason why."""
-        failed: list[PlacedNumber] = []
+        failed: list[Placed] = []
         for places in self._wanted(call, plain):
             given = call.for_places(places)
             try:
@@ -379,7 +384,7 @@ class Compiled(Generic[P, R]):
         self._needed |= {each.place.id: each for each in failed}
         return made, call
 
-    def _wanted(self, call: _Call, plain: _Call) -> list[list[PlacedNumber]]:
+    def _wanted(self, call: _Call, plain: _Call) -> list[list[Placed]]:
         """The places whose numbers are to be inputs: several combinations to try, one after the other."""
         if threading.active_count() > 1:  # others would come across what stands there for the numbers meanwhile
             return []
@@ -393,7 +398,7 @@ class Compiled(Generic[P, R]):
             return []
         known = [each for each in latest.places if each.place.id not in self._needed]
         own = {each.place.id for each in known}
-        new = [e for e in changed_numbers(latest.reads) if e.place.id not in own and e.place.id not in self._needed]
+        new = [e for e in changed_inputs(latest.reads) if e.place.id not in own and e.place.id not in self._needed]
         if not known and not new:
             return []
         alone = [[*known, each] for each in new[:_FEW]] if len(new) > 1 else []
@@ -774,9 +779,9 @@ class _Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     has_scalars: bool = False
-    places: tuple[PlacedNumber, ...] = ()  # of numbers that are inputs, whose tensors are the last ones
+    places: tuple[Placed, ...] = ()  # of numbers that are inputs, whose tensors are the last ones
 
-    def for_places(self, places: Sequence[PlacedNumber]) -> _Call | None:
+    def for_places(self, places: Sequence[Placed]) -> _Call | None:
         """The call with what these places hold now; None where they hold no such numbers."""
         if not places:
             return self

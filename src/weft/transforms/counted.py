@@ -31,7 +31,7 @@ from .cache_info import Made
 from .capture import capture
 from .captured import Captured
 from .entry import Entry, Unsettled, raised_below, written_inputs
-from .placed import PlacedNumber
+from .placed import Placed
 from .sized import Dynamic, Names, SizedCapture, Sizing, examples_of, shapes_in
 
 _ENTRIES = 64  # combinations of counts for which an entry is kept
@@ -190,7 +190,7 @@ def capture_counted(
     names: Names | None = None,
     dynamic: Dynamic | None = None,
     alike: bool = False,
-    places: Sequence[PlacedNumber] = (),
+    places: Sequence[Placed] = (),
 ) -> tuple[Entry, CountedCapture]:
     """Capture a function in which values decide about sizes: the capture, and what runs it for these tensors, which are
     those among the arguments.

@@ -101,19 +101,19 @@ class Names:
         self._follow(function, 0)
         self._arguments = (), {}
 
-    def numbers(self) -> Iterator[tuple[Place, Any]]:
-        """The places whose ints and floats count by value, and these."""
-        yield from ((Variable(cell), value) for cell, value in self._cells if is_int_or_float(value))
+    def inputs(self) -> Iterator[tuple[Place, Any]]:
+        """The places whose numbers count by value, and whose tensors have to be those, and these."""
+        yield from ((Variable(cell), value) for cell, value in self._cells if may_be_input(value))
         for names, name, value in self._bound:
-            if is_int_or_float(value) and isinstance(names, dict):
+            if may_be_input(value) and isinstance(names, dict):
                 yield Item(names, name), value
         for owner, name, value in self._members:
-            if is_int_or_float(value):
+            if may_be_input(value):
                 holder = _holder(owner, name)
                 yield (Attribute(owner, name) if holder is owner else Item(holder, name)), value
         for container, items in self._contents:
             pairs = items if isinstance(container, dict) else enumerate(items)
-            yield from ((Item(container, key), value) for key, value in pairs if is_int_or_float(value))
+            yield from ((Item(container, key), value) for key, value in pairs if may_be_input(value))
 
     def settle(self, read: set[int], free: Set[Any] = frozenset()) -> None:
         """Take note of what the function has done when it was captured. What places hold that are ``free``, by id, does
@@ -125,9 +125,9 @@ class Names:
         """
 
         def expected(value: Any, owner: Any = None, key: Any = None) -> Any:
-            if isinstance(value, Tensor):
-                return like(value) if id(value) not in read else value
-            return ANYTHING if isinstance(value, Late) or (free and (id(owner), key) in free) else value
+            if isinstance(value, Late) or (free and (id(owner), key) in free):
+                return ANYTHING
+            return like(value) if isinstance(value, Tensor) and id(value) not in read else value
 
         self._seen.clear()
         self.outside.clear()
@@ -780,6 +780,16 @@ def _name(called: Any) -> str:
 def is_int_or_float(value: Any) -> bool:
     """Whether a value is a Python number that may be an input of a graph."""
     return type(value) is float or type(value) is int
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a tensor that stands for itself alone: no parameter, no view, without a history."""
+    return type(value) is Tensor and value._node is None and value._view is None and not is_traced(value)
+
+
+def may_be_input(value: Any) -> bool:
+    """Whether what a place holds may be an input of a graph."""
+    return is_int_or_float(value) or is_plain(value)
 
 
 def _holds(value: Any, tensors: set[int]) -> bool:

@@ -231,7 +231,7 @@ def filling(
                     return REFUSED
                 kwargs[name] = found
         for get, kind in held:
-            found = tensor(get(), kind)
+            found = get() if kind is Tensor else tensor(get(), kind)
             if found is None:
                 return REFUSED
             given.append(found)

@@ -1,11 +1,12 @@
-"""Python numbers in places outside of a compiled function, as inputs of its graph: a counter of a module, ``cfg.lr``.
+"""What places outside of a compiled function hold, as inputs of its graph: a module's counter, ``cfg.lr``, ``self.h``.
 
-A capture holds for the numbers that it has read in attributes, items and variables. When one of them is another at a
-later call, the function is captured once more with what the place holds as an input (numbers.py): each run reads it
-there. Meanwhile a number of run time lies in the place itself (:class:`Placing`), so that whoever reads it, in whatever
-way, gets that. What the function stores of such numbers (``self.n += 1``) its graph computes, and each run stores it.
+A capture holds for the numbers and tensors that it has read in attributes, items and variables. When one of them is
+another at a later call (a tensor: of the same type, no view, without a history), the function is captured once more
+with what the place holds as an input (numbers.py): each run reads it there. Meanwhile what stands for it lies in the
+place itself (:class:`Placing`), so that whoever reads it, in whatever way, gets that. What the function stores of such
+numbers (``self.n += 1``) its graph computes, and each run stores it.
 
-Other threads would come across these numbers: where there are any, such a place goes on to count by its value.
+Other threads would come across what lies there: where there are any, such a place goes on to count by what it holds.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from ..ops.operands import Late
 from ..runtime import storage as storages
 from ..tensor import guards
 from ..tensor.guards import ABSENT
+from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
-from .names import Names, is_int_or_float
+from .names import Names, is_plain, may_be_input
 from .numbers import fits, tensor_of
 from .places import Item, Place, item_of
 
@@ -48,19 +50,39 @@ class PlacedNumber:
         return tensor_of(value) if type(value) is self.kind and fits(value) else None
 
 
-def extended(tensors: list[Tensor], places: Sequence[PlacedNumber]) -> list[Tensor] | None:
+@dataclass(frozen=True, slots=True)
+class PlacedTensor:
+    """A place outside of the function that holds a tensor of a type, which is an input: ``self.h = f(self.h)``."""
+
+    place: Place
+    spec: Spec
+    kind: ClassVar[type] = Tensor
+
+    def tensor(self) -> Tensor | None:
+        """What it holds now; None where that is no such tensor."""
+        value = self.place.get()
+        return value if is_plain(value) and value._spec == self.spec else None
+
+
+Placed = PlacedNumber | PlacedTensor
+
+
+def extended(tensors: list[Tensor], places: Sequence[Placed]) -> list[Tensor] | None:
     """The tensors of a call, and after them what the places hold; None where one holds no such number."""
     found: list[Any] = [each.tensor() for each in places]
     return None if any(t is None for t in found) else [*tensors, *found]
 
 
-def changed_numbers(reads: Reads) -> list[PlacedNumber]:
-    """The places that a capture holds for with one number, and that hold another by now."""
-    found: dict[Any, PlacedNumber] = {}
-    known = (*_guarded(reads.guards), *(() if reads.names is None else reads.names.numbers()))
+def changed_inputs(reads: Reads) -> list[Placed]:
+    """The places that a capture holds for with one number or tensor, and that hold another by now."""
+    found: dict[Any, Placed] = {}
+    known = (*_guarded(reads.guards), *(() if reads.names is None else reads.names.inputs()))
     for place, value in known:
         now = place.get()
-        if type(now) is type(value) and fits(now) and not guards.same(now, value):
+        if isinstance(value, Tensor):
+            if now is not value and is_plain(now) and now._spec == value._spec:
+                found[place.id] = PlacedTensor(place, now._spec)
+        elif type(now) is type(value) and fits(now) and not guards.same(now, value):
             found[place.id] = PlacedNumber(place, type(now))
     return list(found.values())
 
@@ -69,14 +91,14 @@ def _guarded(seen: Sequence[guards.Guard]) -> Iterator[tuple[Place, Any]]:
     """The places of numbers that modules, optimizers and schedulers report, and these."""
     for guard in seen:
         owner, attributes = guard.owner, getattr(guard.owner, "__dict__", {})
-        if guard.name and is_int_or_float(guard.value):
+        if guard.name and may_be_input(guard.value):
             if isinstance(owner, dict):
                 yield item_of(owner, guard.name), guard.value
             elif guard.name in attributes:
                 yield Item(attributes, guard.name), guard.value
         elif not guard.name and isinstance(guard.value, tuple):
             for pair in guard.value:
-                if type(pair) is tuple and len(pair) == 2 and is_int_or_float(pair[1]) and pair[0] in attributes:
+                if type(pair) is tuple and len(pair) == 2 and may_be_input(pair[1]) and pair[0] in attributes:
                     yield Item(attributes, pair[0]), pair[1]
 
 
@@ -121,8 +143,8 @@ def store_numbers(stored: Sequence[StoredNumber], made: Sequence[Tensor]) -> boo
 class Placing:
     """Numbers of run time in the places of those that are inputs, while the function runs to be captured."""
 
-    def __init__(self, numbers: Sequence[tuple[PlacedNumber, Any]]):
-        """``numbers``: the places, and what stands for the number there. It is for one thread: others would see it."""
+    def __init__(self, numbers: Sequence[tuple[Placed, Any]]):
+        """``numbers``: the places, and what stands for what is there. It is for one thread: others would see it."""
         self._placed = [(each.place, each.place.get(), number) for each, number in numbers]
         for place, _, number in self._placed:
             place.set(number)
@@ -150,8 +172,9 @@ class Placing:
         ]
         for place, before in (*((place, before) for place, before, _ in self._placed), *others):
             now = place.get()
-            if isinstance(now, Late):
-                if place.id not in own or now is not own[place.id][1]:
+            ours = place.id in own and now is own[place.id][1]
+            if isinstance(now, Late) or ours:
+                if not ours:
                     found.append((place, now, place.id in recorded.writes))
                 if before is ABSENT:
                     place.clear()

@@ -179,7 +179,8 @@ class Family:
         if not self._seen and not said:
             return None
         columns = {
-            (number, axis): (*(seen[number][axis] for seen in self._seen), size)
+            # Captures without inputs in places have not seen those, the last ones.
+            (number, axis): (*(seen[number][axis] for seen in self._seen if number < len(seen)), size)
             for number, shape in enumerate(shapes)
             for axis, size in enumerate(shape)
         }
