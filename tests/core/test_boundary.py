@@ -193,7 +193,7 @@ def test_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_warning_is_the_users_line_too() -> None:
     rate = [0]
-    step = wf.compile(lambda x: x + rate[0])
+    step = wf.compile(lambda x: x + float(str(rate[0])))
     for rate[0] in range(8):
         step(X)
     rate[0] = 8

@@ -22,6 +22,7 @@ from ..tensor.in_place import copy_
 from ..tensor.joint import Call, Joint
 from ..tensor.tape import clear_grad, enable_grad, no_grad
 from ..tensor.tensor import Tensor
+from ..transforms.source.find import captured
 from .group import ParamGroup
 
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
@@ -126,7 +127,7 @@ class Optimizer:
         loss = None
         if closure is not None:
             with enable_grad():
-                loss = closure()
+                loss = captured(closure)()
         with no_grad():
             for group in self.param_groups:
                 self._step_group(group)

@@ -672,7 +672,7 @@ class Inside:
             now = leaf.guarded()
             for hook in (hook for hooks in now for hook in hooks):
                 self.names.reach(hook)
-                self.names.follow(hook)
+                self.names.follow(hook, opaque=True)
             if ref.leaf is not None:
                 known.leaves.append(ref.leaf)
             else:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import CaptureError, user_line
 from ..tensor.guards import ABSENT
 from ..tensor.tensor import Tensor
+from .contents import contents as all_of
 from .places import Place, Variable
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ class _Level:
 class Journal:
     """The journal of one capture."""
 
-    __slots__ = ("_levels", "restoring")
+    __slots__ = ("_levels", "first", "restoring")
 
     def __init__(self) -> None:
         self._levels = [_Level()]
+        # By ids: containers that the function has changed, and what they held before, as contents.py has it.
+        self.first: dict[int, tuple[Any, Any]] = {}
         self.restoring = False  # a statement gives its variables what they held before
 
     # --- what is noted ----------------------------------------------------------------------------------------------
@@ -92,7 +95,7 @@ class Journal:
         self._before(level, place)
         put()
         level.stores.pop(place.id, None)
-        level.events.append(Event(owner, place.clear, [], place, False))
+        level.events.append(Event(owner, put, [], place, False))  # which says when it is not there
 
     def change(
         self,
@@ -106,6 +109,8 @@ class Journal:
         level = self._levels[-1]
         container = owner if held is None else held
         if id(container) not in level.whole:
+            if id(container) not in self.first:
+                self.first[id(container)] = container, all_of(container)
             level.whole[id(container)] = container
             level.undo.append((container, contents(container)))
         if isinstance(container, dict):
@@ -158,7 +163,7 @@ class Journal:
         level = self._levels[-1]
         if level.events:
             self._drop_handled(level)
-            made = _taken_back(level, *level.given)
+            made = _taken_back(level, *level.given, self.first)
             refused = next((e for e in level.events if id(e.owner) not in made), None)
             if refused is not None:
                 level.undo.clear()
@@ -184,6 +189,7 @@ class Journal:
 
     def undo(self) -> None:
         """Take all of it back."""
+        self.first.clear()
         levels, self._levels = self._levels, [_Level()]
         for level in reversed(levels):
             _undo(level)
@@ -191,6 +197,7 @@ class Journal:
     def settle(self, names: Names) -> tuple[list[Event], dict[int, Any]]:
         """Take back what was done to objects that were there before; these events, and what the function made (by id).
         ``names``: what is noted there is not stored."""
+        self.first.clear()
         level = self._levels[0]
         if not level.undo:
             return [], {}
@@ -216,7 +223,9 @@ def _look(level: _Level) -> None:
     for place, before in level.undo:
         if isinstance(place, Place) and place.id not in known:
             now = place.get()
-            if now is not before:
+            if now is ABSENT and before is not ABSENT:
+                level.events.append(Event(place.holder, place.clear, [], place, False))
+            elif now is not before:
                 level.events.append(Event(place.holder, place.set, [now], place, True))
 
 

@@ -110,7 +110,10 @@ class Names:
         for owner, name, value in self._members:
             if may_be_input(value):
                 holder = _holder(owner, name)
-                yield (Attribute(owner, name) if holder is owner else Item(holder, name)), value
+                if holder is not owner:
+                    yield Item(holder, name), value
+                elif type(getattr(type(owner), name, None)) is MemberDescriptorType:  # what else there is computes
+                    yield Attribute(owner, name), value
         for container, items in self._contents:
             pairs = items if isinstance(container, dict) else enumerate(items)
             yield from ((Item(container, key), value) for key, value in pairs if may_be_input(value))
@@ -250,7 +253,7 @@ class Names:
                     items = self._remembered[id(value)] = self._plain_items(value)
                     self._contents.append((value, items))
             elif isinstance(value, SETS):
-                self._copies[id(value)] = contents(value)
+                self._copies[id(value)] = self._contents_before(value)
             if isinstance(value, (tuple, frozenset)):
                 for item in value:
                     self.reach(item)
@@ -266,11 +269,19 @@ class Names:
                 for module in modules.values():
                     self.reach(module)
 
+    def _contents_before(self, thing: Any) -> Any:
+        """All that a container held before the function changed it."""
+        first = None if self.journal is None else self.journal.first.get(id(thing))
+        return contents(thing) if first is None else first[1]
+
     def _plain_items(self, container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
         """What a list or dict holds, with the numbers themselves that are inputs."""
+        key = id(container)
+        if self.journal is not None and key in self.journal.first:
+            held = self._contents_before(container)
+            return tuple(zip(*held, strict=True)) if isinstance(container, dict) else held
         if not self.placed:
             return _items(container)
-        key = id(container)
         if isinstance(container, dict):
             return tuple([(k, self.placed.get((key, k), v)) for k, v in container.items()])
         return tuple([self.placed.get((key, n), v) for n, v in enumerate(container)])
@@ -400,7 +411,7 @@ class Names:
             self._whole.add(id(thing))
             held = self._copies.get(id(thing))
             if held is None or not isinstance(thing, SETS):
-                held = contents(thing)
+                held = self._contents_before(thing)
             if not any(map(is_made_inside, held)):
                 self._others.append((thing, held))
 

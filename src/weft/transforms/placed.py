@@ -146,8 +146,15 @@ class Placing:
     def __init__(self, numbers: Sequence[tuple[Placed, Any]]):
         """``numbers``: the places, and what stands for what is there. It is for one thread: others would see it."""
         self._placed = [(each.place, each.place.get(), number) for each, number in numbers]
-        for place, _, number in self._placed:
-            place.set(number)
+        done = 0
+        try:
+            for place, _, number in self._placed:
+                place.set(number)
+                done += 1
+        except BaseException:
+            for place, before, _ in self._placed[:done]:
+                place.set(before)
+            raise
 
     @property
     def before(self) -> dict[Any, Any]:

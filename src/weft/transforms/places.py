@@ -247,7 +247,7 @@ class ClassAttribute(Place):
 
 
 class Variable(Place):
-    """A variable of the code around a function, by its closure cell. None where it has been cleared."""
+    """A variable of the code around a function, by its closure cell."""
 
     __slots__ = ("cell",)
 
@@ -273,10 +273,15 @@ class Variable(Place):
         self.cell.cell_contents = value
 
     def clear(self) -> None:
-        self.cell.cell_contents = None
+        with suppress(ValueError):
+            del self.cell.cell_contents
 
     def _replace(self, now: Any, before: Any) -> None:
-        cell, before = self.cell, None if before is ABSENT else before
+        cell = self.cell
+        if before is ABSENT:
+            if content(cell) is now:
+                self.clear()
+            return
         if now is ABSENT:
             if content(cell) is ABSENT:
                 cell.cell_contents = before

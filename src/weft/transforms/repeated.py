@@ -19,6 +19,7 @@ from ..core.errors import CaptureError
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..tensor import guards
+from ..tensor.guards import ABSENT
 from ..tensor.tensor import Tensor, is_traced
 from .journal import CONTAINERS, Journal, contents, refill
 from .names import SIMPLE, Names
@@ -136,9 +137,14 @@ class Laid:
         self.repeated = Repeated()
         self.numbers: list[tuple[Place, Any, bool]] = []  # places in which runs store a number; whether guards are told
         read: dict[int, Any] = {}  # containers whose contents decided what was done
+        # Where more is done than to store, or something new comes in, the order counts.
+        ordered = {id(e.owner) for e in events if e.place is None or not e.args or e.place.get() is ABSENT}
+        ordered |= {id(e.place.holder) for e in events if e.place is not None and id(e.owner) in ordered}
         for event in events:
-            if event.place is not None and event.args and type(event.args[0]) is Number:
-                self._count(event.place, event.args[0])
+            place = event.place
+            alone = place is not None and ordered.isdisjoint((id(event.owner), id(place.holder)))
+            if place is not None and alone and event.args and type(event.args[0]) is Number:
+                self._count(place, event.args[0])
                 continue
             try:
                 layouts = tuple([self._layout(value) for value in event.args])

@@ -1214,6 +1214,173 @@ def test_compiled_programs_leave_what_eager_ones_leave(name: str) -> None:
     assert captures is None or len(found) <= captures
 
 
+# --- changes, numbers and reads that meet ---------------------------------------------------------------------------
+
+
+@program()
+def number_that_is_deleted_and_stored(compiled: Any) -> Any:
+    held = {"n": 1}
+    box = SimpleNamespace(n=1)
+
+    @compiled
+    def run(x: Any) -> Any:
+        n = held["n"]
+        del held["n"]
+        held["n"] = n + 1
+        k = box.n
+        del box.n
+        box.n = k + 1
+        return x * n
+
+    return calls(run, lambda: [held, box.n])
+
+
+@program()
+def number_in_a_dict_that_is_cleared(compiled: Any) -> Any:
+    held = {"n": 1}
+
+    @compiled
+    def run(x: Any) -> Any:
+        n = held["n"]
+        held.clear()
+        held["a"], held["n"], held["z"] = 1, n + 1, n
+        return x * n
+
+    return calls(run, lambda: list(held.items()))
+
+
+@program()
+def array_that_is_added_to(compiled: Any) -> Any:
+    box, array = SimpleNamespace(b=np.zeros(2)), np.zeros(3)
+
+    @compiled
+    def run(x: Any) -> Any:
+        box.b += 1
+        array[0] += 1
+        return x * float(box.b[0]) + float(array[0])
+
+    return calls(run, lambda: [box.b.tolist(), array.tolist()])
+
+
+@program()
+def long_containers_that_are_read(compiled: Any) -> Any:
+    log, data, users = [0.0] * 2000, bytearray(b"a"), UserList([1])
+
+    @compiled
+    def run(x: Any) -> Any:
+        log.append(1.0)
+        data.append(2)
+        users.append(3)
+        return x * len(log) + len(data) + len(users)
+
+    return calls(run, lambda: [len(log), bytes(data), list(users)])
+
+
+@program()
+def what_is_put_in_comes_from_outside(compiled: Any) -> Any:
+    log: list[Any] = []
+    known: dict[Any, Any] = {}
+    seen: set[Any] = set()
+    other, pairs, numbers = [1], {"a": 1}, {1}
+
+    @compiled
+    def run(x: Any) -> Any:
+        log.extend(other)
+        known.update(pairs)
+        seen.update(numbers)
+        return x * len(other)
+
+    def look() -> Any:
+        found = [list(log), dict(known), set(seen)]
+        other.append(len(other))
+        pairs[str(len(pairs))] = len(pairs)
+        numbers.add(len(numbers) + 5)
+        return found
+
+    return calls(run, look)
+
+
+@program()
+def setdefault_of_what_is_there(compiled: Any) -> Any:
+    held: dict[Any, Any] = {"k": 2}
+
+    @compiled
+    def run(x: Any) -> Any:
+        held.setdefault("log", []).append(x.sum())
+        return x * held.setdefault("k", 1)
+
+    def look() -> Any:
+        found = plain(held)
+        held["k"] += 3
+        if len(held["log"]) == 2:
+            del held["log"]
+        return found
+
+    return calls(run, look)
+
+
+@program()
+def variable_that_is_deleted(compiled: Any) -> Any:
+    value = 0
+
+    @compiled
+    def run(x: Any) -> Any:
+        nonlocal value
+        value = 1
+        del value
+        return x
+
+    def look() -> Any:
+        try:
+            return value
+        except NameError:
+            return "unbound"
+
+    return calls(run, look)
+
+
+def test_an_attribute_that_is_gone_is_missed() -> None:
+    box = SimpleNamespace(tmp=1)
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        del box.tmp
+        return x
+
+    run(wf.ones(2))
+    box.tmp = 2
+    run(wf.ones(2))
+    with pytest.raises(AttributeError, match="tmp"):
+        run(wf.ones(2))
+
+
+def test_a_tensor_of_an_array_that_was_changed_is_refused() -> None:
+    array = np.zeros(2, np.float32)
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        array[0] += 1
+        return x * wf.asarray(array)
+
+    with pytest.raises(wf.CaptureError, match="an array that captured code has changed before"):
+        run(wf.ones(2))
+    assert array.tolist() == [0.0, 0.0]
+
+
+def test_a_number_that_cannot_be_placed_stays_one() -> None:
+    array, box = np.zeros(3), SimpleNamespace(lr=1.0)
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        return x * box.lr * array.size
+
+    for k in range(4):
+        box.lr = 1.0 + k
+        array = np.zeros(3 + k)
+        assert run(wf.ones(2)).tolist() == [(1.0 + k) * (3 + k)] * 2
+        assert box.lr == 1.0 + k
+
+
 # --- refused, undone ----------------------------------------------------------------------------------------------
 
 

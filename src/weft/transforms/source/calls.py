@@ -30,7 +30,7 @@ from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, plain,
 from .signals import Stop
 from .stacked import Stacked
 from .unseen import looking, made_of, unseen
-from .writes import IN_C, in_place_of, managed
+from .writes import IN_C, in_place_of, journal, managed
 
 
 class Count:
@@ -359,7 +359,16 @@ def _stack(tensors: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _asarray(plain: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -> Any:
-    """A tensor of numbers that are known at run time, or of sizes, in a list or by themselves."""
+    """A tensor of numbers that are known at run time, or of sizes, in a list or by themselves.
+
+    Raises:
+        CaptureError: of an array that the function has changed, which runs would read before they change it.
+    """
+    noted = journal()
+    if noted is not None and id(value) in noted.first:
+        raise CaptureError(
+            "a tensor of an array that captured code has changed before: make the tensor first, or change a tensor"
+        )
     values = list(value) if type(value) in (list, tuple) else [value]
     if not any(type(v) in (Number, Asked) for v in values) or args or kwargs.keys() - {"dtype"}:
         return plain(value, *args, **kwargs)

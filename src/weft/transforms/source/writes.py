@@ -23,6 +23,7 @@ from ...ops.op import state
 from ...tensor.guards import ABSENT
 from ...tensor.tensor import Tensor
 from ...tensor.writing import has_late
+from ..contents import is_array
 from ..journal import CONTAINERS, Journal
 from ..places import Attribute, ClassAttribute, Item, Key, Place, Reported, Variable
 from . import reads
@@ -277,6 +278,9 @@ def augmented_name(operation: str, target: Any, value: Any) -> Any:
 
 def augmented(operation: str, target: Any, value: Any) -> Any:
     """What ``target += value`` makes of the target."""
+    noted = journal()
+    if noted is not None and is_array(type(target)):  # each run does it to what is there
+        return noted.change(target, partial(getattr(operator, operation), target), [value], True)
     if isinstance(target, CONTAINERS) and journal() is not None and operation in _OPERATORS:
         method = getattr(target, _OPERATORS[operation], None)
         if method is not None and _is_plain(target):
@@ -335,10 +339,11 @@ def changed(called: Any, *args: Any, **kwargs: Any) -> Any:
     if name in _MATERIALISED:
         if len(args) != 1 or (name == "__iadd__" and isinstance(owner, deque) and not hasattr(args[0], "__iter__")):
             return called(*args)
-        noted.change(owner, getattr(owner, "extend" if name == "__iadd__" else name), [list(args[0])], True)
+        items = list(reads.gone_through(args[0], True))
+        noted.change(owner, getattr(owner, "extend" if name == "__iadd__" else name), [items], True)
         return owner if name == "__iadd__" else None
     if name in _SETS:
-        args = tuple([set(a) for a in args])
+        args = tuple([set(reads.gone_through(a, True)) for a in args])
     if kwargs:
         called = partial(called, **{k: converted(v) for k, v in kwargs.items()})
     return noted.change(owner, called, args, name in BLIND and name != "__setitem__")
@@ -350,11 +355,11 @@ def _changed_dict(noted: Journal, called: Any, args: Any, kwargs: Any) -> Any:
         noted.store(owner, Key(owner, args[0]), args[1], partial(called, *args))
         return None
     if name in ("update", "__ior__"):
-        for key, value in dict(*args, **kwargs).items():
+        for key, value in dict(*[reads.used(a, True) for a in args], **kwargs).items():
             noted.store(owner, Key(owner, key), value)
         return owner if name == "__ior__" else None
-    if name == "setdefault" and args[0] in owner:
-        return called(*args)
+    if name == "setdefault" and in_(args[0], owner):
+        return reads.item_of(owner, args[0])
     return noted.change(owner, partial(called, **kwargs) if kwargs else called, args, name == "clear")
 
 
@@ -378,7 +383,7 @@ def _of_library(called: Any, *args: Any, **kwargs: Any) -> Any:
     noted, owner = journal(), called.__self__
     if noted is None:
         return called(*args, **kwargs)
-    args = tuple([list(a) if hasattr(a, "__next__") else a for a in args])
+    args = tuple([list(a) if hasattr(a, "__next__") else reads.used(a, True) for a in args])
     do = partial(called, **kwargs) if kwargs else called
     return noted.change(owner, do, args, called.__name__ in BLIND, held=getattr(owner, "data", None))
 
