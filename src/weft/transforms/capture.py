@@ -2,8 +2,10 @@
 
 One question, one file: what is read (:mod:`weft.transforms.inside`: tensors that the function closes over become
 further inputs, *by reference*, and nothing outside is touched meanwhile), what aliases what
-(:mod:`weft.transforms.aliasing`), what is returned (:mod:`weft.transforms.returned`), what is stored in Python objects
-(:mod:`weft.transforms.stores`).
+(:mod:`weft.transforms.aliasing`), what is returned (:mod:`weft.transforms.returned`), what Python state is read
+(:mod:`weft.transforms.names`), what is done to Python objects (:mod:`weft.transforms.journal`; by code without source:
+:mod:`weft.transforms.stores`) and repeated by runs (:mod:`weft.transforms.repeated`), which places hold inputs
+(:mod:`weft.transforms.placed`).
 What is written (arguments, parameters, optimizer state, the random generator, gradients) are the differences that
 ``Inside.updates`` finds at the end. Here the function is run, and what was found becomes a
 :class:`~weft.transforms.captured.Captured`.

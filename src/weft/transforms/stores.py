@@ -1,10 +1,10 @@
-"""Tensors that a captured function stored in Python objects: ``self.mask = wf.tril(...)``, ``logs["loss"] = loss``.
+"""Tensors that captured code stored in Python objects without telling: weft's modules, and code without source.
 
-The function's Python code runs once, yet every call must leave behind what an eager call would. When the capture has
-ended, traced tensors that still exist were stored somewhere. Where that is an attribute, a key of a dict or a variable
+What rewritten source does is in the capture's journal (journal.py), and taken back when the function has ended. Traced
+tensors that still exist then were stored somewhere else. Where that is an attribute, a key of a dict or a variable
 (maybe inside of a tuple), the store becomes part of every run: the tensor is an output of the graph, and the run puts a
-new tensor there. Anything else (a list that is appended to, a set, a cache) is refused, since a run could not repeat
-it. A capture that fails, or that is never run, takes its stores back.
+new tensor there. Anything else (a queue, a cache of a library) is refused, since a run could not repeat it. A capture
+that fails, or that is never run, takes its stores back.
 
 Tensors from outside may be stored as well (two buffers that change places at each call), and numbers (a counter):
 :class:`Kept`.
