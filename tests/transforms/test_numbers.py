@@ -581,3 +581,34 @@ def test_tensors_of_numbers_that_do_not_fit(op: Callable[[Any, Any], Any]) -> No
         run, x = wf.compile(op), given(wf.float32)
         for value in values:
             assert outcome(run, x, value) == outcome(op, x, value), value
+
+
+def test_errors_that_hang_on_a_number_are_caught_where_they_are_raised() -> None:
+    def raising(x: Any, n: int) -> Any:
+        try:
+            if n > 2:
+                raise ValueError("large")
+            y = x * (12 / (n - 1))
+        except ValueError:
+            return x
+        except ZeroDivisionError:
+            return -x
+        return y
+
+    compiled, x = wf.compile(raising), wf.asarray([1.0, 2.0])
+    for n in (0, 2, 1, 3, 4, 0, 5):
+        assert compiled(x, n).tolist() == raising(x, n).tolist()
+
+
+def test_an_error_that_hangs_on_a_tensor_is_refused_where_it_would_be_caught() -> None:
+    @wf.compile
+    def raising(x: Any) -> Any:
+        try:
+            if x.sum() > 3.0:
+                raise ValueError("large")
+        except Exception:
+            return x
+        return x * 2.0
+
+    with pytest.raises(wf.CaptureError, match="inside of try with handlers"):
+        raising(wf.ones(2))

@@ -1339,6 +1339,72 @@ def variable_that_is_deleted(compiled: Any) -> Any:
     return calls(run, look)
 
 
+@program()
+def dict_whose_attributes_are_items(compiled: Any) -> Any:
+    class Namespace(dict[str, Any]):
+        __getattr__ = dict.__getitem__
+        __setattr__ = dict.__setitem__  # type: ignore[assignment]
+
+    held = Namespace(n=1)
+
+    @compiled
+    def run(x: Any) -> Any:
+        held.n += 1
+        return x * held.n
+
+    return calls(run, lambda: dict(held))
+
+
+@program()
+def sizes_as_keys(compiled: Any) -> Any:
+    cache: dict[Any, Any] = {}
+
+    @compiled
+    def run(x: Any) -> Any:
+        n = x.shape[0]
+        cache[x.shape] = n
+        if n not in cache:
+            cache[n] = 1
+        cache.setdefault((n, "k"), n)
+        return x * cache[n]
+
+    found = [plain(run(wf.ones(n))) for n in (2, 3, 4, 3)]
+    return [found, sorted(map(repr, cache.items())), {type(k) for k in cache}]
+
+
+@program()
+def sorts_by_a_function_that_writes(compiled: Any) -> Any:
+    items, seen = [3, 1, 2], []
+
+    def key(value: int) -> int:
+        seen.append(value)
+        return -value
+
+    @compiled
+    def run(x: Any) -> Any:
+        items.sort(key=key)
+        items.sort(key=abs, reverse=True)
+        return x * items[0]
+
+    return calls(run, lambda: [items, len(seen)])
+
+
+@program()
+def variable_that_a_branch_stores(compiled: Any) -> Any:
+    total, count = wf.zeros(3), wf.zeros(())
+
+    @compiled
+    def run(x: Any) -> Any:
+        nonlocal total, count
+        if x.sum() > 0:
+            total = total + x
+        else:
+            count = count + 1
+        return x
+
+    return calls(run, lambda: [total, count])
+
+
 def test_an_attribute_that_is_gone_is_missed() -> None:
     box = SimpleNamespace(tmp=1)
 

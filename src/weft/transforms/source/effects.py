@@ -78,7 +78,17 @@ def _do(op: Primitive, operands: Sequence[Tensor], **params: Any) -> None:
 
 
 def check(condition: Tensor, error: Callable[..., Exception], operands: Sequence[Tensor] = ()) -> None:
-    """Raise ``error(arrays of the operands)`` at a run in which the condition, a bool of rank 0, is false."""
+    """Raise ``error(arrays of the operands)`` at a run in which the condition, a bool of rank 0, is false.
+
+    Raises:
+        CaptureError: inside of ``try``, whose handlers have run by then.
+    """
+    if state.trace is not None and state.trace.capture is not None and state.trace.capture.trying:
+        raise CaptureError(
+            "an error that hangs on a value (raise or assert under a condition, a division by a number) inside of try "
+            "with handlers: captured code raises it when it runs, and nobody would catch it; let the value decide "
+            "about what is returned (wf.where), or leave the function uncompiled"
+        )
     _do(CHECK, [condition, *[t.detach() for t in operands]], error=error)
 
 

@@ -7,6 +7,7 @@ being captured; anything else is Python's: bools, sizes (whose answers are guard
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -353,11 +354,32 @@ def listed(iterable: Any, element: Callable[..., Any], spread: bool) -> Any:
     raise Unroll(loop)
 
 
+def trying() -> None:
+    """A ``try`` with handlers begins: what runs raise would pass them."""
+    trace = capturing()
+    if trace is not None:
+        trace.capture.trying += 1
+
+
+def tried() -> None:
+    """It has ended."""
+    trace = capturing()
+    if trace is not None:
+        trace.capture.trying -= 1
+
+
 def caught() -> None:
-    """An error has been caught: one for want of a number's value, perhaps, which eager code would have had."""
+    """An error has been caught: one for want of a number's value, perhaps, which eager code would have had.
+
+    Raises:
+        CaptureError: what was caught; eager code has none.
+    """
     trace = capturing()
     if trace is not None:
         trace.capture.has_caught = True
+        error = sys.exc_info()[1]
+        if isinstance(error, CaptureError):
+            raise error
 
 
 def assert_(test: Any, message: Callable[[], Any] | None, text: str) -> None:
@@ -438,6 +460,8 @@ __all__ = [
     "set_item",
     "stored",
     "text",
+    "tried",
+    "trying",
     "unset",
     "used",
     "watch",

@@ -9,16 +9,17 @@ refer to are live everywhere: nobody knows when those are called.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .syntax import Function, inner, names_bound, names_read
 
 _Names = frozenset[str]
 
 
-def note_liveness(function: Function) -> None:
-    """Note ``live`` and ``entering`` at the statements of a function."""
-    always = frozenset(names_read(*inner(*function.body)))
+def note_liveness(function: Function, around: Iterable[str] = ()) -> None:
+    """Note ``live`` and ``entering`` at the statements of a function; variables of the code ``around`` it are read by
+    who knows whom."""
+    always = frozenset(names_read(*inner(*function.body))).union(around)
     _Liveness(always).block(function.body, frozenset())
 
 

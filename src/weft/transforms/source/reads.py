@@ -192,6 +192,11 @@ def _by_getattr(names: Names, owner: Any, kind: type, name: str, outside: bool) 
         if outside:
             names.method_of(kind, "__getattr__", holder, own_way)
         return converted(MethodType(own_way, owner))(name)
+    if own_way is not None and issubclass(kind, dict) and _is_missing(kind, name):  # __getattr__ = dict.__getitem__
+        if outside:
+            names.method_of(kind, "__getattr__", holder, own_way)
+            names.item(owner, name)
+        return getattr(owner, name)
     if not outside:
         return getattr(owner, name)
     value = getattr(owner, name, ABSENT)

@@ -118,7 +118,7 @@ class _Function(ast.NodeTransformer):
         exits = marked(function)
         if exits and not isinstance(function, ast.AsyncFunctionDef) and not has(function.body, *_SUSPENDS):
             without_exits(function)
-        note_liveness(function)
+        note_liveness(function, self.globals | self.nonlocals)
         bound = set(names_bound(*function.body)) | self.parameters
         self.locals = bound - self.globals - self.nonlocals
         staged = [s for s in own(*function.body) if self._is_staged(s)]
@@ -417,6 +417,13 @@ class _Function(ast.NodeTransformer):
                 stores += more
         s.body = [*stores, *self._block(s.body)]
         return at(s, [s])[0]
+
+    def visit_Try(self, s: ast.Try) -> ast.AST:
+        made: Any = self.generic_visit(s)
+        if s.handlers:
+            body = [ast.Expr(runtime("trying")), *made.body]
+            made.body = at(s, [ast.Try(body, [], [], [ast.Expr(runtime("tried"))])])
+        return made
 
     def visit_ExceptHandler(self, handler: ast.ExceptHandler) -> ast.AST:
         self.generic_visit(handler)

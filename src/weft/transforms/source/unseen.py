@@ -238,8 +238,13 @@ def _referred(reference: Any) -> Any:
     """What a weak reference names, while it lives."""
     names, found = noting(), reference()
     if names is not None and names.is_outside(reference):
+        names.asked(_is_alive, (reference,), {}, found is not None)  # which holds nothing alive
         names.reach(found)
     return found
+
+
+def _is_alive(reference: Any) -> bool:
+    return reference() is not None
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------

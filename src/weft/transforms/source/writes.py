@@ -18,6 +18,7 @@ from functools import partial
 from types import BuiltinMethodType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
+from ...core.asked import Asked
 from ...core.errors import is_wefts_own
 from ...ops.op import state
 from ...tensor.guards import ABSENT
@@ -67,9 +68,13 @@ def set_attribute(value: Any, owner: Any, name: str) -> None:
     if noted is None or isinstance(owner, Tensor):
         setattr(owner, name, value)
         return
-    own = _class_has(owner, "__setattr__")
+    own: Any = _class_has(owner, "__setattr__")
     if type(own) is FunctionType and not is_wefts_own(own.__code__):
         converted(own)(owner, name, value)
+        return
+    if type(own) is _SLOT and issubclass(getattr(own, "__objclass__", object), CONTAINERS):
+        # __setattr__ = dict.__setitem__
+        changed(own.__get__(owner), name, value)
         return
     found = _descriptor(owner, name)
     if type(found) is property and found.fset is not None:
@@ -200,6 +205,7 @@ def set_item(value: Any, owner: Any, key: Any) -> None:
     if type(own) is FunctionType and not is_wefts_own(own.__code__) and not isinstance(owner, (UserDict, UserList)):
         converted(own)(owner, key, value)
     elif isinstance(owner, dict) and _is_plain(owner):
+        key = plain_key(key)
         noted.store(owner, Key(owner, key), value, partial(operator.setitem, owner, key, value))
     elif _is_plain(owner) and not isinstance(owner, dict):
         noted.change(owner, owner.__setitem__, [key, list(value) if type(key) is slice else value])
@@ -209,6 +215,13 @@ def set_item(value: Any, owner: Any, key: Any) -> None:
         noted.change(owner, partial(operator.setitem, owner), [key, value], True)
     else:
         owner[key] = value
+
+
+def plain_key(key: Any) -> Any:
+    """A key of a dict, with sizes as the numbers that they are: a hash asks for these anyway."""
+    if type(key) is tuple:
+        return tuple(map(plain_key, key))
+    return int(key) if isinstance(key, Asked) else key
 
 
 def delete_item(owner: Any, key: Any) -> None:
@@ -235,7 +248,7 @@ def item_of(owner: Any, key: Any) -> Any:
         if factory is not None and type(owner).__missing__ is defaultdict.__missing__:
             in_(key, owner)
             value = converted(factory)()
-            noted.store(owner, Key(owner, key), value)
+            noted.store(owner, Key(owner, plain_key(key)), value)
             return value
     return reads.item_of(owner, key)
 
@@ -344,22 +357,40 @@ def changed(called: Any, *args: Any, **kwargs: Any) -> Any:
         return owner if name == "__iadd__" else None
     if name in _SETS:
         args = tuple([set(reads.gone_through(a, True)) for a in args])
+    if name == "sort" and kwargs.get("key") is not None:
+        reads.gone_through(owner, True)
+        return noted.change(owner, partial(_reordered, owner, _order(owner, **kwargs)), [])
     if kwargs:
         called = partial(called, **{k: converted(v) for k, v in kwargs.items()})
     return noted.change(owner, called, args, name in BLIND and name != "__setitem__")
 
 
+def _order(items: Any, key: Any, reverse: bool = False) -> list[int]:
+    """The numbers of items in the order of a sort, which asks ``key`` once for each."""
+    from .calls import call
+
+    keys = list(map(call(key), items))
+    return sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse)
+
+
+def _reordered(items: Any, order: list[int]) -> None:
+    items[:] = [items[n] for n in order]
+
+
 def _changed_dict(noted: Journal, called: Any, args: Any, kwargs: Any) -> Any:
     owner, name = called.__self__, called.__name__
     if name == "__setitem__":
-        noted.store(owner, Key(owner, args[0]), args[1], partial(called, *args))
+        key = plain_key(args[0])
+        noted.store(owner, Key(owner, key), args[1], partial(called, key, *args[1:]))
         return None
     if name in ("update", "__ior__"):
         for key, value in dict(*[reads.used(a, True) for a in args], **kwargs).items():
-            noted.store(owner, Key(owner, key), value)
+            noted.store(owner, Key(owner, plain_key(key)), value)
         return owner if name == "__ior__" else None
-    if name == "setdefault" and in_(args[0], owner):
-        return reads.item_of(owner, args[0])
+    if name == "setdefault":
+        args = plain_key(args[0]), *args[1:]
+        if in_(args[0], owner):
+            return reads.item_of(owner, args[0])
     return noted.change(owner, partial(called, **kwargs) if kwargs else called, args, name == "clear")
 
 
