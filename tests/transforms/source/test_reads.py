@@ -200,6 +200,87 @@ def an_attrgetter() -> Any:
 
 
 @read
+def an_attrgetter_that_map_calls() -> Any:
+    items = [Box(k=2.0)]
+    return lambda x: x * sum(map(operator.attrgetter("k"), items)), lambda: setattr(items[0], "k", 5.0)
+
+
+@read
+def an_attrgetter_that_sorts() -> Any:
+    items = [Box(k=2.0, by=2.0), Box(k=3.0, by=3.0)]
+
+    def run(x: Any) -> Any:
+        return x * sorted(items, key=operator.attrgetter("k"))[0].by
+
+    return run, lambda: setattr(items[0], "k", 5.0)
+
+
+@read
+def getattr_that_map_calls() -> Any:
+    items = [Box(k=2.0)]
+    return lambda x: x * sum(map(getattr, items, ["k"])), lambda: setattr(items[0], "k", 5.0)
+
+
+@read
+def getattr_that_starmap_calls() -> Any:
+    items = [Box(k=2.0)]
+    return lambda x: x * sum(itertools.starmap(getattr, [(items[0], "k")])), lambda: setattr(items[0], "k", 5.0)
+
+
+@read
+def getattr_of_a_partial() -> Any:
+    config = Box(k=2.0)
+    return lambda x: x * functools.partial(getattr, config, "k")(), lambda: setattr(config, "k", 5.0)
+
+
+@read
+def a_method_that_a_methodcaller_calls() -> Any:
+    table = {"k": 2.0}
+    return lambda x: x * operator.methodcaller("get", "k", 1.0)(table), lambda: table.update(k=5.0)
+
+
+@read
+def items_that_map_gets() -> Any:
+    table = {"k": 2.0}
+    return lambda x: x * sum(map(table.get, ["k"])), lambda: table.update(k=5.0)
+
+
+@read
+def items_by_which_the_least_is_found() -> Any:
+    table = {1.0: 2.0, 2.0: 3.0}
+    return lambda x: x * min([1.0, 2.0], key=table.get), lambda: table.update({1.0: 5.0})  # type: ignore[arg-type]
+
+
+@read
+def what_an_object_that_map_makes_reads() -> Any:
+    table = {"k": 2.0}
+
+    class Made:
+        def __init__(self, name: str) -> None:
+            self.value = table[name]
+
+    return lambda x: x * sum(made.value for made in map(Made, ["k"])), lambda: table.update(k=5.0)
+
+
+@read
+def a_property_that_is_an_attrgetter() -> Any:
+    class Kind(Box):
+        rate = property(operator.attrgetter("k"))
+
+    items = [Kind(k=2.0)]
+    return lambda x: x * items[0].rate, lambda: setattr(items[0], "k", 5.0)
+
+
+@read
+def a_property_that_is_a_partial() -> Any:
+    class Kind(Box):
+        rate = property(functools.partial(lambda by, self: self.k * by, 2.0))
+
+    items = [Kind(k=2.0)]
+    return lambda x: x * items[0].rate, lambda: setattr(items[0], "k", 5.0)
+
+
+@read
 def vars_of_an_object() -> Any:
     config = Box(k=2.0)
     return lambda x: x * vars(config)["k"], lambda: setattr(config, "k", 5.0)

@@ -424,6 +424,21 @@ def list_of_a_module(compiled: Any) -> Any:
     return calls(compiled(net), lambda: net.seen)
 
 
+@program(captures=1)
+def list_append_that_builtins_call(compiled: Any) -> Any:
+    log: list[Any] = []
+
+    @compiled
+    def run(x: Any) -> Any:
+        list(map(log.append, [1, 2]))
+        list(filter(log.append, [3]))
+        functools.partial(log.append, 4)()
+        operator.methodcaller("append", 5)(log)
+        return x
+
+    return calls(run, lambda: log)
+
+
 # --- dicts --------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import functools
+import heapq
+import itertools
 import operator
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -23,7 +25,7 @@ from ...ops.shape import broadcast_to, permute_dims
 from ...tensor import create
 from ...tensor.tensor import Tensor
 from . import effects
-from .find import converted, is_rewritten
+from .find import converted, in_place, is_rewritten
 from .mixed import Mixed
 from .number import Number, as_number, by_python, needed, number_of
 from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, plain, type_, vars_
@@ -254,7 +256,7 @@ def _extreme(name: str) -> Callable[..., Any]:
     def best(*args: Any, **kwargs: Any) -> Any:
         items = list(args[0]) if len(args) == 1 and type(args[0]) in (list, tuple) else list(args)
         if kwargs or len(items) < 2 or not any(_is_value(item) or type(item) is Mixed for item in items):
-            return plain(*args, **{k: converted(v) for k, v in kwargs.items()})
+            return plain(*args, **_with_key(kwargs))
         from . import flow
 
         kinds = {item.kind if type(item) is Number else type(item) for item in items}
@@ -298,13 +300,21 @@ def _str(*args: Any, **kwargs: Any) -> Any:
     return str(*args, **kwargs)
 
 
-def _with_functions(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """A builtin that calls functions it is given."""
+def _with_functions(plain: Callable[..., Any], at: int | None = 0) -> Callable[..., Any]:
+    """A builtin that calls a function it is given, its argument ``at``, or one that has the name ``key``."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return plain(*map(converted, args), **{k: converted(v) for k, v in kwargs.items()})
+        given = [in_place(a) if n == at else a for n, a in enumerate(args)]
+        return plain(*given, **_with_key(kwargs))
 
     return run
+
+
+def _with_key(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {k: in_place(v) if k in _KEYS else v for k, v in kwargs.items()}
+
+
+_KEYS = {"key", "func", "function", "predicate"}  # the names that functions have among what builtins get
 
 
 def _looked_at(special: Callable[..., Any], deep: bool = True) -> Callable[..., Any]:
@@ -329,9 +339,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     min: _looked_at(_extreme("min")),
     print: _looked_at(_print),
     str: _looked_at(_str),
-    map: _looked_at(_with_functions(map)),
-    filter: _looked_at(_with_functions(filter)),
-    sorted: _looked_at(_with_functions(sorted)),
+    sorted: _looked_at(_with_functions(sorted, None)),
     breakpoint: _stop,
     iter: _iter,
     next: next_,
@@ -342,8 +350,15 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     object.__getattribute__: plain,
     operator.getitem: item_of,
     operator.contains: lambda of, key: in_(key, of),
-    functools.reduce: _looked_at(_with_functions(functools.reduce)),
 }
+_CALLING: dict[Any, int] = {  # and where among their arguments the function is
+    **dict.fromkeys((map, filter, functools.reduce, itertools.starmap), 0),
+    **dict.fromkeys((itertools.takewhile, itertools.dropwhile, itertools.filterfalse), 0),
+    **dict.fromkeys((itertools.accumulate, itertools.groupby), 1),
+    **dict.fromkeys((heapq.nlargest, heapq.nsmallest), 2),
+}
+for _called, _at in _CALLING.items():
+    _BUILTINS[_called] = _looked_at(_with_functions(_called, _at))
 
 
 def _stack(tensors: Any, *args: Any, **kwargs: Any) -> Any:

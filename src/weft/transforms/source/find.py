@@ -79,7 +79,7 @@ def converted(called: Any) -> Any:
     if kind is functools.partial:
         if names is not None:
             names.follow(called)
-        made = converted(called.func)
+        made = converted(called.func) if names is None else in_place(called.func)
         return called if made is called.func else functools.partial(made, *called.args, **called.keywords)
     own = next((vars(k)["__call__"] for k in kind.__mro__ if "__call__" in vars(k)), None)
     if type(own) is FunctionType and not is_wefts_own(own.__code__) and not isinstance(called, type):
@@ -88,6 +88,14 @@ def converted(called: Any) -> Any:
     if names is not None:
         names.follow(called)
     return called
+
+
+def in_place(called: Any) -> Any:
+    """What is called in the place of ``called`` by what is not rewritten: ``map(log.append, items)``. Builtins and
+    methods of containers are seen there too."""
+    from .calls import call
+
+    return call(called) if callable(called) else called
 
 
 def _around(function: FunctionType, names: Any) -> FunctionType:

@@ -20,7 +20,7 @@ from ...tensor.tensor import Tensor
 from ..contents import AROUND, children, is_array, is_container, is_of_bytes
 from ..names import MADE, SIMPLE, Names, attributes_of, in_class, is_users
 from .effects import Text
-from .find import converted
+from .find import converted, in_place
 from .number import Number
 from .refused import check_iterator
 
@@ -72,10 +72,11 @@ def _of_class(names: Names, owner: type, name: str) -> Any:
     metas: Any = type(owner)
     for meta in metas.__mro__:
         found = meta.__dict__.get(name)
-        if type(found) is property and type(found.fget) is FunctionType and is_users(meta.__module__):
+        if type(found) is property and found.fget is not None and is_users(meta.__module__):
             if names.is_outside(owner):
                 names.method_of(type(owner), name, meta, found)
-            return converted(found.fget)(owner)
+                names.reach(found.fget)
+            return in_place(found.fget)(owner)
     value = getattr(owner, name)
     if not names.is_outside(owner):
         return value
@@ -98,8 +99,8 @@ def _of_super(names: Names, owner: Any, name: str) -> Any:
             found = kind.__dict__[name]
             if is_users(kind.__module__) and names.is_outside(of):
                 names.method_of(kind, name, kind, found)
-            if type(found) is property and type(found.fget) is FunctionType:
-                return converted(found.fget)(of)
+            if type(found) is property and found.fget is not None:
+                return in_place(found.fget)(of)
             break
     return getattr(owner, name)
 
@@ -128,11 +129,12 @@ def plain_attribute(names: Names, owner: Any, kind: type, name: str, outside: bo
     nothing: tuple[type, Any] = kind, ABSENT
     holder, found = next(in_class(owner, name), nothing)
     about: Any = type(found)
-    if about is property and type(found.fget) is FunctionType:
+    if about is property and found.fget is not None:
         if outside:
             names.method_of(kind, name, holder, found)
+            names.reach(found.fget)
         try:
-            return converted(found.fget)(owner)
+            return in_place(found.fget)(owner)
         except AttributeError:
             if not last:
                 raise

@@ -25,7 +25,7 @@ from ...tensor.tensor import Tensor
 from ..contents import AROUND, is_container, is_of_bytes
 from ..names import CACHED, in_class, is_made_inside, is_users
 from ..tree import flatten
-from .find import converted, function_of
+from .find import converted, function_of, in_place
 from .reads import AT_ONCE, all_of, attribute, is_librarys, item_of, look, noting, plain
 from .refused import check, hangs_on_arguments, refusal, refused
 
@@ -87,6 +87,8 @@ def unseen(capture: Any, called: Any) -> Callable[..., Any]:
         return functools.partial(_by_name, called)
     if kind is operator.itemgetter:
         return functools.partial(_by_key, called)
+    if kind is operator.methodcaller:
+        return functools.partial(_by_method, called)
     why = refusal(called)
     if why is not None and _is_refused(capture, owner):
         raise refused(*why)
@@ -179,13 +181,13 @@ def _method_of_container(called: Any, owner: Any, /, *args: Any, **kwargs: Any) 
                 if type(value) not in AT_ONCE and not isinstance(value, Tensor):
                     look(names, value, True)
     if _has_functions(kwargs):
-        kwargs = {k: converted(v) if callable(v) else v for k, v in kwargs.items()}
+        kwargs = {k: in_place(v) for k, v in kwargs.items()}
     return called(*args, **kwargs)
 
 
 def _has_functions(kwargs: dict[str, Any]) -> bool:
     """Whether there is a function among keyword arguments: ``items.sort(key=...)``."""
-    return any(isinstance(v, (FunctionType, MethodType)) for v in kwargs.values())
+    return any(map(callable, kwargs.values()))
 
 
 def _by_name(getter: Any, of: Any) -> Any:
@@ -203,6 +205,15 @@ def _by_key(getter: Any, of: Any) -> Any:
     """What an ``operator.itemgetter`` gives."""
     found = [item_of(of, key) for key in getter.__reduce__()[1]]
     return found[0] if len(found) == 1 else tuple(found)
+
+
+def _by_method(caller: Any, of: Any) -> Any:
+    """What an ``operator.methodcaller`` gives."""
+    make, args = caller.__reduce__()
+    kwargs = {}
+    if type(make) is functools.partial:
+        args, kwargs = (*make.args, *args), make.keywords
+    return in_place(attribute(of, args[0]))(*args[1:], **kwargs)
 
 
 # --- functions that are asked again -----------------------------------------------------------------------------------
