@@ -612,3 +612,81 @@ def test_an_error_that_hangs_on_a_tensor_is_refused_where_it_would_be_caught() -
 
     with pytest.raises(wf.CaptureError, match="inside of try with handlers"):
         raising(wf.ones(2))
+
+
+INTEGERS: dict[str, Callable[[Any, int], Any]] = {
+    "product": lambda x, n: x * ((n * n * n) % 7),
+    "sum": lambda x, n: x * ((n * 2048 + 2**62 - 1 + n) % 1001),
+    "difference": lambda x, n: x * ((-n * 2048 - 2**62 - n * 1024) % 1001),
+    "power": lambda x, n: x * (n**4 % 1001),
+    "shift": lambda x, n: x * ((n << 40) % 1001),
+    "xor": lambda x, n: x * ((n * 1024 ^ (2**62 - 1)) % 1001),
+    "floor": lambda x, n: x * (math.floor(n * 1e12) % 1001),
+    "division": lambda x, n: wf.asarray((n * n) / 3, dtype=wf.float64),
+    "division by it": lambda x, n: wf.asarray(1e300 / ((n * n) / (n * 3 * n + 1)), dtype=wf.float64),
+    "comparison": lambda x, n: x * 2 if n * n < float(n * n + 1) else x,
+    "comparison with a constant": lambda x, n: x * 2 if n * 0.5 < 2**53 + 1 else x,
+    "a constant beyond 64 bits": lambda x, n: x * 2 if n < 2**64 else x,
+    "a product with it": lambda x, n: x * ((n * 2**64) % 1001),
+    "a branch": lambda x, n: x * ((n * n * n) % 7) if n % 2 else x * (n * n % 7),
+    "a comprehension": lambda x, n: x * (sum([n * n * k for k in range(3)]) % 1001),
+}
+
+
+def a_loop(x: Any, n: int) -> Any:
+    k, total = 1, n
+    while k < n and k < 40:
+        total, k = total * 3 + k, k + 1
+    return x * (total % 1001)
+
+
+INTEGERS["a loop"] = a_loop
+
+
+@pytest.mark.filterwarnings("ignore:.*has been captured")
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_are_as_wide_as_pythons(name: str) -> None:
+    op, x = INTEGERS[name], given(wf.float32)
+    for values in ((1, 2, 3, 2**21 + 1, 3_000_001, 5), (10**8 + 1, 7, 2**52 - 1, 2**52, 2**53 + 1, -(2**51) - 1, 8)):
+        run = wf.compile(op)
+        for n in values:
+            assert outcome(run, x, n) == outcome(op, x, n), n
+
+
+@pytest.mark.filterwarnings("ignore:.*has been captured")
+def test_integers_beyond_64_bits_are_stored() -> None:
+    x, found = given(wf.float32), []
+    for wrapped in (False, True):
+        held = {"n": 1, "product": 1}
+
+        def run(x: Any, held: Any = held) -> Any:
+            held["n"] += 1
+            held["product"] *= held["n"] * 1000
+            return x + held["n"]
+
+        call = wf.compile(run) if wrapped else run
+        found.append([(bits(call(x)), dict(held)) for _ in range(12)])
+    assert found[0] == found[1] and found[1][-1][1]["product"] > 2**64
+
+
+def test_what_is_done_to_counters_is_not_checked() -> None:
+    def counting(x: Any, n: int) -> Any:
+        return (x + abs(n * 60 - 1) if n + 1 < 2.5 else x) * min(1.0, (n + 1) * 0.5) + (n * 60 + n) * 10
+
+    for op, checked in ((counting, False), (lambda x, n: x + n * n, True), (lambda x, n: x + n * 60 * 0.5, False)):
+        run, x = wf.compile(op), given(wf.float32)
+        for n in (1, 2, 3):
+            assert bits(run(x, n)) == bits(op(x, n))
+        assert len(run.cache_info().graphs) == 2 and ("too_wide" in str(run.graph(x, 4))) == checked
+
+
+@pytest.mark.filterwarnings("ignore:.*has been captured")
+def test_what_has_been_printed_is_not_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
+    def op(x: Any, n: int) -> Any:
+        print("at", n)
+        return x * ((n * n * n) % 7)
+
+    run, x = wf.compile(op), given(wf.float32)
+    for n in (1, 2, 3, 3_000_001, 4):
+        assert bits(run(x, n)) == bits(op(x, n))
+    assert capsys.readouterr().out == "".join(f"at {n}\n" * 2 for n in (1, 2, 3, 3_000_001, 4))

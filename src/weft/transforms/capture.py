@@ -41,7 +41,7 @@ from .aliasing import Group, groups_of
 from .captured import Aliases, Captured, Reads, Returns, Writes
 from .inside import Argument, Elsewhere, Inside, SharedLeaf, Update
 from .names import Names
-from .numbers import Scalar, check_attributes
+from .numbers import MOST, Scalar, check_attributes
 from .placed import Placed, PlacedTensor, Placing, StoredNumber, lock_of
 from .places import Place
 from .refs import ArgumentRef, BaseRef, FlatRef, GradRef, Ref, TensorRef
@@ -592,7 +592,7 @@ def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     """What the function gets for a leaf of its arguments."""
     if type(leaf) is Scalar:
         going.has_numbers = True
-        return Number(leaf.kind, going.add_argument(leaf.tensor, False))
+        return Number(leaf.kind, going.add_argument(leaf.tensor, False), MOST)
     if isinstance(leaf, TensorType):
         leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape, None, going.trace.device), None, 0)
     elif not isinstance(leaf, Tensor):
@@ -612,7 +612,7 @@ def _placed(placed: Placed, going: Inside) -> Number | Tensor:
     if isinstance(placed, PlacedTensor):
         return going.add_argument(now, False)
     going.has_numbers = True
-    return Number(placed.kind, going.add_argument(now, False))
+    return Number(placed.kind, going.add_argument(now, False), MOST)
 
 
 def _stored_numbers(numbers: Sequence[tuple[Place, type, int, bool]], made: list[int]) -> list[StoredNumber]:

@@ -166,6 +166,7 @@ class Inside:
         self.journal = Journal()  # what is done to Python objects (source/writes.py)
         self.unrolled: Set[Any] = frozenset()  # loops of the source that are to be unrolled (source/flow.py)
         self.has_numbers = False  # whether Python numbers from outside are inputs (transforms/numbers.py)
+        self.has_printed = False  # whether runs print
         self.has_caught = False  # whether the function has caught an error
         self.trying = 0  # in how many ``try`` with handlers the function is
         self.needed: CaptureError | None = None  # the first error that was raised for want of a number's value

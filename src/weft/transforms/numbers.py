@@ -3,7 +3,7 @@
 The first call is captured with the numbers as constants. A call that differs from earlier ones in the values of ints or
 floats is captured once more with these as numbers of run time (source/number.py), which each run fills in: later values
 are hits. Where the function needs the value itself (a shape, an axis, a key of a dict), that capture fails, and every
-value is captured by itself. Bools, and integers beyond 53 bits, are constants.
+value is captured by itself. Bools, and integers beyond 52 bits, are constants.
 
 To the capture, such a number is a tensor argument of rank 0 that stands where the number stood: a :class:`Scalar` among
 the leaves of the arguments.
@@ -26,7 +26,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .tree import flatten, unflatten
 
-_MOST = 2**53  # from there on integers and floats differ, and sums and products soon leave 64 bits
+MOST = 2**52  # sums of two are floats exactly, and products with what code has at hand are of 64 bits
 _PACKED: dict[type, Callable[..., Any]] = {float: struct.Struct("d").pack_into, int: struct.Struct("q").pack_into}
 SPECS: dict[type, Spec] = {float: spec_of(dt.float64, ()), int: spec_of(dt.int64, ())}
 _KNOWN = 4096  # signatures of which it is remembered which numbers are inputs
@@ -49,7 +49,7 @@ class Scalar:
 def fits(value: Any) -> bool:
     """Whether a number may be an input: a float, or an integer that is one exactly."""
     kind = type(value)
-    return kind is float or (kind is int and -_MOST <= value <= _MOST)
+    return kind is float or (kind is int and -MOST <= value <= MOST)
 
 
 def tensor_of(value: Any) -> Tensor:
@@ -209,7 +209,7 @@ def filling(
         if kind is float:
             pack_float(storage, 0, value)
             return make(storage, of_float, None, 0)
-        if not -_MOST <= value <= _MOST:
+        if not -MOST <= value <= MOST:
             return None
         pack_int(storage, 0, value)
         return make(storage, of_int, None, 0)

@@ -54,7 +54,7 @@ class Count:
             else:
                 found = (self.start - self.stop + (-self.step - 1)) // -self.step
         if type(found) is Number:
-            return Number(int, ew.maximum(found.tensor, 0))
+            return Number(int, ew.maximum(found.tensor, 0), found.most)
         return found if found > 0 else 0
 
     def __iter__(self) -> Any:

@@ -248,3 +248,5 @@ def print_(*values: Any, sep: Any = " ", end: Any = "\n", file: Any = None, flus
                 out.flush()
 
     _do(PRINT, whole.tensors, write=write)
+    if state.trace is not None:
+        state.trace.capture.has_printed = True

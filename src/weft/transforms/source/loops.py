@@ -23,7 +23,7 @@ from ..bodies import Tracing, Unstable
 from ..control_nodes import check_written, end_of, loop, part, traced_loop
 from ..tree import flatten, unflatten
 from .branches import predicate
-from .number import DTYPES, Number, as_number
+from .number import DTYPES, ROUNDS, Number, as_number
 from .signals import RESULT
 from .stacked import Growing, Stacked
 from .variables import READ, UNBOUND, UNSET, Maybe, Saved, State, is_same, parts, refill, shown
@@ -257,7 +257,7 @@ class _Loop:
         flags = []
         try:
             self.entering(mine)
-            self.body(None if self.rounds is None else self.rounds.item(Number(int, at[0]), pieces))
+            self.body(None if self.rounds is None else self.rounds.item(Number(int, at[0], ROUNDS), pieces))
             if self.again is not None:  # before the variables are looked at: a test may bind some
                 flags = [_truth(self.again())]
             after = self.left()

@@ -3,7 +3,11 @@
 A number is a traced tensor of rank 0 of int64, float64 or bool, computed with as Python computes: true division gives
 a float, ``//`` and ``%`` floor, bools add as integers. With tensors it is as weakly typed as any Python number. What
 has no op of these bits (``**``, ``round``, shifts, ``math``) Python computes at run time, as a host call. What needs
-the value itself (an index of a list, a shape, a hash) is refused. Integers are of 64 bits.
+the value itself (an index of a list, a shape, a hash) is refused.
+
+Integers are of 64 bits. Where numbers from outside are inputs (transforms/numbers.py), what would leave them, or is no
+float exactly where Python divides or compares, ends the run, and the call is made again with constants. Most need no
+check: each integer has a bound that is known when it is captured.
 """
 
 from __future__ import annotations
@@ -27,12 +31,18 @@ from ...ops.operands import Late
 from ...tensor.tensor import Tensor
 
 DTYPES: dict[type, DType] = {bool: dt.bool_, int: dt.int64, float: dt.float64}
+_EXACT = 2**53  # from there on integers and floats differ
+ROUNDS = 2**32  # more than any loop goes
+_SIZE = 2**48  # more than any size
+_WIDE = 2**62  # what any integer is within, but for sums with numbers within ROUNDS, of which no run does enough
 
 
 class Number(Late):
-    """A Python number (``kind``: bool, int or float) that is known when the graph runs: ``tensor``, of rank 0."""
+    """A Python number (``kind``: bool, int or float) that is known when the graph runs: ``tensor``, of rank 0.
 
-    __slots__ = ("kind",)
+    ``most``: what an integer is within."""
+
+    __slots__ = ("kind", "most")
     if TYPE_CHECKING:  # they are set below
 
         def __add__(self, other: Any) -> Any: ...
@@ -41,9 +51,9 @@ class Number(Late):
 
     __class__ = property(lambda self: self.kind)  # isinstance(n, float) holds
 
-    def __init__(self, kind: type, tensor: Any):
+    def __init__(self, kind: type, tensor: Any, most: int = _WIDE):
         super().__init__(tensor)
-        self.kind = kind
+        self.kind, self.most = kind, most
 
     def with_tensor(self, tensor: Any) -> Number:
         """Such a number with another value."""
@@ -85,17 +95,18 @@ class Number(Late):
             return self
         if kind is bool:
             return Number(bool, ew.not_equal(self.tensor, 0))
-        return Number(kind, ew.cast(self.tensor, DTYPES[kind]))
+        return Number(kind, ew.cast(self.tensor, DTYPES[kind]), 1 if self.kind is bool else _WIDE)
 
     def __neg__(self) -> Number:
-        return Number(*(lambda n: (n.kind, ew.negative(n.tensor)))(_counted(self)))
+        n = _counted(self)
+        return Number(n.kind, ew.negative(n.tensor), n.most)
 
     def __pos__(self) -> Number:
         return _counted(self)
 
     def __abs__(self) -> Number:
         n = _counted(self)
-        return Number(n.kind, ew.abs(n.tensor))
+        return Number(n.kind, ew.abs(n.tensor), n.most)
 
     def __eq__(self, other: object) -> Any:
         return _compared(ew.equal, self, other)
@@ -165,7 +176,9 @@ def number_of(tensor: Tensor) -> Number:
     if dtype is dt.uint64:
         raise CaptureError("item() of a uint64 tensor in captured code: Python's integers are int64 there; cast it")
     found = ew.cast(reshape(tensor.detach(), ()), DTYPES[kind])
-    return Number(kind, found if dtype is not DTYPES[kind] else ew.clone(found))  # what is written later is not seen
+    if dtype is DTYPES[kind]:
+        found = ew.clone(found)  # what is written later is not seen
+    return Number(kind, found, _WIDE if dtype is dt.int64 else 2**32)
 
 
 def as_number(value: Any) -> Number | None:
@@ -177,12 +190,63 @@ def as_number(value: Any) -> Number | None:
         from ...core.asked import unasked
         from ...ops.operands import extent
 
-        return Number(int, extent(unasked(value), dt.int64))
+        return Number(int, extent(unasked(value), dt.int64), _SIZE)
     if kind in DTYPES:
         if kind is int and not -(2**63) <= value < 2**63:
             return None
-        return Number(kind, full((), value, dtype=DTYPES[kind]))
+        return Number(kind, full((), value, dtype=DTYPES[kind]), abs(value) if kind is int else _WIDE)
     return None
+
+
+def _operand(n: Number, other: Any) -> Number | None:
+    """What a number is computed with; None for what is none.
+
+    Raises:
+        CaptureError: it is an integer that 64 bits do not hold.
+    """
+    if type(other) is int and not -(2**63) <= other < 2**63:
+        raise needed(n, "an operation with an integer beyond 64 bits")
+    return as_number(other)
+
+
+def _are_inputs() -> bool:
+    """Whether the function's numbers are inputs of what is captured, and may be constants instead."""
+    return state.trace is not None and state.trace.capture is not None and state.trace.capture.has_numbers
+
+
+def _too_wide(_: Any = ()) -> Exception:
+    from ..entry import OfNumbers
+
+    return OfNumbers("an integer is beyond what a graph computes with")
+
+
+def _check(condition: Any) -> None:
+    """The call is made again with constants where the condition is false."""
+    from .effects import check
+
+    if state.trace is not None and state.trace.capture.has_printed:  # which it would do twice
+        raise CaptureError("an integer that may be beyond what a graph computes with, after a print")
+    check(condition, _too_wide)
+
+
+def _within(most: int, value: Callable[[], Any]) -> int:
+    """What a result is within that is within ``most``, where a run goes on with it; ``value``: the result, as a float
+    that no integer is too large for."""
+    if most <= _WIDE + ROUNDS:
+        return most
+    if _are_inputs():
+        _check(ew.less_equal(ew.abs(value()), float(_WIDE)))
+    return _WIDE
+
+
+def _check_exact(n: Number, given: Any) -> None:
+    """An integer has to be a float exactly, where Python computes with all of it; ``given``: what it was made of."""
+    if n.kind is not int or n.most <= _EXACT or not _are_inputs():
+        return
+    if type(given) is not int:
+        _check(ew.less_equal(ew.abs(n.tensor), _EXACT))
+    elif int(float(given)) != given:
+        raise needed(n, "an operation with a float, or a division, of an integer that is no float")
 
 
 def _type(params: dict[str, Any], *operands: TensorType) -> TensorType:
@@ -199,8 +263,17 @@ PYTHON = Primitive("python", _type, Host(_run), lambda params, inputs, output, c
 def by_python(function: Callable[..., Any], kind: type, *numbers: Number) -> Number:
     """What a function of Python's computes of numbers, at run time: a number of a ``kind``. An error ends the run."""
     kinds = tuple([n.kind for n in numbers])
+    if kind is int and _are_inputs():
+        function = functools.partial(_bounded, function)
     operands = [n.tensor for n in numbers]
     return Number(kind, apply(PYTHON, *operands, function=function, kinds=kinds, dtype=DTYPES[kind]))
+
+
+def _bounded(function: Callable[..., Any], *numbers: Any) -> Any:
+    found = function(*numbers)
+    if not -_WIDE <= found <= _WIDE:
+        raise _too_wide()
+    return found
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -240,10 +313,13 @@ def _counted(n: Number) -> Number:
 def _compared(function: Callable[..., Any], left: Number, right: Any) -> Any:
     if isinstance(right, Tensor):
         return NotImplemented
-    other = as_number(right)
+    other = _operand(left, right)
     if other is None:
         return NotImplemented
     kind = float if float in (left.kind, other.kind) else int
+    if kind is float:
+        _check_exact(left, left)
+        _check_exact(other, right)
     return Number(bool, function(left.to(kind).tensor, other.to(kind).tensor))
 
 
@@ -278,11 +354,27 @@ _BITS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _most_of_bits(a: int, b: int) -> int:
+    return 1 << max(a, b).bit_length()
+
+
+_MOST: dict[str, Callable[[int, int], int]] = {
+    "add": operator.add,
+    "sub": operator.add,
+    "mul": operator.mul,
+    "floordiv": lambda a, b: a,
+    "mod": lambda a, b: b,
+    "and": _most_of_bits,
+    "or": _most_of_bits,
+    "xor": _most_of_bits,
+}
+
+
 def _operator(name: str, function: Callable[..., Any], reflected: bool) -> Callable[[Number, Any], Any]:
     def method(self: Number, other: Any) -> Any:
         if isinstance(other, Tensor):
             return NotImplemented
-        right = as_number(other)
+        right = _operand(self, other)
         if right is None:
             return NotImplemented
         a, b = (right, self) if reflected else (self, right)
@@ -298,7 +390,17 @@ def _operator(name: str, function: Callable[..., Any], reflected: bool) -> Calla
             from .effects import check_divisor
 
             check_divisor(b, kind is float)
-        return Number(kind, function(a.to(kind).tensor, b.to(kind).tensor))
+        if name == "truediv" and float not in (a.kind, b.kind):
+            _check_exact(self, self)
+            _check_exact(right, other)
+        a, b = a.to(kind), b.to(kind)
+        made = function(a.tensor, b.tensor)
+        if kind is not int:
+            return Number(kind, made)
+        most = _MOST[name](a.most, b.most)
+        if name in _WHOLE:
+            return Number(int, made, _within(most, lambda: function(a.to(float).tensor, b.to(float).tensor)))
+        return Number(int, made, _within(most, lambda: ew.cast(made, dt.float64)))
 
     return method
 
