@@ -11,6 +11,7 @@ import collections
 import configparser
 import contextvars
 import copy
+import ctypes
 import dataclasses
 import datetime
 import enum
@@ -281,6 +282,34 @@ def a_property_that_is_a_partial() -> Any:
 
 
 @read
+def an_attribute_that_a_format_names() -> Any:
+    config = Box(a=[Box(k=2.0)])
+    return lambda x: x * float("{0.k} {0.k}".format(config.a[0])[:3]), lambda: setattr(config.a[0], "k", 5.0)
+
+
+@read
+def a_field_of_ctypes() -> Any:
+    class Fields(ctypes.Structure):
+        _fields_ = (("k", ctypes.c_int),)
+
+    fields = Fields(2)
+    return lambda x: x * fields.k, lambda: setattr(fields, "k", 5)
+
+
+@read
+def a_field_of_ctypes_beside_an_attribute() -> Any:
+    class Fields(ctypes.Structure):
+        _fields_ = (("k", ctypes.c_int),)
+
+    fields, config = Fields(2), Box(k=2.0)
+
+    def change() -> None:
+        fields.k, config.k = 5, 7.0
+
+    return lambda x: x * fields.k * config.k, change
+
+
+@read
 def vars_of_an_object() -> Any:
     config = Box(k=2.0)
     return lambda x: x * vars(config)["k"], lambda: setattr(config, "k", 5.0)
@@ -398,6 +427,12 @@ def a_descriptor() -> Any:
 
     items = [Kind(k=2.0)]
     return lambda x: x * items[0].rate, lambda: setattr(scaled, "by", 5.0)
+
+
+@read
+def a_global_by_way_of_globals() -> Any:
+    globals()["SCALE"] = 2.0
+    return lambda x: x * globals()["SCALE"], lambda: globals().__setitem__("SCALE", 5.0)
 
 
 @read

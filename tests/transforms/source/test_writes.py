@@ -1182,6 +1182,18 @@ def a_scheduler_of_the_users(compiled: Any) -> Any:
 
 
 @program()
+def a_global_by_way_of_globals(compiled: Any) -> Any:
+    globals()["STEPS"] = 1
+
+    @compiled
+    def run(x: Any) -> Any:
+        globals()["STEPS"] += 1
+        return x * globals()["STEPS"]
+
+    return calls(run, lambda: globals()["STEPS"])
+
+
+@program()
 def options_by_argument(compiled: Any) -> Any:
     p = nn.Parameter(wf.ones((3,)))
     opt = optim.SGD([p], lr=1.0, momentum=0.5)

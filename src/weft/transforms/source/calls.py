@@ -7,6 +7,7 @@ import functools
 import heapq
 import itertools
 import operator
+import sys
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -28,7 +29,7 @@ from . import effects
 from .find import converted, in_place, is_rewritten
 from .mixed import Mixed
 from .number import Number, as_number, by_python, needed, number_of
-from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, plain, type_, vars_
+from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, noting, plain, type_, vars_
 from .signals import Stop
 from .stacked import Stacked
 from .unseen import looking, made_of, unseen
@@ -300,6 +301,14 @@ def _str(*args: Any, **kwargs: Any) -> Any:
     return str(*args, **kwargs)
 
 
+def _globals() -> dict[str, Any]:
+    """``globals()``, of the rewritten function that calls this."""
+    found, names = sys._getframe(1).f_globals, noting()
+    if names is not None:
+        names.outside[id(found)] = found  # not to be remembered as a dict of the program's: its items are variables
+    return found
+
+
 def _with_functions(plain: Callable[..., Any], at: int | None = 0) -> Callable[..., Any]:
     """A builtin that calls a function it is given, its argument ``at``, or one that has the name ``key``."""
 
@@ -346,6 +355,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     getattr: getattr_,
     hasattr: hasattr_,
     vars: vars_,
+    globals: _globals,
     type: _type,
     object.__getattribute__: plain,
     operator.getitem: item_of,

@@ -167,7 +167,10 @@ def plain_attribute(names: Names, owner: Any, kind: type, name: str, outside: bo
     if type(get) is FunctionType:
         names.reach(found) if outside else None
         return converted(MethodType(get, found))(owner, kind)
-    return getattr(owner, name) if last else object.__getattribute__(owner, name)
+    value = getattr(owner, name) if last else object.__getattribute__(owner, name)
+    if outside and is_data and (isinstance(value, SIMPLE) or getattr(owner, name) is value):  # a field of ctypes, say
+        names.member(owner, name, value)
+    return value
 
 
 def _own(owner: Any) -> Any:

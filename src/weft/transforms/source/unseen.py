@@ -12,9 +12,11 @@ import functools
 import io
 import operator
 import os
+import string
 import sys
 import warnings
 import weakref
+from _string import formatter_field_name_split, formatter_parser  # type: ignore[import-not-found]
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
@@ -26,12 +28,12 @@ from ..contents import AROUND, is_container, is_of_bytes
 from ..names import CACHED, in_class, is_made_inside, is_users
 from ..tree import flatten
 from .find import converted, function_of, in_place
-from .reads import AT_ONCE, all_of, attribute, is_librarys, item_of, look, noting, plain
+from .reads import AT_ONCE, all_of, attribute, is_librarys, item_of, look, noting, plain, used
 from .refused import check, hangs_on_arguments, refusal, refused
 
 # They look at the function that calls them, or at nothing of what they get.
 _AS_THEY_ARE = {
-    *(builtins.globals, builtins.locals, builtins.dir, builtins.eval, builtins.exec, builtins.isinstance),
+    *(builtins.locals, builtins.dir, builtins.eval, builtins.exec, builtins.isinstance),
     *(builtins.issubclass, builtins.id, builtins.callable, builtins.setattr, builtins.delattr, builtins.super),
     *(warnings.warn, warnings.warn_explicit, sys._getframe),
 }
@@ -81,6 +83,8 @@ def unseen(capture: Any, called: Any) -> Callable[..., Any]:
     if isinstance(called, weakref.ref):
         return functools.partial(_referred, called)
     name = getattr(called, "__name__", "")
+    if name == "format" and type(owner) is str:
+        return functools.partial(_formatted, called, owner)
     if name == "__getattribute__" and owner is not None:
         return functools.partial(plain, owner)
     if kind is operator.attrgetter:
@@ -188,6 +192,26 @@ def _method_of_container(called: Any, owner: Any, /, *args: Any, **kwargs: Any) 
 def _has_functions(kwargs: dict[str, Any]) -> bool:
     """Whether there is a function among keyword arguments: ``items.sort(key=...)``."""
     return any(map(callable, kwargs.values()))
+
+
+class _Fields(string.Formatter):
+    """``str.format``, noting the attributes and items that its fields name."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        first, rest = formatter_field_name_split(field_name)
+        found = self.get_value(first, args, kwargs)
+        for is_attribute, name in rest:
+            found = attribute(found, name) if is_attribute else item_of(found, name)
+        return found, first
+
+
+def _formatted(called: Any, text: str, /, *args: Any, **kwargs: Any) -> str:
+    """``text.format(...)``."""
+    if not any("." in (field or "") or "[" in (field or "") for _, field, _, _ in formatter_parser(text)):
+        return _call_unseen(called, *args, **kwargs)
+    for value in (*args, *kwargs.values()):
+        used(value, True)
+    return _Fields().vformat(text, args, kwargs)
 
 
 def _by_name(getter: Any, of: Any) -> Any:
