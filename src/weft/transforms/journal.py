@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.errors import CaptureError, user_line
 from ..tensor.guards import ABSENT
 from ..tensor.tensor import Tensor
@@ -360,6 +362,8 @@ def _count_noted(names: Names, counts: Counter[int]) -> None:
 
 def _held(holder: Any) -> list[Any]:
     """What an object refers to."""
+    if isinstance(holder, np.ndarray):
+        return [] if holder.base is None else [holder.base]
     found = gc.get_referents(holder)
     if isinstance(holder, FunctionType):
         return [item for item in found if item is not holder.__globals__ and item is not _BUILTINS]

@@ -7,13 +7,16 @@ object that was there before; or a list, dict, tuple, set or object that the fun
 from __future__ import annotations
 
 import copyreg
+import gc
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..core.errors import CaptureError
 from ..core.symbolic import SymDim
@@ -29,7 +32,7 @@ from .refs import Ref, TensorRef
 if TYPE_CHECKING:
     from .inside import Inside
 
-_PLAIN = (*SIMPLE, complex, bytes, type, ModuleType, FunctionType, MethodType, BuiltinMethodType)
+_PLAIN = (*SIMPLE, complex, bytes, type, ModuleType)
 Memo = dict[int, Any]  # what a run has made, by the numbers of layouts
 
 
@@ -95,6 +98,8 @@ class New:
         if self.begin is not None:  # it may hold itself
             memo[key] = self.begin()
         found = [part.get(made, arguments, memo) for part in self.parts]
+        if self.begin is None and key in memo:  # one of the parts holds it
+            return memo[key]
         memo[key] = self.fill(memo.get(key), found)
         return memo[key]
 
@@ -131,6 +136,7 @@ class Laid:
 
         events, self._made = journal.settle(names)
         self._memo: dict[int, Layout] = {}
+        self._arrays: dict[int, Any] = {}  # those of NumPy's whose memory is copied
         self.tensors: dict[int, Tensor] = {}  # that runs make, by id
         self._numbered: list[Made] = []
         self.refs: list[Ref] = []
@@ -157,7 +163,7 @@ class Laid:
             if isinstance(event.owner, CONTAINERS) and not event.blind:
                 read[id(event.owner)] = event.owner
         self.read = list(read.values())
-        self._made, self._memo = {}, {}
+        self._made, self._memo, self._arrays = {}, {}, {}
 
     def _count(self, place: Place, number: Any) -> None:
         """A number that the run computes becomes what a place holds."""
@@ -205,7 +211,34 @@ class Laid:
             return self._tuple((value.start, value.stop, value.step), lambda parts: slice(*parts), value)
         if id(value) not in self._made:
             return Same(value)
+        if kind is FunctionType:
+            return self._function(value)
+        if kind is CellType:
+            return self._cell(value)
+        if kind is MethodType:
+            return self._tuple([value.__self__], partial(_as_method, value.__func__), value)
+        if kind is BuiltinMethodType:
+            return self._tuple([value.__self__], partial(_as_builtin, value.__name__), value)
         return self._object(value, kind)
+
+    def _function(self, value: FunctionType) -> Layout:
+        """A function that the function made. What it holds may be of the run, and then it is one of the run's own."""
+        named, attributes = value.__kwdefaults__ or {}, vars(value)
+        defaults = value.__defaults__ or ()
+        names = (list(named), list(attributes), len(defaults))
+        new = New(None, partial(_as_function, value.__code__, value.__globals__, value.__qualname__, *names))
+        self._memo[id(value)] = new  # it may hold itself
+        self._parts(new, [*named.values(), *attributes.values(), *defaults, *(value.__closure__ or ())])
+        return Same(value) if all(type(part) is Same for part in new.parts) else new
+
+    def _cell(self, value: CellType) -> Layout:
+        """A variable of functions that the function made."""
+        new = New(CellType, _with_contents)
+        self._memo[id(value)] = new
+        try:
+            return self._parts(new, [value.cell_contents])
+        except ValueError:  # it has no value
+            return new
 
     def _tuple(self, value: Any, make: Callable[[list[Any]], Any], whole: Any = None) -> Layout:
         parts = [self._layout(part) for part in value]
@@ -235,14 +268,36 @@ class Laid:
             else:
                 parts = list(held.values())
             return self._parts(new, [*parts, *own.values()])
+        if kind is object:
+            return New(object, _as_it_is)
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return self._array(value)
+        if kind is frozenset:
+            return self._tuple(value, frozenset, value)
         plain = kind.__flags__ & _HEAP and not hasattr(kind, "guarded") and kind.__module__.partition(".")[0] != "weft"
         names = getattr(value, "__dict__", {}) if plain or kind.__name__ == "SimpleNamespace" else None
         if names is None or not _is_copied(kind):
-            return Same(value)
+            if _is_value(value, kind):
+                return Same(value)
+            raise CaptureError(
+                f"a {kind.__name__} that is made here is stored, which captured code cannot make anew for each run; "
+                "make it outside of the captured function, or store what it is made of"
+            )
         slots = [n for n in copyreg._slotnames(kind) if hasattr(value, n)]  # type: ignore[attr-defined]
         new = New(partial(_bare, kind), partial(_set_attributes, list(names), slots))
         self._memo[id(value)] = new
         return self._parts(new, [*names.values(), *(getattr(value, n) for n in slots)])
+
+    def _array(self, value: Any) -> Layout:
+        """An array of NumPy's that the function made: a copy for each run."""
+        root = value
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        if id(root) in self._arrays:
+            raise CaptureError("arrays that are made here and share memory are stored; store copies of them")
+        self._arrays[id(root)] = root
+        kept = value.copy(order="K")
+        return New(None, lambda _, parts: kept.copy(order="K"))
 
     def _tensor(self, tensor: Tensor) -> Layout:
         ref = self._going.object_of(tensor)
@@ -294,6 +349,50 @@ def _is_copied(kind: type) -> bool:
         or kind.__base__ is object
         or all(base is object or base.__flags__ & _HEAP for base in kind.__mro__)
     )
+
+
+def _is_value(value: Any, kind: type) -> bool:
+    """Whether one object is as good as another that equals it, and holds nothing: a date, a Decimal, a range."""
+    hashing: Any = kind.__hash__
+    return hashing not in (None, object.__hash__) and not gc.is_tracked(value)
+
+
+def _as_method(function: Any, parts: list[Any]) -> Any:
+    return MethodType(function, parts[0])
+
+
+def _as_builtin(name: str, parts: list[Any]) -> Any:
+    return getattr(parts[0], name)
+
+
+def _as_function(
+    code: CodeType,
+    names: dict[str, Any],
+    qualname: str,
+    named: Sequence[str],
+    attributes: Sequence[str],
+    defaults: int,
+    _: Any,
+    parts: list[Any],
+) -> FunctionType:
+    held = iter(parts)
+    by_name = {name: next(held) for name in named}
+    own = {name: next(held) for name in attributes}
+    given = tuple([next(held) for _ in range(defaults)])
+    made = FunctionType(code, names, code.co_name, given or None, tuple(held))
+    made.__kwdefaults__, made.__qualname__ = by_name or None, qualname
+    made.__dict__.update(own)
+    return made
+
+
+def _with_contents(cell: Any, parts: list[Any]) -> Any:
+    if parts:
+        cell.cell_contents = parts[0]
+    return cell
+
+
+def _as_it_is(made: Any, _: list[Any]) -> Any:
+    return made
 
 
 def _bare(kind: Any) -> Any:

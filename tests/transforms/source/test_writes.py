@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import datetime
 import functools
 import heapq
 import linecache
@@ -12,6 +13,8 @@ import warnings
 from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -151,6 +154,90 @@ def list_append_item(compiled: Any) -> Any:
         return loss
 
     return calls(run, lambda: log)
+
+
+@program(captures=1)
+def list_append_of_methods(compiled: Any) -> Any:
+    class Node:
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def get(self) -> Any:
+            return self.value
+
+    log: list[Any] = []
+
+    @compiled
+    def run(x: Any) -> Any:
+        log.append(Node(x * 2.0).get)
+        log.append([x.sum()].copy)
+        return x
+
+    return calls(run, lambda: [each() for each in log])
+
+
+@program(captures=1)
+def list_append_of_functions(compiled: Any) -> Any:
+    log: list[Any] = []
+    seen: list[Any] = []
+
+    @compiled
+    def run(x: Any) -> Any:
+        loss, count, box = x.sum(), 0, {"x": x * 3.0}
+
+        def counting(by: int = 1, parts: Any = (x * 2.0, [7]), *, more: Any = loss) -> Any:
+            nonlocal count
+            count += by
+            return count, parts, more, box, seen
+
+        def again(n: int) -> Any:
+            return loss if n == 0 else again(n - 1)
+
+        counting.loss = loss  # type: ignore[attr-defined]
+        log.append((counting, lambda: (count, loss), again))
+        box["again"] = again
+        return x
+
+    def look() -> Any:
+        found = [(c()[:3], c(2)[0], show(), again(3), c.loss, c.__name__) for c, show, again in log]
+        held = [(c()[3]["x"], c()[3]["again"] is again, c()[4] is seen) for c, _, again in log]
+        return found, held
+
+    return calls(run, look)
+
+
+@program(captures=1)
+def list_append_of_what_holds_nothing(compiled: Any) -> Any:
+    log: list[Any] = []
+
+    @compiled
+    def run(x: Any) -> Any:
+        log.append(object())
+        log.append(np.arange(4.0).reshape(2, 2).T)
+        log.append(frozenset([1, (2, "a")]))
+        log.append([datetime.date(2000, 1, 2), Decimal(3), Fraction(1, 3), range(4), np.float32(0.5)])
+        log.append(lambda n: n + 1)
+        return x
+
+    def look() -> Any:
+        arrays = [each for each in log if isinstance(each, np.ndarray)]
+        arrays[-1][0] += 1.0
+        plain_ones = [each for each in log if isinstance(each, (frozenset, list))]
+        return len({id(each) for each in log if type(each) is object}), repr(arrays), plain_ones, log[-1](1)
+
+    return calls(run, look)
+
+
+@program(captures=1)
+def list_append_of_a_set_that_does_not_change(compiled: Any) -> Any:
+    log: list[Any] = []
+
+    @compiled
+    def run(x: Any) -> Any:
+        log.append(frozenset([x.sum(), 1]))
+        return x
+
+    return calls(run, lambda: [sorted(repr(plain(each, {})) for each in held) for held in log])
 
 
 @program(captures=1)
@@ -1509,6 +1596,24 @@ def changes_objects_in_a_branch(x: Any, kept: Any) -> Any:
     return y
 
 
+def stores_an_error(x: Any, kept: Any) -> Any:
+    error = ValueError("a")
+    error.loss = x.sum()  # type: ignore[attr-defined]
+    kept.n = {"error": error}  # here
+    return x
+
+
+def appends_an_iterator(x: Any, kept: Any) -> Any:
+    kept.log.append(iter([x, 2]))  # here
+    return x
+
+
+def appends_arrays_of_one_memory(x: Any, kept: Any) -> Any:
+    array = np.zeros(4)
+    kept.log.append([array, array[:2]])  # here
+    return x
+
+
 def stores_a_text(x: Any, kept: Any) -> Any:
     kept.log.append(f"{x.sum()}")  # here
     return x
@@ -1516,12 +1621,21 @@ def stores_a_text(x: Any, kept: Any) -> Any:
 
 @pytest.mark.parametrize(
     "function",
-    [changes_a_list, counts_in_a_helper, stores_an_item_in_a_loop, changes_objects_in_a_branch, stores_a_text],
+    [
+        changes_a_list,
+        counts_in_a_helper,
+        stores_an_item_in_a_loop,
+        changes_objects_in_a_branch,
+        stores_a_text,
+        stores_an_error,
+        appends_an_iterator,
+        appends_arrays_of_one_memory,
+    ],
 )
 def test_what_cannot_be_repeated_is_refused_at_its_line(function: Any) -> None:
     kept = SimpleNamespace(log=[], n=0, table={}, boxes=[SimpleNamespace(n=0)])
     before = plain(kept)
-    with pytest.raises(wf.CaptureError, match=r"the function changes|a string with the value") as caught:
+    with pytest.raises(wf.CaptureError, match=r"the function changes|a string with the value|stored") as caught:
         wf.compile(lambda x: function(x, kept))(x_of(1))
     assert caught.value.where is not None
     assert linecache.getline(*caught.value.where).rstrip().endswith("# here")
