@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
+import operator
 import threading
 import warnings
 from collections.abc import Callable
@@ -244,6 +247,124 @@ def test_an_error_for_want_of_a_value_cannot_be_caught() -> None:
     compiled, x = wf.compile(run), given(wf.float32)
     for s in (0.1, 0.2, 0.3):
         assert bits(compiled(x, s)) == bits(run(x, s))
+
+
+class Swallows:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: Any) -> bool:
+        return True
+
+
+def power(s: Any) -> Any:
+    return pow(s, 2, 7)  # of a number of run time it raises a TypeError
+
+
+def suppressed(x: Any, s: Any) -> Any:
+    with contextlib.suppress(TypeError):
+        x = x * power(s)
+    return x * s
+
+
+def swallowed(x: Any, s: Any) -> Any:
+    with Swallows():
+        x = x * power(s)
+    return x * s
+
+
+def left_by_return(x: Any, s: Any) -> Any:
+    try:
+        x = x * power(s)
+    finally:
+        return x * s  # noqa: B012
+
+
+def left_by_break(x: Any, s: Any) -> Any:
+    for _ in range(1):
+        try:
+            x = x * power(s)
+        finally:
+            break  # noqa: B012
+    return x * s
+
+
+UNSEEN: dict[str, Any] = {"power": power, "held": [0]}
+exec(
+    """
+def caught(x):
+    try:
+        return x * power(held[0])
+    except Exception:
+        return x * held[0]
+
+def of_type(n):
+    return 2 if type(n) is float else 1
+""",
+    UNSEEN,
+)
+
+
+def caught_where_nobody_sees(x: Any, s: Any) -> Any:
+    UNSEEN["held"][0] = s
+    return UNSEEN["caught"](x)
+
+
+@pytest.mark.filterwarnings("ignore:.*has been captured")
+@pytest.mark.parametrize(
+    "run",
+    [suppressed, swallowed, left_by_return, left_by_break, caught_where_nobody_sees],
+    ids=lambda run: run.__name__,
+)
+def test_an_error_for_want_of_a_value_is_never_swallowed(run: Callable[..., Any]) -> None:
+    compiled, x = wf.compile(run), given(wf.float32)
+    for s in (5, 4, 1, 2, 1):
+        assert bits(compiled(x, s)) == bits(run(x, s))
+
+
+@dataclasses.dataclass
+class Shown:
+    n: Any
+
+
+# What shows a value, or which object it is, to code that decides by it.
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    "repr": lambda s: repr(s) == "3",
+    "percent": lambda s: "%r" % (s,) == "3",  # noqa: UP031
+    "format": lambda s: "{!r}".format(s) == "3",  # noqa: UP032
+    "a list": lambda s: repr([s]) == "[3]",
+    "a dataclass": lambda s: repr(Shown(s)) == "Shown(n=3)",
+    "an array": lambda s: np.asarray(s).dtype.kind == "i",
+    "is": lambda s: s is THREE,
+    "is not": lambda s: s is not THREE,
+    "operator.is_": lambda s: operator.is_(s, THREE),
+    "a function nobody sees": lambda s: UNSEEN["of_type"](s) == 1,
+}
+THREE = 3
+
+
+@pytest.mark.filterwarnings("ignore:.*has been captured")
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_shows_a_number_to_others_needs_its_value(name: str) -> None:
+    shown = SHOWN[name]
+
+    def run(x: Any, s: Any) -> Any:
+        return x * s * (2 if shown(s) else 1)
+
+    compiled, x = wf.compile(run), given(wf.float32)
+    for s in (1, 2, 3, 2, 3):
+        assert bits(compiled(x, s)) == bits(run(x, s))
+
+
+def test_numbers_are_compared_with_none_as_they_are() -> None:
+    def run(x: Any, s: Any) -> Any:
+        return x * s if s is not None else x
+
+    compiled, x = wf.compile(run), given(wf.float32)
+    with counted() as captures:
+        for s in (1.0, 2.0, 3.0):
+            assert bits(compiled(x, s)) == bits(run(x, s))
+    assert len(captures) == 2
 
 
 class Counting(wf.nn.Module):

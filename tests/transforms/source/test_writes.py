@@ -526,6 +526,29 @@ def list_append_that_builtins_call(compiled: Any) -> Any:
     return calls(run, lambda: log)
 
 
+@program(captures=1)
+def appends_of_managers(compiled: Any) -> Any:
+    log: list[Any] = []
+
+    class Manager:
+        def __enter__(self) -> int:
+            log.append("in")
+            return 3
+
+        def __exit__(self, *_: Any) -> None:
+            log.append("out")
+
+    manager = Manager()
+
+    @compiled
+    def run(x: Any) -> Any:
+        with manager as by, Manager():
+            x = x * by
+        return x
+
+    return calls(run, lambda: log)
+
+
 # --- dicts --------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ from . import effects
 from .find import converted, in_place, is_rewritten
 from .mixed import Mixed
 from .number import Number, as_number, by_python, needed, number_of
-from .reads import getattr_, gone_through, hasattr_, in_, item_of, next_, noting, plain, type_, vars_
+from .reads import getattr_, gone_through, hasattr_, in_, is_, is_not, item_of, next_, noting, plain, type_, vars_
 from .signals import Stop
 from .stacked import Stacked
 from .unseen import looking, made_of, unseen
@@ -359,6 +359,8 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     type: _type,
     object.__getattribute__: plain,
     operator.getitem: item_of,
+    operator.is_: is_,
+    operator.is_not: is_not,
     operator.contains: lambda of, key: in_(key, of),
 }
 _CALLING: dict[Any, int] = {  # and where among their arguments the function is

@@ -7,7 +7,6 @@ being captured; anything else is Python's: bools, sizes (whose answers are guard
 from __future__ import annotations
 
 import builtins
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -23,7 +22,21 @@ from .effects import CONVERSIONS, Shown, Text, raising
 from .find import converted
 from .loops import Rounds, stage_for, stage_while
 from .number import Number
-from .reads import attribute, entered, gone_through, imported, in_, matched, not_in, stored, used
+from .reads import (
+    attribute,
+    caught,
+    entered,
+    gone_through,
+    imported,
+    in_,
+    is_,
+    is_not,
+    left,
+    matched,
+    not_in,
+    stored,
+    used,
+)
 from .signals import Unroll
 from .variables import UNBOUND, UNSET, Maybe, State
 from .writes import (
@@ -368,20 +381,6 @@ def tried() -> None:
         trace.capture.trying -= 1
 
 
-def caught() -> None:
-    """An error has been caught: one for want of a number's value, perhaps, which eager code would have had.
-
-    Raises:
-        CaptureError: what was caught; eager code has none.
-    """
-    trace = capturing()
-    if trace is not None:
-        trace.capture.has_caught = True
-        error = sys.exc_info()[1]
-        if isinstance(error, CaptureError):
-            raise error
-
-
 def assert_(test: Any, message: Callable[[], Any] | None, text: str) -> None:
     """``assert test, message``."""
     if is_value(test):
@@ -444,7 +443,10 @@ __all__ = [
     "if_exp",
     "imported",
     "in_",
+    "is_",
+    "is_not",
     "item_of",
+    "left",
     "listed",
     "matched",
     "none_of",

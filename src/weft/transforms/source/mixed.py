@@ -40,7 +40,7 @@ class Mixed:
         return self.number >= _plain(other)
 
     def __repr__(self) -> str:
-        return "<int or float that is known at run time>"
+        return repr(self.number)
 
 
 def _plain(other: Any) -> Any:

@@ -160,6 +160,8 @@ class Number(Late):
         return by_python(operator.invert, int, self)
 
     def __repr__(self) -> str:
+        if state.trace is not None and state.trace.capture is not None:
+            raise needed(self, "repr()")
         return f"<{self.kind.__name__} that is known at run time>"
 
     def item(self) -> Number:

@@ -14,6 +14,7 @@ from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from ...core.asked import Asked
+from ...core.errors import CaptureError
 from ...ops.op import state
 from ...tensor.guards import ABSENT
 from ...tensor.tensor import Tensor
@@ -21,7 +22,7 @@ from ..contents import AROUND, children, is_array, is_container, is_of_bytes
 from ..names import MADE, SIMPLE, Names, attributes_of, in_class, is_users
 from .effects import Text
 from .find import converted, in_place
-from .number import Number
+from .number import Number, needed
 from .refused import check_iterator
 
 AT_ONCE = frozenset((*SIMPLE, complex, bytes, slice, range, Tensor, Number, Asked, type(...)))
@@ -323,6 +324,19 @@ def not_in(key: Any, owner: Any) -> Any:
     return not in_(key, owner)
 
 
+def is_(left: Any, right: Any) -> bool:
+    """``left is right``: of numbers of run time nobody knows, unless they are one number, or one is none."""
+    for value, other in ((left, right), (right, left)):
+        if type(value) is Number and left is not right and other is not None:
+            raise needed(value, "is")
+    return left is right
+
+
+def is_not(left: Any, right: Any) -> bool:
+    """``left is not right``."""
+    return not is_(left, right)
+
+
 # --- whole values -----------------------------------------------------------------------------------------------------
 
 
@@ -438,15 +452,56 @@ def next_(iterator: Any, *default: Any) -> Any:
         raise
 
 
+class _Entered:
+    """What ``with`` enters in a capture, in the place of a manager: a method of the user's is rewritten, and that an
+    error is caught is noted."""
+
+    def __init__(self, manager: Any):
+        self.manager = manager
+
+    def _method(self, name: str) -> Any:
+        kind = type(self.manager)
+        found = next(k.__dict__[name] for k in kind.__mro__ if name in k.__dict__)
+        if type(found) is FunctionType:
+            return converted(MethodType(found, self.manager))
+        return found.__get__(self.manager, kind) if hasattr(found, "__get__") else found
+
+    def __enter__(self) -> Any:
+        return self._method("__enter__")()
+
+    def __exit__(self, *error: Any) -> Any:
+        found = self._method("__exit__")(*error)
+        if error[0] is not None and found:
+            caught()
+        return found
+
+
 def entered(manager: Any) -> Any:
     """What ``with`` enters: Python calls its methods by itself."""
-    names = noting()
-    if names is not None and names.is_users(type(manager)):
-        for name in ("__enter__", "__exit__"):
-            for _, found in in_class(manager, name):
-                names.follow(MethodType(found, manager), opaque=True)
-                break
-    return manager
+    kind = type(manager)
+    if noting() is None or is_wefts(kind) or not (hasattr(kind, "__enter__") and hasattr(kind, "__exit__")):
+        return manager
+    return _Entered(manager)
+
+
+def caught() -> None:
+    """An error has been caught: one for want of a number's value, perhaps, which eager code would have had.
+
+    Raises:
+        CaptureError: what was caught; eager code has none.
+    """
+    trace = state.trace
+    if trace is not None and trace.capture is not None:
+        trace.capture.has_caught = True
+        error = sys.exc_info()[1]
+        if isinstance(error, CaptureError):
+            raise error
+
+
+def left() -> None:
+    """A ``finally`` that may leave a block by itself begins: an error that is on its way is caught by that."""
+    if sys.exc_info()[0] is not None:
+        caught()
 
 
 def matched(subject: Any, *attributes: str) -> Any:

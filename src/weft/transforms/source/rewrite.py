@@ -418,17 +418,23 @@ class _Function(ast.NodeTransformer):
         s.body = [*stores, *self._block(s.body)]
         return at(s, [s])[0]
 
-    def visit_Try(self, s: ast.Try) -> ast.AST:
+    def visit_ExceptHandler(self, handler: ast.ExceptHandler) -> ast.AST:
+        self.generic_visit(handler)
+        handler.body = [*at(handler.body[0], [ast.Expr(runtime("caught"))]), *handler.body]
+        return handler
+
+    def visit_Try(self, s: ast.Try | ast.TryStar) -> ast.AST:
+        leaves = has(s.finalbody, ast.Return, ast.Break, ast.Continue)
         made: Any = self.generic_visit(s)
+        if leaves:
+            made.finalbody = [*at(s.finalbody[0], [ast.Expr(runtime("left"))]), *made.finalbody]
         if s.handlers:
             body = [ast.Expr(runtime("trying")), *made.body]
             made.body = at(s, [ast.Try(body, [], [], [ast.Expr(runtime("tried"))])])
         return made
 
-    def visit_ExceptHandler(self, handler: ast.ExceptHandler) -> ast.AST:
-        self.generic_visit(handler)
-        handler.body = [*at(handler.body[0], [ast.Expr(runtime("caught"))]), *handler.body]
-        return handler
+    def visit_TryStar(self, s: ast.TryStar) -> ast.AST:
+        return self.visit_Try(s)
 
     def visit_Assert(self, s: ast.Assert) -> ast.AST:
         if is_pythons(s.test):
@@ -646,7 +652,10 @@ class _Function(ast.NodeTransformer):
     def _compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
         if isinstance(op, (ast.In, ast.NotIn)):
             return runtime("in_" if isinstance(op, ast.In) else "not_in", left, right)
-        if not isinstance(op, (ast.Is, ast.IsNot)):
+        if isinstance(op, (ast.Is, ast.IsNot)):
+            if not any(isinstance(n, ast.Constant) and n.value is None for n in (left, right)):
+                return runtime("is_" if isinstance(op, ast.Is) else "is_not", left, right)
+        else:
             left, right = self._used(left, True), self._used(right, True)
         return ast.Compare(left, [op], [right])
 

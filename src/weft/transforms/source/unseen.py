@@ -22,13 +22,14 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from ...core.errors import CaptureError
-from ...ops.op import suspended
+from ...ops.op import state, suspended
 from ...tensor.tensor import Tensor
 from ..contents import AROUND, is_container, is_of_bytes
 from ..names import CACHED, in_class, is_made_inside, is_users
 from ..tree import flatten
 from .find import converted, function_of, in_place
-from .reads import AT_ONCE, all_of, attribute, is_librarys, item_of, look, noting, plain, used
+from .number import Number, needed
+from .reads import AT_ONCE, all_of, attribute, caught, is_librarys, item_of, look, noting, plain, used
 from .refused import check, hangs_on_arguments, refusal, refused
 
 # They look at the function that calls them, or at nothing of what they get.
@@ -132,9 +133,32 @@ def _checked(capture: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:
     return made
 
 
+# Modules of which what gets numbers computes with them as they are, keeps them, or raises.
+_TAKE_NUMBERS = {"builtins", "_operator", "operator", "itertools", "functools", "_functools", "math", "copy", "types"}
+_TAKE_NUMBERS |= {"collections", "_collections", "dataclasses", "contextlib", "weft"}
+
+
+def _without_numbers(called: Any, args: Any, kwargs: Any) -> None:
+    """Raise where a function that nobody sees gets a number of run time: it may ask for its type, or keep it."""
+    trace = state.trace
+    if trace is None or trace.capture is None or not trace.capture.has_numbers:
+        return
+    if str(getattr(called, "__module__", None)).partition(".")[0] in _TAKE_NUMBERS:
+        return
+    for leaf in flatten((args, kwargs))[0]:
+        if type(leaf) is Number:
+            raise needed(leaf, f"{getattr(called, '__name__', 'a function')}()")
+
+
+def _made_without_numbers(kind: Any, make: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    _without_numbers(kind, args, kwargs)
+    return make(*args, **kwargs)
+
+
 def _call_unseen(called: Any, /, *args: Any, **kwargs: Any) -> Any:
     names = noting()
     if names is not None:
+        _without_numbers(called, args, kwargs)
         given = (*args, *kwargs.values())
         for value in given:
             if type(value) in AT_ONCE or isinstance(value, Tensor):
@@ -146,6 +170,8 @@ def _call_unseen(called: Any, /, *args: Any, **kwargs: Any) -> Any:
             all_of(names, called.__self__)
         if isinstance(called, (FunctionType, MethodType)):
             if is_users(called.__module__):
+                if called.__code__.co_exceptiontable:
+                    caught()  # perhaps: nobody sees
                 names.follow(called, opaque=True, args=given)
             elif _named(called) in _THROUGH_ALL:
                 for value in given:
@@ -293,7 +319,7 @@ def made_of(capture: Any, kind: type) -> Callable[..., Any]:
         why = refusal(kind)
         if why is not None:
             raise refused(*why)
-        return looking(kind, deep=kind not in _SHALLOW)
+        return functools.partial(_made_without_numbers, kind, looking(kind, deep=kind not in _SHALLOW))
     init = kind.__init__  # type: ignore[misc]
     if type(kind).__call__ is not type.__call__ or type(init) is not FunctionType:
         return kind
