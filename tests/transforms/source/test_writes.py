@@ -527,6 +527,29 @@ def list_append_that_builtins_call(compiled: Any) -> Any:
 
 
 @program(captures=1)
+def appends_of_decorators_and_class_bodies(compiled: Any) -> Any:
+    log: list[Any] = []
+
+    def noted(function: Any) -> Any:
+        log.append(function.__name__)
+        return function
+
+    @compiled
+    def run(x: Any) -> Any:
+        @noted
+        def scaled(y: Any) -> Any:
+            return y * 2.0
+
+        class Inside:
+            by = 3.0
+            log.append(by)
+
+        return scaled(x) * Inside.by
+
+    return calls(run, lambda: log)
+
+
+@program(captures=1)
 def appends_of_managers(compiled: Any) -> Any:
     log: list[Any] = []
 

@@ -125,6 +125,13 @@ def call(called: Any) -> Callable[..., Any]:
     return found if found is not called else unseen(trace.capture, called)
 
 
+def decorator(called: Any) -> Callable[..., Any]:
+    """What is called in the place of a decorator; a library's gets the function that it is for, and leaves it alone."""
+    if type(called) in IN_C:
+        return call(called)
+    return converted(called) if type(called) in (FunctionType, MethodType) else called
+
+
 def _is_value(x: Any) -> bool:
     return isinstance(x, Tensor) or type(x) is Number
 

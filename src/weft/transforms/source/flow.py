@@ -17,7 +17,7 @@ from ...tensor.tensor import Tensor
 from ..bodies import Unstable
 from . import effects
 from .branches import predicate, stage_if, stage_value
-from .calls import Count, Pairs, call
+from .calls import Count, Pairs, call, decorator
 from .effects import CONVERSIONS, Shown, Text, raising
 from .find import converted
 from .loops import Rounds, stage_for, stage_while
@@ -430,6 +430,7 @@ __all__ = [
     "caught",
     "compare",
     "converted",
+    "decorator",
     "delete_attribute",
     "delete_item",
     "drop",

@@ -42,6 +42,8 @@ from .syntax import (
     thunk,
 )
 
+# Expressions of which functions are made, or may be.
+_INTO_FUNCTIONS = (ast.BoolOp, ast.IfExp, ast.Compare, ast.Lambda, ast.NamedExpr, ast.ListComp)
 _LOOKS_AROUND = {"locals", "vars", "dir", "exec", "eval"}  # they would see the variables of another function
 _SUSPENDS = (ast.Yield, ast.YieldFrom, ast.Await)
 _IN_PLACE = {
@@ -488,7 +490,7 @@ class _Function(ast.NodeTransformer):
         return self._definition(s)
 
     def _definition(self, s: Function) -> ast.AST:
-        s.decorator_list = [self.visit(d) for d in s.decorator_list]
+        s.decorator_list = [self._expr(d, runtime("decorator", self.visit(d))) for d in s.decorator_list]
         s.args.defaults = [self.visit(d) for d in s.args.defaults]
         s.args.kw_defaults = [d and self.visit(d) for d in s.args.kw_defaults]
         _Function(s, self.watched, self.around).rewrite()
@@ -501,8 +503,13 @@ class _Function(ast.NodeTransformer):
         return node
 
     def visit_ClassDef(self, s: ast.ClassDef) -> ast.AST:
-        """Its methods are rewritten; what stands beside them runs once, as it is."""
+        """Its methods are rewritten, and calls that stand beside them. What else does runs once, as it is: functions
+        that are made of it do not see the class's variables."""
         for n, each in enumerate(s.body):
+            if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) and not has([each], *_INTO_FUNCTIONS):
+                around, self.around = self.around, s.name
+                s.body[n] = self.visit(each)
+                self.around = around
             if isinstance(each, ast.FunctionDef):
                 method = copy.deepcopy(each)
                 with suppress(Unsupported):
