@@ -15,7 +15,7 @@ import gc
 import sys
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from .places import Place, Variable
 if TYPE_CHECKING:
     from .names import Names
 
-_MANY = 200_000  # objects that are looked through for what the function made
+_MANY = 1_000_000  # objects that are looked through for what the function made
 _OPEN = (str, int, float, complex, bytes, type(None), type, ModuleType, CodeType, Tensor)  # nothing is looked for there
 _BUILTINS = vars(builtins)
 CONTAINERS = (list, dict, set, deque, bytearray)
@@ -235,7 +235,11 @@ def _taken_back(level: _Level, *around: Any, names: Names | None = None) -> dict
     """Take back what was done, but for what was done to objects that nothing but the journal holds then: these."""
     finals = [(what, what.get() if isinstance(what, Place) else contents(what)) for what, _ in level.undo]
     _undo(level)
-    made = made_inside([finals, level, *around], names)
+    try:
+        made = made_inside([finals, level, *around], names, _held_before(level, names))
+    except CaptureError as error:
+        error.where = next((e.where for e in level.events if e.where), error.where)
+        raise
     for what, final in finals:
         if isinstance(what, Place):
             if id(what.holder) in made:
@@ -243,6 +247,18 @@ def _taken_back(level: _Level, *around: Any, names: Names | None = None) -> dict
         elif id(what) in made:
             refill(what, final)
     return made
+
+
+def _held_before(level: _Level, names: Names | None) -> set[int]:
+    """What containers from outside held before the function changed them, by id: it need not be looked through."""
+    found: set[int] = set()
+    if names is not None:
+        for what, before in level.undo:
+            if id(what) in names.outside and not isinstance(what, (Place, bytearray)) and isinstance(what, CONTAINERS):
+                found.update(map(id, before.values() if isinstance(before, dict) else before))
+        for event in level.events:  # what was stored before all of the container was changed
+            found.difference_update(map(id, event.args))
+    return found
 
 
 def _undo(level: _Level) -> None:
@@ -313,13 +329,16 @@ def refill(container: Any, items: Any) -> None:
         deque.extend(container, items)
 
 
-def made_inside(roots: Sequence[Any], names: Names | None) -> dict[int, Any]:
+def made_inside(roots: Sequence[Any], names: Names | None, before: Collection[int] = ()) -> dict[int, Any]:
     """What is held by the roots, by way of anything, and by nothing else (but by notes of names); by id.
 
-    As the collector finds garbage: of each object it is counted how many of those that were found refer to it; one with
-    more references is alive, and with it all that it refers to.
+    ``before``: ids of what was there before. As the collector finds garbage: of each object it is counted how many of
+    those that were found refer to it; one with more references is alive, and with it all that it refers to.
+
+    Raises:
+        CaptureError: that is too much to look through.
     """
-    known = {id(root) for root in roots}.union(() if names is None else names.outside)
+    known = {id(root) for root in roots}.union(before, () if names is None else names.outside)
     found: dict[int, Any] = {}
     counts: Counter[int] = Counter()
     waiting = deque(roots)
@@ -330,7 +349,11 @@ def made_inside(roots: Sequence[Any], names: Names | None) -> dict[int, Any]:
             if key not in found and key not in known and not isinstance(held, _OPEN):
                 found[key] = held
                 waiting.append(held)
-    waiting.clear()
+    if waiting:
+        raise CaptureError(
+            f"what the function changes holds more than {_MANY} objects, too many to tell those that the function made "
+            "from those that were there; change something that holds less, or do it outside of the captured function"
+        )
     held = None
     if names is not None:
         _count_noted(names, counts)

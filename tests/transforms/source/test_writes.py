@@ -24,6 +24,7 @@ from reported import counted
 
 import weft as wf
 from weft import nn, optim
+from weft.transforms import journal
 
 Program = Callable[[Callable[..., Any]], Any]
 PROGRAMS: dict[str, tuple[Program, int | None]] = {}
@@ -1686,6 +1687,40 @@ def test_what_cannot_be_repeated_is_refused_at_its_line(function: Any) -> None:
     assert caught.value.where is not None
     assert linecache.getline(*caught.value.where).rstrip().endswith("# here")
     assert plain(kept) == before
+
+
+def test_what_a_container_held_before_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_MANY", 2000)
+
+    def made(compiled: Any) -> Any:
+        log: list[Any] = [[k] for k in range(3000)]
+        table: dict[int, Any] = {k: [k] for k in range(3000)}
+
+        @compiled
+        def run(x: Any) -> Any:
+            table[0] = {"sum": x.sum()}
+            table.update({-1: [table[0], x * 2.0]})
+            log.append({"loss": x.sum(), "k": [1]})
+            return x
+
+        return [[plain(run(x_of(n))), plain([log[3000:], table[0], table[-1]])] for n in range(3)]
+
+    assert made(wf.compile) == made(lambda f: f)
+
+
+def test_too_much_to_look_through_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_MANY", 100)
+    log: list[Any] = []
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        log.append([[k] for k in range(200)])  # here
+        return x
+
+    with pytest.raises(wf.CaptureError, match="holds more than 100 objects") as caught:
+        run(x_of(0))
+    assert caught.value.where is not None and not log
+    assert linecache.getline(*caught.value.where).rstrip().endswith("# here")
 
 
 def test_attributes_that_a_branch_stores_are_as_in_eager_code() -> None:
