@@ -811,3 +811,27 @@ def test_what_has_been_printed_is_not_printed_again(capsys: pytest.CaptureFixtur
     for n in (1, 2, 3, 3_000_001, 4):
         assert bits(run(x, n)) == bits(op(x, n))
     assert capsys.readouterr().out == "".join(f"at {n}\n" * 2 for n in (1, 2, 3, 3_000_001, 4))
+
+
+def test_a_rate_that_the_step_itself_changes_is_an_input() -> None:
+    def made(compiled: Any) -> Any:
+        weight = wf.ones(3).requires_grad_()
+        optimizer = wf.optim.SGD([weight], lr=0.1)
+
+        @compiled
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            (weight * x).sum().backward()
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.9
+            optimizer.step()
+            return weight.sum()
+
+        return step, optimizer
+
+    (step, optimizer), (eager, plain) = made(wf.compile), made(lambda f: f)
+    for k in range(6):
+        x = wf.asarray([1.0, 2.0, float(k)])
+        assert step(x).item() == eager(x).item()
+        assert optimizer.param_groups[0]["lr"] == plain.param_groups[0]["lr"]
+    assert len(step.cache_info().graphs) == 2

@@ -79,7 +79,7 @@ class Item(Place):
 
     def get(self) -> Any:
         if isinstance(self.owner, dict):
-            return self.owner.get(self.key, ABSENT)
+            return dict.get(self.owner, self.key, ABSENT)  # options of an optimizer report what is read otherwise
         return self.owner[self.key] if self.key < len(self.owner) else ABSENT
 
     def set(self, value: Any) -> None:
