@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -344,6 +346,28 @@ def test_an_in_place_form_waits_for_what_another_thread_is_computing(form: str, 
         assert (last if form == "itself" else a).tolist() == expected
 
     together(lambda: store(wf.asarray([1.0, 2.0])), write)
+
+
+@pytest.mark.parametrize("warm", [0, 3])
+def test_python_state_is_changed_by_one_call_after_the_other(warm: int) -> None:
+    box = SimpleNamespace(n=0, log=[])
+
+    @wf.compile
+    def count(x: wf.Tensor) -> wf.Tensor:
+        box.n += 1
+        box.log.append(box.n)
+        return x * 2.0
+
+    def run() -> None:
+        for _ in range(25):
+            count(wf.ones(2))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* has been captured")
+        for _ in range(warm):
+            count(wf.ones(2))
+        together(run, run)
+    assert box.n == warm + 50 and box.log == list(range(1, warm + 51))
 
 
 def test_the_same_function_with_other_arguments_in_each_thread() -> None:

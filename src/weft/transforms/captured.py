@@ -273,6 +273,11 @@ class Returns:
     repeated: Repeated | None = None
     numbers: list[StoredNumber] = field(default_factory=list)
 
+    @property
+    def writes_python(self) -> bool:
+        """Whether runs store anything in Python objects."""
+        return bool(self.stores or self.kept or self.repeated or self.numbers)
+
 
 @dataclass(slots=True, weakref_slot=True)
 class Captured:

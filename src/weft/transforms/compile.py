@@ -24,6 +24,7 @@ from ..core.collector import uncollected
 from ..core.device import CPU, chosen
 from ..core.errors import ArgumentError, CaptureError, WeftError, user_line
 from ..core.errors import made as errors_made
+from ..core.process import Lock
 from ..core.symbolic import Sizes
 from ..graph.ir import Graph
 from ..graph.simplify import simplify
@@ -85,6 +86,7 @@ class Compiled(Generic[P, R]):
         self._floats: dict[Any, int] = {}  # captures of signatures that differ in floats alone
         self._numbers = NumberArguments()
         self._needed: dict[Any, Placed] = {}  # places whose numbers the function needs, by their ids
+        self._alone, self._writes_python = Lock(), False  # held by captures, and by runs that write Python state
         self._epoch = epoch.number
         self._key = getattr(function, "__name__", "")  # of the method in its object
 
@@ -116,18 +118,27 @@ class Compiled(Generic[P, R]):
         """A call the long way."""
         if state.trace is not None:  # inside another capture: part of its graph
             return converted(self.function)(*args, **kwargs)
-        entry, call = self._find(args, kwargs)
-        if entry is None:
-            with capturing():
-                entry, call = self._capture(call)
-                results = self._first_run(entry, call.tensors)
-        else:
+        entry, call = (None, None) if self._writes_python else self._find(args, kwargs)
+        if entry is not None and call is not None:
             self._note(entry, call)
             results = entry.run(call.tensors)
+        else:
+            entry, results = self._call_alone(args, kwargs)
         form = entry.captured.returns.form
         if form == ("leaf",):
             return results[0]  # type: ignore[return-value]
         return unflatten(form, results)
+
+    def _call_alone(self, args: Any, kwargs: Any) -> tuple[Entry, list[Tensor]]:
+        """A call while no other thread captures the function, or reads and writes Python state by it."""
+        with self._alone.now:
+            entry, call = self._find(args, kwargs)
+            if entry is not None:
+                self._note(entry, call)
+                return entry, entry.run(call.tensors)
+            with capturing():
+                entry, call = self._capture(call)
+                return entry, self._first_run(entry, call.tensors)
 
     def _of_other_counts(self, args: Any, kwargs: Any, counts: str) -> R:
         """A call for which the sizes that kernels set have turned out to be none that a capture is for; nothing has
@@ -175,12 +186,10 @@ class Compiled(Generic[P, R]):
         if way is not None and self._signature(call.args, call.kwargs)[0] != call.signature:
             way = None  # another thread has written meanwhile
         if way is not None and (call.has_scalars or places):
-            way = filling(
-                way,
-                call.args,
-                call.kwargs,
-                [(each.tensor if each.kind is Tensor else each.place.get, each.kind) for each in places],
-            )
+            held = [(each.tensor if each.kind is Tensor else each.place.get, each.kind) for each in places]
+            way = filling(way, call.args, call.kwargs, held)
+        if way is not None and self._writes_python:  # what it finds in places too
+            way = _one_at_a_time(way, self._alone)
         noted = [(way, entry)] if way is not None else []
         noted += [each for each in self._noted if each[1] is not entry]
         self._noted = noted[:_MAX_QUICK]
@@ -596,6 +605,7 @@ class Compiled(Generic[P, R]):
                 f"tensor, or pass it as an argument"
             )
         self._entries[signature] = (made, *entries)[:_MAX_ENTRIES]
+        self._writes_python = self._writes_python or made.captured.returns.writes_python
         while len(self._entries) > _MAX_SIGNATURES:
             self._entries.pop(next(iter(self._entries)), None)  # the oldest
         if len(self._floats) > _MAX_SIGNATURES:
@@ -787,6 +797,16 @@ class _Call(NamedTuple):
             return self
         tensors = extended(self.tensors, places)
         return None if tensors is None else self._replace(tensors=tensors, places=tuple(places))
+
+
+def _one_at_a_time(way: Way, lock: Lock) -> Way:
+    """A quick way that one thread goes at a time, with the numbers that it finds in places."""
+
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with lock.now:
+            return way(args, kwargs)
+
+    return run
 
 
 def _warn(text: str) -> None:
