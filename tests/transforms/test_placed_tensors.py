@@ -71,7 +71,7 @@ def one_tensor_under_two_names(compiled: Any) -> Any:
     return run, lambda: [box.a, box.b, box.a is box.b]
 
 
-@program(2)
+@program(8)  # what is written in place is state, one by one
 def what_is_written_and_returned(compiled: Any) -> Any:
     box = SimpleNamespace(a=wf.ones(3))
 

@@ -287,6 +287,7 @@ def _run(
             own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
             gradients = _seen_gradients(going, items)
             updates = going.updates(trace)
+            _check_placed(updates, count)
             constants = going.let_go_of_constants()
             going.release()
             stored_numbers = [(place, n.kind, items.see(n.tensor), reported) for place, n, reported in numbers]
@@ -613,6 +614,17 @@ def _placed(placed: Placed, going: Inside) -> Number | Tensor:
         return going.add_argument(now, False)
     going.has_numbers = True
     return Number(placed.kind, going.add_argument(now, False), MOST)
+
+
+def _check_placed(updates: Sequence[Update], count: int) -> None:
+    """Tensors that are inputs since they lie in places, behind ``count`` arguments, are not written in place.
+
+    Raises:
+        CaptureError: one is; as state, it is locked by runs, and told apart from what else they write.
+    """
+    for update in updates:
+        if update.written and isinstance(update.target, ArgumentRef) and update.target.position >= count:
+            raise CaptureError("a tensor that is an input since it lies in a place is written in place")
 
 
 def _stored_numbers(numbers: Sequence[tuple[Place, type, int, bool]], made: list[int]) -> list[StoredNumber]:

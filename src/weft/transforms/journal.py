@@ -338,7 +338,7 @@ def made_inside(roots: Sequence[Any], names: Names | None, before: Collection[in
     Raises:
         CaptureError: that is too much to look through.
     """
-    known = {id(root) for root in roots}.union(before, () if names is None else names.outside)
+    known = {id(root) for root in roots}.union(before, () if names is None else names.known())
     found: dict[int, Any] = {}
     counts: Counter[int] = Counter()
     waiting = deque(roots)
@@ -346,7 +346,7 @@ def made_inside(roots: Sequence[Any], names: Names | None, before: Collection[in
         for held in _held(waiting.popleft()):
             key = id(held)
             counts[key] += 1
-            if key not in found and key not in known and not isinstance(held, _OPEN):
+            if key not in found and key not in known and not isinstance(held, _OPEN) and not _is_namespace(held):
                 found[key] = held
                 waiting.append(held)
     if waiting:
@@ -381,6 +381,11 @@ def _count_noted(names: Names, counts: Counter[int]) -> None:
     for row in names.rows():
         for item in row:
             counts[id(item)] += 1
+
+
+def _is_namespace(held: Any) -> bool:
+    """Whether it holds the globals of a module, which the function did not make."""
+    return type(held) is dict and "__builtins__" in held
 
 
 def _held(holder: Any) -> list[Any]:

@@ -286,6 +286,14 @@ class Names:
             return tuple([(k, self.placed.get((key, k), v)) for k, v in container.items()])
         return tuple([self.placed.get((key, n), v) for n, v in enumerate(container)])
 
+    def known(self) -> Iterator[int]:
+        """The ids of what was there before the function, and of what holds the attributes of that."""
+        for key, value in self.outside.items():
+            yield key
+            own = attributes_of(value)
+            if own:
+                yield id(own)
+
     def is_outside(self, value: Any) -> bool:
         """Whether an object was there before the function."""
         return id(value) in self.outside

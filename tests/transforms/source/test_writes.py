@@ -1876,3 +1876,16 @@ def test_a_capture_that_fails_leaves_what_other_threads_appended() -> None:
         assert log == ["theirs"] and table == {"b": 2} and seen == {1, 3}
     finally:
         done.set()
+
+
+def test_what_an_object_holds_besides_is_not_looked_through() -> None:
+    box = SimpleNamespace(data=[[k] for k in range(1_100_000)], n=0, log=[])
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        box.n += 1
+        box.log.append(x.sum())
+        return x * box.n
+
+    for n in range(3):
+        assert run(wf.ones(2)).tolist() == [n + 1.0] * 2 and len(box.log) == box.n == n + 1
