@@ -312,9 +312,9 @@ def _run(
             _check_own(going, [*values, *stored])
             done = True
         finally:
+            state.trace, tape.recording.enabled = None, mode
             going.journal.undo()
             placing.end(names, recorded)
-            state.trace, tape.recording.enabled = None, mode
             if not done:
                 _give_values(going, trace)
             stays = kept(going, recorded, names, set() if laid is None else laid.repeated.places)

@@ -395,7 +395,27 @@ def _held(holder: Any) -> list[Any]:
     found = gc.get_referents(holder)
     if isinstance(holder, FunctionType):
         return [item for item in found if item is not holder.__globals__ and item is not _BUILTINS]
-    return found
+    return found if sys.version_info < (3, 13) else _by_its_dict(holder, found)
+
+
+def _by_its_dict(holder: Any, found: list[Any]) -> list[Any]:
+    """What an object refers to, as it was before Python 3.13: its dict, which refers to the attributes. Now the object
+    itself does, and the collector shows the dict neither as held by it nor as a holder."""
+    if isinstance(holder, dict):
+        return [*dict.keys(holder), *dict.values(holder)]
+    if isinstance(holder, (*_OPEN, threading.local)) or not type(holder).__dictoffset__:
+        return found
+    own = object.__getattribute__(holder, "__dict__")
+    if type(own) is not dict or any(item is own for item in found):
+        return found
+    inline = Counter(map(id, own.values()))
+    rest = []
+    for item in found:
+        if inline[id(item)]:
+            inline[id(item)] -= 1
+        else:
+            rest.append(item)
+    return [*rest, own]
 
 
 def _conditional(what: str, event: Event) -> CaptureError:

@@ -202,7 +202,7 @@ class Attribute(Place):
     def set(self, value: Any) -> None:
         try:
             object.__setattr__(self.owner, self.attribute, value)
-        except TypeError:  # a proxy
+        except (AttributeError, TypeError):  # a proxy, an object of one thread
             setattr(self.owner, self.attribute, value)
 
     def clear(self) -> None:

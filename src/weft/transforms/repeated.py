@@ -344,6 +344,9 @@ _HEAP = 1 << 9  # of a class: written in Python
 
 def _is_copied(kind: type) -> bool:
     """Whether an object of a class is what its attributes say."""
+    new: Any = kind.__new__
+    if new is not object.__new__ and type(new) is not FunctionType:  # written in C, as it may be without a sign of it
+        return kind.__name__ == "SimpleNamespace"
     return (
         kind.__name__ == "SimpleNamespace"
         or kind.__base__ is object
@@ -354,7 +357,9 @@ def _is_copied(kind: type) -> bool:
 def _is_value(value: Any, kind: type) -> bool:
     """Whether one object is as good as another that equals it, and holds nothing: a date, a Decimal, a range."""
     hashing: Any = kind.__hash__
-    return hashing not in (None, object.__hash__) and not gc.is_tracked(value)
+    if hashing in (None, object.__hash__):
+        return False
+    return not [held for held in gc.get_referents(value) if held is not kind]  # which newer classes in C refer to
 
 
 def _as_method(function: Any, parts: list[Any]) -> Any:

@@ -65,7 +65,7 @@ def refusal(called: Any) -> tuple[str, str] | None:
     if isinstance(owner, io.IOBase):
         return f"{type(owner).__name__}.{name}", _FILE
     for kind in (owner if isinstance(owner, type) else type(owner)).__mro__ if owner is not None else ():
-        names, why = _METHODS.get((kind.__module__, kind.__name__), (set(), ""))
+        names, why = _METHODS.get((kind.__module__.removesuffix("._local"), kind.__name__), (set(), ""))
         if names is None or name in names:
             of = owner if isinstance(owner, type) else kind
             return f"{of.__module__}.{of.__name__}.{name}", why
