@@ -171,10 +171,9 @@ class Text:
 class Shown:
     """A value as it is shown in a text: as ``format(value, spec)`` has it, after ``!r`` or ``!s``."""
 
-    __slots__ = ("conversion", "is_number", "kind", "spec", "tensor")
+    __slots__ = ("conversion", "kind", "spec", "tensor")
 
     def __init__(self, value: Tensor | Number, conversion: int = -1, spec: str = ""):
-        self.is_number = type(value) is Number
         self.tensor: Tensor = value.tensor if isinstance(value, Number) else value.detach()
         self.kind = value.kind if type(value) is Number else None
         self.conversion, self.spec = conversion, spec

@@ -15,9 +15,9 @@ from typing import Any
 
 from ...core.errors import is_wefts_own
 from ...ops.op import state
+from .signals import FLOW
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
-_FLOW = "_weft_flow"  # as syntax.py has it
 _LIBRARIES = {"numpy", "scipy", "torch", "onnx", "onnxruntime", "pytest", "_pytest", "hypothesis", "matplotlib"}
 
 _made: dict[int, tuple[CodeType, CodeType | None]] = {}  # by the ids of code objects, which are kept with it
@@ -49,7 +49,7 @@ def function_of(function: FunctionType) -> FunctionType:
     cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     from . import flow
 
-    cells[_FLOW] = CellType(flow)
+    cells[FLOW] = CellType(flow)
     made = FunctionType(
         new, function.__globals__, function.__name__, function.__defaults__, tuple([cells[n] for n in new.co_freevars])
     )

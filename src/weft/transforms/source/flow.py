@@ -381,7 +381,7 @@ def tried() -> None:
         trace.capture.trying -= 1
 
 
-def assert_(test: Any, message: Callable[[], Any] | None, text: str) -> None:
+def assert_(test: Any, message: Callable[[], Any] | None) -> None:
     """``assert test, message``."""
     if is_value(test):
         error = AssertionError(*([] if message is None else [message()]))

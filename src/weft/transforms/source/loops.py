@@ -45,19 +45,16 @@ class Rounds(NamedTuple):
 class _Slot:
     """A leaf of a variable that is carried."""
 
-    __slots__ = ("dummy", "kind", "like", "name", "start")
+    __slots__ = ("kind", "like", "name", "start")
 
     def __init__(self, name: str, start: Any):
         self.name, self.start = name, start
         self.kind: type | None = start.kind if type(start) is Number else None
         self.like: Any = None  # a tensor whose type a Python number takes
-        self.dummy = False  # nothing is there before the loop
 
     def tensor(self) -> Tensor:
         """What the loop begins with."""
         start = self.start
-        if self.dummy:
-            return zeros(self.like.shape, dtype=self.like.dtype)
         if type(start) is Number:
             return start.tensor if self.like is None else start.operand(self.like.dtype)
         if isinstance(start, Tensor):

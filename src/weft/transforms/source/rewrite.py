@@ -27,8 +27,8 @@ from typing import Any
 from .definite import note_definite
 from .exits import Unsupported, marked, without_exits
 from .liveness import note_liveness
+from .signals import FLOW
 from .syntax import (
-    FLOW,
     Function,
     assign,
     at,
@@ -182,8 +182,8 @@ class _Function(ast.NodeTransformer):
             return False
         if isinstance(s, (ast.While, ast.For)) and s.orelse:
             parts: list[ast.AST] = [*s.body, *s.orelse]
-            return not _leaves_open(parts, True) and not has([s], *_SUSPENDS)
-        return not _leaves_open([s], False) and not has([s], *_SUSPENDS)
+            return not _leaves_open(parts) and not has([s], *_SUSPENDS)
+        return not _leaves_open([s]) and not has([s], *_SUSPENDS)
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -442,8 +442,7 @@ class _Function(ast.NodeTransformer):
         if is_pythons(s.test):
             return self._plainly(s)
         message = ast.Constant(None) if s.msg is None else thunk(self.visit(s.msg))
-        test = s.test
-        made = ast.Expr(runtime("assert_", self._used(self.visit(test)), message, ast.Constant(ast.unparse(test))))
+        made = ast.Expr(runtime("assert_", self._used(self.visit(s.test)), message))
         return at(s, [ast.If(load("__debug__"), [made], [])])[0]
 
     def visit_AnnAssign(self, s: ast.AnnAssign) -> ast.AST:
@@ -708,7 +707,7 @@ def _leaves(target: ast.expr) -> list[ast.expr]:
     return _leaves(target.value) if isinstance(target, ast.Starred) else [target]
 
 
-def _leaves_open(nodes: Sequence[ast.AST], in_loop: bool) -> bool:
+def _leaves_open(nodes: Sequence[ast.AST]) -> bool:
     """Whether an exit leads out of the nodes."""
 
     def leads(node: ast.AST, in_loop: bool) -> bool:
@@ -723,7 +722,6 @@ def _leaves_open(nodes: Sequence[ast.AST], in_loop: bool) -> bool:
                 return False
         return any(leads(n, in_loop) for n in ast.iter_child_nodes(node))
 
-    _ = in_loop
     return any(leads(n, False) for n in nodes)
 
 

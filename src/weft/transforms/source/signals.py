@@ -1,4 +1,4 @@
-"""What a capture is told by rewritten code, which stops it; and the name of what a function returns, in it.
+"""What a capture is told by rewritten code, which stops it; and names in that code.
 
 No Exceptions, for the user's code catches those.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 RESULT = "_weft_result"
+FLOW = "_weft_flow"  # the name of the module flow.py in rewritten code
 
 
 class Unroll(BaseException):

@@ -10,7 +10,8 @@ from types import CodeType, FunctionType
 
 from .exits import Unsupported
 from .rewrite import rewritten
-from .syntax import FLOW, Function
+from .signals import FLOW
+from .syntax import Function
 
 _FLAGS = __future__.annotations.compiler_flag  # the only one that a current Python still has a meaning for
 _Place = tuple[str, int]  # the name of a function, and its first line

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from .signals import FLOW
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _SURE = {"isinstance", "issubclass", "hasattr", "callable"}  # they answer with a Python bool
@@ -152,4 +154,3 @@ BLIND = {
     *("append", "appendleft", "extend", "extendleft", "add", "discard", "update", "clear", "subtract"),
     *("__iadd__", "__ior__", "__setitem__", "rotate", "reverse", "insert"),
 }
-FLOW = "_weft_flow"  # the name of the module flow.py in rewritten code
