@@ -94,7 +94,8 @@ def assemble_many(
     while other threads compile. Where the system or an interpreter that ends gives no more threads, there are fewer.
 
     Raises:
-        CompileError: as for :func:`assemble`, the first one in the order of the sources.
+        CompileError: as for :func:`assemble`; of several errors, those of the functions too, the first one in the
+            order of the sources.
     """
     results: list[bytes | BaseException | None] = [None] * len(sources)
     ended: list[BaseException] = []
@@ -112,7 +113,7 @@ def assemble_many(
                     source = sources[number]
                     text = source if isinstance(source, str) else source()
                 results[number] = assemble(text, target, level=level)
-        except CompileError as error:
+        except Exception as error:  # of the compiler, or of the function that gives the text
             results[number] = error
             list(order)  # nobody begins another one
         except BaseException as error:  # Ctrl-C in the calling thread, which may be anywhere; the end of the process
