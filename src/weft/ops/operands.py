@@ -51,12 +51,26 @@ ANY = Domain("any dtype", ("bool", "int", "uint", "float"))
 
 class Late:
     """A Python number that is known when the graph runs: ``isinstance(n, float)`` holds, and as an operand it is as
-    weakly typed as any other. ``tensor``: its value, of rank 0."""
+    weakly typed as any other."""
 
-    __slots__ = ("tensor",)
+    __slots__ = ("_tensor",)
 
     def __init__(self, tensor: Any):
-        self.tensor = tensor
+        self._tensor = tensor
+
+    @property
+    def tensor(self) -> Any:
+        """Its value, of rank 0."""
+        return self._tensor
+
+    @property
+    def is_abroad(self) -> bool:
+        """Whether another thread than that which captures has come across it, to which it is the plain number."""
+        raise NotImplementedError
+
+    def plain(self) -> Any:
+        """The number itself, for another thread."""
+        raise NotImplementedError
 
     def with_tensor(self, tensor: Any) -> Late:
         """Such a number with another value."""
@@ -69,6 +83,19 @@ class Late:
     def check_fits(self, name: str, dtype: DType) -> None:
         """Raise, at a run, what op ``name`` raises for an integer that its integer dtype does not hold."""
         raise NotImplementedError
+
+
+class Abroad(Exception):
+    """A number that another thread's capture has stored is among the arguments."""
+
+
+def at_home(value: Any) -> Any:
+    """Arguments with the numbers themselves for those that another thread's capture has stored."""
+    if isinstance(value, Late):
+        return value.plain() if value.is_abroad else value
+    if type(value) in (list, tuple):
+        return type(value)(map(at_home, value))
+    return {k: at_home(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def is_number(x: Any) -> bool:

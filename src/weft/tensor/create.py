@@ -13,7 +13,7 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError, WeftError
 from ..graph.ir import Value
 from ..ops.creation import fitting
 from ..ops.op import public, state, suspended
-from ..ops.operands import Late, weak_dtype
+from ..ops.operands import Late, at_home, weak_dtype
 from ..runtime.devices import device_of
 from ..runtime.devices import moved as moved_memory
 from ..runtime.dlpack import from_dlpack as import_dlpack
@@ -243,6 +243,9 @@ def _from_python(obj: Any, wanted: dt.DType | None) -> Tensor:
 
     if isinstance(obj, (list, tuple)):
         kinds = _leaf_kinds(obj)
+        if any(issubclass(kind, Late) for kind in kinds):
+            obj = at_home(obj)
+            kinds = _leaf_kinds(obj)
         if not all(kind in _PLAIN or is_numpy(kind) for kind in kinds) and _holds_arrays(obj):
             from ..ops.pieces import stack
 

@@ -22,7 +22,7 @@ from ..llvm.targets import check_isa
 from ..ops import op
 from ..ops.indexing import getitem_basic
 from ..ops.op import Composite, Trace, state, trace_function
-from ..ops.operands import Late
+from ..ops.operands import Abroad, Late, at_home
 from ..ops.put import layout_at
 from ..ops.subscript import Subscript
 from ..runtime import pool
@@ -225,6 +225,8 @@ def _flatten(value: Any, tensors: list[Tensor]) -> Any:
         tensors.append(asarray(value, device=device, copy=True if tape.recording.enabled else None))
         return _hole(len(tensors) - 1)
     if isinstance(value, Late):
+        if value.is_abroad:
+            raise Abroad
         tensors.append(value.tensor)
         return (Late, value.__class__, _hole(len(tensors) - 1))
     if isinstance(value, _SCALARS):
@@ -284,9 +286,12 @@ def plan_of(
     """The plan of a call, and its tensors, all on one device. ``meant``: the arguments have been checked. ``device``:
     where a function without tensors makes its result, if that is said."""
     tensors: list[Tensor] = []
-    static = tuple([_flatten(a, tensors) for a in args])
-    if kwargs:
-        static += (tuple([(k, _flatten(kwargs[k], tensors)) for k in kwargs]),)
+    try:
+        static = tuple([_flatten(a, tensors) for a in args])
+        if kwargs:
+            static += (tuple([(k, _flatten(kwargs[k], tensors)) for k in kwargs]),)
+    except Abroad:
+        return plan_of(function, at_home(args), at_home(kwargs), meant, device)
     if state.trace is not None:  # in a graph there are no strides
         if state.trace.capture is not None:
             tensors = [state.trace.capture.inside(t) for t in tensors]

@@ -25,12 +25,12 @@ from ..core.device import CPU, Device
 from ..core.errors import CaptureError, WeftError
 from ..core.shapes import Shape, is_static
 from ..core.symbolic import Sizes
-from ..graph.ir import Graph, Value, eliminate_dead
+from ..graph.ir import Graph, Value
 from ..graph.protocol import TensorType
 from ..ops.op import Trace, state
 from ..ops.operands import Late
 from ..tensor import guards, tape
-from ..tensor.calls import GraphCall, value_of
+from ..tensor.calls import value_of
 from ..tensor.capturing import settle_others
 from ..tensor.create import is_array, is_scalar
 from ..tensor.gradient_hooks import retaining
@@ -39,6 +39,7 @@ from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, is_traced, make
 from .aliasing import Group, groups_of
 from .captured import Aliases, Captured, Reads, Returns, Writes
+from .evaluated import ForeignValue, computed
 from .inside import Argument, Elsewhere, Inside, SharedLeaf, Update
 from .names import Names
 from .numbers import MOST, Scalar, check_attributes
@@ -113,9 +114,10 @@ def capture(
             shared |= twice.ids
         except Elsewhere as met:
             device = met.device
-        except _ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
+        except ForeignValue:  # of another thread's capture, perhaps, which has a value when that is done
             if not settle_others() and attempt:
                 raise
+            names = Names(function, tuple(args), dict(kwargs or {}))
         attempt += 1
         if attempt == 4:
             raise CaptureError("a captured function meets other devices, or shared leaves, each time that it runs")
@@ -315,8 +317,9 @@ def _run(
             state.trace, tape.recording.enabled = None, mode
             going.journal.undo()
             placing.end(names, recorded)
+            placing.let_go()
             if not done:
-                _give_values(going, trace)
+                _give_values(going)
             stays = kept(going, recorded, names, set() if laid is None else laid.repeated.places)
             if not done or not to_run:
                 _take_back(going, recorded, names, stays)
@@ -506,7 +509,7 @@ def _failed(error: Exception, going: Inside) -> _Attempt | None:
 
     Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved.
     """
-    if isinstance(error, (SharedLeaf, Elsewhere, _ForeignValue)):
+    if isinstance(error, (SharedLeaf, Elsewhere, ForeignValue)):
         return None
     updates = [u for u in going.updates(going.trace) if u.written]
     if all(u.node is None for u in updates):
@@ -568,32 +571,25 @@ def _holds(place: Place, value: Any, _: Sequence[Tensor]) -> bool:
     return guards.same(place.get(), value)
 
 
-def _give_values(going: Inside, trace: Trace) -> None:
+def _give_values(going: Inside) -> None:
     """Give the tensors of a capture that has failed the values that they have so far, where other threads run: one of
     them may have come across a tensor that the function had stored, and is waiting for its value."""
     alive = going.surviving() if threading.active_count() > 1 else []
-    tensors = [a.given for a in going.arguments] + [r.get([a.given for a in going.arguments]) for r in going.refs]
-    if not alive or any(t is None or is_traced(t) for t in tensors):
+    if not alive:
         return
-    inputs = [*(a.value for a in going.arguments), *going.inputs]
-    known = set(inputs)
-    nodes = []
-    for node in trace.nodes:  # not those that need values of another capture
-        if known.issuperset(node.inputs):
-            nodes.append(node)
-            known.update(node.outputs)
-    alive = [t for t in alive if t._storage in known]
-    with suppress(WeftError), tape.no_grad():
-        graph = eliminate_dead(Graph("stored", inputs, nodes, [t._storage for t in alive]))
-        for tensor, value in zip(alive, GraphCall(graph, trace.device)(tensors), strict=True):  # type: ignore[arg-type]
-            tensor._storage, tensor._spec = value._storage, value._spec
+    with suppress(WeftError):
+        found = computed(going, [t._storage for t in alive])
+        for tensor in alive:
+            value = found.get(tensor._storage)
+            if value is not None:
+                tensor._storage, tensor._spec = value._storage, value._spec
 
 
 def _argument(leaf: Any, going: Inside, shared: Set[int]) -> Any:
     """What the function gets for a leaf of its arguments."""
     if type(leaf) is Scalar:
         going.has_numbers = True
-        return Number(leaf.kind, going.add_argument(leaf.tensor, False), MOST)
+        return Number(leaf.kind, going.add_argument(leaf.tensor, False), MOST, going)
     if isinstance(leaf, TensorType):
         leaf = make(Value(leaf), spec_of(leaf.dtype, leaf.shape, None, going.trace.device), None, 0)
     elif not isinstance(leaf, Tensor):
@@ -613,7 +609,7 @@ def _placed(placed: Placed, going: Inside) -> Number | Tensor:
     if isinstance(placed, PlacedTensor):
         return going.add_argument(now, False)
     going.has_numbers = True
-    return Number(placed.kind, going.add_argument(now, False), MOST)
+    return Number(placed.kind, going.add_argument(now, False), MOST, going)
 
 
 def _check_placed(updates: Sequence[Update], count: int) -> None:
@@ -742,10 +738,6 @@ def _check_own(going: Inside, outputs: Sequence[Value]) -> None:
         raise _foreign(None, not inner.isdisjoint(outputs))
 
 
-class _ForeignValue(CaptureError):
-    """A traced tensor of another capture."""
-
-
 def _foreign(where: tuple[str, int] | None, inner: bool) -> CaptureError:
     if inner:
         error = CaptureError(
@@ -754,7 +746,7 @@ def _foreign(where: tuple[str, int] | None, inner: bool) -> CaptureError:
         )
         error.where = where or error.where
         return error
-    error = _ForeignValue(
+    error = ForeignValue(
         "a tensor that was made while a function was captured is used in another capture: it has no value; return it, "
         "or keep a tensor outside and change its value with assign()"
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
 import warnings
 import weakref
@@ -29,6 +28,7 @@ from ..core.symbolic import Sizes
 from ..graph.ir import Graph
 from ..graph.simplify import simplify
 from ..ops.op import state
+from ..ops.operands import Abroad, Late, at_home
 from ..ops.subscript import ByValues
 from ..runtime.program import KernelStatus
 from ..runtime.quick import REFUSED
@@ -118,7 +118,10 @@ class Compiled(Generic[P, R]):
         """A call the long way."""
         if state.trace is not None:  # inside another capture: part of its graph
             return converted(self.function)(*args, **kwargs)
-        entry, call = (None, None) if self._writes_python else self._find(args, kwargs)
+        try:
+            entry, call = (None, None) if self._writes_python else self._find(args, kwargs)
+        except Abroad:
+            return self._call(at_home(args), at_home(kwargs))
         if entry is not None and call is not None:
             self._note(entry, call)
             results = entry.run(call.tensors)
@@ -132,7 +135,10 @@ class Compiled(Generic[P, R]):
     def _call_alone(self, args: Any, kwargs: Any) -> tuple[Entry, list[Tensor]]:
         """A call while no other thread captures the function, or reads and writes Python state by it."""
         with self._alone.now:
-            entry, call = self._find(args, kwargs)
+            try:
+                entry, call = self._find(args, kwargs)
+            except Abroad:
+                entry, call = self._find(at_home(args), at_home(kwargs))
             if entry is not None:
                 self._note(entry, call)
                 return entry, entry.run(call.tensors)
@@ -395,8 +401,6 @@ class Compiled(Generic[P, R]):
 
     def _wanted(self, call: _Call, plain: _Call) -> list[list[Placed]]:
         """The places whose numbers are to be inputs: several combinations to try, one after the other."""
-        if threading.active_count() > 1:  # others would come across what stands there for the numbers meanwhile
-            return []
         families = [
             self._families.get(_without_sizes(call.signature)),
             self._numbers.first_family(plain.signature),
@@ -830,6 +834,8 @@ def _key_of(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
             continue
         if is_scalar(leaf):  # a Python number that has been through NumPy, as in eager calls
             leaf = leaf.item()
+        if isinstance(leaf, Late) and leaf.is_abroad:
+            raise Abroad
         if isinstance(leaf, Tensor) or is_array(leaf):
             from ..tensor.create import asarray
 

@@ -15,6 +15,7 @@ import functools
 import weakref
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 from ..core.device import CPU, Device
@@ -23,18 +24,18 @@ from ..core.shapes import Shape
 from ..core.symbolic import Dim, Sizes, SymDim, are_equal
 from ..graph.ir import Graph, Value
 from ..graph.simplify import simplify
-from ..graph.specialise import specialise
 from ..ops.op import Trace, suspended
 from ..runtime import storage as storages
 from ..tensor import guards, tape
 from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
-from ..tensor.calls import GraphCall, value_of
+from ..tensor.calls import value_of
 from ..tensor.in_place import check_followed, check_leaf, check_storage
 from ..tensor.placing import is_number, mixed
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
 from .aliasing import Group, meets, step_to
 from .bodies import Undecided
+from .evaluated import computed, state_of_now
 from .journal import Journal
 from .names import Names
 from .refs import ArgumentRef, FlatRef, GradRef, Ref, TensorRef
@@ -124,6 +125,7 @@ class Inside:
         symbols = (n for shape in self._shapes.values() for n in shape if isinstance(n, SymDim))
         self.scope = counts if counts is not None else next((n.scope for n in symbols), None)
         self.trace: Any = None  # set when it begins
+        self.thread = get_ident()
         self.body: Any = None  # of a branch or loop, the innermost that is traced now (control_nodes.py)
         self.inner: set[Value] = set()  # what bodies have computed, which is nothing outside of them
         self._early: dict[int, tuple[Value, Tensor, Any, bool]] = {}  # arguments, by their positions
@@ -189,22 +191,17 @@ class Inside:
             )
         scope, value = self.scope, count._storage
         assert scope is not None
-        given = [a.given for a in self.arguments]
-        tensors = [*given, *(r.get(given) for r in self.refs)]
-        inputs = [*(a.value for a in self.arguments), *self.inputs]
-        if any(t is None or isinstance(t._storage, Value) for t in tensors):
+        if any(t is None for _, t in state_of_now(self)):
             raise CaptureError(
                 "a size that depends on the values of tensors which have none: call the function with data"
             )
         earlier = [v for _, v in self.counts]
-        graph = simplify(Graph("count", inputs, list(self.trace.nodes), [*earlier, value]))
+        graph = simplify(Graph("count", self.all_inputs, list(self.trace.nodes), [*earlier, value]))
         for n, (name, _) in enumerate(self.counts):
             if graph.outputs[n] is graph.outputs[-1]:  # one computation is one size
                 return scope[name]
-        with suspended(), tape.no_grad():
-            call = GraphCall(specialise(graph.copy(outputs=graph.outputs[-1:]), scope.examples), self.trace.device)
-            (found,) = call([t for t in tensors if t is not None])
-            number = int(found)
+        with suspended():
+            number = int(computed(self, graph.outputs[-1:], graph.nodes)[graph.outputs[-1]])
         same = next((name for name, _ in self.counts if scope.examples[name] == number), None)
         name = f"k{len(self.counts)}"
         size = scope.add(name, number)
@@ -214,6 +211,11 @@ class Inside:
         if same is not None and self.counts_alike and are_equal(size, scope[same]):
             return scope[same]
         return size
+
+    @property
+    def all_inputs(self) -> list[Value]:
+        """The arguments, and the inputs besides them so far."""
+        return [*(a.value for a in self.arguments), *self.inputs]
 
     # --- tensors ----------------------------------------------------------------------------------------------------
 

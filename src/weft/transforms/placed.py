@@ -6,7 +6,8 @@ with what the place holds as an input (numbers.py): each run reads it there. Mea
 place itself (:class:`Placing`), so that whoever reads it, in whatever way, gets that. What the function stores of such
 numbers (``self.n += 1``) its graph computes, and each run stores it.
 
-Other threads would come across what lies there: where there are any, such a place goes on to count by what it holds.
+Another thread may come across what lies there. A number is the plain number to it (source/number.py), with which it
+computes as ever; for a tensor it waits until the capture is over, as for any that a capture has stored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from ..ops.operands import Late
 from ..runtime import storage as storages
@@ -144,7 +145,9 @@ class Placing:
     """Numbers of run time in the places of those that are inputs, while the function runs to be captured."""
 
     def __init__(self, numbers: Sequence[tuple[Placed, Any]]):
-        """``numbers``: the places, and what stands for what is there. It is for one thread: others would see it."""
+        """``numbers``: the places, and what stands for what is there."""
+        # Not held: what still is when the function has ended was stored by it.
+        self._tensors = [(ref(number), each.tensor()) for each, number in numbers if isinstance(each, PlacedTensor)]
         self._placed = [(each.place, each.place.get(), number) for each, number in numbers]
         done = 0
         try:
@@ -155,6 +158,14 @@ class Placing:
             for place, before, _ in self._placed[:done]:
                 place.set(before)
             raise
+
+    def let_go(self) -> None:
+        """What stood for tensors is these from now on: other threads may have come across it."""
+        for held, tensor in self._tensors:
+            stands = held()
+            if stands is not None and tensor is not None:
+                stands._storage, stands._spec = tensor._storage, tensor._spec
+        self._tensors = []
 
     @property
     def before(self) -> dict[Any, Any]:

@@ -275,6 +275,8 @@ def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, Arg
                     inside[id(holder)] = _union(holder, inside)
                 continue
             if isinstance(holder, Late):
+                if threading.active_count() > 1 and not _is_kept(holder):  # one of them has come across it
+                    continue
                 raise _refused(alive[min(_union(level, inside))], "a Python number")
             direct = _direct(holder, ids)
             if direct and threading.active_count() > 1 and _is_passing(holder, 1):
@@ -319,6 +321,15 @@ def _keeps(holder: Any, items: Sequence[Any]) -> bool:
             return not _is_passing(holder, 2)
         time.sleep(pauses * 1e-3)
         pauses += 1
+    return False
+
+
+def _is_kept(number: Any) -> bool:
+    """Whether something holds a number for good."""
+    holders = gc.get_referrers(number)
+    for holder in holders:  # noqa: SIM110 -- the cells of a comprehension would be holders too
+        if not _is_passing(holder, 2):
+            return True
     return False
 
 

@@ -8,6 +8,9 @@ the value itself (an index of a list, a shape, a hash) is refused.
 Integers are of 64 bits. Where numbers from outside are inputs (transforms/numbers.py), what would leave them, or is no
 float exactly where Python divides or compares, ends the run, and the call is made again with constants. Most need no
 check: each integer has a bound that is known when it is captured.
+
+Other threads may come across a number that lies in a place outside meanwhile. To them it is the Python number itself,
+computed for the arguments and the state of now.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ...core import dtypes as dt
@@ -23,12 +27,15 @@ from ...core.dtypes import DType
 from ...core.errors import CaptureError, DTypeError
 from ...core.shapes import shown
 from ...core.symbolic import SymDim
+from ...graph.ir import Value
 from ...graph.protocol import Host, Primitive, TensorType
 from ...ops import elementwise as ew
 from ...ops.creation import full
 from ...ops.op import apply, state
-from ...ops.operands import Late
+from ...ops.operands import Late, as_operand
+from ...tensor.create import asarray as as_tensor
 from ...tensor.tensor import Tensor
+from ..evaluated import ForeignValue, computed
 
 DTYPES: dict[type, DType] = {bool: dt.bool_, int: dt.int64, float: dt.float64}
 _EXACT = 2**53  # from there on integers and floats differ
@@ -40,9 +47,9 @@ _WIDE = 2**62  # what any integer is within, but for sums with numbers within RO
 class Number(Late):
     """A Python number (``kind``: bool, int or float) that is known when the graph runs: ``tensor``, of rank 0.
 
-    ``most``: what an integer is within."""
+    ``most``: what an integer is within. ``home``: the capture that it is of."""
 
-    __slots__ = ("kind", "most")
+    __slots__ = ("home", "kind", "most")
     if TYPE_CHECKING:  # they are set below
 
         def __add__(self, other: Any) -> Any: ...
@@ -51,17 +58,65 @@ class Number(Late):
 
     __class__ = property(lambda self: self.kind)  # isinstance(n, float) holds
 
-    def __init__(self, kind: type, tensor: Any, most: int = _WIDE):
+    def __init__(self, kind: type, tensor: Any, most: int = _WIDE, home: Any = None):
         super().__init__(tensor)
+        trace = state.trace
         self.kind, self.most = kind, most
+        self.home = trace.capture if home is None and trace is not None and isinstance(tensor, Tensor) else home
+
+    @property
+    def is_abroad(self) -> bool:
+        """Whether another thread than that which captures has come across it.
+
+        Raises:
+            ForeignValue: one that captures a function itself.
+        """
+        if self.home is None or self.home.thread == get_ident():
+            return False
+        if state.trace is not None and state.trace.capture is not None:
+            raise ForeignValue("a number that is stored by a function which another thread captures has no value yet")
+        return True
+
+    def plain(self) -> Any:
+        """The number itself, for another thread.
+
+        Raises:
+            CaptureError: it is not known: a body of a branch or loop has made it, say.
+        """
+        value = self._tensor._storage
+        found = self._tensor if not isinstance(value, Value) else computed(self.home, [value]).get(value)
+        if found is None:
+            raise CaptureError(
+                f"{self.kind.__name__}: another thread is capturing a function that stores this number, which has no "
+                "value yet"
+            )
+        return self.kind(found.item())
+
+    @property
+    def tensor(self) -> Any:
+        """Its value, of rank 0."""
+        return as_tensor(self.plain()) if self.is_abroad else self._tensor
 
     def with_tensor(self, tensor: Any) -> Number:
         """Such a number with another value."""
         return Number(self.kind, tensor)
 
+    def __copy__(self) -> Any:
+        return self.plain() if self.is_abroad else self
+
+    def __deepcopy__(self, _: Any) -> Any:
+        return self.__copy__()
+
+    def __reduce__(self) -> Any:
+        if self.is_abroad:
+            return self.kind, (self.plain(),)
+        raise needed(self, "pickle")
+
     def operand(self, dtype: DType) -> Any:
         """It as a tensor of rank 0, rounded as the number would be: by way of what Python and NumPy round to first."""
-        tensor = self.tensor
+        if self.is_abroad:
+            return as_operand("asarray", self.plain(), dtype)
+        tensor = self._tensor
         if dtype.is_floating:
             tensor = ew.cast(tensor, dt.float64)
             tensor = ew.cast(tensor, dt.float32) if dtype is dt.bfloat16 else tensor
@@ -72,6 +127,9 @@ class Number(Late):
         that is beyond its floating dtype."""
         from .effects import check
 
+        if self.is_abroad:
+            as_operand(name, self.plain(), dtype)
+            return
         kind = self.kind
         if dtype.is_floating:
             known = ew.logical_not(ew.isfinite(self.operand(dt.float64)))
@@ -421,3 +479,20 @@ _REST: dict[str, Callable[[Any, Any], Any]] = {
 for _name, _function in _REST.items():
     setattr(Number, f"__{_name}__", lambda self, other, function=_function: function(self, other))
     setattr(Number, f"__r{_name}__", lambda self, other, function=_function: function(other, self))
+
+
+def _at_home(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of numbers, which to another thread than their capture's are those of Python."""
+
+    def method(self: Number, *args: Any) -> Any:
+        if self.is_abroad:
+            return getattr(self.plain(), *args) if name == "__getattr__" else getattr(self.plain(), name)(*args)
+        return function(self, *args)
+
+    return method
+
+
+_OF_NUMBERS = {"__init__", "__slots__", "__module__", "__doc__", "__class__", "__copy__", "__deepcopy__", "__reduce__"}
+for _name, _function in list(vars(Number).items()):
+    if _name.startswith("__") and _name not in _OF_NUMBERS and callable(_function):
+        setattr(Number, _name, functools.wraps(_function)(_at_home(_name, _function)))

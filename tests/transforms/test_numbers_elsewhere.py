@@ -1,0 +1,182 @@
+"""Numbers and tensors in places that are inputs, and other threads: notebooks, progress bars and loaders have some."""
+
+import copy
+import math
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from reported import counted
+
+import weft as wf
+from weft import nn
+
+global_count = 0
+
+
+@pytest.fixture
+def others() -> Iterator[None]:
+    """Another thread, which does nothing."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.total = 0, 0.0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        self.total += x.sum().item()
+        return x * self.calls + self.total
+
+
+def _of_module() -> Callable[[Any], Any]:
+    return Counting()
+
+
+def _of_object() -> Callable[[Any], Any]:
+    c = SimpleNamespace(n=0, lr=1.0)
+
+    def run(x: Any) -> Any:
+        c.lr *= 0.5
+        c.n += 1
+        return x * c.n * c.lr
+
+    return run
+
+
+def _of_dict() -> Callable[[Any], Any]:
+    config = {"lr": 1.0}
+
+    def run(x: Any) -> Any:
+        config["lr"] *= 0.5
+        return x * config["lr"]
+
+    return run
+
+
+def _of_closure() -> Callable[[Any], Any]:
+    n = 0
+
+    def run(x: Any) -> Any:
+        nonlocal n
+        n += 1
+        return x * n
+
+    return run
+
+
+def _of_globals() -> Callable[[Any], Any]:
+    def run(x: Any) -> Any:
+        global global_count
+        global_count += 1
+        return x * global_count
+
+    return run
+
+
+def _of_tensor() -> Callable[[Any], Any]:
+    c = SimpleNamespace(h=wf.zeros((3,)))
+
+    def run(x: Any) -> Any:
+        c.h = c.h * 0.5 + x
+        return c.h * 2
+
+    return run
+
+
+@pytest.mark.parametrize("make", [_of_module, _of_object, _of_dict, _of_closure, _of_globals, _of_tensor])
+def test_places_are_inputs_while_another_thread_runs(make: Any, others: None) -> None:
+    global global_count
+    x = wf.asarray(np.arange(3, dtype=np.float32))
+    found = []
+    for wrap in (lambda f: f, wf.compile):
+        global_count = 0
+        run = wrap(make())
+        with counted() as captures:
+            found.append([run(x).numpy().tolist() for _ in range(6)])
+    assert found[0] == found[1] and len(captures) == 2
+
+
+def _elsewhere(look: Callable[[], Any]) -> Any:
+    """What a function gives in another thread."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(look())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _met_in_a_capture(look: Callable[[Any], Any]) -> Any:
+    """What ``look`` gives in another thread of an object whose numbers are inputs, while a function that has computed
+    the first of them is captured: 2 and 0.5."""
+    c = SimpleNamespace(n=0, lr=1.0)
+    seen: list[Any] = []
+
+    def see() -> None:
+        stands = type(c.n) is not int and type(c.lr) is not float
+        value = _elsewhere(lambda: look(c))
+        if stands:
+            seen.append(value)
+
+    def run(x: Any) -> Any:
+        c.n += 1
+        watching()
+        return x * c.n * c.lr
+
+    exec("def watching():\n    see()\n", made := {"see": see})  # without source: it runs as it is
+    watching = made["watching"]
+    compiled = wf.compile(run)
+    for lr in (1.0, 0.5, 0.25):
+        c.lr = lr
+        compiled(wf.ones((2,)))
+    return seen
+
+
+LOOKS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "add": (lambda c: c.n + 1, 3),
+    "reflected": (lambda c: 2 - c.n, 0),
+    "compared": (lambda c: c.n < 3, True),
+    "truth": (lambda c: bool(c.n), True),
+    "text": (lambda c: f"{c.lr:.2f} {c.n} {c.n!r}", "0.50 2 2"),
+    "index": (lambda c: [5, 6, 7][c.n], 7),
+    "range": (lambda c: list(range(c.n)), [0, 1]),
+    "math": (lambda c: math.sqrt(c.lr * 2), 1.0),
+    "hash": (lambda c: {1: "one", 2: "two"}[c.n], "two"),
+    "numpy": (lambda c: float(np.float64(c.lr)), 0.5),
+    "pickle": (lambda c: pickle.loads(pickle.dumps(c.lr)), 0.5),
+    "copy": (lambda c: copy.deepcopy([c.n]), [2]),
+    "round": (lambda c: round(c.lr * 3), 2),
+    "isinstance": (lambda c: (isinstance(c.n, int), isinstance(c.lr, float)), (True, True)),
+    "tensor": (lambda c: (wf.ones((2,)) * c.lr + c.n).tolist(), [2.5, 2.5]),
+    "asarray": (lambda c: wf.asarray([c.n, 1]).tolist(), [2, 1]),
+    "full": (lambda c: wf.full((2,), c.lr).tolist(), [0.5, 0.5]),
+    "attribute": (lambda c: c.n.bit_length(), 2),
+    "compiled": (lambda c: wf.compile(lambda x, n: x * n)(wf.ones((2,)), c.n).tolist(), [2.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_number_of_a_capture_is_the_number_itself_to_another_thread(name: str) -> None:
+    look, expected = LOOKS[name]
+    seen = _met_in_a_capture(look)
+    assert seen == [expected]
