@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import datetime
 import functools
 import heapq
@@ -84,6 +85,27 @@ def list_append(compiled: Any) -> Any:
         log.append(1)
         log.append("a")
         return y.sum()
+
+    return calls(run, lambda: log)
+
+
+@program(captures=1)
+def functions_of_an_exit_stack(compiled: Any) -> Any:
+    log: list[Any] = []
+
+    @contextlib.contextmanager
+    def noting(what: Any) -> Any:
+        log.append(what)
+        yield 2.0
+        log.append("left")
+
+    @compiled
+    def run(x: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            scale = stack.enter_context(noting("entered"))
+            stack.callback(log.append, "called")
+            log.append(x * scale)
+        return x
 
     return calls(run, lambda: log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import heapq
 import itertools
@@ -29,7 +30,22 @@ from . import effects
 from .find import converted, in_place, is_rewritten
 from .mixed import Mixed
 from .number import Number, as_number, by_python, needed, number_of
-from .reads import getattr_, gone_through, hasattr_, in_, is_, is_not, item_of, next_, noting, plain, type_, vars_
+from .operators import ON_NUMBERS, asking, sum_, tested
+from .reads import (
+    entered,
+    getattr_,
+    gone_through,
+    hasattr_,
+    in_,
+    is_,
+    is_not,
+    item_of,
+    next_,
+    noting,
+    plain,
+    type_,
+    vars_,
+)
 from .signals import Stop
 from .stacked import Stacked
 from .unseen import looking, made_of, unseen
@@ -102,7 +118,7 @@ def call(called: Any) -> Callable[..., Any]:
             if called.__name__ == "item" and type(owner) is Tensor:
                 return functools.partial(_item, owner)
             return looking(called)
-        changing = in_place_of(called)
+        changing = in_place_of(called) or _of_stack(called, owner)
         if changing is not None:
             return changing
         made = converted(called)
@@ -123,6 +139,16 @@ def call(called: Any) -> Callable[..., Any]:
         return made_of(trace.capture, called)
     found = converted(called)
     return found if found is not called else unseen(trace.capture, called)
+
+
+def _of_stack(called: Any, owner: Any) -> Callable[..., Any] | None:
+    """A method of a ``contextlib.ExitStack``, which enters managers and calls functions unseen."""
+    if isinstance(owner, contextlib.ExitStack):
+        if called.__name__ == "enter_context":
+            return lambda manager: called(entered(manager))
+        if called.__name__ == "callback":
+            return lambda function, /, *args, **kwargs: called(call(function), *args, **kwargs)
+    return None
 
 
 def decorator(called: Any) -> Callable[..., Any]:
@@ -345,10 +371,13 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     range: _range,
     zip: _looked_at(_zip, False),
     enumerate: _looked_at(_enumerate, False),
-    len: _looked_at(_len, False),
-    int: _looked_at(_int),
-    float: _looked_at(_float),
-    bool: _looked_at(_bool),
+    len: asking("__len__", _looked_at(_len, False)),
+    abs: asking("__abs__", _looked_at(abs)),
+    round: asking("__round__", _looked_at(round)),
+    int: asking("__int__", _looked_at(_int)),
+    float: asking("__float__", _looked_at(_float)),
+    bool: lambda *args: _bool(*map(tested, args)),
+    sum: _looked_at(sum_, False),
     any: _looked_at(_any),
     all: _looked_at(_all),
     max: _looked_at(_extreme("max")),
@@ -369,6 +398,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     operator.is_: is_,
     operator.is_not: is_not,
     operator.contains: lambda of, key: in_(key, of),
+    **ON_NUMBERS,
 }
 _CALLING: dict[Any, int] = {  # and where among their arguments the function is
     **dict.fromkeys((map, filter, functools.reduce, itertools.starmap), 0),

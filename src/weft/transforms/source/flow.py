@@ -22,6 +22,7 @@ from .effects import CONVERSIONS, Shown, Text, raising
 from .find import converted
 from .loops import Rounds, stage_for, stage_while
 from .number import Number
+from .operators import compared, operated, tested, unary
 from .reads import (
     attribute,
     caught,
@@ -121,7 +122,7 @@ def returned(result: Any, surely: Any) -> Any:
 
 def not_(value: Any) -> Any:
     """``not value``."""
-    return _bool(ew.logical_not(predicate(value))) if is_value(value) else not value
+    return _bool(ew.logical_not(predicate(value))) if is_value(value) else not tested(value)
 
 
 def none_of(*flags: Any) -> Any:
@@ -146,7 +147,7 @@ def and_(value: Any, *parts: Callable[[], Any]) -> Any:
     trace = capturing()
     if trace is not None and is_value(value):
         return stage_value(trace, value, lambda: _like(and_(parts[0](), *parts[1:]), value), lambda: value, "and")
-    return and_(parts[0](), *parts[1:]) if value else value
+    return and_(parts[0](), *parts[1:]) if tested(value) else value
 
 
 def or_(value: Any, *parts: Callable[[], Any]) -> Any:
@@ -156,7 +157,7 @@ def or_(value: Any, *parts: Callable[[], Any]) -> Any:
     trace = capturing()
     if trace is not None and is_value(value):
         return stage_value(trace, value, lambda: value, lambda: _like(or_(parts[0](), *parts[1:]), value), "or")
-    return value if value else or_(parts[0](), *parts[1:])
+    return value if tested(value) else or_(parts[0](), *parts[1:])
 
 
 def _like(value: Any, other: Any) -> Any:
@@ -429,6 +430,7 @@ __all__ = [
     "call",
     "caught",
     "compare",
+    "compared",
     "converted",
     "decorator",
     "delete_attribute",
@@ -453,6 +455,7 @@ __all__ = [
     "none_of",
     "not_",
     "not_in",
+    "operated",
     "or_",
     "peek",
     "put",
@@ -462,9 +465,11 @@ __all__ = [
     "set_attribute",
     "set_item",
     "stored",
+    "tested",
     "text",
     "tried",
     "trying",
+    "unary",
     "unset",
     "used",
     "watch",

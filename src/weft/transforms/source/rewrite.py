@@ -61,7 +61,8 @@ _IN_PLACE = {
     "BitXor": "ixor",
     "BitAnd": "iand",
 }
-_ON_CONTAINERS = (ast.Add, ast.Sub, ast.Mult, ast.BitOr, ast.BitAnd, ast.BitXor)
+_UNARY = {"USub": "neg", "UAdd": "pos", "Invert": "invert"}
+_COMPARING = {"Eq": "eq", "NotEq": "ne", "Lt": "lt", "LtE": "le", "Gt": "gt", "GtE": "ge"}
 _CHANGES = {
     "append",
     "extend",
@@ -200,7 +201,7 @@ class _Function(ast.NodeTransformer):
         number, inside = self._next(), [*s.body, *s.orelse]
         names, changed = self._variables(inside, inside)
         state, functions = self._state(number, names, changed, inside, s.live, s.live)  # type: ignore[attr-defined]
-        test = self._used(self.visit(s.test))
+        test = self._tested(self.visit(s.test))
         body = self._made(f"if_{number}", [], names, self._block(s.body))
         orelse = self._made(f"else_{number}", [], names, self._block(s.orelse))
         call = ast.Expr(runtime("if_", test, load(f"if_{number}"), load(f"else_{number}"), state))
@@ -212,7 +213,7 @@ class _Function(ast.NodeTransformer):
         number = self._next()
         names, changed = self._variables([s.test, *s.body], s.body)
         state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
-        test = self._used(self.visit(s.test))
+        test = self._tested(self.visit(s.test))
         leaving = getattr(s, "leaving", [])
         asked = [self._made(f"test_{number}", [], names, [ast.Return(test)])]
         if leaving:
@@ -245,7 +246,7 @@ class _Function(ast.NodeTransformer):
     def _plainly(self, s: Any) -> Any:
         """A statement whose test Python decides."""
         made: Any = self.generic_visit(s)
-        made.test = self._used(made.test)
+        made.test = self._tested(made.test)
         return made
 
     def _next(self) -> int:
@@ -442,7 +443,7 @@ class _Function(ast.NodeTransformer):
         if is_pythons(s.test):
             return self._plainly(s)
         message = ast.Constant(None) if s.msg is None else thunk(self.visit(s.msg))
-        made = ast.Expr(runtime("assert_", self._used(self.visit(s.test)), message))
+        made = ast.Expr(runtime("assert_", self._tested(self.visit(s.test)), message))
         return at(s, [ast.If(load("__debug__"), [made], [])])[0]
 
     def visit_AnnAssign(self, s: ast.AnnAssign) -> ast.AST:
@@ -458,19 +459,16 @@ class _Function(ast.NodeTransformer):
     def visit_AugAssign(self, s: ast.AugAssign) -> ast.AST:
         target, operation = s.target, ast.Constant(_IN_PLACE[type(s.op).__name__])
         made: ast.stmt
-        added = self._used(self.visit(s.value))
+        added = self.visit(s.value)
         if isinstance(target, ast.Subscript):
             got = runtime("got_item", self.visit(target.value), self._stored_key(target.slice))
             made = ast.Expr(runtime("augment_item", got, operation, added))
         elif isinstance(target, ast.Attribute):
             got = runtime("got_attribute", self.visit(target.value), self._name(target.attr))
             made = ast.Expr(runtime("augment_attribute", got, operation, added))
-        elif type(s.op) in _ON_CONTAINERS:
+        else:
             value = runtime("augmented_name", operation, load(target.id), added)
             made = assign(target.id, self._rebound(target.id, value))
-        else:
-            s.value = added
-            return s
         return at(s, [made])[0]
 
     def _key(self, key: ast.expr) -> ast.expr:
@@ -523,7 +521,7 @@ class _Function(ast.NodeTransformer):
         subject = self.visit(s.subject)
         s.subject = self._expr(subject, runtime("matched", subject, *map(ast.Constant, read)))
         for case in s.cases:
-            case.guard = case.guard and self._used(self.visit(case.guard))
+            case.guard = case.guard and self._tested(self.visit(case.guard))
             case.body = self._block(case.body)
         return s
 
@@ -559,9 +557,10 @@ class _Function(ast.NodeTransformer):
         return self._expr(node, runtime("item_of", self.visit(node.value), self._key(node.slice)))
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        made: Any = self.generic_visit(node)
-        made.left, made.right = self._used(made.left), self._used(made.right)
-        return made
+        if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
+            return node
+        name = _IN_PLACE[type(node.op).__name__][1:]
+        return self._expr(node, runtime("operated", ast.Constant(name), self.visit(node.left), self.visit(node.right)))
 
     def visit_Starred(self, node: ast.Starred) -> ast.AST:
         made: Any = self.generic_visit(node)
@@ -582,7 +581,7 @@ class _Function(ast.NodeTransformer):
         made: Any = self.generic_visit(node)
         if not made.is_async:
             made.iter = self._gone_through(made.iter, node.target)
-        made.ifs = [self._used(test) for test in made.ifs]
+        made.ifs = [self._tested(test) for test in made.ifs]
         return made
 
     def _used(self, made: ast.expr, deep: bool = False) -> ast.expr:
@@ -590,6 +589,10 @@ class _Function(ast.NodeTransformer):
         if not isinstance(made, _GIVING):
             return made
         return self._expr(made, runtime("used", made, *([ast.Constant(True)] if deep else [])))
+
+    def _tested(self, made: ast.expr) -> ast.expr:
+        """A value, visited, whose truth is asked for."""
+        return self._expr(made, runtime("tested", made)) if isinstance(made, _GIVING) else made
 
     def _gone_through(self, made: ast.expr, target: ast.expr | None = None) -> ast.expr:
         """What a loop goes through; where its items are unpacked, they are too."""
@@ -620,7 +623,7 @@ class _Function(ast.NodeTransformer):
         if is_pythons(node.test) or _is_bound_to_place(node.body, node.orelse):
             return self._plainly(node)
         parts = [self.visit(n) for n in (node.test, node.body, node.orelse)]
-        return self._expr(node, runtime("if_exp", self._used(parts[0]), thunk(parts[1]), thunk(parts[2])))
+        return self._expr(node, runtime("if_exp", self._tested(parts[0]), thunk(parts[1]), thunk(parts[2])))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         if is_pythons(node) or _is_bound_to_place(*node.values[1:]):
@@ -628,14 +631,17 @@ class _Function(ast.NodeTransformer):
             made.values = [self._used(v) for v in made.values]
             return made
         name = "and_" if isinstance(node.op, ast.And) else "or_"
-        first, *rest = [self._used(self.visit(v)) for v in node.values]
+        first, *rest = map(self.visit, node.values)  # each is tested there
         return self._expr(node, runtime(name, first, *map(thunk, rest)))
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
-        operand = node.operand = self._used(self.visit(node.operand))
-        if not isinstance(node.op, ast.Not) or is_pythons(node):
+        if isinstance(node.operand, ast.Constant):
             return node
-        return self._expr(node, runtime("not_", operand))
+        name = _UNARY.get(type(node.op).__name__)
+        if name is not None:
+            return self._expr(node, runtime("unary", ast.Constant(name), self.visit(node.operand)))
+        operand = node.operand = self._tested(self.visit(node.operand))
+        return node if is_pythons(node) else self._expr(node, runtime("not_", operand))
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         if len(node.ops) == 1:
@@ -661,8 +667,8 @@ class _Function(ast.NodeTransformer):
         if isinstance(op, (ast.Is, ast.IsNot)):
             if not any(isinstance(n, ast.Constant) and n.value is None for n in (left, right)):
                 return runtime("is_" if isinstance(op, ast.Is) else "is_not", left, right)
-        else:
-            left, right = self._used(left, True), self._used(right, True)
+        elif not (isinstance(left, ast.Constant) and isinstance(right, ast.Constant)):
+            return runtime("compared", ast.Constant(_COMPARING[type(op).__name__]), left, right)
         return ast.Compare(left, [op], [right])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:

@@ -27,7 +27,7 @@ from ...tensor.writing import has_late
 from ..contents import is_array
 from ..journal import CONTAINERS, Journal
 from ..places import Attribute, ClassAttribute, Item, Key, Place, Reported, Variable
-from . import reads
+from . import operators, reads
 from .find import converted
 from .reads import attribute, in_
 from .syntax import BLIND
@@ -263,15 +263,13 @@ def got_item(owner: Any, key: Any) -> tuple[Any, Any, Any]:
 def augment_item(got: tuple[Any, Any, Any], operation: str, value: Any) -> None:
     """``owner[key] += value``, where the index may be known at run time alone: then the item is a copy."""
     owner, key, found = got
-    name = operation
     if isinstance(owner, Tensor):
-        if state.trace is not None and state.trace.capture is not None and has_late(key):
-            name = {"iand": "and_", "ior": "or_"}.get(operation, operation[1:])
-        owner[key] = getattr(operator, name)(found, value)
+        is_copy = state.trace is not None and state.trace.capture is not None and has_late(key)
+        owner[key] = (operators.operated if is_copy else operators.in_place)(operation[is_copy:], found, value)
         return
     noted = journal()
     if noted is not None and type(owner).__module__ == "numpy":  # each run does it to what is there
-        noted.change(owner, partial(_augment_array, owner, operation), [key, value], True)
+        noted.change(owner, partial(_augment_array, owner, operation), [key, reads.used(value)], True)
         return
     made = augmented(operation, found, value)
     if made is found and isinstance(found, CONTAINERS) and journal() is not None:
@@ -293,14 +291,14 @@ def augmented(operation: str, target: Any, value: Any) -> Any:
     """What ``target += value`` makes of the target."""
     noted = journal()
     if noted is not None and is_array(type(target)):  # each run does it to what is there
-        return noted.change(target, partial(getattr(operator, operation), target), [value], True)
+        return noted.change(target, partial(getattr(operator, operation), target), [reads.used(value)], True)
     if isinstance(target, CONTAINERS) and journal() is not None and operation in _OPERATORS:
         method = getattr(target, _OPERATORS[operation], None)
         if method is not None and _is_plain(target):
             found = changed(method, value)
             if found is not NotImplemented:
                 return found
-    return getattr(operator, operation)(target, value)
+    return operators.in_place(operation, target, value)
 
 
 # --- methods ------------------------------------------------------------------------------------------------------
