@@ -258,78 +258,38 @@ def _run(
     going.unrolled = unrolled
     named = any(isinstance(x, TensorType) and not is_static(x.shape) for x in leaves)
     trace = going.trace = Trace(going, device=device, sized=bool(shapes) or counts is not None or named)
-    version, done, mode = guards.version(), False, tape.recording.enabled
-    laid: Laid | None = None
+    version, mode = guards.version(), tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
     count, placing = len(going.arguments), Placing([(each, _placed(each, going)) for each in places])
     names.placed = placing.before
+    ended = _Ended(going, names, placing, form, count, to_run)
+    given = [args, kwargs]
+    del args, kwargs
     with guards.recording() as recorded:
         state.trace = trace
         try:
             for member in members:
                 going.inside(member)
-            result = _called(function, args, kwargs, going)
-            if isinstance(result, _Attempt):
-                return result
-            numbers = placing.end(names, recorded, going.journal.has_changed)
-            if going.has_numbers:
-                _check_numbers(going, flatten(result)[0])
-            if going.has_numbers or places:
-                recorded.seen[:] = [guards.rewritten(guard, _anything_for_inputs) for guard in recorded.seen]
-            _check_recording(mode)
-            if not isinstance(result, Tensor):
-                names.whole(result, deep=True)
-            results, result_form = flatten(result)
-            results = [r.tensor if isinstance(r, Late) else r for r in results]
-            values = _outputs(results, trace)
-            is_what = _objects(results, going)
-            _check_retained(results)
-            _check_containers(args, kwargs, form, going.arguments[:count])
-            items = Items(going)
-            own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
-            gradients = _seen_gradients(going, items)
-            updates = going.updates(trace)
-            _check_placed(updates, count)
-            constants = going.let_go_of_constants()
-            going.release()
-            stored_numbers = [(place, n.kind, items.see(n.tensor), reported) for place, n, reported in numbers]
-            del result, results, args, kwargs, numbers
-            going.keep_constants(constants)
-            if to_run:
-                laid = Laid(going, going.journal, names)
-                stored_numbers += [(place, n.kind, items.see(n.tensor), told) for place, n, told in laid.numbers]
-                laid.numbers.clear()
-                placing.end(names, recorded)
-                _see_laid(laid, items, own)
-            stores = settle(going, list(own)) if to_run else []
-            _check_retained([store.first() for store in stores])
-            made = [*own.values(), *_seen_stores(stores, items, len(own))]
-            becomes = _numbered(gradients, own, stores, made)
-            kept_numbers = _stored_numbers(stored_numbers, made)
-            stored_refs = [] if laid is None else laid.refs
-            for ref in (*is_what, *stored_refs, *(store.of for store in stores), *(what for _, what in becomes)):
-                going.hold_on(ref)
-            stored = [*(u.value for u in updates), *(store.value for store in stores)]
-            stored += [] if laid is None else laid.repeated.values
-            _check_own(going, [*values, *stored])
-            done = True
+            attempt = ended.run(function, given, recorded)
+            if attempt is not None:
+                return attempt
         finally:
             state.trace, tape.recording.enabled = None, mode
             going.journal.undo()
             placing.end(names, recorded)
             placing.let_go()
-            if not done:
+            if not ended.well:
+                given.clear()
+                going.release()
                 _give_values(going)
+            laid = ended.laid
             stays = kept(going, recorded, names, set() if laid is None else laid.repeated.places)
-            if not done or not to_run:
+            if not ended.well or not to_run:
                 _take_back(going, recorded, names, stays)
-            if not done and going.has_numbers:  # with constants it is captured once more
+            if not ended.well and going.has_numbers:  # with constants it is captured once more
                 names.undo()
     try:
-        returns = Returns(result_form, is_what, values, items.make(made), stores, [], numbers=kept_numbers)
-        if laid is not None and laid.repeated.steps:
-            returns.repeated = laid.repeated
-        found = _captured(function, going, updates, becomes, returns)
+        found = _captured(function, going, ended.updates, ended.becomes, ended.returns())
     except BaseException:  # an interrupt, say: what the function stored has no value yet
         if to_run:
             _take_back(going, recorded, names, stays)
@@ -337,10 +297,93 @@ def _run(
     found.reads.version, found.counts, found.has_numbers = version, going.counts, going.has_numbers
     _note_reads(found, going, recorded, shared)
     if laid is not None:
-        free = {each.place.id for each in places} | {each.place.id for each in kept_numbers}
-        _note_kept(found, stays, becomes, names, laid, free)
+        free = {each.place.id for each in places} | {each.place.id for each in ended.numbers}
+        _note_kept(found, stays, ended.becomes, names, laid, free)
         found.take_back = functools.partial(_take_back, going, recorded, names, stays)
     return _Attempt(found, [a.given for a in going.arguments], found.aliases, [t for t, _ in found.writes.updates])
+
+
+class _Ended:
+    """What one run of the function has come to. All that is made on the way are variables of :meth:`run`: of a run that
+    fails, nothing but the error holds them."""
+
+    def __init__(self, going: Inside, names: Names, placing: Placing, form: Form, count: int, to_run: bool):
+        """``form``: of the arguments; ``count``: of those that are no places."""
+        self.going, self.names, self.placing, self.to_run = going, names, placing, to_run
+        self.form, self.count = form, count
+        self.mode, self.well = tape.recording.enabled, False
+        self.laid: Laid | None = None
+        self.updates: list[Update] = []
+        self.becomes: list[tuple[GradRef, Result]] = []
+        self.numbers: list[StoredNumber] = []
+
+    def run(self, function: Callable[..., Any], given: list[Any], recorded: guards.Recorded) -> _Attempt | None:
+        """Run the function and note what it gives and leaves; the attempt of one that raised what may be due to shared
+        memory. ``given``: its arguments, which are let go of."""
+        going, names, placing = self.going, self.names, self.placing
+        trace: Trace = going.trace
+        args, kwargs = given
+        result = _called(function, args, kwargs, going)
+        if isinstance(result, _Attempt):
+            return result
+        numbers = placing.end(names, recorded, going.journal.has_changed)
+        if going.has_numbers:
+            _check_numbers(going, flatten(result)[0])
+        if going.has_numbers or len(going.arguments) > self.count:
+            recorded.seen[:] = [guards.rewritten(guard, _anything_for_inputs) for guard in recorded.seen]
+        _check_recording(self.mode)
+        if not isinstance(result, Tensor):
+            names.whole(result, deep=True)
+        results, self._form = flatten(result)
+        results = [r.tensor if isinstance(r, Late) else r for r in results]
+        self._values = _outputs(results, trace)
+        self._is_what = is_what = _objects(results, going)
+        _check_retained(results)
+        _check_containers(args, kwargs, self.form, going.arguments[: self.count])
+        items = self._items = Items(going)
+        own = {id(t): items.see(t) for t, what in zip(results, is_what, strict=True) if what is None}
+        gradients = _seen_gradients(going, items)
+        updates = self.updates = going.updates(trace)
+        _check_placed(updates, self.count)
+        constants = going.let_go_of_constants()
+        going.release()
+        stored_numbers = [(place, n.kind, items.see(n.tensor), reported) for place, n, reported in numbers]
+        del result, results, args, kwargs, numbers
+        given.clear()
+        going.keep_constants(constants)
+        if self.to_run:
+            stored_numbers += self._lay_out(recorded, own)
+        stores = self._stores = settle(going, list(own)) if self.to_run else []
+        _check_retained([store.first() for store in stores])
+        self._made = made = [*own.values(), *_seen_stores(stores, items, len(own))]
+        self.becomes = _numbered(gradients, own, stores, made)
+        self.numbers = _stored_numbers(stored_numbers, made)
+        laid = self.laid
+        stored_refs = [] if laid is None else laid.refs
+        for ref in (*is_what, *stored_refs, *(store.of for store in stores), *(what for _, what in self.becomes)):
+            going.hold_on(ref)
+        stored = [*(u.value for u in updates), *(store.value for store in stores)]
+        stored += [] if laid is None else laid.repeated.values
+        _check_own(going, [*self._values, *stored])
+        self.well = True
+        return None
+
+    def _lay_out(self, recorded: guards.Recorded, own: dict[int, int]) -> list[tuple[Place, type, int, bool]]:
+        """Note what every run does to Python objects; the numbers that it stores."""
+        laid = self.laid = Laid(self.going, self.going.journal, self.names)
+        found = [(place, n.kind, self._items.see(n.tensor), told) for place, n, told in laid.numbers]
+        laid.numbers.clear()
+        self.placing.end(self.names, recorded)
+        _see_laid(laid, self._items, own)
+        return found
+
+    def returns(self) -> Returns:
+        """What a run gives and leaves."""
+        items = self._items.make(self._made)
+        made = Returns(self._form, self._is_what, self._values, items, self._stores, [], numbers=self.numbers)
+        if self.laid is not None and self.laid.repeated.steps:
+            made.repeated = self.laid.repeated
+        return made
 
 
 def _note_reads(found: Captured, going: Inside, recorded: guards.Recorded, shared: Set[int]) -> None:

@@ -30,6 +30,7 @@ from ..ops.operands import Late
 from ..tensor import guards
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
+from .in_flight import hangs_on
 from .names import SIMPLE, Names
 from .places import Attribute, Item, Place, Variable, item_of
 from .refs import ArgumentRef, GradRef, TensorRef
@@ -349,7 +350,7 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
         guards.bump()
     alive = going.surviving()
     names.restore(alive)
-    if not alive:
+    if not alive or hangs_on(sys.exc_info()[1], alive):
         return
     with suppress(_Hidden):
         _check_seen(alive)

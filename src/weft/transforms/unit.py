@@ -135,6 +135,8 @@ class Unit:
         self.slots = [self.out_specs.index(p) if p in self.out_specs else None for p in self.outputs]
         self.values = [values[p] for p in self.out_specs]
         reached = {p for inner in self.inner for p in inner.parents} | set(self.outputs)
+        # Operands of branches and loops to which nothing is sent have places there, too.
+        reached |= {p for inner in self.inner for _, _, p in inner.saved or ()}
         self.positions = tuple(i for i in sorted(position.values()) if ("input", i) in reached)
         saved = [_seen(v) for inner in self.inner if inner.spoiled is None for v, _, _ in inner.saved or ()]
         self.lasting = tuple(dict.fromkeys(v for v in saved if v in lasting))
