@@ -46,7 +46,7 @@ def hangs_on(error: BaseException | None, tensors: list[Tensor]) -> bool:
             others |= {id(each.f_globals), id(each.f_builtins)}
         below = links[id(each)] = []
         for held in gc.get_referents(each):
-            if isinstance(held, _INTO) and id(held) not in others:
+            if _may_hold(held) and id(held) not in others:
                 below.append(id(held))
                 if id(held) not in found:
                     found[id(held)] = held
@@ -71,6 +71,11 @@ def hangs_on(error: BaseException | None, tensors: list[Tensor]) -> bool:
                 if left[each] > known[each] and not _runs(found[each]):
                     waiting.append(each)
     return all(id(t) in inside for t in tensors)
+
+
+def _may_hold(held: Any) -> bool:
+    """Whether an object is looked into: a container, or one that stands for branches and loops while they are traced."""
+    return isinstance(held, _INTO) or type(held).__module__.startswith("weft.transforms.")
 
 
 def _runs(held: Any) -> bool:
