@@ -18,7 +18,8 @@ from ..ops.operands import Late
 from ..tensor.alias import View
 from ..tensor.tensor import Tensor
 
-_MOST = 20_000  # objects that are looked at
+_MOST = 5_000  # objects that are looked at, in some ms
+_OF_BODIES = ("weft.transforms.source.", "weft.transforms.bodies")
 # What is looked into: what running functions have in variables, and what these hold.
 _INTO: tuple[type, ...] = (BaseException, TracebackType, FrameType, CellType, FunctionType, MethodType, partial)
 _INTO += (list, tuple, dict, set, Tensor, View, Late)
@@ -44,6 +45,8 @@ def hangs_on(error: BaseException | None, tensors: list[Tensor]) -> bool:
     for each in queue:  # it grows
         if isinstance(each, FrameType):
             others |= {id(each.f_globals), id(each.f_builtins)}
+        elif isinstance(each, FunctionType):
+            others |= {id(each.__globals__), id(getattr(each, "__builtins__", None))}
         below = links[id(each)] = []
         for held in gc.get_referents(each):
             if _may_hold(held) and id(held) not in others:
@@ -74,8 +77,9 @@ def hangs_on(error: BaseException | None, tensors: list[Tensor]) -> bool:
 
 
 def _may_hold(held: Any) -> bool:
-    """Whether an object is looked into: a container, or one that stands for branches and loops while they are traced."""
-    return isinstance(held, _INTO) or type(held).__module__.startswith("weft.transforms.")
+    """Whether an object is looked into: a container, or what stands for bodies while they are traced."""
+    module = type(held).__module__
+    return isinstance(held, _INTO) or (isinstance(module, str) and module.startswith(_OF_BODIES))
 
 
 def _runs(held: Any) -> bool:

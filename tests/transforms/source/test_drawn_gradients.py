@@ -1,0 +1,74 @@
+"""Random functions with loops and branches: values and gradients have eager code's bits, inside and outside."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_gradients import Drawing
+
+import weft as wf
+from weft.core.errors import CaptureError
+
+SHAPES = [(3,), (3,), (3,), (3, 3), (19, 3)]
+
+
+def function_of(seed: int) -> Callable[..., Any]:
+    """A drawn function, whose source ``inspect`` finds."""
+    source, file = Drawing(seed).source(), f"<drawn {seed}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    names: dict[str, Any] = {"wf": wf, "K": 18, "__name__": __name__}
+    exec(compile(source, file, "exec"), names)
+    found: Callable[..., Any] = names["f"]
+    return found
+
+
+def outcome(function: Callable[..., Any], seed: int, inside: bool) -> list[Any]:
+    """The value and the gradients; where there is none, or zeros, as a value decides, None. Zeros have no sign."""
+    rng = np.random.default_rng(seed)
+    given = [wf.asarray((rng.standard_normal(s) * 0.5).astype(np.float32)).requires_grad_() for s in SHAPES]
+    value = function(*given)
+    if not inside:
+        value.backward()
+    found = [np.where(np.isnan(t.numpy()), 7.0, t.numpy() + 0.0) for t in (value.detach(), *_gradients(given))]
+    return [array.tobytes() if array.any() else None for array in found]
+
+
+def _gradients(given: list[Any]) -> list[Any]:
+    return [wf.zeros((1,)) if t.grad is None else t.grad for t in given]
+
+
+def check(seed: int) -> None:
+    function = function_of(seed)
+    expected = outcome(function, seed, False)
+
+    def step(*given: Any) -> Any:
+        value = function(*given)
+        value.backward()
+        return value.detach()
+
+    refused = "the two ways leave"
+    for compiled, inside in ((wf.compile(function), False), (wf.compile(step), True)):
+        for _ in range(2):
+            try:
+                found = outcome(compiled, seed, inside)
+            except CaptureError as error:
+                refused = str(error)
+                break
+            assert found == expected, (seed, inside, Drawing(seed).source())
+    assert "leave" in refused  # what is not of one kind, or a gradient of which one way knows nothing
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_gradients_are_those_of_eager_code(seed: int) -> None:
+    check(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(1000, 3000, 50))
+def test_gradients_of_more_are_those_of_eager_code(first: int) -> None:
+    for seed in range(first, first + 50):
+        check(seed)
