@@ -28,6 +28,33 @@ from .tree import Form
 from .unit import Unit
 
 
+class Now:
+    """Tensors by reference: those that are the same at each call, and where the others are found."""
+
+    __slots__ = ("_found", "_leaves", "_others", "fixed")
+
+    def __init__(self, refs: Sequence[Ref]):
+        self._found = [r.tensor if isinstance(r, TensorRef) else None for r in refs]
+        self.fixed = [t for t in self._found if t is not None]
+        # Gradients of leaves, which there may be hundreds of; and whatever else.
+        self._leaves = [(n, r.leaf) for n, r in enumerate(refs) if isinstance(r, GradRef) and r.leaf is not None]
+        known = {n for n, _ in self._leaves}
+        self._others = [(n, r) for n, r in enumerate(refs) if n not in known and not isinstance(r, TensorRef)]
+
+    def moving(self, given: Sequence[Tensor]) -> list[Tensor | None]:
+        """Those that are found anew, as they are now."""
+        return [*(leaf.grad for _, leaf in self._leaves), *(ref.get(given) for _, ref in self._others)]
+
+    def all(self, given: Sequence[Tensor]) -> list[Tensor | None]:
+        """All of them, as they are now."""
+        found = self._found.copy()
+        for n, leaf in self._leaves:
+            found[n] = leaf.grad
+        for n, ref in self._others:
+            found[n] = ref.get(given)
+        return found
+
+
 @dataclass(slots=True)
 class Reads:
     """What the function read besides its arguments, and what its Python code was specialised on.
@@ -45,13 +72,20 @@ class Reads:
     tensors: list[Tensor] = field(default_factory=list)
     objects: set[int] = field(default_factory=set)  # ids of tensors: what names one of them must go on to do so
     version: int = -1  # of the guarded state, when the guards were last checked
+    _now: Now | None = None
 
     def state(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The tensors read by reference, in the order of the graph's inputs."""
-        found = [r.get(given) for r in self.refs]
-        if any(t is None for t in found):
-            raise CaptureError("a gradient that the captured function reads is None now")
-        return found  # type: ignore[return-value]
+        found: list[Any] = self._tensors(given)
+        for tensor in found:
+            if tensor is None:
+                raise CaptureError("a gradient that the captured function reads is None now")
+        return found
+
+    def _tensors(self, given: Sequence[Tensor]) -> list[Tensor | None]:
+        if self._now is None:
+            self._now = Now(self.refs)
+        return self._now.all(given)
 
     def hold(self, given: Sequence[Tensor]) -> bool:
         """Whether everything still is as it was when the function was captured (types, not values)."""
@@ -60,8 +94,7 @@ class Reads:
                 if tensor._spec is not spec or tensor._node.__class__ is not node:
                     return False
         else:
-            for ref, spec, node in zip(self.refs, self.specs, self.nodes, strict=True):
-                now = ref.get(given)
+            for now, spec, node in zip(self._tensors(given), self.specs, self.nodes, strict=True):
                 if now is None or now._spec is not spec or now._node.__class__ is not node:
                     return False
         version = guards.version()
@@ -118,7 +151,7 @@ class Aliases:
     groups: list[_Shared] = field(default_factory=list)
     leaves: bool = False  # gradients of arguments are read or written: two arguments may not be one leaf
     same: tuple[int, ...] = ()  # which of them were
-    _fixed: list[Tensor] = field(default_factory=list)  # the captured tensors, where none is found anew at each call
+    _now: Now | None = None
     _roots: frozenset[int] = frozenset()
     _state: list[Any] = field(default_factory=list)  # storages that the roots are of
     _windows: list[Tensor] = field(default_factory=list)  # captured tensors over memory of other libraries
@@ -128,15 +161,19 @@ class Aliases:
         self.pairs = overlaps(self._tensors(given), self.written)
         self.same = one_leaf(given, self._tensors(given)[len(given) :]) if self.leaves else ()
 
+    @property
+    def now(self) -> Now:
+        """The captured tensors to look at."""
+        if self._now is None:
+            self._now = Now(self.refs)
+        return self._now
+
     def _tensors(self, given: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        if all(isinstance(r, TensorRef) for r in self.refs):
-            self._fixed = [r.tensor for r in self.refs if isinstance(r, TensorRef)]
-        state: Sequence[Tensor | None] = self._fixed or [r.get(given) for r in self.refs]
-        return [*given, *state]
+        return [*given, *self.now.all(given)]
 
     def fixed(self) -> list[Tensor]:
         """The captured tensors to look at, where none is found anew at each call; else none."""
-        return self._fixed
+        return self.now.fixed if len(self.now.fixed) == len(self.refs) else []
 
     def hold(self, given: Sequence[Tensor]) -> bool:
         """Whether the pattern is that of the capture."""
@@ -187,10 +224,11 @@ class Aliases:
         return not overlaps(rest, self.written)
 
     def _clear(self, given: Sequence[Tensor]) -> bool:
-        """Whether no argument shares a block with another, or with a captured tensor, and these do not overlap: a
-        comparison of roots says so as a rule."""
-        if self.refs and not self._fixed:
-            return False
+        """Whether no argument or gradient shares a block with another, or with a captured tensor, and these do not
+        overlap: a comparison of roots says so as a rule."""
+        fixed, moving = self.now.fixed, self.now.moving(given)
+        if moving:
+            given = [*given, *(t for t in moving if t is not None)]
         roots = set()
         try:
             for t in given:
@@ -198,13 +236,15 @@ class Aliases:
                 if root.owner is not None:
                     return False
                 roots.add(id(root))
-            storages = [t._storage for t in self._fixed]
+            storages = [t._storage for t in fixed]
             if storages != self._state:  # compared one by one, by identity
-                if overlaps(self._fixed, self.written[len(given) :]):
+                written = self.written[len(self.written) - len(self.refs) :]
+                of_fixed = [w for w, r in zip(written, self.refs, strict=True) if isinstance(r, TensorRef)]
+                if overlaps(fixed, of_fixed):
                     return False
                 self._state = storages
                 self._roots = frozenset([id(s.root) for s in storages if s.root.owner is None])
-                self._windows = [t for t in self._fixed if t._storage.root.owner is not None]  # maybe of our memory
+                self._windows = [t for t in fixed if t._storage.root.owner is not None]  # maybe of our memory
         except AttributeError:  # a tensor without a value: another thread's capture
             return True
         for window in self._windows:
