@@ -150,6 +150,15 @@ def _table() -> list[Workload]:
             )
             for shape in ((1, 64), (64, 64))
         ),
+        Workload(
+            "adamw-100-compiled",
+            "AdamW step, 100 parameters [1, 64], compiled",
+            "optimizer_step",
+            (*EAGER, "torch.compile"),
+            arguments={"count": 100, "rows": 1, "columns": 64},
+            compiled=True,
+            threads=1,
+        ),
         *(_matmul(n, threads) for n in (64, 128, 256, 512, 1024, 2048) for threads in (1, 2)),
         Workload(
             "batched",

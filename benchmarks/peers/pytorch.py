@@ -72,7 +72,7 @@ def optimizer_step(count: int, rows: int, columns: int) -> Timed:
     params = [nn.Parameter(torch.randn(rows, columns)) for _ in range(count)]
     for p in params:
         p.grad = torch.randn(rows, columns)
-    return "step()", {"step": torch.optim.AdamW(params, foreach=True).step}
+    return "step()", {"step": maybe_compile(torch.optim.AdamW(params, foreach=True).step)}
 
 
 def matmul(n: int) -> Timed:

@@ -76,7 +76,7 @@ def optimizer_step(count: int, rows: int, columns: int) -> Timed:
     params = [nn.Parameter(normal(rows, columns)) for _ in range(count)]
     for p in params:
         p.grad = normal(rows, columns)
-    return "step()", {"step": optim.AdamW(params).step}
+    return "step()", {"step": maybe_compile(optim.AdamW(params).step)}
 
 
 def matmul(n: int) -> Timed:
