@@ -835,3 +835,17 @@ def test_a_rate_that_the_step_itself_changes_is_an_input() -> None:
         assert step(x).item() == eager(x).item()
         assert optimizer.param_groups[0]["lr"] == plain.param_groups[0]["lr"]
     assert len(step.cache_info().graphs) == 2
+
+
+@pytest.mark.parametrize(
+    ("op", "values"),
+    [
+        (lambda x, s: x * s**0.5, (1.0, 2.0, -1.0, 4.0)),
+        (lambda x, s: x * int(s), (1.0, 2.5, 1e300, float("nan"), 3.5)),
+        (lambda x, s: x * 2**s, (1.0, 2.0, 5000.0, 3.0)),
+    ],
+)
+def test_what_python_raises_for_a_number_or_gives_beyond_floats_is_eager_codes(op: Any, values: Any) -> None:
+    x, run = given(wf.float32), wf.compile(op)
+    for value in values:
+        assert outcome(run, x, value) == outcome(op, x, value), value

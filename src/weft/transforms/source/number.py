@@ -342,7 +342,7 @@ def _power(base: Any, exponent: Any) -> Any:
     if a is None or b is None:
         return NotImplemented
     if float in (a.kind, b.kind):
-        return by_python(_real_power, float, a, b)
+        return by_python(functools.partial(_real_power, _are_inputs()), float, a, b)
     if type(exponent) is Number:
         raise CaptureError(
             "an integer to the power of an integer that is known at run time alone: its sign decides whether that is a "
@@ -351,9 +351,11 @@ def _power(base: Any, exponent: Any) -> Any:
     return by_python(operator.pow, float if exponent < 0 else int, a, b)
 
 
-def _real_power(a: Any, b: Any) -> float:
+def _real_power(are_inputs: bool, a: Any, b: Any) -> float:
     found = a**b
     if isinstance(found, complex):
+        if are_inputs:
+            raise _too_wide()
         raise ValueError(f"{a} ** {b} is complex, which captured code has no numbers for")
     return found
 
