@@ -11,7 +11,8 @@ import linecache
 import operator
 import threading
 import warnings
-from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
+import weakref
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -108,6 +109,22 @@ def functions_of_an_exit_stack(compiled: Any) -> Any:
         return x
 
     return calls(run, lambda: log)
+
+
+@program()
+def items_of_a_chain_of_maps(compiled: Any) -> Any:
+    first: dict[str, Any] = {}
+    chain = ChainMap(first, {"scale": 3.0, "n": 0})
+
+    @compiled
+    def run(x: Any) -> Any:
+        chain["n"] = chain["n"] + 1
+        chain["last"] = x * chain["scale"]
+        if chain["n"] == 2:
+            del chain["last"]
+        return x + chain["n"]
+
+    return calls(run, lambda: first)
 
 
 @program(captures=1)
@@ -1911,3 +1928,57 @@ def test_what_an_object_holds_besides_is_not_looked_through() -> None:
 
     for n in range(3):
         assert run(wf.ones(2)).tolist() == [n + 1.0] * 2 and len(box.log) == box.n == n + 1
+
+
+class _Key:
+    """Something that weak references can name."""
+
+
+_key, _weak_set = _Key(), weakref.WeakSet[_Key]()
+_by_key: Any = weakref.WeakKeyDictionary()
+_by_name: Any = weakref.WeakValueDictionary()
+_chain: Any = ChainMap({})
+
+
+def _sets_by_key() -> None:
+    _by_key[_key] = 1
+
+
+def _sets_by_name() -> None:
+    _by_name["a"] = _key
+
+
+def _deletes() -> None:
+    del _by_key[_key]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda: _weak_set.add(_key), r"WeakSet\.add\(\)"),
+        (lambda: _weak_set.clear(), r"WeakSet\.clear\(\)"),
+        (_sets_by_key, r"WeakKeyDictionary\.__setitem__\(\)"),
+        (_sets_by_name, r"WeakValueDictionary\.__setitem__\(\)"),
+        (_deletes, r"WeakKeyDictionary\.__delitem__\(\)"),
+        (lambda: _chain.update(a=1), r"ChainMap\.update\(\)"),
+    ],
+)
+def test_what_would_change_unseen_is_refused(change: Callable[[], Any], name: str) -> None:
+    @wf.compile
+    def run(x: Any) -> Any:
+        change()
+        return x + 1
+
+    with pytest.raises(wf.CaptureError, match=name):
+        run(wf.ones(2))
+    assert not (_weak_set or _by_key or _by_name or _chain)
+
+
+def test_such_containers_of_the_function_itself_change() -> None:
+    @wf.compile
+    def run(x: Any) -> Any:
+        own: Any = weakref.WeakSet()
+        own.add(_key)
+        return x + len(own)
+
+    assert [run(wf.ones(1)).item() for _ in range(3)] == [2.0] * 3

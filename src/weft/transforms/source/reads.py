@@ -42,6 +42,12 @@ def noting() -> Names | None:
     return found
 
 
+def is_outside(owner: Any) -> bool:
+    """Whether an object was there before the function that is captured, as far as is known."""
+    names = noting()
+    return names is not None and bool(names.is_outside(owner))
+
+
 # --- attributes -------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,10 @@ _ITERATOR = (
     "it moves on once, when the function is captured: take its items outside and pass them as arguments, or keep them "
     "in a list"
 )
+_WRITES = (
+    "it would be changed once, when the function is captured: change it outside of the function, or use a dict, list "
+    "or set, whose changes happen at every call"
+)
 
 _CLOCKS = {"time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time"}
 _CLOCKS |= {"process_time_ns", "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns"}
@@ -50,6 +54,12 @@ _METHODS: dict[tuple[str, str], tuple[set[str] | None, str]] = {
     ("logging", "Logger"): _FUNCTIONS["logging"],
     ("logging", "LoggerAdapter"): _FUNCTIONS["logging"],
 }
+# Containers that the standard library has written in Python: what their methods do nobody sees.
+_CHANGING = {"add", "clear", "difference_update", "discard", "intersection_update", "pop", "popitem", "remove"}
+_CHANGING |= {"setdefault", "symmetric_difference_update", "update"}
+_UNSEEN = {("collections", "ChainMap"), ("_weakrefset", "WeakSet")}
+_UNSEEN |= {("weakref", "WeakKeyDictionary"), ("weakref", "WeakValueDictionary")}
+_METHODS |= dict.fromkeys(_UNSEEN, (_CHANGING, _WRITES))
 _OF_NOW = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}  # of time, without a time
 _MADE_WITH_SEED = {"Random", "default_rng", "RandomState", "SeedSequence", "PCG64", "PCG64DXSM", "MT19937", "Philox"}
 _MADE_WITH_SEED |= {"SFC64"}
@@ -77,6 +87,21 @@ def refusal(called: Any) -> tuple[str, str] | None:
     if (names is None or name in names) and not (module == "logging" and owner is not None):
         return f"{module}.{name}".removeprefix("builtins.").removeprefix("io."), why
     return None
+
+
+def is_unseen(owner: Any) -> bool:
+    """Whether it is a container whose methods change what nobody sees."""
+    return any((kind.__module__, kind.__name__) in _UNSEEN for kind in type(owner).__mro__)
+
+
+def check_changed(owner: Any, what: str) -> None:
+    """Raise where an item of such a container is stored or deleted.
+
+    Raises:
+        CaptureError: it is.
+    """
+    if is_unseen(owner):
+        raise refused(f"{type(owner).__module__}.{type(owner).__name__}.{what}", _WRITES)
 
 
 def check(called: Any, args: tuple[Any, ...]) -> None:

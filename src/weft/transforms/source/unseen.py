@@ -30,7 +30,7 @@ from ..tree import flatten
 from .find import converted, function_of, in_place
 from .number import Number, needed
 from .reads import AT_ONCE, all_of, attribute, caught, is_librarys, item_of, look, noting, plain, used
-from .refused import check, hangs_on_arguments, refusal, refused
+from .refused import check, hangs_on_arguments, is_unseen, refusal, refused
 
 # They look at the function that calls them, or at nothing of what they get.
 _AS_THEY_ARE = {
@@ -75,7 +75,7 @@ def unseen(capture: Any, called: Any) -> Callable[..., Any]:
     if kind.__module__ == "weft.transforms.compile" or (hasattr(kind, "forward") and capture.names.is_users(kind)):
         return called  # which sees to it that the user's code is rewritten
     owner = getattr(called, "__self__", None)
-    if is_container(type(owner)) or isinstance(owner, AROUND):
+    if (is_container(type(owner)) or isinstance(owner, AROUND)) and not is_unseen(owner):
         return functools.partial(_method_of_container, called, owner)
     if kind is CACHED or (kind is MethodType and type(called.__func__) is CACHED):
         return functools.partial(_cached, called)
@@ -122,6 +122,8 @@ def _is_refused(capture: Any, owner: Any) -> bool:
     """Whether a method's object was there before the function."""
     if isinstance(owner, io.IOBase) and not isinstance(owner, (io.FileIO, io.TextIOWrapper)):
         return bool(capture.names.is_outside(owner)) or owner in (sys.stdout, sys.stderr, sys.stdin)
+    if is_unseen(owner):
+        return bool(capture.names.is_outside(owner))
     return not any(owner is made for made in capture.generators)
 
 

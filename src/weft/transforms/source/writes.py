@@ -12,7 +12,7 @@ import contextlib
 import heapq
 import operator
 import threading
-from collections import Counter, UserDict, UserList, defaultdict, deque
+from collections import ChainMap, Counter, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from types import BuiltinMethodType, FunctionType, MemberDescriptorType, ModuleType
@@ -30,6 +30,7 @@ from ..places import Attribute, ClassAttribute, Item, Key, Place, Reported, Vari
 from . import operators, reads
 from .find import converted
 from .reads import attribute, in_
+from .refused import check_changed
 from .syntax import BLIND
 
 # Methods that change a container.
@@ -201,8 +202,13 @@ def set_item(value: Any, owner: Any, key: Any) -> None:
     if noted is None or isinstance(owner, Tensor):
         owner[key] = value
         return
+    if isinstance(owner, ChainMap):
+        set_item(value, attribute(owner, "maps")[0], key)
+        return
     own = _class_has(owner, "__setitem__")
     if type(own) is FunctionType and not is_wefts_own(own.__code__) and not isinstance(owner, (UserDict, UserList)):
+        if reads.is_outside(owner):
+            check_changed(owner, "__setitem__")
         converted(own)(owner, key, value)
     elif isinstance(owner, dict) and _is_plain(owner):
         key = plain_key(key)
@@ -230,7 +236,11 @@ def delete_item(owner: Any, key: Any) -> None:
     own = _class_has(owner, "__delitem__")
     if noted is None or isinstance(owner, Tensor):
         del owner[key]
+    elif isinstance(owner, ChainMap):
+        delete_item(attribute(owner, "maps")[0], key)
     elif type(own) is FunctionType and not is_wefts_own(own.__code__) and not isinstance(owner, (UserDict, UserList)):
+        if reads.is_outside(owner):
+            check_changed(owner, "__delitem__")
         converted(own)(owner, key)
     elif _is_plain(owner):
         noted.change(owner, owner.__delitem__, [key])
