@@ -494,3 +494,46 @@ def test_a_warm_step_changes_nothing_that_guards_read() -> None:
     before = guards.version()
     step(x)
     assert guards.version() == before
+
+
+class _Counted:
+    def __init__(self) -> None:
+        self.n = 0
+
+    def plain(self, x: Any) -> Any:
+        self.n += 1
+        return x * self.n
+
+    @wf.compile
+    def compiled(self, x: Any) -> Any:
+        self.n += 1
+        return x * self.n
+
+
+class _CountedModule(nn.Module):
+    calls = 0
+
+    @classmethod
+    def count(cls) -> None:
+        cls.calls += 1
+
+    def forward(self, x: Any) -> Any:
+        self.count()
+        return x * self.calls
+
+
+@pytest.mark.parametrize("kind", ["a method", "a compiled method", "a module", "an item", "an attribute"])
+def test_state_of_compiled_functions_that_compiled_functions_call(kind: str) -> None:
+    counted, module = _Counted(), _CountedModule()
+    _CountedModule.calls = 0
+    held = {"f": wf.compile(counted.plain)}
+    inner = {"a method": held["f"], "a compiled method": counted.compiled, "a module": wf.compile(module)}.get(kind)
+
+    @wf.compile
+    def outer(x: Any) -> Any:
+        if kind == "an item":
+            return held["f"](x) + 1
+        return (counted.compiled(x) if inner is None else inner(x)) + 1
+
+    assert [outer(wf.ones(1)).item() for _ in range(5)] == [2.0, 3.0, 4.0, 5.0, 6.0]
+    assert counted.n + _CountedModule.calls == 5

@@ -849,3 +849,42 @@ def test_what_python_raises_for_a_number_or_gives_beyond_floats_is_eager_codes(o
     x, run = given(wf.float32), wf.compile(op)
     for value in values:
         assert outcome(run, x, value) == outcome(op, x, value), value
+
+
+SCALE, COUNT32, ROW = np.float32(0.1), np.int32(3), np.array([1.0, 2.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x, s: x.double() * (SCALE * s),
+        lambda x, s: x.double() * (s * SCALE),
+        lambda x, s: x * float(COUNT32 + s),
+        lambda x, s: x * 2 if s <= SCALE else x,
+        lambda x, s: x + wf.asarray(ROW * s).sum(),
+        lambda x, s: x.double() * (np.float64(0.1) * s),
+    ],
+)
+def test_numbers_of_numpy_compute_in_their_own_dtype(op: Any) -> None:
+    x, run = given(wf.float32), wf.compile(op)
+    for value in (1.5, 2.3, 0.0, 4.1):
+        assert outcome(run, x, value) == outcome(op, x, value), value
+
+
+def test_a_number_that_decides_which_parameters_have_gradients_is_a_constant() -> None:
+    found = []
+    for wrap in (lambda f: f, wf.compile):
+        p, q = wf.tensor([1.0, 2.0], requires_grad=True), wf.tensor([1.0], requires_grad=True)
+        opt = wf.optim.SGD([p, q], lr=0.1, weight_decay=0.5)
+
+        def step(x: Any, frozen: int, p: Any = p, q: Any = q, opt: Any = opt) -> Any:
+            h = (p * x).detach() if frozen > 0 else p * x
+            opt.zero_grad()
+            (h * q).sum().backward()
+            opt.step()
+            return None if p.grad is None else p.grad * 1
+
+        run = wrap(step)
+        seen = [run(wf.ones(2), n) for n in (0, 1, 0, 1, 1)]
+        found.append([*(None if g is None else bits(g) for g in seen), bits(p.detach())])
+    assert found[0] == found[1]

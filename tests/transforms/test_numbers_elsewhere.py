@@ -2,11 +2,14 @@
 
 import copy
 import math
+import os
 import pickle
+import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -180,3 +183,130 @@ def test_a_number_of_a_capture_is_the_number_itself_to_another_thread(name: str)
     look, expected = LOOKS[name]
     seen = _met_in_a_capture(look)
     assert seen == [expected]
+
+
+class Pair(NamedTuple):
+    rows: Any
+    columns: Any
+
+
+class Rows(list[Any]):
+    pass
+
+
+@pytest.mark.parametrize("make", [lambda n: Pair(n, 2), lambda n: Rows([n, 2]), lambda n: (n, 2)])
+def test_nestings_of_numbers_of_a_capture_are_arguments(make: Any) -> None:
+    assert _met_in_a_capture(lambda c: wf.zeros(make(c.n)).shape) == [(2, 2)]
+    assert _met_in_a_capture(lambda c: wf.asarray(make(c.n)).tolist()) == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("keep", "value"),
+    [
+        (lambda n: SimpleNamespace(n=n), lambda held: held.n),
+        (lambda n: {"n": n}, lambda held: held["n"]),
+        (lambda n: [n, 5], lambda held: held[0]),
+        (lambda n: (n,), lambda held: held[0]),
+    ],
+)
+def test_what_another_thread_keeps_of_a_capture_stays_a_number(keep: Any, value: Any) -> None:
+    c, ask, told = SimpleNamespace(n=0, lr=1.0), queue.Queue[Any](), queue.Queue[Any]()
+    kept: list[Any] = []
+
+    def worker() -> None:
+        while ask.get():
+            held = keep(c.n)
+            told.put(held)
+            del held
+
+    def see() -> None:
+        ask.put(1)
+        kept.append(told.get())
+
+    exec("def watching():\n    see()\n", made := {"see": see})  # without source: it runs as it is
+    watching = made["watching"]
+    thread = threading.Thread(target=worker)
+    thread.start()
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        c.n += 1
+        watching()
+        return x * c.n * c.lr
+
+    for lr in (1.0, 0.5):
+        c.lr = lr
+        run(wf.ones(2))
+    ask.put(0)
+    thread.join()
+    assert (c.n, c.lr) == (2, 0.5) and type(c.n) is int
+    assert {str(value(held)) for held in kept} == {"1", "2"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_forked_by_another_thread_has_what_was_there() -> None:
+    c = SimpleNamespace(n=0, lr=1.0, h=wf.zeros((2,)))
+    net = Counting()
+    told: list[bytes] = []
+
+    def fork() -> None:
+        reads, writes = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                seen = type(c.n), type(c.lr), c.h.tolist(), c.n, type(net.calls)
+                os.write(writes, repr(seen).encode())
+            except BaseException as error:
+                os.write(writes, repr(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writes)
+        told.append(os.read(reads, 1000))
+        os.waitpid(child, 0)
+
+    exec("def forking():\n    see(fork)\n", made := {"see": _elsewhere, "fork": fork})
+    forking = made["forking"]
+
+    def run(x: Any) -> Any:
+        c.n += 1
+        c.h = c.h + x
+        y = net(x)
+        forking()
+        return y * c.n * c.lr
+
+    compiled = wf.compile(run)
+    for lr in (1.0, 0.5):
+        c.lr = lr
+        compiled(wf.ones((2,)))
+    expected = "(<class 'int'>, <class 'float'>, [{0}, {0}], {1}, <class 'int'>)"
+    assert {expected.format(float(n), n) for n in (0, 1)} == {each.decode() for each in told}
+
+
+def test_an_interrupt_before_the_function_begins_leaves_no_number() -> None:
+    c = SimpleNamespace(n=1)
+
+    @wf.compile
+    def run(x: Any, k: Any) -> Any:
+        c.n += 1
+        return x * c.n * k
+
+    x = wf.ones((2,))
+    run(x, 1)
+
+    def interrupt(frame: Any, event: str, _: Any) -> Any:
+        name = frame.f_code.co_name
+        if name in ("begin", "recording") and "weft" in frame.f_code.co_filename and event == "line":
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(x, 2)
+    finally:
+        sys.settrace(before)
+    assert c.n == 2 and type(c.n) is int
+    assert run(x, 2).tolist() == [6.0, 6.0]

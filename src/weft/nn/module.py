@@ -215,6 +215,9 @@ class Module:
         if isinstance(before._node, Leaf) or isinstance(after._node, Leaf):
             self._buffers[name] = value
             return
+        if capture.body is None:  # what was there before keeps its value until the function ends
+            capture.rebind(self._buffers, name, value)
+            return
         # A run of the captured function writes into the tensor that is there, which the next one reads by reference;
         # another object would be another state, with a capture of its own. The history is the value's.
         with no_grad():

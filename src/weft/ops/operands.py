@@ -93,8 +93,11 @@ def at_home(value: Any) -> Any:
     """Arguments with the numbers themselves for those that another thread's capture has stored."""
     if isinstance(value, Late):
         return value.plain() if value.is_abroad else value
-    if type(value) in (list, tuple):
-        return type(value)(map(at_home, value))
+    if isinstance(value, tuple):
+        found = tuple(map(at_home, value))
+        return type(value)._make(found) if hasattr(value, "_make") else found
+    if isinstance(value, list):
+        return list(map(at_home, value))
     return {k: at_home(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 

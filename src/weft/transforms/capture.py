@@ -14,11 +14,13 @@ What is written (arguments, parameters, optimizer state, the random generator, g
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 from ..core.device import CPU, Device
@@ -266,8 +268,11 @@ def _run(
     given = [args, kwargs]
     del args, kwargs
     with guards.recording() as recorded:
-        state.trace = trace
+        under_way = going, names, placing, recorded
         try:
+            _under_way.append(under_way)
+            placing.begin()
+            state.trace = trace
             for member in members:
                 going.inside(member)
             attempt = ended.run(function, given, recorded)
@@ -275,9 +280,12 @@ def _run(
                 return attempt
         finally:
             state.trace, tape.recording.enabled = None, mode
+            going.restore_buffers()
             going.journal.undo()
             placing.end(names, recorded)
             placing.let_go()
+            going.is_over = True
+            _under_way[:] = [each for each in _under_way if each is not under_way]
             if not ended.well:
                 given.clear()
                 going.release()
@@ -303,6 +311,26 @@ def _run(
     return _Attempt(found, [a.given for a in going.arguments], found.aliases, [t for t, _ in found.writes.updates])
 
 
+_under_way: list[tuple[Inside, Names, Placing, guards.Recorded]] = []  # captures, of all threads
+
+
+def _after_fork() -> None:
+    """Captures of other threads are never ended in the child: what they have stored is taken back."""
+    others = [each for each in _under_way if each[0].thread != get_ident()]
+    for going, names, placing, recorded in others:
+        with suppress(Exception):  # it may have been in the middle of anything
+            going.restore_buffers()
+            going.journal.undo()
+            placing.end(names, recorded)
+            placing.let_go()
+            going.is_over = True
+            take_back(going, recorded, names)
+    _under_way[:] = [each for each in _under_way if each[0].thread == get_ident()]
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class _Ended:
     """What one run of the function has come to. All that is made on the way are variables of :meth:`run`: of a run that
     fails, nothing but the error holds them."""
@@ -326,16 +354,18 @@ class _Ended:
         result = _called(function, args, kwargs, going)
         if isinstance(result, _Attempt):
             return result
+        going.write_buffers()
         numbers = placing.end(names, recorded, going.journal.has_changed)
         if going.has_numbers:
             _check_numbers(going, flatten(result)[0])
-        if going.has_numbers or len(going.arguments) > self.count:
+        if going.has_numbers or going.has_rebound or len(going.arguments) > self.count:
             recorded.seen[:] = [guards.rewritten(guard, _anything_for_inputs) for guard in recorded.seen]
         _check_recording(self.mode)
         if not isinstance(result, Tensor):
             names.whole(result, deep=True)
         results, self._form = flatten(result)
         results = [r.tensor if isinstance(r, Late) else r for r in results]
+        going.check_former(results)
         self._values = _outputs(results, trace)
         self._is_what = is_what = _objects(results, going)
         _check_retained(results)
@@ -360,6 +390,7 @@ class _Ended:
         self.numbers = _stored_numbers(stored_numbers, made)
         laid = self.laid
         stored_refs = [] if laid is None else laid.refs
+        going.check_former(ref.tensor for ref in stored_refs if isinstance(ref, TensorRef))
         for ref in (*is_what, *stored_refs, *(store.of for store in stores), *(what for _, what in self.becomes)):
             going.hold_on(ref)
         stored = [*(u.value for u in updates), *(store.value for store in stores)]

@@ -117,6 +117,9 @@ class Compiled(Generic[P, R]):
     def _call(self, args: Any, kwargs: Any) -> R:
         """A call the long way."""
         if state.trace is not None:  # inside another capture: part of its graph
+            names = state.trace.capture.names if state.trace.capture is not None else None
+            if names is not None and names.is_outside(self):
+                names.reach(self.function)
             return converted(self.function)(*args, **kwargs)
         try:
             entry, call = (None, None) if self._writes_python else self._find(args, kwargs)

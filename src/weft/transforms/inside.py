@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
@@ -24,12 +24,13 @@ from ..core.shapes import Shape
 from ..core.symbolic import Dim, Sizes, SymDim, are_equal
 from ..graph.ir import Graph, Value
 from ..graph.simplify import simplify
+from ..ops.elementwise import clone
 from ..ops.op import Trace, suspended
 from ..runtime import storage as storages
 from ..tensor import guards, tape
 from ..tensor.alias import DETACHED, base_of, follow, root_of, shown
 from ..tensor.calls import value_of
-from ..tensor.in_place import check_followed, check_leaf, check_storage
+from ..tensor.in_place import check_followed, check_leaf, check_storage, copy_
 from ..tensor.placing import is_number, mixed
 from ..tensor.spec import Spec, spec_of
 from ..tensor.tensor import Tensor, make
@@ -125,7 +126,7 @@ class Inside:
         symbols = (n for shape in self._shapes.values() for n in shape if isinstance(n, SymDim))
         self.scope = counts if counts is not None else next((n.scope for n in symbols), None)
         self.trace: Any = None  # set when it begins
-        self.thread = get_ident()
+        self.thread, self.is_over = get_ident(), False
         self.body: Any = None  # of a branch or loop, the innermost that is traced now (control_nodes.py)
         self.inner: set[Value] = set()  # what bodies have computed, which is nothing outside of them
         self._early: dict[int, tuple[Value, Tensor, Any, bool]] = {}  # arguments, by their positions
@@ -159,6 +160,9 @@ class Inside:
         self._exposed: dict[Value, list[Value]] = {}  # values of views, by the value of all the memory that they show
         self.through: list[Ref] = []  # by way of which memory of groups was written
         self.start = tape.now()
+        # Buffers of modules that were assigned, by the module's table and the name: what was there.
+        self._rebound: dict[tuple[int, str], tuple[dict[str, Any], str, Tensor]] = {}
+        self._former: dict[int, Tensor] = {}  # those of them that were written, by their ids
         self.names = Names(None)  # what the function reads besides tensors: those of the capture
         self.generators: list[Any] = []  # of random numbers, that the function made with a seed
         # Values of tensors that eager code may have in one memory, as another value decides.
@@ -612,6 +616,55 @@ class Inside:
     def surviving(self) -> list[Tensor]:
         """The traced tensors that still exist."""
         return [t for t in (r() for r in self._made) if t is not None]
+
+    # --- buffers ----------------------------------------------------------------------------------------------------
+
+    def rebind(self, table: dict[str, Any], name: str, value: Tensor) -> None:
+        """A module's buffer is assigned: until the function ends it is that tensor."""
+        self._rebound.setdefault((id(table), name), (table, name, table[name]))
+        table[name] = value
+
+    def write_buffers(self) -> None:
+        """Write what buffers have been assigned into those that are there, which the next run reads by reference:
+        another object would be another state, with a capture of its own. The history is the value's."""
+        written = []
+        for table, name, before in self._rebound.values():
+            after = table[name]
+            if after is not before:
+                traced = self.inside(after)
+                with tape.no_grad():  # it may be another buffer, which is written too
+                    written.append((before, clone(traced), traced._node, traced._index))
+        self.restore_buffers()
+        for before, after, node, index in written:
+            here = self.inside(before)
+            with tape.no_grad():
+                copy_(here, after)
+            here._node, here._index = node, index
+        self._former = {id(before): before for before, *_ in written}
+
+    @property
+    def has_rebound(self) -> bool:
+        """Whether buffers were assigned that are written now."""
+        return bool(self._former)
+
+    def restore_buffers(self) -> None:
+        """Give modules their buffers back."""
+        for table, name, before in self._rebound.values():
+            table[name] = before
+        self._rebound.clear()
+
+    def check_former(self, kept: Iterable[Any]) -> None:
+        """Raise where what a buffer was before it was assigned is a result, or kept in a Python object.
+
+        Raises:
+            CaptureError: it is; the run writes the new value into its memory.
+        """
+        for tensor in kept:
+            if id(tensor) in self._former:
+                raise CaptureError(
+                    f"a buffer {tensor._spec} of a module is assigned, and what it was before is returned or kept, "
+                    "whose memory the new value is written into: return or keep a clone() of it"
+                )
 
     # --- gradients --------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from weakref import WeakValueDictionary, ref
 from ..ops.operands import Late
 from ..runtime import storage as storages
 from ..tensor import guards
-from ..tensor.guards import ABSENT
 from ..tensor.spec import Spec
 from ..tensor.tensor import Tensor
 from .names import Names, is_plain, may_be_input
@@ -149,15 +148,11 @@ class Placing:
         # Not held: what still is when the function has ended was stored by it.
         self._tensors = [(ref(number), each.tensor()) for each, number in numbers if isinstance(each, PlacedTensor)]
         self._placed = [(each.place, each.place.get(), number) for each, number in numbers]
-        done = 0
-        try:
-            for place, _, number in self._placed:
-                place.set(number)
-                done += 1
-        except BaseException:
-            for place, before, _ in self._placed[:done]:
-                place.set(before)
-            raise
+
+    def begin(self) -> None:
+        """Put them there; to be ended, whatever happens meanwhile."""
+        for place, before, number in self._placed:
+            place.put_back(number, before)
 
     def let_go(self) -> None:
         """What stood for tensors is these from now on: other threads may have come across it."""
@@ -194,10 +189,7 @@ class Placing:
             if isinstance(now, Late) or ours:
                 if not ours:
                     found.append((place, now, place.id in recorded.writes))
-                if before is ABSENT:
-                    place.clear()
-                else:
-                    place.set(before)
+                place.put_back(before, now)
         for place, _, _ in found:
             recorded.writes.pop(place.id, None)
         for key, (before, _) in own.items():  # something else than a number is there now

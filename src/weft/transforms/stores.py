@@ -367,9 +367,16 @@ def _take_away(tensors: list[Tensor]) -> None:
     holders = [h for h in gc.get_referrers(*alive) if id(h) not in ours and not isinstance(h, Late)]
     places = [h for h in holders if not isinstance(h, (tuple, CellType))]
     passing = _passing(places, holders)
+    shared = threading.active_count() > 1
     for holder in places:
         if id(holder) in passing:
             continue
+        if shared and isinstance(holder, list):  # another thread has read a number, and keeps it
+            holder[:] = [item.plain() if isinstance(item, Late) and id(item) in ids else item for item in holder]
+        elif shared:
+            for place, item in _direct(holder, ids):
+                if isinstance(item, Late):
+                    place.put_back(item.plain(), item)
         if isinstance(holder, list):
             holder[:] = [item for item in holder if id(item) not in ids]
         else:

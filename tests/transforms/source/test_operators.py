@@ -1,8 +1,10 @@
 """Operators of objects of the user's: what their methods read is guarded, and what they write happens at every run."""
 
+import functools
 import operator
 import random
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -194,7 +196,8 @@ def test_truth(kind: Any) -> None:
         x = x * 2 if not m else x
         while not m:
             x = x - 1
-        assert m or kind is Truth
+        if not (m or kind is Truth):
+            raise ValueError
         found = [n for n in range(3) if m]
         one, other = m and 1, m or 1
         return x + len(found) + (2 if one is m else 3) + (4 if other is m else 5)
@@ -259,3 +262,194 @@ def test_random_expressions(seed: int) -> None:
         return f"({a} and {b})" if kind == 4 else f"(-{a} or {b})"
 
     both(_expression(f"float({part(3)})"), draw.choice([Meter, Below]), draw.choice([Meter, Below]), calls=3)
+
+
+# --- what a review found ----------------------------------------------------------------------------------------------
+
+RIGHT: set[float] = {1.0}
+NUMBER = np.array(1.0)
+ASKED: list[str] = []
+
+
+class Declines:
+    def __eq__(self, other: object) -> Any:
+        ASKED.append("eq")
+        return NotImplemented
+
+    def __add__(self, other: object) -> Any:
+        ASKED.append("add")
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Rows(list[Any]):
+    def __add__(self, other: Any) -> Any:
+        return 10.0
+
+
+class Reflected:
+    def __radd__(self, other: Any) -> Any:
+        return 3.0
+
+    def __rmod__(self, other: Any) -> Any:
+        return "reflected"
+
+    def __str__(self) -> str:
+        return "me"
+
+    def __iter__(self) -> Any:
+        return iter([1.0])
+
+
+@functools.total_ordering
+class Version:
+    def __init__(self, number: float):
+        self.number = number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and self.number == other.number
+
+    def __lt__(self, other: Any) -> bool:
+        ASKED.append("lt")
+        return bool(self.number < other.number)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Wrong:
+    """Its methods give what Python does not take, one at a time."""
+
+    def __init__(self, **gives: Any):
+        self.gives = gives
+
+    def __len__(self) -> Any:
+        return self.gives["len"]
+
+    def __int__(self) -> Any:
+        return self.gives["int"]
+
+    def __float__(self) -> Any:
+        return self.gives["float"]
+
+
+class WrongTruth:
+    def __bool__(self) -> Any:
+        return 1
+
+
+class NoTruth:
+    __bool__: Any = None
+
+    def __len__(self) -> int:
+        return 1
+
+
+class NoInPlace:
+    __iadd__: Any = None
+
+    def __add__(self, other: Any) -> Any:
+        return 1.0
+
+
+class Falsy:
+    def __bool__(self) -> bool:
+        ASKED.append("bool")
+        return False
+
+
+DECLINES, OTHER, ROWS, REFLECTED, FALSY = Declines(), Declines(), Rows(), Reflected(), Falsy()
+OLD, NEW = Version(1.0), Version(2.0)
+
+
+def _add_set(x: Any) -> Any:
+    found: set[float] = set()
+    found |= RIGHT
+    return x + len(found)
+
+
+def _add_number(x: Any) -> Any:
+    y = x * 1
+    y += NUMBER
+    return y
+
+
+def _extended(x: Any) -> Any:
+    rows: Any = [1]
+    rows += REFLECTED
+    return x + (rows if isinstance(rows, float) else len(rows))
+
+
+def _in_place(x: Any) -> Any:
+    found: Any = NoInPlace()
+    found += 1
+    return x
+
+
+def _both(x: Any) -> Any:
+    if FALSY and FALSY:
+        return x
+    x = x * 2 if not (FALSY or 0) else x
+    return x + len([n for n in range(3) if FALSY or n])
+
+
+def _power(x: Any) -> Any:
+    found: Any = REFLECTED
+    found **= 3
+    return x
+
+
+REVIEWED: dict[str, Callable[[Any], Any]] = {
+    "what is added to a set": _add_set,
+    "what is added to a tensor": _add_number,
+    "a method of functools": lambda x: x + 1 if OLD >= NEW else x,
+    "sorted": lambda x: x + 1 if sorted([OLD, NEW])[0] is OLD else x,
+    "min": lambda x: x + 1 if min(OLD, NEW) is OLD else x,
+    "declined, and None": lambda x: x + 1 if DECLINES == None else x,  # noqa: E711
+    "declined, and a tuple": lambda x: x + 1 if DECLINES == (1,) else x,
+    "declined by both": lambda x: x + 1 if DECLINES == OTHER else x,
+    "declined by both, unequal": lambda x: x + 1 if DECLINES != OTHER else x,
+    "itself": lambda x: x + 1 if DECLINES != DECLINES else x,
+    "in a list": lambda x: x + 1 if DECLINES in [1, OTHER] else x,
+    "in a tuple": lambda x: x + 1 if 3 in (DECLINES, 9) else x,
+    "declined sum": lambda x: x + (DECLINES + 1),
+    "a list with a method": lambda x: x + (ROWS + REFLECTED),
+    "a formatted text": lambda x: x + len("%s" % REFLECTED),  # noqa: UP031
+    "a deque": lambda x: x + (deque() + REFLECTED),  # type: ignore[operator]
+    "a list that is extended": _extended,
+    "a sum of floats": lambda x: x + sum([0.1] * 10 + [np.float64(0.0)]),
+    "a sum of texts": lambda x: x + len(sum([REFLECTED], "q")),  # type: ignore[call-overload]
+    "a negative length": lambda x: x + len(Wrong(len=-1)),
+    "no length": lambda x: x + len(Wrong(len=1.5)),
+    "a length as truth": lambda x: x + 1 if Wrong(len=-1) else x,
+    "no truth": lambda x: x + 1 if WrongTruth() else x,
+    "truth that is None": lambda x: x + 1 if NoTruth() else x,
+    "no integer": lambda x: x + int(Wrong(int=1.5)),
+    "no float": lambda x: x + float(Wrong(float=1)),
+    "in place that is None": _in_place,
+    "a sign of two": _power,
+    "each truth once": _both,
+}
+
+
+@pytest.mark.parametrize("name", REVIEWED)
+def test_what_a_review_found(name: str) -> None:
+    found = []
+    for wrap in (lambda f: f, wf.compile):
+        RIGHT.clear()
+        RIGHT.add(1.0)
+        NUMBER[...], OLD.number = 1.0, 1.0
+        run, seen = wrap(REVIEWED[name]), list[Any]()
+        for _ in range(3):
+            ASKED.clear()
+            try:
+                seen.append(run(wf.asarray(2.0)).item())
+            except (TypeError, ValueError) as error:  # of a call that fails nothing is left
+                seen.append(str(error))
+                ASKED.clear()
+            seen.append(list(ASKED) if name not in ("sorted", "a method of functools") else [])
+            RIGHT.add(5.0)
+            NUMBER[...] += 2
+            OLD.number += 1
+        found.append(seen)
+    assert found[0] == found[1]

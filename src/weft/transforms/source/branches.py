@@ -25,7 +25,7 @@ from ..bodies import Tracing, Written, traced
 from ..control_nodes import branch
 from ..tree import Form, flatten, unflatten
 from . import effects
-from .number import DTYPES, Number
+from .number import DTYPES, Number, needed
 from .signals import RESULT
 from .variables import UNBOUND, UNSET, Maybe, Saved, State, is_same, parts, refill, shown
 
@@ -169,6 +169,8 @@ def stage_if(
     made: list[Any] = []
     for n, name in enumerate(state.names):
         made.append(joined.add(name, first.after.now(n), second.after.now(n)) if state.live[n] else None)
+    if type(test) is Number and test.is_input and joined.has_one_history:
+        raise needed(test, "whether a tensor has gradients")
     outputs = _record(trace, pred, first, second, joined.outputs)
     joined.note_aliases(outputs)
     values = list(before.values)
@@ -228,6 +230,11 @@ class _Joined:
         self._what, self._ways, self._trace = what, (first, second), trace
         self.outputs: tuple[list[tuple[Tensor, Value]], list[tuple[Tensor, Value]]] = ([], [])
         self._sources: list[tuple[Any, ...]] = []
+
+    @property
+    def has_one_history(self) -> bool:
+        """Whether a result has a history on one way alone: it would be zeros on the other, which Python can tell."""
+        return any((a._node is None) != (b._node is None) for (a, _), (b, _) in zip(*self.outputs, strict=True))
 
     def add(self, name: str, a: Any, b: Any) -> Callable[[list[Tensor]], Any]:
         """How to make the value of a variable from the outputs."""

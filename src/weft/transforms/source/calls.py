@@ -30,7 +30,7 @@ from . import effects
 from .find import converted, in_place, is_rewritten
 from .mixed import Mixed
 from .number import Number, as_number, by_python, needed, number_of
-from .operators import ON_NUMBERS, asking, sum_, tested
+from .operators import BY_FUNCTION, asking, compared, has_order, sorted_, sum_, tested
 from .reads import (
     entered,
     getattr_,
@@ -269,7 +269,7 @@ def _full(plain: Callable[..., Any], shape: Any, value: Any, *args: Any, **kwarg
 def _any(iterable: Any) -> Any:
     items = list(iterable)
     if not any(map(_is_value, items)):
-        return any(items)
+        return any(map(tested, items))
     from . import flow
 
     return _bool(flow.or_(_bool(items[0]), *[(lambda x=x: _bool(x)) for x in items[1:]]))
@@ -278,7 +278,7 @@ def _any(iterable: Any) -> Any:
 def _all(iterable: Any) -> Any:
     items = list(iterable)
     if not any(map(_is_value, items)):
-        return all(items)
+        return all(map(tested, items))
     from . import flow
 
     return _bool(flow.and_(_bool(items[0]), *[(lambda x=x: _bool(x)) for x in items[1:]]))
@@ -290,6 +290,8 @@ def _extreme(name: str) -> Callable[..., Any]:
     def best(*args: Any, **kwargs: Any) -> Any:
         items = list(args[0]) if len(args) == 1 and type(args[0]) in (list, tuple) else list(args)
         if kwargs or len(items) < 2 or not any(_is_value(item) or type(item) is Mixed for item in items):
+            if not kwargs and has_order(items):
+                return _best_of(items, "gt" if name == "max" else "lt")
             return plain(*args, **_with_key(kwargs))
         from . import flow
 
@@ -304,6 +306,15 @@ def _extreme(name: str) -> Callable[..., Any]:
         return Mixed(found) if mixed else found
 
     return best
+
+
+def _best_of(items: list[Any], better: str) -> Any:
+    """The first of the greatest or least, of objects of the user's."""
+    found = items[0]
+    for item in items[1:]:
+        if tested(compared(better, item, found)):
+            found = item
+    return found
 
 
 def _as_float(item: Any) -> Number:
@@ -332,6 +343,12 @@ def _str(*args: Any, **kwargs: Any) -> Any:
     if len(args) == 1 and effects.holds_values(args[0]):
         return effects.Text(effects.text_of(args[0]))
     return str(*args, **kwargs)
+
+
+def _repr(x: Any) -> Any:
+    if _is_value(x):
+        return effects.Text([effects.Shown(x, ord("r"), "")])
+    return effects.Text(effects.text_of(x)) if effects.holds_values(x) else repr(x)
 
 
 def _globals() -> dict[str, Any]:
@@ -371,20 +388,21 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     range: _range,
     zip: _looked_at(_zip, False),
     enumerate: _looked_at(_enumerate, False),
-    len: asking("__len__", _looked_at(_len, False)),
+    len: asking("__len__", _looked_at(_len, False), len),
     abs: asking("__abs__", _looked_at(abs)),
     round: asking("__round__", _looked_at(round)),
-    int: asking("__int__", _looked_at(_int)),
-    float: asking("__float__", _looked_at(_float)),
+    int: asking("__int__", _looked_at(_int), int),
+    float: asking("__float__", _looked_at(_float), float),
     bool: lambda *args: _bool(*map(tested, args)),
-    sum: _looked_at(sum_, False),
+    sum: sum_,
     any: _looked_at(_any),
     all: _looked_at(_all),
     max: _looked_at(_extreme("max")),
     min: _looked_at(_extreme("min")),
     print: _looked_at(_print),
     str: _looked_at(_str),
-    sorted: _looked_at(_with_functions(sorted, None)),
+    repr: _looked_at(_repr),
+    sorted: lambda *args, **kwargs: sorted_(*args, **_with_key(kwargs)),
     breakpoint: _stop,
     iter: _iter,
     next: next_,
@@ -398,7 +416,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     operator.is_: is_,
     operator.is_not: is_not,
     operator.contains: lambda of, key: in_(key, of),
-    **ON_NUMBERS,
+    **BY_FUNCTION,
 }
 _CALLING: dict[Any, int] = {  # and where among their arguments the function is
     **dict.fromkeys((map, filter, functools.reduce, itertools.starmap), 0),

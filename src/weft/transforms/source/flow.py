@@ -43,7 +43,7 @@ from .variables import UNBOUND, UNSET, Maybe, State
 from .writes import (
     augment_attribute,
     augment_item,
-    augmented_name,
+    augmented,
     delete_attribute,
     delete_item,
     drop,
@@ -158,6 +158,20 @@ def or_(value: Any, *parts: Callable[[], Any]) -> Any:
     if trace is not None and is_value(value):
         return stage_value(trace, value, lambda: value, lambda: _like(or_(parts[0](), *parts[1:]), value), "or")
     return value if tested(value) else or_(parts[0](), *parts[1:])
+
+
+def all_of(value: Any, *parts: Callable[[], Any]) -> Any:
+    """``a and b`` where its truth alone is asked for, of values that are tested."""
+    if is_value(value) or not parts:
+        return and_(value, *parts)
+    return all_of(parts[0](), *parts[1:]) if value else False
+
+
+def any_of(value: Any, *parts: Callable[[], Any]) -> Any:
+    """``a or b`` where its truth alone is asked for."""
+    if is_value(value) or not parts:
+        return or_(value, *parts)
+    return True if value else any_of(parts[0](), *parts[1:])
 
 
 def _like(value: Any, other: Any) -> Any:
@@ -420,12 +434,14 @@ def text(*parts: Any) -> Any:
 __all__ = [
     "UNBOUND",
     "State",
+    "all_of",
     "and_",
+    "any_of",
     "assert_",
     "attribute",
     "augment_attribute",
     "augment_item",
-    "augmented_name",
+    "augmented",
     "bound",
     "call",
     "caught",

@@ -65,20 +65,27 @@ class Number(Late):
         self.home = trace.capture if home is None and trace is not None and isinstance(tensor, Tensor) else home
 
     @property
+    def is_input(self) -> bool:
+        """Whether it may be a constant instead: it hangs on numbers that are inputs."""
+        return self.home is not None and bool(self.home.has_numbers)
+
+    @property
     def is_abroad(self) -> bool:
-        """Whether another thread than that which captures has come across it.
+        """Whether another thread than that which captures has come across it, or somebody after the capture.
 
         Raises:
-            ForeignValue: one that captures a function itself.
+            ForeignValue: a thread that captures a function itself.
         """
-        if self.home is None or self.home.thread == get_ident():
+        if self.home is None or (self.home.thread == get_ident() and not self.home.is_over):
             return False
+        if self.home.is_over:
+            return True
         if state.trace is not None and state.trace.capture is not None:
             raise ForeignValue("a number that is stored by a function which another thread captures has no value yet")
         return True
 
     def plain(self) -> Any:
-        """The number itself, for another thread.
+        """The number itself, for others than the capture.
 
         Raises:
             CaptureError: it is not known: a body of a branch or loop has made it, say.
@@ -483,12 +490,23 @@ for _name, _function in _REST.items():
     setattr(Number, f"__r{_name}__", lambda self, other, function=_function: function(other, self))
 
 
-def _at_home(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _of_python(number: Any, name: str, args: tuple[Any, ...]) -> Any:
+    """What a method of a Python number gives."""
+    if name == "__getattr__":
+        return getattr(number, *args)
+    if name == "__complex__":
+        return complex(number)
+    if name == "__index__":
+        return operator.index(number)  # of a float it raises
+    return getattr(number, name)(*args)
+
+
+def _as_pythons(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A method of numbers, which to another thread than their capture's are those of Python."""
 
     def method(self: Number, *args: Any) -> Any:
         if self.is_abroad:
-            return getattr(self.plain(), *args) if name == "__getattr__" else getattr(self.plain(), name)(*args)
+            return _of_python(self.plain(), name, args)
         return function(self, *args)
 
     return method
@@ -497,4 +515,4 @@ def _at_home(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 _OF_NUMBERS = {"__init__", "__slots__", "__module__", "__doc__", "__class__", "__copy__", "__deepcopy__", "__reduce__"}
 for _name, _function in list(vars(Number).items()):
     if _name.startswith("__") and _name not in _OF_NUMBERS and callable(_function):
-        setattr(Number, _name, functools.wraps(_function)(_at_home(_name, _function)))
+        setattr(Number, _name, functools.wraps(_function)(_as_pythons(_name, _function)))

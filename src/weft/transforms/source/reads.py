@@ -322,6 +322,12 @@ def in_(key: Any, owner: Any) -> Any:
     if isinstance(owner, dict) and names.is_outside(owner):
         names.item(owner, key)
         return key in owner
+    if kind is list or kind is tuple:
+        from .operators import is_in
+
+        found = is_in(key, owner)
+        if found is not NotImplemented:
+            return found
     return key in used(owner, True)
 
 

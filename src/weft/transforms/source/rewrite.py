@@ -201,7 +201,7 @@ class _Function(ast.NodeTransformer):
         number, inside = self._next(), [*s.body, *s.orelse]
         names, changed = self._variables(inside, inside)
         state, functions = self._state(number, names, changed, inside, s.live, s.live)  # type: ignore[attr-defined]
-        test = self._tested(self.visit(s.test))
+        test = self._test(s.test)
         body = self._made(f"if_{number}", [], names, self._block(s.body))
         orelse = self._made(f"else_{number}", [], names, self._block(s.orelse))
         call = ast.Expr(runtime("if_", test, load(f"if_{number}"), load(f"else_{number}"), state))
@@ -213,7 +213,7 @@ class _Function(ast.NodeTransformer):
         number = self._next()
         names, changed = self._variables([s.test, *s.body], s.body)
         state, functions = self._state(number, names, changed, s.body, s.live, s.entering, s.reading)  # type: ignore[attr-defined]
-        test = self._tested(self.visit(s.test))
+        test = self._test(s.test)
         leaving = getattr(s, "leaving", [])
         asked = [self._made(f"test_{number}", [], names, [ast.Return(test)])]
         if leaving:
@@ -245,8 +245,9 @@ class _Function(ast.NodeTransformer):
 
     def _plainly(self, s: Any) -> Any:
         """A statement whose test Python decides."""
+        test, s.test = s.test, ast.copy_location(ast.Constant(None), s.test)
         made: Any = self.generic_visit(s)
-        made.test = self._tested(made.test)
+        made.test = self._test(test)
         return made
 
     def _next(self) -> int:
@@ -443,7 +444,7 @@ class _Function(ast.NodeTransformer):
         if is_pythons(s.test):
             return self._plainly(s)
         message = ast.Constant(None) if s.msg is None else thunk(self.visit(s.msg))
-        made = ast.Expr(runtime("assert_", self._tested(self.visit(s.test)), message))
+        made = ast.Expr(runtime("assert_", self._test(s.test), message))
         return at(s, [ast.If(load("__debug__"), [made], [])])[0]
 
     def visit_AnnAssign(self, s: ast.AnnAssign) -> ast.AST:
@@ -467,7 +468,7 @@ class _Function(ast.NodeTransformer):
             got = runtime("got_attribute", self.visit(target.value), self._name(target.attr))
             made = ast.Expr(runtime("augment_attribute", got, operation, added))
         else:
-            value = runtime("augmented_name", operation, load(target.id), added)
+            value = runtime("augmented", operation, load(target.id), added)
             made = assign(target.id, self._rebound(target.id, value))
         return at(s, [made])[0]
 
@@ -521,7 +522,7 @@ class _Function(ast.NodeTransformer):
         subject = self.visit(s.subject)
         s.subject = self._expr(subject, runtime("matched", subject, *map(ast.Constant, read)))
         for case in s.cases:
-            case.guard = case.guard and self._tested(self.visit(case.guard))
+            case.guard = case.guard and self._test(case.guard)
             case.body = self._block(case.body)
         return s
 
@@ -578,10 +579,11 @@ class _Function(ast.NodeTransformer):
         return node
 
     def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
+        tests, node.ifs = node.ifs, []
         made: Any = self.generic_visit(node)
         if not made.is_async:
             made.iter = self._gone_through(made.iter, node.target)
-        made.ifs = [self._tested(test) for test in made.ifs]
+        made.ifs = [self._test(test) for test in tests]
         return made
 
     def _used(self, made: ast.expr, deep: bool = False) -> ast.expr:
@@ -590,8 +592,13 @@ class _Function(ast.NodeTransformer):
             return made
         return self._expr(made, runtime("used", made, *([ast.Constant(True)] if deep else [])))
 
-    def _tested(self, made: ast.expr) -> ast.expr:
-        """A value, visited, whose truth is asked for."""
+    def _test(self, node: ast.expr) -> ast.expr:
+        """A value whose truth is asked for, each part of it once."""
+        if isinstance(node, ast.BoolOp) and not is_pythons(node) and not _is_bound_to_place(*node.values[1:]):
+            name = "all_of" if isinstance(node.op, ast.And) else "any_of"
+            first, *rest = map(self._test, node.values)
+            return self._expr(node, runtime(name, first, *map(thunk, rest)))
+        made = self.visit(node)
         return self._expr(made, runtime("tested", made)) if isinstance(made, _GIVING) else made
 
     def _gone_through(self, made: ast.expr, target: ast.expr | None = None) -> ast.expr:
@@ -622,8 +629,8 @@ class _Function(ast.NodeTransformer):
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         if is_pythons(node.test) or _is_bound_to_place(node.body, node.orelse):
             return self._plainly(node)
-        parts = [self.visit(n) for n in (node.test, node.body, node.orelse)]
-        return self._expr(node, runtime("if_exp", self._tested(parts[0]), thunk(parts[1]), thunk(parts[2])))
+        test, *parts = self._test(node.test), self.visit(node.body), self.visit(node.orelse)
+        return self._expr(node, runtime("if_exp", test, *map(thunk, parts)))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         if is_pythons(node) or _is_bound_to_place(*node.values[1:]):
@@ -640,7 +647,7 @@ class _Function(ast.NodeTransformer):
         name = _UNARY.get(type(node.op).__name__)
         if name is not None:
             return self._expr(node, runtime("unary", ast.Constant(name), self.visit(node.operand)))
-        operand = node.operand = self._tested(self.visit(node.operand))
+        operand = node.operand = self._test(node.operand)
         return node if is_pythons(node) else self._expr(node, runtime("not_", operand))
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:

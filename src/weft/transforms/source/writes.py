@@ -292,17 +292,16 @@ def _augment_array(owner: Any, operation: str, key: Any, value: Any) -> None:
     owner[key] = getattr(operator, operation)(owner[key], value)
 
 
-def augmented_name(operation: str, target: Any, value: Any) -> Any:
-    """What ``name += value`` makes of a variable."""
-    return augmented(operation, target, value)
-
-
 def augmented(operation: str, target: Any, value: Any) -> Any:
     """What ``target += value`` makes of the target."""
     noted = journal()
     if noted is not None and is_array(type(target)):  # each run does it to what is there
         return noted.change(target, partial(getattr(operator, operation), target), [reads.used(value)], True)
     if isinstance(target, CONTAINERS) and journal() is not None and operation in _OPERATORS:
+        instead = operators.instead_of_sequence(operation, target, value)
+        if instead is not NotImplemented:
+            return instead
+        value = reads.used(value, True)
         method = getattr(target, _OPERATORS[operation], None)
         if method is not None and _is_plain(target):
             found = changed(method, value)
