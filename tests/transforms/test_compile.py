@@ -537,3 +537,16 @@ def test_state_of_compiled_functions_that_compiled_functions_call(kind: str) -> 
 
     assert [outer(wf.ones(1)).item() for _ in range(5)] == [2.0, 3.0, 4.0, 5.0, 6.0]
     assert counted.n + _CountedModule.calls == 5
+
+
+def test_objects_that_a_value_would_choose_are_named() -> None:
+    first, second = _Counted(), _Counted()
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        if x.sum() > 0:
+            return first
+        return second
+
+    with pytest.raises(wf.CaptureError, match="what is returned is an object of _Counted on one way and another"):
+        run(wf.ones(2))

@@ -207,12 +207,12 @@ class Names:
         """The first that means something else, in words."""
         for cell, value in self._cells:
             if not same(content(cell), value):
-                return f"{self._variables[id(cell)]} was {shown_plainly(value)}, is {shown_plainly(content(cell))}"
+                return _was_and_is(self._variables[id(cell)], value, content(cell))
         bound = [(name, value, names.get(name, ABSENT)) for names, name, value in self._bound]
         members = [(name, value, getattr(owner, name, ABSENT)) for owner, name, value in self._members]
         for name, value, now in (*bound, *members):
             if not same(now, value):
-                return f"{name} was {shown_plainly(value)}, is {shown_plainly(now)}"
+                return _was_and_is(name, value, now)
         for container, items in self._contents:
             if not same(_items(container), items):
                 return f"what a {type(container).__name__} of {len(items)} holds"
@@ -754,6 +754,11 @@ class Names:
                 self.reach(item)
                 self._inside(item, depth + 1)
                 self._follow(item, depth + 1)
+
+
+def _was_and_is(name: str, value: Any, now: Any) -> str:
+    before, after = shown_plainly(value), shown_plainly(now)
+    return f"{name} is another {type(now).__name__}" if before == after else f"{name} was {before}, is {after}"
 
 
 def _holder(owner: Any, name: str) -> Any:

@@ -27,7 +27,7 @@ from ..tree import Form, flatten, unflatten
 from . import effects
 from .number import DTYPES, Number, needed
 from .signals import RESULT
-from .variables import UNBOUND, UNSET, Maybe, Saved, State, is_same, parts, refill, shown
+from .variables import UNBOUND, UNSET, Maybe, Saved, State, is_same, named, parts, refill, shown
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
 
@@ -255,7 +255,7 @@ class _Joined:
             make = _same(a)
         else:
             leaves, form = flatten(a)
-            others = parts(name, b, form, f"{self._what}: the two ways leave different nestings in `{name}`")
+            others = parts(name, b, form, f"{self._what}: the two ways leave different nestings in {named(name)}")
             makes = [self._leaf(name, x, y) for x, y in zip(leaves, others, strict=True)]
             make = _nested(form, makes)
         if name == RESULT or all(f is True for f in flags):
@@ -334,11 +334,21 @@ class _Joined:
                     self._trace.capture.may_share(outputs[n], [outputs[m]])
 
     def _differs(self, name: str, a: Any, b: Any) -> CaptureError:
-        subject = f"`{name}` is" if name.isidentifier() or "." in name else f"{name} gives"
+        subject = f"{named(name)} is" if name.isidentifier() or "." in name else f"{name} gives"
+        if all(self._kind(x) is None and not isinstance(x, Tensor) and x not in _NOTHING for x in (a, b)):
+            return CaptureError(
+                f"{self._what} on a value: {subject} {_a_kind(a)} on one way and {_a_kind(b, a)} on the other; a value "
+                "can decide about tensors and numbers, in lists, tuples and dicts, not about other objects: choose "
+                "among the tensors in them (wf.where)"
+            )
         return CaptureError(
             f"{self._what} on a value: {subject} {shown(a)} on one way and {shown(b)} on the other; both ways must "
             "leave the same dtype and shape in it"
         )
+
+
+def _a_kind(value: Any, other: Any = None) -> str:
+    return f"another {type(value).__name__}" if type(value) is type(other) else f"an object of {type(value).__name__}"
 
 
 def _fits(kind: type | None, like: Tensor) -> bool:

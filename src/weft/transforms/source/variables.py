@@ -9,6 +9,7 @@ from ...core.errors import CaptureError
 from ...tensor.tensor import Tensor
 from ..tree import Form, flatten, matched
 from .number import Number
+from .signals import RESULT
 from .writes import journal
 
 
@@ -148,10 +149,15 @@ def parts(name: str, value: Any, form: Form | None, what: str) -> list[Any]:
     """
     if form is None:
         return flatten(value)[0]
-    found = matched(value, form, f"`{name}`")
+    found = matched(value, form, named(name))
     if isinstance(found, str):
         raise CaptureError(f"{what}: {found}")
     return found
+
+
+def named(name: str) -> str:
+    """A variable, for an error."""
+    return "what is returned" if name == RESULT else f"`{name}`"
 
 
 def shown(leaf: Any) -> str:
