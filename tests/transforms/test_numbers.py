@@ -888,3 +888,14 @@ def test_a_number_that_decides_which_parameters_have_gradients_is_a_constant() -
         seen = [run(wf.ones(2), n) for n in (0, 1, 0, 1, 1)]
         found.append([*(None if g is None else bits(g) for g in seen), bits(p.detach())])
     assert found[0] == found[1]
+
+
+def test_a_gradient_inside_leaves_numbers_inputs() -> None:
+    @wf.compile
+    def run(x: Any, k: float) -> Any:
+        return x - k * wf.grad(lambda a: (a**2).sum())(x)
+
+    for k in (0.1, 0.2, 0.3, 0.4):
+        x = wf.asarray(np.arange(3, dtype=np.float32))
+        assert bits(run(x, k)) == bits(x - k * (2 * x))
+    assert len(run.cache_info().graphs) == 2

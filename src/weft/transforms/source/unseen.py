@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
-from ...core.errors import CaptureError
+from ...core.errors import CaptureError, is_wefts_own
 from ...ops.op import state, suspended
 from ...tensor.tensor import Tensor
 from ..contents import AROUND, is_container, is_of_bytes
@@ -172,7 +172,7 @@ def _call_unseen(called: Any, /, *args: Any, **kwargs: Any) -> Any:
             all_of(names, called.__self__)
         if isinstance(called, (FunctionType, MethodType)):
             if is_users(called.__module__):
-                if called.__code__.co_exceptiontable:
+                if called.__code__.co_exceptiontable and not is_wefts_own(called.__code__):
                     caught()  # perhaps: nobody sees
                 names.follow(called, opaque=True, args=given)
             elif _named(called) in _THROUGH_ALL:
