@@ -28,7 +28,18 @@ from .places import content
 
 _TOO_MANY = 4096  # arguments and rows of each kind: the native code keeps them on its stack
 
-_LAID_OUT = {"refs", "specs", "nodes", "conditions", "guards", "names", "tensors", "objects", "version"}  # of Reads
+_LAID_OUT = {
+    "refs",
+    "specs",
+    "nodes",
+    "conditions",
+    "guards",
+    "names",
+    "tensors",
+    "objects",
+    "version",
+    "_now",
+}  # of Reads
 
 
 class Otherwise(Exception):
