@@ -280,11 +280,7 @@ def _run(
                 return attempt
         finally:
             state.trace, tape.recording.enabled = None, mode
-            going.restore_buffers()
-            going.journal.undo()
-            placing.end(names, recorded)
-            placing.let_go()
-            going.is_over = True
+            _end(going, names, placing, recorded)
             _under_way[:] = [each for each in _under_way if each is not under_way]
             if not ended.well:
                 given.clear()
@@ -314,16 +310,21 @@ def _run(
 _under_way: list[tuple[Inside, Names, Placing, guards.Recorded]] = []  # captures, of all threads
 
 
+def _end(going: Inside, names: Names, placing: Placing, recorded: guards.Recorded) -> None:
+    """Take back what was done to buffers, Python objects and places while a function was captured."""
+    going.restore_buffers()
+    going.journal.undo()
+    placing.end(names, recorded)
+    placing.let_go()
+    going.is_over = True
+
+
 def _after_fork() -> None:
     """Captures of other threads are never ended in the child: what they have stored is taken back."""
     others = [each for each in _under_way if each[0].thread != get_ident()]
     for going, names, placing, recorded in others:
         with suppress(Exception):  # it may have been in the middle of anything
-            going.restore_buffers()
-            going.journal.undo()
-            placing.end(names, recorded)
-            placing.let_go()
-            going.is_over = True
+            _end(going, names, placing, recorded)
             take_back(going, recorded, names)
     _under_way[:] = [each for each in _under_way if each[0].thread == get_ident()]
 
@@ -539,8 +540,6 @@ def _captured(
     now = [r.get(given) for r in going.refs]
     kinds: list[type] = [type(None) if t is None else type(t._node) for t in now]
     reads = Reads(going.refs, going.specs, kinds, going.conditions, [])
-    if all(isinstance(r, TensorRef) for r in going.refs):
-        reads.tensors = [t for t in now if t is not None]
     aliases = _aliases(going, replaced, [ref for ref, _ in gradients])
     writes = Writes(
         written,

@@ -41,6 +41,11 @@ class Now:
         known = {n for n, _ in self._leaves}
         self._others = [(n, r) for n, r in enumerate(refs) if n not in known and not isinstance(r, TensorRef)]
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all are the same at each call."""
+        return not (self._leaves or self._others)
+
     def moving(self, given: Sequence[Tensor]) -> list[Tensor | None]:
         """Those that are found anew, as they are now."""
         return [*(leaf.grad for _, leaf in self._leaves), *(ref.get(given) for _, ref in self._others)]
@@ -60,7 +65,7 @@ class Reads:
     """What the function read besides its arguments, and what its Python code was specialised on.
 
     refs: where the further inputs of the graph come from; specs, nodes: of the tensors there, and kinds of their places
-    on the tape. tensors: these, where none of them is found anew at each call.
+    on the tape.
     """
 
     refs: list[Ref]
@@ -69,34 +74,30 @@ class Reads:
     conditions: list[Callable[[Sequence[Tensor]], bool]]
     guards: list[guards.Guard]
     names: Names | None = None  # what the function's code names
-    tensors: list[Tensor] = field(default_factory=list)
     objects: set[int] = field(default_factory=set)  # ids of tensors: what names one of them must go on to do so
     version: int = -1  # of the guarded state, when the guards were last checked
     _now: Now | None = None
 
     def state(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The tensors read by reference, in the order of the graph's inputs."""
-        found: list[Any] = self._tensors(given)
+        found: list[Any] = self.now.all(given)
         for tensor in found:
             if tensor is None:
                 raise CaptureError("a gradient that the captured function reads is None now")
         return found
 
-    def _tensors(self, given: Sequence[Tensor]) -> list[Tensor | None]:
+    @property
+    def now(self) -> Now:
+        """These tensors."""
         if self._now is None:
             self._now = Now(self.refs)
-        return self._now.all(given)
+        return self._now
 
     def hold(self, given: Sequence[Tensor]) -> bool:
         """Whether everything still is as it was when the function was captured (types, not values)."""
-        if self.tensors:
-            for tensor, spec, node in zip(self.tensors, self.specs, self.nodes, strict=True):
-                if tensor._spec is not spec or tensor._node.__class__ is not node:
-                    return False
-        else:
-            for now, spec, node in zip(self._tensors(given), self.specs, self.nodes, strict=True):
-                if now is None or now._spec is not spec or now._node.__class__ is not node:
-                    return False
+        for now, spec, node in zip(self.now.all(given), self.specs, self.nodes, strict=True):
+            if now is None or now._spec is not spec or now._node.__class__ is not node:
+                return False
         version = guards.version()
         if self.version != version:
             if not all(guard.holds() for guard in self.guards):
@@ -173,7 +174,7 @@ class Aliases:
 
     def fixed(self) -> list[Tensor]:
         """The captured tensors to look at, where none is found anew at each call; else none."""
-        return self.now.fixed if len(self.now.fixed) == len(self.refs) else []
+        return self.now.fixed if self.now.is_fixed else []
 
     def hold(self, given: Sequence[Tensor]) -> bool:
         """Whether the pattern is that of the capture."""

@@ -121,10 +121,7 @@ class Compiled(Generic[P, R]):
             if names is not None and names.is_outside(self):
                 names.reach(self.function)
             return converted(self.function)(*args, **kwargs)
-        try:
-            entry, call = (None, None) if self._writes_python else self._find(args, kwargs)
-        except Abroad:
-            return self._call(at_home(args), at_home(kwargs))
+        entry, call = (None, None) if self._writes_python else self._find(args, kwargs)
         if entry is not None and call is not None:
             self._note(entry, call)
             results = entry.run(call.tensors)
@@ -138,10 +135,7 @@ class Compiled(Generic[P, R]):
     def _call_alone(self, args: Any, kwargs: Any) -> tuple[Entry, list[Tensor]]:
         """A call while no other thread captures the function, or reads and writes Python state by it."""
         with self._alone.now:
-            try:
-                entry, call = self._find(args, kwargs)
-            except Abroad:
-                entry, call = self._find(at_home(args), at_home(kwargs))
+            entry, call = self._find(args, kwargs)
             if entry is not None:
                 self._note(entry, call)
                 return entry, entry.run(call.tensors)
@@ -281,7 +275,10 @@ class Compiled(Generic[P, R]):
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry | None, _Call]:
         """The entry that holds for these arguments, and the call as it takes it; else the call with its numbers."""
-        call = _Call(*self._signature(args, kwargs), args, kwargs)
+        try:
+            call = _Call(*self._signature(args, kwargs), args, kwargs)
+        except Abroad:  # a number of another thread's capture
+            return self._find(at_home(args), at_home(kwargs))
         found = self._entry_for(call)
         inputs = () if found is not None else self._numbers.inputs(call.signature)
         other = self._with_inputs(call, inputs) if inputs else None

@@ -133,7 +133,7 @@ class Entry:
             n for n, i in enumerate(items) if i.kind == UNTRACKED and i.base is not None and on_tape[n] is None
         ]
         self._plain = all(item.base is None and item.of is None for item in items)
-        self._state = captured.reads.tensors if len(captured.reads.tensors) == len(captured.reads.refs) else None
+        self._state = captured.reads.now.fixed if captured.reads.now.is_fixed else None
         # Items with a history, the numbers of their outputs on the run's tape, and which output of its record it is.
         slots: Sequence[int | None] = () if captured.unit is None else captured.unit.slots
         self._tracked = [(n, at, slots[at]) for n, at in enumerate(on_tape) if at is not None]

@@ -53,12 +53,14 @@ class Place(ABC):
         else:
             self.set(before)
 
-    @abstractmethod
     def _replace(self, now: Any, before: Any) -> None:
         """Store what was there before if ``now`` is there.
 
-        Nothing is called between the look and the store: CPython lets other threads in at calls and backward jumps.
+        Other threads get in at calls and backward jumps: here nearly nobody does, and where nothing has to be called
+        between the look and the store (items, variables) nobody.
         """
+        if self.get() is now:
+            self.clear() if before is ABSENT else self.set(before)
 
 
 class Item(Place):
@@ -135,9 +137,7 @@ class Option(Item):
     def clear(self) -> None:
         dict.pop(self._dict, self.key, None)
 
-    def _replace(self, now: Any, before: Any) -> None:  # a store is a call: nearly at once
-        if self.get() is now:
-            self.clear() if before is ABSENT else self.set(before)
+    _replace = Place._replace  # an item's own reports what it stores
 
 
 class Key(Place):
@@ -168,10 +168,6 @@ class Key(Place):
 
     def clear(self) -> None:
         self._of.pop(self.owner, self.key, None)
-
-    def _replace(self, now: Any, before: Any) -> None:
-        if self.get() is now:
-            self.clear() if before is ABSENT else self.set(before)
 
 
 def item_of(owner: dict[Any, Any], key: Any) -> Item:
@@ -210,10 +206,6 @@ class Attribute(Place):
             if hasattr(self.owner, self.attribute):
                 delattr(self.owner, self.attribute)
 
-    def _replace(self, now: Any, before: Any) -> None:  # a slot is read by a call: nearly at once
-        if self.get() is now:
-            self.clear() if before is ABSENT else self.set(before)
-
 
 class ClassAttribute(Place):
     """An attribute of a class itself."""
@@ -240,10 +232,6 @@ class ClassAttribute(Place):
     def clear(self) -> None:
         if self.key in self.owner.__dict__:
             delattr(self.owner, self.key)
-
-    def _replace(self, now: Any, before: Any) -> None:
-        if self.get() is now:
-            self.clear() if before is ABSENT else self.set(before)
 
 
 class Variable(Place):

@@ -28,18 +28,8 @@ from .places import content
 
 _TOO_MANY = 4096  # arguments and rows of each kind: the native code keeps them on its stack
 
-_LAID_OUT = {
-    "refs",
-    "specs",
-    "nodes",
-    "conditions",
-    "guards",
-    "names",
-    "tensors",
-    "objects",
-    "version",
-    "_now",
-}  # of Reads
+# The fields of Reads.
+_LAID_OUT = {"refs", "specs", "nodes", "conditions", "guards", "names", "objects", "version", "_now"}
 
 
 class Otherwise(Exception):
@@ -85,12 +75,12 @@ class Noting:
         reads, checks = self.captured.reads, self.quick.checks
         if reads.version != self.version:
             raise Otherwise
-        if len(reads.tensors) != len(reads.refs):  # some are found anew at each call
+        if not reads.now.is_fixed:  # some are found anew at each call
             checks.append(reads.hold)
             return False
         if not _LAID_OUT.issuperset(Reads.__slots__):  # it looks at something that is not laid out here
             checks.append(reads.hold)
-        for tensor, spec, node in zip(reads.tensors, reads.specs, reads.nodes, strict=True):
+        for tensor, spec, node in zip(reads.now.fixed, reads.specs, reads.nodes, strict=True):
             self.quick.state.append((tensor, spec, node, None))
         checks += reads.conditions
         names = reads.names

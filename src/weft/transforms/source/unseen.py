@@ -212,14 +212,7 @@ def _method_of_container(called: Any, owner: Any, /, *args: Any, **kwargs: Any) 
             for value in args:
                 if type(value) not in AT_ONCE and not isinstance(value, Tensor):
                     look(names, value, True)
-    if _has_functions(kwargs):
-        kwargs = {k: in_place(v) for k, v in kwargs.items()}
-    return called(*args, **kwargs)
-
-
-def _has_functions(kwargs: dict[str, Any]) -> bool:
-    """Whether there is a function among keyword arguments: ``items.sort(key=...)``."""
-    return any(map(callable, kwargs.values()))
+    return called(*args, **{k: in_place(v) for k, v in kwargs.items()})  # items.sort(key=...)
 
 
 class _Fields(string.Formatter):
