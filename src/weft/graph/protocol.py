@@ -240,6 +240,12 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """``call(*operands; body)``: the outputs of a graph of elementwise ops, constants and views, each of its own memory
+    (graph/called.py)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """Several outputs, none of which needs another: output i as a node of its own with ``rules[i]`` computes it."""
 
@@ -269,6 +275,7 @@ Rule = (
     | Host
     | Branch
     | Loop
+    | Called
     | Outputs
     | Composed
 )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ..compiler.expr import leaf
 from ..core.symbolic import undecided
-from .ir import Found, Graph, Node, Value, checked, eliminate_dead, make_node, rewrite
-from .protocol import Composed, Layout, Map, Outputs, Position, Primitive, View
+from .ir import Found, Graph, Node, Value, checked, eliminate_dead, inline, make_node, rewrite
+from .protocol import Called, Composed, Gather, Layout, Map, Outputs, Padded, Position, Primitive, View
 
 
 @checked
@@ -18,7 +18,7 @@ def simplify(graph: Graph, to_run: bool = False, values: Mapping[Value, Node] | 
         to_run: the graph is not differentiated any more.
         values: nodes of no inputs that stand for some values (constants that have been computed).
     """
-    rules = (*RULES, stop_gradient, one_by_one, composed) if to_run else RULES
+    rules = (*RULES, stop_gradient, one_by_one, composed, taken_apart) if to_run else RULES
     known: dict[object, Found] = {}  # what stands for a node with this key
 
     def first(node: Node) -> Found:
@@ -119,6 +119,22 @@ def composed(node: Node) -> list[Value] | None:
     """What other ops compute."""
     rule = node.op.lower
     return [rule.made(node)] if isinstance(rule, Composed) else None
+
+
+def taken_apart(node: Node) -> list[Value] | None:
+    """A call that takes what elementwise ops compute: it reads that from memory, and they need none."""
+    return inlined(node) if isinstance(node.op.lower, Called) and any(map(_is_elementwise, node.inputs)) else None
+
+
+def _is_elementwise(value: Value) -> bool:
+    while value.node is not None and isinstance(value.node.op.lower, View):
+        value = value.node.inputs[0]
+    return value.node is not None and isinstance(value.node.op.lower, (Map, Padded, Gather, Position))
+
+
+def inlined(node: Node) -> list[Value]:
+    """What a call gives, by nodes of its body."""
+    return inline(node.params["body"], node.inputs, [], node.scope, node.where)
 
 
 RULES: tuple[Callable[[Node], Value | Node | None], ...] = (identity_view, identity_map, view_of_constant)

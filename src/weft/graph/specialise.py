@@ -28,10 +28,16 @@ def specialise(
     inputs = {v: Value(TensorType(v.dtype, substitute(v.shape, sizes))) for v in graph.inputs}
 
     checked_types: set[TensorType] = set()
+    bodies: dict[Graph, Graph] = {}  # nodes may share them
+
+    def inner(body: Graph) -> Graph:
+        if body not in bodies:
+            bodies[body] = specialise(body, sizes, check)
+        return bodies[body]
 
     def rule(node: Node) -> Node:
         params = {k: substitute(v, sizes) for k, v in node.params.items()}
-        params.update({k: specialise(inner, sizes, check) for k, inner in subgraphs(node).items()})
+        params.update({k: inner(body) for k, body in subgraphs(node).items()})
         made = make_node(node.op, node.inputs, params, node.where, node.scope)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             expected: Shape = substitute(old.shape, sizes)

@@ -2,6 +2,8 @@
 
 Their gradients follow the tape that was recorded in their graphs (``transforms/control.py``), so that the additions are
 those of eager code; a graph that is differentiated by itself, as one from a file, has none.
+
+The third op over a graph, a call (graph/called.py), is named here for those who look for ops in this folder.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..core import dtypes as dt
 from ..core.errors import AutogradError, CompileError
+from ..graph.called import CALL as CALL
 from ..graph.protocol import Branch, Loop, Primitive, TensorType
 
 

@@ -190,6 +190,7 @@ class Composite:
         self.reads_numbers = reads_numbers  # whether a Python number among its operands decides what is computed
         self.is_public = public  # whether its module's namespace shows it: see registry.functions
         self.in_place = False  # whether it is an in-place form: its result requires grad where the operand did
+        self.is_update = False  # whether its results are written over operands, and nothing is recorded
         parameters = inspect.signature(function).parameters
         self.takes_copy = "copy" in parameters  # the Array API's: what shares memory
         self.takes_device = "device" in parameters  # where the result is made: the caller sees to it, not the body

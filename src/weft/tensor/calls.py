@@ -13,8 +13,9 @@ from ..core.device import CPU, Device
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, CaptureError, CompileError, DeviceError, IndexError_, WeftError, user_line
 from ..core.shapes import is_static, strides_of, substitute
+from ..graph.called import CALL, body_of
 from ..graph.executable import Executable, build
-from ..graph.ir import Graph, Node, Value, copy_nodes, inline, subgraphs
+from ..graph.ir import Graph, Node, Value, copy_nodes, inline, make_node, subgraphs
 from ..graph.protocol import COPY, Gather, Layout, Loop, Scatter, View
 from ..graph.simplify import simplify
 from ..graph.specialise import specialise
@@ -44,12 +45,13 @@ class GraphCall:
 
     is_view: its results look at the memory of its one operand, where strides can say so. hands_on: a result may be an
     operand as it is (cotangents that pass through a gradient); else results own their memory. in_place: an in-place
-    form, whose result requires grad where the operand did (``x.zero_()``), as in PyTorch.
+    form, whose result requires grad where the operand did (``x.zero_()``), as in PyTorch. is_update: its results are
+    written over its operands, and captured code has it as one node where it can (graph/called.py).
     """
 
     __slots__ = (
-        *("backwards", "device", "epoch", "executables", "gradient", "graph", "hands_on", "in_place", "is_view"),
-        *("name", "numeric", "out_specs", "pairs", "quick"),
+        *("_body", "backwards", "device", "epoch", "executables", "gradient", "graph", "hands_on", "in_place"),
+        *("is_update", "is_view", "name", "numeric", "out_specs", "pairs", "quick"),
     )
 
     def __init__(
@@ -65,6 +67,8 @@ class GraphCall:
         """Everything but the graph."""
         self.name, self.device, self.out_specs = name, device, out_specs
         self.is_view, self.hands_on, self.in_place = is_view, hands_on, in_place
+        self.is_update = False
+        self._body: dict[str, Graph] | None = None  # of the nodes that it is in captured code; {}: it is no node
         self.executables: dict[tuple[Any, ...], Executable] = {}
         # By the operands' specs: the native call, its number of outputs, and where each result comes from.
         self.quick: dict[tuple[Spec, ...], tuple[Any, int, tuple[int, ...]]] = {}
@@ -136,7 +140,7 @@ class GraphCall:
         trace = state.trace
         if trace is not None:
             values = [value_of(t, trace) for t in tensors]
-            found = inline(self.graph, values, trace.nodes, (*trace.scope, self.name), user_line(2))
+            found = self._recorded(values, trace, user_line(2))
             if trace.capture is not None:
                 if not self.is_view and not self.hands_on:
                     found = _own(found, values, trace)
@@ -154,6 +158,19 @@ class GraphCall:
                     tape.record(self, tensors, outputs)
                     break
         return outputs
+
+    def _recorded(self, values: list[Value], trace: Trace, where: tuple[str, int] | None) -> list[Value]:
+        """The results in a graph that is traced."""
+        scope = (*trace.scope, self.name)
+        if self.is_update and trace.capture is not None and not tape.recording.enabled:
+            if self._body is None:
+                body = body_of(self.graph)
+                self._body = {} if body is None else {"body": body}
+            if self._body:
+                node = make_node(CALL, values, self._body, where, scope)
+                trace.nodes.append(node)
+                return list(node.outputs)
+        return inline(self.graph, values, trace.nodes, scope, where)
 
     def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs of one eager run."""

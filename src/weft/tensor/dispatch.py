@@ -453,6 +453,7 @@ def _traced(
     for value in graph.outputs:
         check_count(value.shape, value.dtype.itemsize, function.name)
     made = GraphCall(graph, device, is_view=function.is_view, in_place=function.in_place)
+    made.is_update = function.is_update
     rule = function.gradient
     if rule is not None:
         made.gradient = lambda result, g, operand: rule(

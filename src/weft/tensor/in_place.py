@@ -385,6 +385,7 @@ class Update:
     def __init__(self, composite: Callable[..., Any]):
         assert isinstance(composite, Composite)
         self.composite = composite
+        composite.is_update = True
 
     def __call__(self, targets: Sequence[Tensor], *args: Any) -> tuple[Tensor, ...]:
         if state.trace is not None:

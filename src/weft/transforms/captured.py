@@ -13,6 +13,7 @@ from typing import Any
 from ..core.device import Device
 from ..core.errors import CaptureError
 from ..core.symbolic import SymDim
+from ..graph.called import expand
 from ..graph.ir import Graph, Value
 from ..tensor import guards
 from ..tensor.spec import Spec
@@ -343,8 +344,8 @@ class Captured:
 
     @property
     def function(self) -> Graph:
-        """The graph with all results, and nothing else, as outputs."""
-        return self.graph.copy(outputs=self.returns.values)
+        """The graph with all results, and nothing else, as outputs: what files say, op for op."""
+        return expand(self.graph.copy(outputs=self.returns.values))
 
     @property
     def live(self) -> Unit | None:

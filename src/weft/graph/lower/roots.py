@@ -3,21 +3,25 @@
 :func:`lower_roots` makes them in program order. What an expression cannot say (a view that strides cannot express) is
 stored first, or copied; so is what is read by a reduction over short axes that are not one in memory, where there is no
 other axis to walk. Then they are made again.
+
+The roots of a call (graph/called.py) are made once for its body and the layouts of its operands; other calls of the
+same repeat them over values of their own (:meth:`Root.over`), and have expressions when somebody asks.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ...compiler.expr import Expr, instructions, topological
+from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import (
     COPY,
     Branch,
+    Called,
     Concat,
     Contract,
     Host,
@@ -52,7 +56,7 @@ class Root:
     value: Value
     kind: str
     shape: Shape
-    exprs: tuple[Expr, ...]
+    given: tuple[Expr, ...]
     axes: tuple[int, int] = (0, 0)  # a reduction's axes: [start, stop)
     place: Layout | None = None  # where an update's elements lie in the input that it replaces; else row-major
     reads: list[tuple[Value, Layout]] = field(init=False)  # every stored value that the expressions read
@@ -67,10 +71,11 @@ class Root:
     form: tuple[Any, ...] = field(init=False)
     leaves: tuple[Value, ...] = field(init=False)
     fixed: tuple[Expr, ...] = field(init=False)
+    moved: Mapping[Value, Value] | None = field(init=False, default=None)  # what ``given`` is still to be read of
 
     def __post_init__(self) -> None:
         self.reads, self.layouts = [], []
-        nodes = topological(self.exprs)
+        nodes = topological(self.given)
         self.size = instructions(nodes)
         numbers: dict[Expr, int] = {}
         leaves: dict[Value, int] = {}
@@ -126,6 +131,31 @@ class Root:
             return "column"
         return "row" if 2 * SHORT <= line <= ACROSS else "copy"
 
+    def over(self, values: Mapping[Value, Value]) -> Root:
+        """The same of other values: of the one that is stored and all that are read."""
+        made = object.__new__(Root)
+        for name in _NAMES:
+            setattr(made, name, getattr(self, name))
+        made.value, made.moved = values[self.value], values
+        made.reads = [(values[v], layout) for v, layout in self.reads]
+        made.leaves = tuple([values[v] for v in self.leaves])
+        return made
+
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """What is computed of an element of the space."""
+        values = self.moved
+        if values is not None:
+
+            def change(node: Expr, args: tuple[Expr, ...]) -> Expr | None:
+                if node.op != "read":
+                    return None
+                value, layout = node.value
+                return leaf("read", node.dtype, (values[value], layout))
+
+            self.given, self.moved = tuple(rebuild(self.given, change)), None
+        return self.given
+
     @property
     def node(self) -> Node:
         """The node that makes the value."""
@@ -135,7 +165,7 @@ class Root:
     @property
     def values(self) -> tuple[Value, ...]:
         """The value, and what else is computed with it."""
-        return self.node.outputs
+        return self.node.outputs if self.kind in ("host", "control") else (self.value,)
 
     @property
     def product(self) -> Product:
@@ -164,6 +194,10 @@ class Root:
         return "\n  ".join([self.line(names), *format_exprs(self.exprs, names)])
 
 
+_NAMES = tuple([f.name for f in fields(Root)])
+_Templates = dict[tuple[Graph, tuple[Layout, ...]], list[Root]]  # of calls: by their bodies and operands' layouts
+
+
 def lower_roots(
     graph: Graph,
     layouts: Mapping[Value, Layout],
@@ -181,8 +215,9 @@ def lower_roots(
     """
     stored = choose_stored(graph, shared) if known is None else known.union(graph.outputs, shared)
     copies: dict[Value, Value] = {}
+    known_calls: _Templates = {}
     while True:
-        roots, unfusable = _roots_of(graph, Puller(set(stored), layouts, copies))
+        roots, unfusable = _roots_of(graph, Puller(set(stored), layouts, copies), known_calls)
         if not unfusable:
             break
         for value in unfusable:
@@ -203,14 +238,14 @@ def copy_of(value: Value) -> Value:
     return make_node(COPY, (value,), {}).output
 
 
-def _roots_of(graph: Graph, puller: Puller) -> tuple[list[Root], list[Value]]:
+def _roots_of(graph: Graph, puller: Puller, known: _Templates) -> tuple[list[Root], list[Value]]:
     """The roots, and what must be stored as well (a strided input: copied) before they are all right."""
     roots: list[Root] = []
     unfusable: dict[Value, None] = {}
     for node in graph.nodes:
         while node.outputs[0] in puller.stored:
             try:
-                roots.append(_root(puller, node))
+                roots += _called(puller, node, known) if isinstance(node.op.lower, Called) else [_root(puller, node)]
                 break
             except Unfusable as need:
                 unfusable[need.value] = None
@@ -259,6 +294,34 @@ def _root(puller: Puller, node: Node) -> Root:
             _require_two_axes(root)
         return root
     return Root(value, "map", shape, (puller.compute(value),))
+
+
+def _called(puller: Puller, node: Node, known: _Templates) -> list[Root]:
+    """The roots of a call."""
+    operands = [puller.pull(v) for v in node.inputs]
+    for value, expr in zip(node.inputs, operands, strict=True):
+        if expr.op != "read" or expr.args:
+            raise Unfusable(value)
+    body: Graph = node.params["body"]
+    key = body, tuple([expr.value[1] for expr in operands])
+    try:
+        found = known.get(key) or known.setdefault(key, called_roots(*key))
+    except Unfusable:  # of a view in the body: of what lies in a row there is one
+        raise Unfusable(next(v for v, at in zip(node.inputs, key[1], strict=True) if not at.is_contiguous)) from None
+    values = dict(zip(body.inputs, [expr.value[0] for expr in operands], strict=True))
+    values.update(zip(body.outputs, node.outputs, strict=True))
+    return [root.over(values) for root in found]
+
+
+def called_roots(body: Graph, layouts: Sequence[Layout]) -> list[Root]:
+    """The roots of a call's body over operands with these layouts.
+
+    Raises:
+        Unfusable: strides cannot say a view in it.
+    """
+    puller = Puller({*body.inputs, *body.outputs}, dict(zip(body.inputs, layouts, strict=True)), {})
+    made = [node.output for node in body.nodes if node.output in puller.stored]
+    return [Root(v, "map", v.shape, (puller.compute(v),)) for v in made]
 
 
 def _require_two_axes(root: Root) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir import Graph, Node, Value
-from ..protocol import Branch, Contract, Gather, Host, Loop, Map, Padded, Position, View
+from ..protocol import Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 REPEATED = 3  # cost above which a value that is padded, and so probably read through windows, is stored
@@ -70,7 +70,7 @@ def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
 def _from_memory(node: Node) -> tuple[Value, ...]:
     """The operands that a node reads several times, or anywhere."""
     rule = node.op.lower
-    if isinstance(rule, (Contract, Host, Branch, Loop)):
+    if isinstance(rule, (Contract, Host, Branch, Loop, Called)):
         return node.inputs
     return node.inputs[:1] if isinstance(rule, Gather) else ()
 

@@ -16,7 +16,10 @@ from .structure_rows import STRUCTURE
 ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS, **POOLING, **CONTROL}
 
 # Primitives that standard ONNX ops cannot express, and why.
-UNSUPPORTED = {"nextafter": "ONNX has no op that reads the bits of a float"} | {
+UNSUPPORTED = {
+    "nextafter": "ONNX has no op that reads the bits of a float",
+    "call": "it is taken apart before",  # see graph/called.py
+} | {
     name: "Python code computes it, and ONNX has no op for it"
     for name, primitive in primitives().items()
     if isinstance(primitive.lower, Host) and name not in ROWS
