@@ -147,6 +147,8 @@ def cluster(roots: Sequence[Root], late: Mapping[Value, int] = MappingProxyType(
                 starts += [len(clusters)] * (number + 1 - len(starts))
                 near = {at for at in near if at >= starts[number]}
             for at in sorted(near, reverse=True):
+                if at not in needs and (clusters[at].kind, root.kind) in _FOR_READERS:
+                    continue
                 if not blocked >> at & 1 and _join(clusters[at], root):
                     place = at
                     break
@@ -294,3 +296,4 @@ RULES: tuple[Callable[[Cluster, Root], Form | None], ...] = (
 """The ways in which a root joins a cluster. A root that no rule takes begins one: those of _BEGINNING do."""
 
 _BEGINNING = ("contract", "ordered", "host", "control")  # kinds of roots that no rule takes
+_FOR_READERS = {("column", "map")}  # (cluster, root): kinds that a rule takes if the root reads what is computed there
