@@ -48,7 +48,8 @@ class Workload:
     process's) or ``memory`` (its peak, resident). Of a function that is called with many sizes in turn, in a fresh
     process with cold caches, it is ``captures`` (how many graphs, traces or compilations that took), ``first pass`` or
     ``steady pass`` (the time of all sizes). ``flops`` and ``bytes`` are the least that one call must do; ``goal`` is
-    the time in seconds, the count or the peer that Weft must not exceed: None is the best peer.
+    the time in seconds, the count or the peer that Weft must not exceed: None is the best peer. ``memory``: a fresh
+    process takes about so many bytes, which the machine has at hand beforehand.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Workload:
     flops: float = 0.0
     bytes: float = 0.0
     goal: float | str | None = None
+    memory: int = 0
 
 
 def _mlp_flops() -> float:
@@ -240,6 +242,7 @@ def _table() -> list[Workload]:
             cold=True,
             processes=1,
             goal=3.0,
+            memory=4 << 30,
         ),
         Workload("call-add", "x + y, 10 floats, compiled", "call_add", COMPILED, compiled=True, goal=0.8e-6),
         Workload(

@@ -33,6 +33,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imported when first used: together they would take longer than all of weft.
 LATE = ["llvmlite", "onnx", "rich", "ml_dtypes", "scipy", "torch", "google.protobuf", "safetensors"]
+LATE += ["weft.transforms", "weft.nn", "weft.optim", "weft.interop", "weft.deploy"]
 
 
 def layer_of(path: Path) -> str:
@@ -150,7 +151,7 @@ def test_no_op_is_asked_for_by_its_name() -> None:
 WITH_ALL = {
     *("", "deploy", "interop", "nn", "nn/functional", "nn/gradient", "nn/init", "optim"),
     *("ops/linalg", "ops/random", "optim/lr_scheduler", "runtime/memory", "runtime/storage", "transforms/debug"),
-    "transforms/source/flow",
+    *("transforms/public", "transforms/source/flow"),
 }
 
 

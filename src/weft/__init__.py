@@ -58,11 +58,6 @@ from .tensor.create import asarray, from_dlpack, from_numpy, tensor
 from .tensor.dispatch import configure, set_default_device, set_num_threads
 from .tensor.tape import enable_grad, no_grad, set_grad_enabled
 from .tensor.tensor import Tensor
-from .transforms.autograd import grad, value_and_grad
-from .transforms.compile import Compiled as _Compiled
-from .transforms.compile import compile
-from .transforms.control import cond, scan, while_loop
-from .transforms.eval_shape import eval_shape, spec
 
 if TYPE_CHECKING:
     from . import nn, optim
@@ -71,6 +66,7 @@ if TYPE_CHECKING:
     from .ops import linalg, random
     from .transforms import debug
     from .transforms.profile import profile
+    from .transforms.public import compile, cond, eval_shape, grad, scan, spec, value_and_grad, while_loop
 
 newaxis = None
 e = 2.718281828459045
@@ -93,6 +89,9 @@ _LATE = {
     "load_weights": ".interop",
     "export": ".deploy",
     "profile": ".transforms.profile",
+    **dict.fromkeys(
+        ("compile", "cond", "eval_shape", "grad", "scan", "spec", "value_and_grad", "while_loop"), ".transforms.public"
+    ),
 }
 
 
@@ -103,8 +102,9 @@ def __getattr__(name: str) -> Any:
         if name not in ("nn", "optim", "debug"):  # they do it themselves
             _namespace.publish(vars(found), f"{__name__}.{name}")
     elif name in _LATE:
-        home = importlib.import_module(_LATE[name], __name__)
-        _boundary.install(vars(home), [name])
+        home, names = importlib.import_module(_LATE[name], __name__), [n for n in _LATE if _LATE[n] == _LATE[name]]
+        _boundary.install(vars(home), names)
+        globals().update({n: getattr(home, n) for n in names})  # a capture does not meet them one by one
         found = getattr(home, name)
     else:
         _namespace.absent(__name__, name, __all__)
@@ -138,6 +138,5 @@ __all__ = [
 ]
 # fmt: on
 
-_namespace.publish(globals(), transforms=("grad", "value_and_grad"))
+_namespace.publish(globals())
 _namespace.publish(vars(memory), "weft.memory")
-_boundary.install_class(_Compiled)

@@ -185,15 +185,15 @@ def _hint(module: str, name: str, public: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def publish(namespace: dict[str, Any], name: str = "", transforms: Iterable[str] = ()) -> None:
+def publish(namespace: dict[str, Any], name: str = "") -> None:
     """Make a module with ``__all__`` public: its functions and classes are boundaries, ``dir()`` lists them alone, and
     names that it does not have are explained.
 
-    ``name`` is what users know it by, where that is not its own; ``transforms`` as in :func:`boundary.install`.
+    ``name`` is what users know it by, where that is not its own.
     """
     public: list[str] = namespace["__all__"]
     known = name or namespace["__name__"]
-    boundary.install(namespace, public, transforms)
+    boundary.install(namespace, public)
     namespace["__dir__"] = lambda: sorted(public)
     late = namespace.get("__getattr__", lambda missing: absent(known, missing, public))
     namespace["__getattr__"] = boundary.bounded(late)
