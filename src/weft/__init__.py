@@ -104,8 +104,9 @@ def __getattr__(name: str) -> Any:
     elif name in _LATE:
         home, names = importlib.import_module(_LATE[name], __name__), [n for n in _LATE if _LATE[n] == _LATE[name]]
         _boundary.install(vars(home), names)
-        globals().update({n: getattr(home, n) for n in names})  # a capture does not meet them one by one
-        found = getattr(home, name)
+        for each in names:  # a capture does not meet them one by one
+            globals().setdefault(each, getattr(home, each))
+        return globals()[name]
     else:
         _namespace.absent(__name__, name, __all__)
     globals()[name] = found

@@ -90,6 +90,12 @@ class Gradient:
     is_own: bool = False  # whether the body has made it, memory and all
     value: Value | None = None  # what stands for what an iteration of a loop finds
     end: Any = None  # its place on the tape
+    memory: Tensor | None = None  # the tensor in whose memory it lies, if that is from around and was written
+
+    @property
+    def lies_in(self) -> Tensor:
+        """Whose memory it is, if not the body's."""
+        return self.tensor if self.memory is None else self.memory
 
 
 _Was = tuple[Tensor, Any, Any, int]  # a tensor, its value and its place on the tape
@@ -114,6 +120,7 @@ class Tracing:
         self.constants: set[int] = set()  # ids of what stands for data that the body itself made tensors of
         self.start = tape.now()
         self._touched: dict[int, list[_Was]] = {}  # by the ids of roots: these, then their views
+        self._views_once: dict[int, tuple[Tensor, Tensor]] = {}  # by id: what showed such a root, and this
         self._begins: dict[int, Any] = {}  # the places that these begin with
         self.overwritten: dict[Value, Any] = {}  # their values, and where they were written
         self._known: set[Value] = set()
@@ -155,6 +162,11 @@ class Tracing:
             if value not in body.reads:
                 body.reads[value] = make(value, tensor._spec, tensor._node, tensor._index)
             body = body.outer
+
+    def memory_of(self, tensor: Tensor) -> Tensor | None:
+        """The tensor from around the body whose memory one lies in, which the body has written; None: another's."""
+        found = self._views_once.get(id(tensor))
+        return None if found is None else found[1]
 
     def wrote(self, root: Tensor) -> None:
         """Take notice of memory that is about to be written.
@@ -229,7 +241,7 @@ class Tracing:
         """
         for leaf in self._grads:
             found_ = self.capture.peek_grad(leaf)
-            after, is_own = found_, False
+            after, is_own, memory = found_, False, None
             if isinstance(found_, Tensor):
                 inside = self.capture.inside(found_)
                 after = make(value_of(inside, self.trace), inside._spec, inside._node, inside._index)
@@ -237,14 +249,15 @@ class Tracing:
                 self.shown_gradients += [(n, leaf) for n, t in enumerate(found) if root_of(t) is root]
                 if any(root is t for t in self.stand_ins):
                     raise CaptureError(f"{self.name}: what a loop carries becomes a gradient; set a clone() of it")
-                is_own = self.owns(root._storage)
+                is_own = self.owns(root._storage) and id(root) not in self._touched
+                memory = root if id(root) in self._touched else None
             stand_in, value, end = self._grad_stand_ins.get(leaf, (None, None, None))
             if stand_in is not None and stand_in._storage is not value:
                 raise CaptureError(
                     f"{self.name}: an iteration writes a gradient in place, and sets another; write none in place (in "
                     "the place of p.grad.mul_(c) take p.grad = p.grad * c), or zero it by zero_grad(set_to_none=False)"
                 )
-            self.gradients[leaf] = Gradient(found_, after, is_own, value, end)
+            self.gradients[leaf] = Gradient(found_, after, is_own, value, end, memory)
 
     def restore_gradients(self) -> None:
         """Let gradients be what they were before the body."""
@@ -272,6 +285,8 @@ class Tracing:
         for family in self._touched.values():
             root = family[0][0]
             after = now(root)
+            known = {id(t) for t, *_ in family}
+            self._views_once.update({id(t): (t, root) for t in family_of(root) if id(t) not in known})
             restore(family)
             for _, value, _, _ in family:  # of no concern to the other branch, nor around it before the node stands
                 if value in self.capture.overwritten:

@@ -78,7 +78,7 @@ def set_gradients(trace: Trace, gradients: Mapping[tape.Leaf, Any], made: Mappin
     for leaf, gradient in made.items():
         for own in gradients[leaf]:  # in eager code it is the very tensor that a way sets
             if not own.is_own:
-                trace.capture.may_share(gradient, [own.tensor])
+                trace.capture.may_share(gradient, [own.lies_in])
 
 
 def give_gradients(
@@ -89,4 +89,4 @@ def give_gradients(
         gradient = made.get(leaf, own.tensor if own.tensor is before[leaf] else Undecided())
         trace.capture.write_grad(leaf, gradient)
         if leaf in made:  # eagerly it is what was there, if there was no iteration
-            trace.capture.may_share(gradient, [before[leaf], *([] if own.is_own else [own.tensor])])
+            trace.capture.may_share(gradient, [before[leaf], *([] if own.is_own else [own.lies_in])])

@@ -262,7 +262,8 @@ def _run(
     trace = going.trace = Trace(going, device=device, sized=bool(shapes) or counts is not None or named)
     version, mode = guards.version(), tape.recording.enabled
     args, kwargs = unflatten(form, [_argument(leaf, going, shared) for leaf in leaves])
-    count, placing = len(going.arguments), Placing([(each, _placed(each, going)) for each in places])
+    count = going.calls_own = len(going.arguments)
+    placing = Placing([(each, _placed(each, going)) for each in places])
     names.placed = placing.before
     ended = _Ended(going, names, placing, form, count, to_run)
     given = [args, kwargs]

@@ -167,6 +167,8 @@ class Inside:
         self.generators: list[Any] = []  # of random numbers, that the function made with a seed
         # Values of tensors that eager code may have in one memory, as another value decides.
         self._perhaps_shared: dict[Value, dict[Value, None]] = {}
+        self.calls_own = 0  # so many arguments are the call's; those after them lie in places
+        self._outside_at_end: dict[Value, set[int]] = {}  # of what is from outside: by values, the ids of tensors
         self._outdated_values: set[Value] = set()  # those of them that may have been changed by way of another
         self.world: Tensor | None = None  # what effects write (source/effects.py)
         self.journal = Journal()  # what is done to Python objects (source/writes.py)
@@ -507,6 +509,37 @@ class Inside:
         if self._perhaps_shared.get(self._value_of(tensor)):
             raise self._perhaps_changed()
 
+    def check_kept(self, tensor: Tensor, former: Iterable[Any]) -> None:
+        """Raise where a tensor that is stored may, as a value decides, be one from outside, other than the ``former``
+        ones of places: in eager code what is written to one would show in the other. (What a call is given may be kept:
+        its copy is.)
+
+        Raises:
+            CaptureError: it may.
+        """
+        shared = self._perhaps_shared.get(self._value_of(tensor))
+        if not shared:
+            return
+        outside = self._outside_at_end or self._values_outside()
+        known = set(map(id, former))
+        if any(not known.issuperset(outside.get(value, ())) for value in shared):
+            raise CaptureError(
+                "a tensor is stored in a Python object that, as a value decides, is one that was there before (a "
+                "branch gave the tensor itself, or a view of it), and a run could only store a copy, which does not "
+                "change when that one is written in place; store a clone()"
+            )
+
+    def _values_outside(self) -> dict[Value, set[int]]:
+        found: dict[Value, set[int]] = {}
+        stand_ins = [(id(a.given), a.stand_in) for a in self.arguments[self.calls_own :]]
+        stand_ins += [(key, seen.stand_in) for key, seen in self._seen.items()]
+        stand_ins += [(id(leaf), read) for leaf, (read, _) in self._read_grads.items() if read is not None]
+        for key, tensor in stand_ins:
+            value = root_of(tensor)._storage
+            if isinstance(value, Value):
+                found.setdefault(value, set()).add(key)
+        return found
+
     def check_current(self, tensor: Tensor) -> None:
         """Raise where a tensor is read, or written, that may have been changed.
 
@@ -829,7 +862,7 @@ class Inside:
             read = self._read_grads.get(leaf)
             if read is None or tensor is not read[0]:
                 if tensor is not None:
-                    self.inside(tensor)  # so that it is known
+                    self.check_kept(self.inside(tensor), [leaf])  # so that it is known
                 found.append((self.grad_refs[leaf], tensor))
         return found
 
@@ -848,6 +881,8 @@ class Inside:
 
     def release(self) -> None:
         """Let go of the stand-ins: whoever still holds one has stored it."""
+        if self._perhaps_shared:
+            self._outside_at_end = self._values_outside()
         for a in self.arguments:
             a.stand_in = a.handed = a.given
         self._read_grads.clear()

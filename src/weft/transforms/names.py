@@ -25,7 +25,7 @@ from ..tensor import guards
 from ..tensor.guards import ABSENT, ANYTHING, like, same, shown_plainly
 from ..tensor.tensor import Tensor, is_traced
 from .contents import AROUND, SETS, children, contents, is_as, is_container
-from .places import Attribute, Item, Place, Variable, content
+from .places import Attribute, Item, Place, Variable, content, item_of
 from .reads import Chain, reads
 from .tree import flatten
 
@@ -116,7 +116,7 @@ class Names:
                     yield Attribute(owner, name), value
         for container, items in self._contents:
             pairs = items if isinstance(container, dict) else enumerate(items)
-            yield from ((Item(container, key), value) for key, value in pairs if may_be_input(value))
+            yield from ((item_of(container, key), value) for key, value in pairs if may_be_input(value))
 
     def settle(self, read: set[int], free: Set[Any] = frozenset()) -> None:
         """Take note of what the function has done when it was captured. What places hold that are ``free``, by id, does
@@ -275,16 +275,21 @@ class Names:
         return contents(thing) if first is None else first[1]
 
     def _plain_items(self, container: list[Any] | dict[Any, Any]) -> tuple[Any, ...]:
-        """What a list or dict holds, with the numbers themselves that are inputs."""
+        """What a list or dict held before the function, with the numbers themselves that are inputs."""
         key = id(container)
         if self.journal is not None and key in self.journal.first:
             held = self._contents_before(container)
             return tuple(zip(*held, strict=True)) if isinstance(container, dict) else held
-        if not self.placed:
+        recorded = guards.recorded()
+        written = {} if recorded is None else recorded.writes
+        if not self.placed and not written:
             return _items(container)
-        if isinstance(container, dict):
-            return tuple([(k, self.placed.get((key, k), v)) for k, v in container.items()])
-        return tuple([self.placed.get((key, n), v) for n, v in enumerate(container)])
+        if not isinstance(container, dict):
+            return tuple([self.placed.get((key, n), v) for n, v in enumerate(container)])
+        held = {k: self.placed.get((key, k), v) for k, v in container.items()}
+        for name, before in [(n, before) for (of, n), (_, _, before) in written.items() if of == key]:
+            held[name] = self.placed.get((key, name), before)  # what weft's own code has written, it has told
+        return tuple([(k, v) for k, v in held.items() if v is not ABSENT])
 
     def known(self) -> Iterator[int]:
         """The ids of what was there before the function, and of what holds the attributes of that."""
@@ -689,7 +694,7 @@ class Names:
             elif is_dict or len(now) == len(items):  # what other threads have stored there stays
                 before = dict(items if is_dict else enumerate(items))
                 for key, value in held:
-                    Item(container, key).put_back(before.get(key, ABSENT), value)
+                    item_of(container, key).put_back(before.get(key, ABSENT), value)
 
     def stores(self, alone: bool) -> Iterator[tuple[Place, Any]]:
         """What the code may have stored into, and what was there before; items of lists and dicts only if it is
@@ -697,7 +702,7 @@ class Names:
         yield from self._written
         for container, before in self._contents if alone else ():
             if isinstance(container, dict):
-                yield from ((Item(container, key), earlier) for key, _, earlier in _pairs(_items(container), before))
+                yield from ((item_of(container, key), earlier) for key, _, earlier in _pairs(_items(container), before))
             elif len(container) == len(before):
                 yield from ((Item(container, n), value) for n, value in enumerate(before))
 

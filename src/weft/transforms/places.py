@@ -170,9 +170,12 @@ class Key(Place):
         self._of.pop(self.owner, self.key, None)
 
 
-def item_of(owner: dict[Any, Any], key: Any) -> Item:
+def item_of(owner: dict[Any, Any] | list[Any], key: Any) -> Place:
     """The place of an item of a dict that weft writes: an object's attributes, or options."""
-    return Item(owner, key) if type(owner) is dict else Option(owner, key)
+    kind = type(owner)
+    if kind is dict or isinstance(owner, list):
+        return Item(owner, key)
+    return Option(owner, key) if kind.__module__.startswith("weft.") else Key(owner, key)
 
 
 class Attribute(Place):

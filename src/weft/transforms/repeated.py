@@ -138,6 +138,7 @@ class Laid:
         self._memo: dict[int, Layout] = {}
         self._arrays: dict[int, Any] = {}  # those of NumPy's whose memory is copied
         self.tensors: dict[int, Tensor] = {}  # that runs make, by id
+        self._handed: list[Tensor] = []  # that runs hand to Python objects, of one event
         self._numbered: list[Made] = []
         self.refs: list[Ref] = []
         self.repeated = Repeated()
@@ -146,14 +147,19 @@ class Laid:
         # Where more is done than to store, or something new comes in, the order counts.
         ordered = {id(e.owner) for e in events if e.place is None or not e.args or e.place.get() is ABSENT}
         ordered |= {id(e.place.holder) for e in events if e.place is not None and id(e.owner) in ordered}
+        # Who else holds what a place held, which gets another tensor, holds what nobody writes any more.
+        former = [e.place.get() for e in events if e.place is not None]  # what was done is taken back
         for event in events:
             place = event.place
+            self._handed.clear()
             alone = place is not None and ordered.isdisjoint((id(event.owner), id(place.holder)))
             if place is not None and alone and event.args and type(event.args[0]) is Number:
                 self._count(place, event.args[0])
                 continue
             try:
                 layouts = tuple([self._layout(value) for value in event.args])
+                for tensor in self._handed:
+                    going.check_kept(tensor, former)
             except CaptureError as error:
                 error.where = event.where or error.where
                 raise
@@ -163,7 +169,7 @@ class Laid:
             if isinstance(event.owner, CONTAINERS) and not event.blind:
                 read[id(event.owner)] = event.owner
         self.read = list(read.values())
-        self._made, self._memo, self._arrays = {}, {}, {}
+        self._made, self._memo, self._arrays, self._handed = {}, {}, {}, []
 
     def _count(self, place: Place, number: Any) -> None:
         """A number that the run computes becomes what a place holds."""
@@ -316,6 +322,7 @@ class Laid:
                 f"a tensor {tensor._spec} that is made here is stored, with a gradient of its own; return the gradient "
                 "as a result"
             )
+        self._handed.append(tensor)
         return self._number(tensor)
 
     def _number(self, tensor: Tensor, name: int | None = None) -> Made:

@@ -32,7 +32,7 @@ from ..tensor.alias import View
 from ..tensor.tensor import Tensor, is_traced
 from .in_flight import hangs_on
 from .names import SIMPLE, Names
-from .places import Attribute, Item, Place, Variable, item_of
+from .places import Attribute, Place, Variable, item_of
 from .refs import ArgumentRef, GradRef, TensorRef
 from .tree import flatten, unflatten
 
@@ -467,7 +467,7 @@ def _is_passing(holder: Any, held: int) -> bool:
 def _direct(holder: Any, items: dict[int, Any]) -> list[tuple[Place, Any]]:
     """The places in ``holder`` that hold one of the items and that a run can store into."""
     if isinstance(holder, dict):
-        return [(Item(holder, key), value) for key, value in list(holder.items()) if id(value) in items]
+        return [(item_of(holder, key), value) for key, value in list(holder.items()) if id(value) in items]
     if isinstance(holder, CellType):
         return [(Variable(holder), holder.cell_contents)]
     names = getattr(holder, "__dict__", None)

@@ -110,10 +110,12 @@ class Way:
             made = self._trace.capture.inside(made)
             return made, value_of(made, self._trace)
 
-    def made(self, tensor: Tensor) -> bool:
-        """Whether a tensor is one that this way itself has made, memory and all."""
-        storage = root_of(tensor)._storage
-        return isinstance(storage, Value) and self.tracing.owns(storage)
+    def memory_of(self, tensor: Tensor) -> list[Tensor]:
+        """The tensor that a tensor lies in the memory of, if this way itself has not made it."""
+        storage, around = root_of(tensor)._storage, self.tracing.memory_of(tensor)
+        if around is not None:
+            return [around]
+        return [] if isinstance(storage, Value) and self.tracing.owns(storage) else [tensor]
 
     @staticmethod
     def _made(leaf: Any, like: Any) -> Tensor:
@@ -323,9 +325,11 @@ class _Joined:
         """In eager code a variable may be the very tensor that a way gives it: where that was there before, neither may
         be written while both are."""
         for sources, output in zip(self._sources, outputs, strict=False):
-            around = [t for t, w in zip(sources, self._ways, strict=True) if t is not None and not w.made(t)]
-            for t in sources:
-                around += [] if t is None else self._trace.capture.shared_with(t)
+            around: list[Any] = []
+            for t, way in zip(sources, self._ways, strict=True):
+                if t is not None:
+                    around += way.memory_of(t)
+                    around += self._trace.capture.shared_with(t)
             self._trace.capture.may_share(output, around)
         for n, sources in enumerate(self._sources):  # of one tensor there may be two variables
             for m, others in enumerate(self._sources[:n]):

@@ -326,6 +326,8 @@ class _Loop:
                 around += [carried[number], outputs[number]]
             elif not (isinstance(storage, Value) and tracing.owns(storage)):
                 around.append(tensor)
+            elif (written := tracing.memory_of(tensor)) is not None:
+                around.append(written)
             if n < len(carried) and (self.ends or n in tracing.written_carries):
                 around.append(carried[n])  # there may be no iteration
             others = found.setdefault(id(storage), [])
