@@ -135,6 +135,12 @@ def test_import_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_late_name_that_the_user_has_set_stays() -> None:
+    code = "import weft as wf; wf.compile = len; wf.grad; print(wf.compile is len, wf.scan.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "scan"]
+
+
 def test_no_op_is_asked_for_by_its_name() -> None:
     """An op says what it is by its rules and flags (``graph/protocol.py``)."""
     question = re.compile(r"\.op\.name\s*(==|!=|in\s*[(\[{])")

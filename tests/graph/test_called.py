@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,12 @@ import weft as wf
 from weft import nn, optim
 from weft.core import dtypes as dt
 from weft.core.errors import CompileError
+from weft.core.shapes import strides_of
 from weft.core.symbolic import SymDim
 from weft.graph.called import CALL, FEW, body_of, expand
 from weft.graph.executable import build, plan_graph
-from weft.graph.ir import Graph, make_node, nodes_in, verify
+from weft.graph.ir import Graph, make_node, verify
+from weft.graph.lower import roots
 from weft.graph.protocol import TensorType
 from weft.graph.simplify import simplify
 from weft.graph.specialise import specialise
@@ -26,6 +31,7 @@ from weft.llvm.targets import host_target
 from weft.ops.op import apply, trace_function
 from weft.runtime import storage
 from weft.transforms.capture import capture
+from weft.transforms.pages.content import made_by
 
 F32 = dt.float32
 
@@ -40,11 +46,16 @@ def momentum(p: Any, g: Any, m: Any, rate: Any) -> Any:
     return p - rate * m / (wf.sqrt(wf.abs(m)) + 1e-3), m
 
 
+@functools.cache
+def body_for(*types: TensorType) -> Graph:
+    body = body_of(graph_of(momentum, *types))
+    assert body is not None
+    return body
+
+
 def called(*arrays: Any) -> Any:
     """The same as one node of a graph that is traced."""
-    body = body_of(graph_of(momentum, *(TensorType(x.dtype, tuple(x.shape)) for x in arrays)))
-    assert body is not None
-    return apply(CALL, *arrays, body=body)
+    return apply(CALL, *arrays, body=body_for(*(TensorType(x.dtype, tuple(x.shape)) for x in arrays)))
 
 
 def matrix(*shape: int) -> TensorType:
@@ -55,8 +66,8 @@ def names_in(graph: Graph) -> list[str]:
     return [node.op.name for node in graph.nodes]
 
 
-def launches_of(graph: Graph) -> int:
-    return len(plan_graph(graph, [(4, 1)] * 3 + [()], (), host_target(), 1).launches)
+def launches_of(graph: Graph, strides: tuple[int, int] = (4, 1)) -> int:
+    return len(plan_graph(graph, [strides] * 3 + [()], (), host_target(), 1).launches)
 
 
 # --- which functions are called ------------------------------------------------------------------------------------
@@ -82,6 +93,22 @@ def test_a_body_computes_elements_of_what_it_is_given() -> None:
     body = body_of(graph_of(momentum, *[matrix(3, 4)] * 3, matrix()))
     assert body is not None and len(body.nodes) >= FEW and len(body.outputs) == 2
     verify(body)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda p, g: (p * 2.0, g),
+        lambda p, g: ((z := p + g), z),
+        lambda p, g: (p * wf.sum(g), g * 2.0),
+        lambda p, g: (p @ g, g * 2.0),
+    ],
+)
+def test_a_body_that_does_more_is_refused(function: Callable[..., Any]) -> None:
+    body = graph_of(function, matrix(4, 4), matrix(4, 4))
+    values = graph_of(lambda a, b: a, matrix(4, 4), matrix(4, 4)).inputs
+    with pytest.raises(CompileError, match="more than compute elements"):
+        make_node(CALL, values, {"body": body})
 
 
 def test_a_call_of_other_types_is_refused() -> None:
@@ -157,8 +184,47 @@ def test_what_elementwise_ops_compute_is_read_in_its_kernel() -> None:
     assert launches_of(graph) == 1
 
 
-def test_equal_calls_share_their_kernels() -> None:
+def test_one_number_that_is_computed_is_stored() -> None:
+    """A learning rate, say."""
+    graph = graph_of(lambda p, g, m, rate: called(p, g, m, wf.minimum(rate, 0.1) * 2.0), *[matrix(3, 4)] * 3, matrix())
+    assert "call" in names_in(simplify(graph, to_run=True)) and launches_of(graph) == 2
+
+
+def test_a_parameter_is_written_where_it_lies() -> None:
+    """In any strides, by the kernel that computes it."""
+    graph = graph_of(called, *[matrix(3, 4)] * 3, matrix())
+    for each in (graph, expand(graph)):
+        updates = list(zip((0, 2), each.outputs, strict=True))
+        planned = plan_graph(each.copy(outputs=[]), [(1, 3)] * 3 + [()], updates, host_target(), 1)
+        assert len(planned.launches) == 1
+
+
+def test_an_operand_is_copied_where_a_view_in_the_body_wants_it() -> None:
+    def function(p: Any, g: Any, m: Any, rate: Any) -> Any:
+        flat = wf.reshape(wf.reshape(m, (12,))[::-1], (3, 4))
+        return p - rate * flat * g / (wf.sqrt(wf.abs(p)) + 1e-3) - wf.tanh(g) * 2.0 + p * p
+
+    body = body_of(graph_of(function, *[matrix(3, 4)] * 3, matrix()))
+    assert body is not None
+    graph = graph_of(lambda *x: apply(CALL, *x, body=body), *[matrix(3, 4)] * 3, matrix())
+    for strides in ((4, 1), (1, 3)):
+        assert launches_of(graph, strides) == launches_of(expand(graph), strides) == 1 + (strides[0] == 1)
+
+
+def test_bodies_are_made_into_roots_once(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = graph_of(lambda *x: (*called(*x[:4]), *called(*x[4:])), *([*[matrix(3, 4)] * 3, matrix()] * 2))
+    seen: list[Any] = []
+    make = roots.called_roots
+    monkeypatch.setattr(roots, "called_roots", lambda *args: seen.append(args) or make(*args))
+    for strides, count in (((4, 1), 1), ((1, 3), 2)):  # for each body and layouts
+        seen.clear()
+        plan_graph(graph, [*[(4, 1)] * 3, (), *[strides] * 3, ()], (), host_target(), 1)
+        assert len(seen) == count
+
+
+def test_equal_calls_share_their_kernels() -> None:
+    both = [*[matrix(3, 4)] * 3, matrix()] * 2
+    graph = graph_of(lambda *x: (*called(*x[:4]), *called(*x[4:])), *both)
     launches = plan_graph(graph, ([(4, 1)] * 3 + [()]) * 2, (), host_target(), 1).launches
     assert len(launches) == 2 and launches[0].kernel is launches[1].kernel
 
@@ -208,7 +274,7 @@ def test_an_update_is_one_node_and_keeps_its_bits(kind: type[optim.Optimizer], o
     step(wf.ones((2, 5)))  # the state is there
     graph = capture(step, (wf.ones((2, 5)),)).graph
     assert names_in(graph).count("call") == len(list(net.parameters()))
-    assert nodes_in(graph) >= len(expand(graph).nodes)
+    assert len(expand(graph).nodes) > len(graph.nodes) + 8 * len(list(net.parameters()))
     (one, eager), (other, plain) = step_of(kind, **options), step_of(kind, **options)
     compiled = wf.compile(plain)
     for n in (2, 4, 3, 3, 2):
@@ -228,3 +294,31 @@ def test_a_graph_that_is_saved_has_the_nodes_themselves() -> None:
 
     found = capture(tuned, (wf.ones((3,)),))
     assert "call" in names_in(found.graph) and "call" not in names_in(found.function)
+
+
+def test_calls_in_the_bodies_of_loops_are_saved_as_what_they_compute(tmp_path: Path) -> None:
+    adam = sys.modules["weft.optim.adam"].adam
+
+    def tuned(x: wf.Tensor) -> wf.Tensor:
+        w, s, m, v = wf.ones((3,)).clone(), wf.zeros(()), wf.zeros((3,)), wf.zeros((3,))
+        lr, i = wf.tensor(0.1), wf.tensor(0)
+        with wf.no_grad():
+            while i < wf.sum(x) * 0 + 3:
+                w, s, m, v = adam(w, w * x, [s, m, v], lr, 0.9, 0.99, 1e-8, 0.0, False, False)
+                i = i + 1
+        return w * x
+
+    x = wf.ones((3,))
+    wf.save(tuned, tmp_path / "model.onnx", example=x)
+    loaded = wf.load(tmp_path / "model.onnx")
+    assert loaded(x).numpy().tobytes() == wf.compile(tuned)(x).numpy().tobytes() == tuned(x).numpy().tobytes()
+
+
+def test_a_page_shows_each_result_once() -> None:
+    _, step = step_of(optim.AdamW)
+    step(wf.ones((2, 5)))  # the state is there
+    graph = capture(step, (wf.ones((2, 5)),)).graph
+    launches = plan_graph(graph, [strides_of(v.shape) for v in graph.inputs], (), host_target(), 1).launches
+    shown = [v for x in launches for node, values in made_by(x) if node.op is CALL for v in values]
+    calls = [node for node in graph.nodes if node.op is CALL]
+    assert len(shown) == len(set(shown)) == sum(len(node.outputs) for node in calls) == 16

@@ -566,6 +566,38 @@ def test_schedules_in_a_compiled_step_and_outside(schedule: str, optimizer: str,
     assert found[0] == found[1]
 
 
+RATES: dict[str, Callable[[Any, Any], Any]] = {
+    "an item of a list": lambda opts, named: opts[0].param_groups[0]["lr"],
+    "an item of a dict": lambda opts, named: named["opt"].param_groups[-1].get("lr"),
+    "a loop": lambda opts, named: sum(group["lr"] for opt in opts for group in opt.param_groups),
+}
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_rate_that_is_read_by_another_way_after_the_schedule_has_set_it(schedule: str, rate: str) -> None:
+    """What a capture that is tried twice has stored in a group is taken back, as it was before the first try."""
+
+    def run(wrap: Callable[[Any], Any]) -> list[Any]:
+        p = wf.ones(3).requires_grad_()
+        opt = wf.optim.SGD([p], lr=0.1)
+        opts, named, read = [opt], {"opt": opt}, RATES[rate]
+        scheduler = SCHEDULES[schedule](opt)
+
+        def step(x: Any) -> Any:
+            p.grad = wf.ones(3)
+            opt.step()
+            scheduler.step()
+            return x * read(opts, named)
+
+        call = wrap(step)
+        return [(bits(call(wf.ones(2))), bits(p.detach()), opt.param_groups[0]["lr"]) for _ in range(6)]
+
+    with counted() as captures:
+        compiled = run(wf.compile)
+    assert compiled == run(lambda f: f) and len(captures) <= 3
+
+
 def test_threads_count_every_call() -> None:
     net = Counting()
 

@@ -12,10 +12,11 @@ each op.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ..core.errors import CompileError
-from .ir import Graph, checked, rewrite
+from .ir import Found, Graph, Node, checked, make_node, rewrite, subgraphs
 from .lower.expressions import Unfusable
 from .lower.roots import called_roots
 from .lower.storing import choose_stored
@@ -29,7 +30,19 @@ def _type(params: dict[str, Any], *operands: TensorType) -> tuple[TensorType, ..
     body: Graph = params["body"]
     if tuple([v.type for v in body.inputs]) != operands:
         raise CompileError("call: the graph takes something else than the operands")
+    if not _is_of_elements(body):
+        raise CompileError("call: the graph does more than compute elements, each result of its own memory")
     return tuple([v.type for v in body.outputs])
+
+
+@lru_cache(maxsize=64)  # many calls share a body
+def _is_of_elements(body: Graph) -> bool:
+    made = {v for node in body.nodes for v in node.outputs}
+    return (
+        all(isinstance(node.op.lower, (Map, Position, View)) for node in body.nodes)
+        and len(set(body.outputs)) == len(body.outputs)
+        and made.issuperset(body.outputs)
+    )
 
 
 CALL = Primitive("call", _type, Called())
@@ -42,14 +55,11 @@ def body_of(graph: Graph) -> Graph | None:
     if len(graph.nodes) < FEW:
         return None
     body = simplify(graph, to_run=True)
+    if not _is_of_elements(body) or choose_stored(body) != {*body.inputs, *body.outputs}:
+        return None
     for node in body.nodes:
-        if not isinstance(node.op.lower, (Map, Position, View)):
-            return None
         if node.inputs and all(v.node is not None and is_constant(v.node) for v in node.inputs):
             return None
-    made = {v for v in body.outputs if v.node is not None}
-    if len(made) < len(body.outputs) or choose_stored(body) != made.union(body.inputs):
-        return None
     try:
         called_roots(body, [Layout.contiguous(v.shape) for v in body.inputs])
     except Unfusable:
@@ -59,7 +69,21 @@ def body_of(graph: Graph) -> Graph | None:
 
 @checked
 def expand(graph: Graph) -> Graph:
-    """The graph with the nodes of its calls in their places."""
-    if not any(isinstance(node.op.lower, Called) for node in graph.nodes):
+    """The graph with the nodes of its calls, and of those in the bodies of branches and loops, in their places."""
+    bodies: dict[Graph, Graph] = {}
+
+    def rule(node: Node) -> Found:
+        if isinstance(node.op.lower, Called):
+            return inlined(node)
+        changed = {}
+        for name, body in subgraphs(node).items():
+            if body not in bodies:
+                bodies[body] = expand(body)
+            if bodies[body] is not body:
+                changed[name] = bodies[body]
+        return make_node(node.op, node.inputs, {**node.params, **changed}, node.where, node.scope) if changed else None
+
+    if not any(isinstance(node.op.lower, Called) or subgraphs(node) for node in graph.nodes):
         return graph
-    return rewrite(graph, lambda node: inlined(node) if isinstance(node.op.lower, Called) else None)
+    made = rewrite(graph, rule)
+    return graph if made.nodes == graph.nodes else made

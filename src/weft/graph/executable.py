@@ -34,7 +34,7 @@ from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
 from .lower.roots import copy_of
 from .memory import Plan, in_place, nbytes_of, plan_memory
-from .protocol import Branch, Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
+from .protocol import Branch, Called, Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
 from .remat import WAYS, Remade, rematerialise
 from .simplify import simplify
 
@@ -251,12 +251,17 @@ def _own_places(
             results.append(value)
         taken.add(results[-1])
     used = {v for node in graph.nodes for v in node.inputs}
+    for node in graph.nodes:
+        if isinstance(node.op.lower, Called):  # what it gives and computes more from
+            body = node.params["body"]
+            inner = {v for each in body.nodes for v in each.inputs}
+            used.update(v for v, own in zip(node.outputs, body.outputs, strict=True) if own in inner)
     times = Counter([*outputs, *(new for _, new in replaced)])
     used.update(v for v, count in times.items() if count > 1)  # copied from where it is computed
     written: dict[Value, Value] = {}
     shared: list[Value] = []
     for old, new in replaced:
-        if new.node is None or new in taken or not (layouts[old].is_contiguous or _fits_anywhere(new.node, used)):
+        if new.node is None or new in taken or not (layouts[old].is_contiguous or _fits_anywhere(new, used)):
             if new.node is not None and new in used and isinstance(new.node.op.lower, (Map, Gather)):
                 shared.append(new)
             new = _copied(new, late)
@@ -271,10 +276,11 @@ def with_copies(graph: Graph, early: Sequence[Node], late: Sequence[Node], outpu
     return graph.copy([*early, *graph.nodes, *late], outputs)
 
 
-def _fits_anywhere(node: Node, used: set[Value]) -> bool:
-    """Whether the launches of a node can write to any strides. What other nodes read is kept row-major."""
-    anywhere = isinstance(node.op.lower, (Map, Position, View, Gather, SliceUpdate, Concat))
-    return anywhere and node.output not in used
+def _fits_anywhere(value: Value, used: set[Value]) -> bool:
+    """Whether the launches of a value can write to any strides. What other nodes read is kept row-major."""
+    assert value.node is not None
+    rule = value.node.op.lower
+    return isinstance(rule, (Map, Position, View, Gather, SliceUpdate, Concat, Called)) and value not in used
 
 
 def _copied(value: Value, nodes: list[Node]) -> Value:

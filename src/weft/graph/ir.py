@@ -4,8 +4,8 @@ A Graph is in static single assignment form: every Value is an input or an outpu
 never changed once they are made, so that graphs may share them and threads may share graphs. What rebuilds a graph
 goes through :func:`rewrite`; what records one calls :func:`make_node`, :func:`copy_nodes` or :func:`inline`.
 
-A parameter of a node may be a Graph (the body of a loop, a branch). It closes over nothing: what it needs are inputs
-of the node. Whoever makes the node simplifies it; copies of the node share it.
+A parameter of a node may be a Graph (the body of a loop, a branch, a call). It closes over nothing: what it needs are
+inputs of the node. Whoever makes the node simplifies it; copies of the node share it.
 """
 
 from __future__ import annotations

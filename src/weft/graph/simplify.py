@@ -122,14 +122,16 @@ def composed(node: Node) -> list[Value] | None:
 
 
 def taken_apart(node: Node) -> list[Value] | None:
-    """A call that takes what elementwise ops compute: it reads that from memory, and they need none."""
+    """A call that takes what elementwise ops compute: it reads that from memory, and they need none. One number (a
+    learning rate that is computed) costs nothing to store."""
     return inlined(node) if isinstance(node.op.lower, Called) and any(map(_is_elementwise, node.inputs)) else None
 
 
 def _is_elementwise(value: Value) -> bool:
     while value.node is not None and isinstance(value.node.op.lower, View):
         value = value.node.inputs[0]
-    return value.node is not None and isinstance(value.node.op.lower, (Map, Padded, Gather, Position))
+    rule = None if value.node is None else value.node.op.lower
+    return isinstance(rule, Position) or (value.shape != () and isinstance(rule, (Map, Padded, Gather)))
 
 
 def inlined(node: Node) -> list[Value]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
+from ...core.errors import CompileError
 from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import (
@@ -48,9 +49,9 @@ class Root:
     """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), host or control (all outputs
     of a host call, a branch, a loop, of which it is the first).
 
-    ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs`` are the
-    expression of an element, a contraction's two operands, or the operands of an ordered op, a host call,
-    a branch, a loop.
+    ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs``, which are
+    ``given``, are the expression of an element, a contraction's two operands, or the operands of an ordered op, a host
+    call, a branch, a loop.
     """
 
     value: Value
@@ -304,13 +305,30 @@ def _called(puller: Puller, node: Node, known: _Templates) -> list[Root]:
             raise Unfusable(value)
     body: Graph = node.params["body"]
     key = body, tuple([expr.value[1] for expr in operands])
-    try:
-        found = known.get(key) or known.setdefault(key, called_roots(*key))
-    except Unfusable:  # of a view in the body: of what lies in a row there is one
-        raise Unfusable(next(v for v, at in zip(node.inputs, key[1], strict=True) if not at.is_contiguous)) from None
+    if key not in known:
+        try:
+            known[key] = called_roots(*key)
+        except Unfusable as need:
+            raise Unfusable(_strided_below(need.value, node, key[1])) from None
+    found = known[key]
     values = dict(zip(body.inputs, [expr.value[0] for expr in operands], strict=True))
     values.update(zip(body.outputs, node.outputs, strict=True))
     return [root.over(values) for root in found]
+
+
+def _strided_below(value: Value, node: Node, layouts: Sequence[Layout]) -> Value:
+    """The operand of a call that a view in its body cannot be said of: of what lies row-major it can."""
+    body: Graph = node.params["body"]
+    strided = {
+        v: operand for v, operand, at in zip(body.inputs, node.inputs, layouts, strict=True) if not at.is_contiguous
+    }
+    waiting = [value]
+    while waiting:
+        below = waiting.pop()
+        if below in strided:
+            return strided[below]
+        waiting += () if below.node is None else below.node.inputs
+    raise CompileError(f"{node.op}: strides cannot say a view in its body of row-major operands either")
 
 
 def called_roots(body: Graph, layouts: Sequence[Layout]) -> list[Root]:

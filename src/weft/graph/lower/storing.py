@@ -32,7 +32,10 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
     cost: dict[Value, int] = {}  # of a pulled value's expression, what is shared in it counted as often as it is used
     length: dict[Value, int] = {}  # the same, with every view and leaf as one
     for node in graph.nodes:
-        rule, value = node.op.lower, node.outputs[0]  # host calls and control flow have several, all of them stored
+        rule, value = (
+            node.op.lower,
+            node.outputs[0],
+        )  # host calls, control flow and calls have several, all of them stored
         operands = node.inputs if len(node.inputs) < 2 else tuple(dict.fromkeys(node.inputs))
         fusable = isinstance(rule, _FUSABLE)
         if not isinstance(rule, (Map, View)):

@@ -8,15 +8,16 @@ import json
 import linecache
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...core.shapes import substitute
-from ...graph.ir import Value
+from ...graph.ir import Node, Value
 from ...graph.lower.control import ControlCall
 from ...graph.lower.host import HostCall
 from ...graph.lower.launch import Launch
 from ...graph.memory import Plan, nbytes_of
+from ...graph.protocol import Called
 from ...llvm.targets import Target
 from ..explain import lines_of, title_of
 from .layout import layered
@@ -141,23 +142,29 @@ def graph_of(launches: Sequence[Launch], names: Names, source: Source) -> dict[s
     boxes: list[list[int]] = []
     for number, launch in enumerate(launches):
         rows = []
-        for node in launch.nodes:
+        for node, values in made_by(launch):
             inputs = [at[v] for v in node.inputs if v in at]
-            for value in node.outputs:
-                at[value] = len(nodes)
+            at.update(dict.fromkeys(values, len(nodes)))
             rows.append(len(nodes))
-            label = names.of(node.outputs[0])
-            type_ = names.typed(node.outputs[0]).split(": ", 1)[1]
+            type_ = names.typed(values[0]).split(": ", 1)[1]
             function = "/".join(node.scope)
             line = [] if node.where is None else [source.place(node.where)]
-            nodes.append(
-                {"n": label, "o": str(node.op), "y": type_, "f": function, "l": line, "i": inputs, "k": number}
-            )
+            about = {"n": names.of(values[0]), "o": str(node.op), "y": type_, "f": function, "l": line}
+            nodes.append({**about, "i": inputs, "k": number})
         boxes.append(rows)
     sizes = [_size(title_of(x), [nodes[n] for n in rows]) for x, rows in zip(launches, boxes, strict=True)]
     corners = layered(sizes, list(edges))
     placed = [[round(n, 1) for n in (*corner, *size)] for corner, size in zip(corners, sizes, strict=True)]
     return {"boxes": placed, "rows": boxes, "nodes": nodes, "edges": list(edges), "shown": _SHOWN}
+
+
+def made_by(launch: Launch) -> Iterator[tuple[Node, Sequence[Value]]]:
+    """The nodes of a launch and what they make; a call once for each of its outputs that this launch makes."""
+    for node in dict.fromkeys(launch.nodes):
+        if isinstance(node.op.lower, Called):
+            yield from ((node, [value]) for value in node.outputs if value in launch.writes)
+        else:
+            yield node, node.outputs
 
 
 def _size(title: str, nodes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
