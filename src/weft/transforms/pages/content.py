@@ -159,11 +159,12 @@ def graph_of(launches: Sequence[Launch], names: Names, source: Source) -> dict[s
 
 
 def made_by(launch: Launch) -> Iterator[tuple[Node, Sequence[Value]]]:
-    """The nodes of a launch and what they make; a call once for each of its outputs that this launch makes."""
+    """The nodes of a launch and what they make; a call once for each of its outputs that this launch makes (a copy to
+    where an update belongs makes none)."""
     for node in dict.fromkeys(launch.nodes):
-        if isinstance(node.op.lower, Called):
-            yield from ((node, [value]) for value in node.outputs if value in launch.writes)
-        else:
+        own = [v for v in node.outputs if v in launch.writes] if isinstance(node.op.lower, Called) else []
+        yield from ((node, [value]) for value in own)
+        if not own:
             yield node, node.outputs
 
 
