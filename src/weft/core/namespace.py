@@ -99,7 +99,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Unfold Fold PixelShuffle Upsample*", _SOON),
         ("*Pool* max_pool avg_pool", f"{_SOON}; F.max_pool2d and F.avg_pool2d are, with their kin"),
         ("*BatchNorm* GroupNorm InstanceNorm*", f"{_SOON}; nn.LayerNorm and nn.RMSNorm are"),
-        ("LSTM* GRU* RNN*", f"recurrent layers are {_SOON}; a loop over steps in forward does it"),
         ("MultiheadAttention Transformer*", f"attention layers are {_SOON}; F.softmax and wf.matmul do it by hand"),
         ("Dropout?d AlphaDropout FeatureAlphaDropout", f"{_SOON}; nn.Dropout is"),
         ("*Pad?d", f"{_SOON}; wf.pad is"),
@@ -129,7 +128,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("constant kaiming_normal kaiming_uniform normal uniform xavier_normal xavier_uniform", "its name ends in _"),
     ),
     "weft.nn.utils": (
-        ("rnn parametrizations weight_norm spectral_norm parametrize prune", _SOON),
+        ("parametrizations weight_norm spectral_norm parametrize prune", _SOON),
         ("parameters_to_vector vector_to_parameters", f"{_SOON}; wf.concat of p.flatten() does it"),
     ),
     "weft.optim": (

@@ -18,8 +18,9 @@ from ..tensor.in_place import Update
 from ..tensor.joint import update_each
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
+from . import packed_sequence as rnn  # PyTorch's name for it
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "rnn"]
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
