@@ -1,13 +1,17 @@
 """One step of the recurrent layers: what their cells compute, and what a loop over steps repeats.
 
-The products of the inputs (``gate_inputs``) are apart from the step, so that those of all steps can be one matmul. A
-step is one op: 16-bit floats are computed in float32, and each state is rounded once.
+The products of the inputs (``gate_inputs``) are apart from the step, so that those of all steps can be one matmul.
+16-bit floats are computed in float32, sums are handed on in it, and each state is rounded once.
+
+A step is several composites: products, whose gradients need their operands alone, and gates, whose gradients compute
+them again from the sums. As one composite a cell would compute its products again on the way back.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core.dtypes import DType
 from .activation import relu
 from .contraction import CONTRACT, CONTRACT_FLOAT32, product_of
 from .elementwise import cast, sigmoid, tanh
@@ -15,6 +19,9 @@ from .op import Array, composite
 from .pieces import unstack
 from .precision import working
 from .shape import matrix_transpose, reshape
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor  # one layer up: what composites give to whoever calls them
 
 
 def _product(name: str, x: Array, weight: Array) -> Array:
@@ -48,7 +55,28 @@ def gate_inputs(input: Array, weight: Array, bias_ih: Array | None = None, bias_
 
 
 @composite(public=False)
-def rnn_step(inputs: Array, h: Array, weight_hh: Array, nonlinearity: str) -> Array:
+def state_sums(inputs: Array, h: Array, weight: Array) -> Array:
+    """``inputs + h @ weight^T``: ``(N, G)``, ``(N, H)`` and ``(G, H)`` to ``(N, G)``."""
+    return inputs + _product("state_sums", h, weight)
+
+
+@composite(public=False)
+def _cell_sums(
+    input: Array, h: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
+) -> Array:
+    """:func:`gate_inputs` and :func:`state_sums` of one step."""
+    return state_sums(gate_inputs(input, weight_ih, bias_ih, bias_hh), h, weight_hh)
+
+
+# --- Elman ----------------------------------------------------------------------------------------------------------
+
+
+@composite(public=False)
+def _rnn_gates(sums: Array, nonlinearity: str, dtype: DType) -> Array:
+    return cast(tanh(sums) if nonlinearity == "tanh" else relu(sums), dtype)
+
+
+def rnn_step(inputs: Array, h: Array, weight_hh: Array, nonlinearity: str) -> Tensor:
     """``nonlinearity(inputs + h @ weight_hh^T)``.
 
     Args:
@@ -63,12 +91,41 @@ def rnn_step(inputs: Array, h: Array, weight_hh: Array, nonlinearity: str) -> Ar
     Reference:
         Elman, Finding Structure in Time, 1990.
     """
-    sums = inputs + _product("rnn_step", h, weight_hh)
-    return cast(tanh(sums) if nonlinearity == "tanh" else relu(sums), h.dtype)
+    return _rnn_gates(state_sums(inputs, h, weight_hh), nonlinearity, h.dtype)
+
+
+def rnn_cell(
+    input: Array,
+    h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None,
+    bias_hh: Array | None,
+    nonlinearity: str,
+) -> Tensor:
+    """``(N, I)`` and ``(N, H)`` to the next ``h``: :func:`gate_inputs`, :func:`rnn_step`."""
+    return _rnn_gates(_cell_sums(input, h, weight_ih, weight_hh, bias_ih, bias_hh), nonlinearity, h.dtype)
+
+
+# --- LSTM -----------------------------------------------------------------------------------------------------------
 
 
 @composite(public=False)
-def lstm_step(inputs: Array, h: Array, c: Array, weight_hh: Array, weight_hr: Array | None = None) -> Any:
+def _lstm_gates(sums: Array, c: Array) -> Any:
+    i, f, g, o = _gates(sums, c, 4)
+    cell = sigmoid(f) * cast(c, sums.dtype) + sigmoid(i) * tanh(g)
+    return cast(sigmoid(o) * tanh(cell), c.dtype), cast(cell, c.dtype)
+
+
+@composite(public=False)
+def _projected(h: Array, weight: Array, like: Array) -> Array:
+    # Its shape is that of the state before, though their sizes may be two symbols.
+    return cast(reshape(_product("lstm_step", h, weight), like.shape), like.dtype)
+
+
+def lstm_step(
+    inputs: Array, h: Array, c: Array, weight_hh: Array, weight_hr: Array | None = None
+) -> tuple[Tensor, Tensor]:
     """``c' = f * c + i * g`` and ``h' = o * tanh(c')``, with the gates i, f, g, o of ``inputs + h @ weight_hh^T``.
 
     Args:
@@ -85,16 +142,35 @@ def lstm_step(inputs: Array, h: Array, c: Array, weight_hh: Array, weight_hr: Ar
         Hochreiter and Schmidhuber, Long Short-Term Memory, 1997; Sak et al., Long Short-Term Memory Based Recurrent
         Neural Network Architectures, 2014 (the projection).
     """
-    i, f, g, o = _gates(inputs + _product("lstm_step", h, weight_hh), c, 4)
-    cell = sigmoid(f) * cast(c, inputs.dtype) + sigmoid(i) * tanh(g)
-    output = sigmoid(o) * tanh(cell)
-    if weight_hr is not None:
-        output = reshape(_product("lstm_step", cast(output, h.dtype), weight_hr), h.shape)
-    return cast(output, h.dtype), cast(cell, c.dtype)
+    output, cell = _lstm_gates(state_sums(inputs, h, weight_hh), c)
+    return output if weight_hr is None else _projected(output, weight_hr, h), cell
+
+
+def lstm_cell(
+    input: Array,
+    h: Array,
+    c: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None,
+    bias_hh: Array | None,
+) -> tuple[Tensor, Tensor]:
+    """``(N, I)``, ``(N, H)`` and ``(N, H)`` to the next ``h`` and ``c``: :func:`gate_inputs`, :func:`lstm_step`."""
+    output, cell = _lstm_gates(_cell_sums(input, h, weight_ih, weight_hh, bias_ih, bias_hh), c)
+    return output, cell
+
+
+# --- GRU ------------------------------------------------------------------------------------------------------------
 
 
 @composite(public=False)
-def gru_step(inputs: Array, h: Array, weight_hh: Array, bias_hh: Array | None = None) -> Array:
+def _gru_gates(inputs: Array, hidden: Array, h: Array) -> Array:
+    (ir, iz, new), (hr, hz, hn) = _gates(inputs, h, 3), _gates(hidden, h, 3)
+    n = tanh(new + sigmoid(ir + hr) * hn)
+    return cast(n + sigmoid(iz + hz) * (cast(h, working(h.dtype)) - n), h.dtype)
+
+
+def gru_step(inputs: Array, h: Array, weight_hh: Array, bias_hh: Array | None = None) -> Tensor:
     """``h' = n + z * (h - n)``, with ``n = tanh(inputs_n + r * hidden_n)`` and the gates r and z.
 
     Args:
@@ -110,45 +186,11 @@ def gru_step(inputs: Array, h: Array, weight_hh: Array, bias_hh: Array | None = 
         Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation,
         2014; with r applied after the product, as cuDNN and PyTorch have it.
     """
-    hidden = _product("gru_step", h, weight_hh)
-    if bias_hh is not None:
-        hidden = hidden + cast(bias_hh, hidden.dtype)
-    (ir, iz, new), (hr, hz, hn) = _gates(inputs, h, 3), _gates(hidden, h, 3)
-    n = tanh(new + sigmoid(ir + hr) * hn)
-    return cast(n + sigmoid(iz + hz) * (cast(h, working(h.dtype)) - n), h.dtype)
+    return _gru_gates(inputs, gate_inputs(h, weight_hh, bias_hh), h)
 
 
-@composite(public=False)
-def rnn_cell(
-    input: Array,
-    h: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    bias_ih: Array | None,
-    bias_hh: Array | None,
-    nonlinearity: str,
-) -> Array:
-    """``(N, I)`` and ``(N, H)`` to the next ``h``: :func:`gate_inputs`, :func:`rnn_step`."""
-    return rnn_step(gate_inputs(input, weight_ih, bias_ih, bias_hh), h, weight_hh, nonlinearity)
-
-
-@composite(public=False)
-def lstm_cell(
-    input: Array,
-    h: Array,
-    c: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    bias_ih: Array | None,
-    bias_hh: Array | None,
-) -> Any:
-    """``(N, I)``, ``(N, H)`` and ``(N, H)`` to the next ``h`` and ``c``: :func:`gate_inputs`, :func:`lstm_step`."""
-    return lstm_step(gate_inputs(input, weight_ih, bias_ih, bias_hh), h, c, weight_hh)
-
-
-@composite(public=False)
 def gru_cell(
     input: Array, h: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
-) -> Array:
+) -> Tensor:
     """``(N, I)`` and ``(N, H)`` to the next ``h``: :func:`gate_inputs`, :func:`gru_step`."""
     return gru_step(gate_inputs(input, weight_ih, bias_ih), h, weight_hh, bias_hh)
