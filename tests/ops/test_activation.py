@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_cases import check_gradient
 
 import weft as wf
 from weft.nn import functional as F
@@ -52,6 +53,15 @@ TABLE: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = [
     ("hardtanh(-2, 3)", lambda x: F.hardtanh(x, -2.0, 3.0), lambda x: np.clip(x, -2, 3)),
     ("hardsigmoid", F.hardsigmoid, lambda x: np.clip(x + 3, 0, 6) / 6),
     ("hardswish", F.hardswish, lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    ("celu", F.celu, np_elu),
+    ("celu(2)", lambda x: F.celu(x, 2.0), lambda x: 2.0 * np_elu(x / 2.0)),
+    ("hardshrink", F.hardshrink, lambda x: np.where(np.abs(x) <= 0.5, 0, x)),
+    ("hardshrink(2)", lambda x: F.hardshrink(x, 2.0), lambda x: np.where(np.abs(x) <= 2, 0, x)),
+    ("softshrink", F.softshrink, lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0)),
+    ("softshrink(2)", lambda x: F.softshrink(x, 2.0), lambda x: np.sign(x) * np.maximum(np.abs(x) - 2, 0)),
+    ("tanhshrink", F.tanhshrink, lambda x: x - np.tanh(x)),
+    ("threshold", lambda x: F.threshold(x, 1.0, -3.0), lambda x: np.where(x <= 1, -3, x)),
+    ("rrelu", F.rrelu, lambda x: np.where(x > 0, x, x * (1 / 8 + 1 / 3) / 2)),
     ("tanh", F.tanh, np.tanh),
     ("sigmoid", F.sigmoid, np_sigmoid),
 ]
@@ -213,3 +223,101 @@ def test_softmax_of_no_elements_is_empty(function: Any) -> None:
     assert function(wf.ones((0,), dtype="int32"), 0, dtype="float16").dtype is wf.float16
     with pytest.raises(wf.AxisError):
         function(x, 2)
+
+
+def test_softmin_is_softmax_of_the_negative() -> None:
+    x = np.random.default_rng(3).normal(size=(3, 4)).astype(np.float32)
+    for dim in (0, 1, -1):
+        assert F.softmin(wf.asarray(x), dim).numpy().tobytes() == F.softmax(wf.asarray(-x), dim).numpy().tobytes()
+    np.testing.assert_allclose(
+        F.softmin(wf.asarray([1, 2]), 0, wf.float64).numpy(), np_softmax(np.array([-1, -2.0]), 0)
+    )
+    with pytest.raises(wf.DTypeError, match="softmin: int64"):
+        F.softmin(wf.asarray([1, 2]))
+
+
+# --- halves, numbers, and random slopes -------------------------------------------------------------------------
+
+
+def test_glu_on_every_axis() -> None:
+    x = np.random.default_rng(4).normal(size=(2, 4, 6))
+    for dim in (-3, -2, -1, 0, 1, 2):
+        a, b = np.split(x, 2, dim)
+        np.testing.assert_allclose(F.glu(wf.asarray(x), dim).numpy(), a * np_sigmoid(b), rtol=1e-12)
+        check_gradient(lambda t, dim=dim: F.glu(t, dim), x)
+    assert F.glu(wf.zeros((3, 0))).shape == (3, 0) and F.glu(wf.zeros((0, 4))).shape == (0, 2)
+    turned = F.glu(wf.asarray(x).permute(2, 0, 1), 0).numpy()
+    assert turned.tobytes() == F.glu(wf.asarray(np.ascontiguousarray(x.transpose(2, 0, 1))), 0).numpy().tobytes()
+
+
+def test_threshold_takes_integers() -> None:
+    assert F.threshold(wf.asarray([-2, 1, 3]), 1.5, 7.9).tolist() == [7, 7, 3]
+    assert F.threshold(wf.asarray([-2, 1, 3]), 1, 7).dtype is wf.int64
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.glu(wf.zeros((2, 3))), wf.ShapeError, r"glu: input \(2, 3\): the size 3 of axis 1 has no halves"),
+        (lambda: F.glu(wf.asarray(1.0)), wf.ShapeError, "glu: a tensor of rank 0"),
+        (lambda: F.glu(wf.zeros((2, 4)), 2), wf.AxisError, "glu: axis 2"),
+        (lambda: F.celu(wf.zeros(2), 0.0), wf.ArgumentError, "celu: alpha is 0"),
+        (lambda: F.softshrink(wf.zeros(2), -1.0), wf.ArgumentError, "softshrink: lambd is -1.0"),
+        (lambda: F.rrelu(wf.zeros(2), 0.5, 0.25), wf.ArgumentError, "rrelu: lower 0.5 is greater than upper 0.25"),
+        (lambda: F.rrelu(wf.asarray([1]), training=True), wf.DTypeError, "rrelu: int64"),
+        (lambda: F.gumbel_softmax(wf.zeros(2), 0.0), wf.ArgumentError, "gumbel_softmax: tau is 0.0"),
+        (lambda: F.gumbel_softmax(wf.zeros(2), eps=1e-3), wf.ArgumentError, "gumbel_softmax: eps is 0.001"),
+        (lambda: F.gumbel_softmax(wf.zeros(2), dim=1), wf.AxisError, "gumbel_softmax: axis 1"),
+    ],
+)
+def test_arguments_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_rrelu_draws_slopes_in_training() -> None:
+    x = wf.asarray(np.repeat([-2.0, 3.0], 5000).astype(np.float32)).requires_grad_()
+    wf.manual_seed(1)
+    y = F.rrelu(x, 0.25, 0.75, training=True)
+    y.sum().backward()
+    slope = (y.numpy() / x.numpy())[:5000]
+    assert 0.25 <= slope.min() < 0.26 and 0.74 < slope.max() < 0.75 and abs(slope.mean() - 0.5) < 0.01
+    assert (y.numpy()[5000:] == 3).all() and (x.grad.numpy()[5000:] == 1).all()
+    np.testing.assert_allclose(x.grad.numpy()[:5000], slope, rtol=1e-6)
+    one, other = wf.random.Generator(5), wf.random.Generator(5)
+    draws = [F.rrelu(x, training=True, generator=g).numpy().tobytes() for g in (one, other)]
+    assert draws[0] == draws[1] and one.state.tolist() == [5, 1]
+
+
+def test_gumbel_softmax_draws_classes() -> None:
+    p = np.array([0.1, 0.2, 0.7])
+    logits = wf.asarray(np.tile(np.log(p), (20000, 1)).astype(np.float32)).requires_grad_()
+    wf.manual_seed(2)
+    hard = F.gumbel_softmax(logits, hard=True)
+    np.testing.assert_allclose(hard.numpy().mean(0), p, atol=0.02)
+    assert set(np.unique(hard.numpy()).tolist()) == {0.0, 1.0} and (hard.numpy().sum(1) == 1).all()
+    soft = F.gumbel_softmax(logits, 0.5)
+    np.testing.assert_allclose(soft.numpy().sum(1), 1, rtol=1e-5)
+    assert F.gumbel_softmax(logits, dim=0).numpy().sum(0) == pytest.approx(1, rel=1e-4)
+    weight = wf.asarray(np.array([1.0, 2.0, 4.0], np.float32))
+    gradients = []
+    for is_hard in (False, True):
+        logits.grad = None
+        g = wf.random.Generator(7)
+        (F.gumbel_softmax(logits, 0.7, is_hard, generator=g) * weight).sum().backward()
+        gradients.append(logits.grad.numpy())
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["rrelu", "gumbel"])
+def test_draws_have_the_same_bits_in_captured_code(name: str) -> None:
+    x = wf.asarray(np.random.default_rng(5).normal(size=(6, 5)).astype(np.float32))
+    function = {
+        "rrelu": lambda x: F.rrelu(x, training=True),
+        "gumbel": lambda x: F.gumbel_softmax(x, 0.5, hard=True) + F.gumbel_softmax(x),
+    }[name]
+    found = []
+    for run in (function, wf.compile(function)):
+        wf.manual_seed(11)
+        found.append([run(x).numpy().tobytes() for _ in range(3)])
+    assert found[0] == found[1] and len(set(found[0])) == 3

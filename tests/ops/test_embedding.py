@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_cases import check_gradient
 
 import weft as wf
+from weft import nn
 from weft.nn import functional as F
 
 RNG = np.random.default_rng(0)
@@ -56,3 +58,170 @@ def test_one_hot() -> None:
 def test_operands_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+# --- bags -------------------------------------------------------------------------------------------------------
+
+
+def np_bags(table: Any, bags: Any, mode: str, factors: Any = None, padding: int | None = None) -> Any:
+    """The bags one by one."""
+    found = np.zeros((len(bags), table.shape[1]), table.dtype)
+    for n, bag in enumerate(bags):
+        kept = [k for k, row in enumerate(bag) if row != padding]
+        rows = table[[bag[k] for k in kept]]
+        if not kept:
+            continue
+        if factors is not None:
+            rows = rows * np.asarray([factors[n][k] for k in kept])[:, None]
+        found[n] = {"sum": rows.sum, "mean": rows.mean, "max": rows.max}[mode](0)
+    return found
+
+
+TABLE = RNG.normal(size=(7, 3))
+RAGGED = [[1, 4, 1], [], [6], [0, 3, 3, 2], []]
+
+
+@pytest.mark.parametrize("padding", [None, 3, 0])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_one_length(mode: str, padding: int | None) -> None:
+    bags = RNG.integers(0, 7, (5, 4))
+    bags[1] = 3
+    given = None if padding is None else padding - 7
+    for index in (wf.asarray(bags), wf.asarray(bags.astype(np.int32)), wf.asarray(bags.T.copy()).T):
+        got = F.embedding_bag(index, wf.asarray(TABLE), mode=mode, padding_idx=given)
+        np.testing.assert_allclose(got.numpy(), np_bags(TABLE, bags, mode, padding=padding), rtol=1e-12)
+    check_gradient(lambda t: F.embedding_bag(wf.asarray(bags), t, mode=mode, padding_idx=padding), TABLE)
+    assert F.embedding_bag(wf.zeros((2, 0), dtype=wf.int64), wf.asarray(TABLE), mode=mode).tolist() == [[0.0] * 3] * 2
+    assert F.embedding_bag(wf.zeros((0, 2), dtype=wf.int64), wf.asarray(TABLE), mode=mode).shape == (0, 3)
+
+
+@pytest.mark.parametrize("padding", [None, 3, 0])
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("last", [False, True])
+def test_bags_one_after_another(mode: str, padding: int | None, last: bool) -> None:
+    index = np.concatenate([np.asarray(b, np.int64) for b in RAGGED])
+    offsets = np.cumsum([0, *map(len, RAGGED)])[: None if last else -1]
+    wanted = np_bags(TABLE, RAGGED, mode, padding=padding)
+
+    def bags(t: Any) -> Any:
+        options = {"mode": mode, "padding_idx": padding, "include_last_offset": last}
+        return F.embedding_bag(wf.asarray(index), t, wf.asarray(offsets), **options)
+
+    np.testing.assert_allclose(bags(wf.asarray(TABLE)).numpy(), wanted, rtol=1e-12)
+    check_gradient(bags, TABLE)
+    assert wf.compile(bags)(wf.asarray(TABLE)).numpy().tobytes() == bags(wf.asarray(TABLE)).numpy().tobytes()
+
+
+def test_bags_with_factors() -> None:
+    index, offsets = wf.asarray([1, 4, 1, 6, 0]), wf.asarray([0, 3])
+    factors = RNG.normal(size=5)
+    wanted = np_bags(TABLE, [[1, 4, 1], [6, 0]], "sum", [factors[:3], factors[3:]])
+
+    def in_line(t: Any, f: Any) -> Any:
+        return F.embedding_bag(index, t, offsets, mode="sum", per_sample_weights=f)
+
+    np.testing.assert_allclose(in_line(wf.asarray(TABLE), wf.asarray(factors)).numpy(), wanted, rtol=1e-12)
+    check_gradient(in_line, TABLE, factors)
+    check_gradient(
+        lambda t, f: F.embedding_bag(index[:4].reshape(2, 2), t, mode="sum", per_sample_weights=f),
+        TABLE,
+        factors[:4].reshape(2, 2),
+    )
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, float("inf")])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_rows_that_are_named_are_limited_in_place(order: float, compiled: bool) -> None:
+    table = (TABLE * 5).astype(np.float32)
+    weight = wf.asarray(table.copy()).requires_grad_()
+
+    def run(index: Any) -> Any:
+        return F.embedding_bag(index, weight, max_norm=1.5, norm_type=order, mode="sum")
+
+    y = (wf.compile(run) if compiled else run)(wf.asarray([[1, 4], [1, 6]]))
+    limited = table.copy()
+    for row in (1, 4, 6):
+        norm = np.linalg.norm(table[row], order)
+        limited[row] *= min(1.0, 1.5 / norm)
+    np.testing.assert_allclose(weight.detach().numpy(), limited, rtol=1e-5)
+    np.testing.assert_allclose(y.detach().numpy(), [limited[1] + limited[4], limited[1] + limited[6]], rtol=1e-5)
+    y.sum().backward()
+    assert weight.grad.numpy()[:, 0].tolist() == [0, 2, 0, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "takes_offsets"),
+    [
+        ({}, True),
+        ({"mode": "sum", "padding_idx": -2}, True),
+        ({"mode": "mean", "padding_idx": 4, "include_last_offset": True}, True),
+        ({"max_norm": 1.0, "norm_type": 1.0}, True),
+        ({"mode": "max"}, False),
+        ({"mode": "max", "padding_idx": 1}, False),
+    ],
+)
+def test_the_layer_is_pytorchs(options: dict[str, Any], takes_offsets: bool) -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs = nn.EmbeddingBag(7, 3, **options), torch.nn.EmbeddingBag(7, 3, **options)
+    assert repr(ours) == repr(theirs)
+    ours.load_state_dict({k: v.detach().numpy() for k, v in theirs.state_dict().items()})
+    index = RNG.integers(0, 7, 10)
+    for shape, offsets in (((5, 2), None), ((10,), [0, 3, 3, 7, 10])):
+        if offsets is not None and not takes_offsets:
+            continue
+        more = [] if offsets is None else [offsets]
+        y = ours(wf.asarray(index.reshape(shape)), *(wf.asarray(o) for o in more))
+        z = theirs(torch.tensor(index.reshape(shape)), *(torch.tensor(o) for o in more))
+        np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=1e-5, atol=1e-6)
+        ours.zero_grad(), theirs.zero_grad()
+        (y * y).sum().backward()
+        (z * z).sum().backward()
+        np.testing.assert_allclose(ours.weight.grad.numpy(), theirs.weight.grad.numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ours.weight.detach().numpy(), theirs.weight.detach().numpy(), rtol=1e-5)
+
+
+def test_a_layer_of_a_table_that_is_there() -> None:
+    layer = nn.EmbeddingBag.from_pretrained(wf.asarray(TABLE), mode="sum", padding_idx=1)
+    assert not layer.weight.requires_grad and layer.weight.dtype is wf.float64 and layer.padding_idx == 1
+    np.testing.assert_allclose(layer(wf.asarray([[1, 2]])).numpy(), TABLE[2:3])
+    assert nn.EmbeddingBag.from_pretrained(wf.asarray(TABLE), freeze=False).weight.requires_grad
+    assert (nn.EmbeddingBag(5, 2, padding_idx=-1).weight.detach().numpy()[4] == 0).all()
+
+
+ROWS, STARTS = wf.asarray([0, 1, 2]), wf.asarray([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda t: F.embedding_bag(ROWS, t), wf.ShapeError, r"input \(3,\): wants \(N,\) with offsets"),
+        (lambda t: F.embedding_bag(ROWS[None], t, STARTS), wf.ShapeError, r"\(B, N\) without"),
+        (lambda t: F.embedding_bag(ROWS, t[0], STARTS), wf.ShapeError, r"weight \(3,\)"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS[None]), wf.ShapeError, r"offsets \(1, 2\)"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS, mode="min"), wf.ArgumentError, "mode is 'min'"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS, mode="max"), wf.ArgumentError, "'max' with offsets"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS, sparse=True), wf.ArgumentError, "sparse is not there"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS, scale_grad_by_freq=True), wf.ArgumentError, "scale_grad_by_freq"),
+        (
+            lambda t: F.embedding_bag(ROWS, t, STARTS, per_sample_weights=wf.ones(3)),
+            wf.ArgumentError,
+            "per_sample_weights with mode 'mean'",
+        ),
+        (
+            lambda t: F.embedding_bag(ROWS, t, STARTS, mode="sum", per_sample_weights=wf.ones(2)),
+            wf.ShapeError,
+            r"per_sample_weights \(2,\) must have input's shape \(3,\)",
+        ),
+        (lambda t: F.embedding_bag(ROWS + 5, t, STARTS), IndexError, "embedding_bag: index 7 is out of range"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS + 1), IndexError, "embedding_bag"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS * 4), IndexError, "embedding_bag: index 4"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS, padding_idx=7), IndexError, "padding_idx 7 is out of range"),
+        (lambda t: F.embedding_bag(t[:2], t), wf.DTypeError, "embedding_bag: indices are float64"),
+        (lambda t: nn.EmbeddingBag(3, 2, padding_idx=3), ValueError, "padding_idx 3 is out of range"),
+        (lambda t: nn.EmbeddingBag(3, 2, mode="min"), ValueError, "mode is 'min'"),
+        (lambda t: nn.EmbeddingBag(3, 2, sparse=True), ValueError, "EmbeddingBag: sparse is not there"),
+    ],
+)
+def test_bags_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(wf.asarray(TABLE))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_cases import check_gradient
 
 import weft as wf
 from weft.nn import functional as F
@@ -98,5 +99,166 @@ def test_16_bits_are_computed_in_float32(dtype: str) -> None:
     ],
 )
 def test_operands_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+# --- channels ---------------------------------------------------------------------------------------------------
+
+
+def np_channels(x: Any, axes: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """In the dtype of x."""
+    shape = (x.shape[1], *(1,) * (x.ndim - 2))
+    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+    return y * (1 if weight is None else weight.reshape(shape)) + (0 if bias is None else bias.reshape(shape))
+
+
+def np_groups(x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    y = np_channels(x.reshape(x.shape[0], groups, -1), (2,), eps=eps).reshape(x.shape)
+    shape = (x.shape[1], *(1,) * (x.ndim - 2))
+    return y * (1 if weight is None else weight.reshape(shape)) + (0 if bias is None else bias.reshape(shape))
+
+
+def np_local_response(x: Any, size: int, alpha: float, beta: float, k: float) -> Any:
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        near = x[:, max(c - size // 2, 0) : c + (size - 1) // 2 + 1]
+        y[:, c] = x[:, c] / (k + alpha / size * (near * near).sum(1)) ** beta
+    return y
+
+
+def wide(*shape: int) -> Any:
+    return RNG.normal(size=shape) * 2 + 0.5
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 6, 5), (2, 6, 3, 4), (2, 6, 2, 3, 2), (2, 6, 30, 41)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_channels_in_numpy(shape: tuple[int, ...], dtype: str) -> None:
+    x, weight, bias = wide(*shape).astype(dtype), wide(6).astype(dtype), wide(6).astype(dtype)
+    exact, tensors = [v.astype(np.float64) for v in (x, weight, bias)], [wf.asarray(v) for v in (x, weight, bias)]
+    limit = 2e-5 if dtype == "float32" else 1e-12
+
+    def compare(got: Any, wanted: Any) -> None:
+        assert got.dtype.name == dtype
+        np.testing.assert_allclose(got.numpy(), wanted, rtol=limit, atol=limit)
+
+    given, w, b = tensors
+    over = (0, *range(2, len(shape)))
+    compare(F.batch_norm(given, None, None, w, b, training=True), np_channels(exact[0], over, *exact[1:]))
+    compare(F.group_norm(given, 3, w, b, 1e-2), np_groups(exact[0], 3, *exact[1:], eps=1e-2))
+    mean, var = np.arange(6.0), np.arange(1.0, 7.0)
+    each = (6, *(1,) * (len(shape) - 2))
+    wanted = (exact[0] - mean.reshape(each)) / np.sqrt(var.reshape(each) + 1e-5)
+    compare(F.batch_norm(given, *(wf.asarray(v.astype(dtype)) for v in (mean, var))), wanted)
+    if len(shape) > 2:
+        compare(F.instance_norm(given, None, None, w, b), np_channels(exact[0], over[1:], *exact[1:]))
+        compare(F.local_response_norm(given, 3, 0.1, 0.6, 2.0), np_local_response(exact[0], 3, 0.1, 0.6, 2.0))
+
+
+def test_what_is_tracked() -> None:
+    x = wide(4, 3, 5)
+    for share in (0.25, wf.asarray(0.25, dtype=wf.float64)):
+        mean, var = wf.asarray(wide(3)), wf.asarray(wide(3) ** 2)
+        before = mean.numpy().copy(), var.numpy().copy()
+        F.batch_norm(wf.asarray(x), mean, var, training=True, momentum=share)
+        np.testing.assert_allclose(mean.numpy(), 0.75 * before[0] + 0.25 * x.mean((0, 2)), rtol=1e-12)
+        np.testing.assert_allclose(var.numpy(), 0.75 * before[1] + 0.25 * x.var((0, 2), ddof=1), rtol=1e-12)
+    before = mean.numpy().copy(), var.numpy().copy()
+    F.instance_norm(wf.asarray(x), mean, var, momentum=0.25)
+    np.testing.assert_allclose(mean.numpy(), 0.75 * before[0] + 0.25 * x.mean(2).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(var.numpy(), 0.75 * before[1] + 0.25 * x.var(2, ddof=1).mean(0), rtol=1e-12)
+    only = wf.asarray(wide(3))
+    F.batch_norm(wf.asarray(x), only, None, training=True, momentum=1.0)
+    np.testing.assert_allclose(only.numpy(), x.mean((0, 2)), rtol=1e-12)
+
+
+def test_a_great_mean_costs_no_digits() -> None:
+    x = (RNG.normal(size=(64, 2, 50)) + 1e4).astype(np.float32)
+    got = F.batch_norm(wf.asarray(x), None, None, training=True).numpy()
+    np.testing.assert_allclose(got, np_channels(x.astype(np.float64), (0, 2)), atol=2e-3)  # the mean's last digit: 1e-3
+
+
+def test_gradients_of_channels_are_slopes() -> None:
+    x, w, b, mean, var = wide(3, 4, 2), wide(4), wide(4), wide(4), wide(4) ** 2 + 0.5
+    check_gradient(lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), x, w, b)
+    check_gradient(lambda x, mean, var, w, b: F.batch_norm(x, mean, var, w, b), x, mean, var, w, b)
+    check_gradient(lambda x, w, b: F.instance_norm(x, None, None, w, b), wide(2, 4, 3), w, b, tolerance=1e-5)
+    check_gradient(lambda x, w, b: F.group_norm(x, 2, w, b), x, w, b)
+    check_gradient(lambda x: F.local_response_norm(x, 3, 0.5), x)
+    for p in (1.0, 2.0, 3.0, float("inf")):
+        check_gradient(lambda x, p=p: F.normalize(x, p), wide(3, 4))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_channels_of_16_bits_are_computed_in_float32(dtype: str) -> None:
+    x = wf.astype(wf.asarray(wide(4, 6, 5).astype(np.float32)), dtype)
+    for f in (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: F.instance_norm(x),
+        lambda x: F.group_norm(x, 3),
+        lambda x: F.local_response_norm(x, 3, 0.5),
+        lambda x: F.normalize(x),
+    ):
+        got = f(x)
+        assert got.dtype.name == dtype
+        assert got.numpy().tobytes() == wf.astype(f(wf.astype(x, "float32")), dtype).numpy().tobytes()
+
+
+def test_elements_that_do_not_lie_side_by_side() -> None:
+    x = wide(5, 3, 6, 4).astype(np.float32)
+    turned = wf.asarray(x).permute(3, 2, 0, 1)
+    plain = wf.asarray(np.ascontiguousarray(x.transpose(3, 2, 0, 1)))
+    for f in (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: F.instance_norm(x),
+        lambda x: F.group_norm(x, 3),
+        lambda x: F.local_response_norm(x, 3),
+        lambda x: F.normalize(x, 2.0, (1, -1)),
+    ):
+        assert f(turned).numpy().tobytes() == f(plain).numpy().tobytes()
+
+
+def test_normalize() -> None:
+    x = wide(3, 4, 2)
+    for p, dim in ((2.0, 1), (1.0, 0), (float("inf"), -1), (3.0, (0, 2))):
+        wanted = (np.abs(x) ** p).sum(dim, keepdims=True) ** (1 / p) if p < 9 else np.abs(x).max(dim, keepdims=True)
+        np.testing.assert_allclose(F.normalize(wf.asarray(x), p, dim).numpy(), x / wanted, rtol=1e-12)
+    zero = wf.zeros((2, 3)).requires_grad_()
+    y = F.normalize(zero, eps=0.5)
+    y.sum().backward()
+    assert y.tolist() == [[0.0] * 3] * 2 and zero.grad.tolist() == [[2.0] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.batch_norm(wf.zeros((2, 3)), None, None), wf.ArgumentError, "batch_norm: running_mean and"),
+        (lambda: F.batch_norm(wf.zeros((2, 3)), wf.zeros(3), None), wf.ArgumentError, "running_mean and running_var"),
+        (lambda: F.batch_norm(wf.zeros(3), None, None, training=True), wf.ShapeError, r"batch_norm: input \(3,\)"),
+        (
+            lambda: F.batch_norm(wf.zeros((2, 3)), wf.zeros(2), wf.ones(2), training=True),
+            wf.ShapeError,
+            r"running statistics \(2,\) for 3 channels",
+        ),
+        (lambda: F.batch_norm(wf.zeros((2, 3)), wf.zeros(2), wf.ones(2)), wf.ShapeError, r"running_mean \(2,\)"),
+        (
+            lambda: F.batch_norm(wf.zeros((2, 3)), None, None, wf.ones((3, 1)), training=True),
+            wf.ShapeError,
+            r"weight \(3, 1\)",
+        ),
+        (lambda: F.batch_norm(wf.zeros((2, 3)), None, None, training=True, eps=0.0), wf.ArgumentError, "eps is 0.0"),
+        (lambda: F.batch_norm(wf.zeros((2, 3)), wf.zeros(3), wf.ones(3), eps=-1.0), wf.ArgumentError, "0 or more"),
+        (lambda: F.batch_norm(wf.asarray([[1, 2]]), None, None, training=True), wf.DTypeError, "batch_norm: int64"),
+        (lambda: F.instance_norm(wf.zeros((2, 3, 1))), wf.ShapeError, "instance_norm: .* one value"),
+        (lambda: F.instance_norm(wf.zeros((2, 3, 4)), use_input_stats=False), wf.ArgumentError, "instance_norm: runn"),
+        (lambda: F.group_norm(wf.zeros((2, 3, 4)), 2), wf.ShapeError, "3 channels are not 2 equal groups"),
+        (lambda: F.group_norm(wf.zeros((2, 3, 4)), 0), wf.ShapeError, "3 channels are not 0 equal groups"),
+        (lambda: F.group_norm(wf.zeros((1, 3)), 3), wf.ShapeError, "one value for each of 3 groups"),
+        (lambda: F.local_response_norm(wf.zeros((2, 3, 4)), 0), wf.ArgumentError, "size is 0"),
+        (lambda: F.normalize(wf.zeros(3)), wf.AxisError, "axis 1 is out of range"),
+        (lambda: F.normalize(wf.asarray([[1, 2]])), wf.DTypeError, "normalize: int64"),
+    ],
+)
+def test_channels_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

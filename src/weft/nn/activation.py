@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.errors import ArgumentError
+from ..core.errors import ArgumentError, ShapeError
 from ..ops import activation as ops
 from ..ops.elementwise import sigmoid, tanh
 from ..tensor.in_place import InPlace
@@ -25,6 +25,10 @@ def _apply(inplace: bool, function: Any, input: Tensor, *options: Any) -> Tensor
     if form is None:
         form = _forms[function] = InPlace(f"{function.name}_", function)
     return form(input, *options)
+
+
+def _in_place(inplace: bool) -> str:
+    return ", inplace=True" if inplace else ""
 
 
 class ReLU(Module):
@@ -68,6 +72,41 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
 
+class RReLU(Module):
+    """``x`` above 0, ``a * x`` below: ``a`` is drawn from ``[lower, upper)`` in training, else the middle."""
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.lower, self.upper = lower, upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        result = ops.rrelu(input, self.lower, self.upper, self.training)
+        return input.copy_(result) if self.inplace else result
+
+    def extra_repr(self) -> str:
+        """The bounds."""
+        return f"lower={self.lower}, upper={self.upper}{_in_place(self.inplace)}"
+
+
+class Threshold(Module):
+    """``x`` above ``threshold``, else ``value``."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.threshold, self.value = threshold, value
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return _apply(self.inplace, ops.threshold, input, self.threshold, self.value)
+
+    def extra_repr(self) -> str:
+        """The numbers."""
+        return f"threshold={self.threshold}, value={self.value}{_in_place(self.inplace)}"
+
+
 class PReLU(Module):
     """``x`` above 0, ``weight * x`` below; ``weight`` ``(num_parameters,)`` is learned."""
 
@@ -105,6 +144,23 @@ class ELU(Module):
     def extra_repr(self) -> str:
         """The constant."""
         return f"alpha={self.alpha}"
+
+
+class CELU(Module):
+    """``x`` above 0, ``alpha * (exp(x / alpha) - 1)`` below."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return _apply(self.inplace, ops.celu, input, self.alpha)
+
+    def extra_repr(self) -> str:
+        """The constant."""
+        return f"alpha={self.alpha}{_in_place(self.inplace)}"
 
 
 class SELU(Module):
@@ -250,6 +306,62 @@ class Hardswish(Module):
         return _apply(self.inplace, ops.hardswish, input)
 
 
+class Hardshrink(Module):
+    """``x``, and 0 in ``[-lambd, lambd]``."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.hardshrink(input, self.lambd)
+
+    def extra_repr(self) -> str:
+        """The bound."""
+        return f"{self.lambd}"
+
+
+class Softshrink(Module):
+    """``x`` moved towards 0 by ``lambd``, and 0 in ``[-lambd, lambd]``."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.softshrink(input, self.lambd)
+
+    def extra_repr(self) -> str:
+        """The bound."""
+        return f"{self.lambd}"
+
+
+class Tanhshrink(Module):
+    """``x - tanh(x)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.tanhshrink(input)
+
+
+class GLU(Module):
+    """``a * sigmoid(b)`` of the two halves of axis ``dim``."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*, 2 * n, *) -> (*, n, *)``."""
+        return ops.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"
+
+
 class Softmax(Module):
     """``exp(x) / sum(exp(x))`` along axis ``dim``; None is the last."""
 
@@ -264,6 +376,32 @@ class Softmax(Module):
     def extra_repr(self) -> str:
         """The axis."""
         return f"dim={self.dim}"
+
+
+class Softmin(Module):
+    """``softmax(-x)`` along axis ``dim``; None is the last."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(*) -> (*)``."""
+        return ops.softmin(input, -1 if self.dim is None else self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"
+
+
+class Softmax2d(Module):
+    """``softmax`` over the channels at each place of an image."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(N, C, H, W)`` or ``(C, H, W)`` -> the same."""
+        if input.ndim not in (3, 4):
+            raise ShapeError(f"Softmax2d: input {input.shape}: wants (N, C, H, W) or (C, H, W)")
+        return ops.softmax(input, -3)
 
 
 class LogSoftmax(Module):

@@ -1,11 +1,11 @@
-"""The look-up table: numbers become rows."""
+"""The look-up table: numbers become rows, and bags of numbers sums of rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..core.errors import ArgumentError
-from ..ops.embedding import embedding
+from ..ops.embedding import embedding, embedding_bag
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
@@ -67,3 +67,122 @@ class Embedding(Module):
         """The sizes."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class EmbeddingBag(Module):
+    """``(B, N) of integers -> (B, embedding_dim)``: the mean, the sum or the greatest elements of rows of a table.
+
+    ``weight`` ``(num_embeddings, embedding_dim)`` is drawn from N(0, 1). The row ``padding_idx`` is zero at first, and
+    left out of every bag. Bags of different lengths are given one after another, ``(N,)``, with the ``offsets`` at
+    which they begin. The options are those of :func:`weft.nn.functional.embedding_bag`.
+
+    Example:
+        >>> wf.nn.EmbeddingBag(10, 3)(wf.asarray([1, 2, 4]), wf.asarray([0, 1])).shape
+        (2, 3)
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        _weight: Tensor | None = None,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        check_sizes("EmbeddingBag", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ArgumentError(
+                f"EmbeddingBag: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings"
+            )
+        if scale_grad_by_freq or sparse:
+            name = "sparse" if sparse else "scale_grad_by_freq"
+            raise ArgumentError(f"EmbeddingBag: {name} is not there: wants False")
+        if mode not in ("sum", "mean", "max"):
+            raise ArgumentError(f"EmbeddingBag: mode is {mode!r}; it must be 'sum', 'mean' or 'max'")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
+        self.padding_idx = padding_idx if padding_idx is None or padding_idx >= 0 else num_embeddings + padding_idx
+        self.mode, self.sparse, self.include_last_offset = mode, sparse, include_last_offset
+        if _weight is None:
+            self.weight = blank((num_embeddings, embedding_dim), dtype, device)
+            self.reset_parameters()
+        elif _weight.shape != (num_embeddings, embedding_dim):
+            raise ArgumentError(f"EmbeddingBag: _weight {_weight.shape} must be ({num_embeddings}, {embedding_dim})")
+        else:
+            self.weight = Parameter(_weight)
+
+    def reset_parameters(self) -> None:
+        """Draw the table again."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            init.zero_row_(self.weight, self.padding_idx)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> EmbeddingBag:
+        """A layer with a table that is there already, ``(num_embeddings, embedding_dim)``; frozen unless told."""
+        if embeddings.ndim != 2:
+            raise ArgumentError(f"EmbeddingBag.from_pretrained: embeddings {embeddings.shape} must have rank 2")
+        rows, columns = embeddings.shape
+        layer = cls(
+            rows,
+            columns,
+            max_norm,
+            norm_type,
+            scale_grad_by_freq,
+            mode,
+            sparse,
+            embeddings,
+            include_last_offset,
+            padding_idx,
+        )
+        layer.weight.requires_grad_(not freeze)
+        return layer
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """``(B, N) -> (B, embedding_dim)``, or ``(N,)`` with ``offsets`` ``(B,)``."""
+        return embedding_bag(
+            input,
+            self.weight,
+            offsets,
+            self.max_norm,
+            self.norm_type,
+            self.scale_grad_by_freq,
+            self.mode,
+            self.sparse,
+            per_sample_weights,
+            self.include_last_offset,
+            self.padding_idx,
+        )
+
+    def extra_repr(self) -> str:
+        """The sizes and options."""
+        parts = [f"{self.num_embeddings}, {self.embedding_dim}"]
+        if self.max_norm is not None:
+            parts.append(f"max_norm={self.max_norm}")
+        if self.norm_type != 2:
+            parts.append(f"norm_type={self.norm_type}")
+        parts.append(f"mode={self.mode!r}")
+        if self.padding_idx is not None:
+            parts.append(f"padding_idx={self.padding_idx}")
+        return ", ".join(parts)

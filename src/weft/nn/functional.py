@@ -7,7 +7,7 @@ from ..ops.elementwise import sigmoid, tanh
 
 # What these modules of ops define is public here.
 _functions = _registry.functions(
-    "activation", "convolution", "dropout", "embedding", "linear", "loss", "normalization", "pooling"
+    "activation", "convolution", "distance", "dropout", "embedding", "linear", "loss", "normalization", "pooling"
 )
 globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
 __all__ = sorted([*_functions, "sigmoid", "tanh"])

@@ -16,12 +16,15 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape, normalize_axis, shown
-from .elementwise import cast, erf, exp, expm1, log, log1p, sigmoid, stop_gradient, tanh, where
-from .op import Array, Composite, P, composite
+from .creation import iota
+from .elementwise import cast, erf, exp, expm1, log, log1p, logical_and, sigmoid, stop_gradient, tanh, where
+from .op import Array, Composite, P, composite, public
 from .precision import widen
-from .reduction import greatest_or_lowest
+from .random import Generator, default_generator, draw_uniform
+from .reduction import argmax, greatest_or_lowest
 from .reduction import sum as sum_
 from .shape import reshape
+from .views import slice_
 
 if TYPE_CHECKING:
     from ..tensor.tensor import Tensor
@@ -134,6 +137,18 @@ def elu(input: Array, alpha: float = 1.0) -> Array:
 
 
 @_activation(
+    "``x`` above 0, ``alpha * (exp(x / alpha) - 1)`` below: its slope is 1 at 0 for every ``alpha``.",
+    "alpha: minus the limit at -inf; not 0.",
+    "Barron, Continuously Differentiable Exponential Linear Units, 2017.",
+)
+def celu(input: Array, alpha: float = 1.0) -> Array:
+    if alpha == 0:
+        raise ArgumentError("celu: alpha is 0; it is divided by")
+    below = input <= 0.0
+    return where(below, expm1(where(below, input, 0.0) * (1.0 / alpha)) * alpha, input)
+
+
+@_activation(
     "``scale * elu(x, alpha)`` with the constants that keep mean 0 and variance 1.",
     "",
     "Klambauer et al., Self-Normalizing Neural Networks, 2017.",
@@ -215,6 +230,117 @@ def hardswish(input: Array) -> Array:
     return input * where(input <= -3.0, 0.0, where(input < 3.0, input + 3.0, 6.0)) / 6.0
 
 
+@_activation("``x``, and 0 in ``[-lambd, lambd]``.", "lambd: the bound.")
+def hardshrink(input: Array, lambd: float = 0.5) -> Array:
+    return where(logical_and(input >= -lambd, input <= lambd), 0.0, input)
+
+
+@_activation("``x`` moved towards 0 by ``lambd``, and 0 in ``[-lambd, lambd]``.", "lambd: the bound, 0 or more.")
+def softshrink(input: Array, lambd: float = 0.5) -> Array:
+    if lambd < 0:
+        raise ArgumentError(f"softshrink: lambd is {shown(lambd)}; it must be 0 or more")
+    moved = where(input > 0.0, input - lambd, input + lambd)
+    return where(logical_and(input >= -lambd, input <= lambd), 0.0, moved)
+
+
+@_activation("``x - tanh(x)``.")
+def tanhshrink(input: Array) -> Array:
+    return input - tanh(input)
+
+
+@composite
+def threshold(input: Array, threshold: float, value: float) -> Array:
+    """``x`` above the threshold, else ``value``; NaN stays NaN.
+
+    Args:
+        input: any shape; an integer or floating-point dtype.
+        threshold, value: numbers; of an integer input their whole parts count.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Example:
+        >>> wf.nn.functional.threshold(wf.asarray([-1.0, 0.5, 2.0]), 0.5, 9.0)
+        Tensor([9., 9., 2.], dtype=float32)
+    """
+    if input.dtype.is_floating:
+        (x,) = widen("threshold", input)
+        return cast(where(x <= threshold, value, x), input.dtype)
+    return cast(where(input <= int(threshold), int(value), input), input.dtype)
+
+
+@composite(name="rrelu")
+def _rrelu(input: Array, state: Array, lower: float, upper: float) -> Array:
+    (x,) = widen("rrelu", input)
+    return cast(where(x <= 0.0, x * draw_uniform(state, x.shape, lower, upper, x.dtype), x), input.dtype)
+
+
+@public
+def rrelu(
+    input: Array,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Array:
+    """``x`` above 0, ``a * x`` below, with ``a`` drawn from ``[lower, upper)`` for each element in training, else their
+    mean.
+
+    Args:
+        input: any shape; a floating dtype.
+        lower, upper: the bounds of the slope.
+        training: draw it.
+        generator: where the random numbers come from; one draw is made. None is the default generator.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Raises:
+        ArgumentError: ``lower`` is greater than ``upper``.
+        DTypeError: ``input`` is not floating.
+
+    Reference:
+        Xu et al., Empirical Evaluation of Rectified Activations in Convolution Network, 2015.
+    """
+    if not lower <= upper:
+        raise ArgumentError(f"rrelu: lower {shown(lower)} is greater than upper {shown(upper)}")
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2)
+    return _rrelu(input, (generator or default_generator(input.device)).next(), float(lower), float(upper))
+
+
+@composite
+def glu(input: Array, dim: int = -1) -> Array:
+    """``a * sigmoid(b)`` of the two halves ``a`` and ``b`` of an axis.
+
+    Args:
+        input: rank 1 or more; a floating dtype.
+        dim: the axis, of an even size.
+
+    Returns:
+        A tensor of the same dtype, with half the size on that axis.
+
+    Raises:
+        ShapeError: the size is odd, or the input has no axis.
+        AxisError: no such axis.
+        DTypeError: ``input`` is not floating.
+
+    Reference:
+        Dauphin et al., Language Modeling with Gated Convolutional Networks, 2016.
+    """
+    if not input.ndim:
+        raise ShapeError("glu: a tensor of rank 0 has no axis to be halved")
+    (x,) = widen("glu", input)
+    at = normalize_axis(dim, x.ndim, "glu")
+    shape = tuple(x.shape)
+    if shape[at] % 2 > 0:
+        raise ShapeError(f"glu: input {shape}: the size {shape[at]} of axis {at} has no halves")
+    half = (*shape[:at], shape[at] // 2, *shape[at + 1 :])
+    second = (*(0,) * at, half[at], *(0,) * (x.ndim - at - 1))
+    return cast(slice_(x, (0,) * x.ndim, half) * sigmoid(slice_(x, second, half)), input.dtype)
+
+
 def _softmax_gradient(
     result: Array, g: Array, input: Array, dim: int = -1, dtype: Any = None, *, axis: int | None = None
 ) -> Array:
@@ -279,6 +405,79 @@ def log_softmax(input: Array, dim: int = -1, dtype: Any = None, *, axis: int | N
         return cast(x, result)
     shifted = x - greatest_or_lowest(x, at)
     return reshape(cast(shifted - log(sum_(exp(shifted), axis=at, keepdims=True)), result), shape)
+
+
+@composite
+def softmin(input: Array, dim: int = -1, dtype: Any = None) -> Array:
+    """``softmax(-x)`` along one axis.
+
+    Args:
+        input: rank 1 or more; a floating dtype (another one with ``dtype``).
+        dim: the axis.
+        dtype: cast the input to this dtype first.
+
+    Returns:
+        A tensor of the same shape.
+
+    Raises:
+        AxisError: no such axis.
+        DTypeError: ``input`` is not floating.
+    """
+    x = input if dtype is None else cast(input, dt.as_dtype(dtype))
+    widen("softmin", x)
+    return softmax(-x, dim)
+
+
+@public
+def gumbel_softmax(
+    logits: Array,
+    tau: float = 1.0,
+    hard: bool = False,
+    eps: float = 1e-10,
+    dim: int = -1,
+    *,
+    generator: Generator | None = None,
+) -> Array:
+    """``softmax((x + g) / tau)`` along one axis, with ``g`` drawn from Gumbel(0, 1): a soft draw of one class.
+
+    Args:
+        logits: logarithms of probabilities, up to a constant; a floating dtype.
+        tau: the temperature, above 0: the smaller, the nearer to one-hot.
+        hard: one-hot results, with the gradient of the soft ones.
+        eps: has no meaning, as in PyTorch, and no other value.
+        dim: the axis of the classes.
+        generator: where the random numbers come from; one draw is made. None is the default generator.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Raises:
+        AxisError: no such axis.
+        ArgumentError: ``tau`` is not above 0, or ``eps`` is given.
+        DTypeError: ``logits`` is not floating.
+
+    Reference:
+        Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2016.
+    """
+    if not tau > 0:
+        raise ArgumentError(f"gumbel_softmax: tau is {shown(tau)}; it must be above 0")
+    if eps != 1e-10:
+        raise ArgumentError(f"gumbel_softmax: eps is {shown(eps)}; it has no meaning any more: leave it out")
+    return _gumbel_softmax(logits, (generator or default_generator(logits.device)).next(), float(tau), bool(hard), dim)
+
+
+@composite(name="gumbel_softmax")
+def _gumbel_softmax(logits: Array, state: Array, tau: float, hard: bool, dim: int) -> Array:
+    op = "gumbel_softmax"
+    (x,) = widen(op, logits)
+    at = normalize_axis(dim, max(x.ndim, 1), op)
+    unit = draw_uniform(state, x.shape, dtype=x.dtype)  # a multiple of 2**-24 (2**-53) that may be 0
+    least = 2.0**-54 if x.dtype is dt.float64 else 2.0**-25
+    soft: Array = softmax((x - log(-log(where(unit == 0.0, least, unit)))) / tau, at)
+    if hard and x.ndim and 0 not in x.shape:
+        chosen = cast(iota(x.shape, at) == argmax(soft, axis=at, keepdims=True), x.dtype)
+        soft = chosen + (soft - stop_gradient(soft))  # the difference is 0: it is there for its gradient
+    return cast(soft, logits.dtype)
 
 
 def _along(op: str, result: Array, g: Array, dim: int) -> tuple[Array, Array, int]:
