@@ -132,6 +132,56 @@ def test_a_captured_training_step_of_a_model(momentum: float | None) -> None:
     assert found[0] == found[1]
 
 
+def test_captured_code_without_gradients_moves_the_statistics_too() -> None:
+    found = []
+    for compiled in (False, True):
+        layer, rng = nn.BatchNorm2d(3), np.random.default_rng(4)
+        shared = layer.running_mean.detach()  # looks at the memory that is written
+        run: Any = wf.compile(layer) if compiled else layer
+        for batch in (2, 3, 4, 5):
+            with wf.no_grad():
+                run(wf.asarray(rng.normal(size=(batch, 3, 4, 5)).astype(np.float32)))
+        assert shared.tolist() == layer.running_mean.tolist()
+        found.append([b.numpy().tobytes() for b in layer.buffers()])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_layers_of_other_dtypes(dtype: str) -> None:
+    x = wf.astype(wf.asarray(values(4, 6, 5)), dtype)
+    for layer in (nn.BatchNorm1d(6), nn.GroupNorm(3, 6), nn.InstanceNorm1d(6, affine=True, track_running_stats=True)):
+        layer.to(dtype)
+        assert {t.dtype.name for t in (layer(x), layer.eval()(x), *layer.parameters())} == {dtype}
+    mixed = nn.BatchNorm1d(6)  # 16-bit activations, statistics of 32 bits
+    assert mixed(x).dtype.name == dtype and mixed.running_var.dtype is wf.float32
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_batch_may_be_symbolic_and_nothing_is_written(training: bool) -> None:
+    for layer, shape in (
+        (nn.BatchNorm1d(4), ("n", 4)),
+        (nn.BatchNorm2d(4), ("n", 4, "h", "w")),
+        (nn.InstanceNorm1d(4, affine=True, track_running_stats=True), ("n", 4, "h")),
+        (nn.GroupNorm(2, 4), ("n", 4, "h")),
+        (nn.LocalResponseNorm(3), ("n", 4, "h")),
+    ):
+        before = [b.tolist() for b in layer.buffers()]
+        spec = wf.eval_shape(layer.train(training), wf.spec(shape))
+        assert str(spec) == f"float32[{', '.join(map(str, shape))}]"
+        assert [b.tolist() for b in layer.buffers()] == before
+
+
+def test_a_layer_is_saved_for_every_size(tmp_path: Any) -> None:
+    layer = nn.Sequential(nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.LocalResponseNorm(3), nn.InstanceNorm2d(4))
+    layer(wf.asarray(values(5, 4, 3, 2)))
+    layer.eval()
+    wf.save(layer, tmp_path / "norms.onnx", example=(wf.asarray(values(2, 4, 5, 6)),), dynamic={"n": (0, 0)})
+    loaded = wf.load(tmp_path / "norms.onnx")
+    for batch in (1, 2, 7):
+        x = wf.asarray(values(batch, 4, 5, 6))
+        assert loaded(x).numpy().tobytes() == layer(x).detach().numpy().tobytes()
+
+
 def test_statistics_are_moved_without_gradients_too() -> None:
     layer, x = nn.BatchNorm1d(4), wf.asarray(values(6, 4))
     with wf.no_grad():

@@ -7,6 +7,7 @@ from typing import Any
 from ..core.errors import ArgumentError, ShapeError
 from ..ops import activation as ops
 from ..ops.elementwise import sigmoid, tanh
+from ..ops.random import default_generator
 from ..tensor.in_place import InPlace
 from ..tensor.tensor import Tensor
 from . import init
@@ -82,8 +83,8 @@ class RReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        result = ops.rrelu(input, self.lower, self.upper, self.training)
-        return input.copy_(result) if self.inplace else result
+        state = default_generator(input.device).next() if self.training else None
+        return _apply(self.inplace, ops.rrelu_by, input, state, self.lower, self.upper)
 
     def extra_repr(self) -> str:
         """The bounds."""

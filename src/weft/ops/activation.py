@@ -269,10 +269,14 @@ def threshold(input: Array, threshold: float, value: float) -> Array:
     return cast(where(input <= int(threshold), int(value), input), input.dtype)
 
 
-@composite(name="rrelu")
-def _rrelu(input: Array, state: Array, lower: float, upper: float) -> Array:
+@composite(name="rrelu", public=False)
+def rrelu_by(input: Array, state: Array | None, lower: float, upper: float) -> Array:
+    """:func:`rrelu` from the state of a generator; without one, as outside training."""
+    if not lower <= upper:
+        raise ArgumentError(f"rrelu: lower {shown(lower)} is greater than upper {shown(upper)}")
     (x,) = widen("rrelu", input)
-    return cast(where(x <= 0.0, x * draw_uniform(state, x.shape, lower, upper, x.dtype), x), input.dtype)
+    slope = (lower + upper) / 2 if state is None else draw_uniform(state, x.shape, lower, upper, x.dtype)
+    return cast(where(x <= 0.0, x * slope, x), input.dtype)
 
 
 @public
@@ -303,11 +307,8 @@ def rrelu(
     Reference:
         Xu et al., Empirical Evaluation of Rectified Activations in Convolution Network, 2015.
     """
-    if not lower <= upper:
-        raise ArgumentError(f"rrelu: lower {shown(lower)} is greater than upper {shown(upper)}")
-    if not training:
-        return leaky_relu(input, (lower + upper) / 2)
-    return _rrelu(input, (generator or default_generator(input.device)).next(), float(lower), float(upper))
+    state = (generator or default_generator(input.device)).next() if training else None
+    return rrelu_by(input, state, lower, upper)
 
 
 @composite

@@ -11,14 +11,14 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import Shape, size_of
 from ..core.symbolic import Dim, are_equal, undecided
 from .creation import as_shape
 from .elementwise import cast, maximum, pow, rsqrt, stop_gradient
 from .linalg import vector_norm
 from .op import Array, apply, composite, public
-from .operands import extent
+from .operands import extent, require_tensors
 from .pooling import SUM_POOL
 from .precision import widen
 from .reduction import mean
@@ -188,9 +188,12 @@ def _moved(op: str, running: Array, now: Array, momentum: Array | float) -> Arra
     return stop_gradient(cast(cast(wide, now.dtype) * (1.0 - share) + now * share, running.dtype))
 
 
-def _write(running: Sequence[Any], values: Sequence[Any]) -> None:
+def _write(op: str, running: Sequence[Any], values: Sequence[Any]) -> None:
     """Write running statistics where they are: no history follows."""
+    require_tensors(op, *running)
     for held, value in zip(running, values, strict=True):
+        if not hasattr(held, "copy_"):
+            raise DTypeError(f"{op}: running statistics of type {type(held).__name__} are no tensors to be written to")
         held.copy_(value.detach())
 
 
@@ -293,7 +296,7 @@ def batch_norm(
             raise ArgumentError("batch_norm: running_mean and running_var are wanted where training is False")
         return _batch_norm_by("batch_norm", input, running_mean, running_var, weight, bias, eps)
     y, *moved = _batch_norm_of(input, running_mean, running_var, weight, bias, momentum, eps)
-    _write([r for r in (running_mean, running_var) if r is not None], moved)
+    _write("batch_norm", [r for r in (running_mean, running_var) if r is not None], moved)
     return y
 
 
@@ -367,7 +370,7 @@ def instance_norm(
             raise ArgumentError("instance_norm: running_mean and running_var are wanted where use_input_stats is False")
         return _batch_norm_by("instance_norm", input, running_mean, running_var, weight, bias, eps)
     y, *moved = _instance_norm_of(input, running_mean, running_var, weight, bias, momentum, eps)
-    _write([r for r in (running_mean, running_var) if r is not None], moved)
+    _write("instance_norm", [r for r in (running_mean, running_var) if r is not None], moved)
     return y
 
 
