@@ -300,7 +300,7 @@ def test_repr_is_a_tree() -> None:
         "  (1): ModuleList(\n"
         "    (0): Tanh()\n"
         "  )\n"
-        "  (2): Dropout(p=0.1)\n"
+        "  (2): Dropout(p=0.1, inplace=False)\n"
         ")"
     )
 

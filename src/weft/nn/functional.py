@@ -8,6 +8,17 @@ from ..ops.elementwise import sigmoid, tanh
 # What these modules of ops define is public here.
 _functions = _registry.functions(
     "activation", "convolution", "distance", "dropout", "embedding", "linear", "loss", "normalization", "pooling"
+    "activation",
+    "adaptive_pooling",
+    "convolution",
+    "dropout",
+    "embedding",
+    "linear",
+    "loss",
+    "normalization",
+    "pooling",
+    "resampling",
+    "unpooling",
 )
 globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
 __all__ = sorted([*_functions, "sigmoid", "tanh"])
