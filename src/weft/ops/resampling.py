@@ -58,13 +58,14 @@ class _Way:
 
     @property
     def shift(self) -> float:
-        """Element ``i`` of the result lies at ``scale * (i + shift) - shift``."""
+        """Element ``i`` of the result lies at ``scale * (i + shift)``, and the middle of the input's ``p`` at
+        ``p + 0.5``; with ``corners`` at ``p``."""
         return 0.0 if self.corners or self.kind == "nearest" else 0.5
 
     @property
     def reach(self) -> float:
         """No element is read from further away."""
-        half = 2.0 if self.kind == "cubic" else 1.0
+        half = {"cubic": 2.0, "linear": 1.0}.get(self.kind, 0.5)
         return half * max(self.scale, 1.0) + 1.0 if self.antialias else half
 
 
@@ -187,21 +188,22 @@ def _resampled_back(g: Array, axis: int, way: _Way, dtype: DType) -> Array:
     if way.kind == "nearest" and way.m == factor * way.n and _repeats(way, dtype):
         shape = tuple(g.shape)
         return sum_(reshaped(g, (*shape[:axis], way.n, factor, *shape[axis + 1 :])), axis=axis + 1)
-    reads = way.m if way.scale == 0 else min(way.m, math.ceil(2.0 * way.reach / way.scale) + 4)
+    reads = way.m if way.scale == 0 else min(way.m, math.ceil(2.0 * way.reach / way.scale) + 2)
     points = (way.n, reads)
     own, at = iota(points, 0), iota(points, 1)
     inside = at >= 0
     if reads < way.m:  # from the first element of the result that may have read this one
-        near = (cast(own, dtype) - (way.reach - way.shift)) * (1.0 / way.scale) - (way.shift + 1.0)
+        middle = 0.0 if way.corners else 0.5
+        near = (cast(own, dtype) + (middle - way.reach)) * (1.0 / way.scale) - way.shift
         place = _index(floor(near)) + at
         inside = logical_and(place >= 0, place < way.m)
         at = clip(place, 0, way.m - 1)
     weight: Any = 0.0
     if way.antialias:
-        first, end, middle = _window(way, at, dtype)
+        first, end, centre = _window(way, at, dtype)
         totals = take(_totals(way, iota((way.m,), 0), dtype), at, axis=0)
         inside = logical_and(inside, logical_and(own >= first, own < end))
-        weight = _filter(way, own, middle, dtype) / totals
+        weight = _filter(way, own, centre, dtype) / totals
     else:
         for index, share in _taps(way, at, dtype):
             weight = weight + where(index == own, 1.0 if share is None else share, 0.0)
