@@ -43,11 +43,13 @@ from .batch_normalization import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
+from .attention import MultiheadAttention
 from .container import ModuleDict, ModuleList, ParameterList, Sequential
 from .distance import Bilinear, CosineSimilarity, PairwiseDistance
 from .embedding import Embedding, EmbeddingBag
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .gradient import clip_grad_norm_, clip_grad_value_
+from .key_value_cache import KVCache
 from .linear import Identity, Linear
 from .loss import (
     BCELoss,
@@ -86,7 +88,15 @@ from .pooling import (
     MaxUnpool3d,
 )
 from .resampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .rotary import RotaryEmbedding
 from .shape import Flatten, Unflatten
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -132,6 +142,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KVCache",
     "L1Loss",
     "LSTM",
     "LSTMCell",
@@ -155,6 +166,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -166,6 +178,7 @@ __all__ = [
     "RReLU",
     "ReLU",
     "ReLU6",
+    "RotaryEmbedding",
     "SELU",
     "Sequential",
     "SiLU",
@@ -180,6 +193,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Upsample",
     "UpsamplingBilinear2d",

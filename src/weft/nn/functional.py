@@ -19,6 +19,8 @@ _functions = _registry.functions(
     "pooling",
     "resampling",
     "unpooling",
+    "attention",
+    "rotary",
 )
 globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
 __all__ = sorted([*_functions, "sigmoid", "tanh"])

@@ -217,6 +217,10 @@ class Composite:
             leave(error, self.function, args, kwargs)
             raise
 
+    def __reduce__(self) -> str:
+        """By its name, as any function: a layer that holds one as its activation is copied, pickled, and shares it."""
+        return self.function.__qualname__
+
     def __repr__(self) -> str:
         return f"<weft function {self.name}>"
 

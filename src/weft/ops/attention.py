@@ -1,0 +1,248 @@
+"""Attention: scores of queries against keys, their softmax, and the values summed by it.
+
+Masks, the scale, the softmax and dropout are elementwise or along rows, so that they fuse; heads that share keys
+(grouped queries) are rows of one product, and nothing is repeated. Backward computes the weights again from the
+operands instead of keeping them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..core import dtypes as dt
+from ..core.dtypes import DType
+from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.shapes import Shape
+from ..core.symbolic import Dim, are_equal
+from .contraction import product_of
+from .creation import tri_mask
+from .elementwise import cast, exp, sqrt, where
+from .op import Array, composite, public
+from .operands import extent
+from .precision import widen
+from .random import Generator, default_generator, draw_uniform
+from .reduction import greatest_or_lowest
+from .reduction import sum as sum_
+from .shape import broadcast_to, matrix_transpose, reshape
+
+if TYPE_CHECKING:
+    from ..tensor.tensor import Tensor  # one layer up: what a composite gives to whoever calls it
+
+_NAME = "scaled_dot_product_attention"
+
+
+@public
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    generator: Generator | None = None,
+) -> Array:
+    """``softmax(query @ key^T * scale + mask) @ value`` for each head.
+
+    Args:
+        query: ``(..., heads, L, E)``; a floating dtype, as of key and value.
+        key: ``(..., heads, S, E)``; the leading axes of the three broadcast.
+        value: ``(..., heads, S, Ev)``.
+        attn_mask: a shape that broadcasts to ``(..., heads, L, S)``: bool, True where a query sees a key, or floating,
+            added to the scores. A query that sees no key gets zeros.
+        dropout_p: each weight is zero with this probability and divided by ``1 - dropout_p`` otherwise. There is no
+            mode: outside of training pass 0.
+        is_causal: query i sees the keys 0 to i; instead of a mask.
+        scale: None is ``1 / sqrt(E)``.
+        enable_gqa: key and value may have fewer heads, which divide query's: each serves as many heads in a row.
+        generator: where dropout's random numbers come from; None is the default generator.
+
+    Returns:
+        ``(..., heads, L, Ev)`` in the promoted dtype; 16-bit floats are computed in float32 and rounded once.
+
+    Raises:
+        ShapeError: the sizes do not fit.
+        DTypeError: an operand is not floating, or the mask is an integer's.
+        ArgumentError: a mask together with ``is_causal``, or ``dropout_p`` is no probability.
+
+    Reference:
+        Vaswani et al., Attention Is All You Need, 2017; Ainslie et al., GQA, 2023 (grouped queries).
+
+    Example:
+        >>> q, k = wf.asarray([[1.0, 0.0]]), wf.asarray([[1.0, 0.0], [1.0, 0.0]])
+        >>> wf.nn.functional.scaled_dot_product_attention(q, k, wf.asarray([[2.0], [4.0]]))
+        Tensor([[3.]], dtype=float32)
+    """
+    if not 0.0 <= dropout_p <= 1.0:
+        raise ArgumentError(f"{_NAME}: dropout_p is {dropout_p}; it must be in [0, 1]")
+    if attn_mask is not None and is_causal:
+        raise ArgumentError(f"{_NAME}: both attn_mask and is_causal: give one, or a mask that is causal too")
+    masks = () if attn_mask is None else (attn_mask,)
+    draw = _draw(query, dropout_p, generator)
+    return _attention(query, key, value, masks, draw, float(dropout_p), is_causal, scale, enable_gqa)
+
+
+def attended(
+    query: Array,
+    key: Array,
+    value: Array,
+    masks: Sequence[Array],
+    dropout_p: float,
+    is_causal: bool,
+) -> Tensor:
+    """:func:`scaled_dot_product_attention` under several masks, each as it is there."""
+    return _attention(query, key, value, masks, _draw(query, dropout_p, None), dropout_p, is_causal, None, False)
+
+
+def attended_with_weights(
+    query: Array, key: Array, value: Array, masks: Sequence[Array], dropout_p: float
+) -> tuple[Tensor, Tensor]:
+    """The same with the weights ``(..., heads, L, S)`` by which the values are summed (after dropout). A query that
+    sees no key gets NaN, as from PyTorch's ``MultiheadAttention`` where it returns weights."""
+    result: Any = _with_weights(query, key, value, masks, _draw(query, dropout_p, None), dropout_p)  # two tensors
+    found: tuple[Tensor, Tensor] = result
+    return found
+
+
+def _draw(query: Array, dropout_p: float, generator: Generator | None) -> Array | None:
+    """A state of the generator for dropout, if there is any."""
+    return (generator or default_generator(query.device)).next() if dropout_p > 0.0 else None
+
+
+@composite(name=_NAME)
+def _attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    masks: Sequence[Array],
+    draw: Array | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Array:
+    _check(query, key, value, enable_gqa)
+    q, k, v, dtype = _operands(query, key, value)
+    scores = _masked(_scores(q, k, scale, enable_gqa), masks, is_causal)
+    weights = _dropped(_softmax(scores), draw, dropout_p)
+    return cast(_summed(weights, v, enable_gqa), dtype)
+
+
+@composite(name="multi_head_attention", public=False)
+def _with_weights(
+    query: Array, key: Array, value: Array, masks: Sequence[Array], draw: Array | None, dropout_p: float
+) -> tuple[Array, Array]:
+    _check(query, key, value, False)
+    q, k, v, dtype = _operands(query, key, value)
+    raised = _masked(_scores(q, k, None, False), masks, False)
+    raised = exp(raised - greatest_or_lowest(raised, -1))
+    weights = _dropped(raised / sum_(raised, axis=-1, keepdims=True), draw, dropout_p)
+    return cast(_summed(weights, v, False), dtype), cast(weights, dtype)
+
+
+# --- the parts --------------------------------------------------------------------------------------------------
+
+
+def _operands(query: Array, key: Array, value: Array) -> tuple[Array, Array, Array, DType]:
+    """The three in one dtype to compute in, and the dtype of the result."""
+    widen(_NAME, query, key, value)  # what is not floating raises
+    dtype = dt.promote(dt.promote(query.dtype, key.dtype), value.dtype)
+    q, k, v = widen(_NAME, *(cast(x, dtype) for x in (query, key, value)))
+    return q, k, v, dtype
+
+
+def _check(query: Array, key: Array, value: Array, grouped: bool) -> None:
+    """Raise unless the sizes fit.
+
+    Raises:
+        ShapeError: naming them.
+    """
+    shown = f"{_NAME}: query {query.shape}, key {key.shape}, value {value.shape}"
+    least = 3 if grouped else 2
+    if min(query.ndim, key.ndim, value.ndim) < least:
+        axes = "(..., heads, L, E)" if grouped else "(..., L, E)"
+        raise ShapeError(f"{shown}: each must have rank {least} or more: {axes}")
+    if not are_equal(query.shape[-1], key.shape[-1]):
+        raise ShapeError(f"{shown}: query and key differ in their last axis, {query.shape[-1]} and {key.shape[-1]}")
+    if not are_equal(key.shape[-2], value.shape[-2]):
+        raise ShapeError(f"{shown}: {key.shape[-2]} keys and {value.shape[-2]} values")
+    if not grouped:
+        return
+    heads = query.shape[-3]
+    for name, x in (("key", key), ("value", value)):
+        few = x.shape[-3]
+        if isinstance(heads, int) and isinstance(few, int) and (heads % few if few else heads):
+            raise ShapeError(f"{shown}: {few} heads of {name} do not divide the {heads} of query")
+
+
+def _grouped(x: Array, few: Dim) -> Array:
+    """``(..., heads, L, E)`` as ``(..., few, heads / few * L, E)``: the heads that share a key, one below the other."""
+    heads, length = x.shape[-3], x.shape[-2]
+    return x if are_equal(heads, few) else reshape(x, (*x.shape[:-3], few, heads // few * length, x.shape[-1]))
+
+
+def _ungrouped(x: Array, heads: Dim, length: Dim) -> Array:
+    return reshape(x, (*x.shape[:-3], heads, length, x.shape[-1]))
+
+
+def _scores(q: Array, k: Array, scale: float | None, grouped: bool) -> Array:
+    """``q @ k^T * scale``."""
+    shown = f"query {q.shape}, key {k.shape}"
+    if grouped:
+        scores = product_of(_NAME, _grouped(q, k.shape[-3]), matrix_transpose(k), shown)
+        scores = _ungrouped(scores, q.shape[-3], q.shape[-2])
+    else:
+        scores = product_of(_NAME, q, matrix_transpose(k), shown)
+    if scale is not None:
+        return scores * scale
+    # Of a number a constant; of a symbolic size the same number, computed where the size is known.
+    return scores * cast(1.0 / sqrt(extent(q.shape[-1], dt.float64)), scores.dtype)
+
+
+def _masked(scores: Array, masks: Sequence[Array], is_causal: bool) -> Array:
+    """The scores with the masks added, -inf where a query does not see a key."""
+    if is_causal:
+        scores = where(tri_mask(scores.shape[-2], scores.shape[-1]), scores, -math.inf)
+    for mask in masks:
+        if mask.dtype is not dt.bool_ and not mask.dtype.is_floating:
+            raise DTypeError(f"{_NAME}: the mask is {mask.dtype.name}; it must be bool or floating")
+        spread = _spread(mask, scores.shape)
+        if mask.dtype is dt.bool_:
+            scores = where(spread, scores, -math.inf)
+        else:
+            scores = scores + cast(spread, scores.dtype)
+    return scores
+
+
+def _spread(mask: Array, shape: Shape) -> Array:
+    try:
+        return broadcast_to(mask, shape)
+    except ShapeError:
+        raise ShapeError(f"{_NAME}: a mask of shape {mask.shape} does not broadcast to scores of {shape}") from None
+
+
+def _softmax(scores: Array) -> Array:
+    """Softmax along the last axis, with zeros in rows of -inf alone."""
+    top = greatest_or_lowest(scores, -1)
+    raised = exp(scores - where(top == -math.inf, 0.0, top))
+    total = sum_(raised, axis=-1, keepdims=True)  # 1 at least, where anything is seen
+    return raised / where(total == 0.0, 1.0, total)
+
+
+def _dropped(weights: Array, draw: Array | None, p: float) -> Array:
+    if draw is None:
+        return weights
+    return where(draw_uniform(draw, weights.shape) < p, 0.0, weights * (1.0 / (1.0 - p) if p < 1.0 else 0.0))
+
+
+def _summed(weights: Array, v: Array, grouped: bool) -> Array:
+    """``weights @ v``."""
+    shown = f"weights {weights.shape}, value {v.shape}"
+    if not grouped:
+        return product_of(_NAME, weights, v, shown)
+    product = product_of(_NAME, _grouped(weights, v.shape[-3]), v, shown)
+    return _ungrouped(product, weights.shape[-3], weights.shape[-2])
