@@ -136,7 +136,7 @@ def test_no_room() -> None:
         IndexError, match=r"KVCache.update: no room for 3 more positions behind 3 in a cache of length 4"
     ):
         cache.update(x, x)
-    with pytest.raises(IndexError, match="index 4 is out of range for axis 0 of size 4"):
+    with pytest.raises(IndexError, match="index 4 is out of range for axis 2 of size 4"):
         compiled(x, x)
     assert cache.position.item() == 3 and cache.keys.numpy().tobytes() == before.tobytes()
     cache.reset()

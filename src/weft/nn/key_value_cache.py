@@ -7,7 +7,7 @@ from typing import Any
 from ..core.errors import AutogradError, IndexError_, ShapeError
 from ..ops.creation import arange, zeros
 from ..ops.op import state
-from ..ops.shape import expand_dims
+from ..ops.shape import expand_dims, reshape
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from .module import Module
@@ -74,8 +74,11 @@ class KVCache(Module):
         with no_grad():
             places = self.position + arange(count, device=self.position.device)
             mask = expand_dims(places, axis=1) >= arange(self.length, device=self.position.device)
-            self.keys[:, :, places] = k
-            self.values[:, :, places] = v
+            # An index for each axis before the features: rows are written where they lie. Of keys[:, :, places] the
+            # whole room would be turned, copied, written and turned back.
+            rows = (self._grid(self.batch, 2), self._grid(self.heads, 1), places)
+            self.keys[rows] = k
+            self.values[rows] = v
             self.position.add_(count)
         return self.keys, self.values, mask
 
@@ -88,6 +91,10 @@ class KVCache(Module):
     def forward(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """:meth:`update`."""
         return self.update(k, v)
+
+    def _grid(self, size: int, behind: int) -> Tensor:
+        """0, 1, ... along an axis that has so many others behind it."""
+        return reshape(arange(size, device=self.position.device), (size, *(1,) * behind))
 
     def _check(self, k: Tensor, v: Tensor) -> None:
         for name, x in (("k", k), ("v", v)):
