@@ -56,6 +56,7 @@ _INTEGERS = {"high": None, "shape": (), "dtype": wf.int64}
 _BERNOULLI = {"p": 0.5, "shape": None, "dtype": wf.bool}
 _GRADIENT = {"argnums": 0, "has_aux": False}
 _CONVOLUTION = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+_TRANSPOSED = {**_CONVOLUTION, "output_padding": 0}
 SAID: dict[str, dict[str, Any]] = {
     **{f"wf.{name}": _REDUCTION for name in words("all any argmax argmin count_nonzero logsumexp max mean min")},
     **{f"wf.{name}": _LIKE for name in words("empty empty_like full full_like ones ones_like zeros zeros_like")},
@@ -118,6 +119,7 @@ SAID: dict[str, dict[str, Any]] = {
     "F.hardshrink": {"lambd": 0.5},
     "F.linear": {"bias": None},
     **{f"F.conv{rank}d": _CONVOLUTION for rank in (1, 2, 3)},
+    **{f"F.conv_transpose{rank}d": _TRANSPOSED for rank in (1, 2, 3)},
     "F.one_hot": {"num_classes": -1},
     "F.pairwise_distance": {"p": 2.0, "eps": 1e-6, "keepdim": False},
     "F.rrelu": {"generator": None},

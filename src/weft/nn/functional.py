@@ -21,6 +21,10 @@ _functions = _registry.functions(
     "unpooling",
     "attention",
     "rotary",
+    "folding",
+    "padding",
+    "shuffle",
+    "transposed_convolution",
 )
 globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
 __all__ = sorted([*_functions, "sigmoid", "tanh"])

@@ -12,10 +12,11 @@ the gradient of the weight, the gradients of both are made of the two again:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
+from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape
 from ..core.symbolic import Dim, undecided
@@ -187,7 +188,8 @@ def _padding(
     return [(total // 2, total - total // 2) for total in totals]
 
 
-def _padded(x: Array, widths: Sequence[tuple[Dim, Dim]]) -> Array:
+def padded(x: Array, widths: Sequence[tuple[Dim, Dim]]) -> Array:
+    """``x`` with zeros before and after each spatial axis."""
     if not any(before or after for before, after in widths):
         return x
     sizes = tuple(before + n + after for n, (before, after) in zip(x.shape[2:], widths, strict=True))
@@ -247,7 +249,7 @@ def convolved(
     """The convolution of an ``(N, C, ...)`` input of any rank, with a pair of widths for each spatial axis; within a
     trace alone."""
     dtype = dtype_of(op, input, weight)
-    x, w = _padded(cast(input, dtype), padding), cast(weight, dtype)
+    x, w = padded(cast(input, dtype), padding), cast(weight, dtype)
     for n, k, d in zip(x.shape[2:], weight.shape[2:], dilation, strict=True):
         if not undecided(n) and n < d * (k - 1) + 1:
             raise ShapeError(
@@ -255,13 +257,18 @@ def convolved(
                 f"does not fit into {n}, padding included"
             )
     params = {"stride": stride, "dilation": dilation, "groups": groups}
+    return biased(op, x, bias, lambda dtype: apply(CONVOLVE, x, w, **params, dtype=dtype))
+
+
+def biased(op: str, x: Array, bias: Array | None, sums: Callable[[DType], Array]) -> Array:
+    """What ``sums`` gives in a dtype, and a number for each of its channels; ``x`` has the dtype of the operands."""
     if bias is None:
-        return apply(CONVOLVE, x, w, **params, dtype=dtype)
+        return sums(x.dtype)
     out = common_dtype(op, (x, bias), REAL)
     wide = working(out)  # as `linear` adds it: to the sums as they are accumulated
-    sums = apply(CONVOLVE, x, w, **params, dtype=working(dtype))
-    each = reshaped(cast(bias, wide), (*bias.shape, *(1,) * len(stride)))
-    return cast(cast(sums, wide) + each, out)
+    found = sums(working(x.dtype))
+    each = reshaped(cast(bias, wide), (*bias.shape, *(1,) * (len(found.shape) - 2)))
+    return cast(cast(found, wide) + each, out)
 
 
 @composite
