@@ -288,6 +288,13 @@ LAYERS = {
     "Flatten": nn.Flatten(),
     "Softmax": nn.Softmax(-1),
     "PReLU": nn.PReLU(),
+    "Conv2d": nn.Conv2d(3, 2, 2),
+    "Conv1d": nn.Conv1d(3, 2, 2, padding=1, padding_mode="reflect"),
+    "ConvTranspose2d": nn.ConvTranspose2d(3, 2, 2),
+    "ReplicationPad2d": nn.ReplicationPad2d(1),
+    "Unfold": nn.Unfold(2),
+    "Fold": nn.Fold(3, 2),
+    "PixelShuffle": nn.PixelShuffle(2),
 }
 
 

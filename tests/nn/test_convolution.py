@@ -3,6 +3,7 @@ that are compiled."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,12 @@ def test_a_compiled_step_trains_as_an_eager_one() -> None:
             found.append(run(wf.asarray(rng.normal(size=shape).astype(np.float32))).numpy().tobytes())
         losses.append(found + [p.numpy().tobytes() for p in net.parameters()])
     assert losses[0] == losses[1]
+
+
+def test_a_saved_model_gives_its_bits(tmp_path: Path) -> None:
+    net, x = Net(), wf.asarray(RNG.normal(size=(2, 3, 8, 12)).astype(np.float32))
+    wf.save(net, tmp_path / "net.onnx", example=(x,))
+    assert wf.load(tmp_path / "net.onnx")(x).numpy().tobytes() == net(x).numpy().tobytes()
 
 
 def test_the_batch_may_be_symbolic() -> None:

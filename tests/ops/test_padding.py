@@ -101,7 +101,23 @@ def test_compiled_bits_are_eager_bits_for_every_size(mode: str) -> None:
         x = wf.asarray(values("float32", shape, 0))
         for eager, again in zip(function(x), compiled(x), strict=True):
             same_bits(again, eager.numpy())
-    assert str(wf.eval_shape(lambda x: F.pad(x, (1, 2), mode), wf.spec(("n", 3, 5)))) == "float32[n, 3, 8]"
+    assert str(wf.eval_shape(lambda x: F.pad(x, (1, 2), mode), wf.spec(("n", 3, "l")))) == "float32[n, 3, 3 + l]"
+
+
+def test_widths_may_be_computed_of_sizes() -> None:
+    for function in (
+        lambda x: F.pad(x, (0, 12 - x.shape[-1]), "constant", 1.5),
+        lambda x: F.pad(x, (0, x.shape[-1] // 2), "reflect"),
+    ):
+        compiled = wf.compile(function)
+        for n in (5, 6, 9, 11, 12):
+            x = wf.asarray(values("float32", (2, 3, n), 0))
+            same_bits(compiled(x), function(x).numpy())
+
+
+def test_widths_may_be_numpys() -> None:
+    for widths in ([1, 2], np.array([1, 2]), (np.int64(1), 2), wf.asarray([1, 2])):
+        assert F.pad(wf.ones((2, 3)), widths, value=np.float32(2.0)).tolist() == [[2.0, 1.0, 1.0, 1.0, 2.0, 2.0]] * 2
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

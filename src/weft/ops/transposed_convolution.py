@@ -102,7 +102,8 @@ def _transposed(
     # Position p of the uncropped result is in block p // stride; what is cropped is computed by whole blocks alone.
     before = tuple(max(r - p // s, 0) for r, p, s in zip(reach, padding, stride, strict=True))
     after = tuple(
-        greatest((p + m + s - 1) // s - n, 0) for n, p, m, s in zip(x.shape[2:], padding, results, stride, strict=True)
+        greatest((p + m - n * s + s - 1) // s, 0)
+        for n, p, m, s in zip(x.shape[2:], padding, results, stride, strict=True)
     )
     found: Array = apply(
         CONVOLVE,
