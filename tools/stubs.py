@@ -99,7 +99,7 @@ from .stubs import linalg as linalg
 from .stubs import random as random
 from .stubs.tensor import DTypeLike, Operand, TensorLike
 """
-MODULE_HEAD = ["from collections.abc import Sequence", "from typing import {}", ""]
+MODULE_HEAD = ["from collections.abc import {}", "from typing import {}", ""]
 
 
 def stubs() -> dict[Path, str]:
@@ -353,7 +353,8 @@ def module(of: ModuleType, doc: str) -> str:
     found += [("core.dtypes", default(each), "") for each in (wf.bool, wf.float32, wf.int64)]
     found += [("tensor.tensor", "Tensor", "")] + [("ops.random", "Generator", "")] * ("Generator" not in classes)
     typing = ", ".join(name for name in ("Any", "Literal", "overload") if name == "Any" or name in text)
-    head = "\n".join([*MODULE_HEAD, imports(found, "..", text)]).format(typing)
+    abstract = ", ".join(name for name in ("Callable", "Sequence") if name == "Sequence" or f"{name}[" in text)
+    head = "\n".join([*MODULE_HEAD, imports(found, "..", text)]).format(abstract, typing)
     return HEAD.format(doc, head + "\n\n" + text)
 
 

@@ -106,8 +106,10 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("DataParallel parallel", f"{_SOON}; weft trains on one machine and uses all of its cores"),
         ("Lazy*", f"{_SOON}; say the sizes"),
         ("Dense", "nn.Linear"),
-        ("*Loss", f"{_SOON}; write it as a function of tensors"),
         ("ParameterDict", _SOON),
+        ("LinearCrossEntropyLoss", f"{_SOON}; nn.Linear and nn.CrossEntropyLoss"),
+        ("NLLLoss2d", "nn.NLLLoss, which takes (N, C, H, W)"),
+        ("AdaptiveLogSoftmaxWithLoss", f"{_SOON}; nn.Linear and nn.CrossEntropyLoss"),
         ("Activation relu", "nn.ReLU() is the layer, F.relu the function"),
     ),
     "weft.nn.functional": (
@@ -119,7 +121,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("pdist", f"{_SOON}; F.pairwise_distance of x[:, None] and x has each pair twice"),
         ("conv_tbc", f"{_SOON}; F.conv1d is, over (N, C, L)"),
         ("interpolate upsample grid_sample affine_grid", _SOON),
-        ("*_loss", f"{_SOON}; write it as a function of tensors"),
+        ("linear_cross_entropy", f"{_SOON}; F.cross_entropy(F.linear(x, weight), target)"),
     ),
     "weft.nn.init": (
         ("orthogonal_ dirac_ sparse_", _SOON),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..ops import registry as _registry
 from ..ops.elementwise import sigmoid, tanh
+from .ctc import ctc_loss
+from .margin_loss import triplet_margin_with_distance_loss
 
 # What these modules of ops define is public here.
 _functions = _registry.functions(
@@ -25,6 +27,13 @@ _functions = _registry.functions(
     "padding",
     "shuffle",
     "transposed_convolution",
+    "activation", "convolution", "dropout", "embedding", "linear", "loss", "margin_loss", "normalization", "pooling"
 )
-globals().update(_functions, sigmoid=sigmoid, tanh=tanh)
-__all__ = sorted([*_functions, "sigmoid", "tanh"])
+_more = {
+    "ctc_loss": ctc_loss,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "triplet_margin_with_distance_loss": triplet_margin_with_distance_loss,
+}
+globals().update(_functions, **_more)
+__all__ = sorted([*_functions, *_more])

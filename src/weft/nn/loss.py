@@ -7,15 +7,15 @@ from ..ops import loss as ops
 from ..tensor.tensor import Tensor
 from .module import Module
 
-_REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = ("mean", "sum", "none")
 
 
-class _Loss(Module):
+class Loss(Module):
     """A loss with a reduction and, maybe, a weight that is a buffer."""
 
     weight: Tensor | None
 
-    def __init__(self, reduction: str, reductions: tuple[str, ...] = _REDUCTIONS) -> None:
+    def __init__(self, reduction: str, reductions: tuple[str, ...] = REDUCTIONS) -> None:
         super().__init__()
         if reduction not in reductions:
             raise ArgumentError(
@@ -24,7 +24,7 @@ class _Loss(Module):
         self.reduction = reduction
 
 
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(Loss):
     """Logits ``(N, C, ...)`` against labels ``(N, ...)`` or probabilities ``(N, C, ...)``.
 
     See :func:`weft.nn.functional.cross_entropy`; ``weight`` ``(C,)`` is a factor for each class.
@@ -54,7 +54,7 @@ class CrossEntropyLoss(_Loss):
         )
 
 
-class NLLLoss(_Loss):
+class NLLLoss(Loss):
     """Log probabilities ``(N, C, ...)`` against labels ``(N, ...)``; ``weight`` ``(C,)`` for each class."""
 
     def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
@@ -67,7 +67,7 @@ class NLLLoss(_Loss):
         return ops.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
-class BCELoss(_Loss):
+class BCELoss(Loss):
     """Probabilities against targets in [0, 1] of the same shape; ``weight`` for each element."""
 
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
@@ -79,7 +79,7 @@ class BCELoss(_Loss):
         return ops.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(Loss):
     """Logits against targets in [0, 1] of the same shape; ``weight`` for each element, ``pos_weight`` for the positive
     part of the loss."""
 
@@ -99,7 +99,7 @@ class BCEWithLogitsLoss(_Loss):
         )
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """``(x - t) ** 2``."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -110,7 +110,7 @@ class MSELoss(_Loss):
         return ops.mse_loss(input, target, reduction=self.reduction)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """``|x - t|``."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -121,7 +121,7 @@ class L1Loss(_Loss):
         return ops.l1_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """Quadratic where ``|x - t| < beta``, linear beyond."""
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
@@ -133,10 +133,10 @@ class SmoothL1Loss(_Loss):
         return ops.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """Quadratic where ``|x - t| < delta``, linear beyond with slope ``delta``."""
 
-    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
         self.delta = delta
 
@@ -145,13 +145,47 @@ class HuberLoss(_Loss):
         return ops.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
-class KLDivLoss(_Loss):
+class KLDivLoss(Loss):
     """Log probabilities against probabilities (or their logarithms, ``log_target``)."""
 
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__(reduction, ("batchmean", *_REDUCTIONS))
+        super().__init__(reduction, ("batchmean", *REDUCTIONS))
         self.log_target = log_target
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss."""
         return ops.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
+
+
+class PoissonNLLLoss(Loss):
+    """Logarithms of expected counts (the counts themselves with ``log_input=False``) against counts.
+
+    See :func:`weft.nn.functional.poisson_nll_loss`.
+    """
+
+    def __init__(
+        self, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.log_input, self.full, self.eps = log_input, full, eps
+
+    def forward(self, log_input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return ops.poisson_nll_loss(
+            log_input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction
+        )
+
+
+class GaussianNLLLoss(Loss):
+    """Expected values and variances against numbers: ``(input, target, var)``.
+
+    See :func:`weft.nn.functional.gaussian_nll_loss`.
+    """
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.full, self.eps = full, eps
+
+    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+        """The loss."""
+        return ops.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)

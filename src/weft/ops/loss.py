@@ -7,16 +7,19 @@ softmax into ``softmax(x) - onehot(target)``, one kernel a row. float16 and bflo
 
 from __future__ import annotations
 
+import math
+
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from .activation import logsigmoid
 from .elementwise import abs as abs_
-from .elementwise import cast, exp, log, log1p, stop_gradient, where
+from .elementwise import cast, exp, less, log, log1p, maximum, stop_gradient, where
 from .indexing import NOWHERE, as_indices, take_along_axis
-from .op import Array, composite
-from .operands import extent
-from .precision import widen
+from .op import Array, composite, current_trace, public
+from .operands import as_operand, broadcast_operands, extent, is_number
+from .precision import widen, working
+from .reduction import any as any_
 from .reduction import max as max_
 from .reduction import mean
 from .reduction import sum as sum_
@@ -25,7 +28,7 @@ from .shape import broadcast_to, expand_dims, reshape, squeeze
 # --- what the losses share --------------------------------------------------------------------------------------
 
 
-def _reduce(op: str, loss: Array, reduction: str, dtype: DType) -> Array:
+def reduced(op: str, loss: Array, reduction: str, dtype: DType) -> Array:
     """The losses of the elements as ``reduction`` says, rounded to ``dtype``."""
     if reduction == "mean":
         return cast(mean(loss), dtype)
@@ -55,7 +58,7 @@ def _class_axis(op: str, x: Array) -> int:
     return 0 if x.ndim == 1 else 1
 
 
-def _pick(x: Array, label: Array, axis: int) -> Array:
+def pick(x: Array, label: Array, axis: int) -> Array:
     """The elements of ``x`` that the labels name on ``axis``, without it; a label outside it raises when it runs."""
     inside = where(label < 0, NOWHERE, label)
     return squeeze(take_along_axis(x, expand_dims(inside, axis=axis), axis=axis), axis=axis)
@@ -92,15 +95,15 @@ def _labelled(x: Array, label: Array, axis: int, weight: Array | None, ignore_in
     """``(x[label], weight[label], counts)`` without the class axis; where ``counts`` is False the weight is 0."""
     counts = label != ignore_index
     safe = where(counts, label, 0)
-    each = cast(counts, x.dtype) if weight is None else where(counts, _pick(weight, safe, axis), 0.0)
-    return _pick(x, safe, axis), each, counts
+    each = cast(counts, x.dtype) if weight is None else where(counts, pick(weight, safe, axis), 0.0)
+    return pick(x, safe, axis), each, counts
 
 
 def _reduce_weighted(op: str, loss: Array, each: Array, reduction: str, dtype: DType) -> Array:
     """``mean`` divides by the sum of the labels' weights: ignored ones do not count."""
     if reduction == "mean":
         return cast(sum_(loss) / sum_(each), dtype)
-    return _reduce(op, loss, reduction, dtype)
+    return reduced(op, loss, reduction, dtype)
 
 
 # --- classes ----------------------------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ def cross_entropy(
         target: labels in ``[0, C)`` of shape ``()``, ``(N,)`` or ``(N, d1, ...)`` and an integer dtype; or
             probabilities of input's shape and a floating dtype.
         weight: ``(C,)``, a factor for each class.
-        ignore_index: a label that neither counts nor gets a gradient; no meaning with probabilities.
+        ignore_index: a label that neither counts nor gets a gradient; with probabilities there is none to give.
         reduction: ``"mean"`` (over the weights of the labels; over N, d1, ... with probabilities), ``"sum"``,
             ``"none"``.
         label_smoothing: the target's share, in [0, 1], that is spread evenly over the classes.
@@ -163,6 +166,7 @@ def cross_entropy(
     Raises:
         IndexError: a label outside ``[0, C)`` that is not ``ignore_index``.
         ShapeError, DTypeError: operands that do not fit.
+        ArgumentError: ``ignore_index`` with probabilities.
 
     Example:
         >>> round(wf.nn.functional.cross_entropy(wf.zeros((1, 4)), wf.asarray([2])).item(), 4)  # log(4)
@@ -182,8 +186,13 @@ def cross_entropy(
                 f"cross_entropy: target {target.shape} does not fit input {input.shape}: probabilities "
                 "must have its shape"
             )
+        if ignore_index >= 0:
+            raise ArgumentError(
+                f"cross_entropy: ignore_index is {ignore_index}, but target is {target.dtype.name}: probabilities have "
+                "no label to ignore; leave it out, or give labels of an integer dtype"
+            )
         loss = _soft_cross_entropy(x, cast(target, x.dtype), axis, factors, label_smoothing)
-        return _reduce("cross_entropy", loss, reduction, input.dtype)
+        return reduced("cross_entropy", loss, reduction, input.dtype)
     label = _labels("cross_entropy", input, target)
     loss, each = _hard_cross_entropy(x, label, axis, factors, ignore_index, label_smoothing)
     return _reduce_weighted("cross_entropy", loss, each, reduction, input.dtype)
@@ -249,7 +258,7 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array | None = Non
     log_x = where(at_zero, -100.0, log(where(at_zero, 1.0, x)))
     log_rest = where(at_one, -100.0, log1p(where(at_one, 0.0, -x)))
     loss = -(t * log_x + (1.0 - t) * log_rest)
-    return _reduce("binary_cross_entropy", _weighted("binary_cross_entropy", loss, weight), reduction, dtype)
+    return reduced("binary_cross_entropy", _weighted("binary_cross_entropy", loss, weight), reduction, dtype)
 
 
 @composite
@@ -284,7 +293,7 @@ def binary_cross_entropy_with_logits(
         (factor,) = widen(op, pos_weight)
         factor = broadcast_to(cast(factor, x.dtype), x.shape)
         loss = (1.0 - t) * x - ((factor - 1.0) * t + 1.0) * logsigmoid(x)
-    return _reduce(op, _weighted(op, loss, weight), reduction, dtype)
+    return reduced(op, _weighted(op, loss, weight), reduction, dtype)
 
 
 def _weighted(op: str, loss: Array, weight: Array | None) -> Array:
@@ -297,13 +306,32 @@ def _weighted(op: str, loss: Array, weight: Array | None) -> Array:
 # --- regression -------------------------------------------------------------------------------------------------
 
 
+def _for_each(op: str, weight: Array | None, loss: Array) -> Array | None:
+    """A weight for each element, in the dtype of the losses."""
+    if weight is None:
+        return None
+    if weight.shape != loss.shape:
+        raise ShapeError(f"{op}: weight {weight.shape} for input {loss.shape}: it must have input's shape")
+    (wide,) = widen(op, weight)
+    return cast(wide, loss.dtype)
+
+
+def _reduce_by(op: str, loss: Array, weight: Array | None, reduction: str, dtype: DType) -> Array:
+    """The losses times their weights; ``mean`` divides by the sum of these."""
+    each = _for_each(op, weight, loss)
+    if each is None:
+        return reduced(op, loss, reduction, dtype)
+    return _reduce_weighted(op, loss * each, each, reduction, dtype)
+
+
 @composite
-def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean", weight: Array | None = None) -> Array:
     """``(x - t) ** 2``.
 
     Args:
         input, target: equal shapes; a floating dtype.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        reduction: ``"mean"`` (over the weights, where there are some), ``"sum"`` or ``"none"``.
+        weight: a factor for each element, input's shape.
 
     Returns:
         ``()``, or input's shape for ``"none"``.
@@ -317,14 +345,14 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """
     x, t, dtype = _pair("mse_loss", input, target)
     difference = x - t
-    return _reduce("mse_loss", difference * difference, reduction, dtype)
+    return _reduce_by("mse_loss", difference * difference, weight, reduction, dtype)
 
 
 @composite
-def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+def l1_loss(input: Array, target: Array, *, reduction: str = "mean", weight: Array | None = None) -> Array:
     """``|x - t|``; the arguments are those of :func:`mse_loss`."""
     x, t, dtype = _pair("l1_loss", input, target)
-    return _reduce("l1_loss", abs_(x - t), reduction, dtype)
+    return _reduce_by("l1_loss", abs_(x - t), weight, reduction, dtype)
 
 
 @composite
@@ -342,14 +370,17 @@ def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta
     distance = abs_(x - t)
     if beta:
         distance = where(distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta)
-    return _reduce("smooth_l1_loss", distance, reduction, dtype)
+    return reduced("smooth_l1_loss", distance, reduction, dtype)
 
 
 @composite
-def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0) -> Array:
+def huber_loss(
+    input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array | None = None
+) -> Array:
     """``0.5 * d**2`` where ``d = |x - t| < delta``, else ``delta * (d - 0.5 * delta)``.
 
-    The other arguments are those of :func:`mse_loss`.
+    The other arguments are those of :func:`mse_loss`; but the mean is over the elements, as in PyTorch, also where
+    they have weights.
 
     Reference:
         Huber, Robust Estimation of a Location Parameter, 1964.
@@ -359,7 +390,8 @@ def huber_loss(input: Array, target: Array, *, reduction: str = "mean", delta: f
     x, t, dtype = _pair("huber_loss", input, target)
     distance = abs_(x - t)
     loss = where(distance < delta, distance * distance * 0.5, delta * (distance - 0.5 * delta))
-    return _reduce("huber_loss", loss, reduction, dtype)
+    each = _for_each("huber_loss", weight, loss)
+    return reduced("huber_loss", loss if each is None else loss * each, reduction, dtype)
 
 
 @composite
@@ -385,4 +417,138 @@ def kl_div(input: Array, target: Array, *, reduction: str = "mean", log_target: 
         loss = where(present, t * log(where(present, t, 1.0)), 0.0) - t * x
     if reduction == "batchmean":
         return cast(sum_(loss) / extent(loss.shape[0], loss.dtype) if loss.ndim else loss, dtype)
-    return _reduce("kl_div", loss, reduction, dtype)
+    return reduced("kl_div", loss, reduction, dtype)
+
+
+# --- likelihoods ------------------------------------------------------------------------------------------------
+
+
+def _counted(op: str, input: Array, target: Array) -> tuple[Array, Array, DType]:
+    """A floating input and a target of any numbers in one wide dtype, broadcast, and the dtype of the result."""
+    if target.dtype is dt.bool_:
+        raise DTypeError(f"{op}: target is bool; it must be numbers, of an integer or floating dtype; cast with astype")
+    (x,) = widen(op, input)
+    dtype = dt.promote(input.dtype, target.dtype)
+    x, t = broadcast_operands(op, cast(x, working(dtype)), cast(target, working(dtype)))
+    return x, t, dtype
+
+
+@composite
+def poisson_nll_loss(
+    input: Array,
+    target: Array,
+    log_input: bool = True,
+    full: bool = False,
+    *,
+    eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Array:
+    """Negative log likelihood of counts t that are Poisson distributed: ``exp(x) - t * x``, without ``log(t!)``.
+
+    Args:
+        input: the logarithm of the expected count, or with ``log_input=False`` the count; a floating dtype.
+        target: counts, of a shape that broadcasts with input's; an integer or floating dtype.
+        log_input: False: the loss is ``x - t * log(x + eps)``.
+        full: add Stirling's approximation of ``log(t!)``, ``t * log(t) - t + log(2 * pi * t) / 2``, where t is above 1.
+        eps: keeps ``log(0)`` away where ``log_input`` is False.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Returns:
+        ``()``, or the common shape for ``"none"``.
+
+    Raises:
+        ShapeError, DTypeError: operands that do not fit.
+
+    Example:
+        >>> wf.nn.functional.poisson_nll_loss(wf.asarray([0.0, 0.0]), wf.asarray([3, 5])).item()
+        1.0
+    """
+    op = "poisson_nll_loss"
+    x, t, dtype = _counted(op, input, target)
+    loss = exp(x) - t * x if log_input else x - t * log(x + eps)
+    if full:
+        is_many = t > 1.0
+        many = where(is_many, t, 1.0)
+        loss = loss + where(is_many, many * log(many) - many + 0.5 * log(2.0 * math.pi * many), 0.0)
+    return reduced(op, loss, reduction, dtype)
+
+
+@public
+def gaussian_nll_loss(
+    input: Array,
+    target: Array,
+    var: Array | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Array:
+    """Negative log likelihood of normally distributed numbers: ``(log(v) + (x - t)**2 / v) / 2``, v at least ``eps``.
+
+    As in PyTorch the gradient of ``var`` is that at ``eps`` where it is below, so that it can grow again.
+
+    Args:
+        input: expected values, any shape; a floating dtype.
+        target: the numbers, of a shape that broadcasts with input's.
+        var: variances: input's shape, or without its last axis, or with one axis of size 1; or one number. A negative
+            one is an error when called eagerly; in captured code such an element's loss is NaN.
+        full: add ``log(2 * pi) / 2``.
+        eps: the least variance.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Returns:
+        ``()``, or the common shape for ``"none"``.
+
+    Raises:
+        ArgumentError: a negative variance.
+        ShapeError, DTypeError: operands that do not fit.
+
+    Example:
+        >>> wf.nn.functional.gaussian_nll_loss(wf.asarray([1.0, 3.0]), wf.asarray([1.0, 1.0]), 1.0).item()
+        1.0
+
+    Reference:
+        Nix and Weigend, Estimating the mean and variance of the target probability distribution, 1994.
+    """
+    one = is_number(var)
+    if var < 0 if one else current_trace() is None and any_(less(var, 0.0)).item():
+        which = f"is {var}" if one else "has negative elements"
+        raise ArgumentError(f"gaussian_nll_loss: var {which}; a variance is not below 0: exp or softplus makes one")
+    return _gaussian_nll_loss(input, target, var, full, eps, reduction)
+
+
+@composite(name="gaussian_nll_loss", public=False)
+def _gaussian_nll_loss(
+    input: Array, target: Array, var: Array | float, full: bool, eps: float, reduction: str
+) -> Array:
+    op = "gaussian_nll_loss"
+    x, t, dtype = _counted(op, input, target)
+    if isinstance(var, (int, float)):
+        v = as_operand(op, var, x.dtype)
+    else:
+        v, dtype = _variances(op, var, input), dt.promote(dtype, var.dtype)
+    x, t, v = broadcast_operands(op, *(cast(each, working(dtype)) for each in (x, t, v)))
+    # Its value is at least eps, its gradient var's own.
+    v = where(v < 0.0, math.nan, v + stop_gradient(maximum(v, eps) - v))
+    difference = x - t
+    loss = 0.5 * (log(v) + difference * difference / v)
+    return reduced(op, loss + 0.5 * math.log(2.0 * math.pi) if full else loss, reduction, dtype)
+
+
+def _variances(op: str, var: Array, input: Array) -> Array:
+    """``var``, of a shape that broadcasts to input's.
+
+    Raises:
+        ShapeError: it is not one variance for each element, nor for each of all axes but one.
+    """
+    (v,) = widen(op, var)
+    if var.shape == input.shape:
+        return v
+    if var.shape == input.shape[:-1]:
+        return expand_dims(v, axis=-1)
+    others = [n for n, wanted in zip(var.shape, input.shape, strict=False) if n != wanted]
+    if var.ndim != input.ndim or others != [1]:
+        raise ShapeError(
+            f"{op}: var {var.shape} for input {input.shape}: it must have input's shape, or lack the last axis, or "
+            "have one axis of size 1; or be one number"
+        )
+    return v
