@@ -304,12 +304,33 @@ def test_layers_raise_no_internal_errors(name: str) -> None:
     assert not leaks, "\n".join(leaks)
 
 
-LOSSES = [nn.MSELoss(), nn.CrossEntropyLoss(), nn.NLLLoss(), nn.BCELoss(), nn.HuberLoss(), nn.KLDivLoss()]
+LOSSES = [
+    *(nn.MSELoss(), nn.CrossEntropyLoss(), nn.NLLLoss(), nn.BCELoss(), nn.HuberLoss(), nn.KLDivLoss()),
+    *(nn.SoftMarginLoss(), nn.HingeEmbeddingLoss(), nn.MultiLabelMarginLoss(), nn.MultiMarginLoss()),
+    *(nn.MultiLabelSoftMarginLoss(), nn.PoissonNLLLoss()),
+]
+SEVERAL: list[Callable[[Any], Any]] = [
+    lambda bad: nn.GaussianNLLLoss()(X, X, bad),
+    lambda bad: nn.MarginRankingLoss()(X, bad, X),
+    lambda bad: nn.CosineEmbeddingLoss()(X, X, bad),
+    lambda bad: nn.TripletMarginLoss()(X, bad, X),
+    lambda bad: nn.TripletMarginWithDistanceLoss()(X, X, bad),
+    lambda bad: nn.CTCLoss()(X, bad, (2,), (1,)),
+    lambda bad: nn.CTCLoss()(bad, wf.asarray([1]), (2,), (1,)),
+    lambda bad: nn.CTCLoss()(X, wf.asarray([1]), bad, (1,)),
+    lambda bad: nn.CTCLoss()(X, wf.asarray([1]), (2,), bad),
+]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_losses_raise_no_internal_errors(loss: Any) -> None:
     leaks = [f"{bad}: {text}" for bad in BAD if (text := leak(lambda bad=bad: loss(X, BAD[bad]))) is not None]
+    assert not leaks, "\n".join(leaks)
+
+
+@pytest.mark.parametrize("case", range(len(SEVERAL)))
+def test_losses_of_several_operands_raise_no_internal_errors(case: int) -> None:
+    leaks = [f"{bad}: {text}" for bad in BAD if (text := leak(lambda bad=bad: SEVERAL[case](BAD[bad]))) is not None]
     assert not leaks, "\n".join(leaks)
 
 

@@ -156,7 +156,7 @@ def triplet_margin_with_distance_loss(
         ``()``, or the distances' shape for ``"none"``.
 
     Raises:
-        ArgumentError: a margin that is not greater than 0.
+        ArgumentError: a margin that is not greater than 0, or no function.
         ShapeError, DTypeError: operands that do not fit.
 
     Example:
@@ -168,6 +168,8 @@ def triplet_margin_with_distance_loss(
     op = "triplet_margin_with_distance_loss"
     if reduction not in REDUCTIONS:  # before the user's function runs
         raise ArgumentError(f"{op}: reduction is {reduction!r}; it must be one of {', '.join(REDUCTIONS)}")
+    if distance_function is not None and not callable(distance_function):
+        raise ArgumentError(f"{op}: distance_function is no function, but {type(distance_function).__name__}")
     ops.check_margin(op, margin)
     ops.check_ranks(op, anchor, positive, negative)
     distance: Any = ops.pairwise if distance_function is None else captured(distance_function)

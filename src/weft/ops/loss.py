@@ -510,10 +510,11 @@ def gaussian_nll_loss(
         Nix and Weigend, Estimating the mean and variance of the target probability distribution, 1994.
     """
     one = is_number(var)
+    loss = _gaussian_nll_loss(input, target, var, full, eps, reduction)  # which says first what is no variance at all
     if var < 0 if one else current_trace() is None and any_(less(var, 0.0)).item():
         which = f"is {var}" if one else "has negative elements"
         raise ArgumentError(f"gaussian_nll_loss: var {which}; a variance is not below 0: exp or softplus makes one")
-    return _gaussian_nll_loss(input, target, var, full, eps, reduction)
+    return loss
 
 
 @composite(name="gaussian_nll_loss", public=False)
