@@ -35,6 +35,7 @@ from .activation import (
     Tanhshrink,
     Threshold,
 )
+from .attention import MultiheadAttention
 from .batch_normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -43,12 +44,11 @@ from .batch_normalization import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
-from .attention import MultiheadAttention
 from .container import ModuleDict, ModuleList, ParameterList, Sequential
-from .distance import Bilinear, CosineSimilarity, PairwiseDistance
-from .embedding import Embedding, EmbeddingBag
-from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .distance import Bilinear, CosineSimilarity, PairwiseDistance
+from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
+from .embedding import Embedding, EmbeddingBag
 from .folding import Fold, Unfold
 from .gradient import clip_grad_norm_, clip_grad_value_
 from .key_value_cache import KVCache
@@ -98,8 +98,6 @@ from .padding import (
     ZeroPad3d,
 )
 from .parameter import Parameter
-from .recurrence import GRU, LSTM, RNN
-from .recurrent_cells import GRUCell, LSTMCell, RNNCell
 from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -120,9 +118,12 @@ from .pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from .recurrence import GRU, LSTM, RNN
+from .recurrent_cells import GRUCell, LSTMCell, RNNCell
 from .resampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from .rotary import RotaryEmbedding
 from .shape import Flatten, Unflatten
+from .shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from .transformer import (
     Transformer,
     TransformerDecoder,
@@ -130,7 +131,6 @@ from .transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
-from .shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 
 __all__ = [
     "AdaptiveAvgPool1d",

@@ -9,25 +9,25 @@ from .margin_loss import triplet_margin_with_distance_loss
 
 # What these modules of ops define is public here.
 _functions = _registry.functions(
-    "activation", "convolution", "distance", "dropout", "embedding", "linear", "loss", "normalization", "pooling"
     "activation",
     "adaptive_pooling",
+    "attention",
     "convolution",
+    "distance",
     "dropout",
     "embedding",
+    "folding",
     "linear",
     "loss",
+    "margin_loss",
     "normalization",
+    "padding",
     "pooling",
     "resampling",
-    "unpooling",
-    "attention",
     "rotary",
-    "folding",
-    "padding",
     "shuffle",
     "transposed_convolution",
-    "activation", "convolution", "dropout", "embedding", "linear", "loss", "margin_loss", "normalization", "pooling"
+    "unpooling",
 )
 _more = {
     "ctc_loss": ctc_loss,
