@@ -132,6 +132,31 @@ def test_a_captured_training_step_of_a_model(momentum: float | None) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_two_batches_before_one_backward_pass(compiled: bool) -> None:
+    torch = pytest.importorskip("torch")
+    a, b = values(4, 3), values(6, 3)
+    found = []
+    for lib, module in ((torch, torch.nn.BatchNorm1d(3)), (wf, nn.BatchNorm1d(3))):
+        first, second = (lib.tensor(v).requires_grad_() for v in (a, b))
+
+        def run(x: Any, y: Any, module: Any = module) -> Any:
+            return (module(x) ** 3).sum() + (module(y) ** 3).sum() * 2
+
+        (wf.compile(run) if compiled and lib is wf else run)(first, second).backward()
+        found.append([v.detach().numpy() for v in (first.grad, second.grad, module.weight.grad, *module.buffers())])
+    for theirs, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_is_called_twice_in_captured_code_counts_both() -> None:
+    layer = nn.BatchNorm1d(3)
+    twice = nn.Sequential(layer, layer)
+    run = wf.compile(twice)
+    run(wf.asarray(values(5, 3)))
+    assert layer.num_batches_tracked.item() == 2 and len(list(twice.buffers())) == 3
+
+
 def test_captured_code_without_gradients_moves_the_statistics_too() -> None:
     found = []
     for compiled in (False, True):

@@ -67,6 +67,14 @@ def test_the_module_is_the_function(module: Any, function: Any, text: str) -> No
     assert repr(module) == text
 
 
+def test_softmax_over_channels() -> None:
+    x = wf.asarray(RNG.normal(size=(2, 3, 4, 5)).astype(np.float32))
+    assert nn.Softmax2d()(x).numpy().tobytes() == F.softmax(x, 1).numpy().tobytes()
+    assert nn.Softmax2d()(x[0]).numpy().tobytes() == F.softmax(x[0], 0).numpy().tobytes()
+    with pytest.raises(wf.ShapeError, match=r"Softmax2d: input \(3, 4\): wants"):
+        nn.Softmax2d()(X)
+
+
 def test_linear_is_x_times_weight_transposed() -> None:
     layer = nn.Linear(4, 2)
     x = X.numpy()

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from op_cases import check_gradient
 
 import weft as wf
@@ -216,6 +218,42 @@ def test_elements_that_do_not_lie_side_by_side() -> None:
         lambda x: F.normalize(x, 2.0, (1, -1)),
     ):
         assert f(turned).numpy().tobytes() == f(plain).numpy().tobytes()
+
+
+def test_gradients_of_gradients_are_slopes() -> None:
+    x = wide(3, 2, 2)
+    for f in (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: F.instance_norm(wf.reshape(x, (1, 2, 6))),
+        lambda x: F.group_norm(x, 1),
+        lambda x: F.local_response_norm(x, 2, 0.5),
+        lambda x: F.normalize(x),
+    ):
+        check_gradient(wf.grad(lambda x, f=f: wf.sum(f(x) ** 3)), x, tolerance=1e-5)
+
+
+@given(
+    rest=st.lists(st.integers(1, 5), max_size=3),
+    batch=st.integers(1, 9),
+    groups=st.integers(1, 3),
+    each=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_channels_of_any_shape(rest: list[int], batch: int, groups: int, each: int, seed: int) -> None:
+    shape = (batch, groups * each, *rest)
+    x = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    exact, count = x.astype(np.float64), batch * int(np.prod(rest))
+    over = (0, *range(2, len(shape)))
+    if count > 1:
+        got = F.batch_norm(wf.asarray(x), None, None, training=True)
+        np.testing.assert_allclose(got.numpy(), np_channels(exact, over), rtol=1e-4, atol=1e-4)
+    if count * each > 1:
+        got = F.group_norm(wf.asarray(x), groups, eps=1e-3)
+        np.testing.assert_allclose(got.numpy(), np_groups(exact, groups, eps=1e-3), rtol=1e-4, atol=1e-4)
+    if int(np.prod(rest)) > 1:
+        got = F.instance_norm(wf.asarray(x), eps=1e-3)
+        np.testing.assert_allclose(got.numpy(), np_channels(exact, over[1:], eps=1e-3), rtol=1e-4, atol=1e-4)
 
 
 def test_normalize() -> None:
