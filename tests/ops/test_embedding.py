@@ -129,6 +129,28 @@ def test_bags_with_factors() -> None:
     )
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("offsets", [None, [0, 3]])
+def test_gradients_divided_by_how_often_a_row_is_named(mode: str, offsets: Any) -> None:
+    """Against the gradient without: PyTorch 2.13 divides by the counts of other rows where one is named twice."""
+    index = np.array([1, 4, 1, 1, 6, 4])
+    given = wf.asarray(index if offsets is not None else index.reshape(2, 3))
+    starts = None if offsets is None else wf.asarray(offsets)
+    found = []
+    for scaled in (False, True):
+        weight = wf.asarray(TABLE).requires_grad_()
+        y = F.embedding_bag(given, weight, starts, mode=mode, scale_grad_by_freq=scaled, padding_idx=6)
+        (y * y).sum().backward()
+        found.append((y.detach().numpy(), weight.grad.numpy()))
+    assert found[0][0].tobytes() == found[1][0].tobytes()
+    often = np.maximum(np.bincount(index, minlength=7), 1)[:, None]
+    np.testing.assert_allclose(found[1][1], found[0][1] / often, rtol=1e-12)
+    assert (
+        repr(nn.EmbeddingBag(7, 3, scale_grad_by_freq=True))
+        == "EmbeddingBag(7, 3, scale_grad_by_freq=True, mode='mean')"
+    )
+
+
 @pytest.mark.parametrize("order", [1.0, 2.0, float("inf")])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_rows_that_are_named_are_limited_in_place(order: float, compiled: bool) -> None:
@@ -200,8 +222,12 @@ ROWS, STARTS = wf.asarray([0, 1, 2]), wf.asarray([0, 1])
         (lambda t: F.embedding_bag(ROWS, t, STARTS[None]), wf.ShapeError, r"offsets \(1, 2\)"),
         (lambda t: F.embedding_bag(ROWS, t, STARTS, mode="min"), wf.ArgumentError, "mode is 'min'"),
         (lambda t: F.embedding_bag(ROWS, t, STARTS, mode="max"), wf.ArgumentError, "'max' with offsets"),
-        (lambda t: F.embedding_bag(ROWS, t, STARTS, sparse=True), wf.ArgumentError, "sparse is not there"),
-        (lambda t: F.embedding_bag(ROWS, t, STARTS, scale_grad_by_freq=True), wf.ArgumentError, "scale_grad_by_freq"),
+        (lambda t: F.embedding_bag(ROWS, t, STARTS, sparse=True), wf.ArgumentError, "sparse gradients"),
+        (
+            lambda t: F.embedding_bag(ROWS[None], t, mode="max", scale_grad_by_freq=True),
+            wf.ArgumentError,
+            "scale_grad_by_freq with mode 'max'",
+        ),
         (
             lambda t: F.embedding_bag(ROWS, t, STARTS, per_sample_weights=wf.ones(3)),
             wf.ArgumentError,
@@ -219,7 +245,7 @@ ROWS, STARTS = wf.asarray([0, 1, 2]), wf.asarray([0, 1])
         (lambda t: F.embedding_bag(t[:2], t), wf.DTypeError, "embedding_bag: indices are float64"),
         (lambda t: nn.EmbeddingBag(3, 2, padding_idx=3), ValueError, "padding_idx 3 is out of range"),
         (lambda t: nn.EmbeddingBag(3, 2, mode="min"), ValueError, "mode is 'min'"),
-        (lambda t: nn.EmbeddingBag(3, 2, sparse=True), ValueError, "EmbeddingBag: sparse is not there"),
+        (lambda t: nn.EmbeddingBag(3, 2, sparse=True), ValueError, "EmbeddingBag: sparse gradients"),
     ],
 )
 def test_bags_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:

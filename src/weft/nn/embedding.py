@@ -104,9 +104,8 @@ class EmbeddingBag(Module):
             raise ArgumentError(
                 f"EmbeddingBag: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings"
             )
-        if scale_grad_by_freq or sparse:
-            name = "sparse" if sparse else "scale_grad_by_freq"
-            raise ArgumentError(f"EmbeddingBag: {name} is not there: wants False")
+        if sparse:
+            raise ArgumentError("EmbeddingBag: sparse gradients are not there: wants sparse=False")
         if mode not in ("sum", "mean", "max"):
             raise ArgumentError(f"EmbeddingBag: mode is {mode!r}; it must be 'sum', 'mean' or 'max'")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
@@ -182,6 +181,8 @@ class EmbeddingBag(Module):
             parts.append(f"max_norm={self.max_norm}")
         if self.norm_type != 2:
             parts.append(f"norm_type={self.norm_type}")
+        if self.scale_grad_by_freq:
+            parts.append(f"scale_grad_by_freq={self.scale_grad_by_freq}")
         parts.append(f"mode={self.mode!r}")
         if self.padding_idx is not None:
             parts.append(f"padding_idx={self.padding_idx}")

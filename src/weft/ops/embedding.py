@@ -6,10 +6,11 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DTypeError, IndexError_, ShapeError
+from ..core.shapes import size_of
 from ..core.symbolic import are_equal, undecided
 from .creation import full, iota
 from .cumulative import cumulative_sum
-from .elementwise import cast, logical_not, maximum, stop_gradient, where
+from .elementwise import cast, isfinite, logical_not, maximum, stop_gradient, where
 from .indexing import NOWHERE, as_indices, scatter_add, take
 from .linalg import vector_norm
 from .op import Array, composite, public
@@ -82,7 +83,8 @@ def embedding_bag(
         offsets: of an input ``(N,)``: where each bag begins, ``(B,)``; the first is 0, and they never fall.
         max_norm: the rows that are named, and whose norm is greater, are first scaled to it, in the table itself.
         norm_type: the order of that norm.
-        scale_grad_by_freq, sparse: False; PyTorch's other gradients are not there.
+        scale_grad_by_freq: divide a row's gradient by how often it is named; not with mode ``"max"``.
+        sparse: False: gradients are dense.
         mode: ``"sum"``, ``"mean"`` or ``"max"`` (of an input ``(B, N)``).
         per_sample_weights: a factor for each row that is named, of input's shape, where ``mode`` is ``"sum"``.
         include_last_offset: ``offsets`` has one number more: where the last bag ends.
@@ -104,12 +106,14 @@ def embedding_bag(
         [[3.0], [4.0]]
     """
     op = "embedding_bag"
-    if scale_grad_by_freq or sparse:
-        raise ArgumentError(f"{op}: {'sparse' if sparse else 'scale_grad_by_freq'} is not there: wants False")
+    if sparse:
+        raise ArgumentError(f"{op}: sparse gradients are not there: wants sparse=False")
     if mode not in ("sum", "mean", "max"):
         raise ArgumentError(f"{op}: mode is {mode!r}; it must be 'sum', 'mean' or 'max'")
     if per_sample_weights is not None and mode != "sum":
         raise ArgumentError(f"{op}: per_sample_weights with mode {mode!r}: wants 'sum'")
+    if scale_grad_by_freq and mode == "max":
+        raise ArgumentError(f"{op}: scale_grad_by_freq with mode 'max': wants 'sum' or 'mean'")
     if weight.ndim != 2:
         raise ShapeError(f"{op}: weight {weight.shape} must be (num_embeddings, embedding_dim)")
     if input.ndim not in (1, 2) or (input.ndim == 1) != (offsets is not None):
@@ -121,8 +125,9 @@ def embedding_bag(
         rows = reshape(input, (-1,))
         table.detach()[rows] = _limited(rows, table.detach(), float(max_norm), float(norm_type))
     if offsets is None:
-        return _bag_a_row(input, weight, mode, per_sample_weights, padding_idx)
-    return _bags_in_line(input, weight, offsets, mode, per_sample_weights, include_last_offset, padding_idx)
+        return _bag_a_row(input, weight, mode, scale_grad_by_freq, per_sample_weights, padding_idx)
+    more = (scale_grad_by_freq, per_sample_weights, include_last_offset, padding_idx)
+    return _bags_in_line(input, weight, offsets, mode, *more)
 
 
 @composite(name="embedding_bag")
@@ -134,12 +139,18 @@ def _limited(input: Array, weight: Array, max_norm: float, norm_type: float) -> 
 
 
 def _named(
-    input: Array, weight: Array, per_sample_weights: Array | None, padding_idx: int | None
+    input: Array, weight: Array, by_frequency: bool, per_sample_weights: Array | None, padding_idx: int | None
 ) -> tuple[Array, Array | None]:
     """The rows that are named, times their factors, and which of them count (None: all of them)."""
     op = "embedding_bag"
     index = as_indices(op, input, from_the_end=False)
     (rows,) = widen(op, take(weight, index, axis=0))
+    if by_frequency:
+        flat = reshape(index, (size_of(index.shape),))
+        counts = scatter_add(full((weight.shape[0],), 0, dtype=rows.dtype), flat, full(flat.shape, 1, dtype=rows.dtype))
+        fixed = stop_gradient(rows)
+        nothing = where(isfinite(fixed), rows - fixed, 0.0)  # 0, which is there for its gradient
+        rows = fixed + nothing / expand_dims(take(counts, index, axis=0), axis=-1)
     if per_sample_weights is not None:
         if per_sample_weights.ndim != input.ndim or not all(map(are_equal, per_sample_weights.shape, input.shape)):
             raise ShapeError(
@@ -152,9 +163,14 @@ def _named(
 
 @composite(name="embedding_bag")
 def _bag_a_row(
-    input: Array, weight: Array, mode: str, per_sample_weights: Array | None, padding_idx: int | None
+    input: Array,
+    weight: Array,
+    mode: str,
+    by_frequency: bool,
+    per_sample_weights: Array | None,
+    padding_idx: int | None,
 ) -> Array:
-    rows, counts = _named(input, weight, per_sample_weights, padding_idx)
+    rows, counts = _named(input, weight, by_frequency, per_sample_weights, padding_idx)
     bags, each = rows.shape[:2]
     if mode == "max":
         if not undecided(each) and not each > 0:
@@ -179,6 +195,7 @@ def _bags_in_line(
     weight: Array,
     offsets: Array,
     mode: str,
+    by_frequency: bool,
     per_sample_weights: Array | None,
     include_last_offset: bool,
     padding_idx: int | None,
@@ -189,7 +206,7 @@ def _bags_in_line(
     bags = offsets.shape[0]
     if include_last_offset and not undecided(bags) and not bags > 0:
         raise ShapeError(f"{op}: offsets (0,) with include_last_offset: wants where the last bag ends")
-    rows, counts = _named(input, weight, per_sample_weights, padding_idx)
+    rows, counts = _named(input, weight, by_frequency, per_sample_weights, padding_idx)
     length, dim = rows.shape
     # The number of a row's bag is how many bags have begun by then, less one: -1 before the first is out of range.
     starts = as_indices(op, offsets, from_the_end=False)
