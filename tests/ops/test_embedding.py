@@ -202,6 +202,44 @@ def test_the_layer_is_pytorchs(options: dict[str, Any], takes_offsets: bool) -> 
         np.testing.assert_allclose(ours.weight.detach().numpy(), theirs.weight.detach().numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "in_line"),
+    [
+        ({"mode": "sum"}, True),
+        ({"padding_idx": 2, "scale_grad_by_freq": True, "include_last_offset": True}, True),
+        ({"max_norm": 1.0}, True),
+        ({"mode": "mean", "padding_idx": 2}, False),
+        ({"mode": "max", "padding_idx": 2}, False),
+    ],
+)
+def test_a_captured_training_step_has_the_bits_of_an_eager_one(options: dict[str, Any], in_line: bool) -> None:
+    found = []
+    for compiled in (False, True):
+        wf.manual_seed(0)
+        net = nn.EmbeddingBag(9, 4, **options)
+        optimizer = wf.optim.SGD(net.parameters(), lr=0.1)
+
+        def step(index: Any, offsets: Any = None, net: Any = net, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = (net(index, offsets) ** 2).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run: Any = wf.compile(step) if compiled else step
+        rng, bits = np.random.default_rng(2), []
+        for batch in (3, 3, 5, 4, 7):
+            index = wf.asarray(rng.integers(0, 9, (batch, 4)))
+            more = [wf.asarray(np.sort(rng.integers(0, 4 * batch, batch + 1)))] if in_line else []
+            if in_line:
+                more[0][0] = 0
+                if options.get("include_last_offset"):
+                    more[0][-1] = 4 * batch
+            bits.append(run(index.reshape(-1) if in_line else index, *more).numpy().tobytes())
+        found.append([*bits, net.weight.detach().numpy().tobytes()])
+    assert found[0] == found[1]
+
+
 def test_a_layer_of_a_table_that_is_there() -> None:
     layer = nn.EmbeddingBag.from_pretrained(wf.asarray(TABLE), mode="sum", padding_idx=1)
     assert not layer.weight.requires_grad and layer.weight.dtype is wf.float64 and layer.padding_idx == 1
