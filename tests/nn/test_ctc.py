@@ -153,6 +153,12 @@ def test_compiled_steps_have_the_same_bits_for_any_sizes() -> None:
             same_bits(got, wanted.numpy())
 
 
+def test_all_sizes_may_be_symbolic() -> None:
+    specs = (("t", "n", "c"), "float32"), (("n", "s"), "int64"), (("n",), "int64"), (("n",), "int64")
+    given = [wf.spec(shape, dtype) for shape, dtype in specs]
+    assert str(wf.eval_shape(nn.CTCLoss(reduction="none"), *given)) == "float32[n]"
+
+
 def test_captured_code_takes_lengths_as_a_tuple_for_concatenated_targets() -> None:
     x, targets = wf.asarray(X), wf.asarray(CONCATENATED)
     compiled = wf.compile(lambda x, t: F.ctc_loss(x, t, tuple(STEPS), tuple(SIZES), reduction="none"))

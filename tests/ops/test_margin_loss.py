@@ -212,6 +212,17 @@ def test_16_bit_losses_are_computed_in_float32(
     same_bits(got, wide.astype(dtype).numpy())
 
 
+@pytest.mark.parametrize(("function", "inputs", "others", "options", "reference"), NAMED)
+def test_the_batch_may_be_symbolic(function: Any, inputs: Any, others: Any, options: Any, reference: Any) -> None:
+    arrays = [a for a in (*inputs, *others) if isinstance(a, np.ndarray)]
+    specs = [wf.spec(("n" if a.shape[0] == 5 else 1, *a.shape[1:]), a.dtype.name) for a in arrays]
+    rest = [a for a in others if not isinstance(a, np.ndarray)]
+    more = {name: made(value) for name, value in options.items()}
+    for reduction, shape in (("none", "float64[n"), ("mean", "float64[]")):
+        got = wf.eval_shape(lambda *given, r=reduction: function(*given, *rest, **more, reduction=r), *specs)
+        assert str(got).startswith(shape)
+
+
 def test_rows_alone_and_batches_agree() -> None:
     for n in range(5):
         x, y = wf.asarray(X[n]), wf.asarray(Y[n])

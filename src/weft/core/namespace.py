@@ -107,7 +107,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("ParameterDict", _SOON),
         ("LinearCrossEntropyLoss", f"{_SOON}; nn.Linear and nn.CrossEntropyLoss"),
         ("NLLLoss2d", "nn.NLLLoss, which takes (N, C, H, W)"),
-        ("AdaptiveLogSoftmaxWithLoss", f"{_SOON}; nn.Linear and nn.CrossEntropyLoss"),
         ("Activation relu", "nn.ReLU() is the layer, F.relu the function"),
     ),
     "weft.nn.functional": (

@@ -12,8 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes as dt
+from ..core.asked import unasked
 from ..core.errors import ArgumentError, CaptureError, DTypeError, ShapeError
-from ..core.shapes import shown
+from ..core.shapes import Shape, shown
+from ..core.symbolic import Dim
 from ..ops.creation import full, iota
 from ..ops.elementwise import cast, exp, log, maximum, stop_gradient, where
 from ..ops.indexing import NOWHERE, as_indices, take, take_along_axis
@@ -81,19 +83,24 @@ def ctc_loss(
         raise DTypeError(f"ctc_loss: log_probs is {log_probs.dtype.name}; it must be floating; cast with astype")
     if not targets.dtype.is_integer:
         raise DTypeError(f"ctc_loss: targets is {targets.dtype.name}; labels must be integers")
-    if log_probs.ndim not in (2, 3) or any(n < 1 for n in log_probs.shape):
+    shape, labels = _sizes(log_probs), _sizes(targets)
+    if len(shape) not in (2, 3) or any(isinstance(n, int) and n == 0 for n in shape):
         raise ShapeError(f"ctc_loss: log_probs {log_probs.shape} must be (T, N, C) or (T, C), and not empty")
-    classes = log_probs.shape[-1]
-    if not 0 <= blank < classes:
+    classes = shape[-1]
+    if blank < 0 or (isinstance(classes, int) and blank >= classes):
         raise ArgumentError(f"ctc_loss: blank is {blank}; it must be one of the {classes} classes of log_probs")
-    batch = log_probs.shape[1] if log_probs.ndim == 3 else 1
-    steps, _ = _lengths("input_lengths", input_lengths, log_probs, batch, log_probs.shape[0])
-    most = targets.shape[1] if targets.ndim == 2 else None
+    batch = shape[1] if len(shape) == 3 else 1
+    steps, _ = _lengths("input_lengths", input_lengths, log_probs, batch, shape[0])
+    most = labels[1] if len(labels) == 2 else None
     sizes, known = _lengths("target_lengths", target_lengths, log_probs, batch, most)
-    labels = _rows(targets, sizes, known, batch)
-    x = log_probs if log_probs.ndim == 3 else expand_dims(log_probs, axis=1)
-    losses = _compiled()(x, labels, steps, sizes, int(blank))
-    return _reduce(losses, sizes, reduction, zero_infinity, log_probs.ndim == 2, log_probs.dtype)
+    x = log_probs if len(shape) == 3 else expand_dims(log_probs, axis=1)
+    losses = _compiled()(x, _rows(targets, sizes, known, batch), steps, sizes, int(blank))
+    return _reduce(losses, sizes, reduction, zero_infinity, len(shape) == 2, log_probs.dtype)
+
+
+def _sizes(x: Array) -> Shape:
+    """The shape, as ops see it: nothing is noted where sizes are symbolic and two of them are compared."""
+    return tuple([unasked(n) for n in x.shape])
 
 
 @cache
@@ -103,7 +110,9 @@ def _compiled() -> Compiled[Any, Tensor]:
     return compile(_losses)
 
 
-def _lengths(name: str, given: Any, log_probs: Array, batch: Any, most: Any) -> tuple[Tensor, tuple[int, ...] | None]:
+def _lengths(
+    name: str, given: Any, log_probs: Array, batch: Dim, most: Dim | None
+) -> tuple[Tensor, tuple[int, ...] | None]:
     """Lengths as int64 ``(N,)``, and as numbers; None for these where only a run will know them.
 
     Raises:
@@ -113,8 +122,8 @@ def _lengths(name: str, given: Any, log_probs: Array, batch: Any, most: Any) -> 
     lengths: Tensor = given if isinstance(given, Tensor) else asarray(given, device=log_probs.device)
     if not lengths.dtype.is_integer:
         raise DTypeError(f"ctc_loss: {name} is {lengths.dtype.name}; lengths must be integers")
-    wanted = [(batch,)] if log_probs.ndim == 3 else [(), (1,)]
-    if tuple(lengths.shape) not in wanted:
+    wanted: list[Shape] = [(batch,)] if log_probs.ndim == 3 else [(), (1,)]
+    if _sizes(lengths) not in wanted:
         raise ShapeError(
             f"ctc_loss: {name} {lengths.shape} for log_probs {log_probs.shape}: it must be {shown(wanted[0])}, a "
             "length for each sequence"
@@ -126,7 +135,7 @@ def _lengths(name: str, given: Any, log_probs: Array, batch: Any, most: Any) -> 
     else:
         return _as_lengths(lengths), None
     for n in values:
-        if n < 0 or (most is not None and n > most):
+        if n < 0 or (isinstance(most, int) and n > most):
             limit = "" if most is None else f" and at most {most}"
             raise ArgumentError(f"ctc_loss: {name} has {n}; a length is at least 0{limit}")
     return _as_lengths(lengths), values
@@ -139,7 +148,7 @@ def _as_lengths(lengths: Array) -> Array:
     return found if found.ndim else expand_dims(found, axis=0)
 
 
-def _rows(targets: Array, sizes: Tensor, known: tuple[int, ...] | None, batch: Any) -> Array:
+def _rows(targets: Array, sizes: Tensor, known: tuple[int, ...] | None, batch: Dim) -> Array:
     """The labels as ``(N, S)``.
 
     Raises:
@@ -147,7 +156,7 @@ def _rows(targets: Array, sizes: Tensor, known: tuple[int, ...] | None, batch: A
         CaptureError: only a run will know S.
     """
     if targets.ndim == 2:
-        if targets.shape[0] != batch:
+        if _sizes(targets)[0] != batch:
             raise ShapeError(f"ctc_loss: targets {targets.shape} for {batch} sequences: they must be ({batch}, S)")
         return targets
     if targets.ndim != 1:

@@ -7,12 +7,12 @@ PyTorch's do. At a kink the gradient is PyTorch's; a NaN stays one. float16 and 
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
 
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import Shape
+from ..core.symbolic import Dim
 from .activation import logsigmoid
 from .creation import iota, zeros
 from .elementwise import cast, minimum, sqrt, stop_gradient, where
@@ -58,15 +58,16 @@ def check_margin(op: str, margin: float) -> None:
         raise ArgumentError(f"{op}: margin is {margin}; it must be greater than 0")
 
 
-def _classes(op: str, input: Array) -> Any:
+def _classes(op: str, input: Array) -> Dim:
     """The number of classes of an input ``(C,)`` or ``(N, C)``.
 
     Raises:
         ShapeError: another rank, or no classes.
     """
-    if input.ndim not in (1, 2) or input.shape[-1] < 1:
+    classes = input.shape[-1] if input.ndim in (1, 2) else 0
+    if isinstance(classes, int) and classes == 0:
         raise ShapeError(f"{op}: input {input.shape} must be (C,) or (N, C), with one class or more")
-    return input.shape[-1]
+    return classes
 
 
 # --- one score --------------------------------------------------------------------------------------------------
