@@ -100,7 +100,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 "(N, in_features) wants a target (N,), an input (in_features,) a target ()"
             )
         logits = [self.head(input_), *(cluster(input_) for cluster in self.tail)]
-        return Adaptive(*_chosen(logits, target_, tuple(self.cutoffs)))
+        found: Any = _chosen(logits, target_, tuple(self.cutoffs))  # Tensors: it is called from outside
+        return Adaptive(*found)
 
     def log_prob(self, input: Tensor) -> Tensor:
         """``(N, in_features) -> (N, n_classes)``: the log probabilities of all classes."""
