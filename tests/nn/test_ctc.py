@@ -117,6 +117,13 @@ def test_probabilities_of_zero_give_finite_gradients() -> None:
     assert np.isfinite(given.grad.numpy()).all() and given.grad.numpy()[2, 0, 1] == 0
 
 
+def test_an_infinite_loss_has_the_gradient_0() -> None:
+    x = wf.asarray(X).requires_grad_()
+    loss = F.ctc_loss(x, wf.asarray(PADDED), STEPS, SIZES, reduction="sum")
+    loss.backward()
+    assert loss.item() == INF and not x.grad.numpy()[:, 5].any() and np.isfinite(x.grad.numpy()).all()
+
+
 def test_long_sequences_do_not_underflow() -> None:
     x = wf.asarray(log_probabilities(300, 2, 20).astype(np.float32)).requires_grad_()
     targets = wf.asarray(RNG.integers(1, 20, (2, 40)))

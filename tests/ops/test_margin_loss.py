@@ -344,6 +344,7 @@ ONES = wf.asarray([1, 1])
         (lambda: F.triplet_margin_with_distance_loss(M, V, M), wf.ShapeError, "not of one rank"),
         (lambda: F.triplet_margin_with_distance_loss(M, M, M, margin=-1.0), ValueError, "margin is -1"),
         (lambda: F.triplet_margin_with_distance_loss(M, M, M, reduction="avg"), ValueError, "reduction is 'avg'"),
+        (lambda: F.triplet_margin_with_distance_loss(M, M, M, distance_function=2), ValueError, "is no function"),
         (lambda: F.gaussian_nll_loss(M, M, wf.ones((3, 2))), wf.ShapeError, r"var \(3, 2\) for input \(2, 3\)"),
         (lambda: F.gaussian_nll_loss(M, M, wf.ones((1, 1))), wf.ShapeError, r"var \(1, 1\) for input"),
         (lambda: F.gaussian_nll_loss(M, M, "1"), wf.DTypeError, "neither a tensor nor a number"),
