@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reported import counted
 
 import weft as wf
 from weft import nn
@@ -163,6 +164,30 @@ def test_a_compiled_step_trains_as_an_eager_one() -> None:
             found.append(run(wf.asarray(rng.normal(size=shape).astype(np.float32))).numpy().tobytes())
         losses.append(found + [p.numpy().tobytes() for p in net.parameters()])
     assert losses[0] == losses[1]
+
+
+DOWN, UP = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1)
+WINDOWS = {"kernel_size": 3, "stride": 2, "padding": 1}
+SIZED: dict[str, Any] = {
+    "down and up": lambda x: UP(DOWN(x), output_size=x.shape[-2:]),
+    "their gradient": wf.grad(lambda x: (UP(DOWN(x), output_size=x.shape) ** 2).sum()),
+    "output_padding": nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
+    "unfold and fold": lambda x: F.fold(F.gelu(F.unfold(x, **WINDOWS)), x.shape[-2:], **WINDOWS),
+    "reflected": nn.Conv2d(3, 4, 3, padding=(2, 1), padding_mode="reflect"),
+    "wrapped": nn.CircularPad2d((2, 1, 1, -1)),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_a_second_capture_is_for_every_size(name: str) -> None:
+    """With eager bits; the first is for the first size alone."""
+    function = SIZED[name]
+    compiled = wf.compile(function)
+    with counted() as captures:
+        for shape in ((2, 3, 8, 10), (2, 3, 9, 11), (3, 3, 9, 11), (4, 3, 10, 13), (5, 3, 15, 20), (2, 3, 22, 31)):
+            x = wf.asarray(np.random.default_rng(shape).normal(size=shape).astype(np.float32))
+            assert compiled(x).numpy().tobytes() == function(x).numpy().tobytes()
+    assert len(captures) <= 3  # one where the image alone has another size, one where the batch has too
 
 
 def test_a_saved_model_gives_its_bits(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def _part(x: Array, axis: int, start: Dim, size: Dim) -> Array:
     return slice_(x, starts, (*shape[:axis], size, *shape[axis + 1 :]))
 
 
-def _refuse(mode: str, axis: int, widths: tuple[int, int], x: Array, why: str) -> ShapeError:
-    return ShapeError(f"pad: widths {widths} on axis {axis} of {tuple(x.shape)}, mode {mode!r}: {why}")
+def _refuse(mode: str, axis: int, widths: tuple[int, int], size: Dim, why: str) -> ShapeError:
+    return ShapeError(f"pad: widths {widths} on axis {axis}, of {size} elements, mode {mode!r}: {why}")
 
 
 def _cropped(x: Array, axis: int, widths: tuple[int, int], mode: str) -> Array:
@@ -37,7 +37,7 @@ def _cropped(x: Array, axis: int, widths: tuple[int, int], mode: str) -> Array:
         return x
     left = x.shape[axis] - first - last
     if not undecided(left) and left < 0:
-        raise _refuse(mode, axis, widths, x, "they take away more than there is")
+        raise _refuse(mode, axis, widths, x.shape[axis], "they take away more than there is")
     return _part(x, axis, first, left)
 
 
@@ -51,7 +51,7 @@ def _reflected(x: Array, axis: int, widths: tuple[int, int]) -> Array:
     size = x.shape[axis]
     first, last = (max(n, 0) for n in widths)
     if not undecided(size) and size <= max(first, last) > 0:
-        raise _refuse("reflect", axis, widths, x, "a width is at most the size of the axis less one")
+        raise _refuse("reflect", axis, widths, size, "a width is at most the size of the axis less one")
     before = flipped(_part(x, axis, 1, first), (axis,)) if first else None
     after = flipped(_part(x, axis, size - 1 - last, last), (axis,)) if last else None
     return _cropped(_joined(x, axis, before, after), axis, widths, "reflect")
@@ -62,7 +62,7 @@ def _replicated(x: Array, axis: int, widths: tuple[int, int]) -> Array:
     size, shape = x.shape[axis], tuple(x.shape)
     first, last = (max(n, 0) for n in widths)
     if max(first, last) > 0 and not undecided(size) and size < 1:
-        raise _refuse("replicate", axis, widths, x, "there is no element to repeat")
+        raise _refuse("replicate", axis, widths, size, "there is no element to repeat")
 
     def repeated(start: Dim, count: int) -> Array | None:
         return broadcasted(_part(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :])) if count else None
@@ -72,11 +72,13 @@ def _replicated(x: Array, axis: int, widths: tuple[int, int]) -> Array:
 
 def _wrapped(x: Array, axis: int, widths: tuple[int, int]) -> Array:
     """The elements of the other end, of what negative widths leave."""
+    whole = x.shape[axis]
     x = _cropped(x, axis, widths, "circular")
     size = x.shape[axis]
     first, last = (max(n, 0) for n in widths)
     if not undecided(size) and size < max(first, last):
-        raise _refuse("circular", axis, widths, x, "they go around more than once")
+        left = "" if min(widths) >= 0 else f" what negative ones leave, {size},"
+        raise _refuse("circular", axis, widths, whole, f"they go around{left} more than once")
     before = _part(x, axis, size - first, first) if first else None
     return _joined(x, axis, before, _part(x, axis, 0, last) if last else None)
 
