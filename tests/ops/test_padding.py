@@ -172,6 +172,13 @@ def test_what_does_not_fit_is_refused_as_in_pytorch(shape: Any, args: Any, says:
         torch.nn.functional.pad(torch.ones(shape), *args)
 
 
+@pytest.mark.parametrize("widths", [(3, -2), (-3, 1), (1, -3)])
+def test_what_is_not_there_does_not_go_around(widths: tuple[int, int]) -> None:
+    """PyTorch reads memory that nobody has written."""
+    with pytest.raises(ShapeError, match=r"what negative ones leave, [01], more than once"):
+        F.pad(wf.ones((1, 2, 3)), widths, "circular")
+
+
 def test_one_width_is_no_pair() -> None:
     with pytest.raises(WeftError, match="pad"):
         F.pad(wf.ones((1, 2, 3)), 1)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from ..core.errors import ArgumentError, ShapeError
-from ..core.shapes import shown
 from ..ops.convolution import conv1d, conv2d, conv3d
 from ..ops.operands import one_each
 from ..ops.padding import pad
@@ -54,18 +53,14 @@ class _Convolution(Module):
     ) -> None:
         super().__init__()
         layer, rank = type(self).__name__, self._rank
-        check_sizes(layer, in_channels=in_channels, out_channels=out_channels)
+        check_sizes(layer, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if groups < 1:
-            raise ArgumentError(f"{layer}: groups is {shown(groups)}; it is at least 1")
+            raise ArgumentError(f"{layer}: groups is {groups}; it is at least 1")
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % groups:
                 raise ShapeError(f"{layer}: {name} {channels} are not {groups} equal groups")
-        self.in_channels, self.out_channels, self.groups, self.padding_mode = (
-            in_channels,
-            out_channels,
-            groups,
-            padding_mode,
-        )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.groups, self.padding_mode = groups, padding_mode
         self.kernel_size, self.stride, self.dilation, self.output_padding = (
             _each(layer, name, numbers[name], rank, least)
             for name, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("output_padding", 0))
