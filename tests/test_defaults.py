@@ -114,6 +114,17 @@ SAID: dict[str, dict[str, Any]] = {
     "F.bilinear": {"bias": None},
     "F.cosine_similarity": {"dim": 1, "eps": 1e-8},
     "F.dropout": {"generator": None},
+    "F.scaled_dot_product_attention": {
+        "attn_mask": None,
+        "dropout_p": 0.0,
+        "is_causal": False,
+        "scale": None,
+        "enable_gqa": False,
+        "generator": None,
+    },
+    "F.apply_rotary_embedding": {"interleaved": False},  # flash-attn's, as nn.RotaryEmbedding's
+    "nn.RotaryEmbedding": {"base": 10000.0, "interleaved": False, "scale": 1.0},
+    "nn.KVCache": {"dtype": None},
     "F.gelu": {"approximate": "none"},
     "F.gumbel_softmax": {"generator": None},
     "F.hardshrink": {"lambd": 0.5},
@@ -197,6 +208,8 @@ FUNCTIONS = {name: (ours, theirs) for name, ours, theirs in functions() if defau
 
 
 def is_same(a: Any, b: Any) -> bool:
+    if callable(a) and callable(b):  # F.relu
+        return bool(a.__name__ == b.__name__)
     return a is b or (
         a == b and isinstance(a, bool) is isinstance(b, bool) and type(a) in (bool, int, float, str, tuple)
     )
