@@ -241,6 +241,8 @@ LAYER = nn.MultiheadAttention(E, H)
         (lambda: LAYER(X, K, K, attn_mask=wf.zeros((L, L))), wf.ShapeError, r"attn_mask \(4, 4\) must be \(4, 5\) or"),
         (lambda: LAYER(X, K, K, wf.zeros((N, L))), wf.ShapeError, r"key_padding_mask \(3, 4\) must be \(3, 5\)"),
         (lambda: LAYER(X, K, K, wf.zeros((N, S), dtype="int64")), wf.DTypeError, "key_padding_mask is int64"),
+        (lambda: LAYER(None, X, X), wf.DTypeError, "MultiheadAttention: an operand of type NoneType"),
+        (lambda: LAYER(X, X, X, [True]), wf.DTypeError, "MultiheadAttention: an operand of type list"),
         (lambda: LAYER(X, X, X, is_causal=True), ValueError, "is_causal says that attn_mask is causal"),
     ],
 )

@@ -98,6 +98,27 @@ def test_prompts_of_many_lengths() -> None:
     assert len(compiled.cache_info().graphs) <= 3
 
 
+def test_a_text_is_decoded_by_one_compiled_loop() -> None:
+    """Of a number of rounds that is known when it runs."""
+    cache = nn.KVCache(1, 2, 16, 4)
+
+    def decode(x: Any, rounds: Any) -> Any:
+        for _ in range(rounds):
+            keys, values, mask = cache.update(x, x)
+            x = x + 0.5 * F.scaled_dot_product_attention(x, keys, values, attn_mask=mask)
+        return x
+
+    compiled, x = wf.compile(decode), wf.asarray(RNG.normal(size=(1, 2, 1, 4)).astype(np.float32))
+    for rounds in (10, 3, 16):
+        found = []
+        for run in (decode, compiled):
+            cache.reset()
+            found.append(run(x, wf.asarray(rounds)).numpy().tobytes())
+            assert cache.position.item() == rounds
+        assert found[0] == found[1]
+    assert len(compiled.cache_info().graphs) == 1
+
+
 def test_what_is_written_and_returned() -> None:
     cache = nn.KVCache(1, 2, 5, 3, dtype="float64")
     k = RNG.normal(size=(1, 2, 4, 3))
@@ -150,6 +171,7 @@ def test_no_room() -> None:
         (wf.ones((1, 2, 1, 4)), wf.ones((1, 2, 2, 4)), wf.ShapeError, r"v must be \(1, 2, n, 4\), of one n"),
         (wf.ones((2, 2, 1, 4)), wf.ones((1, 2, 1, 4)), wf.ShapeError, r"k \(2, 2, 1, 4\).*k must be"),
         (wf.ones((1, 2, 4)), wf.ones((1, 2, 1, 4)), wf.ShapeError, r"k \(1, 2, 4\)"),
+        (None, wf.ones((1, 2, 1, 4)), wf.DTypeError, "KVCache.update: an operand of type NoneType"),
         (
             wf.ones((1, 2, 1, 4)).requires_grad_(),
             wf.ones((1, 2, 1, 4)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,16 @@ def test_sizes_may_be_symbolic() -> None:
     model = nn.Transformer(E, H, 1, 1, 16, batch_first=True)
     shape = wf.eval_shape(model, wf.spec(("n", "s", E)), wf.spec(("n", "t", E)))
     assert str(shape) == f"float32[n, t, {E}]"
+
+
+def test_a_saved_encoder_serves_all_sizes(tmp_path: Path) -> None:
+    layer = nn.TransformerEncoderLayer(E, H, 16, activation="gelu", batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, nn.LayerNorm(E)).eval()
+    wf.save(model, tmp_path / "m.onnx", example=wf.asarray(normal(3, S, E)), dynamic={"n": (0, 0), "s": (0, 1)})
+    loaded = wf.load(tmp_path / "m.onnx")
+    for shape in ((3, S, E), (2, 7, E), (1, 1, E)):
+        x = wf.asarray(normal(*shape))
+        assert loaded(x).numpy().tobytes() == model(x).detach().numpy().tobytes()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ..ops.attention import attended, attended_with_weights
 from ..ops.creation import zeros
 from ..ops.elementwise import logical_not
 from ..ops.linear import linear
+from ..ops.operands import require_tensors
 from ..ops.pieces import concat, pad, split
 from ..ops.reduction import mean
 from ..ops.shape import broadcast_to, expand_dims, permute_dims, reshape, squeeze
@@ -188,6 +189,9 @@ class MultiheadAttention(Module):
         Raises:
             ShapeError, DTypeError: what does not fit.
         """
+
+        require_tensors("MultiheadAttention", query, key, value)
+        require_tensors("MultiheadAttention", *(m for m in (key_padding_mask, attn_mask) if m is not None))
 
         def error(why: str) -> ShapeError:  # the text of a symbolic size would fix it
             return ShapeError(f"MultiheadAttention: query {query.shape}, key {key.shape}, value {value.shape}: {why}")

@@ -7,6 +7,7 @@ from typing import Any
 from ..core.errors import AutogradError, IndexError_, ShapeError
 from ..ops.creation import arange, zeros
 from ..ops.op import state
+from ..ops.operands import require_tensors
 from ..ops.shape import expand_dims, reshape
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
@@ -97,6 +98,7 @@ class KVCache(Module):
         return reshape(arange(size, device=self.position.device), (size, *(1,) * behind))
 
     def _check(self, k: Tensor, v: Tensor) -> None:
+        require_tensors("KVCache.update", k, v)
         for name, x in (("k", k), ("v", v)):
             if x.ndim != 4 or x.shape != (self.batch, self.heads, k.shape[2], self.head_dim):
                 wanted = f"({self.batch}, {self.heads}, n, {self.head_dim})"

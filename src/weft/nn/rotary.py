@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core.errors import ArgumentError, ShapeError
 from ..ops.creation import arange
 from ..ops.elementwise import add
+from ..ops.operands import require_tensors
 from ..ops.precision import working
 from ..ops.rotary import apply_rotary_embedding, rotary_angles
 from ..ops.shape import expand_dims
@@ -58,6 +59,7 @@ class RotaryEmbedding(Module):
         Raises:
             ShapeError: ``x`` has fewer features than ``dim``, or the positions do not fit.
         """
+        require_tensors("RotaryEmbedding", x)
         if x.ndim < 2:
             raise ShapeError(f"RotaryEmbedding: x {x.shape} must be (..., length, size)")
         if not isinstance(position, Tensor) or not position.ndim:

@@ -11,6 +11,7 @@ from ..core.errors import ArgumentError, ShapeError
 from ..core.symbolic import are_equal
 from ..ops.activation import gelu, relu
 from ..ops.creation import full
+from ..ops.operands import require_tensors
 from ..ops.shape import triu
 from ..tensor.tensor import Tensor
 from ..transforms.source.find import captured
@@ -403,6 +404,7 @@ class Transformer(Module):
         Raises:
             ShapeError: the batches differ, or a sequence does not have ``d_model`` features.
         """
+        require_tensors("Transformer", src, tgt)
         at = 0 if self.batch_first else 1
         if src.ndim == 3 == tgt.ndim and not are_equal(src.shape[at], tgt.shape[at]):
             raise ShapeError(f"Transformer: batches of {src.shape[at]} (src {src.shape}) and {tgt.shape[at]} "
