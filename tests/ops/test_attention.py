@@ -71,6 +71,7 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[s
     "groups": ((2, 6, 5, 8), (2, 2, 7, 8), (2, 2, 7, 4), {"enable_gqa": True}),
     "groups, causal": ((2, 6, 5, 8), (2, 2, 5, 8), (2, 2, 5, 8), {"enable_gqa": True, "is_causal": True}),
     "groups, mask": ((2, 6, 5, 8), (2, 3, 7, 8), (2, 3, 7, 4), {"enable_gqa": True, "mask": ("bool", (2, 6, 5, 7))}),
+    "groups of keys and of values": ((2, 6, 5, 8), (2, 2, 7, 8), (2, 3, 7, 4), {"enable_gqa": True}),
     "groups of one": ((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 4), {"enable_gqa": True}),
     "long": ((1, 2, 70, 32), (1, 2, 133, 32), (1, 2, 133, 17), {"mask": ("bool", (70, 133))}),
     "no query": ((2, 3, 0, 8), (2, 3, 7, 8), (2, 3, 7, 4), {}),
