@@ -17,6 +17,7 @@ _functions = _registry.functions(
     "dropout",
     "embedding",
     "folding",
+    "grid_sampling",
     "linear",
     "loss",
     "margin_loss",
