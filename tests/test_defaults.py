@@ -55,6 +55,14 @@ _NORMAL = {"shape": (), "mean": 0.0, "std": 1.0, "dtype": wf.float32}
 _INTEGERS = {"high": None, "shape": (), "dtype": wf.int64}
 _BERNOULLI = {"p": 0.5, "shape": None, "dtype": wf.bool}
 _GRADIENT = {"argnums": 0, "has_aux": False}
+_RECURRENT = {
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "dtype": None,
+}
 _CONVOLUTION = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 _TRANSPOSED = {**_CONVOLUTION, "output_padding": 0}
 SAID: dict[str, dict[str, Any]] = {
@@ -168,6 +176,9 @@ SAID: dict[str, dict[str, Any]] = {
     "nn.clip_grad_value_": {"foreach": None},
     "Module.state_dict": {"prefix": ""},
     "wf.device": {"index": None},
+    "nn.GRU": _RECURRENT,
+    "nn.LSTM": {**_RECURRENT, "proj_size": 0},
+    "nn.RNN": {**_RECURRENT, "nonlinearity": "tanh"},
     "Module.to": {"target": None, "dtype": None, "device": None},
 }
 # What differs from PyTorch on purpose, and why.

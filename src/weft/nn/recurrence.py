@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import ArgumentError, ShapeError, user_line
 from ..core.symbolic import are_equal, undecided
@@ -21,6 +21,9 @@ from .module import Module
 from .packed_sequence import PackedSequence, packed_like, padded_steps
 from .parameter import Parameter, blank
 from .recurrent_cells import check_dtype, check_nonlinearity, pair_of
+
+# A padded batch, or a packed one: the output is what the input is.
+Batch = TypeVar("Batch", Tensor, PackedSequence)
 
 
 class _Recurrent(Module):
@@ -130,9 +133,7 @@ class _Recurrent(Module):
         """The numbers of features of the states."""
         return (self.hidden_size,)
 
-    def _run(
-        self, input: Tensor | PackedSequence, states: Sequence[Tensor] | None
-    ) -> tuple[Tensor | PackedSequence, list[Tensor]]:
+    def _run(self, input: Batch, states: Sequence[Tensor] | None) -> tuple[Batch, list[Tensor]]:
         """The output and the last states."""
         if isinstance(input, PackedSequence):
             return self._of_packed(input, states)
@@ -275,11 +276,11 @@ class RNN(_Recurrent):
         super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, *options)
         self.nonlinearity = nonlinearity
 
-    @overload
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
-    @overload
-    def forward(self, input: PackedSequence, hx: Tensor | None = None) -> tuple[PackedSequence, Tensor]: ...
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    if TYPE_CHECKING:  # of the module's own call type checkers would take one kind of batch
+
+        def __call__(self, input: Batch, hx: Tensor | None = None) -> tuple[Batch, Tensor]: ...  # type: ignore[override]
+
+    def forward(self, input: Batch, hx: Tensor | None = None) -> tuple[Batch, Tensor]:
         """The output ``(L, N, D * hidden_size)`` and the last states ``(D * num_layers, N, hidden_size)``, like ``hx``
         (zeros without it); all without N for an input ``(L, input_size)``, and packed for a packed one."""
         output, (h,) = self._run(input, None if hx is None else [hx])
@@ -345,15 +346,13 @@ class LSTM(_Recurrent):
     def _state_sizes(self) -> tuple[int, ...]:
         return self.proj_size or self.hidden_size, self.hidden_size
 
-    @overload
-    def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
-    @overload
-    def forward(
-        self, input: PackedSequence, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[PackedSequence, tuple[Tensor, Tensor]]: ...
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    if TYPE_CHECKING:  # of the module's own call type checkers would take one kind of batch
+
+        def __call__(  # type: ignore[override]
+            self, input: Batch, hx: tuple[Tensor, Tensor] | None = None
+        ) -> tuple[Batch, tuple[Tensor, Tensor]]: ...
+
+    def forward(self, input: Batch, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Batch, tuple[Tensor, Tensor]]:
         """The output ``(L, N, D * H)`` and the last states ``(D * num_layers, N, H)`` and ``(D * num_layers, N,
         hidden_size)``, like ``hx`` (zeros without it); H is ``proj_size`` or ``hidden_size``. All without N for an
         input ``(L, input_size)``, and packed for a packed one."""
@@ -414,11 +413,11 @@ class GRU(_Recurrent):
         options = num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype
         super().__init__("GRU", input_size, hidden_size, *options)
 
-    @overload
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
-    @overload
-    def forward(self, input: PackedSequence, hx: Tensor | None = None) -> tuple[PackedSequence, Tensor]: ...
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    if TYPE_CHECKING:  # of the module's own call type checkers would take one kind of batch
+
+        def __call__(self, input: Batch, hx: Tensor | None = None) -> tuple[Batch, Tensor]: ...  # type: ignore[override]
+
+    def forward(self, input: Batch, hx: Tensor | None = None) -> tuple[Batch, Tensor]:
         """The output ``(L, N, D * hidden_size)`` and the last states ``(D * num_layers, N, hidden_size)``, like ``hx``
         (zeros without it); all without N for an input ``(L, input_size)``, and packed for a packed one."""
         output, (h,) = self._run(input, None if hx is None else [hx])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.dtypes import DType
 from .activation import relu
 from .contraction import CONTRACT, CONTRACT_FLOAT32, product_of
 from .elementwise import cast, sigmoid, tanh
@@ -72,7 +71,7 @@ def _cell_sums(
 
 
 @composite(public=False)
-def _rnn_gates(sums: Array, nonlinearity: str, dtype: DType) -> Array:
+def _rnn_gates(sums: Array, nonlinearity: str, dtype: Any) -> Array:
     return cast(tanh(sums) if nonlinearity == "tanh" else relu(sums), dtype)
 
 
