@@ -7,50 +7,61 @@ from ..ops.random import Generator
 from ..stubs.tensor import DTypeLike, Operand, TensorLike
 from ..tensor.tensor import Tensor
 
-def adaptive_avg_pool1d(input: Operand, output_size: OutputSize) -> Tensor:
+def adaptive_avg_pool1d(input: Operand, output_size: int | Sequence[int | None]) -> Tensor:
     """The mean of each of ``output_size`` parts of the last axis."""
 
-def adaptive_avg_pool2d(input: Operand, output_size: OutputSize) -> Tensor:
+def adaptive_avg_pool2d(input: Operand, output_size: int | Sequence[int | None]) -> Tensor:
     """The mean of each part of the last two axes, however large they are."""
 
-def adaptive_avg_pool3d(input: Operand, output_size: OutputSize) -> Tensor:
+def adaptive_avg_pool3d(input: Operand, output_size: int | Sequence[int | None]) -> Tensor:
     """The mean of each part of the last three axes."""
 
 @overload
-def adaptive_max_pool1d(input: Operand, output_size: OutputSize, return_indices: Literal[False] = False) -> Tensor:
+def adaptive_max_pool1d(
+    input: Operand, output_size: int | Sequence[int | None], return_indices: Literal[False] = False
+) -> Tensor:
     """The greatest element of each of ``output_size`` parts of the last axis."""
 @overload
 def adaptive_max_pool1d(
-    input: Operand, output_size: OutputSize, *, return_indices: Literal[True]
+    input: Operand, output_size: int | Sequence[int | None], *, return_indices: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def adaptive_max_pool1d(
-    input: Operand, output_size: OutputSize, return_indices: bool = False
+    input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
 @overload
-def adaptive_max_pool2d(input: Operand, output_size: OutputSize, return_indices: Literal[False] = False) -> Tensor:
+def adaptive_max_pool2d(
+    input: Operand, output_size: int | Sequence[int | None], return_indices: Literal[False] = False
+) -> Tensor:
     """The greatest element of each part of the last two axes; NaN where there is one."""
 @overload
 def adaptive_max_pool2d(
-    input: Operand, output_size: OutputSize, *, return_indices: Literal[True]
+    input: Operand, output_size: int | Sequence[int | None], *, return_indices: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def adaptive_max_pool2d(
-    input: Operand, output_size: OutputSize, return_indices: bool = False
+    input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
 @overload
-def adaptive_max_pool3d(input: Operand, output_size: OutputSize, return_indices: Literal[False] = False) -> Tensor:
+def adaptive_max_pool3d(
+    input: Operand, output_size: int | Sequence[int | None], return_indices: Literal[False] = False
+) -> Tensor:
     """The greatest element of each part of the last three axes."""
 @overload
 def adaptive_max_pool3d(
-    input: Operand, output_size: OutputSize, *, return_indices: Literal[True]
+    input: Operand, output_size: int | Sequence[int | None], *, return_indices: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def adaptive_max_pool3d(
-    input: Operand, output_size: OutputSize, return_indices: bool = False
+    input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]: ...
+
+def affine_grid(theta: Operand, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+    """The grid of places that an affine map makes of the middles of an image's elements: what :func:`grid_sample` reads
+    there is the image, moved.
+    """
 
 def alpha_dropout(
     input: Operand, p: float = 0.5, training: bool = False, *, generator: Generator | None = None
@@ -294,6 +305,15 @@ def gelu(input: Operand, approximate: str = "none") -> Tensor:
 
 def glu(input: Operand, dim: int = -1) -> Tensor:
     """``a * sigmoid(b)`` of the two halves ``a`` and ``b`` of an axis."""
+
+def grid_sample(
+    input: TensorLike,
+    grid: TensorLike,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """What lies at the places of a grid."""
 
 def group_norm(
     input: Operand, num_groups: int, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-05

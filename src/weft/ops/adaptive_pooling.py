@@ -29,12 +29,10 @@ from .reduction import ARGMAX
 from .reduction import sum as sum_
 from .views import broadcasted, permuted, reshaped, slice_
 
-OutputSize = Dim | Sequence[Dim | None]
-
 # --- parts ------------------------------------------------------------------------------------------------------
 
 
-def _output_sizes(op: str, x: Array, output_size: OutputSize, rank: int) -> tuple[Dim, ...]:
+def _output_sizes(op: str, x: Array, output_size: Dim | Sequence[Dim | None], rank: int) -> tuple[Dim, ...]:
     """The number of parts of each of the last axes.
 
     Raises:
@@ -148,21 +146,21 @@ def part_means_gradient(g: Array, shape: Shape, rank: int) -> Array:
 # --- means ------------------------------------------------------------------------------------------------------
 
 
-def _adaptive_avg(op: str, x: Array, output_size: OutputSize, rank: int) -> Array:
+def _adaptive_avg(op: str, x: Array, output_size: Dim | Sequence[Dim | None], rank: int) -> Array:
     sizes = _output_sizes(op, x, output_size, rank)
     (wide,) = widen(op, x)
     return cast(part_means(wide, sizes), x.dtype)
 
 
 def _avg_gradient(rank: int) -> Any:
-    def rule(result: Array, g: Array, input: Array, output_size: OutputSize) -> Array:
+    def rule(result: Array, g: Array, input: Array, output_size: Dim | Sequence[Dim | None]) -> Array:
         return cast(part_means_gradient(cast(g, working(g.dtype)), tuple(input.shape), rank), input.dtype)
 
     return rule
 
 
 @composite(gradient=_avg_gradient(1))
-def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> Array:
+def adaptive_avg_pool1d(input: Array, output_size: Dim | Sequence[Dim | None]) -> Array:
     """The mean of each of ``output_size`` parts of the last axis. Arguments, result and errors as for
     :func:`adaptive_avg_pool2d`.
 
@@ -175,7 +173,7 @@ def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> Array:
 
 
 @composite(gradient=_avg_gradient(2))
-def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> Array:
+def adaptive_avg_pool2d(input: Array, output_size: Dim | Sequence[Dim | None]) -> Array:
     """The mean of each part of the last two axes, however large they are.
 
     Part ``i`` of the ``m`` of an axis of ``n`` elements is elements ``i * n // m`` to ``ceil((i + 1) * n / m)``.
@@ -201,7 +199,7 @@ def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> Array:
 
 
 @composite(gradient=_avg_gradient(3))
-def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> Array:
+def adaptive_avg_pool3d(input: Array, output_size: Dim | Sequence[Dim | None]) -> Array:
     """The mean of each part of the last three axes. Arguments, result and errors as for :func:`adaptive_avg_pool2d`.
 
     Example:
@@ -241,7 +239,7 @@ def _greatest_places(x: Array, sizes: Sequence[int]) -> Array:
     return flattened(places, spatial)
 
 
-def _adaptive_max(op: str, x: Array, output_size: OutputSize, rank: int, return_indices: bool) -> Any:
+def _adaptive_max(op: str, x: Array, output_size: Dim | Sequence[Dim | None], rank: int, return_indices: bool) -> Any:
     sizes = _output_sizes(op, x, output_size, rank)
     if x.dtype is dt.bool_:
         raise DTypeError(f"{op}: bool operands: wants numbers; cast with astype")
@@ -268,7 +266,7 @@ def _adaptive_max(op: str, x: Array, output_size: OutputSize, rank: int, return_
 
 
 @composite
-def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: bool = False) -> Any:
+def adaptive_max_pool1d(input: Array, output_size: Dim | Sequence[Dim | None], return_indices: bool = False) -> Any:
     """The greatest element of each of ``output_size`` parts of the last axis. Arguments, result and errors as for
     :func:`adaptive_max_pool2d`.
 
@@ -281,7 +279,7 @@ def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: b
 
 
 @composite
-def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: bool = False) -> Any:
+def adaptive_max_pool2d(input: Array, output_size: Dim | Sequence[Dim | None], return_indices: bool = False) -> Any:
     """The greatest element of each part of the last two axes; NaN where there is one. The gradient goes to the first of
     equal elements (of several NaNs, to the first; PyTorch's goes to the last).
 
@@ -308,7 +306,7 @@ def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: b
 
 
 @composite
-def adaptive_max_pool3d(input: Array, output_size: OutputSize, return_indices: bool = False) -> Any:
+def adaptive_max_pool3d(input: Array, output_size: Dim | Sequence[Dim | None], return_indices: bool = False) -> Any:
     """The greatest element of each part of the last three axes. Arguments, result and errors as for
     :func:`adaptive_max_pool2d`.
 
