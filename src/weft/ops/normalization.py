@@ -449,7 +449,7 @@ def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: floa
     shape = tuple(x.shape)
     if 0 in shape:
         return cast(x, input.dtype)
-    squares = reshape(x * x, (*shape[:2], size_of(shape[2:])))
+    squares = reshape(x * x, (shape[0], 1, shape[1], size_of(shape[2:])))
     around = {"before": (size // 2, 0), "after": ((size - 1) // 2, 0)}
     sums = apply(SUM_POOL, squares, size=(size, 1), step=(1, 1), dilation=(1, 1), **around)
     return cast(x / pow(reshape(sums, shape) * (alpha / size) + k, beta), input.dtype)
