@@ -104,6 +104,8 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("DataParallel parallel", f"{_SOON}; weft trains on one machine and uses all of its cores"),
         ("Lazy*", f"{_SOON}; say the sizes"),
         ("Dense", "nn.Linear"),
+        ("GlobalAvgPool* GlobalAveragePooling*", "nn.AdaptiveAvgPool2d(1) and its kin"),
+        ("GlobalMaxPool*", "nn.AdaptiveMaxPool2d(1) and its kin"),
         ("ParameterDict", _SOON),
         ("LinearCrossEntropyLoss", f"{_SOON}; nn.Linear and nn.CrossEntropyLoss"),
         ("NLLLoss2d", "nn.NLLLoss, which takes (N, C, H, W)"),
