@@ -63,9 +63,10 @@ def _is(size: Dim, number: int) -> bool:
 
 
 def _longest(n: int, m: int) -> int:
-    """The number of elements of the longest of ``m`` parts of ``n``: parts repeat after ``m / gcd``."""
-    period = m // math.gcd(n, m)
-    return max(-(-(i + 1) * n // m) - i * n // m for i in range(period))
+    """The number of elements of the longest of ``m`` parts of ``n``: one begins as far behind an element's edge as any
+    can, ``1 - gcd / m`` of it."""
+    common = math.gcd(n, m)
+    return (n // common + 2 * (m // common) - 2) // (m // common)
 
 
 def _bounds(part: Array, n: int, m: int) -> tuple[Array, Array]:

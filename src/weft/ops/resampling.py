@@ -41,6 +41,7 @@ _RANKS = {
     "trilinear": (3,),
     "bicubic": (2,),
 }
+_COUNTED = 1 << 22  # positions of larger results are not looked at on the host
 _WITHOUT_CORNERS = ("nearest", "nearest-exact", "area")
 
 
@@ -178,6 +179,8 @@ def _repeats(way: _Way, dtype: DType) -> bool:
     """Whether each element stands ``m / n`` times, as rounded positions have it (PyTorch's do, and not always)."""
     import numpy as np
 
+    if way.m > _COUNTED:
+        return False
     places = np.floor(np.arange(way.m).astype(dtype.numpy) * dtype.numpy.type(way.scale))
     return bool((places == np.arange(way.m) // (way.m // way.n)).all())
 
