@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..core.errors import ArgumentError, ShapeError
+from ..core.dtypes import DType
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from .elementwise import cast, where
 from .op import Array, composite, public
 from .operands import require_tensors
@@ -155,6 +156,8 @@ def _dropped(
     op: str, input: Array, p: float, training: bool, generator: Generator | None, axes: int, alpha: bool = False
 ) -> Array:
     """A dropout of what the first axes say; of elements where they are none."""
+    if not isinstance(getattr(input, "dtype", None), DType):  # outside training nobody else looks at it
+        raise DTypeError(f"{op}: an operand of type {type(input).__name__} is not a tensor; make one with asarray")
     if not 0.0 <= p <= 1.0:
         raise ArgumentError(f"{op}: p is {p}; it must be in [0, 1]")
     if not training or p == 0.0:

@@ -16,7 +16,7 @@ from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import shown
 from ..core.symbolic import Dim, are_equal, undecided
-from .creation import iota
+from .creation import as_shape, iota
 from .elementwise import abs as abs_
 from .elementwise import cast, floor, logical_and, stop_gradient, where
 from .elementwise import round as round_
@@ -217,8 +217,9 @@ def affine_grid(theta: Array, size: Sequence[Dim], align_corners: bool | None = 
     """
     require_tensors("affine_grid", theta)
     (wide,) = widen("affine_grid", theta)
+    size = as_shape(size, "affine_grid")
     rank = len(size) - 2
-    what = f"affine_grid: theta {theta.shape}, size {shown(tuple(size))}"
+    what = f"affine_grid: theta {theta.shape}, size {shown(size)}"
     if rank not in (2, 3) or theta.ndim != 3:
         raise ShapeError(f"{what}: wants (N, 2, 3) and (N, C, H, W), or (N, 3, 4) and (N, C, D, H, W)")
     if not all(are_equal(a, b) for a, b in zip(theta.shape, (size[0], rank, rank + 1), strict=True)):

@@ -31,7 +31,8 @@ def _sizes(
         if any(not undecided(n) and n < 0 for n in usual):
             raise ShapeError(f"{op}: windows of {size} with padding {padding} leave {usual} of an input {x.shape}")
         return usual
-    found = tuple(wanted)[2:] if len(wanted) == rank + 2 else tuple(wanted)
+    given = tuple(wanted) if isinstance(wanted, Sequence) else (wanted,)
+    found = given[2:] if len(given) == rank + 2 else given
     if len(found) != rank or not all(type(n) is int or isinstance(n, SymDim) for n in found):
         raise ArgumentError(f"{op}: output_size is {shown(wanted)}; it is {rank} or {rank + 2} integers")
     for axis, (n, near, s) in enumerate(zip(found, usual, step, strict=True)):

@@ -254,6 +254,13 @@ def _integers(op: str, name: str, value: Any) -> Any:
     return found if all(map(operator.is_, each, found)) else tuple(each)
 
 
+def _integers_or_none(op: str, name: str, value: Any) -> Any:
+    """Integers, of which any may be None."""
+    if not isinstance(value, (tuple, list)):
+        return _integers(op, name, value)
+    return tuple(None if v is None else _integer(op, name, v) for v in value)
+
+
 def _setting(op: str, name: str, value: Any) -> Any:
     """Whatever the body makes of it, but no other library's array."""
     if not isinstance(value, (Tensor, type)) and hasattr(value, "__dlpack__") and not is_array(value):
@@ -339,6 +346,12 @@ def _integers_or_name(op: str, name: str, value: Any) -> Any:
     return value if isinstance(value, str) else _integers(op, name, value)
 
 
+def _reals(op: str, name: str, value: Any) -> Any:
+    """One number, or several."""
+    found = _known(op, name, value, (0, 1))
+    return tuple(_real(op, name, v) for v in found) if isinstance(found, (tuple, list)) else _real(op, name, found)
+
+
 def _real_or_name(op: str, name: str, value: Any) -> Any:
     return value if isinstance(value, str) else _real(op, name, value)
 
@@ -367,12 +380,16 @@ CONTRACTS = {
     "int | tuple[int, ...] | None": Contract(_integers, optional=True),
     "Dim | Sequence[Dim]": Contract(_integers),
     "Dim | Sequence[Dim] | None": Contract(_integers, optional=True),
+    "Dim | Sequence[Dim | None]": Contract(_integers_or_none),
+    "Sequence[Dim]": Contract(_integers),
+    "Sequence[Dim] | None": Contract(_integers, optional=True),
     "Scalar": Contract(_number),
     "bool | int | float": Contract(_number),
     "Dim | float": Contract(_number),
     "Dim | float | None": Contract(_number, optional=True),
     "float": Contract(_real),
     "float | None": Contract(_real, optional=True),
+    "float | Sequence[float] | None": Contract(_reals, optional=True),
     "bool": Contract(_flag),
     "bool | None": Contract(_flag, optional=True),
     "Switch": Contract(_switch),
