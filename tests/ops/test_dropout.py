@@ -55,7 +55,7 @@ CHANNELS = [
 ]
 
 
-@pytest.mark.parametrize(("drop", "shape", "axes"), CHANNELS, ids=str)
+@pytest.mark.parametrize(("drop", "shape", "axes"), CHANNELS)
 def test_channels_are_dropped_as_wholes(drop: Any, shape: tuple[int, ...], axes: int) -> None:
     y = drop(wf.ones(shape), 0.25, generator=wf.random.Generator(3)).numpy().reshape(*shape[:axes], -1)
     assert (y == y[..., :1]).all() and set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
