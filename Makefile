@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-pythons check format stubs bench clean
+.PHONY: help demo test test-long test-pythons check format stubs bench bench-models clean
 
 help:
 	@echo "make demo          train three small networks, save one, run it elsewhere (about a minute)"
@@ -31,7 +31,7 @@ help:
 	@echo "make check         formatting, lint and types"
 	@echo "make format        format and fix what can be fixed by itself"
 	@echo "make stubs         write what type checkers and editors see of methods and functions"
-	@echo "make bench         Weft against PyTorch, JAX, TensorFlow and NumPy, each in an environment of its own"
+	@echo "make bench bench-models         Weft against PyTorch, JAX, TensorFlow and NumPy, each in an environment of its own"
 	@echo "make clean         remove everything that make made"
 
 demo: $(VENV)/ready-demo
@@ -72,6 +72,9 @@ stubs: $(VENV)/ready-test
 
 bench: $(VENV)/ready-demo
 	@$(RUN) -m benchmarks $(ARGS)
+
+bench-models: $(VENV)/ready-demo
+	@$(RUN) -m benchmarks --models $(ARGS)
 
 clean:
 	rm -rf .venv .venv-3.* .bench build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,24 +11,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from .models import rows as models
 from .race import run
 from .report import markdown, replace_between_marks, text
-from .workloads import COLUMNS, select
+from .workloads import COLUMNS, select, table
 
 
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default="*", help="rows, as comma-separated shell patterns: 'matmul-*,add'")
-    parser.add_argument("--columns", default=",".join(COLUMNS), help="comma-separated, of: %(default)s")
+    parser.add_argument("--models", action="store_true", help="the table of whole models, not of operations")
+    parser.add_argument("--columns", help="comma-separated; all that the table has, unless given")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each peer (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn (%(default)s)")
     parser.add_argument("--markdown", type=Path, help="put the table between the marks of this Markdown file")
     parser.add_argument("--json", type=Path, help="write the medians to this file")
     options = parser.parse_args()
-    workloads = select(options.only)
+    rows, among = (models.table(), models.COLUMNS) if options.models else (table(), COLUMNS)
+    workloads = select(options.only, rows)
+    wanted = options.columns.split(",") if options.columns else among
     measured = {"Weft", *(peer for workload in workloads for peer in workload.peers)}
-    columns = [c for c in COLUMNS if c in measured and c in options.columns.split(",")]
+    columns = [c for c in among if c in measured and c in wanted]
     if not workloads or not columns:
         parser.error("nothing to measure: see --only and --columns")
 

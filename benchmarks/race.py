@@ -15,11 +15,13 @@ from statistics import median
 from typing import Any
 
 from .environments import ROOT, interpreter
-from .workloads import COLUMNS, Workload
+from .workloads import PEERS, Workload
 
 __all__ = ["PeerFailed", "Results", "run"]
 
 SETTLE_SECONDS = 0.05  # idle threads of the peer before go to sleep
+TOLERANCE = 2e-3  # of the largest number of an answer: float32, in another order in each library
+REFERENCE = "PyTorch eager"
 
 
 class PeerFailed(Exception):
@@ -42,9 +44,8 @@ class Results:
 class Worker:
     """One running peer."""
 
-    def __init__(self, column: str, compiled: bool, threads: int, caches: str | None = None):
-        module, environment = COLUMNS[column]
-        mode = "compiled" if compiled else "eager"
+    def __init__(self, column: str, mode: str, threads: int, caches: str | None = None):
+        module, environment, _ = PEERS[column]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
             [interpreter(environment), "-m", "benchmarks.worker", module, mode, str(threads)],
@@ -59,9 +60,18 @@ class Worker:
         self.version: str = hello["version"]
         self.import_time: float = hello["import"]
 
-    def prepare(self, workload: Workload, warm_up: bool = True) -> float:
+    def prepare(self, workload: Workload, warm_up: bool = True, **more: str) -> float:
         """Set the workload up and run it once; the seconds of that first call."""
-        return self._ask(do="prepare", function=workload.function, arguments=workload.arguments, warm_up=warm_up)
+        arguments = {**workload.arguments, **more}
+        return self._ask(do="prepare", function=workload.function, arguments=arguments, warm_up=warm_up)
+
+    def check(self) -> list[float]:
+        """What the peers must agree upon: some of the answers, or losses."""
+        return self._ask(do="check")
+
+    def save(self, name: str, path: str) -> None:
+        """Write the weights of a model."""
+        self._ask(do="save", name=name, path=path)
 
     def sample(self, seconds: float) -> list[float]:
         """Times of one call each, measured for about ``seconds``."""
@@ -129,8 +139,17 @@ def _environment(threads: int, caches: str | None) -> dict[str, str]:
     return env
 
 
-def _is_compiled(column: str, workload: Workload) -> bool:
-    return workload.compiled if column == "Weft" else column == "torch.compile"
+def _mode(column: str, workload: Workload) -> str:
+    return PEERS[column][2] or ("compiled" if workload.compiled else "eager")
+
+
+def _compare(found: list[float], expected: list[float]) -> None:
+    """Raise where a peer's answer is not PyTorch's: another model, or a wrong one, would be timed."""
+    largest = max(map(abs, expected))
+    if len(found) != len(expected) or any(
+        not abs(a - b) <= TOLERANCE * largest for a, b in zip(found, expected, strict=True)
+    ):
+        raise PeerFailed(f"its answer {found[:3]} is not PyTorch's {expected[:3]}")
 
 
 class Race:
@@ -139,7 +158,9 @@ class Race:
     def __init__(self, rounds: int, seconds: float):
         self.rounds, self.seconds = rounds, seconds
         self.results = Results()
-        self.workers: dict[tuple[str, bool, int], Worker] = {}
+        self.workers: dict[tuple[str, str, int], Worker] = {}
+        self.files = tempfile.TemporaryDirectory()
+        self.answers: dict[str, list[float]] = {}  # the reference's, by what was asked
         self.passes: dict[str, tuple[dict[str, dict[str, float]], dict[str, str]]] = {}  # of functions of many sizes
 
     def measure(self, workload: Workload, columns: Iterable[str]) -> None:
@@ -171,19 +192,51 @@ class Race:
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
+        self.files.cleanup()
 
     def _times(self, workload: Workload, columns: list[str]) -> None:
         samples: dict[str, list[float]] = {}
         for column in columns:
             with self._failure(workload, column):
-                self._worker(column, workload).prepare(workload)
+                worker = self._worker(column, workload)
+                worker.prepare(workload, **self._weights(workload))
+                self._check(worker, workload)
                 samples[column] = []
         for _ in range(self.rounds):
             for column in list(samples):
                 time.sleep(SETTLE_SECONDS)
                 with self._failure(workload, column, samples):
                     samples[column] += self._worker(column, workload).sample(self.seconds)
-        self.results.values[workload.key] = {column: median(times) for column, times in samples.items()}
+        self.results.values[workload.key] = {
+            column: median(times) / workload.calls for column, times in samples.items()
+        }
+
+    def _weights(self, workload: Workload) -> dict[str, str]:
+        """The argument that says where the weights lie; they are written when they are first asked for."""
+        if workload.weights is None:
+            return {}
+        path = os.path.join(self.files.name, f"{workload.weights}.npz")
+        if not os.path.exists(path):
+            worker = Worker(REFERENCE, "eager", workload.threads)
+            try:
+                worker.save(workload.weights, path)
+            finally:
+                worker.close()
+        return {"weights": path}
+
+    def _check(self, worker: Worker, workload: Workload) -> None:
+        """Compare what the peer computes with what PyTorch does, where it is told the weights."""
+        if workload.weights is None:
+            return
+        asked = f"{workload.function} {workload.weights} {workload.arguments}"
+        if asked not in self.answers:
+            reference = Worker(REFERENCE, "eager", workload.threads)
+            try:
+                reference.prepare(workload, warm_up=True, **self._weights(workload))
+                self.answers[asked] = reference.check()
+            finally:
+                reference.close()
+        _compare(worker.check(), self.answers[asked])
 
     def _first_calls(self, workload: Workload, columns: list[str]) -> None:
         for column in columns:
@@ -197,18 +250,20 @@ class Race:
                 self.results.values[workload.key][column] = median(times)
 
     def _first_call(self, workload: Workload, column: str, caches: str) -> float:
+        weights = self._weights(workload)
         if workload.memory:
             _touch(workload.memory)
         worker = self._start(column, workload, caches)
         try:
-            first = worker.prepare(workload, warm_up=False)
+            first = worker.prepare(workload, warm_up=False, **weights)
             return first - min(worker.sample(0.0)) if workload.measure == "latency" else first
         finally:
             worker.close()
 
     def _passes(self, workload: Workload, columns: list[str]) -> None:
         """All that is measured of a function of many sizes, at the first of its rows."""
-        if workload.function not in self.passes:
+        key = f"{workload.function} {workload.threads}"
+        if key not in self.passes:
             found: dict[str, dict[str, float]] = {m: {} for m in ("captures", "first pass", "steady pass")}
             with contextlib.ExitStack() as stack:
                 workers: dict[str, Worker] = {}
@@ -217,7 +272,9 @@ class Race:
                         caches = stack.enter_context(tempfile.TemporaryDirectory())
                         workers[column] = worker = self._start(column, workload, caches)
                         stack.callback(worker.close)
-                        found["first pass"][column] = worker.prepare(workload, warm_up=False)
+                        first = worker.prepare(workload, warm_up=False, **self._weights(workload))
+                        found["first pass"][column] = first
+                        self._check(worker, workload)
                 samples: dict[str, list[float]] = {column: [] for column in found["first pass"]}
                 for _ in range(self.rounds):
                     for column in list(samples):
@@ -230,8 +287,8 @@ class Race:
                         found["steady pass"][column] = median(samples[column])
                         if captures is not None:
                             found["captures"][column] = captures
-            self.passes[workload.function] = found, self.results.failures[workload.key]
-        found, failures = self.passes[workload.function]
+            self.passes[key] = found, self.results.failures[workload.key]
+        found, failures = self.passes[key]
         self.results.values[workload.key] = found[workload.measure]
         self.results.failures[workload.key] = failures
 
@@ -250,18 +307,18 @@ class Race:
             with self._failure(workload, column):
                 worker = self._start(column, workload)
                 try:
-                    worker.prepare(workload)
+                    worker.prepare(workload, **self._weights(workload))
                     self.results.values[workload.key][column] = worker.memory()
                 finally:
                     worker.close()
 
     def _start(self, column: str, workload: Workload, caches: str | None = None) -> Worker:
-        worker = Worker(column, _is_compiled(column, workload), workload.threads, caches)
+        worker = Worker(column, _mode(column, workload), workload.threads, caches)
         self.results.versions[column] = worker.version
         return worker
 
     def _worker(self, column: str, workload: Workload) -> Worker:
-        key = (column, _is_compiled(column, workload), workload.threads)
+        key = (column, _mode(column, workload), workload.threads)
         if key not in self.workers:
             self.workers[key] = self._start(column, workload)
         return self.workers[key]
@@ -286,7 +343,7 @@ class _Failure:
         failures[self.column] = str(error)
         if self.samples is not None:
             self.samples.pop(self.column, None)
-        key = (self.column, _is_compiled(self.column, self.workload), self.workload.threads)
+        key = (self.column, _mode(self.column, self.workload), self.workload.threads)
         worker = self.race.workers.pop(key, None)
         if worker is not None:
             worker.close()

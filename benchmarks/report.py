@@ -8,16 +8,19 @@ import textwrap
 from pathlib import Path
 
 from .race import Results
-from .workloads import COLUMNS, Workload
+from .workloads import PEERS, Workload
 
 __all__ = ["machine", "markdown", "replace_between_marks", "text"]
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 _TWO_LINES = {
     "PyTorch eager": "PyTorch\neager",
+    "PyTorch NHWC": "PyTorch\nNHWC",
     "torch.compile": "torch.\ncompile",
     "JAX jit": "JAX\njit",
     "TensorFlow": "Tensor-\nFlow",
+    "TF graph": "TF\ngraph",
+    "TF XLA": "TF\nXLA",
     "best peer / Weft": "peer /\nWeft",
     "of the roof": "of the\nroof",
 }
@@ -57,7 +60,7 @@ def _row(workload: Workload, results: Results, columns: list[str], peak: dict[in
     if isinstance(workload.goal, str):
         bound = values.get(workload.goal)
     else:
-        bound = workload.goal if workload.goal is not None else best
+        bound = workload.goal if workload.goal is not None else best and workload.share * best
     goal = quantity(bound, workload.measure) if bound else ""
     if ours and bound:
         goal += " met" if ours <= bound else " missed"
@@ -97,7 +100,7 @@ def _of_the_roof(workload: Workload, results: Results, peak: dict[int, float]) -
 
 def notes(workloads: list[Workload], results: Results) -> list[str]:
     """What stands below the table: the machine, the versions, the roof, the failures."""
-    versions = {COLUMNS[c][1]: f"{COLUMNS[c][1]} {v}" for c, v in sorted(results.versions.items())}
+    versions = {PEERS[c][1]: f"{PEERS[c][1]} {v}" for c, v in sorted(results.versions.items())}
     lines = [f"{machine()}; {', '.join(versions.values())}."]
     roof = [
         f"{flops / 1e9:.0f} GFLOP/s ({n} thread{'s' * (n > 1)})"

@@ -85,12 +85,17 @@ def serve(peer: Any, read: TextIO, answer: Callable[[Any], None]) -> None:
         elif request["do"] == "count":
             assert timed is not None, "count comes after prepare"
             answer(timed.names["captures"]())
+        elif request["do"] == "check":
+            assert timed is not None, "check comes after prepare"
+            answer(timed.names["check"]())
+        elif request["do"] == "save":
+            answer(peer.save(request["name"], request["path"]))
         elif request["do"] == "memory":
             answer(peak_memory())
 
 
 def main(module: str, mode: str, threads: str) -> None:
-    """``module`` of benchmarks/peers in ``mode`` (eager, compiled) with that many threads."""
+    """``module`` of benchmarks/peers in ``mode`` with that many threads."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
 
@@ -104,7 +109,7 @@ def main(module: str, mode: str, threads: str) -> None:
     importlib.import_module(library)
     import_time = time.perf_counter() - start
     peer = importlib.import_module(f"benchmarks.peers.{module}")
-    answer({"version": peer.start(int(threads), mode == "compiled"), "import": import_time})
+    answer({"version": peer.start(int(threads), mode), "import": import_time})
     serve(peer, sys.stdin, answer)
 
 

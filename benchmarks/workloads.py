@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from itertools import pairwise
 
-__all__ = ["COLUMNS", "MLP", "Workload", "select"]
+__all__ = ["COLUMNS", "MLP", "PEERS", "Workload", "matmul", "select", "table"]
 
-# column -> (module in benchmarks/peers, environment)
-COLUMNS = {
-    "Weft": ("weft_cpu", "weft"),
-    "PyTorch eager": ("pytorch", "torch"),
-    "torch.compile": ("pytorch", "torch"),
-    "JAX jit": ("jax_jit", "jax"),
-    "TensorFlow": ("tensorflow_graph", "tensorflow"),
-    "NumPy": ("numpy_blas", "numpy"),
+# column -> (module in benchmarks/peers, environment, mode); Weft's mode is the workload's
+PEERS = {
+    "Weft": ("weft_cpu", "weft", ""),
+    "PyTorch eager": ("pytorch", "torch", "eager"),
+    "PyTorch NHWC": ("pytorch", "torch", "NHWC"),
+    "torch.compile": ("pytorch", "torch", "compiled"),
+    "JAX jit": ("jax_jit", "jax", "compiled"),
+    "TensorFlow": ("tensorflow_graph", "tensorflow", "graph"),
+    "TF graph": ("tensorflow_graph", "tensorflow", "graph"),
+    "TF XLA": ("tensorflow_graph", "tensorflow", "XLA"),
+    "NumPy": ("numpy_blas", "numpy", "eager"),
 }
+COLUMNS = ("Weft", "PyTorch eager", "torch.compile", "JAX jit", "TensorFlow", "NumPy")  # of the table of operations
 EAGER = ("PyTorch eager",)
 COMPILED = ("torch.compile", "JAX jit")
 ANY_SHAPE = ("PyTorch eager", "torch.compile", "JAX jit", "TensorFlow")
@@ -48,8 +52,10 @@ class Workload:
     process's) or ``memory`` (its peak, resident). Of a function that is called with many sizes in turn, in a fresh
     process with cold caches, it is ``captures`` (how many graphs, traces or compilations that took), ``first pass`` or
     ``steady pass`` (the time of all sizes). ``flops`` and ``bytes`` are the least that one call must do; ``goal`` is
-    the time in seconds, the count or the peer that Weft must not exceed: None is the best peer. ``memory``: a fresh
-    process takes about so many bytes, which the machine has at hand beforehand.
+    the time in seconds, the count or the peer that Weft must not exceed: None is ``share`` of the best peer.
+    ``memory``: a fresh process takes about so many bytes, which the machine has at hand beforehand. ``weights``: the
+    model whose weights PyTorch writes to a file, for the function's argument of that name; the peers' answers must
+    agree. ``calls``: one execution counts as so many.
     """
 
     key: str
@@ -66,6 +72,9 @@ class Workload:
     bytes: float = 0.0
     goal: float | str | None = None
     memory: int = 0
+    share: float = 1.0
+    weights: str | None = None
+    calls: int = 1
 
 
 def _mlp_flops() -> float:
@@ -74,7 +83,7 @@ def _mlp_flops() -> float:
     return 3 * sum(products) - products[0]
 
 
-def _matmul(n: int, threads: int) -> Workload:
+def matmul(n: int, threads: int) -> Workload:
     return Workload(
         key=f"matmul-{n}-{threads}t",
         label=f"matmul {n} x {n}, {threads} thread{'s' * (threads > 1)}",
@@ -129,7 +138,8 @@ def _lengths(name: str, label: str) -> list[Workload]:
     ]
 
 
-def _table() -> list[Workload]:
+def table() -> list[Workload]:
+    """Operations, small models, and what it takes to begin."""
     elements = 1 << 24
     gelu = {"arguments": {"n": elements}, "bytes": 3 * 4.0 * elements}
     return [
@@ -161,7 +171,7 @@ def _table() -> list[Workload]:
             compiled=True,
             threads=1,
         ),
-        *(_matmul(n, threads) for n in (64, 128, 256, 512, 1024, 2048) for threads in (1, 2)),
+        *(matmul(n, threads) for n in (64, 128, 256, 512, 1024, 2048) for threads in (1, 2)),
         Workload(
             "batched",
             "matmul 32 x (128 x 128 @ 128 x 64)",
@@ -273,7 +283,7 @@ def _table() -> list[Workload]:
     ]
 
 
-def select(pattern: str) -> list[Workload]:
-    """The rows whose key matches one of the comma-separated shell patterns."""
+def select(pattern: str, rows: list[Workload] | None = None) -> list[Workload]:
+    """The rows (of the table of operations) whose key matches one of the comma-separated shell patterns."""
     patterns = pattern.split(",")
-    return [w for w in _table() if any(fnmatch(w.key, p) for p in patterns)]
+    return [w for w in (table() if rows is None else rows) if any(fnmatch(w.key, p) for p in patterns)]

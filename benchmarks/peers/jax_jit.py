@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..models.jax_models import decode, lstm, model
 from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
 
+__all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
 
 
-def start(threads: int, compiled: bool) -> str:
+def start(threads: int, mode: str) -> str:
     """XLA takes as many threads as the process has CPUs."""
     return jax.__version__
 

@@ -9,7 +9,7 @@ import numpy as np
 Timed = tuple[str, dict[str, Any]]
 
 
-def start(threads: int, compiled: bool) -> str:
+def start(threads: int, mode: str) -> str:
     """The thread count reaches OpenBLAS by the environment."""
     return np.__version__
 

@@ -9,15 +9,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..models import pytorch_models
+from ..models.pytorch_models import decode, lstm, model, save
 from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
 
+__all__ = ["decode", "lstm", "model", "save"]
 Timed = tuple[str, dict[str, Any]]
 COMPILED = False
 
 
-def start(threads: int, compiled: bool) -> str:
+def start(threads: int, mode: str) -> str:
     global COMPILED
-    COMPILED = compiled
+    COMPILED = mode == "compiled"
+    pytorch_models.start(mode)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     return torch.__version__

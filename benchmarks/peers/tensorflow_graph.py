@@ -7,12 +7,16 @@ from typing import Any
 
 import tensorflow as tf
 
+from ..models import tensorflow_models
+from ..models.tensorflow_models import decode, lstm, model
 from ..workloads import GPT_LENGTHS, LSTM, LSTM_LENGTHS, SMALL_GPT
 
+__all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
 
 
-def start(threads: int, compiled: bool) -> str:
+def start(threads: int, mode: str) -> str:
+    tensorflow_models.start(mode)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     return str(tf.__version__)

@@ -10,15 +10,17 @@ from weft import nn, optim
 from weft.nn import functional as F
 from weft.transforms import compile as compiling
 
+from ..models.weft_models import decode, lstm, model
 from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
 
+__all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
 COMPILED = False
 
 
-def start(threads: int, compiled: bool) -> str:
+def start(threads: int, mode: str) -> str:
     global COMPILED
-    COMPILED = compiled
+    COMPILED = mode == "compiled"
     wf.set_num_threads(threads)
     return wf.__version__
 
