@@ -200,5 +200,5 @@ class UNet(nn.Module):
             kept.append(x)
             x = down(self.pool(x))
         for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(wf.concat([kept.pop(), up(x)], 1))
+            x = merge(wf.concat([kept.pop(), up(x)], axis=1))
         return self.last(x)

@@ -101,8 +101,8 @@ def test_layers_are_pytorchs_and_captured_as_they_are(name: str, args: Any, opti
 
 def test_bilinear_begins_within_its_bounds() -> None:
     layer = nn.Bilinear(25, 30, 40)
-    for p in layer.parameters():
-        assert 0.18 < abs(p.detach().numpy()).max() <= 0.2
+    for p, least in ((layer.weight, 0.199), (layer.bias, 0.1)):  # of 30,000 and of 40 numbers the largest
+        assert least < abs(p.detach().numpy()).max() <= 0.2
 
 
 A = wf.zeros((3, 4))
