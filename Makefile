@@ -21,12 +21,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-pythons check format stubs bench bench-models clean
+.PHONY: help demo test test-long test-checked test-pythons check format stubs bench bench-models clean
 
 help:
 	@echo "make demo          train three small networks, save one, run it elsewhere (about a minute)"
 	@echo "make test          the tests, on all cores"
-	@echo "make test-long     the tests that take long"
+	@echo "make test-long     the tests that take long, and all others in checked memory"
+	@echo "make test-checked  the tests, while each access of a kernel is checked"
 	@echo "make test-pythons  the tests on each of Python $(PYTHONS) that is installed"
 	@echo "make check         formatting, lint and types"
 	@echo "make format        format and fix what can be fixed by itself"
@@ -40,8 +41,12 @@ demo: $(VENV)/ready-demo
 test: $(VENV)/ready-test
 	@$(RUN) $(PYTEST) $(ARGS)
 
-test-long: $(VENV)/ready-test
+test-long: $(VENV)/ready-test test-checked
 	@$(RUN) $(PYTEST) -m long $(ARGS)
+
+# Its code is some times larger, and lies in a cache of its own.
+test-checked: $(VENV)/ready-test
+	@WEFT_CHECK_MEMORY=1 WEFT_CACHE_DIR=$(CURDIR)/build/checked WEFT_CACHE_LIMIT=4294967296 $(RUN) $(PYTEST) $(ARGS)
 
 # .venv for its own version, .venv-3.x for another; a version that is not installed is skipped, and said.
 test-pythons: | $(RUN)

@@ -43,6 +43,7 @@ from .core.errors import (
     DTypeError,
     FormatError,
     LinAlgError,
+    MemoryAccessError,
     OutOfMemoryError,
     ShapeError,
     StateError,
@@ -132,10 +133,10 @@ __all__ = [
     "compile", "CompileError", "cond", "configure", "debug", "device", "DeviceError", "DType", "DTypeError", "e",
     "enable_grad", "eval_shape", "export", "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy",
     "get_default_device", "get_num_threads", "grad", "inf", "int16", "int32", "int64", "int8", "linalg", "LinAlgError",
-    "load", "load_weights", "manual_seed", "memory", "nan", "newaxis", "nn", "no_grad", "optim", "OutOfMemoryError",
-    "pi", "profile", "promote", "random", "save", "save_weights", "scan", "set_default_device", "set_grad_enabled",
-    "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor", "uint16", "uint32", "uint64", "uint8",
-    "value_and_grad", "verify", "WeftError", "while_loop",
+    "load", "load_weights", "manual_seed", "memory", "MemoryAccessError", "nan", "newaxis", "nn", "no_grad", "optim",
+    "OutOfMemoryError", "pi", "profile", "promote", "random", "save", "save_weights", "scan", "set_default_device",
+    "set_grad_enabled", "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor", "uint16",
+    "uint32", "uint64", "uint8", "value_and_grad", "verify", "WeftError", "while_loop",
 ]
 # fmt: on
 

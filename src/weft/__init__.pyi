@@ -19,6 +19,7 @@ from .core.errors import DTypeError as DTypeError
 from .core.errors import DeviceError as DeviceError
 from .core.errors import FormatError as FormatError
 from .core.errors import LinAlgError as LinAlgError
+from .core.errors import MemoryAccessError as MemoryAccessError
 from .core.errors import OutOfMemoryError as OutOfMemoryError
 from .core.errors import ShapeError as ShapeError
 from .core.errors import StateError as StateError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from weft.graph.lower.launch import Launch
 from weft.llvm.targets import host_target
 from weft.transforms.capture import capture
 
+TARGET = replace(host_target(), checked=False)  # whose kernels have no more integers than their launches
 _KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
 )
@@ -27,7 +29,7 @@ def executable_of(function: Callable[..., Any], arrays: Sequence[Array], threads
     with wf.no_grad():
         captured = capture(function, [wf.asarray(a) for a in arrays])
     assert not captured.reads.refs
-    return build(captured.graph, [strides_of(a.shape) for a in arrays], [], host_target(), threads)
+    return build(captured.graph, [strides_of(a.shape) for a in arrays], [], TARGET, threads)
 
 
 def buffers_of(exe: Executable, arrays: Sequence[Array]) -> list[Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from weft.compiler import expr as ex
 from weft.compiler.build import render
+from weft.compiler.checked import extents
 from weft.compiler.expr import Expr, leaf
 from weft.compiler.kernels import SCRATCH_BYTES, Access, ColumnReduce, Int, Ints, Nest, Reduce, Sequential, Slot, Store
 from weft.core import dtypes as dt
@@ -34,14 +36,15 @@ STORED = [*WORKING, dt.float16, dt.bfloat16, dt.int16, dt.uint32]
 
 
 def targets() -> list[Target]:
-    """Every ISA that this machine runs, best last; those with masked memory and those without."""
+    """Every ISA that this machine runs, best last; those with masked memory and those without. The best once more with
+    checks, which say that no kernel leaves its buffers."""
     found = []
     for isa in ("generic", "neon", "avx2", "avx512"):
         try:
             found.append(host_target(isa))
         except CompileError:
             continue
-    return found
+    return [*found, replace(found[-1], checked=True)]
 
 
 TARGETS = targets()
@@ -354,7 +357,8 @@ def compiled(kernel: Any, target: Target) -> Any:
 
     def run(buffers: Sequence[Array], ints: Sequence[int], ranges: Sequence[tuple[int, int]]) -> int:
         pointers = np.array([b.ctypes.data for b in buffers] or [0], np.uint64)
-        values = np.array([*ints, 0], np.int64)
+        before = extents([(0, b.nbytes, True) for b in buffers]) if target.checked else ()
+        values = np.array([*before, *ints, 0], np.int64)
         scratch = np.zeros(SCRATCH_BYTES + 64, np.uint8)
         at, status = -(-scratch.ctypes.data // 64) * 64, 0
         for begin, end in ranges:

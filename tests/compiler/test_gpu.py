@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from gpu_emulator import run_on_emulated_gpu
-from launches import buffers_of, executable_of, pointers_of, run_units
+from launches import TARGET, buffers_of, executable_of, pointers_of, run_units
 
 import weft as wf
 from weft.compiler.build import addresses, render
@@ -25,7 +25,7 @@ from weft.compiler.renderers import gpu_launch
 from weft.core import dtypes as dt
 from weft.graph.executable import Executable
 from weft.llvm.assembly import assemble
-from weft.llvm.targets import cross_target, host_target
+from weft.llvm.targets import cross_target
 from weft.nn import functional as F
 
 Array = Any
@@ -156,7 +156,7 @@ def both(name: str, descending: bool = False) -> tuple[int, int]:
     """Run a case's launches on the CPU and on the emulated GPU, comparing all memory in bits; their status bits."""
     exe, arrays = executable(name)
     memory = buffers_of(exe, arrays)
-    code = addresses([x.kernel for x in exe.launches], host_target())
+    code = addresses([x.kernel for x in exe.launches], TARGET)
     kinds = {len(arrays) + k: v.dtype for k, v in enumerate(exe.plan.outputs)}
     seen = [0, 0]
     for address, launch in zip(code, exe.launches, strict=True):

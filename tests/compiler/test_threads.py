@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launches import buffers_of, executable_of, pointers_of, run_units
+from launches import TARGET, buffers_of, executable_of, pointers_of, run_units
 
 import weft as wf
 from weft.compiler.build import addresses
-from weft.llvm.targets import host_target
 from weft.nn import functional as F
 
 SIZE = 600_000  # elements: each kind of kernel is handed to several threads from some ten thousands on
@@ -106,7 +105,7 @@ def test_units_give_the_same_bits_in_any_order(name: str) -> None:
     function, arrays = CASES[name]
     exe = executable_of(function, arrays, 2)
     assert any(launch.units > launch.grain for launch in exe.launches)
-    code = addresses([x.kernel for x in exe.launches], host_target())
+    code = addresses([x.kernel for x in exe.launches], TARGET)
     forwards, backwards = buffers_of(exe, arrays), buffers_of(exe, arrays)
     for address, launch in zip(code, exe.launches, strict=True):
         run_units(address, launch, pointers_of(exe, launch, forwards), [(0, launch.units)])

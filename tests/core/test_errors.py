@@ -26,6 +26,7 @@ KINDS = {
     errors.CaptureError: (RuntimeError,),
     errors.CheckError: (AssertionError,),
     errors.CompileError: (RuntimeError,),
+    errors.MemoryAccessError: (RuntimeError,),
     errors.FormatError: (ValueError, RuntimeError),
     errors.StateError: (KeyError, ValueError, RuntimeError),
 }

@@ -10,6 +10,8 @@ runtime integer (a :class:`Slot`), so that one compiled kernel serves every shap
 - units ``begin <= u < end`` of the kernel's grid are computed; disjoint ranges may run at the same time;
 - ``scratch`` is ``SCRATCH_BYTES`` of 64-byte aligned memory that belongs to the calling thread;
 - the result is a set of status bits: bit 0 says that an index was out of range (nothing was read or written there).
+
+A kernel for a target that is ``checked`` expects more integers in front of its own (compiler/checked.py).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import CompileError
 from ..llvm.targets import Target
 from . import column, nest, sequential
+from .checked import with_checks
 from .contraction import render as contraction
 from .gpu import column as gpu_column
 from .gpu import contraction as gpu_contraction
@@ -57,7 +58,8 @@ def render(kernel: Kernel, name: str, target: Target) -> str:
     kernel = whole(kernel)
     if target.is_gpu:
         return _gpu(kernel).render(kernel, name, target)
-    return FAMILIES[type(kernel)].cpu(kernel, name, target)
+    text = FAMILIES[type(kernel)].cpu(kernel, name, target)
+    return with_checks(text, len(kernel.buffers)) if target.checked else text
 
 
 def gpu_launch(kernel: Kernel, ints: Sequence[int], units: int) -> GpuLaunch:

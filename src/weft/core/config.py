@@ -26,7 +26,9 @@ class Settings:
     host's best (WEFT_ISA; llvm/targets.py has the names, and checks this one); ``codegen_threads``: threads that
     compile (WEFT_CODEGEN_THREADS; the default is one for each CPU that this process may use); ``traceback``: one of
     TRACEBACKS, whether errors show the user's frames alone or weft's too (WEFT_TRACEBACK); ``verify``: whether every
-    pass checks the form of the graph that it gives, for who works on weft (WEFT_VERIFY, 0 or 1).
+    pass checks the form of the graph that it gives, for who works on weft (WEFT_VERIFY, 0 or 1); ``check_memory``:
+    whether kernels check every address before they use it, and memory is given out filled and guarded, for who works on
+    weft too (WEFT_CHECK_MEMORY, 0 or 1; to be said at the start).
     """
 
     cache_dir: str
@@ -35,6 +37,7 @@ class Settings:
     codegen_threads: int = 1
     traceback: str = "short"
     verify: bool = False
+    check_memory: bool = False
 
     def __post_init__(self) -> None:
         if self.cache_limit_bytes < 0:
@@ -58,6 +61,7 @@ class Settings:
             codegen_threads=_integer(environ, "WEFT_CODEGEN_THREADS", usable_cpus()),
             traceback=environ.get("WEFT_TRACEBACK") or "short",
             verify=_switch(environ, "WEFT_VERIFY"),
+            check_memory=_switch(environ, "WEFT_CHECK_MEMORY"),
         )
 
 

@@ -110,6 +110,11 @@ class CompileError(WeftError, RuntimeError):
     """The compiler produced something LLVM refuses: a bug of weft's own."""
 
 
+class MemoryAccessError(WeftError, RuntimeError):
+    """A kernel would have read or written outside of its buffers, which ``WEFT_CHECK_MEMORY=1`` has found: a bug of
+    weft's own."""
+
+
 class FormatError(WeftError, ValueError, RuntimeError):
     """A file that is truncated, altered or not of the expected format."""
 

@@ -20,9 +20,11 @@ from ..core.errors import CompileError, DeviceError, OutOfMemoryError
 from ..core.shapes import Shape, size_of
 from ..core.symbolic import undecided
 from ..llvm.targets import Target
+from ..runtime.access_record import Origin
 from ..runtime.devices import Runs, row_of
 from ..runtime.program import UNBOUNDED, AnyStep, Body, BranchStep, HostStep, LoopStep, Program, Release, Step
 from . import kept
+from .extents import extents_of, known_to_record, origin_of, span_of
 from .fold import constants_of
 from .ir import Graph, Node, Value, checked
 from .loops import settle_loops
@@ -33,7 +35,7 @@ from .lower.in_order import copy_launch
 from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
 from .lower.roots import copy_of
-from .memory import Plan, in_place, nbytes_of, plan_memory
+from .memory import ALIGNMENT, Plan, in_place, nbytes_of, plan_memory
 from .protocol import Branch, Called, Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
 from .remat import WAYS, Remade, rematerialise
 from .simplify import simplify
@@ -56,6 +58,7 @@ class Planned:
     plan: Plan
     results: list[int]
     dense: frozenset[int] = frozenset()  # numbers of the inputs that are row-major
+    spans: tuple[Any, ...] = ()  # bytes of each input from its first to its last element
 
     def buffers(self, launch: Launch) -> tuple[tuple[int, Any], ...]:
         """(place, byte offset) of each buffer of a launch."""
@@ -217,11 +220,13 @@ def _planned(
             # Its operand is in the arena because it may not be here.
             launches.append(replace(last, in_place=(), copies=None))
     row_major = {old for old in direct.values() if layouts[old].is_contiguous}
-    plan = plan_memory(launches, graph.inputs, results, direct, row_major)
+    apart = ALIGNMENT if target.checked else 0
+    plan = plan_memory(launches, graph.inputs, results, direct, row_major, apart)
     launches = [x for x in launches if x.copies is None or plan.place[x.copies[0]] != plan.place[x.copies[1]]]
     where = {v: i for i, v in enumerate(plan.outputs)} | {v: ~i for i, v in enumerate(graph.inputs)}
     dense = frozenset(i for i, v in enumerate(graph.inputs) if layouts[v].is_contiguous)
-    return Planned(launches, plan, [where[v] for v in results], dense)
+    spans = tuple([span_of(layouts[v], v.dtype.itemsize) for v in graph.inputs])
+    return Planned(launches, plan, [where[v] for v in results], dense, spans)
 
 
 def _own_places(
@@ -368,7 +373,21 @@ def _assemble_kept(table: kept.Table, inputs: int, target: Target) -> Runs | Non
     if codes is None:
         return None
     steps = [_with_code(row, codes) for row in table.rows]
+    if target.checked:
+        texts = _texts_in(table.rows, table.kernels)
+        steps = known_to_record(steps, (Origin("a kernel that was kept", text, None) for text in texts))
     return row_of(CPU).program(CPU, steps, inputs, table.outputs, table.arena_nbytes, table.release)
+
+
+def _texts_in(rows: Iterable[AnyStep], kernels: Sequence[str]) -> Iterator[str]:
+    """The texts of the kernels that rows of a table run, in order."""
+    for row in rows:
+        if isinstance(row, (BranchStep, LoopStep)):
+            for body in row.bodies:
+                yield from _texts_in(body.steps, kernels)
+        else:
+            assert isinstance(row, Step)
+            yield kernels[row.address]
 
 
 def _releases(planned: Planned) -> Release:
@@ -428,7 +447,11 @@ def steps_of(planned: Planned, target: Target, device: Device = CPU) -> list[Any
         DeviceError: Python code computes a node, or control flow is in it, on another device than the CPU.
     """
     code = iter(addresses(list(kernels_of(planned.launches)), target, device))
-    return steps_over(planned, code, target, device)
+    steps = steps_over(planned, code, target, device)
+    if target.checked:
+        launches = (x for x in with_inner(planned.launches) if not isinstance(x.kernel, (HostCall, ControlCall)))
+        steps = known_to_record(steps, map(origin_of, launches))
+    return steps
 
 
 def kernels_of(launches: Iterable[Launch]) -> Iterator[Kernel]:
@@ -454,7 +477,8 @@ def steps_over(planned: Planned, code: Iterator[Any], target: Target, device: De
             steps.append(HostStep(x.kernel.function(), places, sizes, len(node.inputs)))
         else:
             grid = gpu_launch(x.kernel, x.ints, x.units) if target.is_gpu else None
-            steps.append(Step(next(code), x.ints, places, x.units, x.grain, grid))
+            ints = (*extents_of(x, planned.plan, planned.spans), *x.ints) if target.checked else x.ints
+            steps.append(Step(next(code), ints, places, x.units, x.grain, grid))
     return steps
 
 

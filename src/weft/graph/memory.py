@@ -44,12 +44,14 @@ def plan_memory(
     outputs: Sequence[Value],
     overwritten: Mapping[Value, Value],
     row_major: Collection[Value] = (),
+    apart: int = 0,
 ) -> Plan:
     """Places for all values.
 
     Args:
         overwritten: value -> the input whose memory it takes (see :func:`in_place`).
         row_major: the inputs of these whose memory has nothing between their elements.
+        apart: bytes between values, which nobody may touch.
     """
     birth: dict[Value, int] = {}
     death: dict[Value, int] = {}
@@ -84,7 +86,7 @@ def plan_memory(
     last = len(inputs) + len(wanted)
     by_size = sorted(spans.items(), key=lambda item: (-typical(nbytes_of(item[0])), item[1]))
     # An empty value has a place too.
-    sizes: dict[Value, Any] = {v: greatest(-(-nbytes_of(v) // ALIGNMENT), 1) * ALIGNMENT for v, _ in by_size}
+    sizes: dict[Value, Any] = {v: greatest(-(-nbytes_of(v) // ALIGNMENT), 1) * ALIGNMENT + apart for v, _ in by_size}
     if all(isinstance(size, int) for size in sizes.values()):
         arena = _Arena(len(spans))
         place |= {value: (last, arena.add(sizes[value], start, stop)) for value, (start, stop) in by_size}

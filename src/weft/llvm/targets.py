@@ -7,7 +7,7 @@ never for the ISA by name.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ HOST_ISAS = ("generic", *(name for name, row in _ISAS.items() if row.archs and r
 class Target:
     """A machine to generate code for: LLVM triple, CPU and feature string, and the name of its vector ISA.
 
-    isa: a row of the table above.
+    isa: a row of the table above. checked: kernels check every address before they use it (compiler/checked.py).
     """
 
     triple: str
@@ -83,11 +83,13 @@ class Target:
     features: str
     isa: str
     abi: str = ""
+    checked: bool = False
 
     @property
     def key(self) -> str:
         """Text that is equal when machine code made for one target is what would be made for the other."""
-        return f"{self.triple};{self.cpu};{self.features};{self.abi};llvmlite {llvm_version()}"
+        checked = ";checked" if self.checked else ""
+        return f"{self.triple};{self.cpu};{self.features};{self.abi};llvmlite {llvm_version()}{checked}"
 
     @property
     def arch(self) -> str:
@@ -173,7 +175,8 @@ def host_target(isa: str | None = None) -> Target:
         CompileError: this machine does not have that ISA.
         ValueError: there is none of that name.
     """
-    return _host_target(check_isa(isa or settings().isa))
+    target = _host_target(check_isa(isa or settings().isa))
+    return replace(target, checked=True) if settings().check_memory else target
 
 
 def check_isa(isa: str | None) -> str | None:

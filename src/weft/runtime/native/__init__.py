@@ -42,8 +42,11 @@ def _raise_out_of_memory(nbytes: int) -> None:
 
 
 def _raise_status(bits: int) -> None:
+    from ..access_record import STATUS_MEMORY, raise_noted
     from ..program import KernelStatus
 
+    if bits >= 0 and bits & STATUS_MEMORY:
+        raise_noted()
     raise KernelStatus(bits)
 
 

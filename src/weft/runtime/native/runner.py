@@ -65,6 +65,7 @@ from .cpython import (
     raise_status,
     raise_through,
 )
+from .guards import begin_guard, end_guard, with_guard
 from .host import HOST_FAILED, leave_to
 from .pool import ENDED, give_scratch, pool_acquire, pool_give_back, take_scratch
 from .signals import Bytes, Watch, copy_saved, is_main_thread
@@ -118,17 +119,18 @@ def open_frame(program: Program, places: Pointers, frame: Frame, watch: Watch) -
     frame.arena = None
     nbytes = program.arena_nbytes
     with if_(nbytes != 0):
-        size_class = class_of(nbytes)
+        size_class = class_of(with_guard(nbytes))
         arena = allocate(size_class)
         with if_(is_null(arena)):
             raise_through(raise_out_of_memory.value, nbytes)
             return_()
+        begin_guard(arena, nbytes)
         frame.arena = arena
         frame.arena_class = size_class
         places[arena_place(program)] = arena
     frame.scratch = take_scratch()
     with if_(is_null(frame.scratch)):
-        release_arena(frame)
+        release_arena(program, frame)
         raise_through(raise_out_of_memory.value, SCRATCH_BYTES)
         return_()
     frame.watch = None
@@ -160,14 +162,15 @@ def save_inputs(program: Program, frame: Frame) -> None:
     copy_saved(watch)
 
 
-def release_arena(frame: Value) -> None:
+def release_arena(program: Value, frame: Value) -> None:
     with if_(~is_null(frame.arena)):
+        end_guard(frame.arena, program.arena_nbytes)
         release(frame.arena, frame.arena_class)
 
 
 @function
 def close_frame(program: Program, frame: Frame) -> None:
-    release_arena(frame)
+    release_arena(program, frame)
     with if_(~is_null(frame.watch)), if_(frame.watch.count != 0):
         release(frame.watch.memory, class_of(program.saved_nbytes))
     give_scratch(frame.scratch)

@@ -75,6 +75,7 @@ from .cpython import (
     type_of,
     value_error,
 )
+from .guards import begin_guard, end_guard, with_guard
 
 READ_ONLY, ELSEWHERE = 1 << 32, 1 << 33  # in the place of a window's size class; no size class has these bits
 
@@ -145,10 +146,11 @@ def storage_new(address: Ptr, nbytes: I64, owner: Ptr, size_class: I64, root: Pt
 @function
 def storage_allocate(nbytes: I64) -> Ptr:
     """A new Storage that owns a block of so many bytes. Null with OutOfMemoryError or MemoryError set."""
-    size_class = class_of(nbytes)
+    size_class = class_of(with_guard(nbytes))
     block = allocate(size_class)
     with if_(is_null(block)):
         return_(raise_through(raise_out_of_memory.value, nbytes))
+    begin_guard(block, nbytes)
     self = storage_new(block, nbytes, None, size_class, None)
     with if_(is_null(self)):
         release(block, size_class)
@@ -160,9 +162,11 @@ def storage_dealloc(self: Storage) -> None:
     with if_(~is_null(self.weakrefs)):
         PyObject_ClearWeakRefs(self)
     type, owner, address, size_class, note = self.type, self.owner, self.address, self.size_class, self.note
+    nbytes = self.nbytes
     PyObject_Free(self)
     Py_DecRef(type)
     with if_(is_null(owner)):
+        end_guard(address, nbytes)
         release(address, size_class)
     # last of all, as these may run any code
     Py_DecRef(owner)

@@ -12,6 +12,8 @@ from ...llvm.text import I1, I32, I64, Ptr, Value, stack_array
 
 calloc = extern(Ptr, "calloc", I64, I64)
 free = extern(None, "free", Ptr)
+memcmp = extern(I32, "memcmp", Ptr, Ptr, I64)
+memset = extern(Ptr, "memset", Ptr, I32, I64)
 memcpy = extern(Ptr, "memcpy", Ptr, Ptr, I64)
 posix_memalign = extern(I32, "posix_memalign", Ptr, I64, I64)
 mmap = extern(Ptr, "mmap", Ptr, I64, I32, I32, I32, I64)
