@@ -14,6 +14,7 @@ import pytest
 from alarms import alarm as alarm  # a fixture
 from hypothesis import HealthCheck, settings
 
+from weft.core import config
 from weft.tensor.dispatch import forget_plans
 
 # A slow machine is not a failing test, and the same commit gives the same answer twice.
@@ -43,6 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 some.append(item)
         for item in set(of_one).difference(some):
             item.add_marker(pytest.mark.long)
+    if config.settings().check_memory:
+        for item in items:
+            if item.get_closest_marker("plain_memory"):
+                item.add_marker(pytest.mark.skip(reason="memory is checked"))
 
 
 def _values(item: Any) -> set[tuple[str, int]]:

@@ -20,6 +20,7 @@ def test_sizes_must_be_known() -> None:
         plan_graph(Graph("f", [value], [], [value]), [(3, 1)], (), host_target(), 1)
 
 
+@pytest.mark.plain_memory
 def test_buffers_are_places_and_bytes() -> None:
     graph = graph_of(lambda x, y: (x[1:] * 2.0, (y @ y.mT) @ y), [(4, 6), (4, 6)])
     planned = plan_graph(graph, [(6, 1), (6, 1)], (), host_target(), 1)

@@ -82,6 +82,7 @@ def test_one_kernel_updates_parameter_and_moments() -> None:
     assert exe.plan.arena_nbytes == 0
 
 
+@pytest.mark.plain_memory
 def test_temporaries_share_one_arena() -> None:
     def layers(x: wf.Tensor) -> wf.Tensor:
         for _ in range(12):
@@ -94,6 +95,7 @@ def test_temporaries_share_one_arena() -> None:
     assert exe.plan.arena_nbytes == 2 * x.nbytes, "two buffers in turn, however long the chain"
 
 
+@pytest.mark.plain_memory
 def test_an_elementwise_result_takes_the_memory_of_its_operand() -> None:
     exe = executable(lambda x: wf.cumulative_sum(wf.cumulative_sum(x, axis=0) * 2.0, axis=0), wf.ones((64, 64)))
     assert exe.plan.arena_nbytes <= 64 * 64 * 4

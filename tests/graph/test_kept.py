@@ -76,6 +76,7 @@ def no_lowering(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 X, Y = np.linspace(-1, 1, 12, dtype="f").reshape(3, 4), np.linspace(-2, 2, 16, dtype="f").reshape(4, 4)
 
 
+@pytest.mark.plain_memory
 def test_the_second_time_nothing_is_lowered(no_lowering: Callable[[], None]) -> None:
     first = made(graph_of(layers, (3, 4), (4, 4)))
     no_lowering()
@@ -99,6 +100,7 @@ def controlled(number: float = 2.0, length: int = 3, reverse: bool = False) -> G
     return simplify(capture(f, [TensorType(dt.float32, s) for s in ((3, 4), (4, 4))]).function)
 
 
+@pytest.mark.plain_memory
 def test_branches_and_loops_are_kept(no_lowering: Callable[[], None]) -> None:
     first = made(controlled())
     configure(verify=True)

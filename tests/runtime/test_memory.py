@@ -14,7 +14,7 @@ from weft.core.errors import OutOfMemoryError
 from weft.runtime import memory, storage
 
 MIB = 1 << 20
-pytestmark = pytest.mark.usefixtures("fresh_memory")
+pytestmark = [pytest.mark.usefixtures("fresh_memory"), pytest.mark.plain_memory]
 
 
 def block_bytes(nbytes: int) -> int:

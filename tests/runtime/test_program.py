@@ -164,6 +164,7 @@ def test_the_first_step_with_status_bits_ends_the_run(
     assert Program(steps[:1], 0, ()).call() is None
 
 
+@pytest.mark.plain_memory
 def test_outputs_and_arena_come_from_the_allocator(kernels: CodeModule, fresh_memory: None) -> None:
     program = Program([add(kernels, 1, (2, 0), (1, 0))], 1, (80,), arena_nbytes=1 << 16)
     source = integers(*range(10))

@@ -46,6 +46,7 @@ def test_numpy_sees_the_same_bytes() -> None:
     assert np.frombuffer(bytes(block), np.int64).tolist() == [1, -2, 3, 4]
 
 
+@pytest.mark.plain_memory
 def test_numpy_keeps_the_block_alive(fresh_memory: None) -> None:
     block = storage.empty(64)
     watch = weakref.ref(block)
