@@ -21,8 +21,9 @@ from weft.interop.onnx.tags import encode
 from weft.ops import activation, indexing, random
 from weft.ops.elementwise import clone
 from weft.ops.op import apply, composite
-from weft.ops.pooling import MAX_POOL, PADDED, SUM_POOL
+from weft.ops.pooling import MAX_POOL, SUM_POOL
 from weft.ops.registry import entries, primitives
+from weft.ops.sliding_windows import PADDED
 from weft.ops.strided_views import AS_STRIDED, AS_STRIDED_UPDATE, DIAGONAL, DIAGONAL_UPDATE, UNFOLD
 from weft.tensor.calls import GraphCall
 

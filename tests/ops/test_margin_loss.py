@@ -10,6 +10,7 @@ import pytest
 from op_cases import check_gradient, same_bits
 
 import weft as wf
+from weft import nn
 from weft.nn import functional as F
 
 RNG = np.random.default_rng(0)
@@ -355,3 +356,16 @@ ONES = wf.asarray([1, 1])
 def test_operands_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_distance_of_none_given_is_pairwise_distance() -> None:
+    torch = pytest.importorskip("torch")
+    rows = [wf.asarray(a[:1] if k else a) for k, a in enumerate((X, Y, Z))]
+    options: dict[str, Any] = {"swap": True, "reduction": "none"}
+    own = nn.TripletMarginWithDistanceLoss(**options)(*rows)
+    said = nn.TripletMarginWithDistanceLoss(distance_function=F.pairwise_distance, **options)(*rows)
+    same_bits(own, said.numpy())
+    other = torch.nn.TripletMarginWithDistanceLoss(swap=True, reduction="none")(
+        *(torch.tensor(r.numpy()) for r in rows)
+    )
+    np.testing.assert_allclose(own.numpy(), other.numpy(), rtol=1e-12)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.errors import ArgumentError
 from ..ops import margin_loss as ops
+from ..ops.distance import pairwise_distance
 from ..ops.op import Array, public
 from ..tensor.tensor import Tensor
 from ..transforms.source.find import captured
@@ -147,7 +148,7 @@ def triplet_margin_with_distance_loss(
 
     Args:
         anchor, positive, negative: of one rank; what the distance takes.
-        distance_function: of two tensors, the distances; None: ``norm(x - y + 1e-6)`` along the last axis.
+        distance_function: of two tensors, the distances; None: ``pairwise_distance``.
         margin: by how much the negative should be farther away; greater than 0.
         swap: take the distance of the negative from the positive where that is the smaller one.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -172,7 +173,7 @@ def triplet_margin_with_distance_loss(
         raise ArgumentError(f"{op}: distance_function is no function, but {type(distance_function).__name__}")
     ops.check_margin(op, margin)
     ops.check_ranks(op, anchor, positive, negative)
-    distance: Any = ops.pairwise if distance_function is None else captured(distance_function)
+    distance: Any = pairwise_distance if distance_function is None else captured(distance_function)
     near, far = distance(anchor, positive), distance(anchor, negative)
     other = distance(positive, negative) if swap else None
     return ops.loss_of_distances(near, far, other, margin, reduction)

@@ -17,8 +17,8 @@ from .creation import full
 from .elementwise import cast
 from .op import Array, apply, composite
 from .operands import one_each, require_tensors
-from .pooling import _pad, _windows
 from .precision import working
+from .sliding_windows import pad, windows_of
 from .views import permuted, reshaped, slice_, slice_update
 
 Ints = tuple[int, ...]
@@ -100,7 +100,7 @@ def unfold(
     if input.ndim not in (3, 4):
         raise ShapeError(f"unfold: wants an input (N, C, H, W) or (C, H, W); shape {tuple(input.shape)}")
     counts = _positions("unfold", tuple(input.shape[-2:]), size, spaces, around, step)
-    windows = _windows(apply, _pad(apply, input, around, around, 0), size, step, spaces)
+    windows = windows_of(apply, pad(apply, input, around, around, 0), size, step, spaces)
     columns = input.shape[-3] * prod(size)
     return reshaped(windows, (*input.shape[:-3], columns, counts[0] * counts[1]))
 
@@ -138,10 +138,10 @@ def _overlaid(x: Array, taps: int, size: Dim, dilation: int, padding: int, step:
         part = slice_(x, (0, block * step, 0, 0, 0), (a, count, b, positions, c))
         part = permuted(part, (0, 2, 3, 1, 4))
         j = block * dilation
-        terms.append(_pad(apply, part, (j, 0, 0), (ahead - j, step - count, 0), 0))
+        terms.append(pad(apply, part, (j, 0, 0), (ahead - j, step - count, 0), 0))
     reach = (positions + ahead) * step
     flat = reshaped(reduce(operator.add, terms), (a, b, reach, c))
-    flat = _pad(apply, flat, (0, 0), (greatest(padding + size - reach, 0), 0), 0)  # type: ignore[arg-type]
+    flat = pad(apply, flat, (0, 0), (greatest(padding + size - reach, 0), 0), 0)  # type: ignore[arg-type]
     return slice_(flat, (0, 0, padding, 0), (a, b, size, c))
 
 

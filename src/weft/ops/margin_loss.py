@@ -408,15 +408,6 @@ def _triplet(op: str, near: Array, far: Array, margin: float) -> Array:
     return _at_least_0(margin + near - far)
 
 
-@composite(name="pairwise_distance", public=False)
-def pairwise(x: Array, y: Array) -> Array:
-    """The lengths of ``x - y + 1e-6`` along the last axis: PyTorch's distance where none is given."""
-    op = "pairwise_distance"
-    dtype = dt.promote(x.dtype, y.dtype)
-    a, b = broadcast_operands(op, *(cast(each, working(dtype)) for each in widen(op, x, y)))
-    return cast(vector_norm(a - b + 1e-6, axis=-1), dtype)
-
-
 @composite(name="triplet_margin_with_distance_loss", public=False)
 def loss_of_distances(near: Array, far: Array, other: Array | None, margin: float, reduction: str) -> Array:
     """``max(0, near - min(far, other) + margin)``; ``other`` may be None."""

@@ -7,7 +7,7 @@ cotangents of the windows it is in, which lie side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial, reduce
 from math import prod
 from typing import Any
@@ -18,7 +18,7 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import Shape, shown
 from ..core.symbolic import greatest, undecided
 from ..graph.ir import Node, Value, make_node
-from ..graph.protocol import Composed, Padded, Primitive, TensorType
+from ..graph.protocol import Composed, Primitive, TensorType
 from .creation import full, iota
 from .elementwise import cast, equal, greater_equal, logical_and, maximum, minimum, where
 from .indexing import _sum_at
@@ -27,52 +27,12 @@ from .operands import one_each, require_tensors
 from .precision import widen, working
 from .reduction import ARGMAX, MAX, SUM
 from .shape import broadcast_to
-from .strided_views import UNFOLD
-from .views import PERMUTE, SLICE, Gradients, Params, reshaped, slice_, slice_update
+from .sliding_windows import emitted, pad, windows_of
+from .views import Gradients, Params, reshaped, slice_, slice_update
 
 Ints = tuple[int, ...]
 
 # --- primitives -------------------------------------------------------------------------------------------------
-
-
-def _padded_type(params: Params, x: TensorType) -> TensorType:
-    before, after = params["before"], params["after"]
-    if not len(before) == len(after) == len(x.shape) or min((*before, *after), default=0) < 0:
-        raise ShapeError(f"padded: {before} elements before and {after} after a tensor of shape {x.shape}")
-    return TensorType(x.dtype, tuple(b + n + a for b, n, a in zip(before, x.shape, after, strict=True)))
-
-
-def _padded_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
-    return (slice_(g, params["before"], tuple(inputs[0].shape)),)
-
-
-PADDED = Primitive("padded", _padded_type, Padded(), _padded_vjp)
-
-_Emit = Callable[..., Any]  # (primitive, operand, **params): a tensor of a tensor, or a value of a value
-
-
-def _emitted(op: Primitive, x: Value, **params: Any) -> Value:
-    return make_node(op, (x,), params).output
-
-
-def _pad(emit: _Emit, x: Any, before: Ints, after: Ints, value: float | int) -> Any:
-    """``x`` with a number around its last axes."""
-    if not any(before) and not any(after):
-        return x
-    lead = (0,) * (len(x.shape) - len(before))
-    return emit(PADDED, x, before=(*lead, *before), after=(*lead, *after), value=value)
-
-
-def _windows(emit: _Emit, x: Any, size: Ints, step: Ints, dilation: Ints) -> Any:
-    """All windows of the last axes: ``(*rest, *size, *counts)``, a view."""
-    lead, rank = len(x.shape) - len(size), len(size)
-    for axis, (k, s, d) in enumerate(zip(size, step, dilation, strict=True)):
-        x = emit(UNFOLD, x, axis=lead + axis, size=d * (k - 1) + 1, step=s)
-        if d > 1:
-            shape = (*x.shape[:-1], k)
-            x = emit(SLICE, x, starts=(0,) * len(shape), sizes=shape, steps=(*(1,) * (len(shape) - 1), d))
-    last = len(x.shape)
-    return emit(PERMUTE, x, axes=(*range(lead), *range(last - rank, last), *range(lead, lead + rank)))
 
 
 def _lowest(dtype: DType) -> float | int:
@@ -97,8 +57,8 @@ def _reduced(op: Primitive, node: Node) -> Value:
     """The reduction of the windows, as nodes."""
     x, params = node.inputs[0], node.params
     axes = tuple(range(len(x.shape) - len(params["size"]), len(x.shape)))
-    x = _pad(_emitted, x, params["before"], params["after"], _lowest(x.dtype) if op is MAX else 0)
-    windows = _windows(_emitted, x, params["size"], params["step"], params["dilation"])
+    x = pad(emitted, x, params["before"], params["after"], _lowest(x.dtype) if op is MAX else 0)
+    windows = windows_of(emitted, x, params["size"], params["step"], params["dilation"])
     return make_node(op, (windows,), {"axes": axes}, node.where, node.scope).output
 
 
@@ -135,7 +95,7 @@ def _sum_pool_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: A
     found: Array = apply(SUM_POOL, apart, size=size, step=one, dilation=dilation, before=none, after=none)
     extents = (b + n + a for b, n, a in zip(params["before"], shape[lead:], params["after"], strict=True))
     rest = tuple(n - m for n, m in zip(extents, found.shape[lead:], strict=True))  # in no window
-    return (slice_(_pad(apply, found, none, rest, 0), (*(0,) * lead, *params["before"]), shape),)
+    return (slice_(pad(apply, found, none, rest, 0), (*(0,) * lead, *params["before"]), shape),)
 
 
 MAX_POOL = Primitive("max_pool", _pool_type, Composed(partial(_reduced, MAX)), _max_pool_vjp)
@@ -148,8 +108,8 @@ def _taps(x: Array, params: Params) -> Array:
     """The number of each window's greatest element in it: the first one; of NaNs the first."""
     size, before = params["size"], params["before"]
     lead = x.ndim - len(size)
-    padded = _pad(apply, x, before, params["after"], _lowest(x.dtype))
-    windows = _windows(apply, padded, size, params["step"], params["dilation"])
+    padded = pad(apply, x, before, params["after"], _lowest(x.dtype))
+    windows = windows_of(apply, padded, size, params["step"], params["dilation"])
     taps: Array = apply(ARGMAX, windows, axes=tuple(range(lead, x.ndim)))
     first: Array | int = 0  # that lies in x: what is before it is nowhere greater, but may be equal
     for axis, (k, s, d, b) in enumerate(zip(size, params["step"], params["dilation"], before, strict=True), lead):
@@ -207,7 +167,7 @@ def _spread(g: Array, shape: Shape, params: Params, taps: Array | None) -> Array
     whole = (*rest, *reach, *(n for pair in zip(blocks, step, strict=True) for n in pair))
 
     def seen(v: Array) -> Array:
-        windows = _windows(apply, _pad(apply, v, ahead, behind, 0), reach, (1,) * rank, (1,) * rank)
+        windows = windows_of(apply, pad(apply, v, ahead, behind, 0), reach, (1,) * rank, (1,) * rank)
         windows = reshaped(windows, (*rest, *reach, *(n for q in blocks for n in (q, 1))))
         return broadcast_to(windows, whole)
 
