@@ -467,3 +467,26 @@ def test_names_that_fall_together_stay_apart(tmp_path: Path) -> None:
     x = wf.ones(2)
     wf.save(lambda d: d["a\n"] + d["a_"] * 2, tmp_path / "f.onnx", example={"a\n": x, "a_": x, "\ud800": x})
     assert list(wf.load(tmp_path / "f.onnx").inputs) == ["d_a_", "d_a__", "d__"]
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "message"),
+    [
+        ({0: (0, 0)}, "0 is no name for a size"),
+        (["batch"], r"dynamic is \['batch'\]; it must be a dict"),
+        ({"batch": 0}, "'batch' is 0; it must be"),
+        ({"batch": []}, r"'batch' is \[\]; it must be"),
+        ({"batch": (0, "x")}, "it must be"),
+        ({"batch": [(0, 0), 1]}, "it must be"),
+        ({"batch": (0, 0, 0)}, "it must be"),
+    ],
+)
+def test_sizes_that_are_named_in_another_way(dynamic: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises((wf.ArgumentError, wf.ShapeError), match=message):
+        wf.save(wf.exp, tmp_path / "f.onnx", example=wf.ones((2, 3)), dynamic=dynamic)
+
+
+def test_a_size_may_be_a_list(tmp_path: Path) -> None:
+    """Places as JSON has them."""
+    wf.save(lambda x: x + x.mT, tmp_path / "f.onnx", example=wf.ones((3, 3)), dynamic={"n": [[0, 0], [0, 1]]})
+    assert wf.load(tmp_path / "f.onnx")(wf.ones((5, 5))).shape == (5, 5)

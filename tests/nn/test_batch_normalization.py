@@ -293,3 +293,35 @@ def test_an_empty_batch_moves_nothing(shape: tuple[int, ...]) -> None:
         assert x.grad.shape == shape and layer.weight.grad.tolist() == [0.0] * 3
         if not isinstance(layer, nn.GroupNorm):
             assert layer.running_mean.tolist() == [0.0] * 3 and layer.running_var.tolist() == [1.0] * 3
+
+
+class _WithMetadata(dict[str, Any]):
+    """A state that says of which version it is, as PyTorch's does."""
+
+    def __init__(self, state: Any, version: int | None):
+        super().__init__(state)
+        self._metadata = {"1": {"version": version}} if version else {}
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d, nn.InstanceNorm1d])
+@pytest.mark.parametrize("version", [None, 1, 2])
+def test_a_state_of_before_batches_were_counted_fits(layer: Any, version: int | None) -> None:
+    """As in PyTorch: what says no version, or an older one, may lack the count, which stays as it is."""
+    torch = pytest.importorskip("torch")
+    kind = getattr(torch.nn, layer.__name__)
+    own = nn.Sequential(nn.ReLU(), layer(3, track_running_stats=True))
+    other = torch.nn.Sequential(torch.nn.ReLU(), kind(3, track_running_stats=True))
+    for found, make in ((own, wf.ones), (other, torch.ones)):
+        state = {name: make((3,)) for name in ("1.running_mean", "1.running_var")}
+        if layer is nn.BatchNorm2d:
+            state |= {name: make((3,)) for name in ("1.weight", "1.bias")}
+        found[1].num_batches_tracked.fill_(7)
+        if version == 2:
+            with pytest.raises(RuntimeError, match="num_batches_tracked"):
+                found.load_state_dict(_WithMetadata(state, version))
+        else:
+            keys = found.load_state_dict(_WithMetadata(state, version))
+            assert not keys.missing_keys and found[1].running_mean.tolist() == [1.0] * 3
+        assert found[1].num_batches_tracked.item() == 7
+    with pytest.raises(wf.StateError, match="running_var"):
+        own.load_state_dict({"1.running_mean": wf.ones((3,))})

@@ -57,3 +57,10 @@ def test_random_slopes_in_place() -> None:
         (out * out).sum().backward()
         found.append((out.detach().numpy().tobytes(), leaf.grad.numpy().tobytes()))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_repr_is_pytorchs(name: str, inplace: bool) -> None:
+    own, other = (getattr(m, name)(*ARGUMENTS.get(name, ()), inplace=inplace) for m in (nn, torch.nn))
+    assert repr(own) == repr(other)

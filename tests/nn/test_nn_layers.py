@@ -17,7 +17,7 @@ X = wf.asarray(RNG.normal(size=(3, 4)).astype(np.float32))
 # module, function, repr
 ELEMENTWISE = [
     (nn.ReLU(), F.relu, "ReLU()"),
-    (nn.ReLU(inplace=True), F.relu, "ReLU()"),
+    (nn.ReLU(inplace=True), F.relu, "ReLU(inplace=True)"),
     (nn.ReLU6(), F.relu6, "ReLU6()"),
     (nn.LeakyReLU(0.2), lambda x: F.leaky_relu(x, 0.2), "LeakyReLU(negative_slope=0.2)"),
     (nn.ELU(0.5), lambda x: F.elu(x, 0.5), "ELU(alpha=0.5)"),

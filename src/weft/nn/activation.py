@@ -32,24 +32,28 @@ def _in_place(inplace: bool) -> str:
     return ", inplace=True" if inplace else ""
 
 
-class ReLU(Module):
-    """``max(0, x)``."""
+class _WithoutOptions(Module):
+    """What activations share that take nothing but whether to write over their input."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
         self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        """Whether it writes over its input."""
+        return _in_place(self.inplace).removeprefix(", ")
+
+
+class ReLU(_WithoutOptions):
+    """``max(0, x)``."""
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
         return _apply(self.inplace, ops.relu, input)
 
 
-class ReLU6(Module):
+class ReLU6(_WithoutOptions):
     """``min(max(0, x), 6)``."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
@@ -70,7 +74,7 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         """The slope."""
-        return f"negative_slope={self.negative_slope}"
+        return f"negative_slope={self.negative_slope}{_in_place(self.inplace)}"
 
 
 class RReLU(Module):
@@ -144,7 +148,7 @@ class ELU(Module):
 
     def extra_repr(self) -> str:
         """The constant."""
-        return f"alpha={self.alpha}"
+        return f"alpha={self.alpha}{_in_place(self.inplace)}"
 
 
 class CELU(Module):
@@ -164,12 +168,8 @@ class CELU(Module):
         return f"alpha={self.alpha}{_in_place(self.inplace)}"
 
 
-class SELU(Module):
+class SELU(_WithoutOptions):
     """``elu`` scaled so that activations keep mean 0 and variance 1."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
@@ -192,24 +192,16 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(Module):
+class SiLU(_WithoutOptions):
     """``x * sigmoid(x)``."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
         return _apply(self.inplace, ops.silu, input)
 
 
-class Mish(Module):
+class Mish(_WithoutOptions):
     """``x * tanh(softplus(x))``."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
@@ -280,7 +272,7 @@ class Hardtanh(Module):
 
     def extra_repr(self) -> str:
         """The bounds."""
-        return f"min_val={self.min_val}, max_val={self.max_val}"
+        return f"min_val={self.min_val}, max_val={self.max_val}{_in_place(self.inplace)}"
 
 
 class Hardsigmoid(Module):

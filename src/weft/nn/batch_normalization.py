@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..core.dtypes import default_float, int64
@@ -25,6 +26,7 @@ class _ChannelNorm(Module):
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
+    _since: ClassVar[Mapping[str, int]] = {"num_batches_tracked": 2}
     _ranks: ClassVar[tuple[int, ...]]  # of inputs
     _shapes: ClassVar[str]
 

@@ -11,7 +11,7 @@ identity of its parameters and submodules. They are reported to :mod:`weft.tenso
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ..core.boundary import leave
 from ..core.device import Device
@@ -89,6 +89,9 @@ class Module:
             "_hooks": {},
         }
         self.__dict__.update(values)
+
+    _since: ClassVar[Mapping[str, int]] = {}
+    """Of entries that states of earlier versions lack: the version of PyTorch's module that has them."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; subclasses define it."""
@@ -397,7 +400,8 @@ class Module:
 
         Args:
             state_dict: its values are copied into the memory that is there, and cast to the dtypes that are there.
-            strict: the keys must be those of the module.
+            strict: the keys must be those of the module. (What older states lack stays as it is: BatchNorm's
+                ``num_batches_tracked``.)
             assign: the values, with their dtypes, become the module's parameters and buffers instead: tensors of weft
                 share their memory with the module, what other libraries lent is copied. Make optimizers afterwards.
 
@@ -407,7 +411,7 @@ class Module:
         """
         own = dict(self._state_entries())
         fit, problems = check_state(own, state_dict)
-        missing = [k for k in own if k not in state_dict]
+        missing = [k for k in own if k not in state_dict and not self._is_newer(k, state_dict)]
         unexpected = [k for k in state_dict if k not in own]
         if strict:
             problems = [*_listed("missing keys", missing), *_listed("unexpected keys", unexpected), *problems]
@@ -422,6 +426,14 @@ class Module:
                 for name, value in fit.items():
                     copy_(own[name], value.detach())
         return IncompatibleKeys(missing, unexpected)
+
+    def _is_newer(self, path: str, state_dict: Mapping[str, Any]) -> bool:
+        """Whether an entry came with a later version of its module than the one that wrote a state (PyTorch's dicts say
+        which that was; where nothing is said it may have been any)."""
+        owner, _, name = path.rpartition(".")
+        since = self.get_submodule(owner)._since.get(name, 0)
+        said = getattr(state_dict, "_metadata", {}).get(owner, {}).get("version")
+        return (0 if said is None else said) < since
 
     def _assign_state(self, state: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Put other tensors in the places of parameters and buffers; ``{path: (the one that is there, the other)}``."""

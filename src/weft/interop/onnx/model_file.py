@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import CompileError, FormatError, ShapeError
+from ...core.errors import ArgumentError, CompileError, FormatError, ShapeError
 from ...core.files import write_atomically
+from ...core.shapes import shown
 from ...core.symbolic import Dim, SymDim
 from ...graph.ir import Value
 from ...graph.protocol import TensorType
@@ -112,10 +113,15 @@ def _encode(
 
 def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> list[TensorType]:
     shapes: list[list[Dim]] = [list(t.shape) for t in types]
+    if not isinstance(dynamic, Mapping):
+        raise ArgumentError(
+            f"save: dynamic is {shown(dynamic)}; it must be a dict: a size's name -> (number of argument, axis), or "
+            "several such places"
+        )
     for name, places in dynamic.items():
-        if not name.isidentifier():
-            raise ShapeError(f"save: dynamic: {name!r} is no name for a size")
-        for argument, axis in [places] if isinstance(places[0], int) else places:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ShapeError(f"save: dynamic: {shown(name)} is no name for a size, as in {{'batch': (0, 0)}}")
+        for argument, axis in _places(name, places):
             if not 0 <= argument < len(types) or not -len(shapes[argument]) <= axis < len(shapes[argument]):
                 raise ShapeError(
                     f"save: dynamic: {name!r} is axis {axis} of argument {argument}, which the example "
@@ -125,6 +131,25 @@ def _dynamic_types(types: Sequence[TensorType], dynamic: Mapping[str, Any]) -> l
                 raise ShapeError(f"save: dynamic: axis {axis} of argument {argument} is named twice")
             shapes[argument][axis] = SymDim.named(name)
     return [TensorType(t.dtype, tuple(s)) for t, s in zip(types, shapes, strict=True)]
+
+
+def _places(name: str, places: Any) -> list[tuple[int, int]]:
+    """One place, (number of the argument, axis), or several.
+
+    Raises:
+        ArgumentError: it is none of both.
+    """
+
+    def is_place(value: Any) -> bool:
+        return isinstance(value, (tuple, list)) and len(value) == 2 and all(type(n) is int for n in value)
+
+    if is_place(places):
+        return [tuple(places)]
+    if isinstance(places, (tuple, list)) and places and all(map(is_place, places)):
+        return [tuple(place) for place in places]
+    raise ArgumentError(
+        f"save: dynamic: {name!r} is {shown(places)}; it must be (number of the argument, axis), or several such places"
+    )
 
 
 # --- names ------------------------------------------------------------------------------------------------------
