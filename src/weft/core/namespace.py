@@ -134,10 +134,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("LBFGS", f"{_SOON}: its step takes a closure; optim.SGD and optim.Adam are"),
         ("swa_utils", _SOON),
     ),
-    "weft.optim.lr_scheduler": (
-        ("ReduceLROnPlateau", f"{_SOON}; set group['lr'] in optimizer.param_groups"),
-        ("*LR *Restarts", f"{_SOON}; lr_scheduler.LambdaLR takes any function of the epoch"),
-    ),
+    "weft.optim.lr_scheduler": (("*LR *Restarts", "lr_scheduler.LambdaLR takes any function of the epoch"),),
     "weft.linalg": (
         ("norm", "wf.linalg.vector_norm or wf.linalg.matrix_norm"),
         ("inverse", "wf.linalg.inv"),
