@@ -382,6 +382,18 @@ def test_pick(dtype: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint64"])
+def test_scatter_of_the_greatest(dtype: str, tmp_path: Path) -> None:
+    def greatest(a: Any, i: Any, b: Any) -> Any:
+        return apply(indexing.SCATTER_MAX, a, i, b), clone(a)
+
+    rows = [[1, 3], [7, 2], [0, 5]] if dtype != "uint64" else [[1, 1 << 63], [7, 2], [0, (1 << 64) - 1]]
+    a = np.array(rows, "uint64" if dtype == "uint64" else "int64")
+    agree(
+        tmp_path / "f.onnx", composite(greatest), tensor(a, dtype), wf.asarray([0, 2, 0]), tensor(a[::-1].copy(), dtype)
+    )
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint64"])
 def test_scatter(dtype: str, tmp_path: Path) -> None:
     def scatters(a: Any, b: Any, i: Any) -> Any:
         c = a + 0
@@ -517,6 +529,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "gather": [x, index],
         "pick": [x, *[TensorType(wf.int64, (2, 1))] * 2],
         "scatter_add": [x, index, x],
+        "scatter_max": [x, index, x],
         "scatter_set": [x, index, x],
         "shuffle": [TensorType(dtype, (2,)), index],
         "det": [TensorType(dtype, (3, 3))],

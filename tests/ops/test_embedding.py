@@ -96,7 +96,7 @@ def test_bags_of_one_length(mode: str, padding: int | None) -> None:
 
 
 @pytest.mark.parametrize("padding", [None, 3, 0])
-@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 @pytest.mark.parametrize("last", [False, True])
 def test_bags_one_after_another(mode: str, padding: int | None, last: bool) -> None:
     index = np.concatenate([np.asarray(b, np.int64) for b in RAGGED])
@@ -110,6 +110,23 @@ def test_bags_one_after_another(mode: str, padding: int | None, last: bool) -> N
     np.testing.assert_allclose(bags(wf.asarray(TABLE)).numpy(), wanted, rtol=1e-12)
     check_gradient(bags, TABLE)
     assert wf.compile(bags)(wf.asarray(TABLE)).numpy().tobytes() == bags(wf.asarray(TABLE)).numpy().tobytes()
+
+
+def test_the_greatest_of_bags_as_pytorch_finds_them() -> None:
+    """Of equal elements the first gets the gradient; -inf is a number; empty bags, and no rows at all."""
+    torch = pytest.importorskip("torch")
+    table = np.array([[1.0, -np.inf], [1.0, -np.inf], [0.0, 2.0], [-3.0, 2.0]], np.float32)
+    index, g = np.array([2, 1, 0, 3, 3, 0]), np.arange(1.0, 11.0, dtype=np.float32).reshape(5, 2)
+    offsets = np.array([0, 0, 3, 5, 6])
+    own, other = wf.asarray(table).requires_grad_(), torch.tensor(table, requires_grad=True)
+    y = F.embedding_bag(wf.asarray(index), own, wf.asarray(offsets), mode="max")
+    z = torch.nn.functional.embedding_bag(torch.tensor(index), other, torch.tensor(offsets), mode="max")
+    np.testing.assert_array_equal(y.numpy(), z.detach().numpy())
+    y.backward(wf.asarray(g))
+    z.backward(torch.tensor(g))
+    np.testing.assert_array_equal(own.grad.numpy(), other.grad.numpy())
+    none = F.embedding_bag(wf.asarray(index[:0]), own, wf.asarray(offsets[:2]), mode="max")
+    assert none.tolist() == [[0.0] * 2] * 2
 
 
 def test_bags_with_factors() -> None:
@@ -259,7 +276,6 @@ ROWS, STARTS = wf.asarray([0, 1, 2]), wf.asarray([0, 1])
         (lambda t: F.embedding_bag(ROWS, t[0], STARTS), wf.ShapeError, r"weight \(3,\)"),
         (lambda t: F.embedding_bag(ROWS, t, STARTS[None]), wf.ShapeError, r"offsets \(1, 2\)"),
         (lambda t: F.embedding_bag(ROWS, t, STARTS, mode="min"), wf.ArgumentError, "mode is 'min'"),
-        (lambda t: F.embedding_bag(ROWS, t, STARTS, mode="max"), wf.ArgumentError, "'max' with offsets"),
         (lambda t: F.embedding_bag(ROWS, t, STARTS, sparse=True), wf.ArgumentError, "sparse gradients"),
         (
             lambda t: F.embedding_bag(ROWS[None], t, mode="max", scale_grad_by_freq=True),

@@ -14,6 +14,8 @@ from op_cases import ALL, FLOATS, INTEGERS, check_gradient, same_bits, seeds, va
 import weft as wf
 from weft.core.errors import AxisError, IndexError_
 from weft.nn import functional as F
+from weft.ops import indexing
+from weft.ops.op import apply, composite
 
 some = settings(max_examples=80)
 few = settings(max_examples=30)
@@ -405,3 +407,31 @@ def test_masks_of_the_whole_shape_are_written_in_captures() -> None:
         return x
 
     same_bits(wf.compile(clipped)(A), np.minimum(A.numpy(), 2))
+
+
+@composite(public=False)
+def greatest_at(x: Any, indices: Any, updates: Any) -> Any:
+    """What lies at the indices, or the updates where they are greater."""
+    return apply(indexing.SCATTER_MAX, x, indices, updates)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8", "uint64"])
+def test_the_greatest_is_written(dtype: str) -> None:
+    x, index = wf.asarray([[1, 9], [2, 2], [3, 3]]).astype(dtype), wf.asarray([2, 0, 2, -2])
+    updates = wf.asarray([[4, 1], [1, 10], [3, 5], [7, 0]]).astype(dtype)
+    got = greatest_at(x, index, updates)
+    assert got.dtype.name == dtype and got.tolist() == [[1, 10], [7, 2], [4, 5]]
+    assert wf.compile(greatest_at)(x, index, updates).tolist() == got.tolist()
+    with pytest.raises(IndexError):
+        greatest_at(x, wf.asarray([0, 1, 3, 0]), updates)
+
+
+def test_the_greatest_have_the_gradient() -> None:
+    """Alike where there are several; a NaN stays, whatever comes."""
+    rng, index = np.random.default_rng(3), wf.asarray([2, 0, 2, 2, 1, 1])
+    check_gradient(lambda x, u: greatest_at(x, index, u), rng.normal(size=(4, 3)), rng.normal(size=(6, 3)))
+    x, u = wf.asarray([1.0, 5.0]).requires_grad_(), wf.asarray([5.0, 1.0, 5.0, 2.0]).requires_grad_()
+    greatest_at(x, wf.asarray([1, 0, 1, 0]), u).backward(wf.asarray([1.0, 3.0]))
+    assert x.grad.tolist() == [0.0, 1.0] and u.grad.tolist() == [1.0, 0.0, 1.0, 1.0]
+    nan = greatest_at(wf.asarray([0.0]), wf.asarray([0, 0, 0]), wf.asarray([1.0, float("nan"), 2.0]))
+    assert nan.isnan().all()

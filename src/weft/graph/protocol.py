@@ -177,8 +177,8 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """``scatter(x, *indices, updates)``: x with ``updates`` written (``op='set'``) or added at the indices, in the
-    row-major order of the indices."""
+    """``scatter(x, *indices, updates)``: x with ``updates`` written (``op='set'``), added (``'add'``), or written where
+    they are greater (``'max'``) at the indices, in the row-major order of the indices."""
 
     op: str
 

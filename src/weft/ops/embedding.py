@@ -7,13 +7,13 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DTypeError, IndexError_, ShapeError
 from ..core.shapes import size_of
-from ..core.symbolic import are_equal, undecided
+from ..core.symbolic import Dim, are_equal, undecided
 from .creation import full, iota
 from .cumulative import cumulative_sum
-from .elementwise import cast, isfinite, logical_not, maximum, stop_gradient, where
-from .indexing import NOWHERE, as_indices, scatter_add, take
+from .elementwise import cast, isfinite, isnan, logical_not, maximum, stop_gradient, where
+from .indexing import NOWHERE, SCATTER_MAX, as_indices, scatter_add, take, take_along_axis
 from .linalg import vector_norm
-from .op import Array, composite, public
+from .op import Array, apply, composite, public
 from .precision import widen
 from .reduction import max as max_
 from .reduction import max_with_index
@@ -85,7 +85,7 @@ def embedding_bag(
         norm_type: the order of that norm.
         scale_grad_by_freq: divide a row's gradient by how often it is named; not with mode ``"max"``.
         sparse: False: gradients are dense.
-        mode: ``"sum"``, ``"mean"`` or ``"max"`` (of an input ``(B, N)``).
+        mode: ``"sum"``, ``"mean"`` or ``"max"``.
         per_sample_weights: a factor for each row that is named, of input's shape, where ``mode`` is ``"sum"``.
         include_last_offset: ``offsets`` has one number more: where the last bag ends.
         padding_idx: a row that is left out, and gets no gradient; a negative one counts from the end.
@@ -118,8 +118,6 @@ def embedding_bag(
         raise ShapeError(f"{op}: weight {weight.shape} must be (num_embeddings, embedding_dim)")
     if input.ndim not in (1, 2) or (input.ndim == 1) != (offsets is not None):
         raise ShapeError(f"{op}: input {input.shape}: wants (N,) with offsets, or (B, N) without")
-    if offsets is not None and mode == "max":
-        raise ArgumentError(f"{op}: mode 'max' with offsets is not there yet; give a bag a row, with padding_idx")
     if max_norm is not None:
         table: Any = weight
         rows = reshape(input, (-1,))
@@ -213,6 +211,10 @@ def _bags_in_line(
     begun = scatter_add(full((length + 1,), 0, dtype=dt.int64), starts, full((bags,), 1, dtype=dt.int64))
     bag = slice_(cumulative_sum(begun), (0,), (length,)) - 1
     bag = where(bag < 0, NOWHERE, bag)
+    if mode == "max":
+        greatest = _greatest_of_bags(rows, counts, bag, bags)
+        last = bags - 1 if include_last_offset else bags
+        return cast(slice_(greatest, (0, 0), (last, dim)), weight.dtype)
     if counts is not None:
         rows = where(expand_dims(counts, axis=-1), rows, 0.0)
     total: Array = scatter_add(full((bags, dim), 0, dtype=rows.dtype), bag, rows)
@@ -223,6 +225,26 @@ def _bags_in_line(
     if include_last_offset:
         total = slice_(total, (0, 0), (bags - 1, dim))
     return cast(total, weight.dtype)
+
+
+def _greatest_of_bags(rows: Array, counts: Array | None, bag: Array, bags: Dim) -> Array:
+    """The greatest elements of the rows of each bag, of several the first, to which the gradient goes; else 0."""
+    length, dim = rows.shape
+    if not undecided(length) and not length > 0:
+        return full((bags, dim), 0, dtype=rows.dtype)
+    fixed = stop_gradient(rows)
+    there = full((length, dim), True, dtype=dt.bool_)
+    if counts is not None:
+        there = broadcast_to(expand_dims(counts, axis=-1), (length, dim))
+    fixed = where(there, fixed, float("-inf"))
+    greatest = apply(SCATTER_MAX, full((bags, dim), float("-inf"), dtype=rows.dtype), bag, fixed)
+    wanted = take(greatest, bag, axis=0)
+    wins = there & ((fixed == wanted) | (isnan(fixed) & isnan(wanted)))
+    # The first of them: the greatest of their numbers, counted down.
+    number = cast(wins, dt.int64) * (length - iota((length, dim), 0))
+    best = apply(SCATTER_MAX, full((bags, dim), 0, dtype=dt.int64), bag, number)
+    found = take_along_axis(rows, cast(best > 0, dt.int64) * (length - best), axis=0)
+    return where(best > 0, found, 0.0)
 
 
 @public

@@ -106,7 +106,16 @@ def _scatter_set_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g
     return (kept, *(None,) * len(indices), where(stayed, _gather(g, indices), 0))
 
 
+def _scatter_max_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+    """Those that are as great as the result share the cotangent alike."""
+    x, *indices, updates = inputs
+    own, theirs = cast(x == output, g.dtype), cast(updates == _gather(output, indices), g.dtype)
+    share = g / apply(SCATTER_ADD, own, *indices, theirs)
+    return (where(own > 0, share, 0), *(None,) * len(indices), where(theirs > 0, _gather(share, indices), 0))
+
+
 SCATTER_ADD = Primitive("scatter_add", _scatter_type, Scatter("add"), _scatter_add_vjp)
+SCATTER_MAX = Primitive("scatter_max", _scatter_type, Scatter("max"), _scatter_max_vjp)
 SCATTER_SET = Primitive("scatter_set", _scatter_type, Scatter("set"), _scatter_set_vjp)
 
 

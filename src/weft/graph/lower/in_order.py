@@ -12,6 +12,7 @@ from math import prod
 
 from ...compiler.expr import Expr, add, cast, leaf, topological
 from ...compiler.kernels import Sequential, Store
+from ...compiler.reduction import combine
 from ...core import dtypes as dt
 from ...core.shapes import Shape, strides_of
 from ...core.symbolic import computed, least
@@ -106,8 +107,9 @@ def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     *at, value = builder.rewrite(exprs, axes.strides)
     steps = tuple([(builder.slot(n), builder.slot(s)) for n, s in zip(root.shape, own[: len(indices)], strict=False)])
     target = builder.access(root.value, 0, axes.strides(place), write=True)
-    if rule.op == "add":
-        value = _sum(Expr("gather", root.value.dtype, tuple(at), (target, steps)), value)
+    if rule.op != "set":
+        there = Expr("gather", root.value.dtype, tuple(at), (target, steps))
+        value = _sum(there, value) if rule.op == "add" else _greatest(there, value)
     store = Store(target, value, indices=tuple(at), steps=steps)
     # The guard looks at the indices of the scatter, not at those by which the updates are gathered.
     checks = not guarded or any(e.op == "gather" for e in topological([updates]))
@@ -152,6 +154,13 @@ def _sum(a: Expr, b: Expr) -> Expr:
     if a.dtype is dt.bool_:
         return a | b
     return add(a, b)
+
+
+def _greatest(a: Expr, b: Expr) -> Expr:
+    """The greater of two values, or the first NaN; 16-bit floats are compared in float32."""
+    if a.dtype.is_half:
+        return cast(combine("max", (cast(a, dt.float32),), (cast(b, dt.float32),))[0], a.dtype)
+    return combine("max", (a,), (b,))[0]
 
 
 def _scan(root: Root, rule: Scan) -> list[Launch]:

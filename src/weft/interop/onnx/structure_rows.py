@@ -378,15 +378,12 @@ def _scatter(reduction: str) -> Lower:
     def lower(emit: Emitter, node: Node, names: Sequence[str]) -> str:
         x, *indices, updates = names
         dtype = node.output.dtype
-        middle = carrier(dtype) if reduction == "add" else dtype
-        result = emit(
-            "ScatterND",
-            emit.cast(x, dtype, middle),
-            _positions(emit, indices),
-            emit.cast(updates, dtype, middle),
-            reduction=reduction,
-        )
-        return emit.cast(result, middle, dtype)
+        middle = dtype if reduction == "none" else carrier(dtype)
+        into, written = (emit.cast(name, dtype, middle) for name in (x, updates))
+        if reduction == "max":
+            into, written = (_turned(emit, name, dtype) for name in (into, written))
+        result = emit("ScatterND", into, _positions(emit, indices), written, reduction=reduction)
+        return emit.cast(_turned(emit, result, dtype) if reduction == "max" else result, middle, dtype)
 
     return lower
 
@@ -506,6 +503,7 @@ STRUCTURE: dict[str, Row] = {
         kinds=ANY.kinds,
     ),
     "scatter_add": Row(_scatter("add"), (3, _MANY), kinds=REAL.kinds, halves=False),
+    "scatter_max": Row(_scatter("max"), (3, _MANY), kinds=REAL.kinds),
     "scatter_set": Row(_scatter("none"), (3, _MANY), kinds=ANY.kinds),
     "shuffle": Row(_shuffle, (2, 2), kinds=ANY.kinds),
 }
