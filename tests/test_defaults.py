@@ -121,6 +121,7 @@ SAID: dict[str, dict[str, Any]] = {
     "F.max_pool3d": {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False},
     "F.bilinear": {"bias": None},
     "F.cosine_similarity": {"dim": 1, "eps": 1e-8},
+    "F.pdist": {"p": 2.0},
     "F.dropout": {"generator": None},
     "F.scaled_dot_product_attention": {
         "attn_mask": None,

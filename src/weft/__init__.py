@@ -123,7 +123,16 @@ def manual_seed(seed: int) -> None:
 
 # What the modules of ops define is public where the module is listed here.
 _functions = _registry.functions(
-    "contraction", "creation", "cumulative", "einsum", "elementwise", "indexing", "pieces", "reduction", "shape"
+    "all_pairs",
+    "contraction",
+    "creation",
+    "cumulative",
+    "einsum",
+    "elementwise",
+    "indexing",
+    "pieces",
+    "reduction",
+    "shape",
 )
 globals().update(_functions)
 # fmt: off

@@ -157,6 +157,11 @@ def broadcast_to(x: Operand, /, shape: int | Sequence[int]) -> Tensor:
 def cbrt(x: Operand, /) -> Tensor:
     """The cube root."""
 
+def cdist(
+    x1: TensorLike, x2: TensorLike, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"
+) -> Tensor:
+    """The distance of each vector of one set from each of another: the norm of order ``p`` of their difference."""
+
 def ceil(x: Operand, /) -> Tensor:
     """The least whole number not below x."""
 

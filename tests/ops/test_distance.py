@@ -11,6 +11,7 @@ from op_cases import check_gradient
 import weft as wf
 from weft import nn
 from weft.nn import functional as F
+from weft.ops.all_pairs import MODES
 
 RNG = np.random.default_rng(0)
 
@@ -125,3 +126,100 @@ A = wf.zeros((3, 4))
 def test_operands_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+# --- all pairs ----------------------------------------------------------------------------------------------------
+
+ORDERS = [0.0, 0.5, 1.0, 2.0, 3.0, float("inf")]
+
+
+def np_norm(a: Any, p: float) -> Any:
+    return (
+        (a != 0).sum(-1).astype(a.dtype)
+        if p == 0
+        else (np.abs(a) ** p).sum(-1) ** (1 / p)
+        if p < 9
+        else np.abs(a).max(-1)
+    )
+
+
+@pytest.mark.parametrize("p", ORDERS)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((5, 3), (4, 3)), ((2, 5, 3), (2, 4, 3)), ((2, 1, 5, 3), (3, 4, 3)), ((0, 3), (4, 3)), ((1, 1), (1, 1))],
+)
+def test_cdist(p: float, first: Any, second: Any) -> None:
+    torch = pytest.importorskip("torch")
+    a, b = RNG.normal(size=first), RNG.normal(size=second)
+    got = wf.cdist(wf.asarray(a), wf.asarray(b), p)
+    np.testing.assert_allclose(got.numpy(), np_norm(a[..., :, None, :] - b[..., None, :, :], p), rtol=1e-12)
+    np.testing.assert_allclose(
+        got.numpy(), torch.cdist(torch.tensor(a), torch.tensor(b), p).numpy(), rtol=1e-9, atol=1e-12
+    )
+    check_gradient(lambda x, y: wf.cdist(x, y, p), a, b, tolerance=1e-5)
+
+
+def test_cdist_by_a_product() -> None:
+    a, b = RNG.normal(size=(30, 40)), RNG.normal(size=(35, 40))
+    ways = [wf.cdist(wf.asarray(a), wf.asarray(b), compute_mode=mode).numpy() for mode in MODES]
+    assert (ways[0] == ways[2]).all() and (ways[0] != ways[1]).any()
+    np.testing.assert_allclose(ways[0], ways[1], rtol=1e-12)
+    check_gradient(lambda x, y: wf.cdist(x, y, compute_mode=MODES[1]), a[:5, :4], b[:3, :4], tolerance=1e-5)
+
+
+@pytest.mark.parametrize("p", ORDERS)
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (2, 3), (7, 1), (12, 4)])
+def test_pdist(p: float, shape: Any) -> None:
+    torch = pytest.importorskip("torch")
+    x = RNG.normal(size=shape)
+    got = F.pdist(wf.asarray(x), p)
+    upper = np.triu_indices(shape[0], 1)
+    np.testing.assert_allclose(got.numpy(), np_norm(x[upper[0]] - x[upper[1]], p), rtol=1e-12)
+    np.testing.assert_allclose(got.numpy(), torch.pdist(torch.tensor(x), p).numpy(), rtol=1e-9)
+    if shape[0] > 1:
+        check_gradient(lambda t: F.pdist(t, p), x, tolerance=1e-5)
+    assert wf.compile(lambda t: F.pdist(t, p))(wf.asarray(x)).numpy().tobytes() == got.numpy().tobytes()
+
+
+@pytest.mark.parametrize("p", ORDERS[1:])  # of order 0 nothing has one
+def test_vectors_that_are_equal_have_no_gradient(p: float) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.array([[1.0, 2.0], [1.0, 2.0], [1.0, 5.0]])
+    for own, other in (
+        (lambda t: wf.cdist(t, t, p), lambda t: torch.cdist(t, t, p)),
+        (lambda t: F.pdist(t, p), lambda t: torch.pdist(t, p)),
+    ):
+        a, b = wf.asarray(x).requires_grad_(), torch.tensor(x, requires_grad=True)
+        own(a).sum().backward()
+        other(b).sum().backward()
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_all_pairs_of_any_number_and_of_16_bits() -> None:
+    with pytest.raises(wf.CaptureError, match="is not a whole number for every size"):
+        wf.eval_shape(F.pdist, wf.spec(("n", 3), "float32"))
+    assert str(wf.eval_shape(wf.cdist, wf.spec(("n", 3), "float32"), wf.spec((4, 3), "float32"))) == "float32[n, 4]"
+    x = wf.asarray(RNG.normal(size=(6, 3)))
+    for dtype in ("float16", "bfloat16"):
+        half = x.astype(dtype)
+        assert wf.cdist(half, half).dtype.name == F.pdist(half).dtype.name == dtype
+        wide = wf.cdist(half.astype("float32"), half.astype("float32")).astype(dtype)
+        assert (wf.cdist(half, half) == wide).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda x: wf.cdist(x, x, -1.0), wf.ArgumentError, "p is -1.0"),
+        (lambda x: wf.cdist(x, x, compute_mode="mm"), wf.ArgumentError, "compute_mode is 'mm'"),
+        (lambda x: wf.cdist(x, x[:, :2]), wf.ShapeError, "wants"),
+        (lambda x: wf.cdist(x[0], x), wf.ShapeError, "wants"),
+        (lambda x: wf.cdist(x.astype("int64"), x.astype("int64")), wf.DTypeError, "cdist"),
+        (lambda x: F.pdist(x[0]), wf.ShapeError, r"must be \(N, M\)"),
+        (lambda x: F.pdist(x, float("nan")), wf.ArgumentError, "p is nan"),
+        (lambda x: F.pdist(x.astype("int64")), wf.DTypeError, "pdist"),
+    ],
+)
+def test_misuse_of_all_pairs(call: Any, kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call(wf.ones((4, 3)))

@@ -116,7 +116,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("fractional_max_pool*", f"{_SOON}; max_pool2d and adaptive_max_pool2d are"),
         ("multi_head_attention_forward", "nn.MultiheadAttention is"),
         ("apply_rotary_emb apply_rotary_pos_emb", "F.apply_rotary_embedding"),
-        ("pdist", f"{_SOON}; F.pairwise_distance of x[:, None] and x has each pair twice"),
         ("conv_tbc", f"{_SOON}; F.conv1d is, over (N, C, L)"),
         ("linear_cross_entropy", f"{_SOON}; F.cross_entropy(F.linear(x, weight), target)"),
     ),

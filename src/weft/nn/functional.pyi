@@ -621,6 +621,9 @@ def pairwise_distance(
 ) -> Tensor:
     """The norm of order ``p`` of ``x1 - x2 + eps`` over the last axis."""
 
+def pdist(input: Operand, p: float = 2.0) -> Tensor:
+    """The distances of all pairs of rows, each pair once: the upper triangle of ``cdist(input, input)``, row by row."""
+
 def pixel_shuffle(input: Operand, upscale_factor: int) -> Tensor:
     """Channels as pixels: ``upscale_factor ** 2`` channels become a square of that side."""
 

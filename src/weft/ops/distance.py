@@ -6,9 +6,13 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import normalize_axis
-from ..core.symbolic import are_equal
+from ..core.symbolic import are_equal, undecided
+from .all_pairs import check_order
 from .contraction import matmul
+from .creation import full, iota
+from .cumulative import cumulative_sum
 from .elementwise import cast, maximum
+from .indexing import scatter_add, take
 from .linalg import vector_norm
 from .op import Array, composite
 from .operands import broadcast_operands
@@ -90,6 +94,45 @@ def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, k
     if not a.ndim:
         raise ShapeError("pairwise_distance: two numbers are no vectors: wants shapes (N, D) or (D,)")
     return cast(vector_norm(a - b + eps, axis=a.ndim - 1, keepdims=keepdim, ord=p), dtype)
+
+
+@composite
+def pdist(input: Array, p: float = 2.0) -> Array:
+    """The distances of all pairs of rows, each pair once: the upper triangle of ``cdist(input, input)``, row by row.
+
+    Args:
+        input: ``(N, M)``; a floating dtype.
+        p: the order of the norm, 0 or more.
+
+    Returns:
+        ``(N * (N - 1) / 2,)``, the input's dtype: of rows 0 and 1, 0 and 2 ..., N - 2 and N - 1. (Where sizes have
+        names, that of N is a number: the result's size would have none.)
+
+    Raises:
+        ShapeError: the input is no matrix.
+        ArgumentError: a negative order.
+        DTypeError: the input is not floating.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.nn.functional.pdist(wf.asarray([[0.0], [1.0], [3.0]])).tolist()
+        [1.0, 3.0, 2.0]
+    """
+    check_order("pdist", p)
+    if input.ndim != 2:
+        raise ShapeError(f"pdist: input {input.shape} must be (N, M)")
+    (x,) = widen("pdist", input)
+    rows = x.shape[0]
+    if not undecided(rows) and rows < 2:
+        return full((0,), 0, dtype=input.dtype)
+    pairs = rows * (rows - 1) // 2
+    # Row i begins the pairs from i * (2 * rows - i - 1) / 2 on; the others of a row follow it in order.
+    number = iota((rows - 1,), 0)
+    begins = number * (2 * rows - 1 - number) // 2
+    marks = scatter_add(full((pairs,), 0, dtype=dt.int64), begins, full((rows - 1,), 1, dtype=dt.int64))
+    first = cumulative_sum(marks) - 1
+    second = iota((pairs,), 0) - take(begins, first, axis=0) + first + 1
+    return cast(vector_norm(take(x, first, axis=0) - take(x, second, axis=0), axis=1, ord=p), input.dtype)
 
 
 @composite
