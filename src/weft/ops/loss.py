@@ -490,7 +490,8 @@ def gaussian_nll_loss(
         input: expected values, any shape; a floating dtype.
         target: the numbers, of a shape that broadcasts with input's.
         var: variances: input's shape, or without its last axis, or with one axis of size 1; or one number. A negative
-            one is an error when called eagerly; in captured code such an element's loss is NaN.
+            one is an error when called eagerly; in captured code such an element's loss is NaN, and
+            ``wf.debug.check((var >= 0).all())`` before it is an error there too.
         full: add ``log(2 * pi) / 2``.
         eps: the least variance.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
