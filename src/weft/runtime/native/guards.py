@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from ...core.config import settings
 from ...llvm.module import cold, fixed, function
-from ...llvm.text import I8, I64, Ptr, Value, byte_offset, constant, if_
+from ...llvm.text import I8, I32, I64, Ptr, Value, byte_offset, constant, if_
+from . import SCRATCH_BYTES
 from .cpython import Py_FatalError
 from .system import memcmp, memcpy, memset, umin
 
@@ -42,6 +43,12 @@ def end_guard(block: Value, nbytes: Value) -> None:
 @function
 def fill(block: Ptr, nbytes: I64) -> None:
     memset(block, -1, umin(nbytes, _FILLED))
+
+
+def fill_scratch(scratch: Value) -> None:
+    """Fill a thread's scratch memory before a program."""
+    if settings().check_memory:
+        memset(scratch, constant(-1, I32), constant(SCRATCH_BYTES))
 
 
 @cold

@@ -57,6 +57,7 @@ from ...llvm.text import (
 from . import SCRATCH_BYTES
 from .allocator import map_pages, pop, push
 from .cpython import PyErr_Format, PyLong_FromLongLong, PyThread_get_thread_ident, builtin, new_none, value_error
+from .guards import fill_scratch
 from .signals import RANGE, Watch, is_ended, main_thread
 from .system import (
     PTHREAD_WORDS,
@@ -132,7 +133,9 @@ def take_scratch() -> Ptr:
     """A scratch region for a caller, or null; pages are only touched when a kernel uses them."""
     with if_(is_null(scratch_free.value)):
         return_(map_pages(SCRATCH_BYTES))
-    return pop(scratch_free)
+    scratch = pop(scratch_free)
+    fill_scratch(scratch)
+    return scratch
 
 
 def give_scratch(scratch: Value) -> None:
