@@ -520,6 +520,7 @@ PARAMETERS: dict[str, Any] = {
     **dict.fromkeys(("reverse", "has_go", "has_count", "gives_count", "bounded"), False),
 }
 WINDOWS = {"size": (1, 2), "step": (1, 1), "dilation": (1, 1), "before": (0, 1), "after": (1, 0)}
+AROUND = {"before": (1,), "after": (0,)}
 
 
 def operands(name: str, dtype: DType) -> list[TensorType]:
@@ -544,7 +545,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "contract_float32": [x, TensorType(dtype, (3, 2))],
         "contract_axes": [x, TensorType(dtype, (3, 2))],
         "convolve": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (3, 2, 2))],
-        "convolve_weight": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (1, 3, 3))],
+        "convolve_weight": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (1, 3, 4))],
     }
     return special.get(name, [x] * ROWS[name].arity[0])
 
@@ -552,7 +553,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
 def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
     """The graph of one node, as a file gives it."""
     types = operands(name, dtype)
-    known = PARAMETERS | WINDOWS if "before" in ROWS[name].params else PARAMETERS
+    known = PARAMETERS | (AROUND if "groups" in ROWS[name].params else WINDOWS if "before" in ROWS[name].params else {})
     bodies = [[Value(t)] for t in types[-1:]]
     known = known | {k: Graph("body", b, [], b) for b in bodies for k in ("true", "false", "body")}
     params = {k: known.get(k, dtype) for k in ROWS[name].params}

@@ -118,6 +118,11 @@ LARGE = [
     Case(1, 1, 40, 20, (50, 60), (1, 1), (1, 1), (0, 0), (1, 1)),  # a plain product
     Case(1, 1, 40, 20, (50, 60), (1, 1), (2, 3), (0, 0), (1, 1)),
     Case(1, 30, 1, 1, (40, 50), (3, 3), (1, 1), (1, 1), (1, 1)),  # depthwise
+    Case(2, 5, 1, 1, (90, 61), (3, 3), (2, 2), (1, 1), (1, 1)),
+    Case(1, 3, 1, 4, (37, 33), (5, 5), (1, 2), (2, 1), (2, 1)),  # four channels of the result for each
+    Case(1, 2, 20, 2, (9, 70), (3, 3), (1, 1), (1, 1), (1, 1)),  # few rows, long sums
+    Case(1, 2, 60, 2, (9, 30), (3, 3), (1, 1), (1, 1), (1, 1)),  # few rows, several K blocks
+    Case(1, 4, 2, 3, (9001,), (7,), (1,), (3,), (1,)),
     Case(1, 1, 300, 3, (1100,), (2,), (1,), (0,), (1,)),
     Case(1, 1, 5, 400, (2500,), (1,), (1,), (0,), (1,)),
     Case(1, 1, 8, 9, (9, 10, 11), (3, 3, 3), (1, 2, 1), (1, 1, 1), (1, 1, 1)),
@@ -202,6 +207,23 @@ def test_gradients_have_the_same_bits_compiled(case: Case, seed: int) -> None:
     gradient = wf.grad(loss, argnums=(0, 1, 2))
     for eager, compiled in zip(gradient(x, w, b), wf.compile(gradient)(x, w, b), strict=True):
         same_bits(compiled, eager.numpy())
+
+
+@settings(max_examples=15, deadline=None)
+@given(case=cases(), dtype=st.sampled_from(("float32", "float64", "bfloat16")), seed=st.integers(0, 99))
+def test_the_gradient_of_the_input_is_the_transposed_convolution(case: Case, dtype: str, seed: int) -> None:
+    x, w, _ = (wf.asarray(v) for v in case.operands(dtype, seed))
+    result = OURS[case.rank - 1](x.requires_grad_(), w, **case.options)
+    g = wf.asarray(values(dtype, result.shape, seed + 3))
+    left = tuple(
+        (n + 2 * p - d * (k - 1) - 1) % s
+        for n, p, d, k, s in zip(case.spatial, case.padding, case.dilation, case.kernel, case.stride, strict=True)
+    )
+    transposed = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[case.rank - 1]
+    wanted = transposed(g, w, output_padding=left, **case.options)
+    result.backward(g)
+    assert x.grad is not None
+    same_bits(x.grad, wanted.numpy())
 
 
 def test_no_windows_are_written() -> None:

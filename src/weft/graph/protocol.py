@@ -162,12 +162,14 @@ class Contract:
     """``(*batch, *m, *k) x (*batch, *k, *n) -> (*batch, *m, *n)``, row-major, in a shape that the node chooses.
 
     ``product(params, a, b)`` says which axes of the operands these are, for the operands' Layouts; by default they are
-    matrices. A sum's terms come in the row-major order of ``*k`` (docs/numerics.md).
+    matrices. A sum's terms come in the row-major order of ``*k`` (docs/numerics.md). ``prepared(node)``, once nobody
+    differentiates it, is the same of operands that other ops write first (padded ones), or None: these are those.
     """
 
     product: Callable[[dict[str, Any], Layout, Layout], Product] = lambda params, a, b: Product(
         a, b, len(a.shape) - 2, 1
     )
+    prepared: Callable[[Any], Any] = lambda node: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ..compiler.expr import leaf
 from ..core.symbolic import undecided
 from .ir import Found, Graph, Node, Value, checked, eliminate_dead, inline, make_node, rewrite
-from .protocol import Called, Composed, Gather, Layout, Map, Outputs, Padded, Position, Primitive, View
+from .protocol import Called, Composed, Contract, Gather, Layout, Map, Outputs, Padded, Position, Primitive, View
 
 
 @checked
@@ -116,9 +116,12 @@ def one_by_one(node: Node) -> list[Value] | None:
 
 
 def composed(node: Node) -> list[Value] | None:
-    """What other ops compute."""
+    """What other ops compute, or write first."""
     rule = node.op.lower
-    return [rule.made(node)] if isinstance(rule, Composed) else None
+    if isinstance(rule, Composed):
+        return [rule.made(node)]
+    found = rule.prepared(node) if isinstance(rule, Contract) else None
+    return None if found is None else [found]
 
 
 def taken_apart(node: Node) -> list[Value] | None:

@@ -1,28 +1,26 @@
 """Transposed convolutions: each element of the input times a kernel, added up where they overlap.
 
-They are convolutions (:mod:`weft.ops.convolution`) of the input with the weight turned round. Where there is a stride,
-the elements of the result whose positions leave the same rest by it meet the same part of the weight: each rest gets
-channels of its own, and one convolution, without zeros between the input's elements, computes all of them. So are the
-gradients, which follow from its parts.
+They are convolutions (``transposed`` of :mod:`weft.ops.convolve`) of the input with the weight turned round: one for
+each rest by the stride, without zeros between the input's elements, since the positions of the result that leave the
+same rest meet the same elements of the kernel. So are the gradients, which follow from its parts, and the gradient of a
+convolution's input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
-from ..core.dtypes import DType
 from ..core.errors import ArgumentError, ShapeError
-from ..core.shapes import Shape, shown
-from ..core.symbolic import Dim, greatest, undecided
+from ..core.shapes import shown
+from ..core.symbolic import Dim, undecided
 from .contraction import dtype_of
-from .convolution import CONVOLVE, biased, padded
-from .creation import full
+from .convolution import biased
+from .convolve import transposed
 from .elementwise import cast
-from .op import Array, apply, composite
+from .op import Array, composite
 from .operands import one_each
-from .views import flipped, permuted, reshaped, slice_, slice_update
+from .views import reshaped
 
 
 def _check_transposed(op: str, rank: int, input: Array, weight: Array, bias: Array | None, groups: int) -> None:
@@ -56,69 +54,6 @@ def _more(op: str, output_padding: Any, stride: tuple[int, ...], dilation: tuple
     return found
 
 
-def _by_phase(w: Array, stride: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Array:
-    """The weight of a convolution whose channels are those of the transposed one at each rest by the stride: ``(out *
-    rests, in / groups, *K')``, turned round.
-
-    Element ``k`` is read at rest ``k * dilation % stride``. An axis with a stride gets zeros between its elements for
-    the dilation, and behind them, so that all rests have as many.
-    """
-    rank, kernel = len(stride), tuple(w.shape[2:])
-    apart = tuple(d if s > 1 and k > 1 else 1 for s, d, k in zip(stride, dilation, kernel, strict=True))
-    reach = tuple(-(-((k - 1) * a + 1) // s) for k, a, s in zip(kernel, apart, stride, strict=True))
-    whole = (*w.shape[:2], *(r * s for r, s in zip(reach, stride, strict=True)))
-    w = slice_update(full(whole, 0, dtype=w.dtype), w, (0,) * (rank + 2), (1, 1, *apart))
-    each = (groups, w.shape[0] // groups, w.shape[1])
-    w = reshaped(w, (*each, *(n for pair in zip(reach, stride, strict=True) for n in pair)))
-    w = permuted(w, (0, 2, *range(4, 4 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2)))
-    w = reshaped(w, (groups * each[2] * prod(stride), each[1], *reach))
-    return flipped(w, range(2, 2 + rank))
-
-
-def _from_phases(x: Array, stride: tuple[int, ...]) -> Array:
-    """The channels of the rests as positions: ``(N, C * rests, *S) -> (N, C, *S * stride)``."""
-    rank, sizes = len(stride), tuple(x.shape[2:])
-    channels = x.shape[1] // prod(stride)
-    x = reshaped(x, (x.shape[0], channels, *stride, *sizes))
-    x = permuted(x, (0, 1, *(a for i in range(rank) for a in (2 + rank + i, 2 + i))))
-    return reshaped(x, (x.shape[0], channels, *(n * s for n, s in zip(sizes, stride, strict=True))))
-
-
-def _transposed(
-    x: Array,
-    w: Array,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    results: Shape,
-    dilation: tuple[int, ...],
-    groups: int,
-    dtype: DType,
-) -> Array:
-    """A transposed convolution, whose result has the spatial sizes ``results``."""
-    rank = len(stride)
-    steps = tuple(1 if s > 1 else d for s, d in zip(stride, dilation, strict=True))
-    phases = _by_phase(w, stride, dilation, groups)
-    reach = tuple(d * (k - 1) for k, d in zip(phases.shape[2:], steps, strict=True))
-    # Position p of the uncropped result is in block p // stride; what is cropped is computed by whole blocks alone.
-    before = tuple(max(r - p // s, 0) for r, p, s in zip(reach, padding, stride, strict=True))
-    after = tuple(
-        greatest((p + m - n * s + s - 1) // s, 0)
-        for n, p, m, s in zip(x.shape[2:], padding, results, stride, strict=True)
-    )
-    found: Array = apply(
-        CONVOLVE,
-        padded(x, tuple(zip(before, after, strict=True))),
-        phases,
-        stride=(1,) * rank,
-        dilation=steps,
-        groups=groups,
-        dtype=dtype,
-    )
-    starts = tuple(p - (r - b) * s for p, r, b, s in zip(padding, reach, before, stride, strict=True))
-    whole = _from_phases(found, stride)
-    return slice_(whole, (0, 0, *starts), (*whole.shape[:2], *results))
-
-
 def _transposed_convolution(
     op: str,
     rank: int,
@@ -147,7 +82,7 @@ def _transposed_convolution(
         )
     dtype = dtype_of(op, input, weight)
     x, w = cast(x, dtype), cast(weight, dtype)
-    found = biased(op, x, bias, lambda wide: _transposed(x, w, steps, around, results, spaces, groups, wide))
+    found = biased(op, x, bias, lambda wide: transposed(x, w, steps, around, results, spaces, groups, wide))
     return found if input.ndim == rank + 2 else reshaped(found, tuple(found.shape[1:]))
 
 
@@ -223,8 +158,8 @@ def conv_transpose2d(
         DTypeError: an operand is bool, or there is no common dtype.
 
     Reference:
-        Zeiler et al., Deconvolutional Networks, 2010. The channels of rests: Shi et al., Real-Time Single Image and
-        Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network, 2016.
+        Zeiler et al., Deconvolutional Networks, 2010. The rests by the stride: Shi et al., Is the deconvolution layer
+        the same as a convolutional layer?, 2016.
 
     Example:
         >>> import weft as wf

@@ -18,16 +18,17 @@ from .tile import ContractionTarget, Tile, packed_row, tile_of
 
 PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "mode", "pack_a", "pack_b", "packed_b_at", "sums_at", "ahead")
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
-(TILES, MATRIX_VECTOR, VECTOR_MATRIX); whether A (B) is packed where that is not a must; where in the scratch the packed
-panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for."""
+(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS); whether A (B) is packed where that is not a must; where in the scratch
+the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for."""
 
-TILES, MATRIX_VECTOR, VECTOR_MATRIX = range(3)
+TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS = range(4)
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 8 << 10, "outer_b": 24 << 10}
 """Where the tables of Windowed operands lie, in bytes from :data:`TABLES_AT` of the scratch: of a K block, and of the
 rows of A and the columns of B in a unit. An entry is 16 bytes; see offsets.py."""
 _TABLE_BYTES = 64 << 10
 TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
+_FEW_COLUMNS = 4096  # columns of a unit of few rows: their sums stay in the first-level cache for the epilogue
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
 
@@ -51,6 +52,7 @@ class Form:
     b_direct: bool
     direct_store: bool  # tile functions write whole tiles to the output
     windowed: bool = False  # an operand is Windowed
+    few_rows: bool = False  # B has lines that few rows may read where they lie; see few_rows.py
 
 
 def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
@@ -79,9 +81,9 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
         and store.access.strides[-1] == 1
     )
     windowed = isinstance(kernel.a, Windowed) or isinstance(kernel.b, Windowed)
-    return Form(
-        tile, a, b, a != "strided" and direct(kernel.a), b == "panels" and direct(kernel.b), direct_store, windowed
-    )
+    few_rows = isinstance(kernel.a, Access) and isinstance(kernel.b, Windowed) and b_outer in (1, 2)
+    a_direct, b_direct = a != "strided" and direct(kernel.a), b == "panels" and direct(kernel.b)
+    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows)
 
 
 def last_strides(access: Access | Windowed) -> tuple[Int, Int]:
@@ -123,16 +125,20 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if m == 1 and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0))
+    if form.few_rows and m <= form.tile.heights[0] and k <= K_BLOCK:
+        piece, sums_at = min(_up(n, LANES), _FEW_COLUMNS), _up(form.tile.rows * packed_row(form.tile), 64)
+        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0))
     sub_m, sub_n = _cut(form, batch, m, n, k, threads)
     return _tiled(kernel, form, ints, batch, sub_m, sub_n)
 
 
 def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: ContractionTarget) -> int:
-    """How much of its scratch a launch with these ints (PARTITION's included) uses: all of it in tiles; in products
-    with a vector the sums and chains of a piece, and the epilogue reads sums by whole vectors."""
+    """How much of its scratch a launch with these ints (PARTITION's included) uses: all of it in tiles, and where there
+    are tables; in products with a vector the sums and chains of a piece, and the epilogue reads sums by whole vectors.
+    """
     first = first_partition_slot(kernel)
     part = dict(zip(PARTITION, ints[first : first + len(PARTITION)], strict=True))
-    if part["mode"] == TILES:
+    if part["mode"] in (TILES, FEW_ROWS):
         return SCRATCH_BYTES
     tile = form_of(kernel, target).tile
     count = part["sub_m"] if part["mode"] == MATRIX_VECTOR else part["sub_n"]

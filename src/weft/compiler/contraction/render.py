@@ -13,8 +13,8 @@ compute the chains of 12x32 elements (AVX-512, float32) in registers, from opera
 thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py). Later blocks are added to
 the sums of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is
 one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go
-another way (vector.py). Every element goes through the same operations wherever it lies, so the bits depend neither on
-tiles nor on units nor on what is packed.
+another way (vector.py), and so do those of few rows with windows (few_rows.py). Every element goes through the same
+operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is packed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from ..emit import Module, Writer, convert, memory_type, offset_of, vector_of
 from ..kernels import K_BLOCK, Access, Contraction, Slot, Windowed
 from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
 from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
+from .few_rows import render_few_rows, sums_pitch
 from .offsets import ENTRY, render_offsets
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
 from .pack_windows import render_pack_windows
 from .plan import (
+    FEW_ROWS,
     MATRIX_VECTOR,
     PARTITION,
     TABLES,
@@ -58,8 +60,18 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
     )
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
+    if form.few_rows:
+        _tabulate_once(frame, name, kernel, slots)
     text = end_units(frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit).emit(vectors_by_mode))
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
+
+
+def _tabulate_once(frame: Frame, name: str, kernel: Contraction, slots: dict[str, Slot]) -> None:
+    """The table of k for few rows, which is one for all units: they are small."""
+    w, k = frame.w, frame.int_(kernel.k)
+    place = at(w, "%scratch", (str(TABLES_AT + TABLES["depth_b"]), 1))
+    asked = w.op(f"icmp eq i64 {frame.int_(slots['mode'])}, {FEW_ROWS}")
+    when(w, asked, lambda: w.do(f"call void @{name}.depth_b(ptr %ints, i64 0, i64 {k}, ptr {place})"))
 
 
 def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
@@ -90,6 +102,8 @@ def _render_windows(
     render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target)
     render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target)
     render_pack_windows(module, f"{name}.pack_{side}", form, access.dtype, side == "a")
+    if side == "b" and form.few_rows:
+        render_few_rows(module, f"{name}.few_rows", form, access, target)
 
 
 def _render_vectors(
@@ -170,7 +184,6 @@ class _Unit:
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {part['packed_b_at']}", "packed")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
-        self._tabulate("outer", self.m0, self.rows, self.n0, self.columns)
         if form.direct_store:
             self.c, self.c_pitch, _ = self._operand(kernel.stages[0].access, (self.m0, self.n0), (-2, -1))
 
@@ -210,8 +223,22 @@ class _Unit:
         """The ways of computing a unit, by mode."""
         w, mode = self.w, self.part["mode"]
         when(w, w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
+        if self.form.few_rows:
+            when(w, w.op(f"icmp eq i64 {mode}, {FEW_ROWS}"), self._few_rows)
         for number, function in vectors.items():
             when(w, w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
+
+    # --- few rows -------------------------------------------------------------------------------------------------
+
+    def _few_rows(self) -> None:
+        w = self.w
+        pitch = sums_pitch(w, self.tile, self.columns)
+        self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
+        w.do(
+            f"call void @{self.name}.few_rows(ptr {self.packed_a}, i64 {self.rows}, ptr {self.b}, ptr %ints, i64 "
+            f"{self.n0}, i64 {self.columns}, ptr {self._table('depth_b')}, i64 {self.k}, ptr {self.sums}, i64 {pitch})"
+        )
+        self._epilogue(self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
 
     # --- products with a vector -----------------------------------------------------------------------------------
 
@@ -249,6 +276,7 @@ class _Unit:
     def _tiles(self) -> None:
         """The loop over K blocks; once, with no terms, when k is 0."""
         w, tile = self.w, self.tile
+        self._tabulate("outer", self.m0, self.rows, self.n0, self.columns)
         # Rows (columns) from here on are packed: all of them, or only those of the last, partial tile.
         self.a_from = self._packed_from(self.form.a_direct, "pack_a", self.rows, tile.rows)
         self.b_from = self._packed_from(self.form.b_direct, "pack_b", self.columns, tile.columns)

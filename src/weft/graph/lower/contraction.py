@@ -8,7 +8,7 @@ from math import prod
 
 from ...compiler.contraction.plan import PARTITION, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import Access, Contraction, Counted, Int, Windowed, describe
+from ...compiler.kernels import Access, Contraction, Counted, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
 from ...core.shapes import Shape
 from ...core.symbolic import Dim, computed, computed_items, typical
@@ -58,10 +58,11 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         return Windowed(whole.buf, whole.dtype, 0, whole.strides[:-2], *counted)
 
     def counts(group: list[tuple[Dim, Dim]], runs: bool) -> Counted:
-        last = len(group) - 1
-        return tuple(
-            [(builder.slot(n), 1 if runs and axis == last else builder.slot(s)) for axis, (n, s) in enumerate(group)]
-        )
+        return (*[(builder.slot(n), builder.slot(s)) for n, s in group[:-1]], near(*group[-1], runs))
+
+    def near(n: Dim, s: Dim, runs: bool) -> tuple[Slot, Int]:
+        # A step of 2, as of a strided convolution, is structure: see compiler/contraction/few_rows.py.
+        return builder.slot(n), 1 if runs else 2 if isinstance(s, int) and s == 2 else builder.slot(s)
 
     a = operand(a_value, product.a, len(product.a.shape) - product.summed)
     b = operand(b_value, product.b, product.batch + product.summed)

@@ -11,7 +11,7 @@ from ...graph.ir import Node
 from ...ops.operands import FLOAT, REAL
 from .emitter import Emitter, carrier
 from .rows import Lower, Row, is_dtype
-from .structure_rows import grid
+from .structure_rows import grid, pad
 
 
 def _contract(emit: Emitter, node: Node, names: Sequence[str]) -> str:
@@ -40,9 +40,19 @@ def _contract_axes(emit: Emitter, node: Node, names: Sequence[str]) -> str:
 # --- convolutions -----------------------------------------------------------------------------------------------
 
 
+def _padded(emit: Emitter, node: Node, x: str) -> tuple[str, Shape]:
+    """The padded input, and its shape."""
+    value, before, after = node.inputs[0], node.params["before"], node.params["after"]
+    if not any(before) and not any(after):
+        return x, value.shape
+    widths = (0, 0, *before, 0, 0, *after)
+    shape = tuple(b + n + a for b, n, a in zip(widths, value.shape, widths[len(value.shape) :], strict=False))
+    return pad(emit, x, value.dtype, widths, emit.scalar(0, value.dtype)), shape
+
+
 def _windows(emit: Emitter, node: Node, x: str, kernel: Shape, results: Shape, kernel_first: bool) -> str:
     """The windows of ``x``, written down: ``(N, groups, C / groups, kernel, results)``, or results before kernel."""
-    n, channels, *spatial = node.inputs[0].shape
+    x, (n, channels, *spatial) = _padded(emit, node, x)
     groups, strides = node.params["groups"], [1] * len(spatial)
     for axis in range(len(spatial) - 1, 0, -1):
         strides[axis - 1] = strides[axis] * int(spatial[axis])
@@ -61,7 +71,8 @@ def _convolve(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     if dtype.is_floating and dtype.bits <= 32 and 0 not in (*x.shape, *w.shape):
         operands = (emit.cast(name, dtype, dt.float32) for name in names)
         steps = {"strides": node.params["stride"], "dilations": node.params["dilation"], "group": groups}
-        return emit.cast(emit("Conv", *operands, **steps), dt.float32, y.dtype)
+        pads = {"pads": (*node.params["before"], *node.params["after"])}
+        return emit.cast(emit("Conv", *operands, **steps, **pads), dt.float32, y.dtype)
     results = y.shape[2:]
     k = size_of(w.shape[1:])
     windows = _windows(emit, node, names[0], kernel, results, kernel_first=True)
@@ -96,7 +107,11 @@ def _are_counts(value: Any, inputs: Sequence[Any]) -> bool:
     return isinstance(value, tuple) and len(value) == len(inputs[0].shape) - 2 and all(_is_count(n, ()) for n in value)
 
 
-_CONVOLUTION = {"stride": _are_counts, "dilation": _are_counts, "groups": _is_count, "dtype": is_dtype}
+_CONVOLUTION = {
+    **dict.fromkeys(("stride", "dilation", "before", "after"), _are_counts),
+    "groups": _is_count,
+    "dtype": is_dtype,
+}
 
 
 def _row(lower: Lower, kinds: tuple[str, ...] | None, **params: Any) -> Row:
