@@ -22,7 +22,8 @@ from __future__ import annotations
 from functools import partial
 
 from ...core import dtypes as dt
-from ..emit import Module, Writer, convert, memory_type, offset_of, vector_of
+from ..emit import Module, Writer, convert, element_pointer, memory_type, offset_of, vector_of
+from ..expr import topological
 from ..kernels import K_BLOCK, Access, Contraction, Slot, Windowed
 from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
 from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
@@ -43,7 +44,7 @@ from .plan import (
     first_partition_slot,
     form_of,
 )
-from .tile import ContractionTarget, at, packed_row, render_tile
+from .tile import ContractionTarget, at, packed_row, prefetch, render_tile
 from .vector import render_vector_columns, render_vector_rows
 
 
@@ -55,6 +56,7 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     _render_packing(module, name, kernel, form, target)
     vectors_by_mode = _render_vectors(module, name, kernel, form, target)
     _render_epilogue(module, name, kernel, form, target)
+    reads_ahead = _render_ahead(module, name, kernel, form, target)
     first = first_partition_slot(kernel)
     frame = begin_kernel(
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
@@ -62,7 +64,9 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
     if form.few_rows:
         _tabulate_once(frame, name, kernel, slots)
-    text = end_units(frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit).emit(vectors_by_mode))
+    text = end_units(
+        frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit, reads_ahead).emit(vectors_by_mode)
+    )
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
 
@@ -167,10 +171,53 @@ def _render_epilogue(module: Module, name: str, kernel: Contraction, form: Form,
     )
 
 
+def _read_by_points(kernel: Contraction) -> list[Access]:
+    """What the epilogue reads another line of for each row, as of a residual."""
+    loads = (node.value for node in topological(roots_of(kernel.stages)) if node.op == "load")
+    found = {(x.buf, x.offset, x.strides): x for x in loads if x.strides[-1] == 1 and x.strides[-2] != 0}
+    return list(found.values())
+
+
+def _render_ahead(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> bool:
+    """Add ``void @name.ahead(...)``, which asks for what the epilogue of a tile at (m, n) will read; whether there is
+    anything. Lines of a few hundred bytes, far apart, are what no prefetcher of a processor foresees: without it, the
+    residual of 256 channels of 56x56 takes as long as the product by 64 channels (0.6 of 1.1 ms)."""
+    read = _read_by_points(kernel)
+    if not read:
+        return False
+    w, slots = Writer(module), [x for access in read for x in (access.offset, *access.strides)]
+    frame = begin_kernel(w, len(kernel.buffers), slots_of((), slots), target)
+    batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
+
+    def row(r: str) -> None:
+        m = w.op(f"add nsw i64 %m, {r}")
+        for access in read:
+            offset = offset_of(w, frame.ints, access.offset, zip(access.strides, [*batch, m, "%n"], strict=True))
+            line, nbytes = element_pointer(w, frame.buffers[access.buf], access, offset), access.dtype.itemsize
+            for start in (*range(0, form.tile.columns * nbytes, 64), form.tile.columns * nbytes - 1):
+                prefetch(w, at(w, line, (str(start), 1)))
+
+    loop(w, "0", "%height", 1, row)
+    w.do("ret void")
+    indices = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
+    w.define(f"internal void @{name}.ahead(ptr %bufs, ptr %ints, {indices}, i64 %height) #1")
+    return True
+
+
 class _Unit:
     """Emits one unit; the fields are registers, i64 or ptr."""
 
-    def __init__(self, kernel: Contraction, form: Form, frame: Frame, name: str, slots: dict[str, Slot], unit: str):
+    def __init__(
+        self,
+        kernel: Contraction,
+        form: Form,
+        frame: Frame,
+        name: str,
+        slots: dict[str, Slot],
+        unit: str,
+        reads_ahead: bool,
+    ):
+        self.reads_ahead = reads_ahead
         self.kernel, self.form, self.frame, self.w, self.name = kernel, form, frame, frame.w, name
         self.tile, self.size = form.tile, form.tile.dtype.itemsize
         w, part = self.w, {field: frame.int_(slot) for field, slot in slots.items()}
@@ -314,6 +361,8 @@ class _Unit:
             fetch = self._fetch(ahead, src, i, leftmost)
             sums, into, pitch, finish = self._sums(i, j, height, width, last)
             later = w.op(f"icmp ne i64 {k0}, 0")
+            if self.reads_ahead:
+                when(w, last, lambda: self._ask_ahead(i, j, height))
             self._call_tile(
                 height,
                 width,
@@ -324,6 +373,12 @@ class _Unit:
             when(w, finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
 
         loop(w, "0", self.rows, tile.rows, row)
+
+    def _ask_ahead(self, i: str, j: str, height: str) -> None:
+        w = self.w
+        places = (*self.batch, w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}"))
+        indices = ", ".join(f"i64 {x}" for x in places)
+        w.do(f"call void @{self.name}.ahead(ptr %bufs, ptr %ints, {indices}, i64 {height})")
 
     def _at_most(self, extent: str, start: str, limit: int) -> str:
         left = self.w.op(f"sub nsw i64 {extent}, {start}")

@@ -111,7 +111,7 @@ def render_tile(
     group, steps, starts = _row_pointers(w, height, rows_form, target)
     w.do("br i1 %add, label %early, label %start")
     w.label("early")  # the sums are wanted at the end: ask for them
-    loop(w, "0", str(height * tile.columns * size), 64, lambda c: _prefetch(w, at(w, "%sums", (c, 1))))
+    loop(w, "0", str(height * tile.columns * size), 64, lambda c: prefetch(w, at(w, "%sums", (c, 1))))
     w.do("br label %start")
     w.label("start")
     w.do("br label %head")
@@ -180,7 +180,8 @@ def _row_pointers(
     return group, steps, ["%a", *(w.op(f"getelementptr i8, ptr %a, i64 {offset}") for offset in offsets)]
 
 
-def _prefetch(w: Writer, pointer: str) -> None:
+def prefetch(w: Writer, pointer: str) -> None:
+    """Ask for a line of memory; nothing is said of an address where there is none."""
     w.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 3, i32 1)")
 
 
@@ -189,7 +190,7 @@ def _prefetch_ahead(w: Writer) -> None:
     place = w.op("mul i64 %k, %fr")
     line = w.op(f"lshr i64 {place}, {K_BLOCK.bit_length() - 1}")
     within = w.op(f"mul i64 {w.op(f'and i64 {place}, {K_BLOCK - 1}')}, %fg")
-    _prefetch(w, at(w, "%f", (line, "%fs"), (w.op(f"lshr i64 {within}, 1"), 1)))
+    prefetch(w, at(w, "%f", (line, "%fs"), (w.op(f"lshr i64 {within}, 1"), 1)))
 
 
 def multiply_add(w: Writer, tile: Tile, a: str, b: str, c: str, lanes: int, result: str | None = None) -> str:
