@@ -123,6 +123,8 @@ LARGE = [
     Case(1, 2, 20, 2, (9, 70), (3, 3), (1, 1), (1, 1), (1, 1)),  # few rows, long sums
     Case(1, 2, 60, 2, (9, 30), (3, 3), (1, 1), (1, 1), (1, 1)),  # few rows, several K blocks
     Case(1, 4, 2, 3, (9001,), (7,), (1,), (3,), (1,)),
+    Case(5, 1, 300, 30, (7, 7), (3, 3), (1, 1), (1, 1), (1, 1)),  # tiles with columns of several images
+    Case(19, 1, 20, 13, (3, 2), (2, 2), (1, 1), (1, 1), (1, 1)),
     Case(1, 1, 300, 3, (1100,), (2,), (1,), (0,), (1,)),
     Case(1, 1, 5, 400, (2500,), (1,), (1,), (0,), (1,)),
     Case(1, 1, 8, 9, (9, 10, 11), (3, 3, 3), (1, 2, 1), (1, 1, 1), (1, 1, 1)),
@@ -143,9 +145,9 @@ def test_larger_ones_on_every_isa_and_compiled(case: Case, isa: str | None) -> N
         wf.configure(isa=isa)
     try:
         same_bits(ours(x, w, **case.options), wanted.numpy())
-        compiled = wf.compile(lambda x, w, b: F.relu(ours(x, w, b, **case.options)))
-        shaped = b.reshape((-1,) + (1,) * case.rank)
-        same_bits(compiled(x, w, b), F.relu(wanted + shaped).numpy())
+        compiled = wf.compile(lambda x, w, b, r: F.relu(ours(x, w, b, **case.options) + r))
+        shaped, r = b.reshape((-1,) + (1,) * case.rank), wf.asarray(values("float32", tuple(wanted.shape), 3))
+        same_bits(compiled(x, w, b, r), F.relu(wanted + shaped + r).numpy())
     finally:
         wf.configure(isa=before)
 

@@ -16,10 +16,23 @@ from ..kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Int, S
 from ..stages import slots_of
 from .tile import ContractionTarget, Tile, packed_row, tile_of
 
-PARTITION = ("sub_m", "blocks_m", "sub_n", "blocks_n", "mode", "pack_a", "pack_b", "packed_b_at", "sums_at", "ahead")
+PARTITION = (
+    "sub_m",
+    "blocks_m",
+    "sub_n",
+    "blocks_n",
+    "mode",
+    "pack_a",
+    "pack_b",
+    "packed_b_at",
+    "sums_at",
+    "ahead",
+    "columns",
+)
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
 (TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS); whether A (B) is packed where that is not a must; where in the scratch
-the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for."""
+the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for; how many columns
+are cut into pieces: n, or those of the whole batch (see Form.joins)."""
 
 TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS = range(4)
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 8 << 10, "outer_b": 24 << 10}
@@ -29,6 +42,7 @@ _TABLE_BYTES = 64 << 10
 TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
 _FEW_COLUMNS = 4096  # columns of a unit of few rows: their sums stay in the first-level cache for the epilogue
+_JOINED = 0.95  # of the time of a batch's products one by one: what one product of all their columns has to save
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
 
@@ -53,6 +67,7 @@ class Form:
     direct_store: bool  # tile functions write whole tiles to the output
     windowed: bool = False  # an operand is Windowed
     few_rows: bool = False  # B has lines that few rows may read where they lie; see few_rows.py
+    joins: bool = False  # all of the batch has one A: the columns of its elements may be those of one product
 
 
 def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
@@ -83,7 +98,8 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     windowed = isinstance(kernel.a, Windowed) or isinstance(kernel.b, Windowed)
     few_rows = isinstance(kernel.a, Access) and isinstance(kernel.b, Windowed) and b_outer in (1, 2)
     a_direct, b_direct = a != "strided" and direct(kernel.a), b == "panels" and direct(kernel.b)
-    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows)
+    joins = len(kernel.batch) == 1 and kernel.a.strides[0] == 0 and isinstance(kernel.b, Windowed)
+    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, joins)
 
 
 def last_strides(access: Access | Windowed) -> tuple[Int, Int]:
@@ -121,15 +137,17 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return Partition(0, (1, 0, 1, 0, *(0 for _ in PARTITION[4:])))
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0))
+        return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0, n))
     if m == 1 and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
-        return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0))
+        return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0, n))
     if form.few_rows and m <= form.tile.heights[0] and k <= K_BLOCK:
         piece, sums_at = min(_up(n, LANES), _FEW_COLUMNS), _up(form.tile.rows * packed_row(form.tile), 64)
-        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0))
+        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n))
+    if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
+        batch, n = 1, n * batch
     sub_m, sub_n = _cut(form, batch, m, n, k, threads)
-    return _tiled(kernel, form, ints, batch, sub_m, sub_n)
+    return _tiled(kernel, form, ints, (batch, m, n, k), sub_m, sub_n)
 
 
 def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: ContractionTarget) -> int:
@@ -160,9 +178,11 @@ def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) 
     return min(most, _up(piece, 4 * tile.lanes))
 
 
-def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub_m: int, sub_n: int) -> Partition:
-    """The partition into pieces of sub_m x sub_n elements."""
-    tile, (m, n, k) = form.tile, (ints[s.index] for s in (kernel.m, kernel.n, kernel.k))
+def _tiled(
+    kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[int, int, int, int], sub_m: int, sub_n: int
+) -> Partition:
+    """The partition of ``sizes`` (batch, m, n, k) into pieces of sub_m x sub_n elements."""
+    tile, (batch, m, n, k) = form.tile, sizes
     rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     pitch = last_strides(kernel.a)[0 if form.a == "rows" else 1]
     pitch = (ints[pitch.index] if isinstance(pitch, Slot) else pitch) * kernel.a.dtype.itemsize
@@ -188,6 +208,7 @@ def _tiled(kernel: Contraction, form: Form, ints: Sequence[int], batch: int, sub
             b_at,
             b_at + K_BLOCK * tile.columns * tile.dtype.itemsize,
             ahead,
+            n,
         ),
     )
 

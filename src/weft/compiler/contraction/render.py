@@ -24,7 +24,7 @@ from functools import partial
 from ...core import dtypes as dt
 from ..emit import Module, Writer, convert, element_pointer, memory_type, offset_of, vector_of
 from ..expr import topological
-from ..kernels import K_BLOCK, Access, Contraction, Slot, Windowed
+from ..kernels import K_BLOCK, Access, Contraction, Counted, Slot, Windowed
 from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
 from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
 from .few_rows import render_few_rows, sums_pitch
@@ -81,7 +81,7 @@ def _tabulate_once(frame: Frame, name: str, kernel: Contraction, slots: dict[str
 def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
     tile, a, b = form.tile, kernel.a.dtype, kernel.b.dtype
     if isinstance(kernel.a, Windowed):
-        _render_windows(module, name, "a", kernel.a, form, target)
+        _render_windows(module, name, "a", kernel, kernel.a, form, target)
     elif form.a == "rows":
         render_pack_rows(module, f"{name}.pack_a", tile, a, target)
     elif form.a == "panels":
@@ -89,7 +89,7 @@ def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, 
     else:
         render_pack_strided(module, f"{name}.pack_a", tile, a, True)
     if isinstance(kernel.b, Windowed):
-        _render_windows(module, name, "b", kernel.b, form, target)
+        _render_windows(module, name, "b", kernel, kernel.b, form, target)
     elif form.b == "panels":
         render_pack_panels(module, f"{name}.pack_b", tile, b, False, target)
     elif form.b == "rows":
@@ -99,15 +99,23 @@ def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, 
 
 
 def _render_windows(
-    module: Module, name: str, side: str, access: Windowed, form: Form, target: ContractionTarget
+    module: Module, name: str, side: str, kernel: Contraction, access: Windowed, form: Form, target: ContractionTarget
 ) -> None:
     """The functions that pack operand ``side``, and those that make the tables for them."""
     outer, depth = (access.rows, access.columns) if side == "a" else (access.columns, access.rows)
+    if side == "b" and form.joins:
+        outer = _joined(kernel)
     render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target)
     render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target)
     render_pack_windows(module, f"{name}.pack_{side}", form, access.dtype, side == "a")
     if side == "b" and form.few_rows:
         render_few_rows(module, f"{name}.few_rows", form, access, target)
+
+
+def _joined(kernel: Contraction) -> Counted:
+    """The axes of B's columns, those of the whole batch: of its first element to its last."""
+    assert isinstance(kernel.b, Windowed)
+    return ((kernel.batch[0], kernel.b.strides[0]), *kernel.b.columns)
 
 
 def _render_vectors(
@@ -224,15 +232,20 @@ class _Unit:
         self.part, self.k = part, frame.int_(kernel.k)
         *self.batch, block_n, block_m = grid_indices(frame, (*kernel.batch, slots["blocks_n"], slots["blocks_m"]), unit)
         self.m0, self.rows = self._piece(block_m, part["sub_m"], frame.int_(kernel.m))
-        self.n0, self.columns = self._piece(block_n, part["sub_n"], frame.int_(kernel.n))
+        self.n, (self.n0, self.columns) = frame.int_(kernel.n), self._piece(block_n, part["sub_n"], part["columns"])
         self.a, self.a_outer, self.a_inner = self._operand(kernel.a, (self.m0, "0"), (-2, -1))
         self.b, self.b_outer, self.b_inner = self._operand(kernel.b, ("0", self.n0), (-1, -2))
+        self.b_of_tiles = self.b
+        if form.joins:  # tables count columns from those of the batch's first element on
+            self.b_of_tiles, _, _ = self._operand(kernel.b, ("0", "0"), (-1, -2), ["0"])
+            self.first = w.op(f"add nsw i64 {w.op(f'mul nsw i64 {self.batch[0]}, {self.n}')}, {self.n0}")
         self.packed_a = "%scratch"
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {part['packed_b_at']}", "packed")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
         self.pitch = str(self.tile.columns * self.size)  # bytes from row to row of a tile in scratch
         if form.direct_store:
-            self.c, self.c_pitch, _ = self._operand(kernel.stages[0].access, (self.m0, self.n0), (-2, -1))
+            own = (["0"], "0") if form.joins else (self.batch, self.n0)
+            self.c, self.c_pitch, _ = self._operand(kernel.stages[0].access, (self.m0, own[1]), (-2, -1), own[0])
 
     def _piece(self, block: str, sub: str, extent: str) -> tuple[str, str]:
         start = self.w.op(f"mul nsw i64 {block}, {sub}", "i")
@@ -253,15 +266,15 @@ class _Unit:
         return at(self.w, "%scratch", (str(TABLES_AT + TABLES[name]), 1), (entry, ENTRY))
 
     def _operand(
-        self, access: Access | Windowed, start: tuple[str, str], axes: tuple[int, int]
+        self, access: Access | Windowed, start: tuple[str, str], axes: tuple[int, int], batch: list[str] | None = None
     ) -> tuple[str, str, str]:
-        """Pointer to the unit's first element, and the strides of two axes in bytes; where tables have the offsets, to
-        the first element of all, and 0."""
-        w, size = self.w, access.dtype.itemsize
+        """Pointer to the unit's first element (in an element of the batch, by default its own), and the strides of two
+        axes in bytes; where tables have the offsets, to the first element of all, and 0."""
+        w, size, batch = self.w, access.dtype.itemsize, batch or self.batch
         if isinstance(access, Windowed):
-            offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, self.batch, strict=True))
+            offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, batch, strict=True))
             return at(w, self.frame.buffers[access.buf], (offset, size)), "0", "0"
-        offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, (*self.batch, *start), strict=True))
+        offset = offset_of(w, self.frame.ints, access.offset, zip(access.strides, (*batch, *start), strict=True))
         pointer = at(w, self.frame.buffers[access.buf], (offset, size))
         outer, inner = (w.arithmetic("mul", self.frame.int_(access.strides[x]), size) for x in axes)
         return pointer, outer, inner
@@ -285,7 +298,7 @@ class _Unit:
             f"call void @{self.name}.few_rows(ptr {self.packed_a}, i64 {self.rows}, ptr {self.b}, ptr %ints, i64 "
             f"{self.n0}, i64 {self.columns}, ptr {self._table('depth_b')}, i64 {self.k}, ptr {self.sums}, i64 {pitch})"
         )
-        self._epilogue(self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
+        self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
 
     # --- products with a vector -----------------------------------------------------------------------------------
 
@@ -304,13 +317,13 @@ class _Unit:
             f"ptr {self.sums}, ptr {chains})"
         )
         if mode == MATRIX_VECTOR:
-            self._epilogue(self.m0, self.n0, self.sums, str(self.size), count, "1")
+            self._epilogue(self.batch, self.m0, self.n0, self.sums, str(self.size), count, "1")
         else:
-            self._epilogue(self.m0, self.n0, self.sums, "0", "1", count)
+            self._epilogue(self.batch, self.m0, self.n0, self.sums, "0", "1", count)
 
-    def _epilogue(self, m: str, n: str, sums: str, pitch: str, height: str, width: str) -> None:
+    def _epilogue(self, batch: list[str], m: str, n: str, sums: str, pitch: str, height: str, width: str) -> None:
         w = self.w
-        indices = ", ".join(f"i64 {x}" for x in (*self.batch, m, n))
+        indices = ", ".join(f"i64 {x}" for x in (*batch, m, n))
         status = w.op(
             f"call i64 @{self.name}.epilogue(ptr %bufs, ptr %ints, {indices}, ptr {sums}, i64 {pitch}, "
             f"i64 {height}, i64 {width})"
@@ -323,7 +336,10 @@ class _Unit:
     def _tiles(self) -> None:
         """The loop over K blocks; once, with no terms, when k is 0."""
         w, tile = self.w, self.tile
-        self._tabulate("outer", self.m0, self.rows, self.n0, self.columns)
+        if self.form.joins:
+            self._tabulate("outer", self.m0, self.rows, self.first, self.columns)
+        else:
+            self._tabulate("outer", self.m0, self.rows, self.n0, self.columns)
         # Rows (columns) from here on are packed: all of them, or only those of the last, partial tile.
         self.a_from = self._packed_from(self.form.a_direct, "pack_a", self.rows, tile.rows)
         self.b_from = self._packed_from(self.form.b_direct, "pack_b", self.columns, tile.columns)
@@ -349,35 +365,58 @@ class _Unit:
         """The tiles below each other that share a panel of B; those of the first column pack A for all."""
         w, tile = self.w, self.tile
         width = self._at_most(self.columns, j, tile.columns)
-        src = at(w, self.b, (k0, self.b_inner), (j, self.b_outer))
+        src = at(w, self.b_of_tiles, (k0, self.b_inner), (j, self.b_outer))
         b, sb = self._b_panel(src, j, width, kc)
         leftmost = w.op(f"icmp eq i64 {j}, 0")
         ahead = self._next_panel(j, k0)
+        n = w.op(f"add nsw i64 {self.first if self.form.joins else self.n0}, {j}")
+        place = self._place(n)
 
         def row(i: str) -> None:
             height = self._at_most(self.rows, i, tile.rows)
             src = at(w, self.a, (k0, self.a_inner), (i, self.a_outer))
             a, sa = self._a_panel(src, i, height, kc, leftmost)
             fetch = self._fetch(ahead, src, i, leftmost)
-            sums, into, pitch, finish = self._sums(i, j, height, width, last)
+            sums, into, pitch, finish = self._sums(i, j, place, height, width, last)
             later = w.op(f"icmp ne i64 {k0}, 0")
             if self.reads_ahead:
-                when(w, last, lambda: self._ask_ahead(i, j, height))
+                when(w, last, lambda: self._ask_ahead(i, place, height))
             self._call_tile(
                 height,
                 width,
                 f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
                 f"i1 {later}, ptr {sums}, {fetch}",
             )
-            m, n = w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}")
-            when(w, finish, lambda: self._epilogue(m, n, sums, self.pitch, height, width))
+            m = w.op(f"add nsw i64 {self.m0}, {i}")
+            when(w, finish, lambda: self._epilogues(m, n, sums, height, width))
 
         loop(w, "0", self.rows, tile.rows, row)
 
-    def _ask_ahead(self, i: str, j: str, height: str) -> None:
+    def _place(self, n: str) -> tuple[list[str], str]:
+        """The element of the batch, and the column of it, that are column ``n`` of all."""
+        if not self.form.joins:
+            return self.batch, n
+        return [self.w.op(f"udiv i64 {n}, {self.n}")], self.w.op(f"urem i64 {n}, {self.n}")
+
+    def _epilogues(self, m: str, n: str, sums: str, height: str, width: str) -> None:
+        """The epilogue of a tile: of the columns of each element of the batch that it has some of."""
         w = self.w
-        places = (*self.batch, w.op(f"add nsw i64 {self.m0}, {i}"), w.op(f"add nsw i64 {self.n0}, {j}"))
-        indices = ", ".join(f"i64 {x}" for x in places)
+        if not self.form.joins:
+            self._epilogue(self.batch, m, n, sums, self.pitch, height, width)
+            return
+        some = "%" + w.fresh("some")
+
+        def part(done: str) -> None:
+            batch, column = self._place(w.op(f"add nsw i64 {n}, {done}"))
+            left, rest = w.op(f"sub nsw i64 {self.n}, {column}"), w.op(f"sub nsw i64 {width}, {done}")
+            w.do(f"{some} = call i64 @llvm.smin.i64(i64 {left}, i64 {rest})")
+            self._epilogue(batch, m, column, at(w, sums, (done, self.size)), self.pitch, height, some)
+
+        loop(w, "0", width, some, part)
+
+    def _ask_ahead(self, i: str, place: tuple[list[str], str], height: str) -> None:
+        w, (batch, n) = self.w, place
+        indices = ", ".join(f"i64 {x}" for x in (*batch, w.op(f"add nsw i64 {self.m0}, {i}"), n))
         w.do(f"call void @{self.name}.ahead(ptr %bufs, ptr %ints, {indices}, i64 {height})")
 
     def _at_most(self, extent: str, start: str, limit: int) -> str:
@@ -435,7 +474,7 @@ class _Unit:
         more = w.op(f"icmp slt i64 {right}, {self.columns}")
         return at(
             w,
-            self.b,
+            self.b_of_tiles,
             (w.op(f"select i1 {more}, i64 {k0}, i64 {below}"), self.b_inner),
             (w.op(f"select i1 {more}, i64 {right}, i64 0"), self.b_outer),
         )
@@ -455,7 +494,9 @@ class _Unit:
             for kind, x, y in zip(kinds, a, b, strict=True)
         )
 
-    def _sums(self, i: str, j: str, height: str, width: str, last: str) -> tuple[str, str, str, str]:
+    def _sums(
+        self, i: str, j: str, place: tuple[list[str], str], height: str, width: str, last: str
+    ) -> tuple[str, str, str, str]:
         """``(sums, into, pitch, i1: the epilogue has to follow)``: where the tile's sums are kept between K blocks, and
         where this block's go.
 
@@ -463,16 +504,22 @@ class _Unit:
         """
         w, tile = self.w, self.tile
         row, column = w.op(f"udiv i64 {i}, {tile.rows}"), w.op(f"udiv i64 {j}, {tile.columns}")
-        place = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
-        place = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {K_BLOCK}')}, i64 {place}, i64 0")
-        sums = at(w, self.sums, (place, tile.rows * tile.columns * self.size))
+        number = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
+        number = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {K_BLOCK}')}, i64 {number}, i64 0")
+        sums = at(w, self.sums, (number, tile.rows * tile.columns * self.size))
         if not self.form.direct_store:
             return sums, sums, self.pitch, last
         whole = w.op(
             f"and i1 {w.op(f'icmp eq i64 {height}, {tile.rows}')}, {w.op(f'icmp eq i64 {width}, {tile.columns}')}"
         )
-        stored = w.op(f"and i1 {last}, {whole}")
         output = at(w, self.c, (i, self.c_pitch), (j, self.size))
+        if self.form.joins:
+            (element,), column = place
+            end = w.op(f"add nsw i64 {column}, {tile.columns}")
+            whole = w.op(f"and i1 {whole}, {w.op(f'icmp sle i64 {end}, {self.n}')}")
+            step = w.arithmetic("mul", self.frame.int_(self.kernel.stages[0].access.strides[0]), self.size)
+            output = at(w, self.c, (element, step), (i, self.c_pitch), (column, self.size))
+        stored = w.op(f"and i1 {last}, {whole}")
         return (
             sums,
             w.op(f"select i1 {stored}, ptr {output}, ptr {sums}"),
