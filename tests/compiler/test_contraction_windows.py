@@ -17,7 +17,7 @@ from weft.compiler.contraction.offsets import ENTRY
 from weft.compiler.contraction.plan import FEW_ROWS, TABLES, TABLES_AT, contraction_units, form_of
 from weft.compiler.contraction.render import render_contraction
 from weft.compiler.expr import cast, leaf
-from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot, Store, Windowed, describe
+from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Int, Slot, Store, Windowed, describe
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.llvm.assembly import assemble
@@ -28,15 +28,31 @@ M, N, K, PITCH, *START = (Slot(i) for i in range(6))
 Axes = tuple[tuple[int, int], ...]  # (size, stride)
 Structure = tuple[int, int, str]  # numbers of axes of rows and columns, and along which of them elements lie together
 
-STRUCTURES: list[Structure] = [(1, 2, "columns"), (2, 3, "columns"), (3, 1, "rows"), (2, 2, "rows"), (2, 2, "neither")]
+STRUCTURES: list[Structure] = [
+    (1, 2, "columns"),
+    (2, 3, "columns"),
+    (3, 1, "rows"),
+    (2, 2, "rows"),
+    (2, 2, "neither"),
+    (1, 2, "columns -1"),
+    (2, 2, "columns 2"),
+]
+
+
+def step_of(runs: str, group: str) -> int | None:
+    """The step along the last axis of rows or columns, where it is structure."""
+    name, _, step = runs.partition(" ")
+    return int(step or 1) if name == group else None
 
 
 def windowed(structure: Structure, buffer: int, dtype: DType, first: int) -> tuple[Windowed, int]:
     """The operand whose ints begin at slot ``first``, and the next slot."""
     rows, columns, runs = structure
     groups, slot = [], first
-    for count, along in ((rows, runs == "rows"), (columns, runs == "columns")):
-        axes = [(Slot(slot + 2 * i), 1 if along and i == count - 1 else Slot(slot + 2 * i + 1)) for i in range(count)]
+    for count, step in ((rows, step_of(runs, "rows")), (columns, step_of(runs, "columns"))):
+        axes: list[tuple[Slot, Int]] = [(Slot(slot + 2 * i), Slot(slot + 2 * i + 1)) for i in range(count)]
+        if step is not None:
+            axes[-1] = axes[-1][0], step
         groups.append(tuple(axes))
         slot += 2 * count
     return Windowed(buffer, dtype, START[buffer], (), *groups), slot
@@ -71,11 +87,11 @@ def split(draw: Any, size: int, count: int) -> tuple[int, ...]:
     return (*sizes, size)
 
 
-def strides_of(draw: Any, sizes: tuple[int, ...], along: bool) -> Axes:
+def strides_of(draw: Any, sizes: tuple[int, ...], step: int | None) -> Axes:
     """Axes of these sizes; steps overlap, repeat and go backwards."""
     steps = [draw(st.integers(-3, 9)) for _ in sizes]
-    if along:
-        steps[-1] = 1
+    if step is not None:
+        steps[-1] = step
     return tuple(zip(sizes, steps, strict=True))
 
 
@@ -94,8 +110,8 @@ def operand(draw: Any, structure: Structure | None, shape: tuple[int, int], dtyp
         matrix = values_of(dtype, rng, shape)
         return matrix, matrix, [shape[1]], 0
     rows, columns, runs = structure
-    one = strides_of(draw, draw(split(shape[0], rows)), runs == "rows")
-    two = strides_of(draw, draw(split(shape[1], columns)), runs == "columns")
+    one = strides_of(draw, draw(split(shape[0], rows)), step_of(runs, "rows"))
+    two = strides_of(draw, draw(split(shape[1], columns)), step_of(runs, "columns"))
     reach = [(n - 1) * s for n, s in (*one, *two)]
     start = -sum(min(0, r) for r in reach)
     memory = values_of(dtype, rng, (start + sum(max(0, r) for r in reach) + 1,))

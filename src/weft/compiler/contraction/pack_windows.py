@@ -12,28 +12,30 @@ from collections.abc import Callable
 from functools import partial
 
 from ...core.dtypes import DType
-from ..emit import Module, Writer, convert, memory_type, register_type
-from ..kernels import LANES
-from ..lanes import loop, when
+from ..emit import Module, Writer, convert, memory_type, register_type, vector_of
+from ..kernels import LANES, Int, Windowed
+from ..lanes import load_lanes, loop, when
 from .offsets import ENTRY
 from .pack import copy, gathered, padded_rows, store_zero, transpose_quarters
 from .plan import Form
-from .tile import Tile, at, packed_row
+from .tile import Tile, at, packed_row, prefetch
+
+_AHEAD = 16  # rows: their runs are asked for, which lie too far from each other for a processor to foresee
 
 WINDOW_ARGUMENTS = "ptr %src, ptr %outer, ptr %depth, i64 %count, i64 %kc, ptr %dst"
 """Arguments of every function here, which packs for one tile: ``outer`` is the table of the rows of A or columns of B
 from the tile's first on, ``depth`` that of the K block."""
 
 
-def render_pack_windows(module: Module, name: str, form: Form, source: DType, of_a: bool) -> None:
+def render_pack_windows(module: Module, name: str, form: Form, access: Windowed, of_a: bool) -> None:
     """Add ``void @name(...)``, which packs A or B: A into rows unless it has panels, B into panels."""
-    w = Writer(module)
+    w, source = Writer(module), access.dtype
     w.label("entry")
     lies = form.a if of_a else form.b
     if lies == "panels":
         _panels(w, form.tile, source, of_a)
     elif of_a:
-        _rows(w, form.tile, source, lies == "rows")
+        _rows(w, form.tile, source, access.columns[-1][1])
     else:
         _columns(w, form.tile, source, lies == "rows")
     w.do("ret void")
@@ -95,31 +97,48 @@ def _panels(w: Writer, tile: Tile, source: DType, of_a: bool) -> None:
     loop(w, "%count", fill, 1, zeros)
 
 
-def _rows(w: Writer, tile: Tile, source: DType, has_runs: bool) -> None:
-    """A into rows, the last one repeated up to a height that a tile function has."""
+def _rows(w: Writer, tile: Tile, source: DType, step: Int) -> None:
+    """A into rows, the last one repeated up to a height that a tile function has; by runs along k if its elements lie
+    side by side, forward or (``step`` -1: a kernel that is turned round) backward."""
     last, size = w.op("sub nsw i64 %count, 1"), tile.dtype.itemsize
 
     def row(r: str) -> None:
         real = w.op(f"call i64 @llvm.smin.i64(i64 {r}, i64 {last})")
         src, dst = at(w, "%src", (_offset(w, "%outer", real), 1)), at(w, "%dst", (r, packed_row(tile)))
+        later = at(w, "%src", (_offset(w, "%outer", w.op(f"add nsw i64 {real}, {_AHEAD}")), 1))
 
         def run(first: str, offset: str, length: str) -> None:
+            prefetch(w, at(w, later, (offset, 1)))
             start, to = at(w, src, (offset, 1)), at(w, dst, (first, size))
 
             def piece(k: str, lanes: int) -> None:
-                copy(w, source, tile, at(w, start, (k, source.itemsize)), at(w, to, (k, size)), lanes)
+                if step == 1:
+                    copy(w, source, tile, at(w, start, (k, source.itemsize)), at(w, to, (k, size)), lanes)
+                    return
+                first = at(w, start, (k, -source.itemsize), (str(lanes - 1), -source.itemsize))
+                value = reversed_lanes(w, source, load_lanes(w, source, first, lanes, None), lanes)
+                value = convert(w, value, source, tile.dtype, lanes)
+                w.do(f"store {register_type(tile.dtype, lanes)} {value}, ptr {at(w, to, (k, size))}, align {size}")
 
             _pieces(w, length, LANES, piece)
 
         def single(k: str) -> None:
             copy(w, source, tile, at(w, src, (_offset(w, "%depth", k), 1)), at(w, dst, (k, size)), 1)
 
-        if has_runs:
+        if step in (1, -1):
             _runs(w, "%depth", "%kc", run)
         else:
             loop(w, "0", "%kc", 1, single)
 
     loop(w, "0", padded_rows(w, tile), 1, row)
+
+
+def reversed_lanes(w: Writer, dtype: DType, value: str, lanes: int) -> str:
+    """A vector's elements from the last to the first."""
+    if lanes == 1:
+        return value
+    kind, order = vector_of(memory_type(dtype), lanes), ", ".join(f"i32 {lane}" for lane in range(lanes - 1, -1, -1))
+    return w.op(f"shufflevector {kind} {value}, {kind} poison, <{lanes} x i32> <{order}>")
 
 
 def _across(w: Writer, tile: Tile, source: DType, pointers: list[str], to: str) -> None:

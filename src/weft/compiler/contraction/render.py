@@ -107,7 +107,7 @@ def _render_windows(
         outer = _joined(kernel)
     render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target)
     render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target)
-    render_pack_windows(module, f"{name}.pack_{side}", form, access.dtype, side == "a")
+    render_pack_windows(module, f"{name}.pack_{side}", form, access, side == "a")
     if side == "b" and form.few_rows:
         render_few_rows(module, f"{name}.few_rows", form, access, target)
 

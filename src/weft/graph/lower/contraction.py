@@ -61,8 +61,9 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         return (*[(builder.slot(n), builder.slot(s)) for n, s in group[:-1]], near(*group[-1], runs))
 
     def near(n: Dim, s: Dim, runs: bool) -> tuple[Slot, Int]:
-        # A step of 2, as of a strided convolution, is structure: see compiler/contraction/few_rows.py.
-        return builder.slot(n), 1 if runs else 2 if isinstance(s, int) and s == 2 else builder.slot(s)
+        # Steps of 2, as of a strided convolution, and of -1, as of a kernel that is turned round, are structure: see
+        # compiler/contraction/few_rows.py and pack_windows.py.
+        return builder.slot(n), 1 if runs else s if isinstance(s, int) and s in (2, -1) else builder.slot(s)
 
     a = operand(a_value, product.a, len(product.a.shape) - product.summed)
     b = operand(b_value, product.b, product.batch + product.summed)
