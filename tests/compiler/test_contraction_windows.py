@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from math import prod
 from typing import Any
@@ -14,7 +15,7 @@ from test_contraction import ISAS, reference, run, same_bits, values_of
 
 from weft.compiler.contraction.few_rows import WIDEST
 from weft.compiler.contraction.offsets import ENTRY
-from weft.compiler.contraction.plan import FEW_ROWS, TABLES, TABLES_AT, contraction_units, form_of
+from weft.compiler.contraction.plan import FEW_ROWS, PARTITION, TABLES, TABLES_AT, contraction_units, form_of
 from weft.compiler.contraction.render import render_contraction
 from weft.compiler.expr import cast, leaf
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Int, Slot, Store, Windowed, describe
@@ -188,6 +189,25 @@ def test_tables_fit_behind_everything_else(m: int, n: int, k: int, threads: int,
         return
     places = 1 if k <= K_BLOCK else -(-sub_m // tile.rows) * -(-sub_n // tile.columns)
     assert sums_at + places * tile.rows * tile.columns * tile.dtype.itemsize <= TABLES_AT
+
+
+@pytest.mark.parametrize(
+    ("batch", "m", "n", "k", "joined"),
+    [(8, 512, 49, 4608, True), (8, 512, 16, 4608, True), (8, 64, 3136, 576, False), (1, 512, 49, 4608, False)],
+)
+def test_small_images_are_one_product(batch: int, m: int, n: int, k: int, joined: bool) -> None:
+    """Where a batch has one weight and few columns for each of its elements, all of them are cut as one."""
+    image = Slot(8)
+    b, slot = windowed((2, 2, "columns"), 1, dt.float32, 9)
+    b = replace(b, strides=(Slot(7),))
+    store = Store(Access(2, dt.float32, 0, (Slot(7), PITCH, 1)), leaf("acc", dt.float32, None))
+    a = Access(0, dt.float32, 0, (0, Slot(6), 1))
+    kernel = Contraction((image,), M, N, K, a, b, dt.float32, (store,), (dt.float32,) * 3)
+    target = cross_target("x86_64-linux-gnu")
+    part = contraction_units(kernel, [m, n, k, n, 0, 0, k, n, batch, *[1] * (slot - 9)], 1, target)
+    found = dict(zip(PARTITION, part.ints, strict=True))
+    assert found["columns"] == (n * batch if joined else n)
+    assert part.units == found["blocks_m"] * found["blocks_n"] * (1 if joined else batch)
 
 
 @pytest.mark.parametrize("name", ["aarch64-linux-gnu", "x86_64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m4"])
