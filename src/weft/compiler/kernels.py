@@ -32,6 +32,7 @@ REDUCE_CHUNK = 1 << 15  # elements of one chunk of a long reduction (numerics co
 COLUMNS = 64  # widest block of a ColumnReduce: four vectors
 WINDOW = 32  # most elements of a window whose sizes are structure: its partial results are registers
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
+CAUSAL_STEP = 32  # keys after a query's own are looked at up to a multiple of it (numerics contract, 3)
 SCRATCH_BYTES = native.SCRATCH_BYTES
 STATUS_INDEX = 1  # an index was out of range
 
@@ -249,7 +250,43 @@ class Sequential(Printed):
     carry: int | None = None
 
 
-Kernel = Nest | ColumnReduce | Contraction | Sequential
+@dataclass(frozen=True, slots=True)
+class Attention(Printed):
+    """Weights of pairs (m, k), computed where they are wanted and stored nowhere, and what they sum.
+
+    ``pair[p][batch..., m, k] = sum_d a[batch..., m, d] * b[batch..., k, d]`` for each of ``products`` (a, b, size of
+    d), chained as a Contraction's sums; what follows are the stages, in order:
+
+    - a Reduce reduces over k for each m, in the order of numerics contract 2. Its value at a pair takes the place of
+      product 0 for whoever comes later;
+    - a scalar Store writes a value for each m;
+    - the other Stores, which come last, have a weight as their value: the i-th writes, at (batch..., m, n), the sum
+      over k of weights times ``sums[i]`` (c over (batch..., k, n), size of n), chained as a Contraction's, begun with
+      +0.0.
+
+    Leaf ``ref`` number p < len(products) is product p, the following ones are the finished reductions. Iteration axes
+    are ``(*batch, k, m)``, of stores that write sums ``(*batch, m, n)``.
+
+    ``causal``: 1: only pairs k <= m are there, -1: only pairs m <= k. Of the others the first reduction's value is -inf
+    and, where there is none, the weights are 0; those that are CAUSAL_STEP and more away are not looked at.
+
+    A unit is one of ``blocks`` pieces of m, as wide as a register tile. All matrices are contiguous along d and n, and
+    of dtype ``accumulate``.
+    """
+
+    batch: tuple[Slot, ...]
+    m: Slot
+    k: Slot
+    blocks: Slot
+    products: tuple[tuple[Access, Access, Slot], ...]
+    sums: tuple[tuple[Access, Slot], ...]
+    causal: int
+    accumulate: DType
+    stages: tuple[Reduce | Store, ...]
+    buffers: tuple[DType, ...]
+
+
+Kernel = Nest | ColumnReduce | Contraction | Sequential | Attention
 
 
 def whole(kernel: Kernel) -> Kernel:

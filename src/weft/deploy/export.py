@@ -14,7 +14,7 @@ from typing import Any
 
 from ..compiler.build import render
 from ..compiler.contraction.plan import scratch_nbytes
-from ..compiler.kernels import Contraction, Kernel, describe
+from ..compiler.kernels import SCRATCH_BYTES, Attention, Contraction, Kernel, describe
 from ..core.errors import CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph, steps_over
@@ -136,6 +136,8 @@ def _emit(
     ]
     contractions = [(x.kernel, x.ints) for x in launches if isinstance(x.kernel, Contraction)]
     scratch = max((scratch_nbytes(kernel, ints, target) for kernel, ints in contractions), default=0)
+    if any(isinstance(x.kernel, Attention) for x in launches):
+        scratch = SCRATCH_BYTES
     return emit_library(
         name,
         texts,

@@ -29,6 +29,7 @@ from .fold import constants_of
 from .ir import Graph, Node, Value, checked
 from .loops import settle_loops
 from .lower import launches_of
+from .lower.attention import with_served
 from .lower.control import ControlCall, with_inner
 from .lower.host import HostCall
 from .lower.in_order import copy_launch
@@ -182,7 +183,7 @@ def plan_graph(
             )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True, values=values)
-    graph = settle_loops(graph)
+    graph = with_served(settle_loops(graph), target)
     found: list[int] = []
     for way in WAYS if limit is not None else WAYS[:1]:
         planned = _planned(rematerialise(graph, way), strides, updates, wanted, target, threads, hand_on)

@@ -172,6 +172,45 @@ class Contract:
     prepared: Callable[[Any], Any] = lambda node: None
 
 
+class Pairs(NamedTuple):
+    """What is computed of the pairs (query, key) of an :class:`Attend`, in order: reductions over the pairs of a row,
+    ``(op, value)``, whose value is from there on product 0; a value for each row; weights."""
+
+    reductions: tuple[tuple[str, Expr], ...]
+    rows: tuple[Expr, ...]
+    weights: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """``attend(*matrices, *others; causal)``: the pairs of rows of matrices, and what matrices' rows sum up to with
+    them as weights; no pair is stored.
+
+    ``products``: pairs of operands ``(*batch, rows, d)`` and ``(*batch, others, d)``, whose products are a pair's
+    numbers. ``stages(params, refs, others)`` makes of them, of ``reductions`` results and of the other operands, which
+    are elementwise over ``(*batch, queries, keys)``, what :class:`Pairs` says. ``sums``: operands whose rows the
+    weights sum, one for each. Outputs are the sums ``(*batch, rows, n)``, then the values ``(*batch, rows)``.
+
+    ``turned``: the rows are keys, and the sums over queries. ``params["causal"]``: a query sees the keys up to its own
+    number; of the other pairs the first reduction's value is -inf, the weights are 0, and those that are far enough
+    away are not looked at (docs/numerics.md).
+
+    ``made(node)``: the values that other ops compute, of the same bits, where there is no such kernel.
+    """
+
+    products: tuple[tuple[int, int], ...]
+    sums: tuple[int, ...]
+    stages: Callable[[dict[str, Any], Sequence[Expr], Sequence[Expr]], Pairs]
+    made: Callable[[Any], Sequence[Any]]
+    reductions: int = 0
+    turned: bool = False
+
+    @property
+    def matrices(self) -> int:
+        """How many of the operands are matrices; they come first."""
+        return 1 + max([*self.sums, *(at for pair in self.products for at in pair)])
+
+
 @dataclass(frozen=True, slots=True)
 class Gather:
     """``gather(x, *indices)``: indices (int64, equal shapes I) select on the first axes of x; result I + the rest."""
@@ -268,6 +307,7 @@ Rule = (
     | View
     | Reduction
     | Contract
+    | Attend
     | Gather
     | Scatter
     | SliceUpdate

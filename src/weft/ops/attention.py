@@ -1,8 +1,8 @@
 """Attention: scores of queries against keys, their softmax, and the values summed by it.
 
-Masks, the scale, the softmax and dropout are elementwise or along rows, so that they fuse; heads that share keys
-(grouped queries) are rows of one product, and nothing is repeated. Backward computes the weights again from the
-operands instead of keeping them.
+The scores are not stored: the primitives of :mod:`.attend` compute them block by block, and their gradients compute
+them again. Dropout, and who asks for the weights, take the same ops one by one, which give the same bits. Heads that
+share keys (grouped queries) are a further axis of the batch, on which the keys do not move.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..core.shapes import Shape
+from ..core.shapes import Shape, broadcast_shapes
 from ..core.symbolic import Dim, are_equal
+from .attend import ATTEND, softmax_of
 from .contraction import product_of
-from .creation import tri_mask
-from .elementwise import cast, exp, sqrt, where
-from .op import Array, composite, public
+from .creation import full, tri_mask
+from .elementwise import astype, cast, exp, sqrt, where
+from .op import Array, apply, composite, public
 from .operands import extent
 from .precision import widen
 from .random import Generator, default_generator, draw_uniform
 from .reduction import greatest_or_lowest
 from .reduction import sum as sum_
-from .shape import broadcast_to, matrix_transpose, reshape
+from .shape import broadcast_to, expand_dims, matrix_transpose, reshape
 
 if TYPE_CHECKING:
     from ..tensor.tensor import Tensor  # one layer up: what a composite gives to whoever calls it
@@ -83,7 +84,7 @@ def scaled_dot_product_attention(
         raise ArgumentError(f"{_NAME}: both attn_mask and is_causal: give one, or a mask that is causal too")
     masks = () if attn_mask is None else (attn_mask,)
     draw = _draw(query, dropout_p, generator)
-    return _attention(query, key, value, masks, draw, float(dropout_p), is_causal, scale, enable_gqa)
+    return _attention_of(query, key, value, masks, draw, float(dropout_p), is_causal, scale, enable_gqa)
 
 
 def attended(
@@ -95,7 +96,7 @@ def attended(
     is_causal: bool,
 ) -> Tensor:
     """:func:`scaled_dot_product_attention` under several masks, each as it is there."""
-    return _attention(query, key, value, masks, _draw(query, dropout_p, None), dropout_p, is_causal, None, False)
+    return _attention_of(query, key, value, masks, _draw(query, dropout_p, None), dropout_p, is_causal, None, False)
 
 
 def attended_with_weights(
@@ -113,8 +114,7 @@ def _draw(query: Array, dropout_p: float, generator: Generator | None) -> Array 
     return (generator or default_generator(query.device)).next() if dropout_p > 0.0 else None
 
 
-@composite(name=_NAME)
-def _attention(
+def _attention_of(
     query: Array,
     key: Array,
     value: Array,
@@ -124,11 +124,59 @@ def _attention(
     is_causal: bool,
     scale: float | None,
     enable_gqa: bool,
+) -> Tensor:
+    """Dropout wants the weights one by one; without it they are never in memory."""
+    if draw is not None:
+        return _dropped_attention(query, key, value, masks, draw, dropout_p, is_causal, scale, enable_gqa)
+    # Of what is kept of the rows, only the gradient knows. The result is rounded here, so that it is kept unrounded.
+    several: Any = _attention(query, key, value, masks, is_causal, scale, enable_gqa)
+    found: Tensor = several[0]
+    dtype = dt.promote(dt.promote(query.dtype, key.dtype), value.dtype)
+    return found if found.dtype is dtype else astype(found, dtype)
+
+
+@composite(name=_NAME)
+def _attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    masks: Sequence[Array],
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> tuple[Array, ...]:
+    """The result in the dtype that it is computed in, and what the gradient needs to know of each row."""
+    _check(query, key, value, enable_gqa)
+    q, k, v, _ = _operands(query, key, value)
+    whole = None
+    if enable_gqa:
+        whole, q, k, v = _apart(q, k, v)
+    batch = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2], op=f"{_NAME}: batches")
+    q, k, v = (broadcast_to(x, (*batch, *x.shape[-2:])) for x in (q, k, v))
+    scores = (*batch, q.shape[-2], k.shape[-2])
+    given = scores if whole is None else (*batch[:-2], whole, *scores[-2:])
+    seen = [reshape(_mask_over(mask, given, q.dtype), scores) for mask in masks]
+    several: Any = apply(ATTEND, q, k, v, broadcast_to(_scale(q, scale), scores), *seen, causal=is_causal)
+    result, *rows = several
+    return (result if whole is None else reshape(result, (*given[:-1], v.shape[-1])), *rows)
+
+
+@composite(name=_NAME)
+def _dropped_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    masks: Sequence[Array],
+    draw: Array,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
 ) -> Array:
     _check(query, key, value, enable_gqa)
     q, k, v, dtype = _operands(query, key, value)
     scores = _masked(_scores(q, k, scale, enable_gqa), masks, is_causal)
-    weights = _dropped(_softmax(scores), draw, dropout_p)
+    weights = _dropped(softmax_of(scores)[0], draw, dropout_p)
     return cast(_summed(weights, v, enable_gqa), dtype)
 
 
@@ -179,6 +227,39 @@ def _check(query: Array, key: Array, value: Array, grouped: bool) -> None:
             raise ShapeError(f"{shown}: {few} heads of {name} do not divide the {heads} of query")
 
 
+def _apart(q: Array, k: Array, v: Array) -> tuple[Dim | None, Array, Array, Array]:
+    """Heads that share a key as an axis of their own, on which key and value have size 1; and how many heads there are,
+    or None where each has a key of its own. Where key and value are of different groups, they are repeated."""
+    heads, few = q.shape[-3], k.shape[-3]
+    if not are_equal(few, v.shape[-3]):
+        return None, q, _repeated(k, heads), _repeated(v, heads)
+    if are_equal(heads, few):
+        return None, q, k, v
+    apart = reshape(q, (*q.shape[:-3], few, heads // few, *q.shape[-2:]))
+    return heads, apart, expand_dims(k, -3), expand_dims(v, -3)
+
+
+def _repeated(x: Array, heads: Dim) -> Array:
+    few, rest = x.shape[-3], x.shape[-2:]
+    spread = broadcast_to(expand_dims(x, -3), (*x.shape[:-2], heads // few, *rest))
+    return reshape(spread, (*x.shape[:-3], heads, *rest))
+
+
+def _mask_over(mask: Array, shape: Shape, dtype: DType) -> Array:
+    """A mask as one of all scores, in their dtype if it is added."""
+    _check_mask(mask)
+    spread = _spread(mask, shape)
+    return spread if mask.dtype is dt.bool_ else cast(spread, dtype)
+
+
+def _scale(q: Array, scale: float | None) -> Array:
+    """What the scores are multiplied by."""
+    if scale is not None:
+        return full((), 1.0, dtype=q.dtype) * scale
+    # Of a number a constant; of a symbolic size the same number, computed where the size is known.
+    return cast(1.0 / sqrt(extent(q.shape[-1], dt.float64)), q.dtype)
+
+
 def _grouped(x: Array, few: Dim) -> Array:
     """``(..., heads, L, E)`` as ``(..., few, heads / few * L, E)``: the heads that share a key, one below the other."""
     heads, length = x.shape[-3], x.shape[-2]
@@ -197,25 +278,22 @@ def _scores(q: Array, k: Array, scale: float | None, grouped: bool) -> Array:
         scores = _ungrouped(scores, q.shape[-3], q.shape[-2])
     else:
         scores = product_of(_NAME, q, matrix_transpose(k), shown)
-    if scale is not None:
-        return scores * scale
-    # Of a number a constant; of a symbolic size the same number, computed where the size is known.
-    return scores * cast(1.0 / sqrt(extent(q.shape[-1], dt.float64)), scores.dtype)
+    return scores * _scale(q, scale)
 
 
 def _masked(scores: Array, masks: Sequence[Array], is_causal: bool) -> Array:
     """The scores with the masks added, -inf where a query does not see a key."""
+    for mask in masks:
+        spread = _mask_over(mask, scores.shape, scores.dtype)
+        scores = where(spread, scores, -math.inf) if mask.dtype is dt.bool_ else scores + spread
     if is_causal:
         scores = where(tri_mask(scores.shape[-2], scores.shape[-1]), scores, -math.inf)
-    for mask in masks:
-        if mask.dtype is not dt.bool_ and not mask.dtype.is_floating:
-            raise DTypeError(f"{_NAME}: the mask is {mask.dtype.name}; it must be bool or floating")
-        spread = _spread(mask, scores.shape)
-        if mask.dtype is dt.bool_:
-            scores = where(spread, scores, -math.inf)
-        else:
-            scores = scores + cast(spread, scores.dtype)
     return scores
+
+
+def _check_mask(mask: Array) -> None:
+    if mask.dtype is not dt.bool_ and not mask.dtype.is_floating:
+        raise DTypeError(f"{_NAME}: the mask is {mask.dtype.name}; it must be bool or floating")
 
 
 def _spread(mask: Array, shape: Shape) -> Array:
@@ -225,14 +303,6 @@ def _spread(mask: Array, shape: Shape) -> Array:
         raise ShapeError(f"{_NAME}: a mask of shape {mask.shape} does not broadcast to scores of {shape}") from None
 
 
-def _softmax(scores: Array) -> Array:
-    """Softmax along the last axis, with zeros in rows of -inf alone."""
-    top = greatest_or_lowest(scores, -1)
-    raised = exp(scores - where(top == -math.inf, 0.0, top))
-    total = sum_(raised, axis=-1, keepdims=True)  # 1 at least, where anything is seen
-    return raised / where(total == 0.0, 1.0, total)
-
-
 def _dropped(weights: Array, draw: Array | None, p: float) -> Array:
     if draw is None:
         return weights
@@ -240,9 +310,9 @@ def _dropped(weights: Array, draw: Array | None, p: float) -> Array:
 
 
 def _summed(weights: Array, v: Array, grouped: bool) -> Array:
-    """``weights @ v``."""
+    """``weights @ v``, zeros without a sign."""
     shown = f"weights {weights.shape}, value {v.shape}"
     if not grouped:
-        return product_of(_NAME, weights, v, shown)
-    product = product_of(_NAME, _grouped(weights, v.shape[-3]), v, shown)
+        return product_of(_NAME, weights, v, shown) + 0.0
+    product = product_of(_NAME, _grouped(weights, v.shape[-3]), v, shown) + 0.0
     return _ungrouped(product, weights.shape[-3], weights.shape[-2])

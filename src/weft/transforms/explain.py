@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ..compiler.kernels import Contraction
+from ..compiler.kernels import Attention, Contraction
 from ..core import dtypes as dt
 from ..core.shapes import substitute
 from ..graph.executable import Executable
@@ -115,7 +115,7 @@ def floor_of(launch: Launch, sizes: Mapping[str, int]) -> float:
     """The seconds that it takes at least, by the measured roofline. The flops of what is no product are a count of
     instructions, which no product's flop/s bounds."""
     dtype = dt.float64 if any(v.dtype is dt.float64 for v in launch.writes) else dt.float32
-    flops = substitute(launch.flops, sizes) if isinstance(launch.kernel, Contraction) else 0
+    flops = substitute(launch.flops, sizes) if isinstance(launch.kernel, (Attention, Contraction)) else 0
     return roofs.floor(flops, moved_by(launch, sizes), dtype)
 
 

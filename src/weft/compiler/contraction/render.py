@@ -44,7 +44,7 @@ from .plan import (
     first_partition_slot,
     form_of,
 )
-from .tile import ContractionTarget, at, packed_row, prefetch, render_tile
+from .tile import ContractionTarget, at, call_tile, packed_row, prefetch, render_tile
 from .vector import render_vector_columns, render_vector_rows
 
 
@@ -381,7 +381,10 @@ class _Unit:
             later = w.op(f"icmp ne i64 {k0}, 0")
             if self.reads_ahead:
                 when(w, last, lambda: self._ask_ahead(i, place, height))
-            self._call_tile(
+            call_tile(
+                w,
+                tile,
+                f"{self.name}.tile",
                 height,
                 width,
                 f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
@@ -526,20 +529,3 @@ class _Unit:
             w.op(f"select i1 {stored}, i64 {self.c_pitch}, i64 {self.pitch}"),
             w.op(f"xor i1 {last}, {stored}"),
         )
-
-    def _call_tile(self, height: str, width: str, arguments: str) -> None:
-        """Call the smallest tile function that covers the tile."""
-        w, tile, done = self.w, self.tile, self.w.fresh("computed")
-        narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
-        for h, vectors in sorted(tile.variants, key=lambda v: (v[1], v[0])):
-            call, other = w.fresh("call"), w.fresh("larger")
-            fits = w.op(f"icmp sle i64 {height}, {h}")
-            if vectors < tile.vectors:
-                fits = w.op(f"and i1 {fits}, {narrow}")
-            w.do(f"br i1 {fits}, label %{call}, label %{other}")
-            w.label(call)
-            w.do(f"call void @{self.name}.tile{h}x{vectors}({arguments})")
-            w.do(f"br label %{done}")
-            w.label(other)
-        w.do("unreachable")
-        w.label(done)

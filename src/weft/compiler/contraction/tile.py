@@ -218,3 +218,21 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
     LLVM would else step through the rows of a tile by a chain of 12 dependent additions of the row stride.
     """
     return w.op(f'call i64 asm "", "=r,0"(i64 {value})') if target.hides_strides else value
+
+
+def call_tile(w: Writer, tile: Tile, name: str, height: str, width: str, arguments: str) -> None:
+    """Call the smallest of the tile functions ``<name><height>x<vectors>`` that covers the tile."""
+    done = w.fresh("computed")
+    narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
+    for h, vectors in sorted(tile.variants, key=lambda v: (v[1], v[0])):
+        call, other = w.fresh("call"), w.fresh("larger")
+        fits = w.op(f"icmp sle i64 {height}, {h}")
+        if vectors < tile.vectors:
+            fits = w.op(f"and i1 {fits}, {narrow}")
+        w.do(f"br i1 {fits}, label %{call}, label %{other}")
+        w.label(call)
+        w.do(f"call void @{name}{h}x{vectors}({arguments})")
+        w.do(f"br label %{done}")
+        w.label(other)
+    w.do("unreachable")
+    w.label(done)

@@ -8,7 +8,8 @@ clustering          which roots one kernel computes; the rules of fusion
 ordering            the order in which clusters, and then launches, run
 members             how the roots of one cluster read each other
 nest, column,       clusters to launches, one file for each kind: elementwise and rows; columns; contractions with
-contraction,        their epilogues; reductions of more than one chunk; what is written piece by piece; Python code;
+contraction,        their epilogues; attention; reductions of more than one chunk; what is written piece by piece;
+attention,          Python code; control flow
 long_reduction,
 in_order, host,
 control
@@ -27,6 +28,7 @@ from dataclasses import replace
 from ...llvm.targets import Target
 from ..ir import Graph, Value
 from ..protocol import Layout
+from .attention import lower_attention
 from .clustering import Cluster, cluster
 from .column import lower_column
 from .contraction import lower_contraction
@@ -82,6 +84,8 @@ def launches_of(
 def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guarded: bool) -> list[Launch]:
     if item.kind == "ordered":
         return lower_ordered(item.roots[0], guarded)
+    if item.kind == "attend":
+        return [lower_attention(item.roots[0], target)]
     if item.kind == "host":
         return [lower_host(item.roots[0])]
     if item.kind == "control":

@@ -25,12 +25,13 @@ from .roots import Root
 # Of one kernel. Size is in instructions: beyond some 1,000 LLVM's time grows faster than the size (a chain of 240 tanh:
 # 11 s as one kernel, 1 s as 16) and what a loop keeps in registers no longer fits. Usual models have up to 400.
 MAX_ROOTS, MAX_READS, MAX_SIZE = 16, 24, 512
+_ALONE = ("ordered", "attend", "host", "control")  # kinds of one root
 MAX_TRIED = 64  # clusters that read one value which a root tries to join: an input may be read by thousands
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Cluster:
-    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered, host, control.
+    """Roots that one kernel computes. ``kind``: map, row, column, contract, ordered, attend, host, control.
 
     ``space`` is the shape of the points without axes of size 1; ``axes`` the part of it that is reduced. A member is
     ``full`` (one value a point) or not (one value for each point of the space without the reduced axes).
@@ -48,7 +49,7 @@ class Cluster:
     @property
     def is_closed(self) -> bool:
         """Whether nothing can join it."""
-        alone = self.kind in ("ordered", "host", "control")
+        alone = self.kind in _ALONE
         return alone or len(self.roots) >= MAX_ROOTS or len(self.reading) > MAX_READS or self.size >= MAX_SIZE
 
     @property
@@ -295,5 +296,5 @@ RULES: tuple[Callable[[Cluster, Root], Form | None], ...] = (
 )
 """The ways in which a root joins a cluster. A root that no rule takes begins one: those of _BEGINNING do."""
 
-_BEGINNING = ("contract", "ordered", "host", "control")  # kinds of roots that no rule takes
+_BEGINNING = ("contract", *_ALONE)  # kinds of roots that no rule takes
 _FOR_READERS = {("column", "map")}  # (cluster, root): kinds that a rule takes if the root reads what is computed there

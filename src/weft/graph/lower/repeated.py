@@ -15,7 +15,7 @@ from ..ir import Value
 from .clustering import Cluster
 from .launch import Launch
 
-_APART = ("ordered", "host", "control")  # kinds that are lowered by what their nodes say besides
+_APART = ("ordered", "attend", "host", "control")  # kinds that are lowered by what their nodes say besides
 
 
 class Repeated:

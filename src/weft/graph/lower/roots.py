@@ -21,6 +21,7 @@ from ...core.shapes import Shape
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import (
     COPY,
+    Attend,
     Branch,
     Called,
     Concat,
@@ -46,12 +47,12 @@ _ANYWHERE = Layout((), -1, ())  # what a gather reads of its source
 
 @dataclass(slots=True, eq=False, repr=False)
 class Root:
-    """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), host or control (all outputs
-    of a host call, a branch, a loop, of which it is the first).
+    """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), attend, host or control (all
+    outputs of an attention, a host call, a branch, a loop, of which it is the first).
 
     ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs``, which are
-    ``given``, are the expression of an element, a contraction's two operands, or the operands of an ordered op, a host
-    call, a branch, a loop.
+    ``given``, are the expression of an element, a contraction's two operands, or the operands of an ordered op, an
+    attention, a host call, a branch, a loop.
     """
 
     value: Value
@@ -166,7 +167,7 @@ class Root:
     @property
     def values(self) -> tuple[Value, ...]:
         """The value, and what else is computed with it."""
-        return self.node.outputs if self.kind in ("host", "control") else (self.value,)
+        return self.node.outputs if self.kind in ("attend", "host", "control") else (self.value,)
 
     @property
     def product(self) -> Product:
@@ -279,6 +280,12 @@ def _root(puller: Puller, node: Node) -> Root:
         operands = tuple(puller.pull(v) for v in node.inputs)
         assert all(e.op == "read" for e in operands), "operands of a contraction are stored, or views of what is"
         return Root(value, "contract", shape, operands)
+    if isinstance(rule, Attend):
+        root = Root(value, "attend", shape, tuple(puller.pull(v) for v in node.inputs))
+        for operand, expr in zip(node.inputs[: rule.matrices], root.exprs, strict=False):
+            if expr.value[1].strides[-1] != 1 and expr.value[1].shape[-1] != 1:
+                raise Unfusable(operand)  # rows are read by vectors
+        return root
     if isinstance(rule, (Host, Branch, Loop)):
         root = Root(
             value, "host" if isinstance(rule, Host) else "control", shape, tuple(puller.pull(v) for v in node.inputs)

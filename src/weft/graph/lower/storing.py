@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir import Graph, Node, Value
-from ..protocol import Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
+from ..protocol import Attend, Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 REPEATED = 3  # cost above which a value that is padded, and so probably read through windows, is stored
@@ -40,6 +40,8 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
         fusable = isinstance(rule, _FUSABLE)
         if not isinstance(rule, (Map, View)):
             stored.update([v for v in _from_memory(node) if _computed(v, stored)])
+            if isinstance(rule, Attend):  # each head computes its masks, once in the forward and twice on the way back
+                stored.update([v for v in map(_below_views, operands) if cost.get(v, 0) > DEAR])
             if isinstance(rule, Padded):  # windows read an element several times
                 stored.update([v for v in operands if cost.get(v, 0) > REPEATED and _computed(v, stored)])
         pulled = [v for v in operands if v not in stored]
@@ -75,7 +77,16 @@ def _from_memory(node: Node) -> tuple[Value, ...]:
     rule = node.op.lower
     if isinstance(rule, (Contract, Host, Branch, Loop, Called)):
         return node.inputs
+    if isinstance(rule, Attend):
+        return node.inputs[: rule.matrices]
     return node.inputs[:1] if isinstance(rule, Gather) else ()
+
+
+def _below_views(value: Value) -> Value:
+    """What a value is a view of, or the value."""
+    while value.node is not None and isinstance(value.node.op.lower, View):
+        value = value.node.inputs[0]
+    return value
 
 
 def _computed(value: Value, stored: set[Value]) -> bool:

@@ -78,6 +78,8 @@ def read_node(record: dict[str, Any], values: dict[str, Value], depth: int = 0) 
             raise FormatError(f"a node {name} has the shape {value.shape}")
         check_extent(value.shape, value.dtype.itemsize)
     check_types(node)
+    if len(names) != len(node.outputs):
+        raise FormatError(f"a node {name} has {len(names)} outputs, not {len(node.outputs)}")
     values.update(zip(names, node.outputs, strict=True))
     return node
 

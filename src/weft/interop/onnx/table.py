@@ -6,6 +6,7 @@ from ...core.errors import FormatError
 from ...graph.ir import Node
 from ...graph.protocol import Host
 from ...ops.registry import primitives
+from .attention_rows import ATTENTION
 from .contraction_rows import CONTRACTIONS
 from .control_rows import CONTROL
 from .elementwise_rows import ELEMENTWISE
@@ -13,7 +14,9 @@ from .pooling_rows import POOLING
 from .rows import Row
 from .structure_rows import STRUCTURE
 
-ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS, **POOLING, **CONTROL}
+ROWS: dict[str, Row] = {**ELEMENTWISE, **STRUCTURE, **CONTRACTIONS, **POOLING, **ATTENTION, **CONTROL}
+
+SEVERAL = {*CONTROL, *ATTENTION}  # whose nodes may have several outputs
 
 # Primitives that standard ONNX ops cannot express, and why.
 UNSUPPORTED = {

@@ -16,11 +16,10 @@ from ...core.symbolic import SymDim
 from ...graph.ir import Graph, Node, Value, subgraphs
 from ...graph.simplify import is_constant
 from ...tensor.tensor import Tensor
-from .control_rows import CONTROL
 from .emitter import Emitter, tensor_proto, value_info
 from .rows import Row
 from .structure_rows import filled
-from .table import ROWS, UNSUPPORTED
+from .table import ROWS, SEVERAL, UNSUPPORTED
 from .tags import bytes_of, dumps, encode_node
 
 IR_VERSION = 10  # the first with metadata_props on nodes
@@ -76,7 +75,7 @@ def _check(graph: Graph) -> None:
     """Raise where a node, of a body too, has no row."""
     for node in graph.nodes:
         many = len(node.outputs) != 1 or subgraphs(node)
-        if node.op.name not in ROWS or (many and node.op.name not in CONTROL):
+        if node.op.name not in ROWS or (many and node.op.name not in SEVERAL):
             reason = "files hold no such ops yet that have several outputs" if many else "it has no row in weft's table"
             reason = UNSUPPORTED.get(node.op.name, reason)
             where = f" (at {node.where[0]}:{node.where[1]})" if node.where else ""
