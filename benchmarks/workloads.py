@@ -119,6 +119,20 @@ def _convolution(batch: int, inside: int, outside: int, size: int, kernel: int, 
     )
 
 
+def _attention(length: int, backward: bool) -> Workload:
+    """Causal, 8 heads of 64: forward is two products, backward five, of which one is that of the scores again."""
+    products = 7 if backward else 2
+    return Workload(
+        key=f"attention-{length}{'-grad' if backward else ''}",
+        label=f"causal attention, 8 heads of 64, {length} tokens{', forward and backward' if backward else ''}",
+        function="attention",
+        peers=("PyTorch eager", "JAX jit"),
+        arguments={"length": length, "backward": int(backward)},
+        flops=products * 2.0 * 8 * 64 * length * (length + 1) / 2,
+        bytes=(8 if backward else 4) * 4.0 * 8 * 64 * length,
+    )
+
+
 _RESNET = ((8, 3, 64, 224, 7, 2), (8, 64, 64, 56, 3, 1), (8, 128, 128, 28, 3, 1), (8, 256, 64, 56, 1, 1))
 
 
@@ -181,6 +195,15 @@ def table() -> list[Workload]:
             bytes=4.0 * 32 * (128 * 128 + 2 * 128 * 64),
         ),
         *(_convolution(*shape, threads) for shape in _RESNET for threads in (1, 2)),
+        *(_attention(length, backward) for length in (256, 1024) for backward in (False, True)),
+        Workload(
+            "attention-decode",
+            "attention of one token to 1024, 8 heads of 64",
+            "attention_decode",
+            ("PyTorch eager", "JAX jit"),
+            arguments={"keys": 1024},
+            bytes=2 * 4.0 * 8 * 64 * 1024,
+        ),
         Workload("matvec", "4096 x 4096 @ vector", "matvec", BLAS, arguments={"n": 4096}, bytes=4.0 * 4096**2),
         Workload("gelu-eager", "gelu(a * b + c).sum(), 16 M, eager", "gelu_sum", EAGER, **gelu),
         Workload("gelu-compiled", "gelu(a * b + c).sum(), 16 M, compiled", "gelu_sum", COMPILED, compiled=True, **gelu),

@@ -43,6 +43,23 @@ def convolution(batch: int, inside: int, outside: int, size: int, kernel: int, s
     return "f(x, w).block_until_ready()", {"f": f, "x": x, "w": w}
 
 
+def attention(length: int, backward: int) -> Timed:
+    """Its heads are behind the tokens."""
+
+    def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return jax.nn.dot_product_attention(q, k, v, is_causal=True)
+
+    f = jax.jit(jax.grad(lambda *x: attend(*x).sum(), argnums=(0, 1, 2)) if backward else attend)
+    q = normal(1, length, 8, 64)
+    return "ready(f(q, q, q))", {"f": f, "q": q, "ready": jax.block_until_ready}
+
+
+def attention_decode(keys: int) -> Timed:
+    q, k = normal(1, 1, 8, 64), normal(1, keys, 8, 64)
+    f = jax.jit(jax.nn.dot_product_attention)
+    return "f(q, k, k).block_until_ready()", {"f": f, "q": q, "k": k}
+
+
 def matvec(n: int) -> Timed:
     f = jax.jit(jnp.matmul)
     return "f(a, v).block_until_ready()", {"f": f, "a": normal(n, n), "v": normal(n)}

@@ -92,6 +92,22 @@ def convolution(batch: int, inside: int, outside: int, size: int, kernel: int, s
     return f"f(x, w, None, {stride}, {kernel // 2})", {"f": F.conv2d, "x": x, "w": w}
 
 
+def attention(length: int, backward: int) -> Timed:
+    q, k, v = (torch.randn(1, 8, length, 64, requires_grad=bool(backward)) for _ in range(3))
+
+    def both() -> Any:
+        return torch.autograd.grad(F.scaled_dot_product_attention(q, k, v, is_causal=True).sum(), (q, k, v))
+
+    if backward:
+        return "f()", {"f": both}
+    return "f(q, k, v, is_causal=True)", {"f": F.scaled_dot_product_attention, "q": q, "k": k, "v": v}
+
+
+def attention_decode(keys: int) -> Timed:
+    q, k, v = (torch.randn(1, 8, n, 64) for n in (1, keys, keys))
+    return "f(q, k, v)", {"f": F.scaled_dot_product_attention, "q": q, "k": k, "v": v}
+
+
 def matvec(n: int) -> Timed:
     return "a @ v", {"a": torch.randn(n, n), "v": torch.randn(n)}
 

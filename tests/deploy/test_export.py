@@ -174,6 +174,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "back": (lambda x: wf.scan(cell, x[0], x, reverse=True), (floats(5, 3),)),
     "nested": (lambda x: wf.scan(grown, x[0], x), (floats(4, 3),)),
     "descent": (descent, (floats(4, 3),)),
+    "attention": (
+        lambda q, k: wf.grad(lambda q, k: F.scaled_dot_product_attention(q, k, k, is_causal=True).sum(), (0, 1))(q, k),
+        (floats(2, 40, 9), floats(2, 70, 9)),
+    ),
 }
 
 
@@ -234,6 +238,12 @@ def test_loops_for_other_machines(target: str, tmp_path: Path) -> None:
     for name in ("branch", "again", "back", "descent"):
         function, arrays = FUNCTIONS[name]
         assert wf.export(function, tmp_path, example=arrays, target=target, name=name).files
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "wasm32", "riscv64-linux-gnu", "aarch64-linux-gnu"])
+def test_attention_for_other_machines(target: str, tmp_path: Path) -> None:
+    function, arrays = FUNCTIONS["attention"]
+    assert wf.export(function, tmp_path, example=arrays, target=target, name="attention").files
 
 
 def test_a_module_keeps_its_training_mode(tmp_path: Path) -> None:

@@ -516,6 +516,7 @@ PARAMETERS: dict[str, Any] = {
     "summed": 1,
     "carries": 1,
     "sequences": 0,
+    "causal": True,
     "length": 3,
     **dict.fromkeys(("reverse", "has_go", "has_count", "gives_count", "bounded"), False),
 }
@@ -544,10 +545,16 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "contract": [x, TensorType(dtype, (3, 2))],
         "contract_float32": [x, TensorType(dtype, (3, 2))],
         "contract_axes": [x, TensorType(dtype, (3, 2))],
+        "attend": [*[x] * 3, TensorType(dtype, (2, 2))],
+        "attend_queries": [*[x] * 4, *[TensorType(dtype, (2, 2))] * 4],
+        "attend_keys": [*[x] * 4, *[TensorType(dtype, (2, 2))] * 4],
         "convolve": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (3, 2, 2))],
         "convolve_weight": [TensorType(dtype, (1, 2, 4)), TensorType(dtype, (1, 3, 4))],
     }
     return special.get(name, [x] * ROWS[name].arity[0])
+
+
+SEVERAL = {"attend": ["y", "shift", "divisor"], "attend_keys": ["y", "z"]}
 
 
 def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
@@ -561,11 +568,11 @@ def read(name: str, dtype: DType) -> tuple[Graph, list[TensorType]]:
     record = {
         "op": name,
         "in": [f"x{i}" for i in range(len(inputs))],
-        "out": ["y"] if name in CONTROL else "y",
+        "out": SEVERAL.get(name, ["y"]) if name in CONTROL or name in SEVERAL else "y",
         "params": {k: encode(v) for k, v in params.items()},
     }
     node = read_node(record, {f"x{i}": v for i, v in enumerate(inputs)})
-    return Graph("file", inputs, [node], [node.output]), types
+    return Graph("file", inputs, [node], list(node.outputs)), types
 
 
 ALL = [getattr(wf, name) for name in (*FLOATS, *INTEGERS, "bool")]

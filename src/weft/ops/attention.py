@@ -49,6 +49,9 @@ def scaled_dot_product_attention(
 ) -> Array:
     """``softmax(query @ key^T * scale + mask) @ value`` for each head.
 
+    Without dropout the scores are not in memory: that grows with the lengths, not with their product. All ways have the
+    bits of the formula (docs/numerics.md), so a row that is decoded with a cache of keys is that of the whole text.
+
     Args:
         query: ``(..., heads, L, E)``; a floating dtype, as of key and value.
         key: ``(..., heads, S, E)``; the leading axes of the three broadcast.
