@@ -25,10 +25,10 @@ RNG = np.random.default_rng(0)
 KINDS = {"attend": ATTEND, "queries": ATTEND_QUERIES, "keys": ATTEND_KEYS}
 
 
-def graphs(op: Primitive, operands: Sequence[wf.Tensor], causal: bool) -> tuple[Graph, Graph]:
+def graphs(op: Primitive, operands: Sequence[wf.Tensor], causal: bool, dropout: float = 0.0) -> tuple[Graph, Graph]:
     """One node, and the ops that it is made of."""
     types = [x._spec.type for x in operands]
-    fused, _ = trace_function(lambda *x: apply(op, *x, causal=causal), types, "attention")
+    fused, _ = trace_function(lambda *x: apply(op, *x, causal=causal, dropout=dropout), types, "attention")
     return fused, composition(fused.nodes[-1])
 
 
@@ -70,8 +70,10 @@ def operands_of(
     return [wf.asarray(x) for x in (*matrices, *others)]
 
 
-def assert_same(op: Primitive, operands: Sequence[wf.Tensor], causal: bool, targets: Sequence[Target]) -> None:
-    fused, apart = graphs(op, operands, causal)
+def assert_same(
+    op: Primitive, operands: Sequence[wf.Tensor], causal: bool, targets: Sequence[Target], dropout: float = 0.0
+) -> None:
+    fused, apart = graphs(op, operands, causal, dropout)
     wanted = run(apart, operands, host_target())
     for target in targets:
         got = run(fused, operands, target)
@@ -86,6 +88,15 @@ def test_every_isa_has_the_bits_of_the_ops_apart(op: str, mask: str, dtype: str)
     """Tails of tiles of rows and of columns; more than one K block, of elements and of keys."""
     for sizes in ((37, 300, 20, 40), (70, 33, 270, 7)):
         assert_same(KINDS[op], operands_of(KINDS[op], (2,), sizes, dtype, mask), mask == "causal", TARGETS)
+
+
+@pytest.mark.parametrize("op", KINDS)
+def test_dropout(op: str) -> None:
+    """The last operand says which weights are zeros."""
+    operands = operands_of(KINDS[op], (2,), (37, 70, 20, 40), "float32", "float")
+    dropped = wf.asarray(RNG.random((2, 37, 70)) < 0.3)
+    for p in (0.3, 1.0):
+        assert_same(KINDS[op], [*operands, dropped], True, [host_target()], p)
 
 
 @settings(max_examples=40)

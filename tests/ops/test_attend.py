@@ -119,7 +119,7 @@ def test_operands_in_any_order(axis: int) -> None:
         assert same(F.scaled_dot_product_attention(*made), F.scaled_dot_product_attention(*wanted))
 
 
-@pytest.mark.parametrize("masked", ["none", "causal", "padding"])
+@pytest.mark.parametrize("masked", ["none", "causal", "padding", "dropout"])
 def test_memory_grows_with_the_length(masked: str) -> None:
     """Forward and backward of twice the length take twice the arena, not four times."""
 
@@ -127,7 +127,8 @@ def test_memory_grows_with_the_length(masked: str) -> None:
     def gradients(q: Any, k: Any, v: Any, seen: Any) -> Any:
         def loss(q: Any, k: Any, v: Any) -> Any:
             mask = seen if masked == "padding" else None
-            return (F.scaled_dot_product_attention(q, k, v, mask, is_causal=masked == "causal") ** 2).sum()
+            p = 0.1 if masked == "dropout" else 0.0
+            return (F.scaled_dot_product_attention(q, k, v, mask, p, is_causal=masked == "causal") ** 2).sum()
 
         return wf.grad(loss, argnums=(0, 1, 2))(q, k, v)
 
@@ -214,10 +215,42 @@ def test_gradients_of_gradients_are_pytorchs(masked: str) -> None:
         np.testing.assert_allclose(g.numpy(), theirs[i].grad.numpy(), rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("masked", ["none", "float"])
+def test_gradients_behind_dropout_are_those_of_the_weights_that_were_drawn(masked: str) -> None:
+    """First and second order, against the formula with the same draw."""
+    q, k, v, g = (normal(2, n, d, dtype="float64") for n, d in ((9, 4), (7, 4), (7, 3), (9, 3)))
+    masks = [] if masked == "none" else [normal(9, 7, dtype="float64")]
+    along = [normal(*x.shape, dtype="float64") for x in (q, k, v, *masks)]
+
+    def fused(q: Any, k: Any, v: Any, *mask: Any) -> Any:
+        generator = wf.random.Generator(5)
+        return F.scaled_dot_product_attention(q, k, v, *mask, dropout_p=0.3, generator=generator)
+
+    def apart(q: Any, k: Any, v: Any, *mask: Any) -> Any:
+        draw = wf.random.Generator(5).uniform((2, 9, 7))
+        weights = F.softmax(sum(mask, q @ k.mT * 0.5), -1)
+        return wf.where(draw < 0.3, 0.0, weights * (1.0 / 0.7)) @ v + 0.0
+
+    def slope(f: Any, *x: Any) -> Any:
+        first = wf.grad(lambda *y: ((f(*y) + g) ** 2).sum(), argnums=tuple(range(len(x))))(*x)
+        return sum((a * b).sum() for a, b in zip(first, along, strict=True))
+
+    operands = (q, k, v, *masks)
+    argnums = tuple(range(len(operands)))
+    assert same(fused(*operands), apart(*operands))
+    for loss in (lambda f, *x: ((f(*x) + g) ** 2).sum(), slope):
+        got = wf.grad(lambda *x, loss=loss: loss(fused, *x), argnums=argnums)(*operands)
+        wanted = wf.grad(lambda *x, loss=loss: loss(apart, *x), argnums=argnums)(*operands)
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-10)
+
+
 def test_the_way_back_keeps_the_result_and_two_numbers_a_row() -> None:
     """It runs no forward pass again, in eager code either."""
     types = [normal(1, 2, 30, 16)._spec.type] * 3
-    graph, _ = trace_function(lambda q, k, v: _attention.function(q, k, v, (), True, None, False), types, "attention")
+    graph, _ = trace_function(
+        lambda q, k, v: _attention.function(q, k, v, (), None, 0.0, True, None, False), types, "attention"
+    )
     backward = GraphCall(graph, CPU).backward((True, True, True))
     names = [node.op.name for node in backward.call.graph.nodes]
     assert {"attend_queries", "attend_keys"} <= set(names) and "attend" not in names

@@ -3,7 +3,7 @@
 Each is defined by the ops that :func:`composition` writes down, and has their bits: it is these ops in one kernel. The
 matrices come first: (query, key, value), of gradients also the cotangent. Then comes what is elementwise over (queries,
 keys): of gradients what the forward pass kept of each row, and the sum of its cotangents' products; the scale; the
-masks. All have one batch.
+masks; and, with dropout, which weights are zeros. All have one batch.
 """
 
 from __future__ import annotations
@@ -74,9 +74,21 @@ def _keys_type(params: Params, *types: TensorType) -> tuple[TensorType, ...]:
 # --- one pair of a kernel ---------------------------------------------------------------------------------------
 
 
-def _seen(raw: Expr, others: Sequence[Expr]) -> Expr:
-    """The score of a pair."""
+def _split(params: Params, others: Sequence[Any]) -> tuple[Any, Sequence[Any], Any]:
+    """The scale, the masks, and which weights are zeros, or None."""
     scale, *masks = others
+    return (scale, masks[:-1], masks[-1]) if params["dropout"] else (scale, masks, None)
+
+
+def _factor(params: Params) -> float:
+    """What the weights that stay are multiplied by."""
+    p = params["dropout"]
+    return 1.0 / (1.0 - p) if p < 1.0 else 0.0
+
+
+def _seen(params: Params, raw: Expr, others: Sequence[Expr]) -> Expr:
+    """The score of a pair."""
+    scale, masks, _ = _split(params, others)
     score = ex.mul(raw, scale)
     for mask in masks:
         hidden = ex.const(-math.inf, score.dtype)
@@ -84,29 +96,38 @@ def _seen(raw: Expr, others: Sequence[Expr]) -> Expr:
     return score
 
 
+def _kept(params: Params, weight: Expr, others: Sequence[Expr]) -> Expr:
+    """A weight, or its gradient, behind dropout."""
+    dropped = _split(params, others)[2]
+    if dropped is None:
+        return weight
+    scaled = ex.mul(weight, ex.const(_factor(params), weight.dtype))
+    return ex.where(dropped, ex.const(0.0, weight.dtype), scaled)
+
+
 def _attend_stages(params: Params, refs: Sequence[Expr], others: Sequence[Expr]) -> Pairs:
     score, top, total = refs
     zero, one, lowest = (ex.const(x, score.dtype) for x in (0.0, 1.0, -math.inf))
     shift = ex.where(ex.eq(top, lowest), zero, top)
     divisor = ex.where(ex.eq(total, zero), one, total)
-    reductions = ("max", _seen(score, others)), ("sum", _raised(ex.sub(score, shift)))
-    return Pairs(reductions, (shift, divisor), (ex.div(score, divisor),))
+    reductions = ("max", _seen(params, score, others)), ("sum", _raised(ex.sub(score, shift)))
+    return Pairs(reductions, (shift, divisor), (_kept(params, ex.div(score, divisor), others),))
 
 
-def _weight(refs: Sequence[Expr], others: Sequence[Expr]) -> tuple[Expr, Expr]:
-    """The weight of a pair and the gradient of its score."""
+def _weight(params: Params, refs: Sequence[Expr], others: Sequence[Expr]) -> tuple[Expr, Expr]:
+    """The weight of a pair, behind dropout, and the gradient of its score."""
     raw, product = refs
     shift, divisor, mean, *rest = others
-    weight = ex.div(_raised(ex.sub(_seen(raw, rest), shift)), divisor)
-    return weight, ex.mul(weight, ex.sub(product, mean))
+    weight = ex.div(_raised(ex.sub(_seen(params, raw, rest), shift)), divisor)
+    return _kept(params, weight, rest), ex.mul(weight, ex.sub(_kept(params, product, rest), mean))
 
 
 def _queries_stages(params: Params, refs: Sequence[Expr], others: Sequence[Expr]) -> Pairs:
-    return Pairs((), (), (ex.mul(_weight(refs, others)[1], others[3]),))
+    return Pairs((), (), (ex.mul(_weight(params, refs, others)[1], others[3]),))
 
 
 def _keys_stages(params: Params, refs: Sequence[Expr], others: Sequence[Expr]) -> Pairs:
-    weight, gradient = _weight(refs, others)
+    weight, gradient = _weight(params, refs, others)
     return Pairs((), (), (ex.mul(gradient, others[3]), weight))
 
 
@@ -115,7 +136,7 @@ def _keys_stages(params: Params, refs: Sequence[Expr], others: Sequence[Expr]) -
 
 def scores_of(params: Params, q: Array, k: Array, others: Sequence[Array]) -> Array:
     """The scores of all pairs, -inf where a query does not see a key."""
-    scale, *masks = others
+    scale, masks, _ = _split(params, others)
     scores: Array = apply(CONTRACT, q, matrix_transpose(k)) * scale
     for mask in masks:
         scores = where(mask, scores, -math.inf) if mask.dtype is dt.bool_ else scores + mask
@@ -135,8 +156,15 @@ def softmax_of(scores: Array) -> tuple[Array, Array, Array]:
     return raised / divisor, shift, divisor
 
 
+def _staying(params: Params, weights: Array, others: Sequence[Array]) -> Array:
+    """Weights, or their gradients, behind dropout."""
+    dropped = _split(params, others)[2]
+    return weights if dropped is None else where(dropped, 0.0, weights * _factor(params))
+
+
 def _attended(params: Params, q: Array, k: Array, v: Array, *others: Array) -> tuple[Array, ...]:
     weights, shift, divisor = softmax_of(scores_of(params, q, k, others))
+    weights = _staying(params, weights, others)
     return _summed(weights, v), squeeze(shift, -1), squeeze(divisor, -1)
 
 
@@ -147,14 +175,14 @@ def _summed(weights: Array, x: Array) -> Array:
 
 
 def _gradients(params: Params, q: Array, k: Array, v: Array, g: Array, *others: Array) -> tuple[Array, Array]:
-    """The weights, and the gradient of the scores."""
+    """The weights, behind dropout, and the gradient of the scores."""
     shift, divisor, mean, *rest = others
     weights = exp(scores_of(params, q, k, rest) - shift) / divisor
-    products: Array = apply(CONTRACT, g, matrix_transpose(v))
+    products = _staying(params, apply(CONTRACT, g, matrix_transpose(v)), rest)
     gradient = weights * (products - mean)
     if params["causal"]:
         gradient = where(tri_mask(gradient.shape[-2], gradient.shape[-1]), gradient, 0.0)
-    return weights, gradient
+    return _staying(params, weights, rest), gradient
 
 
 def _attended_queries(params: Params, q: Array, k: Array, v: Array, g: Array, *others: Array) -> tuple[Array, ...]:
@@ -211,19 +239,20 @@ def _mask_gradients(params: Params, inputs: tuple[Array, ...], mean: Array, g: A
     if all(mask.dtype is dt.bool_ for mask in others[1:]):
         return [None] * len(others[1:])
     weights = softmax_of(scores_of(params, q, k, others))[0]
-    gradient = weights * (apply(CONTRACT, g, matrix_transpose(v)) - mean)
+    gradient = weights * (_staying(params, apply(CONTRACT, g, matrix_transpose(v)), others) - mean)
     return [None if mask.dtype is dt.bool_ else gradient for mask in others[1:]]
 
 
 def _second(params: Params, inputs: tuple[Array, ...], a: Any, b: Any, c: Any) -> Gradients:
     """The gradients of ``sum(a * dq) + sum(b * dk) + sum(c * dv)``, all by ordinary ops.
 
-    With ``w`` the weights, ``p = g @ v.T``, ``u = g @ c.T`` and ``t = scale * (a @ k.T + q @ b.T)`` that is the sum of
-    ``w * (p - sum(w * p)) * t + w * u``, where ``w`` hangs on the scores as softmax does; what was kept of the rows is
-    part of that and has no gradient of its own.
+    With ``w`` the weights, ``p = g @ v.T`` and ``u = g @ c.T`` behind dropout, and ``t = scale * (a @ k.T + q @ b.T)``
+    that is the sum of ``w * (p - sum(w * p)) * t + w * u``, where ``w`` hangs on the scores as softmax does; what was
+    kept of the rows is part of that and has no gradient of its own.
     """
-    q, k, v, g, _, _, _, scale, *masks = inputs
-    weights = softmax_of(scores_of(params, q, k, (scale, *masks)))[0]
+    q, k, v, g, _, _, _, *others = inputs
+    scale, *masks = others
+    weights = softmax_of(scores_of(params, q, k, others))[0]
 
     def pairs(x: Array, y: Array) -> Array:
         found: Array = apply(CONTRACT, x, matrix_transpose(y))
@@ -232,13 +261,14 @@ def _second(params: Params, inputs: tuple[Array, ...], a: Any, b: Any, c: Any) -
     def mean(x: Array) -> Array:
         return sum_(weights * x, axis=-1, keepdims=True)
 
-    p = pairs(g, v)
+    p = _staying(params, pairs(g, v), others)
     parts = [*([pairs(a, k)] if a is not None else []), *([pairs(q, b)] if b is not None else [])]
     gradient = weights * (p - mean(p))
     t = (parts[0] + parts[1] if len(parts) > 1 else parts[0]) * scale if parts else None
     inner = None if t is None else (p - mean(p)) * t - p * mean(t)
     if c is not None:
-        inner = pairs(g, c) if inner is None else inner + pairs(g, c)
+        u = _staying(params, pairs(g, c), others)
+        inner = u if inner is None else inner + u
     assert inner is not None, "a cotangent flows"
     of_scores = weights * (inner - mean(inner))
     scaled, first = of_scores * scale, gradient * scale
@@ -249,10 +279,10 @@ def _second(params: Params, inputs: tuple[Array, ...], a: Any, b: Any, c: Any) -
         for_k = for_k + _summed(matrix_transpose(first), a)
     for_v = for_g = None
     if t is not None:
-        apart = weights * (t - mean(t))
+        apart = _staying(params, weights * (t - mean(t)), others)
         for_v, for_g = _summed(matrix_transpose(apart), g), _summed(apart, v)
     if c is not None:
-        more = _summed(weights, c)
+        more = _summed(_staying(params, weights, others), c)
         for_g = more if for_g is None else for_g + more
     rest = [None if mask.dtype is dt.bool_ else of_scores for mask in masks]
     return for_q, for_k, for_v, for_g, None, None, None, None, *rest

@@ -1,8 +1,8 @@
 """Attention: scores of queries against keys, their softmax, and the values summed by it.
 
 The scores are not stored: the primitives of :mod:`.attend` compute them block by block, and their gradients compute
-them again. Dropout, and who asks for the weights, take the same ops one by one, which give the same bits. Heads that
-share keys (grouped queries) are a further axis of the batch, on which the keys do not move.
+them again, with what dropout draws. Who asks for the weights gets the same ops one by one, which give the same bits.
+Heads that share keys (grouped queries) are a further axis of the batch, on which the keys do not move.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import Shape, broadcast_shapes
 from ..core.symbolic import Dim, are_equal
-from .attend import ATTEND, softmax_of
+from .attend import ATTEND
 from .contraction import product_of
-from .creation import full, tri_mask
+from .creation import full
 from .elementwise import astype, cast, exp, sqrt, where
 from .op import Array, apply, composite, public
 from .operands import extent
@@ -49,8 +49,8 @@ def scaled_dot_product_attention(
 ) -> Array:
     """``softmax(query @ key^T * scale + mask) @ value`` for each head.
 
-    Without dropout the scores are not in memory: that grows with the lengths, not with their product. All ways have the
-    bits of the formula (docs/numerics.md), so a row that is decoded with a cache of keys is that of the whole text.
+    The scores are not in memory, which grows with the lengths and not with their product. The bits are those of the
+    formula (docs/numerics.md), so a row that is decoded with a cache of keys is that of the whole text.
 
     Args:
         query: ``(..., heads, L, E)``; a floating dtype, as of key and value.
@@ -128,11 +128,8 @@ def _attention_of(
     scale: float | None,
     enable_gqa: bool,
 ) -> Tensor:
-    """Dropout wants the weights one by one; without it they are never in memory."""
-    if draw is not None:
-        return _dropped_attention(query, key, value, masks, draw, dropout_p, is_causal, scale, enable_gqa)
-    # Of what is kept of the rows, only the gradient knows. The result is rounded here, so that it is kept unrounded.
-    several: Any = _attention(query, key, value, masks, is_causal, scale, enable_gqa)
+    """Of what is kept of the rows, only the gradient knows. It is rounded here: what is kept of the result is not."""
+    several: Any = _attention(query, key, value, masks, draw, dropout_p, is_causal, scale, enable_gqa)
     found: Tensor = several[0]
     dtype = dt.promote(dt.promote(query.dtype, key.dtype), value.dtype)
     return found if found.dtype is dtype else astype(found, dtype)
@@ -144,6 +141,8 @@ def _attention(
     key: Array,
     value: Array,
     masks: Sequence[Array],
+    draw: Array | None,
+    dropout_p: float,
     is_causal: bool,
     scale: float | None,
     enable_gqa: bool,
@@ -159,28 +158,12 @@ def _attention(
     scores = (*batch, q.shape[-2], k.shape[-2])
     given = scores if whole is None else (*batch[:-2], whole, *scores[-2:])
     seen = [reshape(_mask_over(mask, given, q.dtype), scores) for mask in masks]
-    several: Any = apply(ATTEND, q, k, v, broadcast_to(_scale(q, scale), scores), *seen, causal=is_causal)
+    others = [broadcast_to(_scale(q, scale), scores), *seen]
+    if draw is not None:
+        others.append(draw_uniform(draw, scores) < dropout_p)
+    several: Any = apply(ATTEND, q, k, v, *others, causal=is_causal, dropout=dropout_p)
     result, *rows = several
     return (result if whole is None else reshape(result, (*given[:-1], v.shape[-1])), *rows)
-
-
-@composite(name=_NAME)
-def _dropped_attention(
-    query: Array,
-    key: Array,
-    value: Array,
-    masks: Sequence[Array],
-    draw: Array,
-    dropout_p: float,
-    is_causal: bool,
-    scale: float | None,
-    enable_gqa: bool,
-) -> Array:
-    _check(query, key, value, enable_gqa)
-    q, k, v, dtype = _operands(query, key, value)
-    scores = _masked(_scores(q, k, scale, enable_gqa), masks, is_causal)
-    weights = _dropped(softmax_of(scores)[0], draw, dropout_p)
-    return cast(_summed(weights, v, enable_gqa), dtype)
 
 
 @composite(name="multi_head_attention", public=False)
@@ -189,10 +172,18 @@ def _with_weights(
 ) -> tuple[Array, Array]:
     _check(query, key, value, False)
     q, k, v, dtype = _operands(query, key, value)
-    raised = _masked(_scores(q, k, None, False), masks, False)
-    raised = exp(raised - greatest_or_lowest(raised, -1))
-    weights = _dropped(raised / sum_(raised, axis=-1, keepdims=True), draw, dropout_p)
-    return cast(_summed(weights, v, False), dtype), cast(weights, dtype)
+    scores = product_of(_NAME, q, matrix_transpose(k), f"query {q.shape}, key {k.shape}") * _scale(q, None)
+    for mask in masks:
+        spread = _mask_over(mask, scores.shape, scores.dtype)
+        scores = where(spread, scores, -math.inf) if mask.dtype is dt.bool_ else scores + spread
+    raised = exp(scores - greatest_or_lowest(scores, -1))
+    weights = raised / sum_(raised, axis=-1, keepdims=True)
+    if draw is not None:
+        kept = weights * (1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0)
+        weights = where(draw_uniform(draw, weights.shape) < dropout_p, 0.0, kept)
+    # + 0.0: a sum of zeros has no sign (ops/attend.py).
+    result = product_of(_NAME, weights, v, f"weights {weights.shape}, value {v.shape}") + 0.0
+    return cast(result, dtype), cast(weights, dtype)
 
 
 # --- the parts --------------------------------------------------------------------------------------------------
@@ -263,37 +254,6 @@ def _scale(q: Array, scale: float | None) -> Array:
     return cast(1.0 / sqrt(extent(q.shape[-1], dt.float64)), q.dtype)
 
 
-def _grouped(x: Array, few: Dim) -> Array:
-    """``(..., heads, L, E)`` as ``(..., few, heads / few * L, E)``: the heads that share a key, one below the other."""
-    heads, length = x.shape[-3], x.shape[-2]
-    return x if are_equal(heads, few) else reshape(x, (*x.shape[:-3], few, heads // few * length, x.shape[-1]))
-
-
-def _ungrouped(x: Array, heads: Dim, length: Dim) -> Array:
-    return reshape(x, (*x.shape[:-3], heads, length, x.shape[-1]))
-
-
-def _scores(q: Array, k: Array, scale: float | None, grouped: bool) -> Array:
-    """``q @ k^T * scale``."""
-    shown = f"query {q.shape}, key {k.shape}"
-    if grouped:
-        scores = product_of(_NAME, _grouped(q, k.shape[-3]), matrix_transpose(k), shown)
-        scores = _ungrouped(scores, q.shape[-3], q.shape[-2])
-    else:
-        scores = product_of(_NAME, q, matrix_transpose(k), shown)
-    return scores * _scale(q, scale)
-
-
-def _masked(scores: Array, masks: Sequence[Array], is_causal: bool) -> Array:
-    """The scores with the masks added, -inf where a query does not see a key."""
-    for mask in masks:
-        spread = _mask_over(mask, scores.shape, scores.dtype)
-        scores = where(spread, scores, -math.inf) if mask.dtype is dt.bool_ else scores + spread
-    if is_causal:
-        scores = where(tri_mask(scores.shape[-2], scores.shape[-1]), scores, -math.inf)
-    return scores
-
-
 def _check_mask(mask: Array) -> None:
     if mask.dtype is not dt.bool_ and not mask.dtype.is_floating:
         raise DTypeError(f"{_NAME}: the mask is {mask.dtype.name}; it must be bool or floating")
@@ -310,12 +270,3 @@ def _dropped(weights: Array, draw: Array | None, p: float) -> Array:
     if draw is None:
         return weights
     return where(draw_uniform(draw, weights.shape) < p, 0.0, weights * (1.0 / (1.0 - p) if p < 1.0 else 0.0))
-
-
-def _summed(weights: Array, v: Array, grouped: bool) -> Array:
-    """``weights @ v``, zeros without a sign."""
-    shown = f"weights {weights.shape}, value {v.shape}"
-    if not grouped:
-        return product_of(_NAME, weights, v, shown) + 0.0
-    product = product_of(_NAME, _grouped(weights, v.shape[-3]), v, shown) + 0.0
-    return _ungrouped(product, weights.shape[-3], weights.shape[-2])

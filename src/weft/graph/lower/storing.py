@@ -40,8 +40,8 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
         fusable = isinstance(rule, _FUSABLE)
         if not isinstance(rule, (Map, View)):
             stored.update([v for v in _from_memory(node) if _computed(v, stored)])
-            if isinstance(rule, Attend):  # each head computes its masks, once in the forward and twice on the way back
-                stored.update([v for v in map(_below_views, operands) if cost.get(v, 0) > DEAR])
+            if isinstance(rule, Attend):  # masks are computed for each pair: stored, they would be as large as scores
+                stored.update([v for v in map(_below_views, operands) if cost.get(v, 0) > LONG])
             if isinstance(rule, Padded):  # windows read an element several times
                 stored.update([v for v in operands if cost.get(v, 0) > REPEATED and _computed(v, stored)])
         pulled = [v for v in operands if v not in stored]
@@ -62,12 +62,13 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
 
 
 def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
-    """How many nodes use a value: who looks at it through a view does."""
+    """How many nodes use a value: who looks at it through a view does. Who attends computes its masks for each pair,
+    whoever else does."""
     users: dict[Value, int] = {}
     for node in reversed(graph.nodes):
-        value = node.outputs[0]
-        times = users.get(value, 0) if isinstance(node.op.lower, View) and value not in stored else 1
-        for value in dict.fromkeys(node.inputs):
+        value, rule = node.outputs[0], node.op.lower
+        times = users.get(value, 0) if isinstance(rule, View) and value not in stored else 1
+        for value in dict.fromkeys(node.inputs[: rule.matrices] if isinstance(rule, Attend) else node.inputs):
             users[value] = users.get(value, 0) + times
     return users
 

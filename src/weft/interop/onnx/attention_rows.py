@@ -4,9 +4,11 @@ gradients; a file's notes say what it was, so that weft loads it as such."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from ...core import dtypes as dt
 from ...graph.ir import Node, Value
-from ...graph.protocol import Attend
+from ...graph.protocol import Attend, TensorType
 from ...graph.simplify import is_constant, simplify
 from ...ops.attend import composition
 from ...ops.operands import FLOAT
@@ -49,8 +51,25 @@ def _attend(emit: Emitter, node: Node, names: Sequence[str]) -> str | Sequence[s
     return [emit.values[v] for v in node.outputs]
 
 
+def _is_probability(value: Any, inputs: Sequence[TensorType]) -> bool:
+    return type(value) is float and 0.0 <= value <= 1.0
+
+
+def _drops_as_it_says(params: dict[str, Any], inputs: Sequence[TensorType]) -> bool:
+    """With dropout, the last operand says what is dropped, behind all that is there without it."""
+    return not params["dropout"] or inputs[-1].dtype is dt.bool_
+
+
 def _row(least: int) -> Row:
-    return Row(_attend, (least, _MANY), {"causal": is_flag}, needs=_needs, kinds=FLOAT.kinds, halves=False)
+    return Row(
+        _attend,
+        (least, _MANY),
+        {"causal": is_flag, "dropout": _is_probability},
+        needs=_needs,
+        accepts=_drops_as_it_says,
+        kinds=FLOAT.kinds,
+        halves=False,
+    )
 
 
 ATTENTION: dict[str, Row] = {"attend": _row(4), "attend_queries": _row(8), "attend_keys": _row(8)}
