@@ -12,10 +12,14 @@ import pytest
 import weft as wf
 from weft.compiler.kernels import Attention
 from weft.core.device import CPU
+from weft.core.shapes import strides_of
+from weft.graph.executable import plan_graph
+from weft.llvm.targets import host_target
 from weft.nn import functional as F
 from weft.ops.attention import _attention
 from weft.ops.op import trace_function
 from weft.tensor.calls import GraphCall
+from weft.transforms.capture import capture
 
 torch = pytest.importorskip("torch")
 RNG = np.random.default_rng(0)
@@ -123,7 +127,6 @@ def test_operands_in_any_order(axis: int) -> None:
 def test_memory_grows_with_the_length(masked: str) -> None:
     """Forward and backward of twice the length take twice the arena, not four times."""
 
-    @wf.compile
     def gradients(q: Any, k: Any, v: Any, seen: Any) -> Any:
         def loss(q: Any, k: Any, v: Any) -> Any:
             mask = seen if masked == "padding" else None
@@ -135,7 +138,9 @@ def test_memory_grows_with_the_length(masked: str) -> None:
     found = []
     for length in (1024, 2048, 4096):
         x = wf.zeros((1, 2, length, 16))
-        found.append(gradients.explain(x, x, x, wf.ones((1, 1, 1, length), dtype="bool")).arena_nbytes)
+        graph = capture(gradients, (x, x, x, wf.ones((1, 1, 1, length), dtype="bool"))).graph
+        planned = plan_graph(graph, [strides_of(v.shape) for v in graph.inputs], (), host_target(), 2)
+        found.append(planned.plan.arena_nbytes)
         assert found[-1] < 8 * x.size * 4
     assert found[2] < 2.1 * found[1] < 4.4 * found[0]
 
@@ -155,6 +160,35 @@ def test_a_mask_is_read_where_it_broadcasts_and_computed_where_it_is_cheap() -> 
     np.testing.assert_array_equal(
         compiled(q, lengths).numpy()[0], F.scaled_dot_product_attention(q[:1], q[:1, :, :30], q[:1, :, :30]).numpy()[0]
     )
+
+
+def test_a_mask_may_be_looked_up() -> None:
+    """Relative positions, as in T5: read from their table by the kernel; an index out of range is reported."""
+    q, k, table = normal(2, 3, 20, 8), normal(2, 3, 40, 8), normal(60, 3)
+    index = wf.asarray(RNG.integers(0, 60, (20, 40)))
+
+    def attend(table: Any, index: Any) -> Any:
+        return F.scaled_dot_product_attention(q, k, k, table[index].permute(2, 0, 1))
+
+    def slope(table: Any, index: Any) -> Any:
+        return wf.grad(lambda t: (attend(t, index) ** 2).sum())(table)
+
+    compiled = wf.compile(attend)
+    assert len(compiled.kernels(table, index)) == 1
+    assert same(compiled(table, index), attend(table, index))
+    assert same(wf.compile(slope)(table, index), slope(table, index))
+    with pytest.raises(IndexError, match="is out of range for axis 0 of size 60"):
+        compiled(table, index + 60)
+
+
+def test_numbers_that_are_not_finite_spread_as_in_the_formula() -> None:
+    q, k = normal(2, 20, 8).numpy().copy(), normal(2, 40, 8)
+    q[0, 3, 2], q[0, 4, 1], q[1, 5, 0] = np.nan, np.inf, -np.inf
+    scores = wf.asarray(q) @ k.mT * float(np.float32(1 / np.sqrt(8)))
+    wanted = (F.softmax(scores, -1) @ k).numpy()
+    got = F.scaled_dot_product_attention(wf.asarray(q), k, k).numpy()
+    assert np.array_equal(np.isnan(got), np.isnan(wanted)) and np.isnan(got).any(-1).sum() == 3
+    np.testing.assert_array_equal(got[~np.isnan(got)], wanted[~np.isnan(wanted)])
 
 
 # --- gradients --------------------------------------------------------------------------------------------------
