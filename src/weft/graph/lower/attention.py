@@ -50,19 +50,11 @@ def lower_attention(root: Root, target: Target) -> Launch:
     sums = tuple([(matrix(c), builder.slot(node.inputs[c].shape[-1])) for c in rule.sums])
     refs = [leaf("ref", accumulate, at) for at in range(len(products) + rule.reductions)]
     found = rule.stages(node.params, refs, others)
-    exprs = builder.rewrite([*(e for _, e in found.reductions), *found.rows, *found.weights], pair)
-    values = iter(exprs)
-    stages: list[Reduce | Store] = [
-        *[Reduce(op, next(values), accumulate) for op, _ in found.reductions],
-        *[
-            builder.store(v, 0, [*outer(x), 0, 1], next(values), scalar=True)
-            for v, x in list(zip(node.outputs, own, strict=True))[len(sums) :]
-        ],
-        *[
-            builder.store(v, 0, [*outer(x), v.shape[-1], 1], next(values))
-            for v, x in list(zip(node.outputs, own, strict=True))[: len(sums)]
-        ],
-    ]
+    values = iter(builder.rewrite([*(e for _, e in found.reductions), *found.rows, *found.weights], pair))
+    stages: list[Reduce | Store] = [Reduce(op, next(values), accumulate) for op, _ in found.reductions]
+    written = list(zip(node.outputs, own, strict=True))
+    stages += [builder.store(v, 0, [*outer(x), 0, 1], next(values), scalar=True) for v, x in written[len(sums) :]]
+    stages += [builder.store(v, 0, [*outer(x), v.shape[-1], 1], next(values)) for v, x in written[: len(sums)]]
     causal = (-1 if rule.turned else 1) if node.params["causal"] else 0
     blocks = pieces(m, width_of(accumulate, target))
     kernel = Attention(
@@ -78,9 +70,8 @@ def lower_attention(root: Root, target: Target) -> Launch:
         tuple(builder.dtypes),
     )
     units = prod(axes.sizes) * blocks
-    flops = (
-        2 * prod(batch) * m * k * sum(node.inputs[at].shape[-1] for at in (*(a for a, _ in rule.products), *rule.sums))
-    )
+    terms = sum([node.inputs[at].shape[-1] for at in (*(a for a, _ in rule.products), *rule.sums)])
+    flops = 2 * prod(batch) * m * k * terms
     return builder.launch(kernel, units, computed(_grain, flops, units), [node], flops)
 
 
