@@ -205,6 +205,33 @@ def table() -> list[Workload]:
             bytes=2 * 4.0 * 8 * 64 * 1024,
         ),
         Workload("matvec", "4096 x 4096 @ vector", "matvec", BLAS, arguments={"n": 4096}, bytes=4.0 * 4096**2),
+        Workload("vecmat", "vector @ 4096 x 4096", "vecmat", BLAS, arguments={"n": 4096}, bytes=4.0 * 4096**2),
+        *(
+            Workload(
+                f"logits-{batch}-{threads}t",
+                f"{batch} x 768 @ (50257 x 768).T, {threads} thread{'s' * (threads > 1)}",
+                "logits",
+                BLAS,
+                arguments={"batch": batch, "width": 768, "words": 50257},
+                threads=threads,
+                flops=2.0 * batch * 768 * 50257,
+                bytes=4.0 * (768 * 50257 + batch * (768 + 50257)),
+            )
+            for batch in (1, 4, 8, 16)
+            for threads in (1, 2)
+        ),
+        *(
+            Workload(
+                f"column-sum-{columns}",
+                f"sum of the rows of 2048 x {columns}, 1 thread",
+                "column_sum",
+                BLAS,
+                arguments={"rows": 2048, "columns": columns},
+                threads=1,
+                bytes=4.0 * 2048 * columns,
+            )
+            for columns in (384, 1536)
+        ),
         Workload("gelu-eager", "gelu(a * b + c).sum(), 16 M, eager", "gelu_sum", EAGER, **gelu),
         Workload("gelu-compiled", "gelu(a * b + c).sum(), 16 M, compiled", "gelu_sum", COMPILED, compiled=True, **gelu),
         *(

@@ -65,6 +65,21 @@ def matvec(n: int) -> Timed:
     return "f(a, v).block_until_ready()", {"f": f, "a": normal(n, n), "v": normal(n)}
 
 
+def vecmat(n: int) -> Timed:
+    f = jax.jit(jnp.matmul)
+    return "f(v, a).block_until_ready()", {"f": f, "v": normal(n), "a": normal(n, n)}
+
+
+def logits(batch: int, width: int, words: int) -> Timed:
+    f = jax.jit(lambda x, w: x @ w.T)
+    return "f(x, w).block_until_ready()", {"f": f, "x": normal(batch, width), "w": normal(words, width)}
+
+
+def column_sum(rows: int, columns: int) -> Timed:
+    f = jax.jit(lambda a: a.sum(0))
+    return "f(a).block_until_ready()", {"f": f, "a": normal(rows, columns)}
+
+
 def gelu_sum(n: int) -> Timed:
     f = jax.jit(lambda a, b, c: jax.nn.gelu(a * b + c, approximate=False).sum())
     return "f(a, b, c).block_until_ready()", {"f": f, "a": normal(n), "b": normal(n), "c": normal(n)}

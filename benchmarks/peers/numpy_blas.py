@@ -35,6 +35,18 @@ def matvec(n: int) -> Timed:
     return "a @ v", {"a": normal(n, n), "v": normal(n)}
 
 
+def vecmat(n: int) -> Timed:
+    return "v @ a", {"v": normal(n), "a": normal(n, n)}
+
+
+def logits(batch: int, width: int, words: int) -> Timed:
+    return "x @ w.T", {"x": normal(batch, width), "w": normal(words, width)}
+
+
+def column_sum(rows: int, columns: int) -> Timed:
+    return "a.sum(0)", {"a": normal(rows, columns)}
+
+
 def read_memory(n: int) -> Timed:
     """Reads ``n`` floats once, in a product that does little else."""
     return "a @ v", {"a": np.ones((n // 4096, 4096), dtype=np.float32), "v": np.ones(4096, dtype=np.float32)}

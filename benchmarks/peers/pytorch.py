@@ -112,6 +112,18 @@ def matvec(n: int) -> Timed:
     return "a @ v", {"a": torch.randn(n, n), "v": torch.randn(n)}
 
 
+def vecmat(n: int) -> Timed:
+    return "v @ a", {"v": torch.randn(n), "a": torch.randn(n, n)}
+
+
+def logits(batch: int, width: int, words: int) -> Timed:
+    return "x @ w.T", {"x": torch.randn(batch, width), "w": torch.randn(words, width)}
+
+
+def column_sum(rows: int, columns: int) -> Timed:
+    return "a.sum(0)", {"a": torch.randn(rows, columns)}
+
+
 def gelu_sum(n: int) -> Timed:
     f = maybe_compile(lambda a, b, c: F.gelu(a * b + c).sum())
     return "f(a, b, c)", {"f": f, "a": torch.randn(n), "b": torch.randn(n), "c": torch.randn(n)}

@@ -116,6 +116,18 @@ def matvec(n: int) -> Timed:
     return "a @ v", {"a": normal(n, n), "v": normal(n)}
 
 
+def vecmat(n: int) -> Timed:
+    return "v @ a", {"v": normal(n), "a": normal(n, n)}
+
+
+def logits(batch: int, width: int, words: int) -> Timed:
+    return "x @ w.T", {"x": normal(batch, width), "w": normal(words, width)}
+
+
+def column_sum(rows: int, columns: int) -> Timed:
+    return "a.sum(0)", {"a": normal(rows, columns)}
+
+
 def gelu_sum(n: int) -> Timed:
     f = maybe_compile(lambda a, b, c: F.gelu(a * b + c).sum())
     return "f(a, b, c)", {"f": f, "a": normal(n), "b": normal(n), "c": normal(n)}

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.compiler.contraction.plan import PARTITION, Partition, contraction_units, first_partition_slot
+from weft.compiler.contraction.plan import (
+    PARTITION,
+    VECTORS,
+    VECTORS_MATRIX,
+    Partition,
+    contraction_units,
+    first_partition_slot,
+)
 from weft.compiler.contraction.render import render_contraction
 from weft.compiler.expr import add, cast, const, gather, leaf, lt, mul, where
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, STATUS_INDEX, Access, Contraction, Slot, Store
@@ -282,6 +289,7 @@ def same_bits(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 FORMS = ("rows", "columns", "strided")
+FEW = (dt.float32, dt.bfloat16)
 DTYPES = (
     dt.float32,
     dt.float64,
@@ -374,6 +382,56 @@ def test_products_with_a_vector(
     wanted = reference(a, b, dt.float32)
     for isa in ISAS:
         assert same_bits(matmul(a, b, dt.float32, isa, form_a, form_b, threads=threads), wanted)
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16, dt.int8], ids=lambda d: d.name)
+@given(m=st.integers(1, 50), k=depths, periods=st.integers(1, 2), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_rows_that_fall_into_one_set_of_the_cache(dtype: DType, m: int, k: int, periods: int, seed: int) -> None:
+    """Rows a multiple of 4 KiB apart are read in another order; nothing shows in the bits."""
+    rng, pitch = np.random.default_rng(seed), periods * 4096 // dtype.itemsize
+    a, b = values_of(dtype, rng, (m, k)), values_of(dtype, rng, (k, 1))
+    wanted = reference(a, b, dt.float32 if dtype.is_floating else dtype).astype(dtype.numpy)
+    memory = np.full((m, pitch), 7, dtype.numpy)
+    memory[:, :k] = a
+    sizes = {0: m, 1: 1, 2: k, 4: pitch, 5: 1, 7: 1, 8: 1, 10: 1, 11: 1}
+    for isa in ISAS:
+        built = build("rows", "rows", dtype, isa)
+        flat = memory.reshape(-1)[: (m - 1) * pitch + k]
+        arrays, status = run(built, [flat, b, np.zeros((m, 1), dtype.numpy)], sizes)
+        assert status == 0 and same_bits(arrays[2], wanted)
+
+
+@pytest.mark.parametrize("form_b", ["rows", "columns"])
+@pytest.mark.parametrize("form_a", FORMS)
+@given(
+    m=st.integers(1, VECTORS),
+    n=st.integers(1, 300),
+    k=depths,
+    seed=st.integers(0, 2**32 - 1),
+    dtype=st.sampled_from(FEW),
+)
+@settings(max_examples=15, deadline=None)
+def test_products_with_a_few_vectors(form_a: str, form_b: str, m: int, n: int, k: int, seed: int, dtype: DType) -> None:
+    """So does one with a few rows, of any size."""
+    rng = np.random.default_rng(seed)
+    a, b = values_of(dtype, rng, (m, k)), values_of(dtype, rng, (k, n))
+    wanted = reference(a, b, dt.float32).astype(dtype.numpy)
+    for isa in ISAS:
+        got = matmul(a, b, dtype, isa, form_a, form_b, cut=(m, n), mode=VECTORS_MATRIX, sums_at=0)
+        assert same_bits(got, wanted)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(2, 700, 600), (8, 513, 1000), (5, 64, 5000)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_few_vectors_with_a_matrix_beyond_the_caches(m: int, k: int, n: int, threads: int) -> None:
+    """Of some sizes that way is the chosen one."""
+    rng = np.random.default_rng(0)
+    a, b = values_of(dt.float32, rng, (m, k)), values_of(dt.float32, rng, (k, n))
+    wanted = reference(a, b, dt.float32)
+    for isa in ISAS:
+        for form_b in ("rows", "columns"):
+            assert same_bits(matmul(a, b, dt.float32, isa, "rows", form_b, threads=threads), wanted)
 
 
 @given(m=st.integers(1, 300), n=extents, k=depths, row=st.integers(0, 299), seed=st.integers(0, 2**32 - 1))

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.compiler.contraction.plan import PARTITION, TILES, contraction_units, first_partition_slot, form_of
+from weft.compiler.contraction.plan import (
+    MATRIX_VECTOR,
+    PARTITION,
+    TILES,
+    contraction_units,
+    first_partition_slot,
+    form_of,
+)
 from weft.compiler.contraction.tile import packed_row
 from weft.compiler.expr import const, leaf, mul
 from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot, Store
@@ -70,7 +77,8 @@ def test_every_cut_is_complete_and_fits(
     tile = form_of(kernel, target).tile
     size = tile.dtype.itemsize
     if found["mode"] != TILES:
-        assert found["sums_at"] + 2 * (max(found["sub_m"], found["sub_n"]) + 2 * tile.lanes) * size <= SCRATCH_BYTES
+        vectors, count = (1, found["sub_m"]) if found["mode"] == MATRIX_VECTOR else (found["sub_m"], found["sub_n"])
+        assert found["sums_at"] + 2 * vectors * (count + 2 * tile.lanes) * size <= SCRATCH_BYTES
         return
     tiles_m, tiles_n = -(-found["sub_m"] // tile.rows), -(-found["sub_n"] // tile.columns)
     assert tiles_m * tile.rows * packed_row(tile) <= found["packed_b_at"]

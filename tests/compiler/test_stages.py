@@ -151,17 +151,19 @@ def test_values_are_combined_into_the_cells_that_exist(dtype: DType, op: str, la
     masked = masked and lanes > 1
     rng, kinds = np.random.default_rng(7), state_dtypes(stage)
     cells = [numbers(d, 40, rng) for d in kinds]
-    values = [numbers(d, lanes, rng) for d in kinds]
+    values = [numbers(d, lanes, rng) for _ in range(2) for d in kinds]  # two, one after the other
     wanted = [c.copy() for c in cells]
     count = 5 if masked else lanes
-    now = naive.combine(stage, [c[3 : 3 + count] for c in cells], [v[:count] for v in values])
-    for cell, combined in zip(wanted, now, strict=True):
-        cell[3 : 3 + count] = combined
+    for value in (values[: len(kinds)], values[len(kinds) :]):
+        now = naive.combine(stage, [c[3 : 3 + count] for c in wanted], [v[:count] for v in value])
+        for cell, combined in zip(wanted, now, strict=True):
+            cell[3 : 3 + count] = combined
 
     def body(frame: Frame, unit: str) -> None:
         w = frame.w
         first = [w.op(f"getelementptr i8, ptr {b}, i64 0") for b in frame.buffers]
-        given = [load_unaligned(w, p, d, lanes) for p, d in zip(first[len(kinds) :], kinds, strict=True)]
+        loaded = [load_unaligned(w, p, d, lanes) for p, d in zip(first[len(kinds) :], kinds * 2, strict=True)]
+        given = [loaded[: len(kinds)], loaded[len(kinds) :]]
         mask = first_lanes(w, "5") if masked else None
         accumulate(w, stage, first[: len(kinds)], "3" if lanes == 1 else "0", given, lanes, mask)
 

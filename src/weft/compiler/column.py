@@ -6,7 +6,9 @@ Naive meaning, for every column c of a block, the same 64 partial results as in 
     for half in 32, 16, ..., 1: lane[l][c] = combine(lane[l][c], lane[l + half][c])  for l < half
 
 Lanes that no row reached hold the identity; combining with it changes no bit, so they are neither cleared nor read.
-The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the first-level cache.
+The 64 x COLUMNS partial results live on the stack: 16 KiB of float32, in the first-level cache. Of a short expression
+several rounds over the lanes are taken together: the rows of one lane, 64 apart, are combined with what is there before
+it is written again.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ from .stages import (
     stores_of,
     write_stores,
 )
+
+_ROUNDS = 4  # elements of a lane that are combined at a time: partial results are read and written once for all
+_SHORT = 8  # most nodes of an expression of which that many are worth their code
 
 
 def render_column(kernel: ColumnReduce, name: str, target: RenderTarget) -> str:
@@ -87,35 +92,53 @@ def _unit(kernel: ColumnReduce, frame: Frame, reduces: list[Reduce], cells: list
     def row(number: str) -> None:
         at = [number] if len(sizes) == 1 else grid_indices(frame, sizes, number)
         lane = w.op(f"and i64 {w.op(f'sub nsw i64 {number}, {first}')}, {REDUCE_LANES - 1}")
-        _row(frame, reduces, cells, [*outer, *at], lane, lo, hi)
+        _rows(frame, reduces, cells, [[*outer, *at]], lane, lo, hi)
 
-    loop(w, first, row_stop, 1, row)
+    def together(number: str) -> None:
+        """Several rounds over the lanes."""
+
+        def of_lane(lane: str) -> None:
+            here = w.op(f"add nsw i64 {number}, {lane}")
+            of_rounds = [w.op(f"add nsw i64 {here}, {turn * REDUCE_LANES}") for turn in range(_ROUNDS)]
+            _rows(frame, reduces, cells, [[*outer, at] for at in of_rounds], lane, lo, hi)
+
+        loop(w, "0", str(REDUCE_LANES), 1, of_lane)
+
+    start = first
+    if len(sizes) == 1 and len(topological(roots_of(reduces))) <= _SHORT:
+        step = _ROUNDS * REDUCE_LANES
+        start = w.op(f"add nsw i64 {first}, {w.op(f'and i64 {rows}, {-step}')}")
+        loop(w, first, start, step, together)
+    loop(w, start, row_stop, 1, row)
     _trees(frame, reduces, cells, used, lo, hi)
     _finish(kernel, frame, reduces, cells, outer, lo, hi)
 
 
-def _row(
+def _rows(
     frame: Frame,
     reduces: list[Reduce],
     cells: list[list[str]],
-    outer: list[str],
+    rows: list[list[str]],
     lane: str,
     lo: str,
     hi: str,
 ) -> None:
+    """Combine the points of rows, given by their indices, into the partial results of one lane."""
     w = frame.w
     roots = roots_of(reduces)
-    uniform = hoist_uniform(roots, LanePoint(frame, [*outer, lo], 1))
+    uniform = [hoist_uniform(roots, LanePoint(frame, [*at, lo], 1)) for at in rows]
     base = w.op(f"sub nsw i64 {w.op(f'mul nsw i64 {lane}, {COLUMNS}')}, {lo}")
 
     def body(c: str, lanes: int, mask: str | None) -> None:
-        point = LanePoint(frame, [*outer, c], lanes, mask)
-        known = spread(frame, uniform, roots, lanes)
-        registers = iter(emit_exprs(w, roots, point, known))
         at = w.op(f"add nsw i64 {base}, {c}")
-        for stage, stage_cells in zip(reduces, cells, strict=True):
-            values = [next(registers) for _ in state_dtypes(stage)]
-            accumulate(w, stage, stage_cells, at, values, lanes, None)
+        values: list[list[list[str]]] = [[] for _ in reduces]  # of each reduction, of each row
+        for indices, known in zip(rows, uniform, strict=True):
+            point = LanePoint(frame, [*indices, c], lanes, mask)
+            registers = iter(emit_exprs(w, roots, point, spread(frame, known, roots, lanes)))
+            for stage, of_rows in zip(reduces, values, strict=True):
+                of_rows.append([next(registers) for _ in state_dtypes(stage)])
+        for stage, stage_cells, of_rows in zip(reduces, cells, values, strict=True):
+            accumulate(w, stage, stage_cells, at, of_rows, lanes, None)
 
     vector_loop(frame, lo, hi, body)
 

@@ -152,7 +152,7 @@ def _elements(
         else:
             values = element_values(stage, registers)
             lane = w.op(f"and i64 {w.op(f'sub nsw i64 {i}, {origin}')}, {REDUCE_LANES - 1}")
-            accumulate(w, stage, cell, lane, values, lanes, mask)
+            accumulate(w, stage, cell, lane, [values], lanes, mask)
 
 
 def _walk_lanes(
@@ -181,7 +181,7 @@ def _walk_lanes(
         registers = iter(emit_exprs(w, roots, point, spread(frame, uniform, roots, REDUCE_LANES)))
         for stage, _, registers_at in stages:
             values = [next(registers) for _ in state_dtypes(stage)]
-            accumulate(w, stage, registers_at, "0", values, REDUCE_LANES, None)
+            accumulate(w, stage, registers_at, "0", [values], REDUCE_LANES, None)
 
     loop(w, lo, stop, REDUCE_LANES, body)
     for stage, lanes_at, registers_at in stages:

@@ -181,19 +181,22 @@ def combine_registers(w: Writer, stage: Reduce, a: list[str], b: list[str], lane
 
 
 def accumulate(
-    w: Writer, stage: Reduce, cells: list[str], lane: str, values: list[str], lanes: int, mask: str | None
+    w: Writer, stage: Reduce, cells: list[str], lane: str, values: Sequence[list[str]], lanes: int, mask: str | None
 ) -> None:
     """Combine ``values`` into the partial results from element ``lane`` of ``cells`` on. Naive meaning::
 
-    for l in range(lanes):
-        if mask[l]: cells[lane + l] = combine(op, cells[lane + l], values[l])
+    for value in values:
+        for l in range(lanes):
+            if mask[l]: cells[lane + l] = combine(op, cells[lane + l], value[l])
     """
     pointers, old = [], []
     for cell, dtype in zip(cells, state_dtypes(stage), strict=False):
         pointer = cell if lane == "0" else w.op(f"getelementptr {memory_type(dtype)}, ptr {cell}, i64 {lane}", "p")
         pointers.append(pointer)
         old.append(load_cell(w, pointer, dtype, lanes))
-    new = combine_registers(w, stage, old, values, lanes)
+    new = old
+    for value in values:
+        new = combine_registers(w, stage, new, value, lanes)
     for pointer, dtype, before, after in zip(pointers, state_dtypes(stage), old, new, strict=True):
         if mask is not None:
             kind = register_type(dtype, lanes)

@@ -71,7 +71,7 @@ def render_step(
             for cell, value in zip(cells, values, strict=False):
                 w.do(f"store {register_type(kernel.accumulate, lanes)} {value}, ptr {cell}, align {size}")
             if isinstance(stages[0], Reduce):
-                accumulate(w, stages[0], ["%cells"], w.op(f"add i64 {lane}, {column}"), values, lanes, None)
+                accumulate(w, stages[0], ["%cells"], w.op(f"add i64 {lane}, {column}"), [values], lanes, None)
 
         vector_loop(frame, "%m0", "%m1", body)
 
@@ -113,7 +113,7 @@ def render_fold(module: Module, name: str, stage: Reduce, tile: Tile) -> None:
 
         def combined(at_: str, half: int = half) -> None:
             other = at(w, "%cells", (w.op(f"add i64 {at_}, {half * tile.columns}"), tile.dtype.itemsize))
-            accumulate(w, stage, ["%cells"], at_, [_load(w, tile.dtype, other, LANES)], LANES, None)
+            accumulate(w, stage, ["%cells"], at_, [[_load(w, tile.dtype, other, LANES)]], LANES, None)
 
         loop(w, "0", str(half * tile.columns), LANES, combined)
         half //= 2
@@ -149,7 +149,7 @@ def accumulate_line(w: Writer, stage: Reduce, tile: Tile, source: str, cells: st
     first = w.op(f"mul i64 {lane}, {tile.columns}")
     for c in range(0, tile.columns, LANES):
         value = _load(w, tile.dtype, at(w, source, (str(c), tile.dtype.itemsize)), LANES)
-        accumulate(w, stage, [cells], w.op(f"add i64 {first}, {c}"), [value], LANES, None)
+        accumulate(w, stage, [cells], w.op(f"add i64 {first}, {c}"), [[value]], LANES, None)
 
 
 def pointers(w: Writer, base: str, places: Sequence[int]) -> list[str]:

@@ -30,11 +30,12 @@ PARTITION = (
     "columns",
 )
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
-(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS); whether A (B) is packed where that is not a must; where in the scratch
-the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for; how many columns
-are cut into pieces: n, or those of the whole batch (see Form.joins)."""
+(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX); whether A (B) is packed where that is not a must; where
+in the scratch the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for;
+how many columns are cut into pieces: n, or those of the whole batch (see Form.joins)."""
 
-TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS = range(4)
+TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX = range(5)
+VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 8 << 10, "outer_b": 24 << 10}
 """Where the tables of Windowed operands lie, in bytes from :data:`TABLES_AT` of the scratch: of a K block, and of the
 rows of A and the columns of B in a unit. An entry is 16 bytes; see offsets.py."""
@@ -138,9 +139,11 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
         return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0, n))
-    if m == 1 and form.b != "strided" and not form.windowed:
+    few = m == 1 or (m <= VECTORS and n * k * kernel.b.dtype.itemsize > _L2)  # tiles are quicker with what is cached
+    if few and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
-        return Partition(batch * -(-n // piece), (1, 1, piece, -(-n // piece), VECTOR_MATRIX, 0, 0, 0, 0, 0, n))
+        mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
+        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), mode, 0, 0, 0, 0, 0, n))
     if form.few_rows and m <= form.tile.heights[0] and k <= K_BLOCK:
         piece, sums_at = min(_up(n, LANES), _FEW_COLUMNS), _up(form.tile.rows * packed_row(form.tile), 64)
         return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n))
@@ -159,8 +162,10 @@ def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: Contraction
     if part["mode"] in (TILES, FEW_ROWS):
         return SCRATCH_BYTES
     tile = form_of(kernel, target).tile
-    count = part["sub_m"] if part["mode"] == MATRIX_VECTOR else part["sub_n"]
-    return max(2 * (count + tile.lanes), _up(count, LANES)) * tile.dtype.itemsize
+    vectors, count = 1, part["sub_m"]
+    if part["mode"] != MATRIX_VECTOR:
+        vectors, count = part["sub_m"], part["sub_n"]
+    return max(2 * vectors * (count + tile.lanes), _up(count, LANES)) * tile.dtype.itemsize
 
 
 def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) -> int:

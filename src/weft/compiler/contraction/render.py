@@ -12,9 +12,10 @@ How it runs: a unit (plan.py) is a piece of C with all of K. For each K block an
 compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie or packed into the
 thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py). Later blocks are added to
 the sums of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is
-one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector go
-another way (vector.py), and so do those of few rows with windows (few_rows.py). Every element goes through the same
-operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is packed.
+one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector or
+a few go another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py). Every element
+goes through the same operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is
+packed.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ from .plan import (
     TABLES_AT,
     TILES,
     VECTOR_MATRIX,
+    VECTORS_MATRIX,
     Form,
     contraction_slots,
     first_partition_slot,
     form_of,
 )
 from .tile import ContractionTarget, at, call_tile, packed_row, prefetch, render_tile
-from .vector import render_vector_columns, render_vector_rows
+from .vector import render_vector_columns
+from .vector_rows import AT_ONCE, render_vector_rows
 
 
 def render_contraction(kernel: Contraction, name: str, target: ContractionTarget) -> str:
@@ -121,21 +124,23 @@ def _joined(kernel: Contraction) -> Counted:
 def _render_vectors(
     module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget
 ) -> dict[int, str]:
-    """The functions for products with a vector, by mode; modes whose matrix is strided have none, nor has
+    """The functions for products with a vector or a few, by mode; modes whose matrix is strided have none, nor has
     a kernel with a Windowed operand."""
-    names: dict[tuple[str, dt.DType, dt.DType], str] = {}
+    names: dict[tuple[str, dt.DType, dt.DType, int], str] = {}
     modes: dict[int, str] = {}
     for mode, kind, matrix, vector in (
         (MATRIX_VECTOR, form.a, kernel.a.dtype, kernel.b.dtype),
         (VECTOR_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
+        (VECTORS_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
     ):
         if kind == "strided" or form.windowed:
             continue
-        key = (kind, matrix, vector)
+        at_once = AT_ONCE if kind == "rows" and mode == VECTORS_MATRIX else 1
+        key = (kind, matrix, vector, at_once)
         if key not in names:
             names[key] = f"{name}.vector{mode}"
             if kind == "rows":
-                render_vector_rows(module, names[key], form.tile, matrix, vector)
+                render_vector_rows(module, names[key], form.tile, matrix, vector, at_once)
             else:
                 render_vector_columns(module, names[key], form.tile, matrix, vector, target)
         modes[mode] = names[key]
@@ -305,21 +310,23 @@ class _Unit:
     def _vector(self, mode: int, function: str) -> None:
         w, lanes = self.w, self.tile.lanes
         if mode == MATRIX_VECTOR:
-            count, outer, inner, rows_form = self.rows, self.a_outer, self.a_inner, self.form.a == "rows"
-            matrix, x, xs = self.a, self.b, self.b_inner
+            vectors, count, outer, inner, rows_form = "1", self.rows, self.a_outer, self.a_inner, self.form.a == "rows"
+            matrix, x, xo, xs = self.a, self.b, self.b_outer, self.b_inner
         else:
-            count, outer, inner, rows_form = self.columns, self.b_outer, self.b_inner, self.form.b == "rows"
-            matrix, x, xs = self.b, self.a, self.a_inner
-        chains = at(w, self.sums, (w.op(f"add nsw i64 {count}, {lanes}"), self.size))
+            vectors, count = self.rows, self.columns
+            outer, inner, rows_form = self.b_outer, self.b_inner, self.form.b == "rows"
+            matrix, x, xo, xs = self.b, self.a, self.a_outer, self.a_inner
+        pitch = w.op(f"mul nsw i64 {w.op(f'add nsw i64 {count}, {lanes}')}, {self.size}")
+        chains = at(w, self.sums, (vectors, pitch))
         stride = outer if rows_form else inner
         w.do(
-            f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xs}, i64 {count}, i64 {self.k}, "
-            f"ptr {self.sums}, ptr {chains})"
+            f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xo}, i64 {xs}, i64 {vectors}, "
+            f"i64 {count}, i64 {self.k}, ptr {self.sums}, i64 {pitch}, ptr {chains})"
         )
         if mode == MATRIX_VECTOR:
             self._epilogue(self.batch, self.m0, self.n0, self.sums, str(self.size), count, "1")
         else:
-            self._epilogue(self.batch, self.m0, self.n0, self.sums, "0", "1", count)
+            self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, vectors, count)
 
     def _epilogue(self, batch: list[str], m: str, n: str, sums: str, pitch: str, height: str, width: str) -> None:
         w = self.w

@@ -35,7 +35,7 @@ class Partials:
 
     def add(self, values: list[str]) -> None:
         """Combine one element into the thread's own partial result."""
-        accumulate(self.w, self.stage, self.own, "0", values, 1, None)
+        accumulate(self.w, self.stage, self.own, "0", [values], 1, None)
 
     def publish(self, at: str) -> None:
         """Write the thread's own partial result into shared memory."""
