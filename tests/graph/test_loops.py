@@ -99,3 +99,21 @@ def test_what_may_fail_or_grow_stays() -> None:
 
     graph = hoist(simplify(wf.compile(g).graph(array(50, 60), array(50), array(60)), to_run=True))
     assert "multiply" in names(node_of(graph, "loop").params["body"])
+
+
+def test_a_matrix_across_memory_is_turned_round_once() -> None:
+    w = array(5, 3)
+
+    def f(x: Any, product: Any) -> Any:
+        return wf.scan(lambda c, v: (product(c) + v, c), x[0], x)
+
+    for length, product, copies in (
+        (9, lambda c: c @ w.T @ w, 1),  # the other one lies along memory
+        (3, lambda c: c @ w.T @ w, 0),  # not worth it
+        (9, lambda c: c * w.T[:, 0], 0),
+    ):
+        x = array(length, 2, 3)
+        graph = planned(lambda x, product=product: f(x, product), x)
+        assert names(graph).count("copy") == copies, (length, names(graph))
+        assert "copy" not in names(node_of(graph, "loop").params["body"])
+        assert bits(wf.compile(f)(x, product)) == bits(f(x, product))

@@ -81,3 +81,46 @@ def test_deep_and_shared_graphs_simplify() -> None:
     graph = graph_of(f, X)
     assert names(graph).count("add") == 2000 and set(names(graph)) == {"full", "add", "multiply"}
     np.testing.assert_array_equal(wf.compile(f)(X).numpy(), X.numpy())
+
+
+# Functions of the pieces of a tensor (2, 6); and whether its gradient is the pieces' gradients, side by side.
+PIECES: list[tuple[str, Any, bool]] = [
+    ("columns", lambda x: x[:, :2] * 2.0 + x[:, 2:4] - x[:, 4:] * x[:, :2], True),
+    ("in another order", lambda x: x[:, 3:] * 2.0 - x[:, :3], True),
+    ("rows", lambda x: wf.exp(x[:1]) * x[1:], True),
+    ("of different sizes", lambda x: wf.concat([x[:, 5:] * 2.0, -x[:, :1], x[:, 1:5] * 0.0], axis=1), True),
+    ("with a gap", lambda x: x[:, :2] * x[:, 4:], False),
+    ("that overlap", lambda x: x[:, :4] * x[:, 2:], False),
+    ("every other one", lambda x: x[:, ::2] * x[:, 1::2], False),
+    ("and the whole", lambda x: x[:, :3] * x[:, 3:] + x.sum(), False),
+    ("of both axes", lambda x: x[:1, :3] * x[:1, 3:] * x[1:, :3] + x[1:, 3:], False),
+]
+
+
+@pytest.mark.parametrize(("name", "function", "joins"), PIECES, ids=[r[0] for r in PIECES])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parts_that_are_added_to_zeros_are_joined(name: str, function: Any, joins: bool, dtype: str) -> None:
+    def gradient(x: Any) -> Any:
+        with wf.enable_grad():
+            x = x.detach().requires_grad_()
+            (function(x) * -0.0).sum().backward()  # zeros of both signs
+            first, x.grad = x.grad, None
+            (function(x) ** 2).sum().backward()
+            return first, x.grad
+
+    x = wf.asarray(np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)).astype(dtype)
+    whole = wf.compile(gradient).graph(x)
+    graph = simplify(whole, to_run=True)
+    assert ("joined" in names(graph)) == (joins and dtype == "float32")
+    assert "joined" not in names(simplify(whole))
+    for a, b in zip(gradient(x), wf.compile(gradient)(x), strict=True):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+def test_a_sum_of_many_updates_is_left_alone() -> None:
+    def gradient(x: Any) -> Any:
+        return wf.grad(lambda x: sum((x[i] * x[i + 1]).sum() for i in range(99)))(x)
+
+    x = wf.asarray(np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32))
+    assert "joined" not in names(simplify(wf.compile(gradient).graph(x), to_run=True))
+    assert gradient(x).numpy().tobytes() == wf.compile(gradient)(x).numpy().tobytes()

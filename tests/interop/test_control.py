@@ -131,11 +131,37 @@ def test_the_file_has_the_standards_operators(tmp_path: Path) -> None:
         assert kind in [node.op_type for node in onnx.load(str(path)).graph.node]
 
 
-def test_what_is_loaded_has_no_gradient_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a while", "a while with a bound", "a branch", "nested"])
+def test_what_a_value_ends_has_no_gradient_when_it_is_loaded(name: str, tmp_path: Path) -> None:
     path = tmp_path / "f.onnx"
-    wf.save(PROGRAMS["a scan"], path, example=wf.ones((4, 3)))
+    wf.save(PROGRAMS[name], path, example=wf.ones((4, 3)))
     with pytest.raises(AutogradError, match="from a file"):
-        wf.grad(lambda x: wf.load(path)(x)[0].sum())(wf.ones((4, 3)))
+        wf.grad(lambda x: sum(t.sum() for t in flatten(wf.load(path)(x))[0]))(wf.ones((4, 3)))
+
+
+def squares(tree: Any) -> wf.Tensor:
+    found = [(t.astype("float32") ** 2).sum() for t in flatten(tree)[0] if t.dtype.is_floating]
+    return sum(found[1:], found[0])
+
+
+SCANS = {
+    **{name: PROGRAMS[name] for name in ("a scan", "backwards", "no sequences", "no sequences, backwards")},
+    "what every iteration uses": lambda x: wf.scan(lambda c, r: (c @ x.T @ x * 0.1 + r, c * x[1]), x[0], x),
+    "an integer": lambda x: wf.scan(lambda c, r: ((c[0] * r, c[1] + 1), c[0] * c[1]), (x[0], wf.asarray(2)), x),
+    "no results": lambda x: wf.scan(lambda c, r: (wf.tanh(c @ W) * r, None), x[0], x)[0],
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_a_scan_has_its_gradient_when_it_is_loaded(name: str, tmp_path: Path) -> None:
+    path, x = tmp_path / "f.onnx", wf.asarray(np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32))
+    wf.save(SCANS[name], path, example=x)
+    loaded = wf.load(path)
+    wanted, found = (wf.grad(lambda x, f=f: squares(f(x))) for f in (SCANS[name], loaded))
+    np.testing.assert_allclose(found(x).numpy(), wanted(x).numpy(), rtol=2e-5, atol=1e-5)
+    assert found(x).numpy().tobytes() == wf.compile(found)(x).numpy().tobytes()
+    twice = [wf.grad(lambda x, f=f: (f(x) ** 2).sum())(x).numpy() for f in (wanted, found)]
+    np.testing.assert_allclose(twice[1], twice[0], rtol=2e-4, atol=2e-3)
 
 
 def test_a_body_that_python_code_computes_is_refused(tmp_path: Path) -> None:

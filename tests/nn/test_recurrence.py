@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 import weft as wf
 from weft import nn, optim
-from weft.nn import recurrent_steps
+from weft.compiler import build
+from weft.ops import recurrence
+from weft.tensor.dispatch import forget_plans
 
 RNG = np.random.default_rng(0)
 NAMES = ("RNN", "LSTM", "GRU")
@@ -121,19 +124,79 @@ def test_a_training_step_has_the_same_bits_compiled(name: str, bidirectional: bo
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(("name", "steps"), [("RNN", "rnn_steps"), ("LSTM", "lstm_steps"), ("GRU", "gru_steps")])
-def test_one_capture_is_for_all_lengths_and_batches(name: str, steps: str) -> None:
-    net = layer(name, 3, 4)
+@pytest.mark.parametrize("name", NAMES)
+def test_lengths_and_batches_are_not_traced_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, net = getattr(recurrence, f"{name.lower()}_steps"), layer(name, 3, 40)
+    plain, traced = steps.function, []
+
+    @functools.wraps(plain)
+    def noted(*args: Any) -> Any:
+        traced.append(args[0].shape)
+        return plain(*args)
+
+    monkeypatch.setattr(steps, "function", noted)
 
     def run(length: int, batch: int) -> None:
         y, last = net(array(length, batch, 3))
         (y.sum() + leaves(last)[-1].sum()).backward()
 
-    run(5, 2)
-    before = len(getattr(recurrent_steps, steps).cache_info().graphs)
-    for length, batch in ((6, 2), (7, 9), (12, 5), (2, 33)):
-        run(length, batch)
-    assert len(getattr(recurrent_steps, steps).cache_info().graphs) == before
+    forget_plans()
+    for sizes in ((5, 2), (6, 3), (7, 9)):  # two in numbers, then with symbols
+        run(*sizes)
+    assert 0 < len(traced) <= 3
+    traced.clear()
+    known = len(build._loaded)
+    for sizes in ((12, 5), (2, 33), (31, 6), (200, 2)):
+        run(*sizes)
+    assert not traced and len(build._loaded) == known
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_nobody_uses_of_the_results(name: str) -> None:
+    """The gradient knows which results have received anything; the others count as zeros, whichever they are."""
+    net, x = layer(name, 3, 4, 1, bidirectional=True), array(5, 2, 3).requires_grad_()
+    ways = [lambda y, last: y.sum(), lambda y, last: last[-1].sum(), lambda y, last: y.sum() + last[0].sum()]
+    for way in ways:
+        found = []
+        for zeros in (False, True):
+            net.zero_grad()
+            x.grad = None
+            y, last = net(x)
+            last = leaves(last)
+            unused = sum((t * 0.0).sum() for t in (y, *last)) if zeros else 0.0
+            (way(y, last) + unused).backward()
+            found.append([p.grad.numpy() for p in (x, *net.parameters())])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_of_gradients_are_slopes(name: str) -> None:
+    net, x = layer(name, 2, 3, bidirectional=True, dtype="float64"), array(3, 2, 2, dtype="float64").requires_grad_()
+    parameters = [x, *net.parameters()]
+
+    def slope() -> Any:
+        for p in parameters:
+            p.grad = None
+        y, last = net(x)
+        ((y * y).sum() + sum((s * s * s).sum() for s in leaves(last))).backward(create_graph=True)
+        total = sum((p.grad * p.grad).sum() for p in parameters)
+        for p in parameters:
+            p.grad = None
+        return total
+
+    slope().backward()
+    gradients = [p.grad.numpy() for p in parameters]
+    for p, gradient in zip(parameters, gradients, strict=True):
+        for at in list(np.ndindex(p.shape))[:: max(1, p.size // 2)]:
+            found = []
+            for h in (1e-6, -2e-6):
+                with wf.no_grad():
+                    p[at] += h
+                found.append(slope().item())
+            with wf.no_grad():
+                p[at] += 1e-6
+            np.testing.assert_allclose(gradient[at], (found[0] - found[1]) / 2e-6, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from ..core.shapes import size_of
 from ..core.symbolic import typical
 from .ir import Found, Graph, Node, Value, checked, eliminate_dead, make_node, rewrite
-from .protocol import Branch, Contract, Loop, Map, Position, Reduction, View
+from .protocol import COPY, Branch, Contract, Layout, Loop, Map, Position, Reduction, View
 from .simplify import simplify
+
+LONG = 1 << 20  # iterations that a loop without a length is taken to have
+_MANY = 8  # iterations that are worth copying a matrix before them
 
 
 def settle_loops(graph: Graph) -> Graph:
@@ -132,6 +135,8 @@ def _hoisted(node: Node) -> Found:
         return None
     p = node.params
     body = simplify(p["body"], to_run=True)
+    if typical(LONG if p["length"] is None else p["length"]) >= _MANY:
+        body = lined_up(body, set(body.inputs[p["carries"] + p["sequences"] :]))
     first, flags = p["carries"] + p["sequences"], p["has_go"] + p["has_count"]
     around = dict(zip(body.inputs[first:], node.inputs[flags + first :], strict=True))
     fixed: set[Value] = set()  # constants, and what is computed of these alone
@@ -154,6 +159,42 @@ def _hoisted(node: Node) -> Found:
     rest = rewrite(Graph(body.name, [*body.inputs], body.nodes, body.outputs), values=inner)
     made = eliminate_dead(Graph(body.name, [*rest.inputs, *inner.values()], rest.nodes, rest.outputs))
     return make_node(node.op, (*node.inputs, *outside.outputs), {**p, "body": made}, node.where, node.scope)
+
+
+@checked
+def lined_up(body: Graph, same: set[Value]) -> Graph:
+    """Matrices that are the same in all iterations, and that contractions read across memory, as copies along it: as
+    they lie, each contraction would turn them round again, panel by panel (15% of the time of a product with 32 rows).
+    """
+
+    def rule(node: Node) -> Node | None:
+        how = node.op.lower
+        if not isinstance(how, Contract):
+            return None
+        product = how.product(node.params, *(Layout.contiguous(v.shape) for v in node.inputs))
+        at = 0 if product.swapped else 1
+        matrix = node.inputs[at]
+        seen = _layout(matrix)
+        if len(matrix.shape) != 2 or _source(matrix) not in same or seen is None or seen.strides[-1] == 1:
+            return None
+        inputs = list(node.inputs)
+        inputs[at] = make_node(COPY, (matrix,), {}, node.where, node.scope).output
+        return node.over(tuple(inputs))
+
+    return rewrite(body, rule)
+
+
+def _layout(value: Value) -> Layout | None:
+    """Where the elements of a view lie in what it shows."""
+    views: list[Node] = []
+    while value.node is not None and isinstance(value.node.op.lower, View):
+        views.append(value.node)
+        value = value.node.inputs[0]
+    layout: Layout | None = Layout.contiguous(value.shape)
+    for view in reversed(views):
+        assert isinstance(view.op.lower, View)
+        layout = None if layout is None else view.op.lower.layout(view.params, layout)
+    return layout
 
 
 def _is_safe(node: Node) -> bool:

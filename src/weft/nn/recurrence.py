@@ -13,8 +13,9 @@ from ..ops.creation import zeros
 from ..ops.dropout import dropout
 from ..ops.indexing import take
 from ..ops.pieces import concat, stack
-from ..ops.recurrence import gate_inputs
+from ..ops.recurrence import gate_inputs, gru_steps, lstm_steps, rnn_steps
 from ..ops.shape import expand_dims, squeeze, swapaxes
+from ..tensor import tape
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
@@ -24,6 +25,11 @@ from .recurrent_cells import check_dtype, check_nonlinearity, pair_of
 
 # A padded batch, or a packed one: the output is what the input is.
 Batch = TypeVar("Batch", Tensor, PackedSequence)
+
+
+def _has_history(*operands: Tensor | None) -> bool:
+    """Whether what is computed of these goes on the tape, and a gradient may be asked for."""
+    return tape.recording.enabled and any(t is not None and t._node is not None for t in operands)
 
 
 class _Recurrent(Module):
@@ -122,7 +128,7 @@ class _Recurrent(Module):
         return found
 
     def _loop(
-        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: dict[str, Tensor]
+        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: Tensor | None
     ) -> tuple[Tensor, ...]:
         """All outputs ``(L, N, H)`` of one layer in one direction, and its last states."""
         raise NotImplementedError
@@ -150,9 +156,9 @@ class _Recurrent(Module):
                 )
         if input.ndim == 2:
             one = None if states is None else [expand_dims(s, axis=1) for s in states]
-            output, last = self._layers(expand_dims(input, axis=1), one, {})
+            output, last = self._layers(expand_dims(input, axis=1), one, None)
             return squeeze(output, axis=1), [squeeze(s, axis=1) for s in last]
-        output, last = self._layers(swapaxes(input, 0, 1) if self.batch_first else input, states, {})
+        output, last = self._layers(swapaxes(input, 0, 1) if self.batch_first else input, states, None)
         return swapaxes(output, 0, 1) if self.batch_first else output, last
 
     def _of_packed(
@@ -166,14 +172,12 @@ class _Recurrent(Module):
         if states is not None and packed.sorted_indices is not None:
             self._check_states(x, states)
             states = [take(s, packed.sorted_indices, axis=1) for s in states]
-        output, last = self._layers(x, states, {"keep": expand_dims(keep, axis=2)})
+        output, last = self._layers(x, states, expand_dims(keep, axis=2))
         if packed.unsorted_indices is not None:
             last = [take(s, packed.unsorted_indices, axis=1) for s in last]
         return packed_like(packed, output, keep), last
 
-    def _layers(
-        self, x: Tensor, states: Sequence[Tensor] | None, keep: dict[str, Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _layers(self, x: Tensor, states: Sequence[Tensor] | None, keep: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """``(L, N, input_size)`` through all layers."""
         if not undecided(x.shape[0]) and not x.shape[0] > 0:
             raise ShapeError(f"{type(self).__name__}: input {x.shape} (time first): wants at least one step")
@@ -287,13 +291,12 @@ class RNN(_Recurrent):
         return output, h
 
     def _loop(
-        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: dict[str, Tensor]
+        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: Tensor | None
     ) -> tuple[Tensor, ...]:
-        from .recurrent_steps import rnn_steps  # the machinery of captures
-
         weight_ih, weight_hh, bias_ih, bias_hh, _ = weights
         inputs = gate_inputs(x, weight_ih, bias_ih, bias_hh)
-        return rnn_steps(inputs, states[0], weight_hh, nonlinearity=self.nonlinearity, reverse=reverse, **keep)
+        keeps = _has_history(inputs, states[0], weight_hh)
+        return rnn_steps(inputs, states[0], weight_hh, keep, self.nonlinearity, reverse, keeps)[:2]
 
 
 class LSTM(_Recurrent):
@@ -360,14 +363,13 @@ class LSTM(_Recurrent):
         return output, (h, c)
 
     def _loop(
-        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: dict[str, Tensor]
+        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: Tensor | None
     ) -> tuple[Tensor, ...]:
-        from .recurrent_steps import lstm_steps  # the machinery of captures
-
         weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = weights
         inputs = gate_inputs(x, weight_ih, bias_ih, bias_hh)
         h, c = states
-        return lstm_steps(inputs, h, c, weight_hh, weight_hr, reverse=reverse, **keep)
+        keeps = _has_history(inputs, h, c, weight_hh, weight_hr)
+        return lstm_steps(inputs, h, c, weight_hh, weight_hr, keep, reverse, keeps)[:3]
 
 
 class GRU(_Recurrent):
@@ -424,10 +426,9 @@ class GRU(_Recurrent):
         return output, h
 
     def _loop(
-        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: dict[str, Tensor]
+        self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Any], reverse: bool, keep: Tensor | None
     ) -> tuple[Tensor, ...]:
-        from .recurrent_steps import gru_steps  # the machinery of captures
-
         weight_ih, weight_hh, bias_ih, bias_hh, _ = weights
         inputs = gate_inputs(x, weight_ih, bias_ih)
-        return gru_steps(inputs, states[0], weight_hh, bias_hh, reverse=reverse, **keep)
+        keeps = _has_history(inputs, states[0], weight_hh, bias_hh)
+        return gru_steps(inputs, states[0], weight_hh, bias_hh, keep, reverse, keeps)[:2]

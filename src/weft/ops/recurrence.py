@@ -1,23 +1,34 @@
-"""One step of the recurrent layers: what their cells compute, and what a loop over steps repeats.
+"""Recurrences: one step, which is what cells compute, and the loop over the steps of a layer.
 
 The products of the inputs (``gate_inputs``) are apart from the step, so that those of all steps can be one matmul.
 16-bit floats are computed in float32, sums are handed on in it, and each state is rounded once.
 
-A step is several composites: products, whose gradients need their operands alone, and gates, whose gradients compute
-them again from the sums. As one composite a cell would compute its products again on the way back.
+A cell is several composites: products, whose gradients need their operands alone, and gates, whose gradients compute
+them again from the sums. As one composite it would compute its products again on the way back.
+
+A layer's loop (``rnn_steps``, ``lstm_steps``, ``gru_steps``) is one node (ops/control.py), for any length. With
+``keeps`` it gives what its gradient needs too, the sums of all steps: then no product is computed again, and the
+gradients of the weights are one contraction each, over all steps (ops/loop_gradient.py).
+
+Where sequences of one batch have different lengths, ``keep`` says which of them a step is a step of: the states of the
+others stay what they are, so that each sequence ends with (or, in reverse, begins with) the states that it would have
+alone, as bits. The alternative, a smaller batch for each step as PyTorch's kernels have it, would have a shape for each
+step, which no loop can have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .activation import relu
 from .contraction import CONTRACT, CONTRACT_FLOAT32, product_of
-from .elementwise import cast, sigmoid, tanh
+from .control import looped
+from .elementwise import cast, sigmoid, tanh, where
 from .op import Array, composite
-from .pieces import unstack
 from .precision import working
 from .shape import matrix_transpose, reshape
+from .views import slice_
 
 if TYPE_CHECKING:
     from ..tensor.tensor import Tensor  # one layer up: what composites give to whoever calls them
@@ -31,7 +42,8 @@ def _product(name: str, x: Array, weight: Array) -> Array:
 
 def _gates(sums: Array, like: Array, count: int) -> tuple[Array, ...]:
     """``(N, count * H)`` as ``count`` tensors of the shape of ``like``, ``(N, H)``."""
-    return tuple(unstack(reshape(sums, (like.shape[0], count, like.shape[1])), axis=1))
+    rows, size = like.shape
+    return tuple([slice_(sums, (0, number * size), (rows, size)) for number in range(count)])
 
 
 @composite(public=False)
@@ -193,3 +205,89 @@ def gru_cell(
 ) -> Tensor:
     """``(N, I)`` and ``(N, H)`` to the next ``h``: :func:`gate_inputs`, :func:`gru_step`."""
     return gru_step(gate_inputs(input, weight_ih, bias_ih), h, weight_hh, bias_hh)
+
+
+# --- layers ---------------------------------------------------------------------------------------------------------
+
+
+def _kept(keep: Sequence[Array], after: Array, before: Array) -> Array:
+    """The next state, of those sequences that this is a step of."""
+    return where(keep[0], after, before) if keep else after
+
+
+def _present(*arrays: Array | None) -> list[Array]:
+    return [x for x in arrays if x is not None]
+
+
+@composite(public=False)
+def rnn_steps(
+    inputs: Array, h: Array, weight_hh: Array, keep: Array | None, nonlinearity: str, reverse: bool, keeps: bool
+) -> Any:
+    """All steps of an Elman network.
+
+    Args:
+        inputs: ``(L, N, H)``, of :func:`gate_inputs`, with both biases.
+        h: ``(N, H)``: the first state.
+        weight_hh, nonlinearity: as :func:`rnn_step` has them.
+        keep: ``(L, N, 1)`` bool; None: all.
+        reverse: from the last step to the first.
+        keeps: also give what the gradient would compute again.
+
+    Returns:
+        All states ``(L, N, H)`` and the last one; with ``keeps`` more.
+    """
+
+    def step(states: Sequence[Array], parts: Sequence[Array], closed: Sequence[Array]) -> Any:
+        (before,) = states
+        sums = state_sums(parts[0], before, closed[0])
+        after = _kept(parts[1:], _rnn_gates(sums, nonlinearity, before.dtype), before)
+        return [after], [after, *([sums] if keeps else ())]
+
+    last, rows = looped("rnn_steps", step, [h], [inputs, *_present(keep)], [weight_hh], reverse)
+    return rows[0], *last, *rows[1:]
+
+
+@composite(public=False)
+def lstm_steps(
+    inputs: Array,
+    h: Array,
+    c: Array,
+    weight_hh: Array,
+    weight_hr: Array | None,
+    keep: Array | None,
+    reverse: bool,
+    keeps: bool,
+) -> Any:
+    """All steps of an LSTM: ``(L, N, 4 H)``, the first ``h`` ``(N, P)`` and ``c`` ``(N, H)`` to all ``h``
+    ``(L, N, P)``, the last ``h`` and the last ``c``. Arguments as for :func:`rnn_steps` and :func:`lstm_step`."""
+
+    def step(states: Sequence[Array], parts: Sequence[Array], closed: Sequence[Array]) -> Any:
+        before_h, before_c = states
+        sums = state_sums(parts[0], before_h, closed[0])
+        output, cell = _lstm_gates(sums, before_c)
+        if len(closed) > 1:
+            output = _projected(output, closed[1], before_h)
+        after = _kept(parts[1:], output, before_h), _kept(parts[1:], cell, before_c)
+        return after, [after[0], *([after[1], sums] if keeps else ())]
+
+    last, rows = looped(
+        "lstm_steps", step, [h, c], [inputs, *_present(keep)], [weight_hh, *_present(weight_hr)], reverse
+    )
+    return rows[0], *last, *rows[1:]
+
+
+@composite(public=False)
+def gru_steps(
+    inputs: Array, h: Array, weight_hh: Array, bias_hh: Array | None, keep: Array | None, reverse: bool, keeps: bool
+) -> Any:
+    """All steps of a GRU: ``(L, N, 3 H)`` and the first ``h`` ``(N, H)`` to all states ``(L, N, H)`` and the last one.
+    Arguments as for :func:`rnn_steps` and :func:`gru_step`."""
+
+    def step(states: Sequence[Array], parts: Sequence[Array], closed: Sequence[Array]) -> Any:
+        (before,) = states
+        hidden = gate_inputs(before, closed[0], *closed[1:])
+        after = _kept(parts[1:], _gru_gates(parts[0], hidden, before), before)
+        return [after], [after, *([hidden] if keeps else ())]
+
+    last, rows = looped("gru_steps", step, [h], [inputs, *_present(keep)], [weight_hh, *_present(bias_hh)], reverse)
+    return rows[0], *last, *rows[1:]

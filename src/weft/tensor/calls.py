@@ -15,11 +15,12 @@ from ..core.errors import ArgumentError, CaptureError, CompileError, DeviceError
 from ..core.shapes import is_static, strides_of, substitute
 from ..graph.called import CALL, body_of
 from ..graph.executable import Executable, build
-from ..graph.ir import Graph, Node, Value, copy_nodes, inline, make_node, subgraphs
+from ..graph.ir import Graph, Node, Value, inline, make_node, subgraphs
 from ..graph.protocol import COPY, Gather, Layout, Loop, Scatter, View
 from ..graph.simplify import simplify
 from ..graph.specialise import specialise
 from ..ops.op import Trace, state
+from ..ops.reverse import active_values, reverse
 from ..runtime.devices import target_of
 from ..runtime.pool import get_num_threads
 from ..runtime.program import NOT_DONE, HostError, KernelStatus
@@ -379,85 +380,58 @@ class Backward:
 
     What it needs besides them is computed again inside it; inside a capture common-subexpression elimination then
     finds the values of the forward pass.
+
+    ``asked``: for each operand whether its gradient is wanted; perhaps then for each result whether it has received
+    anything. A result that has not counts as one that has received zeros, but where ``skips``: there the graph is
+    another one. Zeros would be a pass over the memory of a loop, at each of its iterations.
     """
 
-    __slots__ = ("call", "flows", "needs_inputs", "needs_outputs", "needs_values")
+    __slots__ = ("asked", "call", "flows", "needs_inputs", "needs_outputs", "needs_values", "skips")
 
-    def __init__(self, forward: GraphCall, wanted: tuple[bool, ...]):
+    def __init__(self, forward: GraphCall, asked: tuple[bool, ...]):
         graph = forward.graph
+        count = len(graph.inputs)
+        self.asked, wanted = asked, asked[:count]
+        present = asked[count:] or (True,) * len(graph.outputs)
         # For each output, whether a gradient flows from it.
         self.flows = _flows(graph, wanted) if not forward.in_place else (True,)
+        self.skips = len(graph.outputs) > 1 and any(isinstance(node.op.lower, Loop) for node in graph.nodes)
         trace, outer = Trace(None, user_line(2), device=forward.device), state.trace
         inputs = [Value(v.type) for v in graph.inputs]
         outputs = [Value(v.type) for v in graph.outputs]
-        cotangents = [Value(v.type) for v in graph.outputs]
+        cotangents = [Value(v.type) if on else None for v, on in zip(graph.outputs, present, strict=True)]
         state.trace = trace
         try:
+            sent = [None if v is None else wrap(v) for v in cotangents]
             if forward.gradient is not None:
-                traced = [wrap(v) for v in (*outputs, *cotangents, *inputs)]
-                found = [value_of(forward.gradient(*traced), trace)]
+                assert sent[0] is not None
+                found = [value_of(forward.gradient(wrap(outputs[0]), sent[0], *map(wrap, inputs)), trace)]
             else:
-                found = _reverse(graph, trace, inputs, outputs, cotangents, wanted)
+                known = {
+                    **dict(zip(graph.outputs, outputs, strict=True)),
+                    **dict(zip(graph.inputs, inputs, strict=True)),
+                }
+                parts = reverse(graph, trace, known, sent, wanted)
+                asked_ = [v for v, w in zip(graph.inputs, wanted, strict=True) if w]
+                found = [
+                    _zeros(trace, v) if t is None else value_of(t, trace) for v, t in zip(asked_, parts, strict=True)
+                ]
         finally:
             state.trace = outer
-        whole = simplify(Graph(f"{forward.name}.grad", [*inputs, *outputs, *cotangents], trace.nodes, found))
+        received = [v for v in cotangents if v is not None]
+        whole = simplify(Graph(f"{forward.name}.grad", [*inputs, *outputs, *received], trace.nodes, found))
         used = whole.used()
         self.needs_inputs = tuple(i for i, v in enumerate(inputs) if v in used)
         self.needs_outputs = tuple(i for i, v in enumerate(outputs) if v in used)
         self.needs_values = bool(self.needs_inputs or self.needs_outputs)
-        kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + cotangents
+        kept = [inputs[i] for i in self.needs_inputs] + [outputs[i] for i in self.needs_outputs] + received
         self.call = GraphCall(Graph(whole.name, kept, whole.nodes, whole.outputs), forward.device, hands_on=True)
 
 
 def _flows(graph: Graph, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
     """Which outputs hang on one of the inputs that are wanted (``ones_like(x)`` does not)."""
-    active = _active(graph, wanted)
+    active = active_values(graph, wanted)
     return tuple(v in active for v in graph.outputs)
-
-
-def _active(graph: Graph, wanted: tuple[bool, ...]) -> set[Value]:
-    """The values that hang on one of the inputs that are wanted, by gradients."""
-    active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w}
-    for node in graph.nodes:
-        if node.op.vjp is not None and not active.isdisjoint(node.inputs):
-            active.update([v for v in node.outputs if v.dtype.is_floating])
-    return active
-
-
-def _reverse(
-    graph: Graph,
-    trace: Trace,
-    inputs: list[Value],
-    outputs: list[Value],
-    cotangents: list[Value],
-    wanted: tuple[bool, ...],
-) -> list[Value]:
-    """Record the forward pass again, then the vjp rules from the end to the beginning."""
-    values = {**dict(zip(graph.outputs, outputs, strict=True)), **dict(zip(graph.inputs, inputs, strict=True))}
-    copy_nodes(graph.nodes, values, trace.nodes, where=trace.where)
-    active = _active(graph, wanted)
-    gradient: dict[Value, Tensor] = {}
-
-    def accumulate(value: Value, cotangent: Tensor | None) -> None:
-        if cotangent is not None and value in active:
-            gradient[value] = gradient[value] + cotangent if value in gradient else cotangent
-
-    for value, cotangent in zip(graph.outputs, cotangents, strict=True):
-        accumulate(value, wrap(cotangent))
-    for node in reversed(graph.nodes):
-        if node.op.vjp is None or gradient.keys().isdisjoint(node.outputs):
-            continue
-        operands = tuple(wrap(values[v]) for v in node.inputs)
-        trace.scope = node.scope
-        results: Any = tuple(wrap(values[v]) for v in node.outputs)
-        parts: Any = tuple(gradient.get(v) for v in node.outputs)
-        if len(results) == 1:
-            (results,), (parts,) = results, parts
-        for value, part in zip(node.inputs, node.op.vjp(node.params, operands, results, parts), strict=True):
-            accumulate(value, part)
-    trace.scope = ()
-    asked = [v for v, w in zip(graph.inputs, wanted, strict=True) if w]
-    return [value_of(gradient[v], trace) if v in gradient else _zeros(trace, v) for v in asked]
 
 
 def _zeros(trace: Trace, value: Value) -> Value:

@@ -181,13 +181,26 @@ class Record:
 
     def propagate(self, cotangents: list[Tensor | None], sums: Sums, retain_graph: bool) -> None:
         """Send the cotangents of the outputs on to the operands."""
-        operands = kept(self)
-        specs = self.call.out_specs
-        operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
-        gradients = self.backward.call(operands)
+        operands, gradient = kept(self), self.backward
+        if len(cotangents) > 1 and any(c is None for c in cotangents) and gradient.skips:
+            gradient, operands = _without(self, operands, tuple([c is not None for c in cotangents]))
+            operands += [c for c in cotangents if c is not None]
+        else:
+            specs = self.call.out_specs
+            operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
+        gradients = gradient.call(operands)
         if not retain_graph and self.saved:  # what keeps nothing has nothing to free
             self.saved = None
         sums.add_all(self.parents, gradients, operands)
+
+
+def _without(record: Record, saved: list[Tensor], present: tuple[bool, ...]) -> tuple[Any, list[Tensor]]:
+    """The gradient of a call some of whose results have received nothing, and what that needs of what was saved."""
+    whole = record.backward
+    part = record.call.backward((*whole.asked, *present))
+    numbers = [*whole.needs_inputs, *(~i for i in whole.needs_outputs)]
+    by_number = dict(zip(numbers, saved, strict=True))
+    return part, [by_number[n] for n in (*part.needs_inputs, *(~i for i in part.needs_outputs))]
 
 
 def kept(record: Record) -> list[Tensor]:

@@ -12,7 +12,8 @@ from ..compiler.kernels import Attention, Contraction
 from ..core import dtypes as dt
 from ..core.shapes import substitute
 from ..graph.executable import Executable
-from ..graph.lower.control import LONG, ControlCall
+from ..graph.loops import LONG
+from ..graph.lower.control import ControlCall
 from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
 from . import roofs

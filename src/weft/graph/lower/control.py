@@ -19,14 +19,13 @@ from ...core.shapes import strides_of
 from ...core.symbolic import greatest
 from ...llvm.targets import Target, host_target
 from ..ir import Graph, Node, Value
+from ..loops import LONG
 from ..protocol import Branch, Loop, TensorType
 from .launch import Launch
 from .roots import Root
 
 if TYPE_CHECKING:
     from ..executable import Planned
-
-LONG = 1 << 20  # iterations that a loop without a length is taken to have
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
