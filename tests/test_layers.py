@@ -155,9 +155,9 @@ def test_no_op_is_asked_for_by_its_name() -> None:
 
 # Namespaces, the packages that show what their files hold, and Storage, whose list is that of its native functions.
 WITH_ALL = {
-    *("", "deploy", "interop", "nn", "nn/functional", "nn/gradient", "nn/init", "nn/packed_sequence", "optim"),
-    *("ops/linalg", "ops/random", "optim/lr_scheduler", "runtime/memory", "runtime/storage", "transforms/debug"),
-    *("transforms/public", "transforms/source/flow"),
+    *("", "deploy", "interop", "nn", "nn/functional", "nn/init", "nn/utils", "nn/utils/clip_grad", "nn/utils/rnn"),
+    *("ops/linalg", "ops/random", "optim", "optim/lr_scheduler", "runtime/memory", "runtime/storage"),
+    *("transforms/debug", "transforms/public", "transforms/source/flow"),
 }
 
 

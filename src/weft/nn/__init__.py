@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..core.namespace import publish as _publish
-from . import functional, init
-from . import gradient as utils  # PyTorch's name for it
+from . import functional, init, utils
 from .activation import (
     CELU,
     ELU,
@@ -51,7 +50,6 @@ from .distance import Bilinear, CosineSimilarity, PairwiseDistance
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .embedding import Embedding, EmbeddingBag
 from .folding import Fold, Unfold
-from .gradient import clip_grad_norm_, clip_grad_value_
 from .key_value_cache import KVCache
 from .linear import Identity, Linear
 from .loss import (
@@ -132,6 +130,7 @@ from .transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from .utils import clip_grad_norm_, clip_grad_value_
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -286,4 +285,3 @@ __all__ = [
 _publish(globals())
 _publish(vars(functional))
 _publish(vars(init))
-_publish(vars(utils), "weft.nn.utils")

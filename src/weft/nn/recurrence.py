@@ -19,9 +19,9 @@ from ..tensor import tape
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
-from .packed_sequence import PackedSequence, packed_like, padded_steps
 from .parameter import Parameter, blank
 from .recurrent_cells import check_dtype, check_nonlinearity, pair_of
+from .utils.rnn import PackedSequence, packed_like, padded_steps
 
 # A padded batch, or a packed one: the output is what the input is.
 Batch = TypeVar("Batch", Tensor, PackedSequence)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ..core.dtypes import float32, float64
-from ..core.errors import ArgumentError, AutogradError
-from ..ops.creation import zeros
-from ..ops.elementwise import abs as abs_
-from ..ops.elementwise import cast, clip, maximum, minimum, sqrt
-from ..ops.op import Array, composite
-from ..ops.precision import working
-from ..ops.reduction import max as max_
-from ..ops.reduction import sum as sum_
-from ..tensor.in_place import Update
-from ..tensor.joint import update_each
-from ..tensor.tape import no_grad
-from ..tensor.tensor import Tensor
-from . import packed_sequence as rnn  # PyTorch's name for it
+from ...core.dtypes import float32, float64
+from ...core.errors import ArgumentError, AutogradError
+from ...core.namespace import publish as _publish
+from ...ops.creation import zeros
+from ...ops.elementwise import abs as abs_
+from ...ops.elementwise import cast, clip, maximum, minimum, sqrt
+from ...ops.op import Array, composite
+from ...ops.precision import working
+from ...ops.reduction import max as max_
+from ...ops.reduction import sum as sum_
+from ...tensor.in_place import Update
+from ...tensor.joint import update_each
+from ...tensor.tape import no_grad
+from ...tensor.tensor import Tensor
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "rnn"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -104,3 +104,6 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     :func:`clip_grad_norm_`."""
     with no_grad():
         update_each(_clip_, _gradients(parameters), float(clip_value))
+
+
+_publish(globals())

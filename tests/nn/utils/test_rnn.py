@@ -72,7 +72,7 @@ def test_lengths_that_are_wrong_are_wrong_at_each_run() -> None:
         for function in (run, lambda x, n: rnn.pack_padded_sequence(x, n)):
             with pytest.raises(wf.ArgumentError, match=text) as caught:
                 function(x, wf.asarray(lengths))
-            assert "test_packed_sequence.py" in str(caught.value)
+            assert "test_rnn.py" in str(caught.value)
 
 
 def test_a_packed_sequence_goes_into_and_out_of_compiled_functions() -> None:

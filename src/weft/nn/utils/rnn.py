@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
-from ..core import dtypes as dt
-from ..core.device import CPU
-from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..core.namespace import publish as _publish
-from ..core.symbolic import are_equal, greatest
-from ..ops.creation import arange, full, zeros
-from ..ops.cumulative import cumulative_sum
-from ..ops.elementwise import astype, cast, where
-from ..ops.indexing import scatter_add, take
-from ..ops.op import Array, composite, state
-from ..ops.pieces import pad, stack
-from ..ops.reduction import sum as total
-from ..ops.shape import expand_dims, reshape, swapaxes
-from ..tensor.create import asarray
-from ..tensor.tensor import Tensor
+from ...core import dtypes as dt
+from ...core.device import CPU
+from ...core.errors import ArgumentError, DTypeError, ShapeError
+from ...core.namespace import publish as _publish
+from ...core.symbolic import are_equal, greatest
+from ...ops.creation import arange, full, zeros
+from ...ops.cumulative import cumulative_sum
+from ...ops.elementwise import astype, cast, where
+from ...ops.indexing import scatter_add, take
+from ...ops.op import Array, composite, state
+from ...ops.pieces import pad, stack
+from ...ops.reduction import sum as total
+from ...ops.shape import expand_dims, reshape, swapaxes
+from ...tensor.create import asarray
+from ...tensor.tensor import Tensor
 
 __all__ = [
     "PackedSequence",
@@ -193,7 +193,7 @@ def _check_lengths(name: str, lengths: Tensor, steps: Any, is_sorted: bool) -> N
             if not holds.all():
                 raise ArgumentError(f"{text}; lengths are {lengths.tolist()}")
         else:
-            from ..transforms.source.effects import raising
+            from ...transforms.source.effects import raising
 
             raising(holds.all(), ArgumentError(text))
 
@@ -406,4 +406,4 @@ def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool 
     return [x[n][(steps < lengths[n]).to(x.device)] for n in range(x.shape[0])]
 
 
-_publish(globals(), "weft.nn.utils.rnn")
+_publish(globals())
