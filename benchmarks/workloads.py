@@ -30,6 +30,8 @@ MLP = (784, 512, 256, 10)
 BATCH = 128
 DEEP = (160, 64, 32)  # layers of a linear map, a normalization and a rectifier; their width; the batch
 LSTM = (4, 32, 64)  # batch, sizes of the input and of the state
+LSTM_LAYER = (128, 256, 32, 50)  # sizes of the input and of the state, batch, steps
+SEQUENCES = (1000, 128, 256, 32)  # vocabulary, sizes of the embedding and of the state, batch
 SMALL_GPT = (2, 4, 64, 256, 128, 4)  # layers, heads, width, vocabulary, longest text, batch
 GPT2 = (12, 12, 768, 50257, 1024, 1)
 GPT2_LENGTH = 64
@@ -41,6 +43,7 @@ def lengths(least: int) -> list[int]:
 
 
 LSTM_LENGTHS, GPT_LENGTHS = lengths(3), lengths(16)
+SEQUENCE_LENGTHS = [10 + 9 * (7 * i % 41) // 4 for i in range(50)]  # 41 lengths from 10 to 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,13 @@ def _attention(length: int, backward: bool) -> Workload:
 
 
 _RESNET = ((8, 3, 64, 224, 7, 2), (8, 64, 64, 56, 3, 1), (8, 128, 128, 28, 3, 1), (8, 256, 64, 56, 1, 1))
+
+
+def _lstm_flops(backward: bool) -> float:
+    """The products of inputs and of states; on the way back those of the weights' gradients, and of the states'."""
+    inside, size, batch, steps = LSTM_LAYER
+    forward = 8.0 * steps * batch * size * (inside + size)
+    return forward + backward * (forward + 8.0 * steps * batch * size * size)
 
 
 def _lengths(name: str, label: str) -> list[Workload]:
@@ -248,6 +258,20 @@ def table() -> list[Workload]:
             for size in (2, 3)
             for threads in (1, 2)
         ),
+        *(
+            Workload(
+                f"lstm-{'step' if backward else 'forward'}-{threads}t",
+                "LSTM 128-256, 32 x 50 steps, "
+                f"forward{' and backward' * backward}, eager, {threads} thread{'s' * (threads > 1)}",
+                "lstm_layer",
+                (*EAGER, "JAX jit", "TensorFlow"),
+                arguments={"backward": int(backward)},
+                threads=threads,
+                flops=_lstm_flops(backward),
+            )
+            for backward in (False, True)
+            for threads in (1, 2)
+        ),
         Workload("mlp-eager", "MLP 784-512-256-10 step, Adam, eager", "mlp_step", EAGER, flops=_mlp_flops()),
         Workload(
             "mlp-compiled",
@@ -278,6 +302,7 @@ def table() -> list[Workload]:
         ),
         *_lengths("lstm", "LSTM cell in a Python loop, 50 lengths"),
         *_lengths("gpt", "small GPT, 50 lengths"),
+        *_lengths("sequences", "embedding and LSTM, training, 50 batches, 41 lengths"),
         *(
             Workload(
                 f"deep-{'cold' if cold else 'warm'}",

@@ -11,7 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..models.jax_models import decode, lstm, model
-from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
+from ..workloads import (
+    BATCH,
+    DEEP,
+    GPT2,
+    GPT2_LENGTH,
+    GPT_LENGTHS,
+    LSTM,
+    LSTM_LAYER,
+    LSTM_LENGTHS,
+    MLP,
+    SEQUENCE_LENGTHS,
+    SEQUENCES,
+    SMALL_GPT,
+)
 
 __all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
@@ -269,6 +282,51 @@ def lengths_lstm() -> Timed:
     run = jax.jit(lambda x: jax.lax.scan(cell, (zeros, zeros), x)[0][0])
     rng = np.random.default_rng(0)
     return passes(run, [jnp.asarray(rng.standard_normal((n, batch, inside), np.float32)) for n in LSTM_LENGTHS])
+
+
+def lstm(weights: Any, x: jax.Array) -> jax.Array:
+    """All states of an LSTM, beginning with zeros."""
+    w, u, a, b = weights
+    zeros = jnp.zeros((x.shape[1], u.shape[1]))
+
+    def cell(state: Any, x: jax.Array) -> Any:
+        h, c = state
+        i, f, g, o = jnp.split(x + h @ u.T, 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    return jax.lax.scan(cell, (zeros, zeros), x @ w.T + a + b)[1]
+
+
+def lstm_weights(inside: int, size: int) -> Any:
+    return tuple(normal(*shape) * 0.06 for shape in ((4 * size, inside), (4 * size, size), (4 * size,), (4 * size,)))
+
+
+def lstm_layer(backward: int) -> Timed:
+    inside, size, batch, steps = LSTM_LAYER
+    weights, x = lstm_weights(inside, size), normal(steps, batch, inside)
+    f = jax.jit(jax.grad(lambda w, x: (lstm(w, x) ** 2).sum()) if backward else lstm)
+    return "jax.block_until_ready(f(w, x))", {"jax": jax, "f": f, "w": weights, "x": x}
+
+
+def lengths_sequences() -> Timed:
+    vocabulary, inside, size, batch = SEQUENCES
+    state = [(normal(vocabulary, inside), lstm_weights(inside, size))]
+
+    def step(params: Any, x: jax.Array) -> Any:
+        gradients = jax.grad(lambda p: (lstm(p[1], p[0][x]) ** 2).mean())(params)
+        return jax.tree.map(lambda p, g: p - 0.01 * g, params, gradients)
+
+    jitted = jax.jit(step)
+    rng = np.random.default_rng(0)
+    inputs = [jnp.asarray(rng.integers(0, vocabulary, (n, batch), np.int32)) for n in SEQUENCE_LENGTHS]
+
+    def go() -> None:
+        for x in inputs:
+            state[0] = jax.block_until_ready(jitted(state[0], x))
+
+    return "go()", {"go": go, "captures": jitted._cache_size}
 
 
 def lengths_gpt() -> Timed:

@@ -11,7 +11,20 @@ from torch.nn import functional as F
 
 from ..models import pytorch_models
 from ..models.pytorch_models import decode, lstm, model, save
-from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
+from ..workloads import (
+    BATCH,
+    DEEP,
+    GPT2,
+    GPT2_LENGTH,
+    GPT_LENGTHS,
+    LSTM,
+    LSTM_LAYER,
+    LSTM_LENGTHS,
+    MLP,
+    SEQUENCE_LENGTHS,
+    SEQUENCES,
+    SMALL_GPT,
+)
 
 __all__ = ["decode", "lstm", "model", "save"]
 Timed = tuple[str, dict[str, Any]]
@@ -245,14 +258,46 @@ def lengths_gpt() -> Timed:
     return passes(GPT(*sizes).eval(), [torch.randint(0, sizes[3], (batch, n)) for n in GPT_LENGTHS])
 
 
+def lstm_layer(backward: int) -> Timed:
+    inside, size, batch, steps = LSTM_LAYER
+    net, x = nn.LSTM(inside, size), torch.randn(steps, batch, inside)
+
+    def forward() -> None:
+        with torch.no_grad():
+            net(x)
+
+    def both() -> None:
+        net.zero_grad()
+        (net(x)[0] ** 2).sum().backward()
+
+    return "f()", {"f": both if backward else forward}
+
+
+def lengths_sequences() -> Timed:
+    vocabulary, inside, size, batch = SEQUENCES
+    table, net = nn.Embedding(vocabulary, inside), nn.LSTM(inside, size)
+    opt = torch.optim.SGD([*table.parameters(), *net.parameters()], lr=0.01)
+    forward = torch.compile(lambda x: (net(table(x))[0] ** 2).mean(), dynamic=True) if COMPILED else None
+
+    def step(x: torch.Tensor) -> None:
+        opt.zero_grad()
+        (forward(x) if forward is not None else (net(table(x))[0] ** 2).mean()).backward()
+        opt.step()
+
+    return in_turn(step, [torch.randint(0, vocabulary, (n, batch)) for n in SEQUENCE_LENGTHS])
+
+
 def passes(function: Callable[..., Any], inputs: list[torch.Tensor]) -> Timed:
-    """A function without gradients, of all inputs in turn. ``captures``: the graphs that were compiled."""
-    f = torch.compile(function, dynamic=True) if COMPILED else function
+    """A function without gradients, of all inputs in turn."""
+    return in_turn(torch.no_grad()(torch.compile(function, dynamic=True) if COMPILED else function), inputs)
+
+
+def in_turn(function: Callable[..., Any], inputs: list[torch.Tensor]) -> Timed:
+    """A function of all inputs in turn. ``captures``: the graphs that were compiled."""
 
     def go() -> None:
-        with torch.no_grad():
-            for x in inputs:
-                f(x)
+        for x in inputs:
+            function(x)
 
     def captures() -> int | None:
         return torch._dynamo.utils.counters["stats"]["unique_graphs"] if COMPILED else None

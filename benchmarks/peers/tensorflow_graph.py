@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..models import tensorflow_models
 from ..models.tensorflow_models import decode, lstm, model
-from ..workloads import GPT_LENGTHS, LSTM, LSTM_LENGTHS, SMALL_GPT
+from ..workloads import GPT_LENGTHS, LSTM, LSTM_LAYER, LSTM_LENGTHS, SEQUENCE_LENGTHS, SEQUENCES, SMALL_GPT
 
 __all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
@@ -40,6 +40,40 @@ def lengths_lstm() -> Timed:
         return h
 
     return passes(run, [normal(n, batch, inside) for n in LSTM_LENGTHS])
+
+
+def lstm_layer(backward: int) -> Timed:
+    inside, size, batch, steps = LSTM_LAYER
+    net, x = tf.keras.layers.LSTM(size, return_sequences=True), normal(batch, steps, inside)
+    net(x)
+
+    @tf.function
+    def forward(x: tf.Tensor) -> tf.Tensor:
+        return net(x)
+
+    @tf.function
+    def both(x: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(net(x) ** 2)
+        return tape.gradient(loss, net.trainable_variables)
+
+    return "f(x)", {"f": both if backward else forward, "x": x}
+
+
+def lengths_sequences() -> Timed:
+    vocabulary, inside, size, batch = SEQUENCES
+    table, net = tf.keras.layers.Embedding(vocabulary, inside), tf.keras.layers.LSTM(size, return_sequences=True)
+    net(table(tf.zeros([batch, 2], tf.int32)))
+    variables = [*table.trainable_variables, *net.trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec([batch, None], tf.int32)])
+    def step(x: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(net(table(x)) ** 2)
+        for v, g in zip(variables, tape.gradient(loss, variables), strict=True):
+            v.assign_sub(0.01 * tf.convert_to_tensor(g))
+
+    return passes(step, [tf.random.uniform([batch, n], 0, vocabulary, tf.int32) for n in SEQUENCE_LENGTHS])
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:

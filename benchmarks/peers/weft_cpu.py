@@ -11,7 +11,20 @@ from weft.nn import functional as F
 from weft.transforms import compile as compiling
 
 from ..models.weft_models import decode, lstm, model
-from ..workloads import BATCH, DEEP, GPT2, GPT2_LENGTH, GPT_LENGTHS, LSTM, LSTM_LENGTHS, MLP, SMALL_GPT
+from ..workloads import (
+    BATCH,
+    DEEP,
+    GPT2,
+    GPT2_LENGTH,
+    GPT_LENGTHS,
+    LSTM,
+    LSTM_LAYER,
+    LSTM_LENGTHS,
+    MLP,
+    SEQUENCE_LENGTHS,
+    SEQUENCES,
+    SMALL_GPT,
+)
 
 __all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
@@ -256,8 +269,43 @@ def lengths_gpt() -> Timed:
     return passes(net.__call__, [tokens(sizes[3], batch, n) for n in GPT_LENGTHS])
 
 
+def lstm_layer(backward: int) -> Timed:
+    inside, size, batch, steps = LSTM_LAYER
+    net, x = nn.LSTM(inside, size), normal(steps, batch, inside)
+
+    def forward() -> None:
+        with wf.no_grad():
+            net(x)
+
+    def both() -> None:
+        net.zero_grad()
+        (net(x)[0] ** 2).sum().backward()
+
+    return "f()", {"f": both if backward else forward}
+
+
+def lengths_sequences() -> Timed:
+    vocabulary, inside, size, batch = SEQUENCES
+    table, net = nn.Embedding(vocabulary, inside), nn.LSTM(inside, size)
+    opt = optim.SGD([*table.parameters(), *net.parameters()], lr=0.01)
+
+    def step(x: wf.Tensor) -> wf.Tensor:
+        loss = (net(table(x))[0] ** 2).mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return in_turn(step, [tokens(vocabulary, n, batch) for n in SEQUENCE_LENGTHS])
+
+
 def passes(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
     """A function without gradients, of all inputs in turn."""
+    return in_turn(wf.no_grad()(function), inputs)
+
+
+def in_turn(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
+    """A function of all inputs in turn."""
     captures, capturing, f = [0], compiling.capturing, maybe_compile(function)
 
     def counted() -> Any:
@@ -267,8 +315,7 @@ def passes(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
     compiling.capturing = counted
 
     def go() -> None:
-        with wf.no_grad():
-            for x in inputs:
-                f(x)
+        for x in inputs:
+            f(x)
 
     return "go()", {"go": go, "captures": lambda: captures[0]}
