@@ -284,7 +284,7 @@ def lengths_lstm() -> Timed:
     return passes(run, [jnp.asarray(rng.standard_normal((n, batch, inside), np.float32)) for n in LSTM_LENGTHS])
 
 
-def lstm(weights: Any, x: jax.Array) -> jax.Array:
+def lstm_states(weights: Any, x: jax.Array) -> jax.Array:
     """All states of an LSTM, beginning with zeros."""
     w, u, a, b = weights
     zeros = jnp.zeros((x.shape[1], u.shape[1]))
@@ -306,7 +306,7 @@ def lstm_weights(inside: int, size: int) -> Any:
 def lstm_layer(backward: int) -> Timed:
     inside, size, batch, steps = LSTM_LAYER
     weights, x = lstm_weights(inside, size), normal(steps, batch, inside)
-    f = jax.jit(jax.grad(lambda w, x: (lstm(w, x) ** 2).sum()) if backward else lstm)
+    f = jax.jit(jax.grad(lambda w, x: (lstm_states(w, x) ** 2).sum()) if backward else lstm_states)
     return "jax.block_until_ready(f(w, x))", {"jax": jax, "f": f, "w": weights, "x": x}
 
 
@@ -315,7 +315,7 @@ def lengths_sequences() -> Timed:
     state = [(normal(vocabulary, inside), lstm_weights(inside, size))]
 
     def step(params: Any, x: jax.Array) -> Any:
-        gradients = jax.grad(lambda p: (lstm(p[1], p[0][x]) ** 2).mean())(params)
+        gradients = jax.grad(lambda p: (lstm_states(p[1], p[0][x]) ** 2).mean())(params)
         return jax.tree.map(lambda p, g: p - 0.01 * g, params, gradients)
 
     jitted = jax.jit(step)

@@ -534,6 +534,8 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "scatter_add": [x, index, x],
         "scatter_max": [x, index, x],
         "scatter_set": [x, index, x],
+        "scatter_add_within": [x, index, TensorType(dtype, (SHAPE[0], 2))],
+        "scatter_set_within": [x, index, TensorType(dtype, (SHAPE[0], 2))],
         "shuffle": [TensorType(dtype, (2,)), index],
         "det": [TensorType(dtype, (3, 3))],
         "diagonal_update": [x, TensorType(dtype, (2,))],

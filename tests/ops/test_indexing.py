@@ -435,3 +435,99 @@ def test_the_greatest_have_the_gradient() -> None:
     assert x.grad.tolist() == [0.0, 1.0] and u.grad.tolist() == [1.0, 0.0, 1.0, 1.0]
     nan = greatest_at(wf.asarray([0.0]), wf.asarray([0, 0, 0]), wf.asarray([1.0, float("nan"), 2.0]))
     assert nan.isnan().all()
+
+
+def put_at(*key: Any) -> Callable[[Any, Any, Any], None]:
+    """Values written at a key, in which ``i`` stands for the indices."""
+
+    def write(x: Any, i: Any, v: Any) -> None:
+        x[tuple(i if isinstance(k, str) else k for k in key)] = v
+
+    return write
+
+
+# Writes by index arrays into x (6, 5, 4, 3): ours, NumPy's, and the axes of the indices in x.
+WRITES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...]]] = {
+    "first": (*(put_at("i"),) * 2, (0,)),
+    "in the middle": (*(put_at(slice(None), "i"),) * 2, (1,)),
+    "last": (*(put_at(..., "i"),) * 2, (3,)),
+    "two axes": (*(put_at(slice(None), "i", "i"),) * 2, (1, 2)),
+    "a part of others": (*(put_at(slice(1, None), slice(None), "i", slice(2)),) * 2, (2,)),
+    "copied": (lambda x, i, v: x.index_copy_(2, i, v), put_at(slice(None), slice(None), "i"), (2,)),
+    "added": (
+        lambda x, i, v: x.index_add_(2, i, v),
+        lambda x, i, v: np.add.at(x, (slice(None), slice(None), i), v),
+        (2,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "bool"])
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_what_is_written_by_indices_is_written_in_order(name: str, dtype: str, count: int) -> None:
+    ours, numpys, axes = WRITES[name]
+    if name == "added" and dtype in ("bool", "bfloat16"):
+        pytest.skip("NumPy adds no bools; sums of bfloat16 are rounded once")
+    rng = np.random.default_rng(3)
+    x = wf.asarray(rng.integers(-9, 9, size=(6, 5, 4, 3))).astype(dtype)
+    i = rng.integers(-3, 3, size=count)  # some several times
+    if name in ("copied", "added"):
+        i = i % 3
+    wanted = x.astype("float32").numpy() if dtype == "bfloat16" else x.numpy().copy()
+    place = np.zeros(wanted.shape)
+    v = rng.integers(-9, 9, size=numpy_part(place, axes, i, name).shape)
+    values = wf.asarray(v).astype(dtype)
+    numpys(wanted, i, values.astype("float32").numpy() if dtype == "bfloat16" else values.numpy())
+    compiled = wf.compile(lambda x, i, v: (ours(x, i, v), x)[1])
+    for run in (lambda x: (ours(x, wf.asarray(i), values), x)[1], lambda x: compiled(x, wf.asarray(i), values)):
+        for target in (x.clone(), x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)):
+            assert run(target).astype("float32").numpy().tolist() == wanted.astype("float32").tolist()
+
+
+def numpy_part(x: Any, axes: tuple[int, ...], i: Any, name: str) -> Any:
+    x = x[1:, :, :, :2] if name == "a part of others" else x
+    return x[(slice(None),) * axes[0] + (i,) * len(axes)]
+
+
+@pytest.mark.parametrize("name", ["in the middle", "last", "two axes", "copied", "added"])
+def test_gradients_of_writes_by_indices(name: str) -> None:
+    ours, _, axes = WRITES[name]
+    i = np.asarray([2, 0, 2])
+    x = wf.asarray(RNG_OF_WRITES.normal(size=(2, 3, 3, 3))).requires_grad_()
+    v = wf.asarray(RNG_OF_WRITES.normal(size=numpy_part(x.detach().numpy(), axes, i, name).shape)).requires_grad_()
+    factors = wf.asarray(RNG_OF_WRITES.normal(size=(2, 3, 3, 3)))
+
+    def loss(x: Any, v: Any) -> Any:
+        y = x * 1.0
+        ours(y, wf.asarray(i), v)
+        return (y * y * factors).sum()
+
+    found = [g.numpy() for g in wf.grad(loss, (0, 1))(x, v)]
+    compiled = [g.numpy() for g in wf.compile(wf.grad(loss, (0, 1)))(x, v)]
+    for operand, gradient, same in zip((x, v), found, compiled, strict=True):
+        assert gradient.tobytes() == same.tobytes()
+        for at in list(np.ndindex(operand.shape))[::5]:
+            values = []
+            for h in (1e-6, -1e-6):
+                moved = operand.detach().clone()
+                moved[at] += h
+                values.append((loss(moved, v) if operand is x else loss(x, moved)).item())
+            np.testing.assert_allclose(gradient[at], (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-6)
+
+
+RNG_OF_WRITES = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize("name", ["first", "in the middle", "last", "two axes", "copied", "added"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_few_elements_are_written_where_they_lie(name: str, compiled: bool) -> None:
+    ours, _, axes = WRITES[name]
+    x, i = wf.zeros((40, 5, 4, 300)), wf.asarray([1])
+    v = wf.ones(numpy_part(np.zeros(x.shape), axes, np.asarray([1]), name).shape)
+    run = wf.compile(lambda x, i, v: ours(x, i, v)) if compiled else ours
+    run(x, i, v)
+    wf.memory.reset_peak()
+    before = wf.memory.stats().current
+    run(x, i, v)
+    assert wf.memory.stats().peak - before < x.nbytes / 2

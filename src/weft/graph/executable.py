@@ -37,7 +37,7 @@ from .lower.launch import Launch
 from .lower.ordering import checks_before_writes
 from .lower.roots import copy_of
 from .memory import ALIGNMENT, Plan, in_place, nbytes_of, plan_memory
-from .protocol import Branch, Called, Concat, Gather, Layout, Map, Position, Primitive, SliceUpdate, View
+from .protocol import Branch, Called, Concat, Gather, Layout, Map, Position, Primitive, Scan, Scatter, SliceUpdate, View
 from .remat import WAYS, Remade, rematerialise
 from .simplify import simplify
 
@@ -217,7 +217,8 @@ def _planned(
         if new not in direct and size_of(new.shape) != 0:
             assert new.node is not None
             whole = Layout.contiguous(new.shape)
-            last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, layouts[old])
+            place = layouts[old] if new.shape == old.shape else whole
+            last = copy_launch(new.node, old, leaf("read", new.dtype, (new, whole)), whole.shape, place)
             # Its operand is in the arena because it may not be here.
             launches.append(replace(last, in_place=(), copies=None))
     row_major = {old for old in direct.values() if layouts[old].is_contiguous}
@@ -267,6 +268,7 @@ def _own_places(
     written: dict[Value, Value] = {}
     shared: list[Value] = []
     for old, new in replaced:
+        new = _written_piecewise(new, used) if layouts[old].is_contiguous else new
         if new.node is None or new in taken or not (layouts[old].is_contiguous or _fits_anywhere(new, used)):
             if new.node is not None and new in used and isinstance(new.node.op.lower, (Map, Gather)):
                 shared.append(new)
@@ -280,6 +282,20 @@ def _own_places(
 def with_copies(graph: Graph, early: Sequence[Node], late: Sequence[Node], outputs: Sequence[Value]) -> Graph:
     """The graph with other outputs, what copies its inputs and what copies its results."""
     return graph.copy([*early, *graph.nodes, *late], outputs)
+
+
+def _written_piecewise(value: Value, used: set[Value]) -> Value:
+    """The value whose elements, in their order, an update takes in another shape: where an op has written them one
+    after the other into a tensor that it took (a scatter, and its kin), they lie where that tensor lies."""
+    source = value
+    while source.node is not None and isinstance(source.node.op.lower, View) and source not in used:
+        layout = source.node.op.lower.layout(source.node.params, Layout.contiguous(source.node.inputs[0].shape))
+        if layout is None or not layout.is_contiguous or layout.offset != 0:
+            return value
+        source = source.node.inputs[0]
+        if size_of(source.shape) != size_of(value.shape):
+            return value
+    return source if source.node is not None and isinstance(source.node.op.lower, (Scatter, Scan)) else value
 
 
 def _fits_anywhere(value: Value, used: set[Value]) -> bool:
@@ -303,7 +319,10 @@ def _launches_in_place(
     aside: set[Value] = set()
     late = remade.late()
     while True:
-        places = {v: Layout.contiguous(old.shape) if v in aside else layouts[old] for v, old in placed.written.items()}
+        places = {
+            v: Layout.contiguous(v.shape) if v in aside or v.shape != old.shape else layouts[old]
+            for v, old in placed.written.items()
+        }
         launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared, late, remade.stored)
         launches = checks_before_writes(launches, placed.written)
         here = {new: old for new, old in placed.written.items() if new not in aside}

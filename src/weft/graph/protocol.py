@@ -219,9 +219,11 @@ class Gather:
 @dataclass(frozen=True, slots=True)
 class Scatter:
     """``scatter(x, *indices, updates)``: x with ``updates`` written (``op='set'``), added (``'add'``), or written where
-    they are greater (``'max'``) at the indices, in the row-major order of the indices."""
+    they are greater (``'max'``) at the indices, in the row-major order of the indices. ``lead``: so many axes of x, and
+    of the updates, come before those of the indices."""
 
     op: str
+    lead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

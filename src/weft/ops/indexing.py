@@ -80,30 +80,39 @@ PICK = Primitive("pick", _gather_type, Gather(), _pick_vjp)
 # --- scatter ----------------------------------------------------------------------------------------------------
 
 
-def _scatter_type(params: Params, x: TensorType, *operands: TensorType) -> TensorType:
+def _scatter_type(params: Params, x: TensorType, *operands: TensorType, lead: int = 0) -> TensorType:
     *indices, updates = operands
-    shape = _check_indices("scatter", x, indices) + x.shape[len(indices) :]
+    written = TensorType(x.dtype, x.shape[lead:])
+    shape = (*x.shape[:lead], *_check_indices("scatter", written, indices), *written.shape[len(indices) :])
     if updates != TensorType(x.dtype, shape):
         raise ShapeError(f"scatter: updates {updates} for {TensorType(x.dtype, shape)}")
     return x
 
 
-def _scatter_add_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+def _scatter_add_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array, lead: int = 0) -> Gradients:
     indices = inputs[1:-1]
-    return (g, *(None,) * len(indices), _gather(g, indices))
+    return (g, *(None,) * len(indices), _gathered(g, indices, lead))
 
 
-def _scatter_set_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
+def _scatter_set_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array, lead: int = 0) -> Gradients:
     """The updates that were overwritten by later ones have no part in the result."""
     *indices, updates = inputs[1:]
     (count,) = indices[0].shape
     numbers = iota((count,), 0)
-    places = tuple(inputs[0].shape[: len(indices)])
+    places = tuple(inputs[0].shape[lead : lead + len(indices)])
     last = _gather(apply(SCATTER_SET, full(places, -1, dtype=dt.int64), *indices, numbers), indices)
     shape = tuple(updates.shape)
-    stayed = broadcasted(reshaped(last == numbers, (count,) + (1,) * (len(shape) - 1)), shape)
-    kept = apply(SCATTER_SET, g, *indices, full(shape, 0, dtype=g.dtype))
-    return (kept, *(None,) * len(indices), where(stayed, _gather(g, indices), 0))
+    stayed = broadcasted(reshaped(last == numbers, (count,) + (1,) * (len(shape) - lead - 1)), shape)
+    op = SCATTER_SET_WITHIN if lead else SCATTER_SET
+    kept = apply(op, g, *indices, full(shape, 0, dtype=g.dtype))
+    return (kept, *(None,) * len(indices), where(stayed, _gathered(g, indices, lead), 0))
+
+
+def _gathered(x: Array, indices: Sequence[Array], lead: int) -> Array:
+    """What a scatter with these indices writes to."""
+    axes = range(lead, lead + len(indices))
+    front = permuted(x, (*axes, *(a for a in range(len(x.shape)) if a not in axes)))
+    return _from_front(_gather(front, indices), 1, lead)
 
 
 def _scatter_max_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
@@ -117,32 +126,42 @@ def _scatter_max_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g
 SCATTER_ADD = Primitive("scatter_add", _scatter_type, Scatter("add"), _scatter_add_vjp)
 SCATTER_MAX = Primitive("scatter_max", _scatter_type, Scatter("max"), _scatter_max_vjp)
 SCATTER_SET = Primitive("scatter_set", _scatter_type, Scatter("set"), _scatter_set_vjp)
+# Behind one axis more: what is written stays where it lies.
+_type_within = functools.partial(_scatter_type, lead=1)
+SCATTER_ADD_WITHIN = Primitive(
+    "scatter_add_within", _type_within, Scatter("add", 1), functools.partial(_scatter_add_vjp, lead=1)
+)
+SCATTER_SET_WITHIN = Primitive(
+    "scatter_set_within", _type_within, Scatter("set", 1), functools.partial(_scatter_set_vjp, lead=1)
+)
+_WITHIN = {SCATTER_ADD: SCATTER_ADD_WITHIN, SCATTER_SET: SCATTER_SET_WITHIN}
 
 
-def _scatter(op: Primitive, x: Array, indices: Sequence[Array], updates: Array) -> Array:
-    """``updates`` (indices' shape + the rest of x's) written or added at the indices, in their row-major order.
+def _scatter(op: Primitive, x: Array, indices: Sequence[Array], updates: Array, lead: int = 0) -> Array:
+    """``updates`` (the first ``lead`` axes of x, the indices' shape, the rest of x's) written or added at the indices,
+    in their row-major order.
 
-    The primitive gets one axis of indices and one of what follows: a walk in order over any others would need
-    them in memory anyway.
+    The primitive gets one axis of each: a walk in order over any others would need them in memory anyway.
     """
-    shape, indexed = tuple(x.shape), len(indices)
-    count, rest = size_of(indices[0].shape), shape[indexed:]
+    shape, last = tuple(x.shape), lead + len(indices)
+    count, rest = size_of(indices[0].shape), shape[last:]
+    head = (size_of(shape[:lead]),) if lead else ()
     tail = (size_of(rest),) if rest else ()
     flat = apply(
-        op,
-        reshaped(x, shape[:indexed] + tail),
+        _WITHIN[op] if lead else op,
+        reshaped(x, (*head, *shape[lead:last], *tail)),
         *(reshaped(i, (count,)) for i in indices),
-        reshaped(updates, (count, *tail)),
+        reshaped(updates, (*head, count, *tail)),
     )
     return reshaped(flat, shape)
 
 
-def _accumulate(x: Array, indices: Sequence[Array], updates: Array) -> Array:
+def _accumulate(x: Array, indices: Sequence[Array], updates: Array, lead: int = 0) -> Array:
     """``x`` with ``updates`` added at the indices; 16-bit floats are summed in float32 and rounded once."""
     wide = working(x.dtype)
     if wide is x.dtype:
-        return _scatter(SCATTER_ADD, x, indices, updates)
-    return cast(_scatter(SCATTER_ADD, cast(x, wide), indices, cast(updates, wide)), x.dtype)
+        return _scatter(SCATTER_ADD, x, indices, updates, lead)
+    return cast(_scatter(SCATTER_ADD, cast(x, wide), indices, cast(updates, wide), lead), x.dtype)
 
 
 def _sum_at(shape: Shape, indices: Sequence[Array], updates: Array) -> Array:
@@ -304,10 +323,8 @@ def scatter_add(x: Array, indices: Array, updates: Array, /, *, axis: int = 0) -
     shape = tuple(x.shape)
     at = normalize_axis(axis, len(shape), "scatter_add")
     index = as_indices("scatter_add", indices)
-    count = len(index.shape)
     values = broadcasted(_into("scatter_add", updates, x.dtype), (*shape[:at], *index.shape, *shape[at + 1 :]))
-    order = (*range(at, at + count), *range(at), *range(at + count, len(shape) - 1 + count))
-    return _from_front(_accumulate(_to_front(x, at), [index], permuted(values, order)), 1, at)
+    return _accumulate(x, [index], values, at)
 
 
 @composite
@@ -410,6 +427,9 @@ def _written(x: Array, value: Any, key: Subscript, arrays: tuple[Array, ...], sc
         indices = _indices_of(arrays)
         result_shape = _result_shape(key, tuple(indices[0].shape))
         values = _spread_value(value, result_shape)
+        if tuple(key.indexed) == tuple(range(key.place, key.place + len(indices))):
+            part = scatter(part, indices, values, key.place)
+            return slice_update(x, reshaped(part, key.sizes), key.starts, key.steps)
         count = len(indices[0].shape)
         order = (*range(key.place, key.place + count), *range(key.place), *range(key.place + count, len(result_shape)))
         front = _indexed_first(part, key)

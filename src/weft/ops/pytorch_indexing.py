@@ -20,10 +20,8 @@ from .indexing import (
     NOWHERE,
     SCATTER_SET,
     _accumulate,
-    _from_front,
     _gather,
     _scatter,
-    _to_front,
     as_indices,
     number_for,
     take,
@@ -76,8 +74,7 @@ def _write_rows(op: str, x: Array, dim: int, index: Array, source: Array, scatte
             f"{op}: a source of shape {tuple(source.shape)} for {tuple(index.shape)} indices on axis {at} of "
             f"{tuple(x.shape)}; wants {wanted}"
         )
-    written = scatter(_to_front(whole, at), [rows], _to_front(values, at))
-    return reshaped(_from_front(written, 1, at), tuple(x.shape))
+    return reshaped(scatter(whole, [rows], values, at), tuple(x.shape))
 
 
 @composite

@@ -320,7 +320,8 @@ def _offending_index(graph: Graph, tensors: Sequence[Tensor]) -> tuple[Node | No
         rule = node.op.lower
         if not isinstance(rule, (Gather, Scatter)):
             continue
-        for axis, index in enumerate(node.inputs[1:] if isinstance(rule, Gather) else node.inputs[1:-1]):
+        first = 0 if isinstance(rule, Gather) else rule.lead
+        for axis, index in enumerate(node.inputs[1:] if isinstance(rule, Gather) else node.inputs[1:-1], first):
             origin = index
             while origin not in inputs and origin.node is not None and origin.node.inputs:
                 origin = origin.node.inputs[0]

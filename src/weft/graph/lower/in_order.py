@@ -14,7 +14,7 @@ from ...compiler.expr import Expr, add, cast, leaf, topological
 from ...compiler.kernels import Sequential, Store
 from ...compiler.reduction import combine
 from ...core import dtypes as dt
-from ...core.shapes import Shape, strides_of
+from ...core.shapes import Shape
 from ...core.symbolic import computed, least
 from ..ir import Node, Value
 from ..protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
@@ -93,20 +93,26 @@ def _slice_update(root: Root, rule: SliceUpdate) -> list[Launch]:
 
 def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     base, *indices, updates = root.exprs
-    where, rest = root.node.inputs[1].shape, root.shape[len(indices) :]
-    shape, own = (*where, *rest), strides_of(root.shape)
+    first, last = rule.lead, rule.lead + len(indices)
+    lead, where, rest = root.shape[:first], root.node.inputs[1].shape, root.shape[last:]
+    shape, own = (*lead, *where, *rest), root.own.strides
     launches = [copy_launch(root.node, root.value, base, root.shape, root.own)]
     if not prod(shape):
         return launches
-    stretched = [map_layouts([e], lambda x: Layout(shape, x.offset, x.strides + (0,) * len(rest)))[0] for e in indices]
-    place = Layout(shape, 0, (0,) * len(where) + own[len(indices) :])
+    around = (0,) * len(lead), (0,) * len(rest)
+    stretched = [
+        map_layouts([e], lambda x: Layout(shape, x.offset, (*around[0], *x.strides, *around[1])))[0] for e in indices
+    ]
+    place = Layout(shape, root.own.offset, (*own[:first], *(0,) * len(where), *own[last:]))
     exprs = [*stretched, updates]
-    axes, _ = across(shape, (0, len(where)), [*leaf_layouts(exprs), place])
-    assert len(axes.sizes) == 2, "the axes after those of the indices are one"
+    axes, _ = across(shape, (first, first + len(where)), [*leaf_layouts(exprs), place])
+    assert len(axes.sizes) <= 2 + first, "the axes after those of the indices are one"
     builder = LaunchBuilder()
     *at, value = builder.rewrite(exprs, axes.strides)
-    steps = tuple([(builder.slot(n), builder.slot(s)) for n, s in zip(root.shape, own[: len(indices)], strict=False)])
-    target = builder.access(root.value, 0, axes.strides(place), write=True)
+    steps = tuple(
+        [(builder.slot(n), builder.slot(s)) for n, s in zip(root.shape[first:last], own[first:], strict=False)]
+    )
+    target = builder.access(root.value, place.offset, axes.strides(place), write=True)
     if rule.op != "set":
         there = Expr("gather", root.value.dtype, tuple(at), (target, steps))
         value = _sum(there, value) if rule.op == "add" else _greatest(there, value)
@@ -114,7 +120,7 @@ def _scatter(root: Root, rule: Scatter, guarded: bool) -> list[Launch]:
     # The guard looks at the indices of the scatter, not at those by which the updates are gathered.
     checks = not guarded or any(e.op == "gather" for e in topological([updates]))
     launch = replace(_sequential(builder, axes, store, cost_of(exprs), root.node), checks=checks)
-    guards = [_guard(root.node, indices, where, root.shape[: len(indices)])] if guarded else []
+    guards = [_guard(root.node, indices, where, root.shape[first:last])] if guarded else []
     return [*guards, *launches, launch]
 
 

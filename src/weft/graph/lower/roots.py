@@ -299,7 +299,7 @@ def _root(puller: Puller, node: Node) -> Root:
         if isinstance(rule, Shuffle) and root.exprs[1].op != "read":
             raise Unfusable(node.inputs[1])  # each swap is needed several times, one at a time
         if isinstance(rule, Scatter):
-            _require_two_axes(root)
+            _require_one_axis_each(root, rule.lead)
         return root
     return Root(value, "map", shape, (puller.compute(value),))
 
@@ -349,15 +349,15 @@ def called_roots(body: Graph, layouts: Sequence[Layout]) -> list[Root]:
     return [Root(v, "map", v.shape, (puller.compute(v),)) for v in made]
 
 
-def _require_two_axes(root: Root) -> None:
-    """A scatter walks (indices, rest): each must be one axis for every operand but the first."""
+def _require_one_axis_each(root: Root, lead: int) -> None:
+    """A scatter walks (lead, indices, rest): each must be one axis for every operand but the first."""
     indices = root.node.inputs[1].shape
-    rest = root.shape[len(root.exprs) - 2 :]
+    updates, last = len(root.exprs) - 1, lead + len(root.exprs) - 2
     for at, expr in enumerate(root.exprs[1:], 1):
-        sizes = (*indices, *rest) if at == len(root.exprs) - 1 else indices
+        groups = (root.shape[:lead], indices, root.shape[last:]) if at == updates else (indices,)
         for layout in leaf_layouts([expr]):
-            if not (
-                mergeable(sizes[: len(indices)], layout.strides[: len(indices)])
-                and mergeable(sizes[len(indices) :], layout.strides[len(indices) :])
-            ):
-                raise Unfusable(root.node.inputs[at])
+            start = 0
+            for sizes in groups:
+                if not mergeable(sizes, layout.strides[start : start + len(sizes)]):
+                    raise Unfusable(root.node.inputs[at])
+                start += len(sizes)

@@ -388,6 +388,23 @@ def _scatter(reduction: str) -> Lower:
     return lower
 
 
+def _scatter_within(reduction: str) -> Lower:
+    """The axis before those of the indices goes behind them, and comes back."""
+    lower = _scatter(reduction)
+
+    def turned(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+        x, *indices, updates = names
+        rank, count = len(node.output.shape), len(indices)
+        there = [*range(1, 1 + count), 0, *range(1 + count, rank)]
+        first = emit("Transpose", x, perm=there)
+        values = emit("Transpose", updates, perm=[1, 0, *range(2, len(node.inputs[-1].shape))])
+        written = lower(emit, node, [first, *indices, values])
+        assert isinstance(written, str)
+        return emit("Transpose", written, perm=[there.index(a) for a in range(rank)])
+
+    return turned
+
+
 def _shuffle(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     """A Loop over i = n - 1 ... 1 that exchanges the elements i and ``swaps[i]``."""
     from onnx import TensorProto, helper
@@ -503,7 +520,9 @@ STRUCTURE: dict[str, Row] = {
         kinds=ANY.kinds,
     ),
     "scatter_add": Row(_scatter("add"), (3, _MANY), kinds=REAL.kinds, halves=False),
+    "scatter_add_within": Row(_scatter_within("add"), (3, _MANY), kinds=REAL.kinds, halves=False),
     "scatter_max": Row(_scatter("max"), (3, _MANY), kinds=REAL.kinds),
+    "scatter_set_within": Row(_scatter_within("none"), (3, _MANY), kinds=ANY.kinds),
     "scatter_set": Row(_scatter("none"), (3, _MANY), kinds=ANY.kinds),
     "shuffle": Row(_shuffle, (2, 2), kinds=ANY.kinds),
 }
