@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import weft as wf
 from weft.nn import functional as F
+from weft.ops.recurrence import gate_inputs, gru_steps, lstm_steps
 
 Case = tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...]]
 
@@ -27,6 +28,18 @@ CASES: list[Case] = [
     ("matmul, bias, relu", lambda a, b, c: F.relu(a @ b + c), ((33, 257), (257, 19), (19,))),
     ("batched matmul", lambda a, b: a @ b, ((5, 9, 31), (5, 31, 13))),
     ("convolution", lambda a, b: F.relu(F.conv2d(a, b, padding=1, stride=(1, 2))), ((2, 30, 9, 17), (19, 30, 3, 3))),
+    (
+        "steps of an LSTM",
+        lambda x, w, h, c, u: wf.concat(
+            lstm_steps(gate_inputs(x, w), h, c, u, None, None, False, True)[:3:2], axis=None
+        ),
+        ((11, 7, 20), (280, 20), (7, 70), (7, 70), (280, 70)),
+    ),
+    (
+        "steps of a GRU, from the last",
+        lambda x, w, h, u, b: gru_steps(gate_inputs(x, w), h, u, b, None, True, True)[0],
+        ((9, 14, 5), (99, 5), (14, 33), (99, 33), (99,)),
+    ),
     ("matrix times vector", lambda a, b: a @ b, ((130, 513), (513,))),
     ("sum of everything", lambda a: a.sum(), ((7, 11001),)),
     ("long sum", lambda a: (a * a).sum(), ((100_003,),)),
@@ -82,7 +95,7 @@ def test_one_result_in_every_mode(
 
 @pytest.mark.parametrize(
     ("name", "function", "shapes"),
-    [c for c in CASES if len(c[2][0]) >= 2][:12],
+    [c for c in CASES if len(c[2][0]) >= 2][:14],
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_gradients_have_one_result_in_every_mode(

@@ -152,6 +152,39 @@ def test_lengths_and_batches_are_not_traced_again(name: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_sizes_that_are_symbols_have_the_bits_of_numbers(name: str) -> None:
+    net, x = layer(name, 3, 8, bidirectional=True), array(12, 5, 3)
+    found = []
+    for others in ((), ((5, 2), (6, 3), (7, 9))):
+        forget_plans()
+        for sizes in others:
+            net(array(*sizes, 3))[0].sum().backward()
+        net.zero_grad()
+        y, last = net(x)
+        ((y * y).sum() + sum(s.sum() for s in leaves(last))).backward()
+        found.append(bits([y, last, [p.grad for p in net.parameters()]]))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_in_loops(name: str) -> None:
+    """The gradient of a layer whose call is in the body of another loop."""
+    net, batches = layer(name, 3, 4), array(20, 5, 2, 3)
+
+    def step(batches: Any) -> Any:
+        total = batches.sum() * 0.0
+        for x in batches:  # more rounds than are unrolled
+            y, last = net(x * (1.0 + total))
+            total = total + (y * y).mean() + leaves(last)[-1].mean()
+        net.zero_grad()
+        total.backward()
+        return total, [p.grad for p in net.parameters()]
+
+    wanted = bits(step(batches))
+    assert bits(wf.compile(step)(batches)) == wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_nobody_uses_of_the_results(name: str) -> None:
     """The gradient knows which results have received anything; the others count as zeros, whichever they are."""
     net, x = layer(name, 3, 4, 1, bidirectional=True), array(5, 2, 3).requires_grad_()
