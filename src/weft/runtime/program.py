@@ -284,8 +284,17 @@ def watch(told: Callable[[list[Any], bytes], None] | None) -> None:
     Program is about, and the clock (``time.perf_counter_ns``) before its first step and after each, int64. None: of no
     call, which then costs what it did before. There is one at a time."""
     tell = None if told is None else lambda pair: told(pair[0].owner[3], pair[1])
+    _watched[:] = [] if told is None else [True]
     start()["quick_watch"](told is not None)
     start()["program_watch"](tell)
+
+
+_watched: list[bool] = []  # not empty while somebody does
+
+
+def is_watched() -> bool:
+    """Whether somebody is told of calls: those that could be one are made one by one."""
+    return bool(_watched)
 
 
 def _in_numbers(step: AnyStep, known: Mapping[Any, int]) -> AnyStep:

@@ -21,7 +21,7 @@ from ..ops.subscript import basic_name, normalize_key
 from ..runtime import storage as storages
 from ..runtime.devices import device_of
 from ..runtime.program import KernelStatus
-from . import along_axes, conversions, hook_methods, in_place_methods, layout, tape
+from . import along_axes, conversions, hook_methods, in_place_methods, joint_pass, layout, tape
 from .alias import look_of, way_to
 from .arguments import guarded
 from .binding import Takes, bind, named, names_of, required, sizes_given
@@ -553,3 +553,4 @@ def _install_special() -> None:
 _install_operators()
 _install_methods()
 _install_special()
+tape.run_joint = joint_pass.run_joint  # type: ignore[attr-defined]

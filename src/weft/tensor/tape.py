@@ -24,7 +24,8 @@ from .gradient_hooks import ever, retaining
 if TYPE_CHECKING:
     from .alias import Way
     from .calls import GraphCall
-    from .tensor import Tensor, make  # tensor.py puts it here: it imports this module
+    from .joint_pass import run_joint  # they put them here: they import this module
+    from .tensor import Tensor, make
 
 
 class _Recording(threading.local):
@@ -452,6 +453,24 @@ class Sums:
         elif node.__class__ is Leaf:
             self._lent.add(node)
 
+    def receive(self, leaf: Leaf, total: Tensor, lent: bool) -> None:
+        """Let a leaf have received ``total``, and nothing before."""
+        place: Any = leaf
+        if self._targets is None:
+            self._leaves[leaf] = total
+        else:
+            place = leaf, 0
+            if place not in self._targets:
+                return
+            self._targets[place] = total
+        if lent:
+            self._lent.add(place)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it may be one native call (joint_pass.py): nothing is asked for between the root and the leaves."""
+        return not self.retained and all(node.__class__ is Leaf for node, _ in self._targets or ())
+
     def at(self, node: Any, index: int) -> Tensor | None:
         """What a place has received so far."""
         if self._targets is not None and (node, index) in self._targets:
@@ -559,6 +578,10 @@ def backward(
     """
     trace, sums = state.trace, Sums(targets)
     with set_grad_enabled(create_graph):
+        joint = trace is None and not create_graph and len(roots) == 1 and sums.is_joint
+        if joint and run_joint(*roots[0], sums, retain_graph):
+            sums.finish()
+            return
         for node, index, cotangent in roots:
             # A leaf keeps what it is sent: not the caller's own object, whose in-place forms would change the gradient.
             storage = cotangent._storage if trace is None else hooks.value_of(cotangent, trace)
