@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from weft.core.config import Settings, configure, settings, usable_cpus
+from weft.core.config import Settings, configure, settings
+from weft.core.cpus import usable_cpus
 
 
 def test_defaults_without_any_variable() -> None:

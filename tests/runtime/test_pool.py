@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +179,84 @@ def test_a_fork_while_another_thread_computes(kernels: CodeModule) -> None:
     busy.join()
     assert status == 0
     assert np.array_equal(add_seven(kernels, 1000, 1), np.arange(1000) + 7)
+
+
+def worker_of(kernels: CodeModule) -> int:
+    """The one worker, as the system knows it; it sleeps as soon as it has no work."""
+    pool.set_num_threads(1)
+    native.native()["pool_stop"]()
+    before = set(os.listdir("/proc/self/task"))
+    pool.set_num_threads(2)
+    native.native()["pool_set_spin"](0)
+    add_seven(kernels, 100, 1)
+    (worker,) = set(os.listdir("/proc/self/task")) - before
+    return int(worker)
+
+
+def cpu_of(thread: int) -> int:
+    """Where a thread runs now, or has run last."""
+    return int(Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()[36])
+
+
+@pytest.fixture
+def cpus() -> Iterator[list[int]]:
+    """The CPUs of this thread, of which there are two at least; afterwards its mask is what it was."""
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs Linux's masks of CPUs, and two of them")
+    before = os.sched_getaffinity(0)
+    yield sorted(before)
+    os.sched_setaffinity(0, before)
+    native.native()["pool_set_spin"](int(pool.SPIN * 1e9))
+
+
+def sleeps_on(kernels: CodeModule, worker: int, cpu: int) -> None:
+    """Let the worker go to sleep on a CPU."""
+    os.sched_setaffinity(worker, {cpu})
+    for _ in range(3):
+        scratch_of_units(kernels, 8, 1, 1000)
+        time.sleep(0.003)
+    assert cpu_of(worker) == cpu
+
+
+def test_a_worker_that_sleeps_where_its_caller_runs_begins_elsewhere(kernels: CodeModule, cpus: list[int]) -> None:
+    worker, home = worker_of(kernels), cpus[0]
+    os.sched_setaffinity(0, {home})
+    for _ in range(3):
+        sleeps_on(kernels, worker, home)
+        os.sched_setaffinity(worker, cpus)
+        before = pool.num_moves()
+        scratch_of_units(kernels, 8, 1, 1000)
+        assert pool.num_moves() == before + 1
+        assert cpu_of(worker) != home
+        assert os.sched_getaffinity(worker) == set(cpus)  # and it may come back
+        assert os.sched_getaffinity(0) == {home}
+        time.sleep(0.003)
+        scratch_of_units(kernels, 8, 1, 1000)
+        assert np.array_equal(add_seven(kernels, 100, 1), np.arange(100) + 7)
+
+
+def test_a_worker_stays_where_a_user_has_pinned_it(kernels: CodeModule, cpus: list[int]) -> None:
+    worker, home = worker_of(kernels), cpus[0]
+    os.sched_setaffinity(0, {home})
+    sleeps_on(kernels, worker, home)
+    before = pool.num_moves()
+    for _ in range(5):
+        scratch_of_units(kernels, 8, 1, 1000)
+        time.sleep(0.003)
+        assert (os.sched_getaffinity(worker), cpu_of(worker)) == ({home}, home)
+    assert pool.num_moves() == before
+
+
+def test_a_worker_elsewhere_is_left_alone(kernels: CodeModule, cpus: list[int]) -> None:
+    worker, (home, other) = worker_of(kernels), cpus[:2]
+    os.sched_setaffinity(0, {home})
+    sleeps_on(kernels, worker, other)
+    before = pool.num_moves()
+    for _ in range(5):
+        scratch_of_units(kernels, 8, 1, 1000)
+        time.sleep(0.003)
+    assert pool.num_moves() == before
+    assert os.sched_getaffinity(worker) == {other}
 
 
 SCRIPT = """

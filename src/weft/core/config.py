@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .cpus import usable_cpus
+
 TRACEBACKS = ("short", "full")
 _CACHE_LIMIT = 256 << 20
 
@@ -63,12 +65,6 @@ class Settings:
             verify=_switch(environ, "WEFT_VERIFY"),
             check_memory=_switch(environ, "WEFT_CHECK_MEMORY"),
         )
-
-
-def usable_cpus() -> int:
-    """Number of CPUs that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _default_cache_dir(environ: Mapping[str, str]) -> str:

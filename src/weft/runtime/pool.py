@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.config import usable_cpus
+from ..core.cpus import usable_cpus
 from ..core.process import Lock
 from .native import native
 
@@ -75,6 +75,11 @@ def get_num_threads() -> int:
 def num_workers() -> int:
     """Worker threads that are alive; the caller is not one."""
     return int(start()["pool_workers"]())
+
+
+def num_moves() -> int:
+    """How often a worker was woken on another CPU than it slept on, because its caller ran there."""
+    return int(start()["pool_moves"]())
 
 
 def parallel_for(kernel: int, buffers: Sequence[Storage], ints: Sequence[int], units: int, grain: int = 1) -> int:

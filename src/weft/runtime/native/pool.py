@@ -17,6 +17,7 @@ caller watches for signals (signals.py), ranges of long kernels are shorter, and
 
 ``busy``, ``workers`` and ``wanted`` are guarded by the GIL: a caller acquires the pool before it releases the GIL and
 gives it back after it has it again. Who finds the pool busy computes alone. Workers never touch a Python object.
+Who wakes workers has them run on other CPUs than its own (placement.py).
 Each worker owns a scratch region that outlives it; callers take theirs from ``scratch_free``, also under the GIL.
 """
 
@@ -52,12 +53,15 @@ from ...llvm.text import (
     return_if,
     stack_array,
     structure,
+    to_integer,
+    to_pointer,
     while_,
 )
 from . import SCRATCH_BYTES
 from .allocator import map_pages, pop, push
 from .cpython import PyErr_Format, PyLong_FromLongLong, PyThread_get_thread_ident, builtin, new_none, value_error
 from .guards import fill_scratch
+from .placement import MAX_THREADS, elsewhere, moves, note_cpu, threads
 from .signals import RANGE, Watch, is_ended, main_thread
 from .system import (
     PTHREAD_WORDS,
@@ -83,7 +87,6 @@ from .system import (
 )
 
 STACK_BYTES = 8 << 20
-MAX_THREADS = 512
 OPEN, STOP, INSIDE = 1 << 31, 1 << 30, 0xFFFF  # `word`
 ENDED = 1 << 61  # the status of what a signal's handler has ended by an exception
 
@@ -103,7 +106,6 @@ wanted = variable("wanted", I64, 1)
 workers = variable("workers", I64)
 spin = variable("spin", I64)  # nanoseconds
 scratch_free = variable("scratch_free", Ptr)
-threads = static("threads", I64, count=MAX_THREADS)
 worker_scratch = static("worker_scratch", Ptr, count=MAX_THREADS)
 mutex, work_ready, work_done = (
     static(name, I64, count=PTHREAD_WORDS, align=64) for name in ("mutex", "work_ready", "work_done")
@@ -200,9 +202,15 @@ def run_alone(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, scratch
     return bits.value
 
 
-def wait_until(arrived: Callable[[Value], Value], signal: Value, waiting: Callable[[int], object]) -> Value:
+def wait_until(
+    arrived: Callable[[Value], Value],
+    signal: Value,
+    waiting: Callable[[int], object],
+    sleeping: Callable[[], None] = lambda: None,
+) -> Value:
     """The word, once it shows what is waited for: spin for a while, then sleep until ``signal`` says to look again.
-    ``waiting`` is told 1 before the first look under the mutex and 0 after the last one."""
+    ``waiting`` is told 1 before the first look under the mutex and 0 after the last one, ``sleeping`` each time that
+    the thread is about to sleep."""
     found, pauses = local(I64), local(I64, 0)
     started, patience, asleep = now(), spin.value, local(I1, False)
     with loop():
@@ -224,6 +232,7 @@ def wait_until(arrived: Callable[[Value], Value], signal: Value, waiting: Callab
             found.value = atomic_load(word, "seq_cst")
             with if_(arrived(found.value)):
                 break_()
+            sleeping()
             pthread_cond_wait(signal, mutex)
         waiting(0)
     return found.value
@@ -233,7 +242,7 @@ def wait_until(arrived: Callable[[Value], Value], signal: Value, waiting: Callab
 
 
 @function
-def await_news(generation: I64) -> I64:
+def await_news(worker: I64, generation: I64) -> I64:
     """The word, once it shows a job that a worker whose last one was ``generation`` may join, or the order to stop."""
 
     def news(word: Value) -> Value:
@@ -242,7 +251,7 @@ def await_news(generation: I64) -> I64:
     def waiting(begins: int) -> None:
         atomic_update("add" if begins else "sub", sleepers, 1, "seq_cst")
 
-    return wait_until(news, work_ready, waiting)
+    return wait_until(news, work_ready, waiting, lambda: note_cpu(worker))
 
 
 @function
@@ -254,10 +263,11 @@ def leave() -> None:
 
 
 @function
-def worker_main(scratch: Ptr) -> Ptr:
-    generation = local(I64, -1)
+def worker_main(number: Ptr) -> Ptr:
+    worker, generation = to_integer(number), local(I64, -1)
+    scratch = worker_scratch[worker]
     with loop():
-        seen = await_news(generation.value)
+        seen = await_news(worker, generation.value)
         with if_((seen & STOP) != 0):
             break_()
         with if_(compare_exchange(word, seen, seen + 1)):
@@ -279,7 +289,7 @@ def start_worker(i: I64) -> I1:
     pthread_attr_setstacksize(attributes, STACK_BYTES)
     sigfillset(every)
     pthread_sigmask(system().sig_setmask, every, mask)
-    error = pthread_create(at(threads, i), attributes, worker_main.address, scratch.value)
+    error = pthread_create(at(threads, i), attributes, worker_main.address, to_pointer(i))
     pthread_sigmask(system().sig_setmask, mask, None)
     pthread_attr_destroy(attributes)
     return error == 0
@@ -330,7 +340,7 @@ def wake_workers(count: I64) -> None:
     """Wake up to ``count`` sleeping workers."""
     asleep = atomic_load(sleepers, "seq_cst")
     return_if(asleep == 0)
-    with locked():
+    with elsewhere(workers.value), locked():
         with if_(count < asleep):
             for _ in counted(count):
                 pthread_cond_signal(work_ready)
@@ -410,6 +420,12 @@ def pool_threads() -> Ptr:
 def pool_workers() -> Ptr:
     """Workers running now."""
     return PyLong_FromLongLong(workers.value)
+
+
+@builtin
+def pool_moves() -> Ptr:
+    """How often a worker was woken on another CPU than it slept on, because its caller ran there."""
+    return PyLong_FromLongLong(moves.value)
 
 
 @builtin
