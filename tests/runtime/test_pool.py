@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +146,55 @@ def test_a_sleeping_pool_wakes_up(kernels: CodeModule) -> None:
         assert len(set(scratch_of_units(kernels, 8, 1, 3000))) == 2
     finally:
         builtins["pool_set_spin"](int(pool.SPIN * 1e9))
+
+
+@pytest.fixture
+def sleepy(kernels: CodeModule) -> Iterator[Callable[[int], None]]:
+    """A pool of two that sleeps at once; what it is called with is how many nanoseconds it spins from then on."""
+    spin = native.native()["pool_set_spin"]
+    pool.set_num_threads(2)
+    spin(0)
+    yield spin
+    spin(int(pool.SPIN * 1e9))
+
+
+def shared_of(jobs: int, job: Callable[[], object], pause: float = 0.0) -> int:
+    before = pool.num_shared()
+    for _ in range(jobs):
+        time.sleep(pause)
+        job()
+    return pool.num_shared() - before
+
+
+def test_workers_are_not_woken_for_short_jobs(kernels: CodeModule, sleepy: Callable[[int], None]) -> None:
+    scratch_of_units(kernels, 8, 1, 1000)  # they are there, and asleep
+    time.sleep(0.01)
+    shared = shared_of(100, lambda: add_seven(kernels, 200, 1), 0.0005)
+    assert shared <= 20  # a few, where the system has taken the CPU away meanwhile
+
+
+def test_workers_are_woken_for_long_jobs(kernels: CodeModule, sleepy: Callable[[int], None]) -> None:
+    scratch_of_units(kernels, 8, 1, 1000)
+    assert shared_of(10, lambda: scratch_of_units(kernels, 8, 1, 1000), 0.002) == 10
+
+
+def test_workers_are_woken_for_many_short_jobs(kernels: CodeModule, sleepy: Callable[[int], None]) -> None:
+    scratch_of_units(kernels, 8, 1, 1000)
+    time.sleep(0.01)
+    sleepy(10_000_000)
+    found = next((n for n in range(20_000) if shared_of(1, lambda: add_seven(kernels, 200, 1))), None)
+    assert found is not None
+
+
+def test_what_is_computed_before_workers_come_counts(kernels: CodeModule, sleepy: Callable[[int], None]) -> None:
+    """Every unit once, and the status of all, where the caller begins alone."""
+    bits = [0] * 100
+    bits[0], bits[3], bits[99] = 2, 1, 1 << 40
+    for units in (1, 2, 15, 16, 17, 100):
+        assert np.array_equal(add_seven(kernels, units, 1), np.arange(units) + 7)
+        wanted = 2 | (1 if units > 3 else 0) | (1 << 40 if units > 99 else 0)
+        assert pool.parallel_for(kernels.address("report"), [], bits, units, 1) == wanted
+        assert len(scratch_of_units(kernels, units, 1, 500)) == units
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
