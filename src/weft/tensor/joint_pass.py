@@ -36,23 +36,24 @@ from .calls import Backward
 from .spec import Spec
 from .tape import Leaf, Record, Sums
 from .tensor import Tensor, make
+from .windows import Window, executable, filled, written
 
 _SMALL = 1 << 20  # bytes of all that a pass reads and writes
 _LONGEST = 2_000  # records of a walk
 _MOST = 100_000  # of all walks: 300 bytes each
 _WALKS = 8  # that are kept for one gradient at the end of which passes begin; a new one takes the place of the oldest
-_BEFORE = 8  # passes over a walk until it gets a program: to compose it takes as long as it spares in some twenty
+_BEFORE = 8  # passes over a walk until it gets a program: to compose it takes as long as some five of them
 _REST = 64  # passes that are left alone at most, where others before them were for nothing
 
 
 class _Visit(NamedTuple):
     """A record of a walk: its gradient; (number, index) of where its operands came from, leaves being numbered after
-    the records; the specs of what it has kept; how many results the call had."""
+    the records; the specs of what it has kept, and of the results of the call."""
 
-    backward: Backward
+    backward: Backward | Window
     places: tuple[tuple[int, int], ...]
     saved: tuple[Spec, ...]
-    results: int
+    results: tuple[Spec, ...]
 
 
 class _Total(NamedTuple):
@@ -123,12 +124,15 @@ class _Walk:
         return nodes, kept
 
 
+_KINDS = {Backward, Window}  # gradients whose programs are known
+
+
 def _walk(root: Record) -> _Walk | None:
     """The walk from a record; None where it comes to something else than records of ordinary calls, and leaves."""
     records, stack = {root}, [root]
     while stack:
         record = stack.pop()
-        if record.__class__ is not Record or record.backward.__class__ is not Backward or record.saved is None:
+        if record.__class__ is not Record or record.backward.__class__ not in _KINDS or record.saved is None:
             return None
         for node, _ in record.parents:
             if isinstance(node, Record):
@@ -145,7 +149,7 @@ def _walk(root: Record) -> _Walk | None:
     for record in ordered:
         places = tuple([(numbers.setdefault(node, len(numbers)), index) for node, index in record.parents])
         specs = tuple([spec for _, spec, *_ in record.saved or ()])
-        visits.append(_Visit(record.backward, places, specs, len(record.call.out_specs)))
+        visits.append(_Visit(record.backward, places, specs, record.call.out_specs))
     return _Walk(visits, len(numbers) - len(ordered))
 
 
@@ -153,10 +157,11 @@ def _walk(root: Record) -> _Walk | None:
 
 
 class _Part(NamedTuple):
-    """A program among others: the numbers of the values that it reads and makes."""
+    """A program among others: (number, byte offset) of the values that it reads or writes over, the numbers of those
+    that it makes."""
 
     exe: Executable
-    reads: list[int]
+    inputs: list[tuple[int, int]]
     makes: list[int]
 
 
@@ -166,14 +171,17 @@ class _Composing:
     def __init__(self, device: Device, inputs: Sequence[Spec]):
         self.device, self.inputs = device, len(inputs)
         self.specs = list(inputs)
+        self.nbytes = sum(spec.nbytes for spec in inputs)  # of all values
         self.parts: list[_Part] = []
 
     def run(self, exe: Executable, reads: Sequence[int], specs: Sequence[Spec]) -> list[int]:
         """The results of an executable that makes values of these specs; some may be what it reads."""
         first, made = len(self.specs), [n for n in exe.results if n >= 0]
         makes = [first + number for number in range(max(made, default=-1) + 1)]
-        self.specs += [specs[exe.results.index(number)] for number in range(len(makes))]
-        self.parts.append(_Part(exe, list(reads), makes))
+        made_specs = [specs[exe.results.index(number)] for number in range(len(makes))]
+        self.specs += made_specs
+        self.nbytes += sum(spec.nbytes for spec in made_specs)
+        self.parts.append(_Part(exe, [(value, 0) for value in reads], makes))
         return [makes[number] if number >= 0 else reads[~number] for number in exe.results]
 
     def added(self, a: int, b: int) -> int:
@@ -184,6 +192,16 @@ class _Composing:
         specs = [self.specs[a], self.specs[b]]
         plan, _ = plan_of(add, tuple([make(None, spec, None, 0) for spec in specs]), {})
         return self.run(plan.call.executable(specs), [a, b], plan.call.out_specs)[0]
+
+    def zeros(self, spec: Spec) -> int:
+        """Zeros, row-major."""
+        return self.run(executable(filled, spec.dense()), [], [spec.dense()])[0]
+
+    def spread(self, window: Window, g: int) -> int:
+        """Zeros, with a cotangent in the place of a part, as :meth:`Window.spread` has them."""
+        made = self.zeros(window.whole)
+        self.parts.append(_Part(executable(written, window.part, self.specs[g]), [(made, window.offset), (g, 0)], []))
+        return made
 
     def program(self, totals: Sequence[tuple[int, bool]]) -> _Program:
         """All parts, one after the other; ``totals``: for each leaf the value that it receives, and whether it is
@@ -198,8 +216,9 @@ class _Composing:
                 places[v] = arena, end
                 end += -(-self.specs[v].nbytes // 64) * 64
         steps: list[AnyStep] = []
-        for exe, reads, makes in self.parts:
-            bases = [places[v] for v in (*reads, *makes)] + [(arena, end)]  # the arena of a part is its own
+        for exe, inputs, makes in self.parts:
+            bases = [(places[v][0], places[v][1] + offset) for v, offset in (*inputs, *[(v, 0) for v in makes])]
+            bases.append((arena, end))  # the arena of a part is its own
             for step in exe.program.steps:
                 moved = [(bases[place][0], bases[place][1] + offset) for place, offset in step.buffers]
                 steps.append(step._replace(buffers=tuple(moved)))
@@ -214,15 +233,9 @@ class _Composing:
             tuple([_Total(n, self.specs[v], lent) for n, (v, lent) in zip(numbers, totals, strict=True)]),
         )
 
-    @property
-    def nbytes(self) -> int:
-        """Of all values."""
-        return sum(spec.nbytes for spec in self.specs)
-
 
 def _composed(walk: _Walk, index: int, cotangent: Spec) -> _Program | None:
-    """The program of a walk that begins with a cotangent of output ``index``; None where it would take much memory, or
-    where an output receives nothing."""
+    """The program of a walk that begins with a cotangent of output ``index``; None where it would take much memory."""
     inputs = [cotangent, *[spec for visit in walk.visits for spec in visit.saved]]
     device = cotangent.device
     if any(spec.device is not device for spec in inputs):
@@ -235,12 +248,16 @@ def _composed(walk: _Walk, index: int, cotangent: Spec) -> _Program | None:
     for number, (backward, places, saved, results) in enumerate(walk.visits):
         operands = [*range(kept, kept + len(saved))]
         kept += len(saved)
-        arrived = [received.get((number, result)) for result in range(results)]
-        if None in arrived or made.nbytes > _SMALL:
+        for result, spec in enumerate(results):
+            value = received.get((number, result))
+            operands.append(made.zeros(spec) if value is None else value)
+        if made.nbytes > _SMALL:
             return None
-        operands += [value for value in arrived if value is not None]
-        specs = [made.specs[value] for value in operands]
-        parts = made.run(backward.call.executable(specs), operands, backward.call.out_specs)
+        if isinstance(backward, Window):
+            parts = [made.spread(backward, operands[0])]
+        else:
+            specs = [made.specs[value] for value in operands]
+            parts = made.run(backward.call.executable(specs), operands, backward.call.out_specs)
         for at, (place, value) in enumerate(zip(places, parts, strict=True)):
             before = received.get(place)
             received[place] = value if before is None else made.added(before, value)

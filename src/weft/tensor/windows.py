@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..core.device import CPU
+from ..graph.executable import Executable
 from ..graph.ir import Value
 from ..graph.protocol import COPY, TensorType
 from ..ops.creation import full
@@ -67,8 +68,8 @@ class Window:
     def spread(self, g: Tensor) -> Tensor:
         """A tensor of zeros whose part is ``g``."""
         value = _value(g)
-        storage = _native(_filled, self.whole)()
-        _native(_written, self.part, g._spec)(storages.tail(storage, self.offset), value)
+        storage = _native(filled, self.whole)()
+        _native(written, self.part, g._spec)(storages.tail(storage, self.offset), value)
         return self._recorded(g, storage, self.put_call, Window.look)
 
     def hide(self, g: Tensor) -> Tensor:
@@ -119,35 +120,40 @@ def _value(x: Tensor) -> Any:
     return x._storage
 
 
-_natives = Cache(4096)
+_executables = Cache(4096)
 _families: dict[Any, Family] = {}
 
 
-def _native(kind: Callable[..., Any], *specs: Spec) -> Any:
-    """What a function of this file makes of some specs: a native call on storages."""
+def _native(kind: Callable[..., Executable], *specs: Spec) -> Any:
+    """What a function of this file makes of some specs, as a native call on storages."""
+    return executable(kind, *specs).program.call
+
+
+def executable(kind: Callable[..., Executable], *specs: Spec) -> Executable:
+    """What a function of this file makes of some specs."""
     key = kind, *specs
-    found = _natives.get(key)
+    found: Executable | None = _executables.get(key)
     if found is None:
-        found = _natives.keep(key, kind(*specs))
+        found = _executables.keep(key, kind(*specs))
     return found
 
 
-def _copied(x: Spec) -> Any:
+def _copied(x: Spec) -> Executable:
     """Of a tensor, one of its own."""
     return _compiled("copied", lambda like: lambda x: apply(COPY, x), [x])
 
 
-def _filled(x: Spec) -> Any:
+def filled(x: Spec) -> Executable:
     """Of nothing, a tensor of zeros."""
     return _compiled("filled", lambda like: lambda: full(like.shape, 0, dtype=like.dtype), [x], made=True)
 
 
-def _written(x: Spec, y: Spec) -> Any:
+def written(x: Spec, y: Spec) -> Executable:
     """Writes one tensor over another."""
     return _compiled("written", lambda like: lambda x, y: y, [x, y], (0,))
 
 
-def _cleared(x: Spec) -> Any:
+def _cleared(x: Spec) -> Executable:
     """Writes zeros over a tensor."""
     return _compiled("cleared", lambda like: lambda x: full(like.shape, 0, dtype=like.dtype), [x], (0,))
 
@@ -158,8 +164,8 @@ def _compiled(
     specs: list[Spec],
     targets: tuple[int, ...] = (),
     made: bool = False,
-) -> Any:
-    """The native call of ``function(type of the first tensor)`` on tensors, or (``made``) on none."""
+) -> Executable:
+    """``function(type of the first tensor)`` on tensors, or (``made``) on none."""
     device = specs[0].device
 
     def trace(types: list[TensorType]) -> GraphCall:
@@ -169,4 +175,4 @@ def _compiled(
     key = kind, *[(s.dtype, len(s.shape)) for s in specs]
     family = _families.get(key) or _families.setdefault(key, Family())
     call = call_for(family, specs, trace) if device is CPU else trace([s.type for s in specs])
-    return call.executable([] if made else specs, targets).program.call
+    return call.executable([] if made else specs, targets)
