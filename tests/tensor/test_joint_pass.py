@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -225,6 +226,116 @@ def test_gradients_own_their_memory(joint: list[bool]) -> None:
         a.grad.mul_(5.0)
         assert (b.grad.tolist(), g.tolist()) == ([1.0, 1.0], [1.0, 1.0])
     assert joint[-1]
+
+
+# --- the native walk --------------------------------------------------------------------------------------------------
+
+
+def recorded() -> tuple[wf.Tensor, joint_pass._Walk]:
+    x = wf.tensor([0.5] * 3, requires_grad=True)
+    y = wf.sin(x * x) + x
+    walk = joint_pass._walk(y._node)
+    assert walk is not None
+    return y, walk
+
+
+def freed(node: Any) -> None:
+    node.parents[0][0].saved = None
+
+
+def fewer(node: Any) -> None:
+    node.parents[0][0].saved.pop()
+
+
+def no_list(node: Any) -> None:
+    node.parents[0][0].saved = tuple(node.parents[0][0].saved)
+
+
+def no_entry(node: Any) -> None:
+    node.parents[0][0].saved[0] = 3
+
+
+def no_storage(node: Any) -> None:
+    saved = node.parents[0][0].saved
+    saved[0] = (None, *saved[0][1:])
+
+
+def other_spec(node: Any) -> None:
+    saved = node.parents[0][0].saved
+    saved[0] = (saved[0][0], wf.ones(7)._spec, *saved[0][2:])
+
+
+def other_version(node: Any) -> None:
+    saved = node.parents[0][0].saved
+    saved[0] = (*saved[0][:4], saved[0][4] + 1)
+
+
+def huge_version(node: Any) -> None:
+    saved = node.parents[0][0].saved
+    saved[0] = (*saved[0][:4], 1 << 80)
+
+
+def no_parents(node: Any) -> None:
+    node.parents = None
+
+
+def no_pair(node: Any) -> None:
+    node.parents = (3, node.parents[1])
+
+
+def other_result(node: Any) -> None:
+    node.parents = ((node.parents[0][0], 1), node.parents[1])
+
+
+def other_order(node: Any) -> None:
+    node.sequence = node.parents[0][0].sequence
+
+
+def no_order(node: Any) -> None:
+    node.parents[0][0].sequence = "first"
+
+
+def other_leaf(node: Any) -> None:
+    node.parents = (node.parents[0], (tape.Leaf(None), 0))
+
+
+def no_leaf(node: Any) -> None:
+    node.parents[0][0].parents[0][0].parents = ((tape.Boundary(), 0), (tape.Boundary(), 0))
+
+
+def other_gradient(node: Any) -> None:
+    node.parents[0][0].backward = node.backward
+
+
+def nothing(node: Any) -> None:
+    del node.parents[0][0].saved
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(freed, fewer, no_list, no_entry, no_storage, other_spec, other_version, huge_version, no_parents, no_pair),
+        *(other_result, other_order, no_order, other_leaf, no_leaf, other_gradient, nothing),
+    ],
+)
+def test_a_tape_that_is_not_as_it_was_is_another_walk(change: Callable[[Any], None]) -> None:
+    y, walk = recorded()
+    assert walk.found(y._node) is not None
+    change(y._node)
+    assert walk.found(y._node) is None
+
+
+def test_walks_hold_nothing_but_what_they_give() -> None:
+    (y, walk), (other, _) = recorded(), recorded()
+    node = y._node
+    leaf, storage = node.parents[1][0], node.parents[0][0].saved[0][0]
+    freed(other._node)
+    before = [sys.getrefcount(each) for each in (node, leaf, storage, None)]
+    for _ in range(1000):
+        assert walk.found(node) is not None
+        assert walk.found(other._node) is None
+    after = [sys.getrefcount(each) for each in (node, leaf, storage, None)]
+    assert after[:3] == before[:3] and abs(after[3] - before[3]) < 500
 
 
 # --- what goes the way of the records ---------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ __all__ = [
     "to_host",
     "unshared",
     "view",
+    "walk",
     "wrap",
     "wrote",
 ]
@@ -174,6 +175,9 @@ if TYPE_CHECKING:
 
     def look(source: Any, spec: Any, offset: int, step: Any, kind: int, layout: tuple[Any, ...], /) -> Any:
         """A view of a tensor in one call; None where it has no memory. See native/view.py."""
+
+    def walk(root: Any, table: Storage, /) -> tuple[list[Any], list[Storage]] | None:
+        """The walk of a backward pass, if it is that of a table. See native/walk.py."""
 
 
 def __getattr__(name: str) -> Any:

@@ -20,21 +20,25 @@ pass is one program only where all of it takes little memory.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..core.device import Device
+from ..core.dtypes import float32
 from ..core.errors import OutOfMemoryError
 from ..core.symbolic import typical
 from ..graph.executable import GIL_WORK, Executable
 from ..graph.ir import Value
+from ..runtime import storage as storages
 from ..runtime.devices import row_of
 from ..runtime.program import AnyStep, KernelStatus, is_watched
 from . import gradient_hooks
 from .caches import Cache
 from .calls import Backward
-from .spec import Spec
-from .tape import Leaf, Record, Sums
+from .spec import Spec, spec_of
+from .tape import Leaf, Record, Sums, keep_nothing
 from .tensor import Tensor, make
 from .windows import Window, executable, filled, written
 
@@ -78,63 +82,60 @@ _NONE = _Program(None, 0, ())  # of walks that are left to the records
 
 
 class _Walk:
-    """A walk back from one record. ``passes``: that came to it; ``program``: when there were enough."""
+    """A walk back from one record. ``table``: native/walk.py has the layout. ``passes``: that came to it; ``program``:
+    when there were enough."""
 
-    __slots__ = ("leaves", "passes", "program", "visits")
+    __slots__ = ("leaves", "passes", "program", "table", "visits")
 
     def __init__(self, visits: Sequence[_Visit], leaves: int):
         self.visits, self.leaves = tuple(visits), leaves
+        words = [len(visits), leaves, sum(len(visit.saved) for visit in visits), id(Record), id(Leaf), id(list)]
+        for backward, places, saved, _ in visits:
+            words += [id(backward), len(places), len(saved)]
+            words += [word for number, index in places for word in (number, id(index))]
+            words += map(id, saved)
+        held = array("q", words)
+        address, length = held.buffer_info()
+        self.table = storages.wrap(address, 8 * length, (held, self.visits))
         self.passes = 0
         self.program: _Program | None = None
 
     def found(self, root: Record) -> tuple[list[Any], list[Any]] | None:
         """The records and leaves that this walk comes to from ``root``, and the storages that they have kept; None
         where it is another walk, or where something was freed or written since."""
-        visits = self.visits
-        nodes: list[Any] = [None] * (len(visits) + self.leaves)
-        nodes[0] = root
-        kept: list[Any] = []
-        at, last = 0, root.sequence + 1
-        try:
-            for backward, places, specs, _ in visits:
-                record = nodes[at]
-                if record.__class__ is not Record or record.backward is not backward or record.sequence >= last:
-                    return None
-                at, last = at + 1, record.sequence
-                for (node, index), (number, wanted) in zip(record.parents, places, strict=True):
-                    known = nodes[number]
-                    if known is None:
-                        nodes[number] = node
-                    elif known is not node:
-                        return None
-                    if index != wanted:
-                        return None
-                saved = record.saved
-                if saved is None:
-                    return None
-                for (storage, spec, _, _, version), wanted_spec in zip(saved, specs, strict=True):
-                    if spec is not wanted_spec or storage.version != version:
-                        return None
-                    kept.append(storage)
-        except AttributeError:  # a graph's Value, which has no version
+        found = storages.walk(root, self.table)
+        if found is None:
             return None
-        leaves = nodes[len(visits) :]
-        if len(set(leaves)) < len(leaves) or any(leaf.__class__ is not Leaf for leaf in leaves):
-            return None
-        return nodes, kept
+        leaves = found[0][len(self.visits) :]
+        return found if len(set(leaves)) == len(leaves) else None
 
 
+_LAST = 256  # result of a call; CPython has one object for each number up to here
 _KINDS = {Backward, Window}  # gradients whose programs are known
+
+
+@cache
+def _is_laid_out() -> bool:
+    """Whether the slots of records lie where native/walk.py takes them to lie."""
+    leaf, storage, spec = Leaf(None), storages.empty(8), spec_of(float32, (2,))
+    backward: Any = object()
+    record = keep_nothing(None, backward, ((leaf, 0),))
+    record.saved = [(storage, spec, None, 0, 0)]
+    return _Walk([_Visit(backward, ((1, 0),), (spec,), ())], 1).found(record) == ([record, leaf], [storage])
 
 
 def _walk(root: Record) -> _Walk | None:
     """The walk from a record; None where it comes to something else than records of ordinary calls, and leaves."""
+    if not _is_laid_out():
+        return None
     records, stack = {root}, [root]
     while stack:
         record = stack.pop()
         if record.__class__ is not Record or record.backward.__class__ not in _KINDS or record.saved is None:
             return None
-        for node, _ in record.parents:
+        for node, index in record.parents:
+            if index > _LAST:
+                return None
             if isinstance(node, Record):
                 if node not in records:
                     records.add(node)

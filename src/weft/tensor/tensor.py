@@ -21,6 +21,7 @@ from ..ops.op import hooks, public, state
 from ..runtime import storage as storages
 from ..runtime.devices import row_of
 from . import guards, tape
+from .caches import Cache
 from .capturing import settled
 from .gradient_hooks import retaining
 from .spec import Spec
@@ -259,9 +260,7 @@ class Tensor(Methods):
                     f"backward without a gradient needs a tensor of one element; this one has shape "
                     f"{self.shape}: reduce it (sum, mean) or pass gradient="
                 )
-            from ..ops.creation import ones
-
-            gradient = ones(self.shape, dtype=self.dtype, device=self.device)
+            gradient = _ones(self._spec)
         elif not gradient._spec.is_like(self._spec):
             raise AutogradError(f"backward: the gradient must be {self._spec}, not {gradient._spec}")
         tape.backward(
@@ -627,3 +626,24 @@ def format_tensor(tensor: Tensor) -> str:
     grad = ", requires_grad=True" if tensor.requires_grad else ""
     place = "" if tensor._spec.device is CPU else f", device={tensor._spec.device}"
     return f"{name}({text}, dtype={tensor.dtype.name}{place}{grad})"
+
+
+_seeds = Cache(256)  # by specs: the native call that makes ones, and their spec
+
+
+def _ones(spec: Spec) -> Tensor:
+    """What a backward pass begins with."""
+    from ..ops.creation import ones
+
+    known = _seeds.get(spec) if state.trace is None else None
+    if known is not None:
+        native, dense = known
+        return make(native(), dense, None, 0)
+    function: Any = ones
+    made: Tensor = function(spec.shape, dtype=spec.dtype, device=spec.device)
+    if state.trace is None:
+        from .dispatch import plan_of
+
+        plan, _ = plan_of(function, (spec.shape,), {"dtype": spec.dtype}, device=spec.device)
+        _seeds.keep(spec, (plan.call.executable([]).program.call, spec.dense()))
+    return made
