@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import weft as wf
 from weft.core.errors import AutogradError
+from weft.runtime import storage as storages
 from weft.tensor import tape
+from weft.tensor.native_tape import chosen, never
 
 
 def leaf(*values: float) -> wf.Tensor:
@@ -173,3 +175,59 @@ def test_a_place_is_the_users_line_however_deep_the_call() -> None:
     found = [t._node.place for t in (x * x, wf.exp(x), wf.nn.functional.gelu(x))]
     assert [tape.where_of(place) for place in found] == [(__file__, line_here() - 1)] * 3
     assert tape.where_of(None) is None
+
+
+# --- records, as they are made natively -------------------------------------------------------------------------------
+
+
+def fields(record: Any) -> Any:
+    """What a record says, in terms of what it was made of; where its own results stand."""
+    saved = [(id(s), spec, "own" if tape.is_own(n) else n, i, v) for s, spec, n, i, v in record.saved]
+    return record.backward, record.call, record.place, record.parents, saved, sorted(dir(record))
+
+
+CALLS: list[Any] = [
+    lambda x, y: wf.sin(x),
+    lambda x, y: x + y,
+    lambda x, y: x * y.detach(),
+    lambda x, y: x.detach() * y,
+    lambda x, y: wf.where(x > 0, x, y),
+    lambda x, y: wf.exp(x),
+    lambda x, y: x.max(0).values,
+    lambda x, y: x.max(0, keepdim=True).values.sum(),
+    lambda x, y: wf.astype(x, wf.int32) * 2,
+    lambda x, y: wf.linalg.qr(x @ x.T)[1],
+]
+
+
+@pytest.mark.parametrize("number", range(len(CALLS)))
+def test_native_records_are_those_of_python(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = (wf.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True) for _ in range(2))
+    made: list[Any] = []
+    assert chosen() is storages.record
+    for put in (storages.record, never):
+        monkeypatch.setattr(tape, "_put", put)
+        made.append(CALLS[number](x, y))
+    native, stepwise = (each._node for each in made)
+    assert (native is None) == (stepwise is None)
+    if native is not None:
+        assert native.sequence < stepwise.sequence
+        own = [[s for s, _, n, *_ in r.saved if tape.is_own(n)] for r in (native, stepwise)]
+        assert [len(each) for each in own] == [len(own[0])] * 2
+        a, b = fields(native), fields(stepwise)
+        assert (a[0], a[1], a[5]) == (b[0], b[1], b[5])
+        assert [p[1] for p in a[3]] == [p[1] for p in b[3]]
+        assert [(spec, i) for _, spec, _, i, _ in a[4]] == [(spec, i) for _, spec, _, i, _ in b[4]]
+        assert made[0]._index == made[1]._index
+
+
+def test_native_records_hold_nothing_but_what_they_say() -> None:
+    x = wf.tensor([1.0, 2.0], requires_grad=True)
+    node, storage, spec = x._node, x._storage, x._spec
+    wf.sin(x) * x
+    before = [sys.getrefcount(each) for each in (node, storage, spec)]
+    for _ in range(1000):
+        wf.sin(x) * x
+        with wf.no_grad():
+            wf.sin(x)
+    assert [sys.getrefcount(each) for each in (node, storage, spec)] == before

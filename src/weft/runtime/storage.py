@@ -45,6 +45,8 @@ __all__ = [
     "make",
     "make_kind",
     "read_only",
+    "record",
+    "record_kind",
     "save",
     "tail",
     "to_host",
@@ -175,6 +177,21 @@ if TYPE_CHECKING:
 
     def look(source: Any, spec: Any, offset: int, step: Any, kind: int, layout: tuple[Any, ...], /) -> Any:
         """A view of a tensor in one call; None where it has no memory. See native/view.py."""
+
+    def record_kind(type: type, gradient: type, numbers: Any, own: object, /) -> None:
+        """Say what :func:`record` makes, of which gradients, what gives the numbers, and what stands for a record in
+        what it keeps."""
+
+    def record(
+        gradient: Any,
+        call: Any,
+        wanted: tuple[bool, ...],
+        tensors: tuple[Any, ...],
+        outputs: tuple[Any, ...],
+        place: Any,
+        /,
+    ) -> bool:
+        """A call on the tape in one call; whether it is there. See native/record.py."""
 
     def walk(root: Any, table: Storage, /) -> tuple[list[Any], list[Storage]] | None:
         """The walk of a backward pass, if it is that of a table. See native/walk.py."""

@@ -293,6 +293,11 @@ def is_own(node: Any) -> bool:
     return node is _OWN
 
 
+def let_record(gradient: type) -> None:
+    """Say what native records are, and what gradients they have."""
+    storages.record_kind(Record, gradient, _sequence, _OWN)
+
+
 def now() -> int:
     """The next sequence number: what is made later has a greater one."""
     return next(_sequence)
@@ -300,8 +305,7 @@ def now() -> int:
 
 def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Put a call on the tape: its floating outputs get a Record as their node."""
-    nodes = [t._node for t in tensors]  # once: another thread may be writing what these are views of
-    wanted = tuple([node is not None for node in nodes])
+    wanted = tuple([t._node is not None for t in tensors])
     gradient = call.backwards.get(wanted)
     if gradient is None:
         if not any(o._spec.dtype.is_floating for o in outputs):
@@ -309,12 +313,50 @@ def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
         gradient = call.backward(wanted)
     if True not in gradient.flows:
         return
+    where = place() if gradient.needs_values else None
+    if state.trace is not None or not _put(gradient, call, wanted, tuple(tensors), tuple(outputs), where):
+        record_in_steps(gradient, call, wanted, tensors, outputs, where)
+
+
+def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
+    """:func:`record` for the commonest call, two operands and one result, outside of captures: half the time."""
+    number = (a._node is not None) + 2 * (b._node is not None)
+    gradient = call.pairs[number]
+    if gradient is None:
+        record(call, (a, b), (output,))
+        if output._node is not None:
+            call.pairs[number] = output._node.backward
+        return
+    where = None
+    if gradient.needs_values:
+        frame = _getframe(2)  # behind the operator
+        code = frame.f_code
+        where = (code, frame.f_lasti) if id(code) in _user_code else place(3)
+    if not _put(gradient, call, _PAIRS[number], (a, b), (output,), where):
+        record_in_steps(gradient, call, _PAIRS[number], (a, b), (output,), where)
+
+
+_PAIRS = ((False, False), (True, False), (False, True), (True, True))
+
+
+def record_in_steps(
+    gradient: Any,
+    call: Any,
+    wanted: tuple[bool, ...],
+    tensors: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    where: Any,
+) -> None:
+    """:func:`record`, written out: in a capture, and what ``storages.record`` does in one native call."""
+    nodes = [t._node for t in tensors]  # once: another thread may be writing what these are views of
+    if tuple([node is not None for node in nodes]) != wanted:
+        return record(call, tensors, outputs)
     made = Record()
     made.backward = gradient
     made.call = call
     made.sequence = next(_sequence)
     made.parents = tuple([(n, t._index) for n, t in zip(nodes, tensors, strict=True) if n is not None])
-    made.place = place() if gradient.needs_values else None
+    made.place = where
     trace = state.trace
     if trace is None:
         save = storages.save
@@ -337,37 +379,17 @@ def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
             output._node, output._index = made, i
 
 
-def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
-    """:func:`record` for the commonest call, two operands and one result: half the time."""
-    first, second = a._node, b._node
-    gradient = call.pairs[(first is not None) + 2 * (second is not None)]
-    if gradient is None or state.trace is not None:
-        record(call, (a, b), (output,))
-        if output._node is not None:
-            call.pairs[(first is not None) + 2 * (second is not None)] = output._node.backward
-        return
-    made = Record()
-    made.backward = gradient
-    made.call = call
-    made.sequence = next(_sequence)
-    if second is None:
-        made.parents = ((first, a._index),)
-    elif first is None:
-        made.parents = ((second, b._index),)
-    else:
-        made.parents = ((first, a._index), (second, b._index))
-    made.saved = saved = []
-    if gradient.needs_values:
-        frame = _getframe(2)  # behind the operator
-        code = frame.f_code
-        made.place = (code, frame.f_lasti) if id(code) in _user_code else place(3)
-        save = storages.save
-        for i in gradient.needs_inputs:
-            t = b if i else a
-            saved.append((t._storage, t._spec, t._node, t._index, save(t._storage)))
-        for i in gradient.needs_outputs:
-            saved.append((output._storage, output._spec, _OWN, i, save(output._storage)))
-    output._node = made
+def _choose_put(*call: Any) -> bool:
+    """Choose the native call, if it makes what :func:`record_in_steps` makes; called for the first record of a
+    process."""
+    global _put
+    from .native_tape import chosen
+
+    _put = chosen()
+    return _put(*call)
+
+
+_put: Callable[..., bool] = _choose_put
 
 
 def record_view(way: Way, source: Tensor, view: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...llvm.module import exported, static
 from ...llvm.text import Ptr, counted, is_null, return_if
-from . import allocator, call, dlpack, host, pool, runner, signals, storage, view, walk
+from . import allocator, call, dlpack, host, pool, record, runner, signals, storage, view, walk
 from .cpython import (
     HOOKS,
     Builtin,
@@ -17,7 +17,7 @@ from .cpython import (
     new_reference,
 )
 
-_SECTIONS = (allocator, storage, view, pool, runner, host, dlpack, call, signals, walk)
+_SECTIONS = (allocator, storage, view, pool, runner, host, dlpack, call, signals, walk, record)
 _BUILTINS = [made for section in _SECTIONS for made in vars(section).values() if isinstance(made, Builtin)]
 
 
