@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from lowered_programs import graph_of
 
@@ -42,3 +44,24 @@ def test_a_long_program_lets_go_of_the_gil(rows: int) -> None:
     graph = graph_of(lambda x: wf.tanh(x) * 2.0, [(rows, 100)])
     exe = build(graph, [(100, 1)], (), host_target(), 1)
     assert exe.program.release_gil == (sum(x.flops for x in exe.launches) > GIL_WORK) == (rows > 100)
+
+
+# --- how long launches take -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "least", "most"),
+    [
+        (lambda x: x @ x, (512, 512), 1000, 10_000),
+        (lambda x: x @ x, (32, 32), 1, 3),
+        (lambda x: x + x, (1 << 20,), 50, 500),
+        (lambda x: x + x, (10,), 1, 1),
+        (lambda x: wf.tanh(x), (1 << 16,), 20, 300),
+    ],
+)
+def test_launches_say_about_how_many_microseconds_they_take(
+    function: Any, shape: tuple[int, ...], least: int, most: int
+) -> None:
+    graph, strides = graph_of(function, [shape]), (*shape[1:], 1)
+    launches = plan_graph(graph, [strides], (), host_target(), 1).launches
+    assert least <= sum(launch.work for launch in launches) <= most

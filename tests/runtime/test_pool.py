@@ -169,7 +169,7 @@ def shared_of(jobs: int, job: Callable[[], object], pause: float = 0.0) -> int:
 def test_workers_are_not_woken_for_short_jobs(kernels: CodeModule, sleepy: Callable[[int], None]) -> None:
     scratch_of_units(kernels, 8, 1, 1000)  # they are there, and asleep
     time.sleep(0.01)
-    shared = shared_of(100, lambda: add_seven(kernels, 200, 1), 0.0005)
+    shared = shared_of(100, lambda: add_seven(kernels, 64, 1), 0.0005)
     assert shared <= 20  # a few, where the system has taken the CPU away meanwhile
 
 
@@ -182,7 +182,7 @@ def test_workers_are_woken_for_many_short_jobs(kernels: CodeModule, sleepy: Call
     scratch_of_units(kernels, 8, 1, 1000)
     time.sleep(0.01)
     sleepy(10_000_000)
-    found = next((n for n in range(20_000) if shared_of(1, lambda: add_seven(kernels, 200, 1))), None)
+    found = next((n for n in range(20_000) if shared_of(1, lambda: add_seven(kernels, 64, 1))), None)
     assert found is not None
 
 

@@ -498,7 +498,7 @@ def steps_over(planned: Planned, code: Iterator[Any], target: Target, device: De
         else:
             grid = gpu_launch(x.kernel, x.ints, x.units) if target.is_gpu else None
             ints = (*extents_of(x, planned.plan, planned.spans), *x.ints) if target.checked else x.ints
-            steps.append(Step(next(code), ints, places, x.units, x.grain, grid))
+            steps.append(Step(next(code), ints, places, x.units, x.grain, grid, x.work))
     return steps
 
 

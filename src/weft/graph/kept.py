@@ -29,7 +29,7 @@ from .ir import Graph, Node, Value
 from .protocol import Primitive
 
 LAYERS = ("core", "llvm", "runtime", "compiler", "graph", "ops")  # whose sources decide what a graph is lowered to
-_FORM = 4  # of the entries
+_FORM = 5  # of the entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def get(name: str) -> Table | None:
     if data is None:
         return None
     kernels, forms, rows, outputs, arena, release, results = json.loads(data)
-    made = [(kernel, tuple(ints), units, grain) for kernel, ints, units, grain in forms]
+    made = [(kernel, tuple(ints), *numbers) for kernel, ints, *numbers in forms]
     table = _unpacked(rows, made)
     stops, before_writes, saves = release
     released = Release(stops, before_writes, tuple([(number, nbytes) for number, nbytes in saves]))
@@ -96,7 +96,7 @@ def _packed(steps: Sequence[AnyStep], forms: dict[tuple[Any, ...], int]) -> list
     for step in steps:
         places = [number for place in step.buffers for number in place]
         if isinstance(step, Step):
-            form = step.address, step.ints, step.units, step.grain
+            form = step.address, step.ints, step.units, step.grain, step.work
             rows.append([forms.setdefault(form, len(forms)), *places])
         else:
             assert not isinstance(step, HostStep)
@@ -110,8 +110,8 @@ def _unpacked(rows: Sequence[Any], forms: Sequence[tuple[Any, ...]]) -> tuple[An
     for what, *places in rows:
         buffers = tuple(zip(places[::2], places[1::2], strict=True))
         if isinstance(what, int):
-            kernel, ints, units, grain = forms[what]
-            steps.append(Step(kernel, ints, buffers, units, grain))
+            kernel, ints, units, grain, work = forms[what]
+            steps.append(Step(kernel, ints, buffers, units, grain, None, work))
             continue
         bodies = [Body(_unpacked(inner, forms), count) for count, inner in what[0]]
         if len(bodies) == 2:

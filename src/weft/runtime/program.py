@@ -33,7 +33,7 @@ from .pool import start
 if TYPE_CHECKING:
     from .storage import Storage
 
-_HEADER_WORDS, _STEP_WORDS = 15, 6
+_HEADER_WORDS, _STEP_WORDS = 15, 7
 NOT_DONE = 2  # the status of a loop that would go on after as many iterations as it may have
 _MAX_PLACES = 1 << 15  # a call keeps one pointer for each on its thread's stack
 
@@ -88,6 +88,8 @@ class Step(NamedTuple):
     address: of the kernel's code. ints: the kernel's int64 slots. buffers: (place, byte offset) of each of its buffers.
     units: size of the grid; 0 runs nothing. grain: units worth a thread of their own; up to that many run directly.
     launch: of a GPU's kernel its grid and block (compiler/gpu/frame.py), in whose units ``units`` does not count.
+    work: how many microseconds all units take, roughly, which says whether to wake workers (native/pool.py); 0: as many
+    as the grain has parts.
     """
 
     address: int
@@ -96,6 +98,7 @@ class Step(NamedTuple):
     units: int
     grain: int
     launch: Any = None
+    work: Any = 0
 
 
 class HostStep(NamedTuple):
@@ -320,8 +323,8 @@ def _in_numbers(step: AnyStep, known: Mapping[Any, int]) -> AnyStep:
             results=numbers(step.results),
             length=known.get(step.length, step.length),
         )
-    units, grain = known.get(step.units, step.units), known.get(step.grain, step.grain)
-    return step._replace(buffers=buffers, ints=numbers(step.ints), units=units, grain=grain)
+    units, grain, work = numbers((step.units, step.grain, step.work))
+    return step._replace(buffers=buffers, ints=numbers(step.ints), units=units, grain=grain, work=work)
 
 
 def _check_places(places: int) -> None:
@@ -331,7 +334,7 @@ def _check_places(places: int) -> None:
 
 def _check_steps(steps: Sequence[AnyStep], places: int) -> None:
     for number, step in enumerate(steps):
-        if isinstance(step, Step) and not all(isinstance(n, int) for n in (*step.ints, step.units, step.grain)):
+        if isinstance(step, Step) and not all(isinstance(n, int) for n in (*step.ints, *step[3:5], step.work)):
             raise ValueError(f"step {number}: what stands for a number is no number here: {step.ints}")
         if isinstance(step, Step) and (step.grain < 1 or step.units < 0):
             raise ValueError(f"step {number}: units {step.units} and grain {step.grain} must be >= 0 and >= 1")
@@ -428,7 +431,7 @@ def _table(
     for step in map(_row, steps):
         buffers_at = at + len(step.ints)
         pointers += [len(words) + 1, len(words) + 2]
-        words += [step.address, 8 * at, 8 * buffers_at, len(step.buffers), step.units, step.grain]
+        words += [step.address, 8 * at, 8 * buffers_at, len(step.buffers), step.units, step.grain, step.work]
         rest += step.ints
         rest += [number for buffer in step.buffers for number in buffer]
         at = buffers_at + 2 * len(step.buffers)

@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
-from ...compiler.kernels import Access, Int, Ints, Kernel, Reduce, Slot, Store
+from ...compiler.kernels import Access, Contraction, Int, Ints, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.symbolic import Dim, SymDim, computed
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .control import ControlCall
     from .host import HostCall
 
-TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: some microseconds
+TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: a microsecond, as a rule
+FLOPS = 100_000  # of a contraction in a microsecond
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -46,6 +47,11 @@ class Launch:
     checks: bool = False  # whether it may fail (an index out of range, Python code): the program then ends with it
     copies: tuple[Value, Value] | None = None  # (written, read): nothing but a copy, needless where both have one place
     guards: bool = False  # it checks indices that a later launch writes with, and does nothing else
+
+    @property
+    def work(self) -> Any:
+        """About so many microseconds of one thread."""
+        return computed(_contracting if isinstance(self.kernel, Contraction) else _tasks, self.flops)
 
     def __repr__(self) -> str:
         head = f"{type(self.kernel).__name__} units={self.units} grain={self.grain} ints={self.ints}"
@@ -180,6 +186,14 @@ def reduce_stage(
     for axis in range(start, stop - 1):
         steps[axis] = builder.slot(prod(sizes[axis + 1 : stop]))
     return Reduce(op, value, dtype, leaf("index", dt.int64, Access(0, dt.int64, 0, tuple(steps))))
+
+
+def _tasks(work: float) -> int:
+    return max(1, int(work / TASK_WORK))
+
+
+def _contracting(flops: float) -> int:
+    return max(1, int(flops / FLOPS))
 
 
 def grain_of(work: float) -> int:

@@ -15,8 +15,8 @@ caller watches for signals (signals.py), ranges of long kernels are shorter, and
   changes ``word`` looks at these afterwards. All four accesses are sequentially consistent, so one of the two sees the
   other.
 
-To wake a worker costs its caller 5 to 10 us, and it comes 20 to 50 us later. So where workers sleep, and the number of
-tasks does not say already that a job is long, the caller computes the first range alone, and sees how long the rest
+To wake a worker costs its caller 5 to 10 us, and it comes 20 to 50 us later. So where workers sleep, and the
+estimate does not say already that a job is long, the caller computes the first range alone, and sees how long the rest
 will take: less than WORTH nanoseconds it computes alone too. Jobs that follow each other within the time that workers
 spin add up: from ENOUGH of them on, workers are woken for the next.
 
@@ -57,6 +57,7 @@ from ...llvm.text import (
     loop,
     return_,
     return_if,
+    select,
     stack_array,
     structure,
     to_integer,
@@ -94,7 +95,7 @@ from .system import (
 
 STACK_BYTES = 8 << 20
 WORTH, ENOUGH = 60_000, 500_000  # nanoseconds
-LONG = 256  # tasks (units / grain), of some 0.3 to 2 us
+LONG = 100  # microseconds, as they are estimated: by a factor of 3 too many or too few
 OPEN, STOP, INSIDE = 1 << 31, 1 << 30, 0xFFFF  # `word`
 ENDED = 1 << 61  # the status of what a signal's handler has ended by an exception
 
@@ -389,11 +390,12 @@ def is_worth(rest: I64, ended: I64) -> I1:
 
 
 @function
-def pool_run(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, scratch: Ptr, watch: Watch) -> I64:
+def pool_run(kernel: Ptr, bufs: Ptr, ints: Ptr, units: I64, grain: I64, work: I64, scratch: Ptr, watch: Watch) -> I64:
     """Run the kernel over 0 <= unit < units on all threads; its status bits, or ENDED. The pool is acquired; units and
-    grain are at least 1."""
+    grain are at least 1; ``work`` is in microseconds, and 0 says as many as the grain has parts."""
     status.value = 0
-    with if_((atomic_load(sleepers, "seq_cst") == 0) | (units // grain >= LONG)):
+    is_long = select(work == 0, units // grain, work) >= LONG
+    with if_((atomic_load(sleepers, "seq_cst") == 0) | is_long):
         return_(run_together(kernel, bufs, ints, constant(0), units, grain, scratch, watch))
     first, before = umin(first_range(units, grain), units), now()
     status.value = invoke(kernel, I64, bufs, ints, constant(0), first, scratch)

@@ -354,7 +354,8 @@ def parallel_for(kernel: I64, bufs: I64, ints: I64, units: I64, grain: I64) -> P
     has_pool = pool_acquire()
     thread = PyEval_SaveThread()  # always without the GIL
     arrays = to_pointer(bufs), to_pointer(ints)
-    bits = run_units(to_pointer(kernel), *arrays, units, smax(grain, 1), scratch, has_pool, NULL)
+    extent = units, smax(grain, 1), constant(0)
+    bits = run_units(to_pointer(kernel), *arrays, extent, scratch, has_pool, NULL)
     PyEval_RestoreThread(thread)
     give_scratch(scratch)
     with if_(has_pool):

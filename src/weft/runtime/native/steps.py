@@ -13,7 +13,7 @@ The table is a block of 64-bit words that program.py lays out::
                output_nbytes                 -> outputs x i64
                constant_addresses            -> constants x ptr
                table                         -> steps x %Step
-    %Step      kernel, ints -> i64..., buffers -> (place, byte offset)..., buffer count, units, grain
+    %Step      kernel, ints -> i64..., buffers -> (place, byte offset)..., buffer count, units, grain, work
 
 A step without a kernel is a branch or a loop: its integers are a %Control, which points to tables of other programs.
 What their steps work on is what the step has resolved: a branch's places are the step's buffers, a loop's are a row of
@@ -71,7 +71,9 @@ from .signals import SOON, Bytes, Saved, Watch, is_ended, is_main_thread
 from .system import about_now, memcpy, now, umax, umin
 
 Buffer = Annotated[Value, structure("Buffer", place=I64, offset=I64)]
-Step = Annotated[Value, structure("Step", kernel=Ptr, ints=Ptr, buffers=Buffer, num_buffers=I64, units=I64, grain=I64)]
+Step = Annotated[
+    Value, structure("Step", kernel=Ptr, ints=Ptr, buffers=Buffer, num_buffers=I64, units=I64, grain=I64, work=I64)
+]
 Program = Annotated[
     Value,
     structure(
@@ -110,12 +112,19 @@ Frame = Annotated[
 
 
 def run_units(
-    kernel: Value, bufs: Value, ints: Value, units: Value, grain: Value, scratch: Value, has_pool: Value, watch: Value
+    kernel: Value,
+    bufs: Value,
+    ints: Value,
+    extent: tuple[Value, Value, Value],
+    scratch: Value,
+    has_pool: Value,
+    watch: Value,
 ) -> Value:
-    """Run a kernel on the pool or here; its status bits, or ENDED."""
+    """Run a kernel on the pool or here; its status bits, or ENDED. ``extent``: units, grain, work of its step."""
+    units, grain, work = extent
     bits = local(I64, 0)
     with if_((units > grain) & has_pool):
-        bits.value = pool_run(kernel, bufs, ints, units, grain, scratch, watch)
+        bits.value = pool_run(kernel, bufs, ints, units, grain, work, scratch, watch)
     with else_(), if_(units > 0):
         with if_(is_null(watch) | (units <= grain)):
             bits.value = invoke(kernel, I64, bufs, ints, constant(0), units, scratch)
@@ -132,7 +141,8 @@ def run_step(step: Step, frame: Frame, bufs: Pointers, watch: Watch) -> I64:
         bufs[i] = byte_offset(places[buffers[i].place], buffers[i].offset)
     with if_(is_null(step.kernel)):
         return_(run_control(cast(Control, step.ints), frame, bufs, watch))
-    return run_units(step.kernel, bufs, step.ints, step.units, step.grain, frame.scratch, frame.has_pool, watch)
+    extent = step.units, step.grain, step.work
+    return run_units(step.kernel, bufs, step.ints, extent, frame.scratch, frame.has_pool, watch)
 
 
 @function
