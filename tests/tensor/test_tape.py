@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import weft as wf
 from weft.core.errors import AutogradError
 from weft.runtime import storage as storages
-from weft.tensor import tape
+from weft.tensor import lines, tape
 from weft.tensor.native_tape import chosen, never
 
 
@@ -169,12 +169,12 @@ def test_modes_nest_and_come_back_after_an_error() -> None:
 
 
 def test_a_place_is_the_users_line_however_deep_the_call() -> None:
-    where = tape.where_of(tape.place(1))
+    where = lines.where_of(lines.place(1))
     assert where == (__file__, line_here() - 1)
     x = leaf(1.0)
     found = [t._node.place for t in (x * x, wf.exp(x), wf.nn.functional.gelu(x))]
-    assert [tape.where_of(place) for place in found] == [(__file__, line_here() - 1)] * 3
-    assert tape.where_of(None) is None
+    assert [lines.where_of(place) for place in found] == [(__file__, line_here() - 1)] * 3
+    assert lines.where_of(None) is None
 
 
 # --- records, as they are made natively -------------------------------------------------------------------------------

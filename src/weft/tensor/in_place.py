@@ -23,7 +23,7 @@ from ..ops.elementwise import astype, clone
 from ..ops.op import Composite, Trace, state
 from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
-from . import guards, tape
+from . import guards, lines, tape
 from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
 from .calls import traced_error
 from .capturing import settled
@@ -276,7 +276,7 @@ def run(plan: Plan, storage: Any, given: Sequence[Any], tensors: Sequence[Tensor
     except KernelStatus as error:
         raise plan.call.status_error(error, tensors) from None
     if storages.wrote(storage):
-        tape.note_write(storage)
+        lines.note_write(storage)
 
 
 def _keep_old(plan: Plan, operands: list[Tensor]) -> None:
@@ -461,7 +461,7 @@ def count_writes(written: list[Any]) -> None:
         if wrote(storage):
             kept.append(storage)
     if kept:
-        tape.note_write(kept[0])
+        lines.note_write(kept[0])
         note = kept[0].note
         for storage in kept:
             storage.note = note

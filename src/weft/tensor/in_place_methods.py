@@ -20,7 +20,7 @@ from ..ops import indexing, registry
 from ..ops.op import Composite, state
 from ..ops.subscript import normalize_key
 from ..runtime import storage as storages
-from . import tape
+from . import lines, tape
 from .arguments import CONTRACTS, guarded
 from .binding import named
 from .caches import Cache
@@ -245,7 +245,7 @@ def _form(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
                     if not recording.enabled or (self._node is None and (of is None or of.base._node is None)):
                         plan.run(storage)
                         if storages.wrote(storage):
-                            tape.note_write(storage)
+                            lines.note_write(storage)
                         return self
             if weak is not None:
                 args = _weakened(form.name, weak, self, args, kwargs)

@@ -21,7 +21,7 @@ from ..ops.subscript import basic_name, normalize_key
 from ..runtime import storage as storages
 from ..runtime.devices import device_of
 from ..runtime.program import KernelStatus
-from . import along_axes, conversions, hook_methods, in_place_methods, joint_pass, layout, tape
+from . import along_axes, conversions, hook_methods, in_place_methods, joint_pass, layout, lines, tape
 from .alias import look_of, way_to
 from .arguments import guarded
 from .binding import Takes, bind, named, names_of, required, sizes_given
@@ -131,7 +131,7 @@ def _in_place(form: InPlace, reads_numbers: bool = False) -> Callable[..., Tenso
                 return form(self, other)
             plan.run(mine, its)
             if storages.wrote(mine):
-                tape.note_write(mine)
+                lines.note_write(mine)
         except (KeyError, AttributeError, BufferError, KernelStatus):
             return form(self, other, *args, **kwargs)
         return self
@@ -376,7 +376,7 @@ def _set_quickly(self: Tensor, key: Any, value: Any) -> bool:
         return False
     plan.run(storages.tail(mine, offset) if offset else mine, its)
     if storages.wrote(mine):
-        tape.note_write(mine)
+        lines.note_write(mine)
     return True
 
 

@@ -14,12 +14,14 @@ from itertools import count
 from sys import _getframe
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.errors import AutogradError, CaptureError, is_wefts_own, user_line
+from ..core.errors import AutogradError, CaptureError
 from ..graph.ir import Value
 from ..ops.op import hooks, state
 from ..runtime import storage as storages
 from . import gradient_hooks
 from .gradient_hooks import ever, retaining
+from .lines import place as called_at
+from .lines import user_code, where_of
 
 if TYPE_CHECKING:
     from .alias import Way
@@ -241,45 +243,6 @@ def overwritten(name: str, what: Any, saved: Any, written: Any) -> AutogradError
     )
 
 
-def place(depth: int = 2) -> Any:
-    """Where the user's code is, in the cheapest form; see :func:`where_of`. ``depth``: of the first frame that may be
-    the user's."""
-    frame: Any = _getframe(depth)
-    while frame is not None:
-        code = frame.f_code
-        known = id(code)
-        if known in _user_code:
-            return code, frame.f_lasti
-        if known not in _own_code:
-            if not is_wefts_own(code):
-                if len(_user_code) > 4096:
-                    _user_code.clear()
-                _user_code[known] = code
-                return code, frame.f_lasti
-            _own_code[known] = code
-        frame = frame.f_back
-    return None
-
-
-# Code that places have been looked for through, by id: the package's, and the user's. Kept alive, so that ids stay.
-_own_code: dict[int, Any] = {}
-_user_code: dict[int, Any] = {}
-
-
-def where_of(place: Any) -> tuple[str, int] | None:
-    """(file, line) of a place."""
-    if place is None:
-        return None
-    code, last = place
-    line = next((n for start, stop, n in code.co_lines() if start <= last < stop), None)
-    return code.co_filename, line or code.co_firstlineno
-
-
-def note_write(storage: Any) -> None:
-    """Remember the user's line as that of the last write to a storage that some record has kept."""
-    storage.note = user_line(2)
-
-
 _OWN = object()
 
 
@@ -313,7 +276,7 @@ def record(call: GraphCall, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
         gradient = call.backward(wanted)
     if True not in gradient.flows:
         return
-    where = place() if gradient.needs_values else None
+    where = called_at() if gradient.needs_values else None
     if state.trace is not None or not _put(gradient, call, wanted, tuple(tensors), tuple(outputs), where):
         record_in_steps(gradient, call, wanted, tensors, outputs, where)
 
@@ -331,7 +294,7 @@ def record_pair(call: GraphCall, a: Tensor, b: Tensor, output: Tensor) -> None:
     if gradient.needs_values:
         frame = _getframe(2)  # behind the operator
         code = frame.f_code
-        where = (code, frame.f_lasti) if id(code) in _user_code else place(3)
+        where = (code, frame.f_lasti) if id(code) in user_code else called_at(3)
     if not _put(gradient, call, _PAIRS[number], (a, b), (output,), where):
         record_in_steps(gradient, call, _PAIRS[number], (a, b), (output,), where)
 

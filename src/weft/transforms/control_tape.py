@@ -21,7 +21,7 @@ from ..graph.specialise import specialise
 from ..ops.control import BRANCH
 from ..ops.creation import full, zeros
 from ..ops.op import Trace, state
-from ..tensor import tape
+from ..tensor import lines, tape
 from ..tensor.calls import GraphCall, value_of, wrap
 from ..tensor.spec import spec_of
 from ..tensor.tensor import Tensor
@@ -206,7 +206,7 @@ def record(control: Control, operands: Sequence[Tensor], outputs: Sequence[Tenso
     made.backward = made.call = control
     made.sequence = tape.now()
     made.parents = tuple([(operands[n]._node, operands[n]._index) for n in control.tracked])
-    made.place = tape.place()
+    made.place = lines.place()
     saved: list[Any] = []
     for n in control.kept:
         t = operands[n] if n >= 0 else outputs[~n]

@@ -17,7 +17,7 @@ from ..ops.creation import arange, full, zeros, zeros_like
 from ..ops.elementwise import less, maximum, where
 from ..ops.pieces import concat
 from ..ops.shape import expand_dims, reshape
-from ..tensor import tape
+from ..tensor import lines, tape
 from ..tensor.spec import spec_of
 from ..tensor.tensor import Tensor
 from .bodies import Carried
@@ -70,7 +70,7 @@ def unbounded_back(
         "backward through a while_loop in captured code needs to know how many steps there may be, to keep what it "
         "carries: while_loop(..., max_steps=n); a while statement is for _ in range(n) with a break"
     )
-    error.where = tape.where_of(record_.place) or error.where
+    error.where = lines.where_of(record_.place) or error.where
     raise error
 
 

@@ -27,7 +27,7 @@ from ..graph.protocol import TensorType, View
 from ..graph.simplify import simplify
 from ..graph.specialise import specialise
 from ..ops.op import Trace, state
-from ..tensor import tape
+from ..tensor import lines, tape
 from ..tensor.calls import Backward, GraphCall, value_of, wrap
 from ..tensor.gradient_hooks import Hooks, are_many_watched, line_of, unfold
 from ..tensor.sized_call import SizedCall, numbers_of
@@ -239,7 +239,7 @@ def _inner(record: tape.Record, place: Any, overwritten: Mapping[Value, Any]) ->
         for value, spec, node, index, _ in record.saved:
             saved.append((value, spec, ("own", index) if tape.is_own(node) else place(node, index)))
             if value in overwritten and spoiled is None:
-                spoiled = tape.overwritten(record.call.name, spec, tape.where_of(record.place), overwritten[value])
+                spoiled = tape.overwritten(record.call.name, spec, lines.where_of(record.place), overwritten[value])
     parents = [place(node, index) for node, index in record.parents]
     at = getattr(record, "place", None)
     return _Inner(record.__class__, record.backward, record.call, parents, saved, at, spoiled)
@@ -457,7 +457,7 @@ class UnitRecord(tape.Record):
         storage, spec, version = self.kept[value]
         if storage.version != version:
             inner = next(i for i in self.unit.inner if any(_seen(v) is value for v, _, _ in i.saved or ()))
-            raise tape.overwritten(inner.call.name, spec, tape.where_of(inner.at), storage.note)
+            raise tape.overwritten(inner.call.name, spec, lines.where_of(inner.at), storage.note)
         return make(storage, spec, None, 0)
 
     def _free(self, numbers: frozenset[int]) -> None:
