@@ -102,6 +102,30 @@ def test_a_handler_that_does_not_raise_lets_the_run_go_on(kernels: CodeModule, s
     assert len(seen) == 1 and (seen[0] == 0 if saves else 0 < seen[0] < 20)  # it sees what was there before the run
 
 
+def test_no_worker_is_inside_of_a_kernel_while_a_handler_runs(kernels: CodeModule) -> None:
+    """It would go on with what was saved, and its results would be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals are handled on the main thread")
+    pool.set_num_threads(2)
+    memory, seen = block(40), []
+
+    def handler(*details: Any) -> None:
+        seen.append(written(memory))
+        time.sleep(0.05)
+        seen.append(written(memory))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        step = sleeping(kernels, 30_000, 0, 40)
+        program = Program([step, sleeping(kernels, 0, 0)], 1, (), release_gil=Release(2, saves=((0, 320),)))
+        program.call(memory)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert written(memory) == 40
+    assert seen == [0, 0]
+
+
 def test_other_threads_are_left_alone(kernels: CodeModule, alarm: Callable[[float], None]) -> None:
     memory = block(20)
     program = Program([sleeping(kernels, 15_000, n) for n in range(20)], 1, (), release_gil=Release(21))

@@ -2,7 +2,8 @@
 
 One job at a time: ``kernel(bufs, ints, begin, end, scratch)`` over ``units``, cut into ranges of ``chunk`` units that
 the caller and the workers take from the atomic counter ``next``. Results do not depend on who takes what. Where the
-caller watches for signals (signals.py), ranges of long kernels are shorter, and a job that is to end has none left.
+caller watches for signals (signals.py), ranges of long kernels are shorter; while it looks, nobody is inside: the job
+is closed, and what is left of it is another one.
 
 ``word`` is the state: generation (bits 32..63), OPEN (bit 31), STOP (bit 30), number of workers inside (bits 0..15).
 
@@ -69,7 +70,7 @@ from .allocator import map_pages, pop, push
 from .cpython import PyErr_Format, PyLong_FromLongLong, PyThread_get_thread_ident, builtin, new_none, value_error
 from .guards import fill_scratch
 from .placement import MAX_THREADS, elsewhere, moves, note_cpu, threads
-from .signals import RANGE, Watch, is_ended, main_thread
+from .signals import RANGE, Watch, has_raised, is_due, is_ended, main_thread
 from .system import (
     PTHREAD_WORDS,
     now,
@@ -162,9 +163,10 @@ def give_scratch(scratch: Value) -> None:
 
 @function
 def compute(scratch: Ptr, watch: Watch) -> I64:
-    """Take ranges of the job until none is left, or the caller, whose watch it is, has to end; whether it has."""
+    """Take ranges of the job until none is left, or the caller, whose watch it is, wants to look: then nobody takes
+    any more. Where what is left begins; the number of units if nothing is."""
     kernel, bufs, ints, units, chunk, grain = job.kernel, job.bufs, job.ints, job.units, job.chunk, job.grain
-    bits, range, ended = local(I64, 0), local(I64, chunk), local(I64, 0)
+    bits, range, left = local(I64, 0), local(I64, chunk), local(I64, units)
     is_watched = job.is_watched
     with if_(is_watched):
         range.value = first_range(chunk, grain)
@@ -178,12 +180,11 @@ def compute(scratch: Ptr, watch: Watch) -> I64:
         bits.value |= invoke(kernel, I64, bufs, ints, begin, umin(begin + range.value, units), scratch)
         with if_(is_watched):
             range.value = next_range(range.value, now() - before.value, chunk, grain)
-            with if_(is_ended(watch)):
-                ended.value = 1
-                atomic_store(next_unit, units, "monotonic")
+            with if_(is_due(watch)):
+                left.value = umin(atomic_update("xchg", next_unit, units, "monotonic"), units)
                 break_()
     atomic_update("or", status, bits.value, "monotonic")
-    return ended.value
+    return left.value
 
 
 @function
@@ -413,6 +414,18 @@ def run_together(
     kernel: Ptr, bufs: Ptr, ints: Ptr, first: I64, units: I64, grain: I64, scratch: Ptr, watch: Watch
 ) -> I64:
     """Run the kernel over first <= unit < units with all workers that come; ``status`` has the bits of those before."""
+    left = local(I64, first)
+    with while_(lambda: left.value < units):
+        left.value = share(kernel, bufs, ints, left.value, units, grain, scratch, watch)
+        with if_(left.value < units):
+            return_if(has_raised(watch), ENDED)
+    return status.value
+
+
+@function
+def share(kernel: Ptr, bufs: Ptr, ints: Ptr, first: I64, units: I64, grain: I64, scratch: Ptr, watch: Watch) -> I64:
+    """Give the workers a job of these units and wait for them: where what is left begins, if the caller has to look for
+    signals. What Python code may see then is not what the kernel reads and writes, so no worker is inside."""
     shared.value += 1
     chunk = chunk_of(units - first, grain)
     job.kernel = kernel
@@ -426,12 +439,11 @@ def run_together(
     generation = word.value >> 32
     atomic_store(word, ((generation + 1) << 32) | OPEN, "seq_cst")
     wake_workers((units - first - 1) // chunk)
-    ended = compute(scratch, watch)
+    left = compute(scratch, watch)
     before = atomic_update("and", word, ~OPEN, "seq_cst")
     with if_((before & INSIDE) != 0):
         await_workers()
-    return_if(ended != 0, ENDED)
-    return status.value
+    return left
 
 
 # ---------------------------------------------------------------------------------------------------- builtins

@@ -7,8 +7,9 @@ written that was there before: a run looks as long as its steps write nothing th
 
 A *watch* is what a run looks with: the time of its last look, and the inputs that it may have written by then, which
 are few and small (program.Release): ``memory`` has what they held before. Handlers see them as they were, and so does
-everybody after a run that has ended. A null watch stands for a run that does not look: one that is short, on another
-thread than the main one, or past its first write of more.
+everybody after a run that has ended. No thread is inside of a kernel meanwhile, for what was saved may be memory that
+the kernel works on. A null watch stands for a run that does not look: one that is short, on another thread than the
+main one, or past its first write of more.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ def is_ended(watch: Watch) -> I1:
     return_if(is_null(watch), FALSE)
     return_if(about_now() - watch.looked < SOON, FALSE)
     return has_raised(watch)
+
+
+@function
+def is_due(watch: Watch) -> I1:
+    """Whether a kernel that others compute too has to stop for a look: later than between kernels, where nobody waits
+    for anybody."""
+    return_if(is_null(watch), FALSE)
+    return about_now() - watch.looked >= 2 * SOON
 
 
 @cold
