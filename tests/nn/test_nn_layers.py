@@ -51,7 +51,7 @@ ELEMENTWISE = [
     (nn.Identity(1, a=2), lambda x: x, "Identity()"),
     (nn.Flatten(), lambda x: x, "Flatten(start_dim=1, end_dim=-1)"),
     (nn.Unflatten(1, (2, 2)), lambda x: wf.reshape(x, (3, 2, 2)), "Unflatten(dim=1, unflattened_size=(2, 2))"),
-    (nn.LayerNorm(4), lambda x: F.layer_norm(x, 4), "LayerNorm((4,), eps=1e-05, elementwise_affine=True)"),
+    (nn.LayerNorm(4), lambda x: F.layer_norm(x, 4), "LayerNorm((4,), eps=1e-05, elementwise_affine=True, bias=True)"),
     (
         nn.RMSNorm((3, 4), 1e-3),
         lambda x: F.rms_norm(x, (3, 4), None, 1e-3),

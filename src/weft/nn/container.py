@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, Generic, Self, TypeVar, overload
 
 from ..tensor import guards
@@ -148,6 +149,17 @@ class ModuleList(_Indexed[M]):
 
     def __add__(self, other: Iterable[M]) -> ModuleList[M]:
         return ModuleList([*self, *other])
+
+    def __repr__(self) -> str:
+        """Modules that follow each other and look alike are shown once, as in PyTorch."""
+        lines, first = [], 0
+        for shown, alike in groupby(map(repr, self)):
+            count = len(list(alike))
+            head = f"({first}): " if count == 1 else f"({first}-{first + count - 1}): {count} x "
+            lines.append(head + shown.replace("\n", "\n  "))
+            first += count
+        inside = "\n  ".join(lines)
+        return f"{type(self).__name__}(\n  {inside}\n)" if lines else f"{type(self).__name__}()"
 
 
 class ModuleDict(Module):
