@@ -75,7 +75,7 @@ def quantity(value: float, measure: str) -> str:
         return f"{value / (1 << 20):.0f} MiB"
     scale, unit = next(((s, u) for s, u in UNITS if value >= s), UNITS[-1])
     scaled = value / scale
-    return f"{scaled:.{0 if scaled >= 100 else 1 if scaled >= 10 else 2}f} {unit}"
+    return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f} {unit}"
 
 
 def _peak_flops(workloads: list[Workload], results: Results) -> dict[int, float]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import weft as wf
 from weft import nn, optim
 from weft.nn import functional as F
-from weft.tensor import joint_pass, tape
+from weft.tensor import gradient_hooks, joint_pass, tape
 
 
 @pytest.fixture
@@ -30,7 +30,10 @@ def joint(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     monkeypatch.setattr(joint_pass, "_BEFORE", 1)
     monkeypatch.setattr(tape, "run_joint", noted)
     joint_pass._known.clear()
+    elsewhere = dict(gradient_hooks.retaining)  # tensors of other tests that have called retain_grad()
+    gradient_hooks.retaining.clear()
     yield passes
+    gradient_hooks.retaining.update(elsewhere)
     joint_pass._known.clear()
 
 
