@@ -323,6 +323,7 @@ IN_PLACE: dict[str, Callable[[wf.Tensor, wf.Tensor], Any]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("form", IN_PLACE)
 def test_an_in_place_form_waits_for_what_another_thread_is_computing(form: str, recorded: bool) -> None:

@@ -148,6 +148,7 @@ def _expression(text: str) -> Callable[..., Any]:
     return made["f"]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("op", [*BINARY, *COMPARING])
 def test_two_operands(op: str) -> None:
     for text in (f"m {op} 3.0", f"3.0 {op} m", f"m {op} n", f"(m {op} 2.0) {op} m"):

@@ -1868,6 +1868,7 @@ def test_what_the_function_makes_itself_is_not_refused() -> None:
         assert bits(wf.compile(run)(x)) == bits(run(x))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("first", range(0, 120, 20))
 def test_random_state_that_changes_at_random_is_seen_to_change(first: int, tmp_path: pathlib.Path) -> None:
     for seed in range(first, first + 20):
