@@ -31,7 +31,6 @@ BATCH = 128
 DEEP = (160, 64, 32)  # layers of a linear map, a normalization and a rectifier; their width; the batch
 LSTM = (4, 32, 64)  # batch, sizes of the input and of the state
 LSTM_LAYER = (128, 256, 32, 50)  # sizes of the input and of the state, batch, steps
-SEQUENCES = (1000, 128, 256, 32)  # vocabulary, sizes of the embedding and of the state, batch
 SMALL_GPT = (2, 4, 64, 256, 128, 4)  # layers, heads, width, vocabulary, longest text, batch
 GPT2 = (12, 12, 768, 50257, 1024, 1)
 GPT2_LENGTH = 64
@@ -43,7 +42,6 @@ def lengths(least: int) -> list[int]:
 
 
 LSTM_LENGTHS, GPT_LENGTHS = lengths(3), lengths(16)
-SEQUENCE_LENGTHS = [10 + 9 * (7 * i % 41) // 4 for i in range(50)]  # 41 lengths from 10 to 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +300,6 @@ def table() -> list[Workload]:
         ),
         *_lengths("lstm", "LSTM cell in a Python loop, 50 lengths"),
         *_lengths("gpt", "small GPT, 50 lengths"),
-        *_lengths("sequences", "embedding and LSTM, training, 50 batches, 41 lengths"),
         *(
             Workload(
                 f"deep-{'cold' if cold else 'warm'}",

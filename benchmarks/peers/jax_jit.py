@@ -21,8 +21,6 @@ from ..workloads import (
     LSTM_LAYER,
     LSTM_LENGTHS,
     MLP,
-    SEQUENCE_LENGTHS,
-    SEQUENCES,
     SMALL_GPT,
 )
 
@@ -308,25 +306,6 @@ def lstm_layer(backward: int) -> Timed:
     weights, x = lstm_weights(inside, size), normal(steps, batch, inside)
     f = jax.jit(jax.grad(lambda w, x: (lstm_states(w, x) ** 2).sum()) if backward else lstm_states)
     return "jax.block_until_ready(f(w, x))", {"jax": jax, "f": f, "w": weights, "x": x}
-
-
-def lengths_sequences() -> Timed:
-    vocabulary, inside, size, batch = SEQUENCES
-    state = [(normal(vocabulary, inside), lstm_weights(inside, size))]
-
-    def step(params: Any, x: jax.Array) -> Any:
-        gradients = jax.grad(lambda p: (lstm_states(p[1], p[0][x]) ** 2).mean())(params)
-        return jax.tree.map(lambda p, g: p - 0.01 * g, params, gradients)
-
-    jitted = jax.jit(step)
-    rng = np.random.default_rng(0)
-    inputs = [jnp.asarray(rng.integers(0, vocabulary, (n, batch), np.int32)) for n in SEQUENCE_LENGTHS]
-
-    def go() -> None:
-        for x in inputs:
-            state[0] = jax.block_until_ready(jitted(state[0], x))
-
-    return "go()", {"go": go, "captures": jitted._cache_size}
 
 
 def lengths_gpt() -> Timed:

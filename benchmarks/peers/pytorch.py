@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..models import pytorch_models
+from ..models.language import GPT
 from ..models.pytorch_models import decode, lstm, model, save
 from ..workloads import (
     BATCH,
@@ -21,8 +22,6 @@ from ..workloads import (
     LSTM_LAYER,
     LSTM_LENGTHS,
     MLP,
-    SEQUENCE_LENGTHS,
-    SEQUENCES,
     SMALL_GPT,
 )
 
@@ -195,41 +194,6 @@ def deep_step() -> Timed:
     return train_step(net, F.mse_loss, torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True), x, y)
 
 
-class Block(nn.Module):
-    """A layer of GPT-2."""
-
-    def __init__(self, heads: int, width: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, length, width = x.shape
-        q, k, v = (
-            part.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
-            for part in self.qkv(self.norm_1(x)).chunk(3, -1)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
-        return x + self.down(F.gelu(self.up(self.norm_2(x))))
-
-
-class GPT(nn.Module):
-    """GPT-2, its head tied to the embedding."""
-
-    def __init__(self, layers: int, heads: int, width: int, vocabulary: int, longest: int) -> None:
-        super().__init__()
-        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(longest, width)
-        self.blocks = nn.Sequential(*(Block(heads, width) for _ in range(layers)))
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
-        return self.norm(self.blocks(x)) @ self.tokens.weight.mT
-
-
 def gpt2_step() -> Timed:
     *sizes, batch = GPT2
     net = GPT(*sizes)
@@ -273,33 +237,13 @@ def lstm_layer(backward: int) -> Timed:
     return "f()", {"f": both if backward else forward}
 
 
-def lengths_sequences() -> Timed:
-    vocabulary, inside, size, batch = SEQUENCES
-    table, net = nn.Embedding(vocabulary, inside), nn.LSTM(inside, size)
-    opt = torch.optim.SGD([*table.parameters(), *net.parameters()], lr=0.01)
-    forward = torch.compile(lambda x: (net(table(x))[0] ** 2).mean(), dynamic=True) if COMPILED else None
-
-    def step(x: torch.Tensor) -> None:
-        opt.zero_grad()
-        (forward(x) if forward is not None else (net(table(x))[0] ** 2).mean()).backward()
-        opt.step()
-
-    return in_turn(step, [torch.randint(0, vocabulary, (n, batch)) for n in SEQUENCE_LENGTHS])
-
-
 def passes(function: Callable[..., Any], inputs: list[torch.Tensor]) -> Timed:
     """A function without gradients, of all inputs in turn."""
-    return in_turn(torch.no_grad()(torch.compile(function, dynamic=True) if COMPILED else function), inputs)
-
-
-def in_turn(function: Callable[..., Any], inputs: list[torch.Tensor]) -> Timed:
-    """A function of all inputs in turn. ``captures``: the graphs that were compiled."""
+    f = torch.compile(function, dynamic=True) if COMPILED else function
 
     def go() -> None:
-        for x in inputs:
-            function(x)
+        with torch.no_grad():
+            for x in inputs:
+                f(x)
 
-    def captures() -> int | None:
-        return torch._dynamo.utils.counters["stats"]["unique_graphs"] if COMPILED else None
-
-    return "go()", {"go": go, "captures": captures}
+    return "go()", {"go": go, "captures": pytorch_models.captures}

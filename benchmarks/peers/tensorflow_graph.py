@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..models import tensorflow_models
 from ..models.tensorflow_models import decode, lstm, model
-from ..workloads import GPT_LENGTHS, LSTM, LSTM_LAYER, LSTM_LENGTHS, SEQUENCE_LENGTHS, SEQUENCES, SMALL_GPT
+from ..workloads import GPT_LENGTHS, LSTM, LSTM_LAYER, LSTM_LENGTHS, SMALL_GPT
 
 __all__ = ["decode", "lstm", "model"]
 Timed = tuple[str, dict[str, Any]]
@@ -58,22 +58,6 @@ def lstm_layer(backward: int) -> Timed:
         return tape.gradient(loss, net.trainable_variables)
 
     return "f(x)", {"f": both if backward else forward, "x": x}
-
-
-def lengths_sequences() -> Timed:
-    vocabulary, inside, size, batch = SEQUENCES
-    table, net = tf.keras.layers.Embedding(vocabulary, inside), tf.keras.layers.LSTM(size, return_sequences=True)
-    net(table(tf.zeros([batch, 2], tf.int32)))
-    variables = [*table.trainable_variables, *net.trainable_variables]
-
-    @tf.function(input_signature=[tf.TensorSpec([batch, None], tf.int32)])
-    def step(x: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(net(table(x)) ** 2)
-        for v, g in zip(variables, tape.gradient(loss, variables), strict=True):
-            v.assign_sub(0.01 * tf.convert_to_tensor(g))
-
-    return passes(step, [tf.random.uniform([batch, n], 0, vocabulary, tf.int32) for n in SEQUENCE_LENGTHS])
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:

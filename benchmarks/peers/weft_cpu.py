@@ -21,8 +21,6 @@ from ..workloads import (
     LSTM_LAYER,
     LSTM_LENGTHS,
     MLP,
-    SEQUENCE_LENGTHS,
-    SEQUENCES,
     SMALL_GPT,
 )
 
@@ -284,28 +282,8 @@ def lstm_layer(backward: int) -> Timed:
     return "f()", {"f": both if backward else forward}
 
 
-def lengths_sequences() -> Timed:
-    vocabulary, inside, size, batch = SEQUENCES
-    table, net = nn.Embedding(vocabulary, inside), nn.LSTM(inside, size)
-    opt = optim.SGD([*table.parameters(), *net.parameters()], lr=0.01)
-
-    def step(x: wf.Tensor) -> wf.Tensor:
-        loss = (net(table(x))[0] ** 2).mean()
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        return loss
-
-    return in_turn(step, [tokens(vocabulary, n, batch) for n in SEQUENCE_LENGTHS])
-
-
 def passes(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
     """A function without gradients, of all inputs in turn."""
-    return in_turn(wf.no_grad()(function), inputs)
-
-
-def in_turn(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
-    """A function of all inputs in turn."""
     captures, capturing, f = [0], compiling.capturing, maybe_compile(function)
 
     def counted() -> Any:
@@ -315,7 +293,8 @@ def in_turn(function: Callable[..., Any], inputs: list[wf.Tensor]) -> Timed:
     compiling.capturing = counted
 
     def go() -> None:
-        for x in inputs:
-            f(x)
+        with wf.no_grad():
+            for x in inputs:
+                f(x)
 
     return "go()", {"go": go, "captures": lambda: captures[0]}
