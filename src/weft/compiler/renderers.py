@@ -10,7 +10,6 @@ from ..core.errors import CompileError
 from ..llvm.targets import Target
 from . import column, nest, sequential
 from .attention import render as attention
-from .checked import with_checks
 from .contraction import render as contraction
 from .gpu import column as gpu_column
 from .gpu import contraction as gpu_contraction
@@ -61,7 +60,11 @@ def render(kernel: Kernel, name: str, target: Target) -> str:
     if target.is_gpu:
         return _gpu(kernel).render(kernel, name, target)
     text = FAMILIES[type(kernel)].cpu(kernel, name, target)
-    return with_checks(text, len(kernel.buffers)) if target.checked else text
+    if not target.checked:
+        return text
+    from .checked import with_checks  # whose patterns take milliseconds of every import
+
+    return with_checks(text, len(kernel.buffers))
 
 
 def gpu_launch(kernel: Kernel, ints: Sequence[int], units: int) -> GpuLaunch:

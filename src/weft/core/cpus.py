@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def usable_cpus() -> int:
@@ -19,10 +22,12 @@ def usable_cpus() -> int:
     return max(1, min(count, quota(count)))
 
 
-def quota(most: int, root: Path = Path("/")) -> int:
+def quota(most: int, root: Path | None = None) -> int:
     """The CPUs that control groups give the time of, rounded up; ``most`` where none is limited to less. ``root`` is
-    where ``proc`` lies, and what the mounts in there are relative to."""
-    for group in _groups(root):
+    where ``proc`` lies, and what the mounts in there are relative to; None is ``/``."""
+    from pathlib import Path  # milliseconds, which `import weft` would take too
+
+    for group in _groups(Path("/") if root is None else root):
         share = _share(group)
         if share is not None:
             most = min(most, max(1, -(-share[0] // share[1])))
@@ -31,6 +36,8 @@ def quota(most: int, root: Path = Path("/")) -> int:
 
 def _groups(root: Path) -> Iterator[Path]:
     """The folders of the control groups that the process is in, each with those above it."""
+    from pathlib import PurePosixPath
+
     try:
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
         lines = (root / "proc/self/cgroup").read_text().splitlines()

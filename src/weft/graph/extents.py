@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..compiler.checked import extents
 from ..compiler.kernels import Store
 from ..runtime.access_record import Origin, number_of, record_address
 from ..runtime.program import AnyStep, Body, BranchStep, LoopStep, Step
@@ -24,6 +23,8 @@ def span_of(layout: Layout, itemsize: int) -> Any:
 
 def extents_of(launch: Launch, plan: Plan, spans: Sequence[Any]) -> tuple[Any, ...]:
     """The integers of a launch that is not known to the record yet. ``spans``: bytes of the inputs."""
+
+    from ..compiler.checked import extents  # as in renderers.py
 
     def nbytes(value: Value) -> Any:
         place = plan.place[value][0]
