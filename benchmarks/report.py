@@ -24,6 +24,7 @@ _TWO_LINES = {
     "best peer / Weft": "peer /\nWeft",
     "of the roof": "of the\nroof",
 }
+NEAR_THE_ROOF = 0.9  # of what the machine can do: a goal below a peer's time asks for no more than that
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
 
@@ -61,6 +62,8 @@ def _row(workload: Workload, results: Results, columns: list[str], peak: dict[in
         bound = values.get(workload.goal)
     else:
         bound = workload.goal if workload.goal is not None else best and workload.share * best
+        if bound and workload.goal is None and workload.share < 1:
+            bound = max(bound, (_floor(workload, results, peak) or 0.0) / NEAR_THE_ROOF)
     goal = quantity(bound, workload.measure) if bound else ""
     if ours and bound:
         goal += " met" if ours <= bound else " missed"
@@ -88,13 +91,15 @@ def _peak_flops(workloads: list[Workload], results: Results) -> dict[int, float]
     return peak
 
 
-def _of_the_roof(workload: Workload, results: Results, peak: dict[int, float]) -> str:
-    """The least time that the machine needs for the arithmetic or the memory traffic, over Weft's time."""
-    ours = results.values.get(workload.key, {}).get("Weft")
+def _floor(workload: Workload, results: Results, peak: dict[int, float]) -> float | None:
+    """The least time that the machine needs for the arithmetic or the memory traffic."""
     if workload.flops:
-        floor = workload.flops / peak[workload.threads] if workload.threads in peak else None
-    else:
-        floor = results.read_seconds.get(workload.bytes)
+        return workload.flops / peak[workload.threads] if workload.threads in peak else None
+    return results.read_seconds.get(workload.bytes)
+
+
+def _of_the_roof(workload: Workload, results: Results, peak: dict[int, float]) -> str:
+    ours, floor = results.values.get(workload.key, {}).get("Weft"), _floor(workload, results, peak)
     return f"{100 * floor / ours:.0f} %" if ours and floor else ""
 
 

@@ -53,7 +53,8 @@ class Workload:
     process's) or ``memory`` (its peak, resident). Of a function that is called with many sizes in turn, in a fresh
     process with cold caches, it is ``captures`` (how many graphs, traces or compilations that took), ``first pass`` or
     ``steady pass`` (the time of all sizes). ``flops`` and ``bytes`` are the least that one call must do; ``goal`` is
-    the time in seconds, the count or the peer that Weft must not exceed: None is ``share`` of the best peer.
+    the time in seconds, the count or the peer that Weft must not exceed: None is ``share`` of the best peer,
+    or what takes the machine to 90 % of its roof where that is longer (report.py).
     ``memory``: a fresh process takes about so many bytes, which the machine has at hand beforehand. ``weights``: the
     model whose weights PyTorch writes to a file, for the function's argument of that name; the peers' answers must
     agree. ``calls``: one execution counts as so many.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def test_few_columns_leave_the_label_beside_its_numbers() -> None:
     lines = text(WORKLOADS[:1], results(), ["Weft", "NumPy"], 100).splitlines()
     assert any(line.startswith(WORKLOADS[0].label) and " us" in line for line in lines)
     assert "| Weft |" in markdown(WORKLOADS[:1], results(), ["Weft"])
+
+
+@pytest.mark.parametrize(("peer", "goal"), [(10.0, "8.00 s"), (1.2, "1.11 s"), (0.5, "1.11 s")])
+def test_a_goal_asks_for_no_more_than_the_machine_can_do(peer: float, goal: str) -> None:
+    roof = select("matmul-1024-1t")[0]
+    model = replace(roof, key="model", function="model", share=0.8)  # as many operations: a second of the roof's time
+    made = Results(values={roof.key: {"Weft": 1.0}, model.key: {"Weft": 20.0, "JAX jit": peer}})
+    assert f"{goal} missed" in markdown([roof, model], made, ["Weft", "JAX jit"])
 
 
 def test_in_a_pipe_there_is_the_table_alone() -> None:
