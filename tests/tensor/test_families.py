@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import weft as wf
 import weft.nn.functional as F
 from weft.graph import executable
+from weft.graph.ir import Graph
 from weft.ops import op
 from weft.tensor import caches, dispatch, families, windows
 from weft.tensor.calls import GraphCall
@@ -291,6 +293,19 @@ def test_plans_are_bounded_and_those_in_use_stay(monkeypatch: pytest.MonkeyPatch
         for n in range(2, 400):
             wf.exp(wf.ones((n, n % 7 + 1)))
         assert dispatch.plan_of(wf.tanh, (x,), {})[0] is not kept
+
+
+def test_plans_that_are_forgotten_are_held_by_nobody() -> None:
+    gc.collect()
+    before = sum(type(each) is Graph for each in gc.get_objects())
+    x = wf.ones((64, 3))
+    for n in range(2, 12):
+        wf.tanh(wf.ones((n, 3)))
+        x[n:].add_(1.0)  # a view's write has families of its own
+    assert families._latest
+    dispatch.forget_plans()
+    gc.collect()
+    assert sum(type(each) is Graph for each in gc.get_objects()) <= before
 
 
 def test_joint_updates_of_many_shapes_are_those_of_numbers() -> None:

@@ -3,6 +3,7 @@ becomes stale."""
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ class Epoch:
 
     def __init__(self) -> None:
         self.number = 0
-        self.caches: list[Cache] = []
+        self.caches: list[Cache | deque[Any]] = []  # what is emptied then
 
     def begin(self) -> None:
         """A new one: what was worked out before is forgotten."""

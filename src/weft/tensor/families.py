@@ -25,6 +25,7 @@ from ..core.symbolic import Dim, Sizes
 from ..graph.protocol import TensorType
 from ..ops.op import Composite
 from ..ops.subscript import Subscript
+from .caches import epoch
 from .calls import GraphCall
 from .sized_call import SizedCall, numbers_of
 from .spec import Spec
@@ -135,6 +136,7 @@ class Family:
 
 
 _latest: deque[Family] = deque()  # families, once for each of their calls with symbols
+epoch.caches.append(_latest)
 
 
 def call_for(family: Family, specs: Sequence[Spec], trace: Callable[[list[TensorType]], GraphCall]) -> GraphCall:

@@ -121,7 +121,7 @@ def _value(x: Tensor) -> Any:
 
 
 _executables = Cache(4096)
-_families: dict[Any, Family] = {}
+_families = Cache()
 
 
 def _native(kind: Callable[..., Executable], *specs: Spec) -> Any:
@@ -173,6 +173,6 @@ def _compiled(
         return GraphCall(graph, device)
 
     key = kind, *[(s.dtype, len(s.shape)) for s in specs]
-    family = _families.get(key) or _families.setdefault(key, Family())
+    family = _families.get(key) or _families.keep(key, Family())
     call = call_for(family, specs, trace) if device is CPU else trace([s.type for s in specs])
     return call.executable([] if made else specs, targets)
