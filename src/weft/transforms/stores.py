@@ -182,7 +182,7 @@ def settle(going: Inside, results: Sequence[int]) -> list[Store]:
     if not going.surviving():
         return []
     gc.collect(1)  # what only hangs in a cycle is not stored; the function made it just now
-    with suppress(*((CaptureError, _Hidden) if gc.get_freeze_count() > _shown.frozen else ())):
+    with suppress(_Hidden):
         return _stores(_stored(going), results, going.stands_for)
     _show_all()
     return _stores(_stored(going), results, going.stands_for)
@@ -293,6 +293,8 @@ def _stores(alive: list[Tensor], results: Sequence[int], given: Mapping[int, Arg
     for tensor, store in zip(alive, stores, strict=True):
         # Where other threads run, one of them may have read what has been replaced since: it gets its value.
         if not store.places and threading.active_count() == 1:
+            if gc.get_freeze_count() > _shown.frozen:
+                raise _Hidden
             raise _refused(tensor, None)
         if type(tensor) is not Tensor:
             raise _refused(tensor, f"a {type(tensor).__name__}, which would be another object for each run")
