@@ -6,6 +6,7 @@ import gc
 import hashlib
 import os
 import shutil
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from typing import Any
@@ -22,6 +23,10 @@ settings.register_profile(
     "weft", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("weft")
+
+# A shell that starts this in the background has it, and so all of its children, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("WEFT_VERIFY", "1")  # every pass checks its graph: 2 % of the time of tests/ops
 
