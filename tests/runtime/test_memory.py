@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+import weft as wf
 from weft.core.errors import OutOfMemoryError
 from weft.runtime import memory, storage
 
@@ -122,6 +123,29 @@ def test_what_the_system_refuses_raises() -> None:
 def test_a_negative_limit_raises() -> None:
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         memory.set_limit(-1)
+
+
+@pytest.mark.plain_memory
+def test_arenas_of_many_sizes_are_one_block() -> None:
+    """What lives for one call takes any free block that has room, the smallest first; what is handed out does not."""
+
+    @wf.compile
+    def through_the_arena(x: wf.Tensor) -> wf.Tensor:
+        return wf.sum(wf.cumulative_sum(x, axis=0))
+
+    for rows in (40_000, 39_000, 38_000):  # the largest; and what other sizes need once
+        through_the_arena(wf.ones((rows, 64)))
+    inputs = [wf.ones((rows, 64)) for rows in (8_000, 12_000, 20_000, 39_000, 40_000)]
+    memory.empty_cache()
+    through_the_arena(inputs[-1])
+    before = memory.stats()
+    assert before.cached > 8 * MIB
+    for x in inputs:
+        through_the_arena(x)
+    now = memory.stats()
+    assert now.current + now.cached - before.current - before.cached < MIB, "but for the tables of programs"
+    held = storage.empty(5 * MIB)
+    assert held.nbytes == 5 * MIB and memory.stats().cached == now.cached, "what is held is of its own size"
 
 
 def test_the_cache_is_bounded_by_the_peak() -> None:

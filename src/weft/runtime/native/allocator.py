@@ -9,6 +9,9 @@ an eighth of a block is waste. Class ``c`` has a free list, threaded through the
 Blocks below ``LARGE`` come from posix_memalign (64-byte aligned), larger ones from mmap at a 2 MiB boundary with
 MADV_HUGEPAGE where there is one: a fresh 64 MiB block costs 32 page faults instead of 16384.
 
+What lives for one call (:func:`lendable`: a program's arena) takes any free block that is large enough. Arenas of fifty
+lengths of a sequence are then one block; fresh pages for each of their classes are a second of page faults.
+
 All state is guarded by the GIL: every entry point is called with it held, so there is no lock. ``in_use`` and
 ``cached`` count whole blocks. What came from the system is ``in_use + cached``; it never exceeds ``limit``, nor
 twice the peak of ``in_use`` plus ``CACHE_SLACK``: before it would, all cached blocks are given back.
@@ -173,6 +176,20 @@ def allocate(size_class: I64) -> Ptr:
     allocator.peak = umax(allocator.peak, used)
     allocator.allocations += 1
     return block.value
+
+
+@function
+def lendable(size_class: I64) -> I64:
+    """The class to allocate from what lives for one call: of a large block, the first that has a free one, from the
+    class of its size on."""
+    return_if(below(bytes_of(size_class), LARGE), size_class)
+    found = local(I64, size_class)
+    with loop():
+        with if_(~below(found.value, CLASSES)):
+            break_()
+        return_if(~is_null(at(free_lists, found.value).value), found.value)
+        found.value += 1
+    return size_class
 
 
 @function

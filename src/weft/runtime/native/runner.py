@@ -37,7 +37,7 @@ from ...llvm.text import (
     to_pointer,
 )
 from . import SCRATCH_BYTES
-from .allocator import allocate, class_of, release
+from .allocator import allocate, class_of, lendable, release
 from .cpython import (
     METH_FASTCALL,
     Builtin,
@@ -119,7 +119,7 @@ def open_frame(program: Program, places: Pointers, frame: Frame, watch: Watch) -
     frame.arena = None
     nbytes = program.arena_nbytes
     with if_(nbytes != 0):
-        size_class = class_of(with_guard(nbytes))
+        size_class = lendable(class_of(with_guard(nbytes)))
         arena = allocate(size_class)
         with if_(is_null(arena)):
             raise_through(raise_out_of_memory.value, nbytes)
