@@ -14,7 +14,7 @@ from weft.graph.lower.roots import Root, lower_roots
 from weft.graph.protocol import Layout, TensorType
 from weft.graph.simplify import simplify
 from weft.ops.op import trace_function
-from weft.ops.views import slice_update
+from weft.ops.views import slice_, slice_update
 
 
 def _rows(x: Any, y: Any) -> Any:
@@ -23,6 +23,11 @@ def _rows(x: Any, y: Any) -> Any:
 
 def _part(x: Any, y: Any) -> Any:
     return slice_update(x, y[:1], (0, 0)) if x.shape[0] else y
+
+
+def _pieces(x: Any, y: Any) -> Any:
+    both = wf.concat([x * y, wf.tanh(x) - y], axis=0)
+    return slice_(both, (0, 0), x.shape) * slice_(both, (x.shape[0], 0), x.shape)
 
 
 OPS: dict[str, Callable[[Any, Any], Any]] = {
@@ -38,6 +43,7 @@ OPS: dict[str, Callable[[Any, Any], Any]] = {
     "product": lambda x, y: wf.tanh((x @ y.mT) @ x),
     "running": lambda x, y: wf.cumulative_sum(x, axis=0) * 0.5,
     "joined": lambda x, y: wf.concat([x[1:], y[:1]], axis=0),
+    "pieces": _pieces,
     "part": _part,
     "largest": lambda x, y: wf.broadcast_to(wf.sum(x, axis=0), tuple(x.shape)) * y,
 }

@@ -57,7 +57,26 @@ FUSED: list[tuple[str, Callable[..., Any], tuple[Any, ...], list[str]]] = [
         (wf.ones((4, 8, 16, 32)),),
         ["Contraction", "Nest", "Contraction"],
     ),
-    ("concat writes each part once", lambda x: wf.concat([x, x * 2.0], axis=1), (X,), ["Nest", "Nest"]),
+    ("concat writes each part once", lambda x: wf.concat([x[:, :9], x * 2.0], axis=1), (X,), ["Nest", "Nest"]),
+    ("equal pieces of one source are one loop", lambda x: wf.concat([x, x * 2.0], axis=1), (X,), ["Nest"]),
+    (
+        "pieces that share nothing",
+        lambda x, r: wf.concat([x * 2.0, r + 1.0], axis=0),
+        (X, wf.ones((32, 100))),
+        ["Nest"] * 2,
+    ),
+    (
+        "what is computed for the pieces, and stays in registers",
+        lambda x: wf.concat([(y := wf.sigmoid(x)), y * (1.0 - y)], axis=0),
+        (X,),
+        ["Nest"],
+    ),
+    (
+        "the gradient of parts",
+        lambda x: wf.grad(lambda z: (wf.sigmoid(z[:, :50]) * wf.tanh(z[:, 50:])).sum())(x),
+        (X,),
+        ["Nest"],
+    ),
     ("views cost nothing", lambda x: wf.flip(x.T[1:, ::2], axis=0) * 2.0, (X,), ["Nest"]),
     ("rows of an embedding", lambda w, i: F.embedding(i, w) + 1.0, (W, LABELS), ["Nest"]),
 ]

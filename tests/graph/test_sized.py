@@ -59,7 +59,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Shape], int]] = {
     "cumulative sum": (lambda x: wf.cumulative_sum(x, axis=0), [(N, 6)], 3),
     "cumulative sum of rows": (lambda x: wf.cumulative_sum(x, axis=1), [(3, N)], 4),
     "concat": (lambda x, y: wf.concat([x, y, x * 2.0], axis=0), [(N, 6), (3, 6)], 3),
-    "stack": (lambda x: wf.stack([x, wf.exp(x)], axis=1), [(N, 6)], 3),
+    "stack": (lambda x: wf.stack([x, wf.exp(x)], axis=1), [(N, 6)], 4),
     "backwards": (lambda x: wf.flip(x, axis=0) + x, [(N, 6)], 4),
     "a part": (lambda x: slice_(x, (2, 0), (5, 6)) * 2.0, [(N, 6)], 1),
     "pad": (lambda x: wf.pad(x, ((1, 2), (0, 3))), [(N, 6)], 3),

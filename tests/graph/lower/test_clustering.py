@@ -98,6 +98,11 @@ APART: list[tuple[str, Callable[..., Any], tuple[int, ...]]] = [
     ("a column's reduction of another", lambda x: wf.sum((x - wf.max(x, axis=0)) ** 2, axis=0), (8, 9)),
     ("reductions over other axes", lambda x: (wf.sum(x, axis=0), wf.sum(x, axis=1)), (8, 9)),
     ("what is read at other points", lambda x: ((y := wf.tanh(x)), wf.flip(y, axis=0) * 2.0), (8, 9)),
+    (
+        "who reads a concat, and looks at its first piece",
+        lambda x: wf.concat([(y := x * 2.0), y + 1.0])[:8] * 3.0,
+        (8, 9),
+    ),
     ("values of rows that read none", lambda x, y: (wf.sum(x, axis=1), wf.tanh(x[:, 0]) * 2.0), (8, 9)),
 ]
 
@@ -106,6 +111,18 @@ APART: list[tuple[str, Callable[..., Any], tuple[int, ...]]] = [
 def test_limits_of_the_rules(name: str, function: Callable[..., Any], shape: tuple[int, ...]) -> None:
     graph = graph_of(function, [shape] * function.__code__.co_argcount)
     assert len(cluster(roots_of(graph))) == 2
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_concat_of_equal_pieces_joins_what_walks_a_piece(axis: int) -> None:
+    def function(x: Any, y: Any) -> Any:
+        z = wf.tanh(x + y)
+        return z * 2.0, wf.concat([z * y, x, z - y], axis=axis), wf.sum(z, axis=1)
+
+    graph = graph_of(function, [(8, 9)] * 2)
+    (made,) = cluster(roots_of(graph))
+    assert made.kind == "row" and [r.kind for r in made.roots] == ["map", "map", "pieces", "reduce"]
+    assert bits(graph, RULES, 2) == bits(graph, (), 1)
 
 
 def test_a_cluster_prints_a_line_for_each_member() -> None:

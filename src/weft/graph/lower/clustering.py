@@ -44,6 +44,7 @@ class Cluster:
     roots: list[Root] = field(default_factory=list)
     full: dict[Value, bool] = field(default_factory=dict)
     reading: set[Value] = field(default_factory=set)
+    pieced: set[Value] = field(default_factory=set)  # members of which each point computes an element of every piece
     size: int = 0  # instructions of the roots' expressions
 
     @property
@@ -81,6 +82,7 @@ class Cluster:
         self.roots.append(root)
         self.size += root.size
         self.full.update(dict.fromkeys(root.values, full))
+        self.pieced.update(root.values if root.kind == "pieces" else ())
         self.reading.update(v for v, _ in root.reads)
 
     def over_space(self, layout: Layout, shape: Shape, walks: bool = True) -> Layout:
@@ -91,14 +93,14 @@ class Cluster:
             strides = strides[:start] + (0,) * (stop - start) + strides[start:]
         return Layout(self.space, layout.offset, strides)
 
-    def own(self, root: Root) -> Layout:
-        """Where a member's elements are stored, over the space."""
-        return self.over_space(root.own, root.own.shape, self.full[root.value])
+    def places(self, root: Root) -> list[Layout]:
+        """Where a member's elements are stored, over the space: one place, or those of pieces."""
+        return [self.over_space(place, place.shape, self.full[root.value]) for place in root.places]
 
     def reads_in_place(self, value: Value, layout: Layout, walks: bool) -> bool:
         """Whether who reads a member with ``layout`` takes, at each point (or row), what was computed there."""
         full = self.full[value]
-        if layout.offset != 0 or (full and not walks):
+        if layout.offset != 0 or (full and not walks) or value in self.pieced:
             return False
         expected = strides_of(self.space if full else self.kept)
         if walks and not full:
@@ -174,8 +176,8 @@ def _note_reader(known: list[int], place: int, clusters: Sequence[Cluster]) -> N
 def _begin(root: Root) -> Cluster:
     """The cluster of one root."""
     kind, rank = root.kind, len(root.space)
-    if kind == "reduce":
-        kind = root.way
+    if kind in ("reduce", "pieces"):
+        kind = root.way if kind == "reduce" else "map"
     made = Cluster(kind, root.space, root.reduced if root.kind == "reduce" else (rank, rank), root.is_one)
     made.add(root, root.kind != "reduce")
     return made
@@ -212,7 +214,7 @@ def _allowed(to: Cluster, root: Root, form: Form) -> bool:
 def _reduced_as_one(root: Root, axes: tuple[int, int]) -> bool:
     """Whether the reduced axes (of the space) are one axis for everything that a member reads and writes there."""
     start, stop = axes
-    written = [] if root.place is None or root.kind == "reduce" else [root.place]
+    written = [] if (root.place is None and root.kind != "pieces") or root.kind == "reduce" else root.places
     found = (squeeze(root.shape, layout.strides) for layout in (*root.layouts, *written))
     return all(mergeable(sizes[start:stop], strides[start:stop]) for sizes, strides in found)
 
@@ -225,8 +227,9 @@ def _is_long(space: Shape, axes: tuple[int, int]) -> bool:
 
 
 def same_points(to: Cluster, root: Root) -> Form | None:
-    """Elementwise roots over the same points: one loop computes both, and reads once what both read."""
-    if to.kind == "map" == root.kind and root.space == to.space:
+    """Elementwise roots over the same points: one loop computes both, and reads once what both read. So with a concat
+    over the points of a piece."""
+    if to.kind == "map" and root.kind in ("map", "pieces") and root.space == to.space:
         return Form("map", to.axes, True)
     return None
 

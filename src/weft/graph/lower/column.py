@@ -20,7 +20,8 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
     members = Members(cluster, needed)
     reads = leaf_layouts(members.exprs, ("read", "gather"))
     indices = leaf_layouts(members.exprs, ("position",))
-    axes, walked = across(cluster.space, cluster.axes, [*reads, *members.own.values()], indices)
+    places = [place for each in members.places.values() for place in each]
+    axes, walked = across(cluster.space, cluster.axes, [*reads, *places], indices)
     last = len(axes.sizes) - 1
     window = _is_window(axes.sizes[last - walked : last], sum(r.size + 1 for r in cluster.roots if r.kind == "reduce"))
     builder = LaunchBuilder(near=2 if window else 1)

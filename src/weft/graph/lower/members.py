@@ -23,8 +23,9 @@ class Members:
     """The members of a cluster, for a nest or a column reduction: who reads another sees its result (``ref``) where it
     is a reduction, else its expression, or memory where it is dear and was computed in an earlier loop.
 
-    ``roots``: in the order of their stages; ``exprs``: of each, over the cluster's space; ``reads``: the layouts of
-    what these read; ``own``: where the elements of each lie; ``stored``: the values that are written.
+    ``roots``: in the order of their stages; ``exprs``: theirs, over the cluster's space, one of each root but of each
+    piece of a concat; ``reads``: the layouts of what these read; ``places``: where the elements of each lie;
+    ``stored``: the values that are written.
     """
 
     def __init__(self, cluster: Cluster, needed: set[Value]):
@@ -41,17 +42,19 @@ class Members:
         # By level; within a level, values of one row before loops over rows.
         self.roots = sorted(cluster.roots, key=lambda r: (self._level[r.value], cluster.walks(r)))
         self.exprs: list[Expr] = []
+        self._owners: list[tuple[Root, int]] = []  # for each expression, and which piece it is of
         finished = 0
         for root in self.roots:
             move = partial(cluster.over_space, shape=root.shape, walks=cluster.walks(root))
-            (expr,) = map_layouts(root.exprs, move, partial(self._computed, root))
-            self.exprs.append(expr)
-            self._seen[root.value] = expr
+            found = map_layouts(root.exprs, move, partial(self._computed, root))
+            self.exprs += found
+            self._owners += [(root, number) for number in range(len(found))]
+            self._seen[root.value] = found[0]  # a concat is not seen: who reads it is in another cluster
             if root.kind == "reduce":
                 self._seen[root.value] = leaf("ref", root.value.dtype, finished)
                 finished += 1
         self.reads = leaf_layouts(self.exprs)
-        self.own = {r.value: cluster.own(r) for r in self.roots}
+        self.places = {r.value: cluster.places(r) for r in self.roots}
 
     def _from_memory(self, value: Value, reader: Root) -> bool:
         """A full member that is dear and was computed in an earlier loop is read back; a cheap one is recomputed."""
@@ -66,9 +69,10 @@ class Members:
     def stages(
         self, builder: LaunchBuilder, rewritten: Sequence[Expr], axes: Axes, reduced: tuple[int, int]
     ) -> list[tuple[Reduce | None, Store | None]]:
-        """For each root, the stage that reduces it and the one that stores it. ``reduced``: the axes, of the merged."""
+        """For each expression, the stage that reduces it and the one that stores it. ``reduced``: the axes, of the
+        merged."""
         found: list[tuple[Reduce | None, Store | None]] = []
-        for root, expr in zip(self.roots, rewritten, strict=True):
+        for (root, number), expr in zip(self._owners, rewritten, strict=True):
             reduce, value = None, expr
             if root.kind == "reduce":
                 reduce = reduce_stage(builder, op_of(root), expr, root.value.dtype, axes.sizes, reduced)
@@ -76,7 +80,8 @@ class Members:
             store = None
             if root.value in self.stored:
                 scalar = self.cluster.kind == "row" and not self.cluster.full[root.value]
-                store = builder.store(root.value, 0, axes.strides(self.own[root.value]), value, scalar)
+                place = self.places[root.value][number]
+                store = builder.store(root.value, place.offset, axes.strides(place), value, scalar)
             found.append((reduce, store))
         return found
 
@@ -86,7 +91,7 @@ class Members:
         at_end = self.cluster.kind == "column"
         reads: dict[Value, set[tuple[Dim, Shape]]] = {}
         last: dict[Value, int] = {}
-        for root, expr in zip(self.roots, self.exprs, strict=True):
+        for (root, _), expr in zip(self._owners, self.exprs, strict=True):
             for node in topological([expr]):
                 if node.op in ("read", "gather"):
                     value, layout = node.value[:2]
@@ -99,7 +104,8 @@ class Members:
             for root in self.roots
             if root.value in self.stored and (at_end or self.cluster.full[root.value])
             for value, places in reads.items()
-            if places == {(0, self.own[root.value].strides)}
+            if len(self.places[root.value]) == 1
+            and places == {(0, self.places[root.value][0].strides)}
             and value.dtype.itemsize == root.value.dtype.itemsize
             and (at_end or last[value] <= self._level[root.value])
         )

@@ -21,12 +21,15 @@ STRIDED_BLOCK = 128  # where something is read with a stride: the lines it touch
 def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind map or row; ``needed`` are the values that others read."""
     members, builder, walked = Members(cluster, needed), LaunchBuilder(), 1
-    layouts = [*members.reads, *(layout for v, layout in members.own.items() if v in members.stored)]
+    layouts = [
+        *members.reads,
+        *(place for v, places in members.places.items() if v in members.stored for place in places),
+    ]
     if cluster.kind == "row":
         axes = Axes(cluster.space, layouts, [(0, cluster.axes[0]), (cluster.axes[0], len(cluster.space))])
         block, walked = 0, axes.counts[1]
     else:
-        place = next((members.own[r.value] for r in members.roots if r.place is not None), None)
+        place = next((members.places[r.value][0] for r in members.roots if r.place is not None), None)
         axes = point_axes(cluster.space, layouts, None if place is None else order_of(place, layouts))
         _end_on_a_long_axis(axes)
         strided = len(axes.sizes) > 1 and any(axes.strides(layout)[-1] not in (0, 1) for layout in layouts)

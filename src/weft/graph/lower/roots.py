@@ -41,18 +41,20 @@ from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_
 from .storing import choose_stored
 
 _IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
+# Of pieces in one loop: instructions, and values that are read. More do not stay in registers.
+MAX_PIECES, MAX_PIECES_READ = 192, 16
 ACROSS = 128  # elements of a line across memory: what its vectors touch stays in the first-level cache for the next
 _ANYWHERE = Layout((), -1, ())  # what a gather reads of its source
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Root:
-    """A stored value. ``kind``: map, reduce, contract, ordered (scatter and the like), attend, host or control (all
-    outputs of an attention, a host call, a branch, a loop, of which it is the first).
+    """A stored value. ``kind``: map, pieces (a concat of equal ones), reduce, contract, ordered (scatter and the like),
+    attend, host or control (all outputs of an attention, a host call, a branch, a loop, of which it is the first).
 
-    ``shape`` is what its expressions are read over: the value's own, or a reduction's operand's. ``exprs``, which are
-    ``given``, are the expression of an element, a contraction's two operands, or the operands of an ordered op, an
-    attention, a host call, a branch, a loop.
+    ``shape`` is what its expressions are read over: the value's own, a piece's, or a reduction's operand's. ``exprs``,
+    which are ``given``, are the expression of an element, those of an element of each piece, a contraction's two
+    operands, or the operands of an ordered op, an attention, a host call, a branch, a loop.
     """
 
     value: Value
@@ -103,6 +105,7 @@ class Root:
                     fixed[node] = None
                 # Numbers by their text, which tells 0.0 from -0.0 and 1 from True.
                 form.append((op, node.dtype, arguments, what if op == "call" or what is None else repr(what)))
+        form.append(tuple([numbers[e] for e in self.given]))
         self.form, self.leaves, self.fixed = tuple(form), tuple(leaves), tuple(fixed)
         start, stop = self.axes
         self.space, before = squeezed(self.shape), len(squeezed(self.shape[:start]))
@@ -182,6 +185,15 @@ class Root:
         """Where the value's elements are stored."""
         return self.place or Layout.contiguous(self.value.shape)
 
+    @property
+    def places(self) -> tuple[Layout, ...]:
+        """Where the elements of each expression are stored, over ``shape``: one place, or those of pieces."""
+        if self.kind != "pieces":
+            return (self.own,)
+        axis, own = self.node.params["axis"], self.own
+        step = self.shape[axis] * own.strides[axis]
+        return tuple([Layout(self.shape, own.offset + n * step, own.strides) for n in range(len(self.given))])
+
     def line(self, names: dict[Value, str]) -> str:
         """One line: the value, how it is made, what is read, the user's line."""
         read = ", ".join(dict.fromkeys(names.setdefault(v, f"v{len(names)}") for v, _ in self.reads))
@@ -230,9 +242,24 @@ def lower_roots(
                 stored.add(value)
     inputs = Puller(stored, layouts, {})
     roots[:0] = [Root(copied, "map", v.shape, (inputs.pull(v),)) for v, copied in copies.items()]
-    for root in roots:
+    for at, root in enumerate(roots):
         root.place = places.get(root.value)
+        if root.kind == "ordered" and _in_pieces(root):
+            roots[at] = Root(root.value, "pieces", root.node.inputs[0].shape, root.given)
     return _live(roots, graph.outputs)
+
+
+def _in_pieces(root: Root) -> bool:
+    """Whether it is a concat of equal pieces that one loop computes an element of each: what several of them read is
+    then read once. Not an update: a piece that is there already is no work, if it is a launch of its own."""
+    node = root.node
+    if not isinstance(node.op.lower, Concat) or root.place is not None or root.size > MAX_PIECES:
+        return False
+    if len({v.shape for v in node.inputs}) > 1:
+        return False
+    each = [{(n.value[0], n.value[1]) for n in topological([e]) if n.op in ("read", "gather")} for e in root.given]
+    together = set().union(*each)
+    return len(together) <= MAX_PIECES_READ and sum(map(len, each)) > len(together)
 
 
 def copy_of(value: Value) -> Value:
