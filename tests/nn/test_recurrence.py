@@ -12,6 +12,8 @@ import pytest
 import weft as wf
 from weft import nn, optim
 from weft.compiler import build
+from weft.graph.lower.control import ControlCall
+from weft.nn.utils.rnn import pack_padded_sequence
 from weft.ops import recurrence
 from weft.tensor.dispatch import forget_plans
 
@@ -164,6 +166,32 @@ def test_sizes_that_are_symbols_have_the_bits_of_numbers(name: str) -> None:
         ((y * y).sum() + sum(s.sum() for s in leaves(last))).backward()
         found.append(bits([y, last, [p.grad for p in net.parameters()]]))
     assert found[0] == found[1]
+
+
+STEPS = {
+    "RNN": [["Contraction"], ["Nest", "Contraction"]],
+    "LSTM": [["Contraction", "Nest"], ["Nest", "Contraction"]],
+    "GRU": [["Contraction", "Nest"], ["Nest", "ColumnReduce", "Contraction"]],
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_is_one_product_and_one_pass_over_its_gates(name: str, packed: bool) -> None:
+    """In either direction; the sum is of the gradient of ``bias_hh``, which r multiplies in a part."""
+    net, lengths = layer(name, 3, 8, 1), wf.asarray([9, 7, 7, 2])
+
+    def step(x: Any) -> Any:
+        y, last = net(pack_padded_sequence(x, lengths) if packed else x)
+        loss = (y.data if packed else y).sum() + leaves(last)[-1].sum()
+        net.zero_grad()
+        loss.backward()
+        return [p.grad for p in net.parameters()]
+
+    entry, _ = wf.compile(step)._entry((array(9, 4, 3),), {})
+    loops = [x.kernel for x in entry.exe.launches if isinstance(x.kernel, ControlCall)]
+    found = [[type(x.kernel).__name__ for x in loop.plans[0].launches] for loop in loops]
+    assert found == STEPS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)

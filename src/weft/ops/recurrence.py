@@ -7,8 +7,9 @@ A cell is several composites: products, whose gradients need their operands alon
 them again from the sums. As one composite it would compute its products again on the way back.
 
 A layer's loop (``rnn_steps``, ``lstm_steps``, ``gru_steps``) is one node (ops/control.py), for any length. With
-``keeps`` it gives what its gradient needs too, the sums of all steps: then no product is computed again, and the
-gradients of the weights are one contraction each, over all steps (ops/loop_gradient.py).
+``keeps`` it gives what its gradient needs too, the gates of all steps (they are as large as the sums that they are
+made of): then no product and no gate is computed again, a step of the way back is one elementwise kernel and one
+product, and the gradients of the weights are one contraction each, over all steps (ops/loop_gradient.py).
 
 Where sequences of one batch have different lengths, ``keep`` says which of them a step is a step of: the states of the
 others stay what they are, so that each sequence ends with (or, in reverse, begins with) the states that it would have
@@ -82,9 +83,13 @@ def _cell_sums(
 # --- Elman ----------------------------------------------------------------------------------------------------------
 
 
+def _activated(sums: Array, nonlinearity: str) -> Array:
+    return tanh(sums) if nonlinearity == "tanh" else relu(sums)
+
+
 @composite(public=False)
 def _rnn_gates(sums: Array, nonlinearity: str, dtype: Any) -> Array:
-    return cast(tanh(sums) if nonlinearity == "tanh" else relu(sums), dtype)
+    return cast(_activated(sums, nonlinearity), dtype)
 
 
 def rnn_step(inputs: Array, h: Array, weight_hh: Array, nonlinearity: str) -> Tensor:
@@ -121,11 +126,17 @@ def rnn_cell(
 # --- LSTM -----------------------------------------------------------------------------------------------------------
 
 
+def _lstm_parts(sums: Array, c: Array) -> tuple[Array, Array, tuple[Array, ...]]:
+    """The output, the next cell, and the gates i, f, g, o."""
+    i, f, g, o = _gates(sums, c, 4)
+    gates = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+    cell = gates[1] * cast(c, sums.dtype) + gates[0] * gates[2]
+    return cast(gates[3] * tanh(cell), c.dtype), cast(cell, c.dtype), gates
+
+
 @composite(public=False)
 def _lstm_gates(sums: Array, c: Array) -> Any:
-    i, f, g, o = _gates(sums, c, 4)
-    cell = sigmoid(f) * cast(c, sums.dtype) + sigmoid(i) * tanh(g)
-    return cast(sigmoid(o) * tanh(cell), c.dtype), cast(cell, c.dtype)
+    return _lstm_parts(sums, c)[:2]
 
 
 @composite(public=False)
@@ -174,11 +185,17 @@ def lstm_cell(
 # --- GRU ------------------------------------------------------------------------------------------------------------
 
 
+def _gru_parts(inputs: Array, hidden: Array, h: Array) -> tuple[Array, tuple[Array, ...]]:
+    """The next state; r, z and n, and the part of ``hidden`` that r multiplies."""
+    (ir, iz, new), (hr, hz, hn) = _gates(inputs, h, 3), _gates(hidden, h, 3)
+    r = sigmoid(ir + hr)
+    n, z = tanh(new + r * hn), sigmoid(iz + hz)
+    return cast(n + z * (cast(h, working(h.dtype)) - n), h.dtype), (r, z, n, hn)
+
+
 @composite(public=False)
 def _gru_gates(inputs: Array, hidden: Array, h: Array) -> Array:
-    (ir, iz, new), (hr, hz, hn) = _gates(inputs, h, 3), _gates(hidden, h, 3)
-    n = tanh(new + sigmoid(ir + hr) * hn)
-    return cast(n + sigmoid(iz + hz) * (cast(h, working(h.dtype)) - n), h.dtype)
+    return _gru_parts(inputs, hidden, h)[0]
 
 
 def gru_step(inputs: Array, h: Array, weight_hh: Array, bias_hh: Array | None = None) -> Tensor:
@@ -240,8 +257,12 @@ def rnn_steps(
     def step(states: Sequence[Array], parts: Sequence[Array], closed: Sequence[Array]) -> Any:
         (before,) = states
         sums = state_sums(parts[0], before, closed[0])
-        after = _kept(parts[1:], _rnn_gates(sums, nonlinearity, before.dtype), before)
-        return [after], [after, *([sums] if keeps else ())]
+        made = _activated(sums, nonlinearity)
+        after = _kept(parts[1:], cast(made, before.dtype), before)
+        # tanh's gradient is of its result, which the state is as a rule; relu's looks at its operand.
+        own = nonlinearity == "tanh" and not before.dtype.is_half and len(parts) == 1
+        kept = [] if own or not keeps else [made if nonlinearity == "tanh" else sums]
+        return [after], [after, *kept]
 
     last, rows = looped("rnn_steps", step, [h], [inputs, *_present(keep)], [weight_hh], reverse)
     return rows[0], *last, *rows[1:]
@@ -263,12 +284,11 @@ def lstm_steps(
 
     def step(states: Sequence[Array], parts: Sequence[Array], closed: Sequence[Array]) -> Any:
         before_h, before_c = states
-        sums = state_sums(parts[0], before_h, closed[0])
-        output, cell = _lstm_gates(sums, before_c)
+        output, cell, gates = _lstm_parts(state_sums(parts[0], before_h, closed[0]), before_c)
         if len(closed) > 1:
             output = _projected(output, closed[1], before_h)
         after = _kept(parts[1:], output, before_h), _kept(parts[1:], cell, before_c)
-        return after, [after[0], *([after[1], sums] if keeps else ())]
+        return after, [after[0], *([after[1], *gates] if keeps else ())]
 
     last, rows = looped(
         "lstm_steps", step, [h, c], [inputs, *_present(keep)], [weight_hh, *_present(weight_hr)], reverse
@@ -286,8 +306,9 @@ def gru_steps(
     def step(states: Sequence[Array], parts: Sequence[Array], closed: Sequence[Array]) -> Any:
         (before,) = states
         hidden = gate_inputs(before, closed[0], *closed[1:])
-        after = _kept(parts[1:], _gru_gates(parts[0], hidden, before), before)
-        return [after], [after, *([hidden] if keeps else ())]
+        made, gates = _gru_parts(parts[0], hidden, before)
+        after = _kept(parts[1:], made, before)
+        return [after], [after, *(gates if keeps else ())]
 
     last, rows = looped("gru_steps", step, [h], [inputs, *_present(keep)], [weight_hh, *_present(bias_hh)], reverse)
     return rows[0], *last, *rows[1:]
