@@ -49,6 +49,18 @@ FUSED: list[tuple[str, Callable[..., Any], tuple[Any, ...], list[str]]] = [
     ),
     ("product and sum in one pass", lambda x: (x * 2.0, wf.sum(x * 2.0, axis=1)), (X,), ["Nest"]),
     ("linear with bias and relu", lambda x, w: F.relu(F.linear(x, w, wf.ones(64))), (X, W), ["Contraction"]),
+    (
+        "the same of batches of sequences, and a residual",
+        lambda x, w, r: F.relu(F.linear(x, w, wf.ones(64))) + r,
+        (wf.ones((4, 8, 100)), W, wf.ones((4, 8, 64))),
+        ["Contraction"],
+    ),
+    (
+        "what reads a product turned",
+        lambda x, w: F.linear(x, w).mT + 1.0,
+        (wf.ones((4, 8, 100)), W),
+        ["Contraction", "Nest"],
+    ),
     ("softmax's gradient", lambda x: wf.grad(lambda z: (F.softmax(z, -1) * x).sum())(x), (X,), ["Nest"]),
     ("cross entropy", lambda x, i: F.cross_entropy(x, i), (X, LABELS), ["Nest", "Nest"]),
     (

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ...compiler.kernels import REDUCE_CHUNK
-from ...core.shapes import Shape, strides_of
+from ...core.shapes import Shape, size_of, strides_of
 from ..ir import Node, Value
 from ..protocol import Layout
 from .axes import mergeable, squeeze
@@ -186,7 +186,10 @@ def _begin(root: Root) -> Cluster:
 def _join(to: Cluster, root: Root) -> bool:
     """Add ``root`` to the cluster if a rule says how and nothing forbids it: as every rule wants it, it walks the
     points or has one value for each row."""
-    if to.is_closed or to.size + root.size > MAX_SIZE or not (root.space == to.space or root.space == to.kept):
+    if to.is_closed or to.size + root.size > MAX_SIZE:
+        return False
+    root = _over_product(to, root)
+    if not (root.space == to.space or root.space == to.kept):
         return False
     for rule in RULES:
         form = rule(to, root)
@@ -195,6 +198,17 @@ def _join(to: Cluster, root: Root) -> bool:
             to.add(root, form.full)
             return True
     return False
+
+
+def _over_product(to: Cluster, root: Root) -> Root:
+    """What follows a product whose rows are several axes by then (a bias, an activation, a residual, in batches of
+    sequences), over the rows of the product; else the root."""
+    if to.kind != "contract" or root.kind != "map" or root.space == to.space or not to.reads(root):
+        return root
+    shape = to.roots[0].shape
+    if not root.shape or root.shape[-1] != shape[-1] or size_of(root.shape) != size_of(shape):
+        return root
+    return root.reshaped(shape) or root
 
 
 def _allowed(to: Cluster, root: Root, form: Form) -> bool:

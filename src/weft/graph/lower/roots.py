@@ -37,7 +37,7 @@ from ..protocol import (
     SliceUpdate,
 )
 from .axes import SHORT, mergeable, squeeze, squeezed
-from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, reduced_size
+from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, map_layouts, reduced_size
 from .storing import choose_stored
 
 _IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
@@ -52,7 +52,8 @@ class Root:
     """A stored value. ``kind``: map, pieces (a concat of equal ones), reduce, contract, ordered (scatter and the like),
     attend, host or control (all outputs of an attention, a host call, a branch, a loop, of which it is the first).
 
-    ``shape`` is what its expressions are read over: the value's own, a piece's, or a reduction's operand's. ``exprs``,
+    ``shape`` is what its expressions are read over: the value's own, a piece's, a reduction's operand's; of what joins
+    a contraction, the contraction's. ``exprs``,
     which are ``given``, are the expression of an element, those of an element of each piece, a contraction's two
     operands, or the operands of an ordered op, an attention, a host call, a branch, a loop.
     """
@@ -145,6 +146,19 @@ class Root:
         made.reads = [(values[v], layout) for v, layout in self.reads]
         made.leaves = tuple([values[v] for v in self.leaves])
         return made
+
+    def reshaped(self, shape: Shape) -> Root | None:
+        """An elementwise root over another shape of as many elements, which are stored in the same order; None where
+        strides cannot say what it reads there."""
+
+        def move(layout: Layout) -> Layout:
+            moved = layout.reshaped(shape)
+            assert moved is not None, "asked before"
+            return moved
+
+        if self.place is not None or any(layout.reshaped(shape) is None for layout in self.layouts):
+            return None
+        return Root(self.value, self.kind, shape, tuple(map_layouts(self.exprs, move)))
 
     @property
     def exprs(self) -> tuple[Expr, ...]:
