@@ -183,7 +183,7 @@ def plan_graph(
             )
     wanted = len(graph.outputs)
     graph = simplify(graph.copy(outputs=[*graph.outputs, *(v for _, v in updates)]), to_run=True, values=values)
-    graph = with_served(settle_loops(graph), target)
+    graph = with_served(settle_loops(graph, limit is not None), target)
     found: list[int] = []
     for way in WAYS if limit is not None else WAYS[:1]:
         planned = _planned(rematerialise(graph, way), strides, updates, wanted, target, threads, hand_on)

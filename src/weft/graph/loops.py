@@ -1,6 +1,7 @@
-"""Passes over branches and loops: what nobody uses is not computed, and what no iteration changes is computed once.
+"""Passes over branches and loops: what nobody uses is not computed, what no iteration changes is computed once, and
+what a loop would compute again of an earlier one is kept (replays.py).
 
-Both run when a graph is planned, its bodies included, after everything that wants to differentiate has been there.
+They run when a graph is planned, its bodies included, after everything that wants to differentiate has been there.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from ..core.shapes import size_of
 from ..core.symbolic import typical
 from .ir import Found, Graph, Node, Value, checked, eliminate_dead, make_node, rewrite
 from .protocol import COPY, Branch, Contract, Layout, Loop, Map, Position, Reduction, View
+from .replays import keep
 from .simplify import simplify
 
 LONG = 1 << 20  # iterations that a loop without a length is taken to have
 _MANY = 8  # iterations that are worth copying a matrix before them
 
 
-def settle_loops(graph: Graph) -> Graph:
-    """Both passes, where there are any branches or loops."""
+def settle_loops(graph: Graph, is_limited: bool = False) -> Graph:
+    """The passes, where there are any branches or loops. ``is_limited``: nothing is kept that can be computed again."""
     if not any(isinstance(node.op.lower, (Branch, Loop)) for node in graph.nodes):
         return graph
-    return hoist(prune(graph))
+    pruned = prune(graph)
+    kept = pruned if is_limited else keep(pruned)
+    return hoist(kept if kept is pruned else prune(kept))
 
 
 @checked
