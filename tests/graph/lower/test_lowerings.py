@@ -118,3 +118,15 @@ def test_what_a_cluster_computes(
             for a, b in zip(found, expected if isinstance(expected, tuple) else (expected,), strict=True):
                 assert np.array_equal(a, b), shape
     assert kernel in used
+
+
+BLOCKS = [("float32", 250, 128), ("float32", 512, 16), ("float32", 3072, 16), ("float64", 96, 128), ("uint8", 512, 128)]
+
+
+@pytest.mark.parametrize(("dtype", "columns", "block"), BLOCKS)
+def test_a_block_across_rows_has_the_lines_that_the_cache_holds(dtype: str, columns: int, block: int) -> None:
+    """Rows 2 KiB apart, or 4, lie in few sets of the cache."""
+    x = wf.zeros((64, columns), dtype=dtype)
+    entry, _ = wf.compile(lambda x: x.T + x[0, 0])._entry((x,), {})
+    (launch,) = entry.exe.launches
+    assert launch.kernel.block == block
