@@ -56,7 +56,7 @@ def test_no_bit_changes_wherever_it_is_cut(graph: Graph, data: Any) -> None:
         at = data.draw(st.integers(0, max(len(made.graph.nodes) - 1, 0)))
         way = data.draw(st.sampled_from([Way(0), Way(0, 2), Way(0, 5)]))
         remat.peak_of(made)  # says what is stored
-        over, again = remat._kept(made.graph, at, way, remat._between(made, at, way.parts))
+        over, again = remat._kept(made, at, way, remat._between(made, at, way.parts))
         made = remat._with_copies(made, at, number, over, again)
     with patch("weft.graph.executable.rematerialise", lambda graph, way: made):
         assert bits(graph) == expected
@@ -143,7 +143,7 @@ def test_products_of_few_terms_are_computed_again_and_long_ones_and_layers_kept(
         graph = graph_of(lambda a, b: a @ b, [(m, k), (k, n)])
         return sum(map(price, graph.nodes)) / (m * n * 4)
 
-    assert terms(256, 64, 256) < 0.5 and 1 < terms(1024, 384, 1024) < 3
+    assert terms(256, 64, 256) < 1 < terms(768, 128, 512)
     assert terms(256, 64, 64) > 1000, "its operands are no less than it is"
 
 
