@@ -79,6 +79,31 @@ def test_gradients_are_slopes() -> None:
     )
 
 
+NORMS = {
+    "batch": lambda x: F.batch_norm(x, None, None, training=True),
+    "group": lambda x: F.group_norm(x, 2),
+    "instance": F.instance_norm,
+    "layer": lambda x: F.layer_norm(x, (4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_gradients_of_gradients_are_slopes_of_gradients(name: str) -> None:
+    """The variance hands nothing back to the mean, and its gradient knows what the mean hangs on."""
+    x, v, u = (RNG.normal(size=(2, 4, 3)) for _ in range(3))
+
+    def gradient(t: Any) -> Any:
+        return wf.grad(lambda s: wf.sum(NORMS[name](s) * wf.asarray(v)))(t)
+
+    def along(t: Any) -> Any:
+        return wf.sum(gradient(t) * wf.asarray(u))
+
+    whole = slope(lambda a: (NORMS[name](wf.asarray(a)).numpy() * v).sum(), x)
+    np.testing.assert_allclose(gradient(wf.asarray(x)).numpy(), whole, rtol=1e-4, atol=1e-7)
+    twice = slope(lambda a: along(wf.asarray(a)).item(), x)
+    np.testing.assert_allclose(wf.grad(along)(wf.asarray(x)).numpy(), twice, rtol=1e-4, atol=1e-6)
+
+
 def test_rows_do_not_depend_on_the_batch() -> None:
     x = RNG.normal(size=(9, 133)).astype(np.float32)
     whole = F.layer_norm(wf.asarray(x), 133).numpy()

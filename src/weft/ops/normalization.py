@@ -1,6 +1,8 @@
 """Normalization: over the last axes, over the elements of a channel or of a group of channels, over channels near by.
 
 The mean is taken first and subtracted before the squares are summed: one pass over both would lose most of the digits.
+What the variance hands back to the mean is a sum of deviations from it, which is zero, and is left out
+(``squared_deviation``): all sums of the gradient are then over the same pass.
 Running statistics are state: they are computed with the result, in one graph, and written where they are.
 """
 
@@ -9,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..compiler import expr as ex
+from ..compiler.expr import Expr
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
@@ -16,13 +20,36 @@ from ..core.shapes import Shape, size_of
 from ..core.symbolic import Dim, are_equal, undecided
 from .creation import as_shape
 from .elementwise import cast, maximum, pow, rsqrt, stop_gradient
+from .entries import primitive_of
 from .linalg import vector_norm
 from .op import Array, apply, composite, public
-from .operands import extent, require_tensors
+from .operands import FLOAT, extent, require_tensors
 from .pooling import SUM_POOL
 from .precision import widen
 from .reduction import mean
-from .shape import reshape
+from .shape import broadcast_to, reshape
+
+
+def _squared(x: Expr, average: Expr) -> Expr:
+    deviation = ex.sub(x, average)
+    return ex.mul(deviation, deviation)
+
+
+def _squared_vjp(x: Array, average: Array, output: Array, g: Array) -> tuple[Array | None, ...]:
+    part = g * (x - average)
+    return part + part, None
+
+
+# Summed over all that ``average`` is the mean of. What it would receive is the sum of -2 (x - average): zero.
+SQUARED_DEVIATION = primitive_of("squared_deviation", FLOAT.kinds, _squared, _squared_vjp, cost=2, result=None)
+
+
+def _centred(x: Array, axes: int | tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """The mean over some axes, which stay with size 1, what x deviates from it, and the biased variance."""
+    average = mean(x, axis=axes, keepdims=True)
+    squares: Array = apply(SQUARED_DEVIATION, x, broadcast_to(average, tuple(x.shape)))
+    return average, x - average, mean(squares, axis=axes, keepdims=True)
+
 
 _EPSILON = {dt.float16: 2.0**-10, dt.bfloat16: 2.0**-7, dt.float32: 2.0**-23, dt.float64: 2.0**-52}
 
@@ -79,8 +106,7 @@ def layer_norm(
         Ba et al., Layer Normalization, 2016.
     """
     x, shape, axes = _normalized("layer_norm", input, normalized_shape)
-    centred = x - mean(x, axis=axes, keepdims=True)
-    variance = mean(centred * centred, axis=axes, keepdims=True)
+    _, centred, variance = _centred(x, axes)
     return cast(_affine("layer_norm", centred * rsqrt(variance + eps), shape, weight, bias), input.dtype)
 
 
@@ -232,9 +258,7 @@ def _batch_norm_of(
     running = [r for r in (running_mean, running_var) if r is not None]
     if _is_none(op, input, count):
         return cast(_scaled(op, x, extent(1, x.dtype), weight, bias), input.dtype), *map(stop_gradient, running)
-    average = mean(x, axis=axes, keepdims=True)
-    centred = x - average
-    variance = mean(centred * centred, axis=axes, keepdims=True)
+    average, centred, variance = _centred(x, axes)
     y = cast(_scaled(op, centred, rsqrt(variance + eps), weight, bias), input.dtype)
     made = [y]
     if running_mean is not None:
@@ -319,9 +343,7 @@ def _instance_norm_of(
     if _is_none(op, input, count) or _has_no_batch(x):
         return cast(_scaled(op, x, extent(1, x.dtype), weight, bias), input.dtype), *map(stop_gradient, running)
     x = reshape(x, (*shape[:2], count))
-    average = mean(x, axis=2, keepdims=True)
-    centred = x - average
-    variance = mean(centred * centred, axis=2, keepdims=True)
+    average, centred, variance = _centred(x, 2)
     made = [cast(reshape(_scaled(op, centred, rsqrt(variance + eps), weight, bias), shape), input.dtype)]
     elements = extent(count, x.dtype)
     for held, now in ((running_mean, average), (running_var, variance * (elements / (elements - 1.0)))):
@@ -409,8 +431,8 @@ def group_norm(
     grouped = reshape(x, (shape[0], *each, size_of(shape[2:])))  # where one factor for each channel still broadcasts
     if _is_none(op, input, shape[0] * size_of(grouped.shape[2:]), f"of {num_groups} groups"):
         return cast(_scaled(op, x, extent(1, x.dtype), weight, bias), input.dtype)
-    centred = grouped - mean(grouped, axis=(2, 3), keepdims=True)
-    factor = rsqrt(mean(centred * centred, axis=(2, 3), keepdims=True) + eps)
+    _, centred, variance = _centred(grouped, (2, 3))
+    factor = rsqrt(variance + eps)
     if weight is not None:
         factor = factor * reshape(_each_channel(op, "weight", weight, x), (*each, 1))
     y = centred * factor

@@ -328,6 +328,11 @@ def _multiply_high(f: Formula, x: str, y: str) -> str:
     return f("Add", f("Add", f("Add", f("Mul", x1, y1), a1), b1), carried)
 
 
+def _squared_deviation(f: Formula, x: str, average: str) -> str:
+    deviation = f("Sub", x, average)
+    return f("Mul", deviation, deviation)
+
+
 # --- the table --------------------------------------------------------------------------------------------------
 
 _UNARY: dict[str, Lower] = {
@@ -405,6 +410,7 @@ _BINARY: dict[str, Lower] = {
     "logical_or": _op("Or"),
     "logical_xor": _op("Xor"),
     "multiply_high": _computed(_multiply_high),
+    "squared_deviation": _computed(_squared_deviation),
 }
 
 # The primitives that no table entry made, and the kinds that they compute in.
