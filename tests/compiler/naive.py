@@ -304,6 +304,10 @@ def run_nest(kernel: Nest, memory: Memory) -> None:
         inner = _piece(memory, block, 0 if kernel.blocks == 1 else kernel.block, kernel.inner)
         elements = _walked(memory, kernel.inner, np.arange(inner.start, inner.stop))
         before = [*outer, block] if kernel.block_axis else outer
+        if kernel.together > 1:  # each point of the short axis with each element
+            count = len(inner)
+            before = [*before, np.repeat(np.arange(kernel.together), count)]
+            elements = [np.tile(e, kernel.together) for e in elements]
         refs: list[Array] = []
         for stage in kernel.stages:
             if isinstance(stage, Reduce):

@@ -129,7 +129,10 @@ class Draft:
         self.buffers.append(numbers(dtype, size, self.rng, self.special))
         self.dtypes.append(dtype)
         last = len(sizes) - 1
-        found = [self.number(s, axis == last) for axis, s in enumerate(strides)]
+        found = [
+            s if self.together and (axis, s) == (last - 1, 1) else self.number(s, axis == last)
+            for axis, s in enumerate(strides)
+        ]
         return Access(len(self.buffers) - 1, dtype, self.number(offset), tuple(found))
 
     def load(self, sizes: Sequence[int], dtype: DType) -> Expr:
@@ -196,6 +199,7 @@ class Draft:
         return Reduce(op, value, dt.int64, place)
 
     near = 1  # greatest stride that is structure
+    together = False  # whether one of 1 on the axis before the last is
     walked = 1  # axes that are reduced
     last_reduced = True  # rows are reduced along the last axis, columns along the one before it
 
@@ -236,6 +240,28 @@ def nests(draw: st.DrawFn) -> Drawn:
         d.slot(blocks) if block else 1,
         tuple(stages),
         tuple(d.dtypes),
+    )
+    return kernel, d.buffers, d.ints, prod(grid) * blocks
+
+
+@st.composite
+def nests_together(draw: st.DrawFn) -> Drawn:
+    """A Nest that computes the points of a short axis at a time."""
+    d = Draft(draw)
+    grid, count = draw(st.lists(st.integers(0, 3), max_size=2)), draw(st.sampled_from([2, 4]))
+    d.near, d.together = count, True
+    inner = draw(st.sampled_from(BORDERS))
+    block = draw(st.sampled_from([0, 0, 16, 64, 48, 4096]))
+    blocks = -(-inner // block) if block else 1
+    stages = [d.store([*grid, count, inner], []) for _ in range(draw(st.integers(1, 2)))]
+    kernel = Nest(
+        tuple(d.slot(n) for n in grid),
+        d.slot(inner),
+        block,
+        d.slot(blocks) if block else 1,
+        tuple(stages),
+        tuple(d.dtypes),
+        together=count,
     )
     return kernel, d.buffers, d.ints, prod(grid) * blocks
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_kernels import Drawn, check, columns, nests, partial_nests, sequentials
+from small_kernels import Drawn, check, columns, nests, nests_together, partial_nests, sequentials
 
-FAMILIES = {"nests": nests, "partial nests": partial_nests, "columns": columns, "sequentials": sequentials}
+FAMILIES = {
+    "nests": nests,
+    "nests together": nests_together,
+    "partial nests": partial_nests,
+    "columns": columns,
+    "sequentials": sequentials,
+}
 
 
 @pytest.mark.long

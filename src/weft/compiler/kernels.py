@@ -165,6 +165,11 @@ class Nest(Printed):
 
     ``inner`` may be several axes, which are not one in memory: they are walked as one, lanes along the last. Accesses
     have a stride for each.
+
+    ``together``: where it is not 1, there is an axis of so many points (2 or 4) before the inner one, for which
+    accesses have a stride too, and no reduction. Its points belong to one unit and are computed at a time: where what
+    they write lies side by side (doubled images, what is put together by twos), it is written by vectors. On that axis
+    a stride of 1 is structure, on the inner one each up to ``together``.
     """
 
     grid: tuple[Slot, ...]
@@ -174,6 +179,7 @@ class Nest(Printed):
     stages: tuple[Reduce | Store, ...]
     buffers: tuple[DType, ...]
     block_axis: bool = False
+    together: int = 1
 
 
 @dataclass(frozen=True, slots=True)

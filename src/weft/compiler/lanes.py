@@ -166,13 +166,8 @@ class LanePoint:
                 w.do(f"store {element} {value}, ptr {pointer}, align {dtype.itemsize}")
                 w.do(f"br label %{no}")
                 w.label(no)
-        elif stride == 1 and mask is None:
-            w.do(f"store {vector} {value}, ptr {pointer}, align {dtype.itemsize}")
         elif stride == 1:
-            w.do(
-                f"call void @llvm.masked.store.{mangle(element, self.lanes)}.p0({vector} {value}, ptr align "
-                f"{dtype.itemsize} {pointer}, <{self.lanes} x i1> {mask})"
-            )
+            store_lanes(w, dtype, pointer, value, self.lanes, mask)
         else:
             pointers = self._lane_pointers(pointer, element, stride)
             w.do(
@@ -180,6 +175,19 @@ class LanePoint:
                 f"<{self.lanes} x ptr> align {dtype.itemsize} {pointers}, <{self.lanes} x i1> "
                 f"{mask or 'splat (i1 true)'})"
             )
+
+    def store_between(self, store: Store, values: Sequence[str]) -> None:
+        """Write the values of as many points, of which this is the first and whose elements lie between each other:
+        ``memory[at + lane * len(values) + k] = values[k][lane]``. They are 2 or 4."""
+        w, access = self.frame.w, store.access
+        dtype, lanes = access.dtype, self.lanes
+        masks = [self.mask] * len(values) if self.mask is not None else None
+        if dtype is dt.bool_:
+            bits, byte = vector_of("i1", lanes), vector_of("i8", lanes)
+            values = [w.op(f"zext {bits} {value} to {byte}") for value in values]
+        value = between(w, memory_type(dtype), list(values), lanes)
+        mask = between(w, "i1", masks, lanes) if masks else None
+        store_lanes(w, dtype, self._pointer(access), value, lanes * len(values), mask)
 
     # --- addresses ----------------------------------------------------------------------------------------------
 
@@ -289,6 +297,28 @@ def load_lanes(w: Writer, dtype: dt.DType, pointer: str, lanes: int, mask: str |
         f"call {kind} @llvm.masked.load.{mangle(memory_type(dtype), lanes)}.p0(ptr align {dtype.itemsize} {pointer}, "
         f"<{lanes} x i1> {mask}, {kind} zeroinitializer)"
     )
+
+
+def store_lanes(w: Writer, dtype: dt.DType, pointer: str, value: str, lanes: int, mask: str | None) -> None:
+    """Write adjacent elements, in their form in memory; nothing where the mask is not set."""
+    kind = vector_of(memory_type(dtype), lanes)
+    if mask is None:
+        w.do(f"store {kind} {value}, ptr {pointer}, align {dtype.itemsize}")
+        return
+    w.do(
+        f"call void @llvm.masked.store.{mangle(memory_type(dtype), lanes)}.p0({kind} {value}, ptr align "
+        f"{dtype.itemsize} {pointer}, <{lanes} x i1> {mask})"
+    )
+
+
+def between(w: Writer, element: str, vectors: Sequence[str], lanes: int) -> str:
+    """One vector of 2 or 4: element k of the first, of the second ..., then element k + 1 of each."""
+    if len(vectors) == 1:
+        return vectors[0]
+    a, b = (between(w, element, vectors[part::2], lanes) for part in (0, 1))
+    count = lanes * len(vectors) // 2
+    kind, chosen = vector_of(element, count), ", ".join(f"i32 {k}, i32 {k + count}" for k in range(count))
+    return w.op(f"shufflevector {kind} {a}, {kind} {b}, <{2 * count} x i32> <{chosen}>")
 
 
 def load_every_other(w: Writer, dtype: dt.DType, pointer: str, lanes: int, mask: str | None) -> str:

@@ -2,7 +2,7 @@
 
 Naive meaning::
 
-    for unit in range(begin, end):                     # a grid point and a block of the inner axis
+    for unit in range(begin, end):                     # a grid point and a block of the inner axis (all together)
         for stage in stages:
             for i in range(lo, hi):                    # Store: write;  Reduce: lane[i % 64] = combine(lane, value)
                 ...
@@ -58,6 +58,9 @@ def _unit(kernel: Nest, frame: Frame, cells: list[list[str]], unit: str) -> None
         block, *outer = grid_indices(frame, (kernel.blocks, *kernel.grid), unit)
     inner = extents_of(kernel.inner)
     lo, hi = piece(frame, block, 0 if kernel.blocks == 1 else kernel.block, kernel.inner)
+    if kernel.together > 1:
+        _walk_together(frame, outer, kernel.together, lo, hi, stores_of(kernel.stages))
+        return
     refs: list[tuple[str, int]] = []
     for group in stage_groups(kernel.stages):
         members = [(kernel.stages[s], cells[s]) for s in group]
@@ -100,6 +103,25 @@ def _walk(
         lo = _walk_lanes(frame, outer, lo, hi, refs, members, roots, uniform)
 
     elements = partial(_elements, frame, outer, lo, refs, members, roots, uniform)
+    vector_loop(frame, lo, hi, elements)
+
+
+def _walk_together(frame: Frame, outer: list[str], count: int, lo: str, hi: str, stores: list[Store]) -> None:
+    """As :func:`_walk`, of the points of a short axis at a time."""
+    w, roots = frame.w, roots_of(stores)
+    places = [[*outer, str(number)] for number in range(count)]
+    uniform = [hoist_uniform(roots, LanePoint(frame, [*place, lo], 1)) for place in places]
+
+    def elements(i: str, lanes: int, mask: str | None) -> None:
+        points = [LanePoint(frame, [*at, i], lanes, mask, uniform=u) for at, u in zip(places, uniform, strict=True)]
+        found = [emit_exprs(w, roots, p, spread(frame, p.uniform, roots, lanes)) for p in points]
+        for store, values in zip(stores, zip(*found, strict=True), strict=True):
+            if lanes > 1 and store.access.strides[-2:] == (1, count):
+                points[0].store_between(store, values)
+            else:
+                for point, value in zip(points, values, strict=True):
+                    point.store(store, value, [])
+
     vector_loop(frame, lo, hi, elements)
 
 

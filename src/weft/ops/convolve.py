@@ -24,11 +24,12 @@ from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape
-from ..core.symbolic import Dim, greatest, undecided
+from ..core.symbolic import Dim, are_equal, greatest, undecided
 from ..graph.ir import Node, Value, make_node
 from ..graph.protocol import Contract, Layout, Primitive, Product, TensorType
 from .contraction import narrowed
 from .creation import full
+from .interleave import INTERLEAVE
 from .op import Array, apply
 from .sliding_windows import PADDED
 from .views import Gradients, Params, flipped, permuted, reshaped, slice_, slice_update
@@ -258,7 +259,7 @@ def transposed(
         _rests(n, k, s, d, p, m)
         for n, k, s, d, p, m in zip(x.shape[2:], w.shape[2:], stride, dilation, padding, results, strict=True)
     ]
-    total: Array | None = None
+    parts: dict[tuple[Dim, ...], Array] = {}  # by where they begin
     for rests in product(*each):
         around = [rest.around for rest in rests]
         cut = [tuple(greatest(-n, 0) for n in widths) for widths in around]
@@ -276,7 +277,14 @@ def transposed(
         )
         if all(s == 1 for s in stride):
             return part
-        if total is None:
-            total = full((*lead, *results), 0, dtype=dtype)
-        total = slice_update(total, part, (0, 0, *(rest.at for rest in rests)), (1, 1, *stride))
-    return full((*lead, *results), 0, dtype=dtype) if total is None else total
+        parts[tuple(rest.at for rest in rests)] = part
+    whole = tuple(product(*map(range, stride)))
+    if parts.keys() == set(whole) and all(
+        are_equal(n * s, m) for part in parts.values() for n, s, m in zip(part.shape[2:], stride, results, strict=True)
+    ):
+        joined: Array = apply(INTERLEAVE, *(parts[at] for at in whole), steps=stride)
+        return joined
+    total: Array = full((*lead, *results), 0, dtype=dtype)
+    for at, part in parts.items():
+        total = slice_update(total, part, (0, 0, *at), (1, 1, *stride))
+    return total

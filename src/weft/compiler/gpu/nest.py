@@ -55,7 +55,8 @@ def _unit(kernel: Nest, t: Threads, partials: dict[int, Partials], unit: str) ->
             when(t.w, t.w.op(f"icmp eq i64 {t.x}, 0"), partial(write_stores, point, stores))
         else:
             made = [partials[s] for s in group if s in partials]
-            _walk(t, inner, outer, lo, hi, refs, stages, made)
+            for at in [outer] if kernel.together == 1 else [[*outer, str(n)] for n in range(kernel.together)]:
+                _walk(t, inner, at, lo, hi, refs, stages, made)
             refs += _tree(t, made)
         if partials or number + 1 < len(groups):
             # What one stage wrote another thread may read in a later one, and the next unit's partial results go

@@ -68,10 +68,10 @@ class Launch:
 
 class LaunchBuilder:
     """Collects the buffers and integers of one kernel and rewrites leaves into accesses. ``near``: the greatest stride
-    on the innermost axis that is structure."""
+    on the innermost axis that is structure; ``together``: whether one of 1 on the axis before it is."""
 
-    def __init__(self, near: int = 1) -> None:
-        self.near = near
+    def __init__(self, near: int = 1, together: bool = False) -> None:
+        self.near, self.together = near, together
         self.ints: list[Any] = []
         self.buffers: list[tuple[Value, Any]] = []
         self.dtypes: list[DType] = []
@@ -94,13 +94,12 @@ class LaunchBuilder:
         return self.slots(sizes) if len(sizes) > 1 else self.slot(sizes[0])
 
     def strides(self, values: Sequence[Dim]) -> tuple[Int, ...]:
-        """Strides as a kernel has them: 0, and on the innermost axis 1 (up to ``near``), are structure."""
-        last, near = len(values) - 1, self.near
+        """Strides as a kernel has them: 0, and on the innermost axes those of ``near`` and ``together``, are
+        structure."""
+        last = len(values) - 1
+        most = {last: self.near, last - 1: int(self.together)}
         return tuple(
-            [
-                s if isinstance(s, int) and (s == 0 or (axis == last and 0 < s <= near)) else self.slot(s)
-                for axis, s in enumerate(values)
-            ]
+            [s if isinstance(s, int) and 0 <= s <= most.get(axis, 0) else self.slot(s) for axis, s in enumerate(values)]
         )
 
     def access(self, value: Value, offset: Dim, strides: Sequence[Dim], write: bool = False) -> Access:

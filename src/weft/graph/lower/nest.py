@@ -10,11 +10,12 @@ from ...core.symbolic import Dim, computed, least, typical
 from ..ir import Node, Value
 from ..protocol import Layout
 from .axes import SHORT, Axes, order_of
-from .clustering import Cluster
+from .clustering import MAX_SIZE, Cluster
 from .launch import Launch, LaunchBuilder, cost_of, grain_of, pieces
 from .members import Members
 
 MAP_BLOCK = 4096  # elements of one unit of an elementwise kernel
+LINE = 128  # elements of an axis that is long enough to be walked
 STRIDED_BLOCK = 128  # where something is read with a stride: the lines it touches stay in the first-level cache
 # Where they would not: steps of multiples of 2 KiB crowd them into few of its sets. 1024 x 1024 turned round, from
 # memory: 3.1 -> 1.2 ms; with steps of 1 KiB the longer blocks are quicker.
@@ -24,23 +25,26 @@ SETS, WAYS = 4096, 8  # bytes after which the sets begin anew, and lines in a se
 
 def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind map or row; ``needed`` are the values that others read."""
-    members, builder, walked = Members(cluster, needed), LaunchBuilder(), 1
-    layouts = [
-        *members.reads,
-        *(place for v, places in members.places.items() if v in members.stored for place in places),
-    ]
+    members, walked, together = Members(cluster, needed), 1, 1
+    written = [place for v, places in members.places.items() if v in members.stored for place in places]
+    layouts = [*members.reads, *written]
     if cluster.kind == "row":
         axes = Axes(cluster.space, layouts, [(0, cluster.axes[0]), (cluster.axes[0], len(cluster.space))])
         block, walked = 0, axes.counts[1]
     else:
         place = next((members.places[r.value][0] for r in members.roots if r.place is not None), None)
         axes = point_axes(cluster.space, layouts, None if place is None else order_of(place, layouts))
-        _end_on_a_long_axis(axes)
-        steps = [s for layout in layouts if (s := axes.strides(layout)[-1]) not in (0, 1)]
+        if cluster.size <= MAX_SIZE // 4:
+            together = _together(axes, written)
+        if together == 1:
+            _end_on_a_long_axis(axes)
+        near = (0, 1, together)
+        steps = [s for layout in layouts if (s := axes.strides(layout)[-1]) not in near]
         block = MAP_BLOCK
         if len(axes.sizes) > 1 and steps:
             size = cluster.roots[0].value.dtype.itemsize
             block = min([_strided_block(typical(s) * size) for s in steps])
+    builder = LaunchBuilder(together, together > 1)
     rewritten = builder.rewrite(members.exprs, axes.strides)
     found = members.stages(builder, rewritten, axes, (len(axes.sizes) - walked, len(axes.sizes)))
     stages = [stage for reduce, store in found if (stage := reduce or store) is not None]
@@ -54,6 +58,7 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
         cluster.nodes,
         members.in_place(),
         walked=walked,
+        together=together,
     )
 
 
@@ -72,10 +77,25 @@ def point_axes(shape: Sequence[Dim], layouts: Sequence[Layout], order: Sequence[
     return axes
 
 
-def _end_on_a_long_axis(axes: Axes) -> None:
-    """Walk the longest axis where the last one is too short for vectors."""
+def _together(axes: Axes, written: Sequence[Layout]) -> int:
+    """Where the last axis has 2 or 4 points and something is written along it and the long one before it as if they
+    were one, put it before that one: so many points are then computed at a time. 1: all others."""
+    if len(axes.sizes) < 2:
+        return 1
+    *_, long, count = axes.sizes
+    if not isinstance(count, int) or count not in (2, 4) or typical(long) < 2 * SHORT:
+        return 1
+    if not any(axes.strides(layout)[-2:] == [count, 1] for layout in written):
+        return 1
     rank = len(axes.sizes)
-    longest = max(range(rank), key=lambda axis: typical(axes.sizes[axis]))
+    axes.permute([*range(rank - 2), rank - 1, rank - 2])
+    return count
+
+
+def _end_on_a_long_axis(axes: Axes) -> None:
+    """Walk a long axis where the last one is too short for vectors: of those that are long enough, the last."""
+    rank = len(axes.sizes)
+    longest = max(range(rank), key=lambda axis: (min(typical(axes.sizes[axis]), LINE), axis))
     if longest < rank - 1 and axes.sizes[-1] < SHORT and axes.sizes[longest] >= 2 * SHORT:
         axes.permute([*(a for a in range(rank) if a != longest), longest])
 
@@ -90,13 +110,15 @@ def nest_launch(
     in_place: tuple[tuple[Value, Value], ...] = (),
     block_axis: bool = False,
     walked: int = 1,
+    together: int = 1,
 ) -> Launch:
     """The launch of a Nest over ``sizes`` whose last axis (the last ``walked``, as one) is cut into blocks (0: it is
-    one); ``cost``: of a vector."""
-    outer, inner = sizes[:-walked], prod(sizes[-walked:])
+    one); ``together``: the points of the axis before it, if they are computed at a time; ``cost``: of a vector."""
+    outer, inner = sizes[: -walked - (together > 1)], prod(sizes[-walked:])
+    cost *= together
     blocks = pieces(inner, block) if block else 1
     grid, extent = builder.slots(outer), builder.extents(sizes[-walked:])
     count = builder.slot(blocks) if block else 1
-    kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis)
+    kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis, together)
     grain = computed(grain_of, cost * (least(inner, block) if block else inner))
-    return builder.launch(kernel, prod(outer) * blocks, grain, nodes, cost * prod(sizes), in_place)
+    return builder.launch(kernel, prod(outer) * blocks, grain, nodes, cost * prod(outer) * inner, in_place)

@@ -80,11 +80,14 @@ def _expand(emit: Emitter, x: str, dtype: DType, shape: Shape) -> str:
 
 
 def _reshape(emit: Emitter, node: Node, names: Sequence[str]) -> str:
-    shape = node.output.shape
+    return _shaped(emit, names[0], node.output.shape)
+
+
+def _shaped(emit: Emitter, name: str, shape: Shape) -> str:
     numbers = [-1 if isinstance(n, SymDim) else n for n in shape]
     if numbers.count(-1) <= 1 and 0 not in numbers:
-        return emit("Reshape", names[0], emit.integers(numbers))
-    return emit("Reshape", names[0], emit.vector(shape), allowzero=1)
+        return emit("Reshape", name, emit.integers(numbers))
+    return emit("Reshape", name, emit.vector(shape), allowzero=1)
 
 
 def _permute(emit: Emitter, node: Node, names: Sequence[str]) -> str:
@@ -268,6 +271,16 @@ _STRIDED = {"shape": are_counts, "strides": are_counts, "offset": _is_count}
 
 def _concat(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     return emit("Concat", *names, axis=node.params["axis"])
+
+
+def _interleave(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    steps, part = node.params["steps"], node.inputs[0].shape
+    rank, lead = len(steps), len(part) - len(steps)
+    one = [_shaped(emit, name, (1, *part)) for name in names]
+    stacked = _shaped(emit, emit("Concat", *one, axis=0), (*steps, *part))
+    between = [axis for k in range(rank) for axis in (rank + lead + k, k)]
+    turned = emit("Transpose", stacked, perm=(*range(rank, rank + lead), *between))
+    return _shaped(emit, turned, node.output.shape)
 
 
 # --- reductions -------------------------------------------------------------------------------------------------
@@ -490,6 +503,7 @@ STRUCTURE: dict[str, Row] = {
     "broadcast_to": Row(_broadcast, (1, 1), {"shape": is_shape}, spreads=True, kinds=ANY.kinds),
     "slice": Row(_slice, (1, 1), {"starts": is_shape, "sizes": is_shape, "steps": is_steps}, kinds=ANY.kinds),
     "concat": Row(_concat, (1, _MANY), {"axis": is_axis}, kinds=ANY.kinds),
+    "interleave": Row(_interleave, (1, _MANY), {"steps": _is_forward}, kinds=ANY.kinds),
     "slice_update": Row(
         _slice_update, (2, 2), {"starts": is_shape, "steps": _is_forward}, needs=_update_needs, kinds=ANY.kinds
     ),
