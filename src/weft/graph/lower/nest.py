@@ -78,12 +78,13 @@ def point_axes(shape: Sequence[Dim], layouts: Sequence[Layout], order: Sequence[
 
 
 def _together(axes: Axes, written: Sequence[Layout]) -> int:
-    """Where the last axis has 2 or 4 points and something is written along it and the long one before it as if they
-    were one, put it before that one: so many points are then computed at a time. 1: all others."""
+    """Where the last axis has 2 or 4 points and something is written along it and the one before it as if they were one
+    axis, put it before that one: so many points are then computed at a time, in vectors that are half empty if need be
+    (the rows of images of 8 x 8). 1: all others."""
     if len(axes.sizes) < 2:
         return 1
     *_, long, count = axes.sizes
-    if not isinstance(count, int) or count not in (2, 4) or typical(long) < 2 * SHORT:
+    if not isinstance(count, int) or count not in (2, 4) or typical(long) < SHORT // 2:
         return 1
     if not any(axes.strides(layout)[-2:] == [count, 1] for layout in written):
         return 1
