@@ -33,6 +33,7 @@ FUSED: list[tuple[str, Callable[..., Any], tuple[Any, ...], list[str]]] = [
     ("layer_norm", lambda x, w: F.layer_norm(x, (100,), w, w), (X, ROW), ["Nest"]),
     ("variance of rows", lambda x: wf.var(x, axis=1), (X,), ["Nest"]),
     ("mean of columns", lambda x: wf.mean(x, axis=0), (X,), ["ColumnReduce"]),
+    ("rows of few elements stand side by side", lambda x: wf.sum(x, axis=1), (wf.ones((64, 3)),), ["ColumnReduce"]),
     ("windows", lambda x: wf.max(x.unfold(0, 3, 2).unfold(1, 3, 2), axis=(2, 3)), (X,), ["ColumnReduce"]),
     (
         "windows of what is computed, and what becomes of them",

@@ -289,6 +289,8 @@ def rows_of_points(to: Cluster, root: Root) -> Form | None:
     start, stop = root.reduced
     if to.kind != "map" or root.kind != "reduce" or root.space != to.space or not start < stop == len(to.space):
         return None
+    if root.way == "column":  # short rows
+        return None
     return None if _is_long(root.space, root.reduced) else Form("row", root.reduced, False)
 
 

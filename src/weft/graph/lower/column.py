@@ -23,7 +23,9 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
     places = [place for each in members.places.values() for place in each]
     axes, walked = across(cluster.space, cluster.axes, [*reads, *places], indices)
     last = len(axes.sizes) - 1
-    window = _is_window(axes.sizes[last - walked : last], sum(r.size + 1 for r in cluster.roots if r.kind == "reduce"))
+    cost = sum(r.size + 1 for r in cluster.roots if r.kind == "reduce")
+    at_end = cluster.axes[1] == len(cluster.space)  # windows, and short rows
+    window = (walked > 1 or at_end) and _is_window(axes.sizes[last - walked : last], cost)
     builder = LaunchBuilder(near=2 if window else 1)
     rewritten = builder.rewrite(members.exprs, axes.strides)
     found = members.stages(builder, rewritten, axes, (last - walked, last))
@@ -37,7 +39,7 @@ def lower_column(cluster: Cluster, needed: set[Value]) -> Launch:
 def _is_window(sizes: Sequence[Dim], cost: int) -> bool:
     """Whether the sizes of reduced axes are structure; ``cost``: of one element."""
     count = prod(sizes)
-    return len(sizes) > 1 and isinstance(count, int) and count <= WINDOW and count * cost <= MAX_SIZE
+    return isinstance(count, int) and count <= WINDOW and count * cost <= MAX_SIZE
 
 
 def column_launch(
