@@ -13,12 +13,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_contraction import ISAS, reference, run, same_bits, values_of
 
-from weft.compiler.contraction.few_rows import WIDEST
-from weft.compiler.contraction.offsets import ENTRY
-from weft.compiler.contraction.plan import FEW_ROWS, PARTITION, TABLES, TABLES_AT, contraction_units, form_of
+from weft.compiler.contraction.few_rows import LINE, MASK, WIDEST
+from weft.compiler.contraction.offsets import ENTRY, PART
+from weft.compiler.contraction.plan import (
+    FEW_ROWS,
+    MASKS_AT,
+    PARTITION,
+    TABLES,
+    TABLES_AT,
+    contraction_units,
+    form_of,
+)
 from weft.compiler.contraction.render import render_contraction
 from weft.compiler.expr import cast, leaf
-from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Int, Slot, Store, Windowed, describe
+from weft.compiler.kernels import (
+    K_BLOCK,
+    MOST_EDGES,
+    SCRATCH_BYTES,
+    Access,
+    Contraction,
+    Edge,
+    Int,
+    Slot,
+    Store,
+    Windowed,
+    describe,
+)
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.llvm.assembly import assemble
@@ -158,6 +178,80 @@ def test_every_dtype(dtype: DType, data: st.DataObject, m: int, n: int, k: int, 
             assert same_bits(found[2], wanted)
 
 
+EDGED = ["columns", "columns 2", "rows", "neither"]
+
+
+@cache
+def edged(runs: str, isa: str) -> tuple[Contraction, Target, CodeModule]:
+    """A product with windows of two axes of a tensor of three, which leave it: three axes of rows, two of columns; or,
+    where "rows" lie together, three and three, as for a gradient of a weight."""
+    slots = iter(range(6, 100))
+    sizes = [Slot(next(slots)) for _ in range(2)]
+    starts = [Slot(next(slots)) for _ in range(2)]
+    columns = 3 if runs == "rows" else 2
+    axes = [[(Slot(next(slots)), Slot(next(slots))) for _ in range(count)] for count in (3, columns)]
+    steps: list[list[Int]] = [[Slot(next(slots)) for _ in range(2)] for _ in range(2)]
+    group, step = (0, 1) if runs == "rows" else (1, step_of(runs, "columns"))
+    if step is not None:
+        axes[group][-1] = (axes[group][-1][0], step)  # type: ignore[assignment]
+        steps[group][-1] = step
+    edges = tuple(Edge(sizes[e], starts[e], (1 + e, steps[0][e]), (columns - 2 + e, steps[1][e])) for e in range(2))
+    b = Windowed(1, dt.float32, START[1], (), tuple(axes[0]), tuple(axes[1]), edges)
+    a = Access(0, dt.float32, START[0], (K, 1))
+    store = Store(Access(2, dt.float32, 0, (PITCH, 1)), leaf("acc", dt.float32, None))
+    kernel = Contraction((), M, N, K, a, b, dt.float32, (store,), (dt.float32,) * 3)
+    target = host_target(isa)
+    return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
+
+
+@pytest.mark.parametrize("runs", EDGED)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_what_is_beyond_an_edge_is_zero(runs: str, data: st.DataObject, seed: int) -> None:
+    """Windows that leave a tensor before and after each axis, in memory that ends with its last element."""
+    draw, rng = data.draw, np.random.default_rng(seed)
+    channels, m = draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 4, 5, 13, 30]))
+    sizes = [draw(st.integers(1, 9)), draw(st.one_of(st.integers(1, 20), st.sampled_from([33, 64, 70])))]
+    kernel = [draw(st.integers(1, 4)) for _ in range(2)]
+    dilation = [draw(st.integers(1, 3)) for _ in range(2)]
+    stride = [draw(st.integers(1, 3)), 1 if runs == "rows" else step_of(runs, "columns") or 3]
+    before = [draw(st.integers(0, 4)) for _ in range(2)]
+    room = [draw(st.integers(0, 4)) + b + n for b, n in zip(before, sizes, strict=True)]
+    results = [max(0, r - d * (k - 1) - 1) // s + 1 for r, d, k, s in zip(room, dilation, kernel, stride, strict=True)]
+    pitch = [sizes[1], 1]
+    tensor = values_of(dt.float32, rng, (channels, *sizes))
+    lead = [(channels, sizes[0] * sizes[1])]
+    inner = [(k, d * p) for k, d, p in zip(kernel, dilation, pitch, strict=True)]
+    outer = [(n, s * p) for n, s, p in zip(results, stride, pitch, strict=True)]
+    groups, moved = ([*lead, *inner], outer), (dilation, stride)
+    if runs == "rows":
+        batch = draw(st.integers(1, 3))
+        groups, moved = ([(batch, 0), *outer], [*lead, *inner]), (stride, dilation)
+    indices = [np.indices([n for n, _ in axes]).reshape(len(axes), -1) for axes in groups]
+    start = -sum(b * p for b, p in zip(before, pitch, strict=True))
+    along = [
+        sum(i * stride_of for i, (_, stride_of) in zip(at, axes, strict=True))
+        for at, axes in zip(indices, groups, strict=True)
+    ]
+    offsets = start + np.add.outer(*along)
+    there = np.ones(offsets.shape, bool)
+    for e in range(2):
+        index = (
+            np.add.outer(*[at[len(at) - 2 + e] * step[e] for at, step in zip(indices, moved, strict=True)]) - before[e]
+        )
+        there &= (index >= 0) & (index < sizes[e])
+    matrix = np.where(there, tensor.ravel()[np.where(there, offsets, 0)], np.float32(0))
+    k, n = matrix.shape
+    factors = values_of(dt.float32, rng, (m, k))
+    wanted = reference(factors, matrix, dt.float32)
+    ints = [m, n, k, n, 0, start, *sizes, *(-b for b in before), *(x for axes in groups for axis in axes for x in axis)]
+    ints += [x for steps in moved for x in steps]
+    for isa in ISAS:
+        arrays = [factors, tensor, np.zeros((m, n), np.float32)]
+        found, _ = run(edged(runs, isa), arrays, dict(enumerate(ints)), threads=draw(st.integers(1, 3)))
+        assert same_bits(found[2], wanted)
+
+
 @given(
     m=st.integers(1, 5000),
     n=st.integers(1, 5000),
@@ -182,10 +276,12 @@ def test_tables_fit_behind_everything_else(m: int, n: int, k: int, threads: int,
     few = part.ints[4] == FEW_ROWS  # they read the table of a K block alone
     needed = {"depth_a": K_BLOCK, "depth_b": K_BLOCK, "outer_a": sub_m, "outer_b": 0 if few else sub_n}
     for table, start in TABLES.items():
-        assert start + needed[table] * ENTRY <= room[table]
+        entry = ENTRY + (MOST_EDGES * PART if table.endswith("b") else 0)
+        assert start + needed[table] * entry <= room[table]
     if few:
         assert m <= tile.heights[0] and k <= K_BLOCK
-        assert sums_at + m * (sub_n + WIDEST * tile.lanes) * tile.dtype.itemsize <= TABLES_AT
+        assert sums_at + m * (sub_n + WIDEST * tile.lanes) * tile.dtype.itemsize <= MASKS_AT
+        assert MASKS_AT + LINE * k * MASK <= TABLES_AT
         return
     places = 1 if k <= K_BLOCK else -(-sub_m // tile.rows) * -(-sub_n // tile.columns)
     assert sums_at + places * tile.rows * tile.columns * tile.dtype.itemsize <= TABLES_AT
@@ -218,6 +314,8 @@ def test_other_targets_are_accepted(name: str) -> None:
         assert assemble(render_contraction(kernel, "kernel", target), target)
 
 
-def test_the_text_says_the_axes() -> None:
+def test_the_text_says_the_axes_and_edges() -> None:
     kernel, _, _ = build((1, 2, "columns"), None, dt.float32, ISAS[0])
     assert "a=b0:float32[$4; $6*$7, $8*$9 $10*1]" in describe(kernel)
+    kernel, _, _ = edged("columns", ISAS[0])
+    assert "; 0<=$8+r1*$20+c0*$22<$6; 0<=$9+r2*$21+c1*1<$7]" in describe(kernel)

@@ -68,6 +68,27 @@ Counted = tuple[tuple[Slot, Int], ...]  # (size, stride) of axes that one number
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """An axis of the tensor under a :class:`Windowed`, of ``size`` elements, which windows leave: what lies outside is
+    0, and is not read.
+
+    An element's index on it is ``start + index on axis row[0] of the rows * row[1] + index on axis column[0] of the
+    columns * column[1]``; it is there where ``0 <= index < size``.
+    """
+
+    size: Slot
+    start: Int
+    row: tuple[int, Int]
+    column: tuple[int, Int]
+
+    def __repr__(self) -> str:
+        return f"0<={self.start!r}+r{self.row[0]}*{self.row[1]!r}+c{self.column[0]}*{self.column[1]!r}<{self.size!r}"
+
+
+MOST_EDGES = 3  # of a Windowed: there is room for so many in the tables of a contraction
+
+
+@dataclass(frozen=True, slots=True)
 class Windowed:
     """A matrix whose rows or columns are several axes that are not one in memory, as of overlapping windows.
 
@@ -80,6 +101,8 @@ class Windowed:
                 number, index = divmod(number, size)
                 total += index * stride
             return total
+
+    but where one of ``edges`` says that it is not there: then it is 0.
     """
 
     buf: int
@@ -88,11 +111,13 @@ class Windowed:
     strides: tuple[Int, ...]
     rows: Counted
     columns: Counted
+    edges: tuple[Edge, ...] = ()
 
     def __repr__(self) -> str:
         batch = "".join(f" {stride!r}," for stride in self.strides)
         rows, columns = (" ".join(f"{n!r}*{s!r}" for n, s in axes) for axes in (self.rows, self.columns))
-        return f"b{self.buf}:{self.dtype.name}[{self.offset};{batch} {rows}, {columns}]"
+        edges = "".join(f"; {edge!r}" for edge in self.edges)
+        return f"b{self.buf}:{self.dtype.name}[{self.offset};{batch} {rows}, {columns}{edges}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +243,7 @@ class Contraction(Printed):
     increasing k; block sums are added in order. With k == 0, acc is 0.
 
     An operand whose m, n or k is several axes is a :class:`Windowed`; each has axes of its own, so that what is one
-    axis to the other operand and to the epilogue stays one there.
+    axis to the other operand and to the epilogue stays one there. ``b`` alone may have edges, MOST_EDGES of them.
 
     Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``.
     """

@@ -131,9 +131,20 @@ class Reduction:
     op: str
 
 
+class Around(NamedTuple):
+    """An axis of ``b``'s tensor, of ``size`` elements, which windows leave. An index on it is ``start`` plus the index
+    on each of two axes of ``b`` (one of ``*k``, one of ``*n``) times a step; outside of the axis is 0."""
+
+    size: Any
+    start: Any
+    summed: tuple[int, int]  # axis and step
+    column: tuple[int, int]
+
+
 class Product(NamedTuple):
     """The operands of a contraction as they are multiplied: over ``(*batch, *m, *k)`` and ``(*batch, *k, *n)``, where
-    ``batch`` and ``summed`` are the numbers of the axes ``*batch`` and ``*k``. The axes may be those of windows.
+    ``batch`` and ``summed`` are the numbers of the axes ``*batch`` and ``*k``. The axes may be those of windows, of
+    which ``around`` says what lies outside of ``b``'s tensor; ``b.offset`` is then that of a place outside.
 
     ``swapped``: ``a`` is the node's second operand, ``b`` its first.
     """
@@ -143,6 +154,7 @@ class Product(NamedTuple):
     batch: int
     summed: int
     swapped: bool = False
+    around: tuple[Around, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -162,14 +174,12 @@ class Contract:
     """``(*batch, *m, *k) x (*batch, *k, *n) -> (*batch, *m, *n)``, row-major, in a shape that the node chooses.
 
     ``product(params, a, b)`` says which axes of the operands these are, for the operands' Layouts; by default they are
-    matrices. A sum's terms come in the row-major order of ``*k`` (docs/numerics.md). ``prepared(node)``, once nobody
-    differentiates it, is the same of operands that other ops write first (padded ones), or None: these are those.
+    matrices. A sum's terms come in the row-major order of ``*k`` (docs/numerics.md).
     """
 
     product: Callable[[dict[str, Any], Layout, Layout], Product] = lambda params, a, b: Product(
         a, b, len(a.shape) - 2, 1
     )
-    prepared: Callable[[Any], Any] = lambda node: None
 
 
 class Pairs(NamedTuple):

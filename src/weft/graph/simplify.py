@@ -11,7 +11,6 @@ from .protocol import (
     Called,
     Composed,
     Concat,
-    Contract,
     Gather,
     Layout,
     Map,
@@ -131,12 +130,8 @@ def one_by_one(node: Node) -> list[Value] | None:
 
 
 def composed(node: Node) -> list[Value] | None:
-    """What other ops compute, or write first."""
-    rule = node.op.lower
-    if isinstance(rule, Composed):
-        return [rule.made(node)]
-    found = rule.prepared(node) if isinstance(rule, Contract) else None
-    return None if found is None else [found]
+    """What other ops compute."""
+    return [node.op.lower.made(node)] if isinstance(node.op.lower, Composed) else None
 
 
 def taken_apart(node: Node) -> list[Value] | None:

@@ -9,8 +9,8 @@ the gradients of both are made of the two again:
   stride meet the same elements of the kernel, and are a convolution of the cotangent with these, turned round;
 - of the weight: a contraction over the batch and the positions of the result.
 
-Nobody differentiates what runs: padding is a padded copy there, and both are contractions, whose windows nobody writes
-down.
+Both run as contractions whose windows, and whose padding, nobody writes down: what windows leave is said by
+:class:`weft.graph.protocol.Around`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape
 from ..core.symbolic import Dim, are_equal, greatest, undecided
-from ..graph.ir import Node, Value, make_node
-from ..graph.protocol import Contract, Layout, Primitive, Product, TensorType
+from ..graph.protocol import Around, Contract, Layout, Primitive, Product, TensorType
 from .contraction import narrowed
 from .creation import full
 from .interleave import INTERLEAVE
 from .op import Array, apply
-from .sliding_windows import PADDED
 from .views import Gradients, Params, flipped, permuted, reshaped, slice_, slice_update
 
 # --- shapes -----------------------------------------------------------------------------------------------------
@@ -106,18 +104,30 @@ def _weight_type(params: Params, x: TensorType, g: TensorType) -> TensorType:
 
 
 # --- contractions -----------------------------------------------------------------------------------------------
-# Their operands are padded already.
 
 
-def _windows(params: Params, x: Layout, kernel: Sequence[int], results: Sequence[int]) -> tuple[Layout, Layout]:
-    """How a step of the kernel, and of the result, moves in the input: two layouts over the spatial axes."""
+class _Windows(NamedTuple):
+    """How a step of the kernel, and of the result, moves in the input: layouts over the spatial axes. ``offset``: of
+    the first element of the first window. ``around``: of each axis with padding its number, size and first index."""
 
+    kernel: Layout
+    results: Layout
+    offset: Any
+    around: tuple[tuple[int, Any, Any], ...]
+
+
+def _windows(params: Params, x: Layout, kernel: Sequence[int], results: Sequence[int]) -> _Windows:
     def moved(sizes: Sequence[int], steps: Sequence[int]) -> Layout:
         # Nobody steps along an axis of size 1, where a step may be any number.
         strides = (t * s if n != 1 else 0 for n, t, s in zip(sizes, steps, x.strides[2:], strict=True))
         return Layout(tuple(sizes), 0, tuple(strides))
 
-    return moved(kernel, params["dilation"]), moved(results, params["stride"])
+    offset, around = x.offset, []
+    for axis, (before, after) in enumerate(zip(params["before"], params["after"], strict=True)):
+        offset -= before * x.strides[2 + axis]
+        if undecided(before) or undecided(after) or before > 0 or after > 0:
+            around.append((axis, x.shape[2 + axis], -before))
+    return _Windows(moved(kernel, params["dilation"]), moved(results, params["stride"]), offset, tuple(around))
 
 
 def _grouped(layout: Layout, axis: int, groups: int) -> Layout:
@@ -137,40 +147,36 @@ def _joined(offset: int, *parts: tuple[Sequence[int], Sequence[int]]) -> Layout:
 def _convolve_product(params: Params, x: Layout, w: Layout) -> Product:
     """Batch (N, groups), rows O / groups, summed (C / groups, *K), columns the positions of the result."""
     results = _results(params, x.shape, w.shape[2:])
-    kernel, outer = _windows(params, x, w.shape[2:], results)  # type: ignore[arg-type]
+    windows = _windows(params, x, w.shape[2:], results)  # type: ignore[arg-type]
     x, w = _grouped(x, 1, params["groups"]), _grouped(w, 0, params["groups"])
     a = _joined(w.offset, (x.shape[:1], (0,)), (w.shape, w.strides))
-    b = _joined(x.offset, (x.shape[:3], x.strides[:3]), kernel[::2], outer[::2])
-    return Product(a, b, 2, 1 + len(results), swapped=True)
+    b = _joined(windows.offset, (x.shape[:3], x.strides[:3]), windows.kernel[::2], windows.results[::2])
+    around = tuple(
+        Around(size, start, (3 + axis, params["dilation"][axis]), (3 + len(results) + axis, params["stride"][axis]))
+        for axis, size, start in windows.around
+    )
+    return Product(a, b, 2, 1 + len(results), swapped=True, around=around)
 
 
 def _weight_product(params: Params, x: Layout, g: Layout) -> Product:
     """Batch (groups,), rows O / groups, summed (N, *out), columns (C / groups, *K)."""
-    kernel, outer = _windows(params, x, params["kernel"], g.shape[2:])
+    windows = _windows(params, x, params["kernel"], g.shape[2:])
     x, g = _grouped(x, 1, params["groups"]), _grouped(g, 1, params["groups"])
     a = _joined(g.offset, *((g.shape[at], g.strides[at]) for at in (slice(1, 3), slice(1), slice(3, None))))
     b = _joined(
-        x.offset,
+        windows.offset,
         (x.shape[1:2], x.strides[1:2]),
         (x.shape[:1], x.strides[:1]),
-        outer[::2],
+        windows.results[::2],
         (x.shape[2:3], x.strides[2:3]),
-        kernel[::2],
+        windows.kernel[::2],
     )
-    return Product(a, b, 1, 1 + len(params["kernel"]), swapped=True)
-
-
-def _unpadded(node: Node) -> Value | None:
-    """The same of a padded copy of the input, where there is padding."""
-    x, params = node.inputs[0], node.params
-    before, after = params["before"], params["after"]
-    if not any(before) and not any(after):
-        return None
-    widths = {"before": (0, 0, *before), "after": (0, 0, *after), "value": 0}
-    wide = make_node(PADDED, (x,), widths, node.where, node.scope).output
-    none = (0,) * len(before)
-    given = {**params, "before": none, "after": none}
-    return make_node(node.op, (wide, node.inputs[1]), given, node.where, node.scope).output
+    rank = len(params["kernel"])
+    around = tuple(
+        Around(size, start, (2 + axis, params["stride"][axis]), (3 + rank + axis, params["dilation"][axis]))
+        for axis, size, start in windows.around
+    )
+    return Product(a, b, 1, 1 + rank, swapped=True, around=around)
 
 
 # --- primitives -------------------------------------------------------------------------------------------------
@@ -195,8 +201,8 @@ def _input_of(params: Params, g: Array, w: Array, shape: Shape) -> Array:
     return transposed(g, w, stride, params["before"], shape[2:], dilation, groups, params["dtype"])
 
 
-CONVOLVE = Primitive("convolve", _convolve_type, Contract(_convolve_product, _unpadded), _convolve_vjp)
-CONVOLVE_WEIGHT = Primitive("convolve_weight", _weight_type, Contract(_weight_product, _unpadded), _weight_vjp)
+CONVOLVE = Primitive("convolve", _convolve_type, Contract(_convolve_product), _convolve_vjp)
+CONVOLVE_WEIGHT = Primitive("convolve_weight", _weight_type, Contract(_weight_product), _weight_vjp)
 
 
 # --- transposed -------------------------------------------------------------------------------------------------

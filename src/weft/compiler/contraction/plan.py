@@ -36,13 +36,14 @@ how many columns are cut into pieces: n, or those of the whole batch (see Form.j
 
 TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX = range(5)
 VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
-TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 8 << 10, "outer_b": 24 << 10}
+TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 14 << 10, "outer_b": 22 << 10}
 """Where the tables of Windowed operands lie, in bytes from :data:`TABLES_AT` of the scratch: of a K block, and of the
-rows of A and the columns of B in a unit. An entry is 16 bytes; see offsets.py."""
+rows of A and the columns of B in a unit. An entry is 16 bytes, and 8 more for each edge of B; see offsets.py."""
 _TABLE_BYTES = 64 << 10
 TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
+MASKS_AT = TABLES_AT - (128 << 10)  # masks of few rows: two bytes for each vector of a line and each k
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
-_FEW_COLUMNS = 4096  # columns of a unit of few rows: their sums stay in the first-level cache for the epilogue
+FEW_COLUMNS = 4096  # in a unit of few rows, whole lines: their sums stay in the first-level cache for the epilogue
 _JOINED = 0.95  # of the time of a batch's products one by one: what one product of all their columns has to save
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
@@ -79,7 +80,8 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     tile = tile_of(kernel.accumulate, target)
     (a_outer, a_inner), (b_inner, b_outer) = last_strides(kernel.a), last_strides(kernel.b)
     a = "rows" if a_inner == 1 else "panels" if a_outer == 1 else "strided"
-    b = "panels" if b_outer == 1 else "rows" if b_inner == 1 else "strided"
+    near = (1, 2) if isinstance(kernel.b, Windowed) else (1,)  # steps of columns that vectors are read by
+    b = "panels" if b_outer in near else "rows" if b_inner == 1 else "strided"
 
     def same(access: Access | Windowed) -> bool:
         return memory_type(access.dtype) == memory_type(tile.dtype)
@@ -117,6 +119,7 @@ def contraction_slots(kernel: Contraction) -> list[int]:
     for access in (kernel.a, kernel.b):
         if isinstance(access, Windowed):
             strides += [x for axis in (*access.rows, *access.columns) for x in axis]
+            strides += [x for e in access.edges for x in (e.size, e.start, e.row[1], e.column[1])]
     return slots_of(kernel.stages, (*kernel.batch, kernel.m, kernel.n, kernel.k, *strides))
 
 
@@ -144,8 +147,10 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
         return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), mode, 0, 0, 0, 0, 0, n))
-    if form.few_rows and m <= form.tile.heights[0] and k <= K_BLOCK:
-        piece, sums_at = min(_up(n, LANES), _FEW_COLUMNS), _up(form.tile.rows * packed_row(form.tile), 64)
+    if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
+        line = ints[kernel.b.columns[-1][0].index]
+        piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))
+        sums_at = _up(form.tile.rows * packed_row(form.tile), 64)
         return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n))
     if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
         batch, n = 1, n * batch

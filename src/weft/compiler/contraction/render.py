@@ -28,12 +28,13 @@ from ..expr import topological
 from ..kernels import K_BLOCK, Access, Contraction, Counted, Slot, Windowed
 from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
 from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
-from .few_rows import render_few_rows, sums_pitch
-from .offsets import ENTRY, render_offsets
+from .few_rows import has_masks, render_few_rows, render_masks, sums_pitch
+from .offsets import entry_bytes, render_offsets
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
 from .pack_windows import render_pack_windows
 from .plan import (
     FEW_ROWS,
+    MASKS_AT,
     MATRIX_VECTOR,
     PARTITION,
     TABLES,
@@ -66,19 +67,26 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     )
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
     if form.few_rows:
-        _tabulate_once(frame, name, kernel, slots)
+        _tabulate_once(frame, name, kernel, form, slots)
     text = end_units(
         frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit, reads_ahead).emit(vectors_by_mode)
     )
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
 
-def _tabulate_once(frame: Frame, name: str, kernel: Contraction, slots: dict[str, Slot]) -> None:
-    """The table of k for few rows, which is one for all units: they are small."""
+def _tabulate_once(frame: Frame, name: str, kernel: Contraction, form: Form, slots: dict[str, Slot]) -> None:
+    """The tables for few rows, of k and of masks, which are those of all units: these are small."""
     w, k = frame.w, frame.int_(kernel.k)
     place = at(w, "%scratch", (str(TABLES_AT + TABLES["depth_b"]), 1))
     asked = w.op(f"icmp eq i64 {frame.int_(slots['mode'])}, {FEW_ROWS}")
-    when(w, asked, lambda: w.do(f"call void @{name}.depth_b(ptr %ints, i64 0, i64 {k}, ptr {place})"))
+
+    def tables() -> None:
+        w.do(f"call void @{name}.depth_b(ptr %ints, i64 0, i64 {k}, ptr {place})")
+        if has_masks(form, frame.target):  # type: ignore[arg-type]
+            masks = at(w, "%scratch", (str(MASKS_AT), 1))
+            w.do(f"call void @{name}.masks(ptr %ints, ptr {place}, i64 {k}, ptr {masks})")
+
+    when(w, asked, tables)
 
 
 def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
@@ -106,13 +114,18 @@ def _render_windows(
 ) -> None:
     """The functions that pack operand ``side``, and those that make the tables for them."""
     outer, depth = (access.rows, access.columns) if side == "a" else (access.columns, access.rows)
-    if side == "b" and form.joins:
+    joins = side == "b" and form.joins
+    if joins:
         outer = _joined(kernel)
-    render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target)
-    render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target)
-    render_pack_windows(module, f"{name}.pack_{side}", form, access, side == "a")
+    moved = [(edge.column[0] + joins, edge.column[1], edge.start) for edge in access.edges]
+    render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target, moved)
+    moved = [(*edge.row, 0) for edge in access.edges]
+    render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target, moved)
+    render_pack_windows(module, f"{name}.pack_{side}", form, access, side == "a", target)
     if side == "b" and form.few_rows:
         render_few_rows(module, f"{name}.few_rows", form, access, target)
+        if has_masks(form, target):
+            render_masks(module, f"{name}.masks", form, access, target)
 
 
 def _joined(kernel: Contraction) -> Counted:
@@ -268,7 +281,9 @@ class _Unit:
                 self.w.do(f"call void @{self.name}.{table}_{side}(ptr %ints, i64 {first}, i64 {count}, ptr {place})")
 
     def _table(self, name: str, entry: str = "0") -> str:
-        return at(self.w, "%scratch", (str(TABLES_AT + TABLES[name]), 1), (entry, ENTRY))
+        access = self.kernel.a if name.endswith("_a") else self.kernel.b
+        assert isinstance(access, Windowed)
+        return at(self.w, "%scratch", (str(TABLES_AT + TABLES[name]), 1), (entry, entry_bytes(access)))
 
     def _operand(
         self, access: Access | Windowed, start: tuple[str, str], axes: tuple[int, int], batch: list[str] | None = None
@@ -298,10 +313,16 @@ class _Unit:
     def _few_rows(self) -> None:
         w = self.w
         pitch = sums_pitch(w, self.tile, self.columns)
-        self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
+        panels, a = self.form.a == "panels", self.a
+        if self.form.a_direct:
+            stride = self.a_inner if panels else self.a_outer
+        else:
+            self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
+            a, stride = self.packed_a, str(self.tile.rows * self.size if panels else packed_row(self.tile))
         w.do(
-            f"call void @{self.name}.few_rows(ptr {self.packed_a}, i64 {self.rows}, ptr {self.b}, ptr %ints, i64 "
-            f"{self.n0}, i64 {self.columns}, ptr {self._table('depth_b')}, i64 {self.k}, ptr {self.sums}, i64 {pitch})"
+            f"call void @{self.name}.few_rows(ptr {a}, i64 {stride}, ptr {self.b}, ptr %ints, i64 {self.n0}, "
+            f"i64 {self.columns}, i64 {self.rows}, ptr {self._table('depth_b')}, i64 {self.k}, "
+            f"ptr {at(w, '%scratch', (str(MASKS_AT), 1))}, ptr {self.sums}, i64 {pitch})"
         )
         self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
 
@@ -436,7 +457,8 @@ class _Unit:
     def _pack(self, side: str, src: str, first: str, count: str, kc: str, dst: str) -> None:
         """Pack the rows of A, or columns of B, from ``first`` on (which lies at ``src``)."""
         if isinstance(self.kernel.a if side == "a" else self.kernel.b, Windowed):
-            strides = f"ptr {self._table(f'outer_{side}', first)}, ptr {self._table(f'depth_{side}')}"
+            tables = f"ptr {self._table(f'outer_{side}', first)}, ptr {self._table(f'depth_{side}')}"
+            strides = f"ptr %ints, {tables}"
         elif side == "a":
             strides = f"i64 {self.a_outer}, i64 {self.a_inner}"
         else:

@@ -27,6 +27,18 @@ def _along(frame: Frame, axes: Counted, number: str) -> list[str]:
     return grid_indices(frame, tuple([size for size, _ in axes]), number)
 
 
+def _there(frame: Frame, access: Windowed, rows: Sequence[str], columns: Sequence[str]) -> str | None:
+    """i1: whether the element with these indices is within all edges; None where there are none."""
+    w, found = frame.w, None
+    for edge in access.edges:
+        index = frame.int_(edge.start)
+        for (axis, step), indices in ((edge.row, rows), (edge.column, columns)):
+            index = w.arithmetic("add", index, w.arithmetic("mul", indices[axis], frame.int_(step)))
+        inside = w.op(f"icmp ult i64 {index}, {frame.int_(edge.size)}")
+        found = inside if found is None else w.op(f"and i1 {found}, {inside}")
+    return found
+
+
 def render_contraction(kernel: Contraction, name: str, target: RenderTarget) -> str:
     """LLVM IR (nvptx64) of one module that defines the entry ``name``."""
     t = begin_gpu(len(kernel.buffers), contraction_slots(kernel), target)
@@ -68,12 +80,14 @@ def render_contraction(kernel: Contraction, name: str, target: RenderTarget) -> 
         w.do(f"store {scalar} {sums}, ptr {total}")
 
     def operand(access: Access | Windowed, batch: list[str], row: str, column: str) -> str:
-        at = [*batch, row, column]
+        at, there = [*batch, row, column], None
         if isinstance(access, Windowed):
-            at = [*batch, *_along(t.frame, access.rows, row), *_along(t.frame, access.columns, column)]
+            rows, columns = _along(t.frame, access.rows, row), _along(t.frame, access.columns, column)
+            there, at = _there(t.frame, access, rows, columns), [*batch, *rows, *columns]
             strides = (*access.strides, *(stride for _, stride in (*access.rows, *access.columns)))
             access = Access(access.buf, access.dtype, access.offset, strides)
-        return convert(w, LanePoint(t.frame, at, 1).load(access), access.dtype, kernel.accumulate, 1)
+        value = convert(w, LanePoint(t.frame, at, 1).load(access, there), access.dtype, kernel.accumulate, 1)
+        return value if there is None else w.op(f"select i1 {there}, {scalar} {value}, {scalar} {zero}")
 
     def term(batch: list[str], i: str, j: str, x: str) -> None:
         a, b = operand(kernel.a, batch, i, x), operand(kernel.b, batch, x, j)

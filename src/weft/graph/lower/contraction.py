@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from math import prod
 
 from ...compiler.contraction.plan import PARTITION, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import Access, Contraction, Counted, Int, Slot, Windowed, describe
+from ...compiler.kernels import Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
 from ...core.shapes import Shape
 from ...core.symbolic import Dim, computed, computed_items, typical
 from ...llvm.targets import Target
 from ..ir import Value
-from ..protocol import Layout
+from ..protocol import Around, Layout
 from .axes import Axes, squeeze
 from .clustering import Cluster
 from .expressions import leaf_layouts, map_layouts
@@ -45,17 +45,34 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
             s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
         return [*outer(layout), s_m, s_n]
 
-    def operand(value: Value, layout: Layout, split: int) -> Access | Windowed:
+    def operand(value: Value, layout: Layout, split: int, around: Sequence[Around] = ()) -> Access | Windowed:
         """``layout`` over ``(*batch, *rows, *columns)``, where the columns begin with axis ``split``."""
         whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
-        rows, columns = _merged(layout, len(batch), split), _merged(layout, split, len(layout.shape))
-        if len(rows) == len(columns) == 1:
+        apart = {axis for x in around for axis in (x.summed[0], x.column[0])}
+        (rows, row_of), (columns, column_of) = (
+            _merged(layout, start, stop, apart) for start, stop in ((len(batch), split), (split, len(layout.shape)))
+        )
+        if len(rows) == len(columns) == 1 and not around:
             (n_row, s_row), (n_column, s_column) = rows[0], columns[0]
             matrix = _matrix(builder, (s_row, s_column), (n_row, n_column))
             return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *matrix))
         row_runs, column_runs = _runs(rows, columns)
         counted = counts(rows, row_runs), counts(columns, column_runs)
-        return Windowed(whole.buf, whole.dtype, 0, whole.strides[:-2], *counted)
+        edges = tuple(
+            [
+                Edge(
+                    builder.slot(x.size),
+                    builder.slot(x.start),
+                    (row_of[x.summed[0]], step(x.summed[1])),
+                    (column_of[x.column[0]], step(x.column[1])),
+                )
+                for x in around
+            ]
+        )
+        return Windowed(whole.buf, whole.dtype, whole.offset, whole.strides[:-2], *counted, edges)
+
+    def step(n: int) -> Int:
+        return n if n in (1, 2) else builder.slot(n)
 
     def counts(group: list[tuple[Dim, Dim]], runs: bool) -> Counted:
         return (*[(builder.slot(n), builder.slot(s)) for n, s in group[:-1]], near(*group[-1], runs))
@@ -66,7 +83,7 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         return builder.slot(n), 1 if runs else s if isinstance(s, int) and s in (2, -1) else builder.slot(s)
 
     a = operand(a_value, product.a, len(product.a.shape) - product.summed)
-    b = operand(b_value, product.b, product.batch + product.summed)
+    b = operand(b_value, product.b, product.batch + product.summed, product.around)
     rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
     stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
@@ -110,19 +127,27 @@ def _outer(layout: Layout, batch: Shape) -> Layout:
     return Layout(batch, 0, layout.strides[: len(batch)])
 
 
-def _merged(layout: Layout, start: int, stop: int) -> list[tuple[Dim, Dim]]:
-    """(size, stride) of the axes from ``start`` to ``stop``, as few as they can be, at least one."""
+def _merged(
+    layout: Layout, start: int, stop: int, apart: Collection[int] = ()
+) -> tuple[list[tuple[Dim, Dim]], dict[int, int]]:
+    """(size, stride) of the axes from ``start`` to ``stop``, as few as they can be, at least one. Axes ``apart`` stay
+    what they are; they are also given as numbers in the result."""
     if stop - start == 1:
-        return [(layout.shape[start], layout.strides[start])]
-    if 0 in layout.shape[start:stop]:
-        return [(0, 1)]
+        return [(layout.shape[start], layout.strides[start])], {start: 0}
+    if not apart and 0 in layout.shape[start:stop]:
+        return [(0, 1)], {}
     found: list[tuple[Dim, Dim]] = []
-    for size, stride in zip(layout.shape[start:stop], layout.strides[start:stop], strict=True):
-        if found and found[-1][1] == size * stride:
+    kept: dict[int, int] = {}
+    for axis in range(start, stop):
+        size, stride = layout.shape[axis], layout.strides[axis]
+        if axis in apart:
+            kept[axis] = len(found)
+            found.append((size, 1 if size == 1 else stride))
+        elif found and len(found) - 1 not in kept.values() and found[-1][1] == size * stride:
             found[-1] = (found[-1][0] * size, stride)
         elif size != 1:
             found.append((size, stride))
-    return found or [(1, 1)]
+    return found or [(1, 1)], kept
 
 
 def _runs(rows: Sequence[tuple[Dim, Dim]], columns: Sequence[tuple[Dim, Dim]]) -> tuple[bool, bool]:
