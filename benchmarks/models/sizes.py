@@ -28,7 +28,7 @@ MODELS = {  # operations for one image or sequence, forwards
     "resnet50": 2 * 4.09e9,
     "mobilenet": 2 * 0.301e9,
     "resnet18": 2 * 0.556e9,
-    "unet": 2 * 1.67e9,
+    "unet": 2 * 2.305e9,
     "gpt-small": _transformer(*GPTS["gpt-small"], length=64, head=True),
     "gpt-large": _transformer(*GPTS["gpt-large"], length=256, head=True),
     "bert": _transformer(*BERT, length=BERT_LENGTH, head=False),
