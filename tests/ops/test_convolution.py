@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from op_cases import same_bits, values
 
 import weft as wf
+from weft.compiler.kernels import Contraction, Windowed
 from weft.core.errors import ArgumentError, DTypeError, ShapeError
 from weft.nn import functional as F
 
@@ -357,3 +358,15 @@ def test_an_epilogue_is_fused() -> None:
     grouped = wf.ones((4, 1, 3, 3))
     x = wf.ones((2, 4, 8, 8))
     assert kinds(lambda x, w, b, r: F.relu(F.conv2d(x, w, b, groups=4)) + r, x, grouped, b, residual) == ["Contraction"]
+
+
+@pytest.mark.parametrize(("size", "outside", "is_one"), [(7, 24, True), (5, 33, True), (8, 24, False), (7, 3, False)])
+def test_kernels_of_1x1_over_small_images_are_one_product(size: int, outside: int, is_one: bool) -> None:
+    """Where an image has no whole vectors of positions, those of all images are cut as one; the bits stay."""
+    x, w = wf.asarray(values("float32", (5, 20, size, size), 1)), wf.asarray(values("float32", (outside, 20, 1, 1), 2))
+    convolve = wf.compile(lambda x, w: F.relu(F.conv2d(x, w)))
+    (kernel,) = convolve.kernels(x, w)
+    assert isinstance(kernel, Contraction)
+    assert isinstance(kernel.b, Windowed) == is_one
+    alone = [F.relu(F.conv2d(x[i : i + 1], w)).numpy() for i in range(5)]
+    same_bits(convolve(x, w).numpy(), np.concatenate(alone))

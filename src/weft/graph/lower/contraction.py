@@ -6,19 +6,21 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from math import prod
 
-from ...compiler.contraction.plan import PARTITION, contraction_units, first_partition_slot
+from ...compiler.contraction.plan import PARTITION, VECTORS, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
+from ...compiler.kernels import LANES, Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
 from ...core.shapes import Shape
 from ...core.symbolic import Dim, computed, computed_items, typical
 from ...llvm.targets import Target
 from ..ir import Value
-from ..protocol import Around, Layout
+from ..protocol import Around, Layout, Product
 from .axes import Axes, squeeze
 from .clustering import Cluster
 from .expressions import leaf_layouts, map_layouts
 from .launch import Launch, LaunchBuilder, grain_of
+
+RAGGED = 512  # columns; the last vector of more is too little of them
 
 
 def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, threads: int) -> Launch:
@@ -45,19 +47,22 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
             s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
         return [*outer(layout), s_m, s_n]
 
-    def operand(value: Value, layout: Layout, split: int, around: Sequence[Around] = ()) -> Access | Windowed:
-        """``layout`` over ``(*batch, *rows, *columns)``, where the columns begin with axis ``split``."""
+    def operand(
+        value: Value, layout: Layout, split: int, around: Sequence[Around] = (), counted: bool = False
+    ) -> Access | Windowed:
+        """``layout`` over ``(*batch, *rows, *columns)``, where the columns begin with axis ``split``; ``counted``: a
+        matrix too is a Windowed."""
         whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
         apart = {axis for x in around for axis in (x.summed[0], x.column[0])}
         (rows, row_of), (columns, column_of) = (
             _merged(layout, start, stop, apart) for start, stop in ((len(batch), split), (split, len(layout.shape)))
         )
-        if len(rows) == len(columns) == 1 and not around:
+        if len(rows) == len(columns) == 1 and not around and not counted:
             (n_row, s_row), (n_column, s_column) = rows[0], columns[0]
             matrix = _matrix(builder, (s_row, s_column), (n_row, n_column))
             return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *matrix))
         row_runs, column_runs = _runs(rows, columns)
-        counted = counts(rows, row_runs), counts(columns, column_runs)
+        groups = counts(rows, row_runs), counts(columns, column_runs)
         edges = tuple(
             [
                 Edge(
@@ -69,7 +74,7 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
                 for x in around
             ]
         )
-        return Windowed(whole.buf, whole.dtype, whole.offset, whole.strides[:-2], *counted, edges)
+        return Windowed(whole.buf, whole.dtype, whole.offset, whole.strides[:-2], *groups, edges)
 
     def step(n: int) -> Int:
         return n if n in (1, 2) else builder.slot(n)
@@ -83,7 +88,8 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         return builder.slot(n), 1 if runs else s if isinstance(s, int) and s in (2, -1) else builder.slot(s)
 
     a = operand(a_value, product.a, len(product.a.shape) - product.summed)
-    b = operand(b_value, product.b, product.batch + product.summed, product.around)
+    joins = axes.counts == [1] and outer(product.a) == [0] and _is_ragged(product)
+    b = operand(b_value, product.b, product.batch + product.summed, product.around, joins)
     rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
     stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
@@ -148,6 +154,13 @@ def _merged(
         elif size != 1:
             found.append((size, stride))
     return found or [(1, 1)], kept
+
+
+def _is_ragged(product: Product) -> bool:
+    """Whether each element of a batch has so few columns, which are no whole vectors, that those of all elements are
+    better cut as one (Form.joins in compiler/contraction/plan.py): as of 1x1 kernels over images of 7x7."""
+    m, n, _ = map(typical, product.sizes)
+    return m > VECTORS and 1 < n < RAGGED and n % LANES != 0 and product.b.strides[-1] == 1
 
 
 def _runs(rows: Sequence[tuple[Dim, Dim]], columns: Sequence[tuple[Dim, Dim]]) -> tuple[bool, bool]:
