@@ -16,18 +16,22 @@ from test_contraction import ISAS, reference, run, same_bits, values_of
 from weft.compiler.contraction.few_rows import LINE, MASK, WIDEST
 from weft.compiler.contraction.offsets import ENTRY, PART
 from weft.compiler.contraction.plan import (
+    BATCH_LANES,
     FEW_ROWS,
     MASKS_AT,
     PARTITION,
     TABLES,
     TABLES_AT,
+    THIN,
     contraction_units,
     form_of,
 )
 from weft.compiler.contraction.render import render_contraction
+from weft.compiler.contraction.tile import lanes_pitch
 from weft.compiler.expr import cast, leaf
 from weft.compiler.kernels import (
     K_BLOCK,
+    LANES,
     MOST_EDGES,
     SCRATCH_BYTES,
     Access,
@@ -252,6 +256,80 @@ def test_what_is_beyond_an_edge_is_zero(runs: str, data: st.DataObject, seed: in
         assert same_bits(found[2], wanted)
 
 
+@cache
+def thin(dtype: DType, isa: str) -> tuple[Contraction, Target, CodeModule]:
+    """A batch of products of a matrix, whose k is two axes, with windows of a tensor of two, which leave it."""
+    slots = iter(range(6, 100))
+    batch, *sizes = (Slot(next(slots)) for _ in range(3))
+    starts = [Slot(next(slots)) for _ in range(2)]
+    strides = [Slot(next(slots)) for _ in range(2)]
+    rows = (Slot(next(slots)), Slot(next(slots)))
+    depth = (Slot(next(slots)), Slot(next(slots))), (Slot(next(slots)), 1)
+    axes = [tuple((Slot(next(slots)), Slot(next(slots))) for _ in range(2)) for _ in range(2)]
+    steps = [[Slot(next(slots)) for _ in range(2)] for _ in range(2)]
+    edges = tuple(Edge(sizes[e], starts[e], (e, steps[0][e]), (e, steps[1][e])) for e in range(2))
+    a = Windowed(0, dtype, START[0], (strides[0],), (rows,), depth)
+    b = Windowed(1, dtype, START[1], (strides[1],), axes[0], axes[1], edges)
+    total = dt.float32 if dtype.is_half else dtype
+    store = Store(Access(2, dtype, 0, (Slot(next(slots)), PITCH, 1)), cast(leaf("acc", total, None), dtype))
+    kernel = Contraction((batch,), M, N, K, a, b, total, (store,), (dtype,) * 3)
+    target = host_target(isa)
+    return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16, dt.int16], ids=str)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_lanes_along_the_batch(dtype: DType, data: st.DataObject, seed: int) -> None:
+    """Few rows and columns for each element of a batch: the bits of the products one by one, of windows too that
+    leave their tensor, in memory that ends with its last element."""
+    draw, rng = data.draw, np.random.default_rng(seed)
+    batch, m = draw(st.sampled_from([1, 3, 8, 16, 17, 35])), draw(st.integers(1, 5))
+    sizes = [draw(st.integers(1, 12)), draw(st.one_of(st.integers(1, 20), st.sampled_from([33, 70])))]
+    kernel, dilation, stride = ([draw(st.integers(1, 3)) for _ in range(2)] for _ in range(3))
+    before = [draw(st.integers(0, 3)) for _ in range(2)]
+    room = [draw(st.integers(0, 3)) + b + n for b, n in zip(before, sizes, strict=True)]
+    results = [max(0, r - d * (k - 1) - 1) // s + 1 for r, d, k, s in zip(room, dilation, kernel, stride, strict=True)]
+    tensor, (k, n) = values_of(dtype, rng, (batch, *sizes)), (prod(results), prod(kernel))
+    factors = values_of(dtype, rng, (batch, m, k))
+    positions = [
+        np.add.outer(np.arange(o) * s, np.arange(t) * d) - b
+        for o, s, t, d, b in zip(results, stride, kernel, dilation, before, strict=True)
+    ]
+    y, x = positions[0][:, None, :, None], positions[1][None, :, None, :]
+    there = (y >= 0) & (y < sizes[0]) & (x >= 0) & (x < sizes[1])
+    found = np.where(there, tensor[:, np.where(there, y, 0), np.where(there, x, 0)], tensor.dtype.type(0))
+    matrices = found.reshape(batch, k, n)
+    total = dt.float32 if dtype.is_half else dtype
+    with np.errstate(over="ignore"):
+        wanted = np.stack([reference(a, b, total).astype(dtype.numpy) for a, b in zip(factors, matrices, strict=True)])
+    pitch = [sizes[1], 1]
+    ints = [m, n, k, n, 0, -sum(b * p for b, p in zip(before, pitch, strict=True)), batch, *sizes]
+    ints += [*(-b for b in before), m * k, sizes[0] * sizes[1], m, k, results[0], results[1], results[1]]
+    for counts, steps in ((results, stride), (kernel, dilation)):
+        ints += [v for c, s, p in zip(counts, steps, pitch, strict=True) for v in (c, s * p)]
+    ints += [*stride, *dilation, m * n]
+    for isa in ISAS:
+        kernel_, target, code = thin(dtype, isa)
+        part = dict(zip(PARTITION, contraction_units(kernel_, ints, 1, target).ints, strict=True))
+        form = form_of(kernel_, target)
+        assert (part["mode"] == BATCH_LANES) == (form.thin and m <= 4 and 2 * batch >= form.tile.lanes)
+        arrays = [factors, tensor, np.zeros((batch, m, n), dtype.numpy)]
+        made, _ = run((kernel_, target, code), arrays, dict(enumerate(ints)), threads=draw(st.integers(1, 3)))
+        assert same_bits(made[2], wanted)
+
+
+def test_lanes_along_the_batch_fit_into_the_scratch() -> None:
+    """What is packed of as many rows and columns as there may be, their sums, and those of an element."""
+    for isa in ISAS:
+        target = host_target(isa)
+        for dtype in (dt.float32, dt.float64):
+            tile = form_of(thin(dtype, isa)[0], target).tile
+            size, (m, n) = tile.dtype.itemsize, THIN
+            sums = m * n * tile.lanes * size + m * (n + LANES) * size
+            assert (m + n) * lanes_pitch(tile) + sums <= TABLES_AT
+
+
 @given(
     m=st.integers(1, 5000),
     n=st.integers(1, 5000),
@@ -309,8 +387,9 @@ def test_small_images_are_one_product(batch: int, m: int, n: int, k: int, joined
 @pytest.mark.parametrize("name", ["aarch64-linux-gnu", "x86_64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m4"])
 def test_other_targets_are_accepted(name: str) -> None:
     target = cross_target(name)
-    for structure in STRUCTURES:
-        kernel, _, _ = build(structure, structure, dt.float32, ISAS[0])
+    kernels = [build(structure, structure, dt.float32, ISAS[0])[0] for structure in STRUCTURES]
+    kernels += [edged(runs, ISAS[0])[0] for runs in EDGED] + [thin(dt.float32, ISAS[0])[0]]
+    for kernel in kernels:
         assert assemble(render_contraction(kernel, "kernel", target), target)
 
 

@@ -53,7 +53,7 @@ def _offset(w: Writer, table: str, entry: str, nbytes: int = ENTRY) -> str:
     return w.op(f"load i64, ptr {at(w, table, (entry, nbytes))}, align 8")
 
 
-def _runs(w: Writer, table: str, count: str, body: Callable[[str, str, str, str], None], nbytes: int = ENTRY) -> None:
+def runs(w: Writer, table: str, count: str, body: Callable[[str, str, str, str], None], nbytes: int = ENTRY) -> None:
     """``body(first, offset, length, entry)`` for each run of the first ``count`` entries; once in a function."""
 
     def run(first: str) -> None:
@@ -94,7 +94,7 @@ class _Panels:
         narrow = w.op(f"icmp sle i64 %count, {tile.lanes}")
         fill = str(tile.rows) if self.of_a else w.op(f"select i1 {narrow}, i64 {tile.lanes}, i64 {tile.columns}")
         self.pitch = w.arithmetic("mul", fill, size)
-        _runs(w, "%outer", "%count", self._run, self.nbytes)
+        runs(w, "%outer", "%count", self._run, self.nbytes)
 
         def zeros(i: str) -> None:
             loop(w, "0", "%kc", 1, lambda k: store_zero(w, tile, at(w, "%dst", (k, self.pitch), (i, size))))
@@ -208,7 +208,7 @@ def _rows(w: Writer, tile: Tile, source: DType, step: Int) -> None:
             copy(w, source, tile, at(w, src, (_offset(w, "%depth", k), 1)), at(w, dst, (k, size)), 1)
 
         if step in (1, -1):
-            _runs(w, "%depth", "%kc", run)
+            runs(w, "%depth", "%kc", run)
         else:
             loop(w, "0", "%kc", 1, single)
 
@@ -223,7 +223,7 @@ def reversed_lanes(w: Writer, dtype: DType, value: str, lanes: int) -> str:
     return w.op(f"shufflevector {kind} {value}, {kind} poison, <{lanes} x i32> <{order}>")
 
 
-def _across(w: Writer, tile: Tile, source: DType, pointers: list[str], to: str) -> None:
+def across(w: Writer, tile: Tile, source: DType, pointers: list[str], to: str) -> None:
     """One element of each column, as one vector: stores, not loads, would be the bottleneck."""
     element, vector = memory_type(source), "poison"
     for i, pointer in enumerate(pointers):
@@ -271,7 +271,7 @@ class _Columns:
 
         loop(w, "0", str(lanes), 1, remember)
         if self.has_runs:
-            _runs(w, "%depth", "%kc", self._run, self.nbytes)
+            runs(w, "%depth", "%kc", self._run, self.nbytes)
         else:
             loop(w, "0", "%kc", 1, self._single)
 
@@ -295,7 +295,7 @@ class _Columns:
                 inside = w.op(f"icmp ne i64 {span.count}, 0")
                 place = w.op(f"select i1 {inside}, ptr {place}, ptr {self.zeros}")
             pointers.append(place)
-        _across(w, self.tile, self.source, pointers, self._line(k))
+        across(w, self.tile, self.source, pointers, self._line(k))
 
     def _run(self, first: str, offset: str, length: str, entry: str) -> None:
         """Squares of what all lanes are within the inner edge of; what is before and after these, k by k."""
@@ -318,14 +318,14 @@ class _Columns:
                 to = w.op(f"getelementptr i8, ptr {to}, i64 {self.pitch}")
 
         def rest(k: str) -> None:
-            _across(w, tile, source, here(k), self._line(w.op(f"add nsw i64 {first}, {k}")))
+            across(w, tile, source, here(k), self._line(w.op(f"add nsw i64 {first}, {k}")))
 
         def careful(k: str) -> None:
             parts, pointers = self.edges.moved(self.edges.parts(entry), k), []
             for i, pointer in enumerate(here(k)):
                 inside = self._inside(self.edges.together(self._of_lane(str(i)), parts))
                 pointers.append(w.op(f"select i1 {inside}, ptr {pointer}, ptr {self.zeros}"))
-            _across(w, tile, source, pointers, self._line(w.op(f"add nsw i64 {first}, {k}")))
+            across(w, tile, source, pointers, self._line(w.op(f"add nsw i64 {first}, {k}")))
 
         inner = w.op(f"sub nsw i64 {end}, {start}")
         squares = w.op(f"add nsw i64 {start}, {w.op(f'and i64 {inner}, {-self.quarter}')}")

@@ -14,7 +14,7 @@ from math import prod
 from ..emit import memory_type
 from ..kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Int, Slot, Windowed
 from ..stages import slots_of
-from .tile import ContractionTarget, Tile, packed_row, tile_of
+from .tile import ContractionTarget, Tile, lanes_pitch, packed_row, tile_of
 
 PARTITION = (
     "sub_m",
@@ -30,11 +30,12 @@ PARTITION = (
     "columns",
 )
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
-(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX); whether A (B) is packed where that is not a must; where
-in the scratch the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each tile asks for;
-how many columns are cut into pieces: n, or those of the whole batch (see Form.joins)."""
+(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES); whether A (B) is packed where that is not
+a must; where in the scratch the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each
+tile asks for; how many columns are cut into pieces: n, or those of the whole batch (see Form.joins)."""
 
-TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX = range(5)
+TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = range(6)
+THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
 VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 14 << 10, "outer_b": 22 << 10}
 """Where the tables of Windowed operands lie, in bytes from :data:`TABLES_AT` of the scratch: of a K block, and of the
@@ -69,6 +70,7 @@ class Form:
     direct_store: bool  # tile functions write whole tiles to the output
     windowed: bool = False  # an operand is Windowed
     few_rows: bool = False  # B has lines that few rows may read where they lie; see few_rows.py
+    thin: bool = False  # lanes may run along the batch; see batch_lanes.py
     joins: bool = False  # all of the batch has one A: the columns of its elements may be those of one product
 
 
@@ -102,7 +104,9 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     few_rows = isinstance(kernel.a, Access) and isinstance(kernel.b, Windowed) and b_outer in (1, 2)
     a_direct, b_direct = a != "strided" and direct(kernel.a), b == "panels" and direct(kernel.b)
     joins = len(kernel.batch) == 1 and kernel.a.strides[0] == 0 and isinstance(kernel.b, Windowed)
-    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, joins)
+    both = isinstance(kernel.a, Windowed) and isinstance(kernel.b, Windowed)
+    thin = both and len(kernel.batch) == 1 and tile.lanes > 1
+    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, thin, joins)
 
 
 def last_strides(access: Access | Windowed) -> tuple[Int, Int]:
@@ -152,6 +156,10 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))
         sums_at = _up(form.tile.rows * packed_row(form.tile), 64)
         return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n))
+    if form.thin and m <= THIN[0] and n <= THIN[1] and 2 * batch >= form.tile.lanes:
+        b_at = m * lanes_pitch(form.tile)
+        sums_at = b_at + n * lanes_pitch(form.tile)
+        return Partition(-(-batch // form.tile.lanes), (m, 1, n, 1, BATCH_LANES, 1, 1, b_at, sums_at, 0, n))
     if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
         batch, n = 1, n * batch
     sub_m, sub_n = _cut(form, batch, m, n, k, threads)
@@ -164,7 +172,7 @@ def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: Contraction
     """
     first = first_partition_slot(kernel)
     part = dict(zip(PARTITION, ints[first : first + len(PARTITION)], strict=True))
-    if part["mode"] in (TILES, FEW_ROWS):
+    if part["mode"] in (TILES, FEW_ROWS, BATCH_LANES):
         return SCRATCH_BYTES
     tile = form_of(kernel, target).tile
     vectors, count = 1, part["sub_m"]

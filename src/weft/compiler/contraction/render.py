@@ -13,7 +13,8 @@ compute the chains of 12x32 elements (AVX-512, float32) in registers, from opera
 thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py). Later blocks are added to
 the sums of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is
 one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector or
-a few go another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py). Every element
+a few go another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py), and a batch of
+long sums with few results each (batch_lanes.py). Every element
 goes through the same operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is
 packed.
 """
@@ -23,16 +24,18 @@ from __future__ import annotations
 from functools import partial
 
 from ...core import dtypes as dt
-from ..emit import Module, Writer, convert, element_pointer, memory_type, offset_of, vector_of
-from ..expr import topological
-from ..kernels import K_BLOCK, Access, Contraction, Counted, Slot, Windowed
-from ..lanes import Frame, LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop, when
-from ..stages import end_units, grid_indices, roots_of, slots_of, write_stores
+from ..emit import Module, Writer, memory_type, offset_of
+from ..kernels import K_BLOCK, LANES, Access, Contraction, Counted, Slot, Windowed
+from ..lanes import Frame, begin_kernel, loop, when
+from ..stages import end_units, grid_indices
+from .batch_lanes import render_lanes, render_pack_lanes
+from .epilogue import render_ahead, render_epilogue
 from .few_rows import has_masks, render_few_rows, render_masks, sums_pitch
 from .offsets import entry_bytes, render_offsets
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
 from .pack_windows import render_pack_windows
 from .plan import (
+    BATCH_LANES,
     FEW_ROWS,
     MASKS_AT,
     MATRIX_VECTOR,
@@ -47,7 +50,7 @@ from .plan import (
     first_partition_slot,
     form_of,
 )
-from .tile import ContractionTarget, at, call_tile, packed_row, prefetch, render_tile
+from .tile import ContractionTarget, at, call_tile, lanes_pitch, packed_row, render_tile
 from .vector import render_vector_columns
 from .vector_rows import AT_ONCE, render_vector_rows
 
@@ -58,9 +61,11 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     for height, vectors in form.tile.variants:
         render_tile(module, f"{name}.tile{height}x{vectors}", form.tile, height, vectors, form.a != "panels", target)
     _render_packing(module, name, kernel, form, target)
+    if form.thin:
+        render_lanes(module, f"{name}.lanes", form.tile)
     vectors_by_mode = _render_vectors(module, name, kernel, form, target)
-    _render_epilogue(module, name, kernel, form, target)
-    reads_ahead = _render_ahead(module, name, kernel, form, target)
+    render_epilogue(module, name, kernel, form, target)
+    reads_ahead = render_ahead(module, name, kernel, form, target)
     first = first_partition_slot(kernel)
     frame = begin_kernel(
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
@@ -122,6 +127,8 @@ def _render_windows(
     moved = [(*edge.row, 0) for edge in access.edges]
     render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target, moved)
     render_pack_windows(module, f"{name}.pack_{side}", form, access, side == "a", target)
+    if form.thin:
+        render_pack_lanes(module, f"{name}.lanes_{side}", form.tile, access, side == "a", target)
     if side == "b" and form.few_rows:
         render_few_rows(module, f"{name}.few_rows", form, access, target)
         if has_masks(form, target):
@@ -158,76 +165,6 @@ def _render_vectors(
                 render_vector_columns(module, names[key], form.tile, matrix, vector, target)
         modes[mode] = names[key]
     return modes
-
-
-def _render_epilogue(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
-    """Add ``i64 @name.epilogue(...)``: the stores of ``height`` x ``width`` elements from (m, n) on, row by row.
-
-    Their finished sums begin at ``sums``, ``pitch`` bytes from row to row; the result is the status.
-    """
-    w, tile, stores = Writer(module), form.tile, kernel.stages
-    size = tile.dtype.itemsize
-    frame = begin_kernel(w, len(kernel.buffers), slots_of(stores, ()), target)
-    batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
-    roots = roots_of(stores)
-    end = w.op("add nsw i64 %n, %width")
-
-    def row(r: str) -> None:
-        m = w.op(f"add nsw i64 %m, {r}")
-        sums = at(w, "%sums", (r, "%pitch"))
-        uniform = hoist_uniform(roots, LanePoint(frame, [*batch, m, "%n"], 1))
-
-        def body(n: str, lanes: int, mask: str | None) -> None:
-            kind = vector_of(memory_type(tile.dtype), lanes)
-            cell = at(w, sums, (w.op(f"sub nsw i64 {n}, %n"), size))
-            acc = w.op(f"load {kind}, ptr {cell}, align {size}")
-            if kernel.accumulate.bits != tile.dtype.bits:
-                acc = convert(w, acc, tile.dtype, kernel.accumulate, lanes)
-            point = LanePoint(frame, [*batch, m, n], lanes, mask, accumulator=acc)
-            write_stores(point, stores, spread(frame, uniform, roots, lanes))
-
-        vector_loop(frame, "%n", end, body)
-
-    loop(w, "0", "%height", 1, row)
-    w.do(f"ret i64 {w.op(f'load i64, ptr {frame.status}')}")
-    arguments = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
-    w.define(
-        f"internal i64 @{name}.epilogue(ptr %bufs, ptr %ints, {arguments}, ptr %sums, i64 %pitch, i64 %height, "
-        "i64 %width) #1"
-    )
-
-
-def _read_by_points(kernel: Contraction) -> list[Access]:
-    """What the epilogue reads another line of for each row, as of a residual."""
-    loads = (node.value for node in topological(roots_of(kernel.stages)) if node.op == "load")
-    found = {(x.buf, x.offset, x.strides): x for x in loads if x.strides[-1] == 1 and x.strides[-2] != 0}
-    return list(found.values())
-
-
-def _render_ahead(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> bool:
-    """Add ``void @name.ahead(...)``, which asks for what the epilogue of a tile at (m, n) will read; whether there is
-    anything. Lines of a few hundred bytes, far apart, are what no prefetcher of a processor foresees: without it, the
-    residual of 256 channels of 56x56 takes as long as the product by 64 channels (0.6 of 1.1 ms)."""
-    read = _read_by_points(kernel)
-    if not read:
-        return False
-    w, slots = Writer(module), [x for access in read for x in (access.offset, *access.strides)]
-    frame = begin_kernel(w, len(kernel.buffers), slots_of((), slots), target)
-    batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
-
-    def row(r: str) -> None:
-        m = w.op(f"add nsw i64 %m, {r}")
-        for access in read:
-            offset = offset_of(w, frame.ints, access.offset, zip(access.strides, [*batch, m, "%n"], strict=True))
-            line, nbytes = element_pointer(w, frame.buffers[access.buf], access, offset), access.dtype.itemsize
-            for start in (*range(0, form.tile.columns * nbytes, 64), form.tile.columns * nbytes - 1):
-                prefetch(w, at(w, line, (str(start), 1)))
-
-    loop(w, "0", "%height", 1, row)
-    w.do("ret void")
-    indices = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
-    w.define(f"internal void @{name}.ahead(ptr %bufs, ptr %ints, {indices}, i64 %height) #1")
-    return True
 
 
 class _Unit:
@@ -305,6 +242,8 @@ class _Unit:
         when(w, w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
         if self.form.few_rows:
             when(w, w.op(f"icmp eq i64 {mode}, {FEW_ROWS}"), self._few_rows)
+        if self.form.thin:
+            when(w, w.op(f"icmp eq i64 {mode}, {BATCH_LANES}"), self._lanes)
         for number, function in vectors.items():
             when(w, w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
 
@@ -325,6 +264,67 @@ class _Unit:
             f"ptr {at(w, '%scratch', (str(MASKS_AT), 1))}, ptr {self.sums}, i64 {pitch})"
         )
         self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
+
+    # --- lanes along the batch ------------------------------------------------------------------------------------
+
+    def _lanes(self) -> None:
+        """The unit's number is that of a vector of the batch's elements."""
+        w, lanes, pitch = self.w, self.tile.lanes, lanes_pitch(self.tile)
+        nbytes, m, n = lanes * self.size, self.rows, self.columns
+        first = w.op(f"mul nsw i64 {self.batch[0]}, {lanes}")
+        count = self._at_most(self.frame.int_(self.kernel.batch[0]), first, lanes)
+        last = w.op(f"sub nsw i64 {count}, 1")
+        self._tabulate("outer", "0", m, "0", n)
+
+        def pack(side: str, access: Access | Windowed, extent: str, place: str, kc: str) -> None:
+            src, _, _ = self._operand(access, ("0", "0"), (-2, -1), [first])
+            stride = w.arithmetic("mul", self.frame.int_(access.strides[0]), access.dtype.itemsize)
+
+            def one(i: str) -> None:
+                w.do(
+                    f"call void @{self.name}.lanes_{side}(ptr {src}, i64 {stride}, i64 {last}, ptr %ints, "
+                    f"ptr {self._table(f'outer_{side}', i)}, ptr {self._table(f'depth_{side}')}, i64 {kc}, "
+                    f"ptr {at(w, place, (i, pitch))})"
+                )
+
+            loop(w, "0", extent, 1, one)
+
+        def block(k0: str) -> None:
+            kc = self._at_most(self.k, k0, K_BLOCK)
+            self._tabulate("depth", k0, kc, k0, kc)
+            pack("a", self.kernel.a, m, self.packed_a, kc)
+            pack("b", self.kernel.b, n, self.packed_b, kc)
+            later = w.op(f"icmp ne i64 {k0}, 0")
+
+            def row(i: str) -> None:
+                totals = at(w, self.sums, (w.op(f"mul nsw i64 {i}, {n}"), nbytes))
+                w.do(
+                    f"call void @{self.name}.lanes(ptr {at(w, self.packed_a, (i, pitch))}, ptr {self.packed_b}, "
+                    f"i64 {n}, i64 {kc}, ptr {totals}, i1 {later})"
+                )
+
+            loop(w, "0", m, 1, row)
+
+        loop(w, "0", w.op(f"call i64 @llvm.smax.i64(i64 {self.k}, i64 1)"), K_BLOCK, block)
+        loop(w, "0", count, 1, lambda lane: self._lane_out(first, lane))
+
+    def _lane_out(self, first: str, lane: str) -> None:
+        """The epilogue of one element of the batch, whose sums are put side by side."""
+        w, nbytes, m, n = self.w, self.tile.lanes * self.size, self.rows, self.columns
+        cells = w.op(f"mul nsw i64 {m}, {n}")
+        pitch = w.arithmetic("mul", w.op(f"add nsw i64 {n}, {LANES}"), self.size)
+        rows, kind = at(w, self.sums, (cells, nbytes)), memory_type(self.tile.dtype)
+
+        def row(i: str) -> None:
+            def cell(j: str) -> None:
+                number = w.op(f"add nsw i64 {w.op(f'mul nsw i64 {i}, {n}')}, {j}")
+                value = w.op(f"load {kind}, ptr {at(w, self.sums, (number, nbytes), (lane, self.size))}")
+                w.do(f"store {kind} {value}, ptr {at(w, rows, (i, pitch), (j, self.size))}")
+
+            loop(w, "0", n, 1, cell)
+
+        loop(w, "0", m, 1, row)
+        self._epilogue([w.op(f"add nsw i64 {first}, {lane}")], "0", "0", rows, pitch, m, n)
 
     # --- products with a vector -----------------------------------------------------------------------------------
 

@@ -88,6 +88,11 @@ def packed_row(tile: Tile) -> int:
     return K_BLOCK * tile.dtype.itemsize + 64
 
 
+def lanes_pitch(tile: Tile) -> int:
+    """Bytes from what is packed of a column to the next in BATCH_LANES, which fall into different sets of the L1."""
+    return K_BLOCK * tile.lanes * tile.dtype.itemsize + 64
+
+
 # --- register tiles ---------------------------------------------------------------------------------------------
 
 TILE_ARGUMENTS = (

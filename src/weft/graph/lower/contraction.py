@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from math import prod
 
-from ...compiler.contraction.plan import PARTITION, VECTORS, contraction_units, first_partition_slot
+from ...compiler.contraction.plan import PARTITION, THIN, VECTORS, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
-from ...compiler.kernels import LANES, Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
+from ...compiler.kernels import K_BLOCK, LANES, Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
 from ...core.shapes import Shape
 from ...core.symbolic import Dim, computed, computed_items, typical
@@ -87,7 +87,8 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
         # compiler/contraction/few_rows.py and pack_windows.py.
         return builder.slot(n), 1 if runs else s if isinstance(s, int) and s in (2, -1) else builder.slot(s)
 
-    a = operand(a_value, product.a, len(product.a.shape) - product.summed)
+    thin = axes.counts == [1] and _is_thin(product)
+    a = operand(a_value, product.a, len(product.a.shape) - product.summed, counted=thin)
     joins = axes.counts == [1] and outer(product.a) == [0] and _is_ragged(product)
     b = operand(b_value, product.b, product.batch + product.summed, product.around, joins)
     rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
@@ -161,6 +162,19 @@ def _is_ragged(product: Product) -> bool:
     better cut as one (Form.joins in compiler/contraction/plan.py): as of 1x1 kernels over images of 7x7."""
     m, n, _ = map(typical, product.sizes)
     return m > VECTORS and 1 < n < RAGGED and n % LANES != 0 and product.b.strides[-1] == 1
+
+
+def _is_thin(product: Product) -> bool:
+    """Whether a batch of long sums of windows, with so few results each, is better computed with lanes along the batch
+    (a matrix is read where it lies)."""
+    m, n, k = map(typical, product.sizes)
+    batch = prod(map(typical, product.a.shape[: product.batch]))
+    if not (m <= THIN[0] and n <= THIN[1] and k > K_BLOCK and 2 * batch >= LANES):
+        return False
+    start, split, stop = product.batch, product.batch + product.summed, len(product.b.shape)
+    return bool(product.around) or any(
+        len(_merged(product.b, *ends)[0]) > 1 for ends in ((start, split), (split, stop))
+    )
 
 
 def _runs(rows: Sequence[tuple[Dim, Dim]], columns: Sequence[tuple[Dim, Dim]]) -> tuple[bool, bool]:
