@@ -89,7 +89,8 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
 
     thin = axes.counts == [1] and _is_thin(product)
     a = operand(a_value, product.a, len(product.a.shape) - product.summed, counted=thin)
-    joins = axes.counts == [1] and outer(product.a) == [0] and _is_ragged(product)
+    is_wide = b_value.dtype.itemsize >= 4  # narrow elements are multiplied more quickly as matrices
+    joins = is_wide and axes.counts == [1] and outer(product.a) == [0] and _is_ragged(product)
     b = operand(b_value, product.b, product.batch + product.summed, product.around, joins)
     rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
     stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
