@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -168,7 +169,7 @@ def test_parallel_compilation_gives_the_objects_of_serial_compilation_in_order()
     texts = [function(i) + MULTIPLY_ADD.replace("%", f"%n{i}.") for i in range(40)]
     serial = [assemble(text, target) for text in texts]
     assert assemble_many(texts, target, threads=8) == serial
-    assert assemble_many([lambda text=text: text for text in texts], target, threads=3) == serial
+    assert assemble_many((text for text in texts), target, threads=3) == serial
 
 
 def test_threads_may_compile_different_targets_and_fail_at_the_same_time() -> None:
@@ -197,13 +198,16 @@ def test_threads_may_compile_different_targets_and_fail_at_the_same_time() -> No
 
 
 def test_the_first_error_of_many_is_raised() -> None:
-    def broken() -> str:
+    def broken(*first: str) -> Iterator[str]:
+        yield from first
         raise LookupError("no text")
 
     with pytest.raises(LookupError, match="no text"):
-        assemble_many([function(1), broken, "bad"], host_target(), threads=2)
+        assemble_many(broken(function(1)), host_target(), threads=2)
     with pytest.raises(CompileError, match="bad"):
-        assemble_many([function(1), "bad", broken], host_target(), threads=2)
+        assemble_many(broken(function(1), "bad"), host_target(), threads=2)
+    with pytest.raises(CompileError, match="bad 1"):
+        assemble_many([function(1), "bad 1", "bad 2"], host_target(), threads=2)
 
 
 def test_objects_with_equal_symbols_are_loaded_side_by_side() -> None:
@@ -262,16 +266,16 @@ def test_an_interrupt_while_others_compile_is_not_lost(monkeypatch: pytest.Monke
     def ring(*details: object) -> None:
         raise Rang
 
-    def source() -> str:
+    def sources() -> Iterator[str]:
         time.sleep(0.1)  # the main thread waits for its turn by now
         signal.pthread_kill(main.ident or 0, signal.SIGALRM)
         time.sleep(0.05)
-        return function(0)
+        yield from map(function, range(4))
 
     monkeypatch.setattr("weft.llvm.assembly.threading.Thread", First)
     before = signal.signal(signal.SIGALRM, ring)
     try:
         with pytest.raises(Rang):
-            assemble_many([source, *(function(n) for n in range(1, 4))], host_target(), threads=2)
+            assemble_many(sources(), host_target(), threads=2)
     finally:
         signal.signal(signal.SIGALRM, before)

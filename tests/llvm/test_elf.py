@@ -228,7 +228,7 @@ def test_aarch64_calls_and_jumps_are_both_relocated() -> None:
     function is, outside by a stub that is in reach."""
     code = assemble(EVERYTHING, cross_target("aarch64-linux-gnu"))
     symbols = {"helper": 0x1234_5678_9ABC, "labs": 0x1234_5678_0000}
-    memory, base, _, exported = link_objects([code], 183, symbols, lambda size: (bytearray(size), 0x7_1000_0000))
+    memory, base, _, exported, _ = link_objects([code], 183, symbols, lambda size: (bytearray(size), 0x7_1000_0000))
     at = exported[0]["leap"]
     word = int.from_bytes(memory[at - base : at - base + 4], "little")
     assert word >> 26 == 0b000101  # b
@@ -250,7 +250,7 @@ def test_aarch64_objects_are_relocated(level: int, tmp_path: Path, require_tool:
     lines = run(require_tool("aarch64-linux-gnu-nm"), program)
     symbols = {line.split()[2]: int(line.split()[0], 16) for line in lines if line.endswith((" helper", " labs"))}
     code = assemble(EVERYTHING, cross_target("aarch64-linux-gnu"), level=level)
-    memory, _, _, exported = link_objects([code], 183, symbols, lambda size: (bytearray(size), base))
+    memory, _, _, exported, _ = link_objects([code], 183, symbols, lambda size: (bytearray(size), base))
     (tmp_path / "image").write_bytes(memory)
     addresses = [hex(exported[0][name]) for name in ("run", "fraction")]
     *integers, real = run(emulator, program, tmp_path / "image", hex(len(memory)), *addresses, "0", "3", "1", "1", "2")

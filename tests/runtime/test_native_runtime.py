@@ -46,7 +46,7 @@ def test_the_loader_knows_every_relocation_of_the_module(
     monkeypatch: pytest.MonkeyPatch, machine: str, number: int
 ) -> None:
     code = assemble(text_for(monkeypatch, "linux", machine), cross_target(f"{machine}-linux-gnu"))
-    memory, base, _, exported = link_objects([code], number, {}, lambda size: (bytearray(size), 1 << 32))
+    memory, base, _, exported, _ = link_objects([code], number, {}, lambda size: (bytearray(size), 1 << 32))
     assert list(exported[0]) == ["weft_native_init"] and base <= exported[0]["weft_native_init"] < base + len(memory)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 from ..core.config import settings
 from ..core.errors import CompileError
@@ -85,21 +85,20 @@ def assemble_linked(texts: Sequence[str], hidden: Sequence[str], target: Target,
     return _emit(texts, hidden, target, level, as_object=not target.is_gpu)
 
 
-def assemble_many(
-    sources: Sequence[str | Callable[[], str]], target: Target, *, level: int = 2, threads: int | None = None
-) -> list[bytes]:
+def assemble_many(sources: Iterable[str], target: Target, *, level: int = 2, threads: int | None = None) -> list[bytes]:
     """Object files of several modules, compiled by up to ``threads`` threads (default: the settings').
 
-    A source is the module's text, or a function that returns it; such functions are called one at a time, in order,
-    while other threads compile. Where the system or an interpreter that ends gives no more threads, there are fewer.
+    The texts are asked for one at a time, in order, while other threads compile. Where the system or an interpreter
+    that ends gives no more threads, there are fewer.
 
     Raises:
-        CompileError: as for :func:`assemble`; of several errors, those of the functions too, the first one in the
-            order of the sources.
+        CompileError: as for :func:`assemble`; of several errors, those of an iterator of sources too, the first one in
+            the order of the sources.
     """
-    results: list[bytes | BaseException | None] = [None] * len(sources)
+    results: list[bytes] = []
+    errors: dict[int, Exception] = {}
     ended: list[BaseException] = []
-    order = iter(range(len(sources)))
+    order = iter(sources)
     lock = threading.Lock()
 
     def work() -> None:
@@ -107,20 +106,19 @@ def assemble_many(
         try:
             while True:
                 with lock:
-                    number = next(order, -1)
-                    if number < 0:
+                    number = len(results)
+                    text = None if errors or ended else next(order, None)
+                    if text is None:
                         return
-                    source = sources[number]
-                    text = source if isinstance(source, str) else source()
+                    results.append(b"")
                 results[number] = assemble(text, target, level=level)
-        except Exception as error:  # of the compiler, or of the function that gives the text
-            results[number] = error
-            list(order)  # nobody begins another one
+        except Exception as error:  # of the compiler, or of who gives the texts: nobody begins another one
+            errors[number] = error
         except BaseException as error:  # Ctrl-C in the calling thread, which may be anywhere; the end of the process
             ended.append(error)
-            list(order)
 
-    count = min(threads or settings().codegen_threads, len(sources))
+    count = threads or settings().codegen_threads
+    count = min(count, len(sources)) if isinstance(sources, Sized) else count
     workers: list[threading.Thread] = []
     with contextlib.suppress(RuntimeError):  # no more threads
         for number in range(1, count):
@@ -130,9 +128,9 @@ def assemble_many(
     work()
     for worker in workers:
         worker.join()
-    for error in (*ended, *(result for result in results if isinstance(result, BaseException))):
+    for error in (*ended, *(errors[number] for number in sorted(errors))):
         raise error
-    return [result for result in results if isinstance(result, bytes)]
+    return results
 
 
 def _emit(texts: Sequence[str], hidden: Sequence[str], target: Target, level: int, as_object: bool) -> bytes:

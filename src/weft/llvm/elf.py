@@ -4,6 +4,9 @@ A warm start has all its machine code in the disk cache; with a loader of our ow
 50 ms). Objects come from our code generator: position-independent small-code-model code without thread-local storage,
 constructors or exception tables, for x86-64 or AArch64; anything else raises.
 
+What is loaded may be several objects in a row: the first uses functions that the others define, its parts (parts.py).
+Equal symbols of parts are equal code, of which the process keeps one.
+
 Layout of the memory of one :func:`load_objects` call: read-only and executable sections of all objects, then linkage
 stubs and addresses of outside symbols (all read + execute), then, on pages of their own, the writable sections. Pages
 are filled while they are writable and made executable afterwards; never both at once.
@@ -33,9 +36,13 @@ _MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64}
 _PROGBITS, _SYMTAB, _RELA, _NOBITS, _REL, _INIT_ARRAY = 1, 2, 4, 8, 9, 14  # sh_type
 _WRITE, _ALLOC, _TLS = 1, 2, 0x400  # sh_flags
 _UNDEFINED, _ABSOLUTE, _COMMON = 0, 0xFFF1, 0xFFF2  # st_shndx
+PART = b"weft.part."  # what symbols of parts begin with
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQq")
+
+
+_parts: dict[str, int] = {}  # symbol -> address of the parts that are loaded
 
 
 class CodeModule:
@@ -137,6 +144,8 @@ class _Object:
             elif section.kind == _SYMTAB:
                 self.symbols = list(_SYMBOL.iter_unpack(data[section.offset : section.offset + section.size]))
                 self.strings = self.sections[section.link].offset
+        ends = [s.offset + s.size for s in self.sections if s.kind != _NOBITS]
+        self.size = max(start + 64 * count, *ends)  # bytes of the object
         self.places: dict[int, int] = {}  # section number -> address
 
     def _section_name(self, section: _Section) -> bytes:
@@ -148,6 +157,13 @@ class _Object:
         """Symbol name at ``offset`` of the string table."""
         begin = self.strings + offset
         return self.data[begin : self.data.index(b"\0", begin)].decode()
+
+    def is_part(self) -> str | None:
+        """The symbol of a part."""
+        for name, info, _, index, _, _ in self.symbols:
+            if info >> 4 and index in self.loaded and self.data.startswith(PART, self.strings + name):
+                return self.name(name)
+        return None
 
     def relocations(self) -> list[tuple[int, int, int, int]]:
         """``(address of the place, type, symbol number, addend)`` of every relocation in loaded sections."""
@@ -195,15 +211,20 @@ def load_objects(objects: Sequence[bytes], symbols: Mapping[str, int] | None = N
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         return memory, ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
-    memory, base, code_end, exported = link_objects(objects, machine, symbols or {}, reserve)
+    memory, base, code_end, exported, parts = link_objects(objects, machine, symbols or {}, reserve, _parts)
     _protect(base, code_end)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # never given back
+    _parts.update(parts)
     return [CodeModule(addresses) for addresses in exported]
 
 
 def link_objects(
-    objects: Sequence[bytes], machine: int, symbols: Mapping[str, int], reserve: Callable[[int], tuple[Any, int]]
-) -> tuple[Any, int, int, list[dict[str, int]]]:
+    objects: Sequence[bytes],
+    machine: int,
+    symbols: Mapping[str, int],
+    reserve: Callable[[int], tuple[Any, int]],
+    loaded: Mapping[str, int] | None = None,
+) -> tuple[Any, int, int, list[dict[str, int]], dict[str, int]]:
     """Copy the objects into memory and relocate them.
 
     Args:
@@ -211,19 +232,38 @@ def link_objects(
         machine: ELF number of the machine that they must be for.
         reserve: gives, for a size, writable memory (anything that takes slices of bytes) and the address at which
             its first byte will be when the code runs.
+        loaded: addresses of parts that need not be copied again.
 
     Returns:
-        That memory and address, the size of its part that holds code, and each object's global symbols.
+        That memory and address, the size of its part that holds code, each object's global symbols, and the addresses
+        of the parts that are new.
     """
+    loaded = loaded or {}
     try:
-        parsed = [_Object(data, machine) for data in objects]
-        layout = _lay_out(parsed)
+        rows = [_in_a_row(data, machine) for data in objects]
+        named = {item.is_part(): item for _, *items in rows for item in items}
+        parts = {name: item for name, item in named.items() if name is not None and name not in loaded}
+        if None in named:
+            raise CompileError("an object behind another one is no part")
+        layout = _lay_out([*parts.values(), *(first for first, *_ in rows)])
         memory, base = reserve(layout.size)
         linker = (_X86Patch if machine == _X86_64 else _AArch64Patch)(memory, base, base + layout.imports_at)
-        exported = [_place(item, memory, base, linker, symbols) for item in parsed]
+        found: dict[str, int] = {}
+        for item in parts.values():
+            found |= _place(item, memory, base, linker, symbols, {})
+        exported = [_place(first, memory, base, linker, {**symbols, **loaded}, found) for first, *_ in rows]
     except (struct.error, ValueError, IndexError, KeyError) as error:
         raise CompileError(f"damaged object file: {error}") from error
-    return memory, base, layout.code_end, exported
+    return memory, base, layout.code_end, exported, found
+
+
+def _in_a_row(data: bytes, machine: int) -> list[_Object]:
+    """An object and its parts."""
+    found = [_Object(data, machine)]
+    while len(data) > found[-1].size:
+        data = data[found[-1].size :]
+        found.append(_Object(data, machine))
+    return found
 
 
 class _Layout(NamedTuple):
@@ -252,8 +292,10 @@ def _lay_out(parsed: Sequence[_Object]) -> _Layout:
     return _Layout(code_end, imports_at, _round_up(at, _PAGE))
 
 
-def _place(item: _Object, memory: Any, base: int, linker: _Patch, symbols: Mapping[str, int]) -> dict[str, int]:
-    """Copy and relocate one object; returns the addresses of its global symbols."""
+def _place(
+    item: _Object, memory: Any, base: int, linker: _Patch, symbols: Mapping[str, int], near: Mapping[str, int]
+) -> dict[str, int]:
+    """Copy and relocate one object; returns the addresses of its global symbols. ``near``: symbols of this memory."""
     for number, offset in item.places.items():
         section = item.sections[number]
         if section.kind != _NOBITS:
@@ -266,7 +308,10 @@ def _place(item: _Object, memory: Any, base: int, linker: _Patch, symbols: Mappi
         address = 0
         if index == _UNDEFINED and name:
             text = item.name(name)
-            address = imported[number] = symbols[text] if text in symbols else process_symbol(text)
+            if text in near:
+                address = near[text]
+            else:
+                address = imported[number] = symbols[text] if text in symbols else process_symbol(text)
         elif index == _ABSOLUTE:
             address = value
         elif index == _COMMON:

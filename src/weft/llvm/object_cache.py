@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
+from ..core.process import undivided
 from .assembly import assemble_many
 from .disk_cache import disk_cache
+from .elf import PART
 from .targets import Target
 
 
@@ -38,6 +40,9 @@ def sources_digest(*layers: str) -> str:
     return digest.hexdigest()
 
 
+PREFIX = PART.decode()
+
+
 def entry_name(key: str, target: Target, level: int) -> str:
     """Name of the entry: a digest of everything that the object depends on."""
     text = "\0".join((key, target.key, str(level), codegen_version()))
@@ -54,15 +59,52 @@ def cached_object(key: str, target: Target, build: Callable[[], str], *, level: 
 
 
 def cached_objects(requests: Sequence[tuple[str, Callable[[], str]]], target: Target, *, level: int = 2) -> list[bytes]:
-    """As :func:`cached_object` for each ``(key, build)``; what is missing is compiled in parallel, equal keys once."""
+    """As :func:`cached_object` for each ``(key, build)``; what is missing is compiled in parallel, equal keys once.
+
+    Functions that several modules have (parts.py) are compiled once and kept by themselves; an object is followed by
+    those of its parts.
+    """
     store = disk_cache()
     names = [entry_name(key, target, level) for key, _ in requests]
     found: dict[str, bytes | None] = {name: store.get(name) for name in dict.fromkeys(names)}
     missing = {name: build for name, (_, build) in zip(names, requests, strict=True) if found[name] is None}
-    for name, code in zip(missing, assemble_many(list(missing.values()), target, level=level), strict=True):
-        found[name] = code
-        store.put(name, code)
+    parts = _compile(missing, target, level, found) if missing else {}
+    for name in missing:
+        found[name] = b"".join([found[each] or b"" for each in (name, *parts[name])])
+        store.put(name, found[name] or b"")
     return [found[name] or b"" for name in names]
+
+
+def _compile(
+    missing: Mapping[str, Callable[[], str]], target: Target, level: int, found: dict[str, bytes | None]
+) -> dict[str, list[str]]:
+    """Compile modules and the parts of theirs that the cache lacks into ``found``; the names of each one's parts."""
+    with undivided():  # imported here: with a warm cache nothing is split
+        from .parts import split
+    store, parts, order = disk_cache(), dict[str, list[str]](), list[str]()
+
+    def texts() -> Iterator[str]:
+        for name, build in missing.items():
+            text, own = build(), dict[str, str]()
+            if not target.is_gpu:
+                text, own = split(text, lambda part: PREFIX + entry_name(part, target, level))
+            parts[name] = list(own)
+            for symbol, part in own.items():
+                if symbol not in found:
+                    found[symbol] = store.get(symbol.removeprefix(PREFIX))
+                    if found[symbol] is None:
+                        order.append(symbol)
+                        yield part
+            order.append(name)
+            yield text
+
+    first = list(texts()) if len(missing) == 1 else None  # with its number known, no thread is started for one
+    codes = assemble_many(texts() if first is None else first, target, level=level)
+    for name, code in zip(order, codes, strict=True):
+        found[name] = code
+        if name not in missing:
+            store.put(name.removeprefix(PREFIX), code)
+    return parts
 
 
 def kept_objects(keys: Sequence[str], target: Target, *, level: int = 2) -> list[bytes] | None:
