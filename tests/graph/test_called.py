@@ -301,10 +301,10 @@ def test_calls_in_the_bodies_of_loops_are_saved_as_what_they_compute(tmp_path: P
 
     def tuned(x: wf.Tensor) -> wf.Tensor:
         w, s, m, v = wf.ones((3,)).clone(), wf.zeros(()), wf.zeros((3,)), wf.zeros((3,))
-        lr, i = wf.tensor(0.1), wf.tensor(0)
+        lr, first, second, i = wf.tensor(0.1), wf.tensor(0.9), wf.tensor(0.99), wf.tensor(0)
         with wf.no_grad():
             while i < wf.sum(x) * 0 + 3:
-                w, s, m, v = adam(w, w * x, [s, m, v], lr, 0.9, 0.99, 1e-8, 0.0, False, False)
+                w, s, m, v = adam(w, w * x, [s, m, v], lr, first, second, 1e-8, None, False, False)
                 i = i + 1
         return w * x
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -66,6 +67,42 @@ def test_a_compiled_step_follows_the_schedule() -> None:
         seen.append(step().item())
         scheduler.step()
     assert seen == [-1.0, -1.5, -1.75] and len(step.cache_info().graphs) == 1
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_a_moving_momentum_compiles_nothing(kind: str, inside: bool) -> None:
+    def train(mode: Any) -> tuple[Any, list[Any], Any]:
+        p = nn.Parameter(wf.asarray([1.0, -2.0, 3.0]))
+        options = {"momentum": 0.9, "nesterov": True} if kind == "SGD" else {}
+        opt = getattr(optim, kind)([p], lr=0.1, weight_decay=0.1, **options)
+        scheduler = lr_scheduler.OneCycleLR(opt, 0.5, total_steps=9)
+
+        def step() -> wf.Tensor:
+            opt.zero_grad()
+            loss = (p * p).sum()
+            loss.backward()
+            opt.step()
+            if inside:
+                scheduler.step()
+            return loss
+
+        run, seen = mode(step), []
+        for k in range(7):
+            run()
+            if not inside:
+                scheduler.step()
+            opt.param_groups[0]["weight_decay"] = 0.1 + 0.01 * k
+            group = dict(opt.param_groups[0])
+            seen.append((group.get("momentum"), group.get("betas"), group["lr"], p.numpy().tobytes()))
+        return run, seen, opt
+
+    _, eager, _ = train(lambda step: step)
+    run, compiled, opt = train(wf.compile)
+    assert compiled == eager
+    assert len(run.cache_info().graphs) == (2 if inside else 1)  # the number of the epoch is known at run time alone
+    saved = copy.deepcopy(opt.state_dict()["param_groups"][0])
+    assert saved.get("betas") == eager[-1][1] and copy.copy(opt.param_groups[0])["lr"] == eager[-1][2]
 
 
 def test_misuse() -> None:

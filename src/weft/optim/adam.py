@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core.device import Device
 from ..ops.creation import full, zeros
-from ..ops.elementwise import cast, expm1, maximum, rsqrt, sqrt
+from ..ops.elementwise import cast, expm1, log, maximum, rsqrt, sqrt
 from ..ops.op import Array, composite
 from ..ops.precision import working
 from ..tensor.in_place import Update
@@ -32,7 +31,7 @@ class Adam(Optimizer):
     Args:
         params: see :class:`Optimizer`.
         lr: a float, or a tensor of rank 0 that is read by reference.
-        betas: ``(beta1, beta2)``, in [0, 1).
+        betas: ``(beta1, beta2)``, in [0, 1); read by reference, as is the weight decay.
         eps, weight_decay: floats.
         amsgrad: divide by the largest v' so far.
         maximize: go up instead of down.
@@ -85,13 +84,12 @@ class Adam(Optimizer):
         return ("step", "exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
 
     def _settings(self, group: ParamGroup, device: Device) -> tuple[Any, ...]:
-        beta1, beta2 = group["betas"]
         return (
             group.tensor("lr", device),
-            beta1,
-            beta2,
+            group.tensor("betas.0", device),
+            group.tensor("betas.1", device),
             group["eps"],
-            group["weight_decay"],
+            group.tensor("weight_decay", device) if group.has("weight_decay") else None,
             self._decoupled,
             group["maximize"],
         )
@@ -123,9 +121,10 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
 
-def _correction(beta: float, t: Array) -> Array:
-    """``1 - beta ** t`` in float64; ``t`` is float64 and at least 1."""
-    return -expm1(t * math.log(beta)) if beta else t * 0.0 + 1.0
+def _correction(beta: Array, t: Array) -> Array:
+    """``1 - beta ** t``; both are float64, and ``t`` is at least 1. (A beta of 0, whose logarithm is -inf, gives
+    1.)"""
+    return -expm1(t * log(beta))
 
 
 @composite
@@ -134,10 +133,10 @@ def adam(
     grad: Array,
     state: list[Array],
     lr: Array,
-    beta1: float,
-    beta2: float,
+    beta1: Array,
+    beta2: Array,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | None,
     decoupled: bool,
     maximize: bool,
 ) -> tuple[Array, ...]:
@@ -148,15 +147,16 @@ def adam(
     g = -g if maximize else g
     # The scalars of the step, in float64, rounded once to the dtype of the update.
     t, rate = cast(step + 1, dt.float64), cast(lr, dt.float64)
-    size = cast(rate / _correction(beta1, t), dtype)
-    scale = cast(rsqrt(_correction(beta2, t)), dtype)
-    if weight_decay and decoupled:
-        value = value * cast(1.0 - rate * weight_decay, dtype)
-    elif weight_decay:
-        g = g + weight_decay * value
+    first, second = cast(beta1, dt.float64), cast(beta2, dt.float64)
+    size = cast(rate / _correction(first, t), dtype)
+    scale = cast(rsqrt(_correction(second, t)), dtype)
+    if weight_decay is not None and decoupled:
+        value = value * cast(1.0 - rate * cast(weight_decay, dt.float64), dtype)
+    elif weight_decay is not None:
+        g = g + cast(weight_decay, dtype) * value
     m, v = (cast(x, dtype) for x in averages[:2])
-    m = m + (1.0 - beta1) * (g - m)
-    v = beta2 * v + (1.0 - beta2) * (g * g)
+    m = m + cast(1.0 - first, dtype) * (g - m)
+    v = cast(second, dtype) * v + cast(1.0 - second, dtype) * (g * g)
     new = [step + 1, cast(m, averages[0].dtype), cast(v, averages[1].dtype)]
     if len(averages) == 3:
         v = maximum(cast(averages[2], dtype), v)

@@ -14,8 +14,7 @@ from .schedule import LRScheduler, one_each
 
 
 class _MomentumLR(LRScheduler):
-    """Schedules that move the momentum (of Adam: its first beta) against the rate. ``cycle_momentum=False`` leaves it,
-    as compiled steps should: they are specialised on it."""
+    """Schedules that move the momentum (of Adam: its first beta) against the rate, unless ``cycle_momentum=False``."""
 
     _moves: bool
 
@@ -37,7 +36,7 @@ class _MomentumLR(LRScheduler):
             for k, group in enumerate(self.optimizer.param_groups):
                 now = self.momentum(self.last_epoch, k)
                 if "betas" in group:
-                    group["betas"] = (now, *group["betas"][1:])
+                    group.set_first("betas", now)
                 else:
                     group["momentum"] = now
 

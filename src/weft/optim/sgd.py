@@ -28,7 +28,7 @@ class SGD(Optimizer):
     Args:
         params: see :class:`Optimizer`.
         lr: a float, or a tensor of rank 0 that is read by reference.
-        momentum, dampening, weight_decay: floats.
+        momentum, dampening, weight_decay: floats; momentum and weight decay are read by reference, too.
         nesterov: needs momentum and no dampening.
         maximize: go up instead of down.
 
@@ -84,7 +84,7 @@ class SGD(Optimizer):
         }
 
     def _state_names(self, group: ParamGroup) -> tuple[str, ...]:
-        if not group["momentum"]:
+        if not group.has("momentum"):
             return ()
         return ("momentum_buffer", "step") if group["dampening"] else ("momentum_buffer",)
 
@@ -94,27 +94,29 @@ class SGD(Optimizer):
         )  # PyTorch saves none: it has begun
 
     def _settings(self, group: ParamGroup, device: Device) -> tuple[Any, ...]:
-        names = ("weight_decay", "maximize", "momentum", "dampening", "nesterov")
-        return (group.tensor("lr", device), *(group[name] for name in names))
+        decay = group.tensor("weight_decay", device) if group.has("weight_decay") else None
+        momentum = group.tensor("momentum", device) if group.has("momentum") else None
+        names = ("dampening", "nesterov", "maximize")
+        return (group.tensor("lr", device), decay, momentum, *(group[name] for name in names))
 
     def _update(self, p: Tensor, grad: Tensor, state: Sequence[Tensor], settings: tuple[Any, ...]) -> Call:
-        lr, decay, maximize, momentum, dampening, nesterov = settings
-        if not momentum:
+        lr, decay, momentum, dampening, nesterov, maximize = settings
+        if momentum is None:
             return _sgd_, (p,), (p, grad, lr, decay, maximize)
         if not dampening:
             return _sgd_momentum_, (p, *state), (p, grad, *state, lr, momentum, decay, nesterov, maximize)
         return _sgd_dampened_, (p, *state), (p, grad, *state, lr, momentum, dampening, decay, maximize)
 
 
-def _descent(p: Array, grad: Array, weight_decay: float, maximize: bool) -> tuple[Array, Array]:
+def _descent(p: Array, grad: Array, weight_decay: Array | None, maximize: bool) -> tuple[Array, Array]:
     """Parameter and gradient in the dtype of the update, the gradient with weight decay."""
     value, g = cast(p, working(p.dtype)), cast(grad, working(p.dtype))
     g = -g if maximize else g
-    return value, g + weight_decay * value if weight_decay else g
+    return value, g if weight_decay is None else g + cast(weight_decay, value.dtype) * value
 
 
 @composite
-def sgd(p: Array, grad: Array, lr: Array, weight_decay: float, maximize: bool) -> Array:
+def sgd(p: Array, grad: Array, lr: Array, weight_decay: Array | None, maximize: bool) -> Array:
     """The new parameter."""
     value, g = _descent(p, grad, weight_decay, maximize)
     return cast(value - cast(lr, value.dtype) * g, p.dtype)
@@ -122,12 +124,20 @@ def sgd(p: Array, grad: Array, lr: Array, weight_decay: float, maximize: bool) -
 
 @composite
 def sgd_momentum(
-    p: Array, grad: Array, held: Array, lr: Array, momentum: float, weight_decay: float, nesterov: bool, maximize: bool
+    p: Array,
+    grad: Array,
+    held: Array,
+    lr: Array,
+    momentum: Array,
+    weight_decay: Array | None,
+    nesterov: bool,
+    maximize: bool,
 ) -> tuple[Array, Array]:
     """The new parameter and momentum buffer."""
     value, g = _descent(p, grad, weight_decay, maximize)
-    v = momentum * cast(held, value.dtype) + g
-    direction = g + momentum * v if nesterov else v
+    part = cast(momentum, value.dtype)
+    v = part * cast(held, value.dtype) + g
+    direction = g + part * v if nesterov else v
     return cast(value - cast(lr, value.dtype) * direction, p.dtype), cast(v, held.dtype)
 
 
@@ -138,14 +148,14 @@ def sgd_dampened(
     held: Array,
     step: Array,
     lr: Array,
-    momentum: float,
+    momentum: Array,
     dampening: float,
-    weight_decay: float,
+    weight_decay: Array | None,
     maximize: bool,
 ) -> tuple[Array, Array, Array]:
     """The new parameter, momentum buffer and number of steps."""
     value, g = _descent(p, grad, weight_decay, maximize)
-    v = where(step == 0, g, momentum * cast(held, value.dtype) + (1.0 - dampening) * g)
+    v = where(step == 0, g, cast(momentum, value.dtype) * cast(held, value.dtype) + (1.0 - dampening) * g)
     return cast(value - cast(lr, value.dtype) * v, p.dtype), cast(v, held.dtype), step + 1
 
 
