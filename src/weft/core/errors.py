@@ -124,3 +124,7 @@ class StateError(WeftError, KeyError, ValueError, RuntimeError):
 
     def __str__(self) -> str:
         return WeftError.__str__(self)
+
+
+class UninitializedError(StateError):
+    """A parameter of a lazy module is used before the module's first call has made it."""

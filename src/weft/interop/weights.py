@@ -16,7 +16,8 @@ from typing import Any
 from ..core.dtypes import as_dtype
 from ..core.errors import DTypeError, FormatError, StateError
 from ..core.files import write_atomically
-from ..nn.module import IncompatibleKeys, Module
+from ..nn.module import Module
+from ..nn.saved import IncompatibleKeys
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
 from .onnx.container import read_bytes

@@ -1,4 +1,4 @@
-"""Containers: modules that hold modules or parameters, in order or by name."""
+"""Containers: modules that hold modules, in order or by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Generic, Self, TypeVar, overload
 
+from ..core.errors import ArgumentError
 from ..tensor import guards
 from ..tensor.tensor import Tensor
 from .module import Module
-from .parameter import Parameter
 
 M = TypeVar("M", bound=Module)
 
@@ -19,6 +19,12 @@ def _at(index: int, size: int, owner: object) -> int:
     if not -size <= position < size:
         raise IndexError(f"{type(owner).__name__}: index {index} is out of range for {size} entries")
     return position % size
+
+
+def _times(number: int) -> int:
+    if not isinstance(number, int) or number < 1:
+        raise ArgumentError(f"Sequential: {number!r} times; it must be a whole number, at least 1")
+    return number
 
 
 class _Indexed(Module, Generic[M]):
@@ -129,6 +135,17 @@ class Sequential(_Indexed[Module]):
             return NotImplemented
         return Sequential(*self, *other)
 
+    def __iadd__(self, other: Sequential) -> Self:
+        return self.extend(other) if isinstance(other, Sequential) else NotImplemented
+
+    def __mul__(self, times: int) -> Sequential:
+        return Sequential(*list(self) * _times(times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        return self.extend(list(self) * (_times(times) - 1))
+
 
 class ModuleList(_Indexed[M]):
     """A list of modules. It has no ``forward``: its owner says what happens. For type checkers it is one of modules of
@@ -224,47 +241,7 @@ class ModuleDict(Module):
         del self[name]
         return module
 
-
-class ParameterList(Module):
-    """A list of parameters; tensors that are appended become Parameters.
-
-    Example:
-        >>> len(wf.nn.ParameterList([wf.zeros((2,)), wf.zeros((3,))]))
-        2
-    """
-
-    def __init__(self, values: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        for value in values or ():
-            self.append(value)
-
-    def _items(self) -> list[Parameter]:
-        if guards.is_recording():
-            guards.read(self, "", self.guarded())
-        return [parameter for parameter in self._parameters.values() if parameter is not None]
-
-    def __len__(self) -> int:
-        return len(self._items())
-
-    def __iter__(self) -> Iterator[Parameter]:
-        return iter(self._items())
-
-    def __getitem__(self, index: int) -> Parameter:
-        items = self._items()
-        return items[_at(index, len(items), self)]
-
-    def __setitem__(self, index: int, value: Any) -> None:
-        name = str(_at(index, len(self._parameters), self))
-        self.register_parameter(name, value if isinstance(value, Parameter) else Parameter(value))
-
-    def append(self, value: Any) -> ParameterList:
-        """Add a parameter at the end."""
-        parameter = value if isinstance(value, Parameter) else Parameter(value)
-        self.register_parameter(str(len(self._parameters)), parameter)
-        return self
-
-    def extra_repr(self) -> str:
-        """The parameters' dtypes and shapes."""
-        return ", ".join(
-            f"({name}): {p.dtype.name}{tuple(p.shape)}" for name, p in self._parameters.items() if p is not None
-        )
+    def clear(self) -> None:
+        """Take all modules out."""
+        self._modules.clear()
+        guards.bump()

@@ -10,14 +10,15 @@ identity of its parameters and submodules. They are reported to :mod:`weft.tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from ..core.boundary import leave
 from ..core.device import Device
 from ..core.dtypes import DType, as_dtype
-from ..core.errors import ArgumentError, DTypeError, StateError, WeftError
+from ..core.errors import ArgumentError, DTypeError, WeftError
 from ..core.shapes import shown
+from ..ops.creation import zeros
 from ..ops.elementwise import astype
 from ..ops.op import state
 from ..runtime.devices import device_of
@@ -28,13 +29,18 @@ from ..tensor.placing import to_device
 from ..tensor.tape import Leaf, clear_grad, no_grad
 from ..tensor.tensor import Tensor
 from ..transforms.source.find import captured
-from .parameter import Parameter
-from .state import check_state
+from . import hooks
+from .hooks import Hook
+from .parameter import Buffer, Parameter
+from .saved import Saved
+from .uninitialized import is_uninitialized
 
 Self = TypeVar("Self", bound="Module")
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 _TABLES = ("_parameters", "_buffers", "_modules")
+_CALL_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_STATE_HOOKS = ("_state_pre_hooks", "_state_hooks", "_load_pre_hooks", "_load_hooks")
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
@@ -46,14 +52,7 @@ class _Forward(Protocol[P, R]):
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
-class IncompatibleKeys(NamedTuple):
-    """What :meth:`Module.load_state_dict` did not match (with ``strict=False``)."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(Saved):
     """Base of all layers: subclasses assign parameters and submodules in ``__init__`` and define ``forward``.
 
     Example:
@@ -70,28 +69,15 @@ class Module:
 
     reports_writes = True  # to the guards, whatever is stored in an attribute
 
-    _parameters: dict[str, Parameter | None]
-    _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
-    _non_persistent: set[str]
     _training: bool
-    _pre_hooks: dict[int, Callable[..., Any]]
-    _hooks: dict[int, Callable[..., Any]]
+    _forward_pre_hooks: dict[int, Hook]
+    _forward_hooks: dict[int, Hook]
+    _backward_pre_hooks: dict[int, Callable[..., Any]]
+    _backward_hooks: dict[int, Callable[..., Any]]
 
     def __init__(self) -> None:
-        values = {
-            "_parameters": {},
-            "_buffers": {},
-            "_modules": {},
-            "_non_persistent": set(),
-            "_training": True,
-            "_pre_hooks": {},
-            "_hooks": {},
-        }
-        self.__dict__.update(values)
-
-    _since: ClassVar[Mapping[str, int]] = {}
-    """Of entries that states of earlier versions lack: the version of PyTorch's module that has them."""
+        values: dict[str, Any] = {name: {} for name in (*_TABLES, *_CALL_HOOKS, *_STATE_HOOKS)}
+        self.__dict__.update(values, _non_persistent=set(), _training=True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; subclasses define it."""
@@ -111,9 +97,11 @@ class Module:
             if guards.is_recording():
                 guards.read(self, "", self.guarded())
             try:
-                if not self._hooks and not self._pre_hooks:
-                    return (self.forward if state.trace is None else captured(self.forward))(*args, **kwargs)
-                return self._forward_with_hooks(args, kwargs)
+                own = self.__dict__  # in line, for each layer of a model comes by here
+                hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"]
+                if hooked or own["_backward_pre_hooks"]:
+                    return hooks.call(self, args, kwargs)
+                return (self.forward if state.trace is None else captured(self.forward))(*args, **kwargs)
             except Exception as error:
                 if isinstance(error, WeftError):
                     error.modules.append(self)
@@ -121,24 +109,47 @@ class Module:
                 leave(error, self.forward, args, kwargs)
                 raise
 
-    def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in list(self._pre_hooks.values()):
-            changed = captured(hook)(self, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-        output = captured(self.forward)(*args, **kwargs)
-        for hook in list(self._hooks.values()):
-            changed = captured(hook)(self, args, output)
-            output = output if changed is None else changed
-        return output
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args)`` before ``forward``; what it returns, if not None, replaces the arguments.
 
-    def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> RemovableHandle:
-        """Call ``hook(module, args)`` before ``forward``; what it returns, if not None, replaces the arguments."""
-        return _add_hook(self._pre_hooks, hook)
+        Args:
+            hook: with ``with_kwargs``, ``hook(module, args, kwargs)``, which may return ``(args, kwargs)``.
+            prepend: before the hooks that are there.
+            with_kwargs: whether it gets the keyword arguments.
+        """
+        return hooks.add(self._forward_pre_hooks, Hook(hook, with_kwargs), prepend)
 
-    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after ``forward``; a result that is not None replaces the output."""
-        return _add_hook(self._hooks, hook)
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after ``forward``; a result that is not None replaces the output.
+
+        Args:
+            hook: with ``with_kwargs``, ``hook(module, args, kwargs, output)``.
+            prepend: before the hooks that are there.
+            with_kwargs: whether it gets the keyword arguments.
+            always_call: also where the call raises, with the output so far: None.
+        """
+        return hooks.add(self._forward_hooks, Hook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` when the gradients of a call's results are there: a tuple, with None where
+        there is none. A tuple that it returns takes their place."""
+        return hooks.add(self._backward_pre_hooks, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of a call's positional arguments are there:
+        tuples, with None where there is none. A tuple that it returns takes the place of ``grad_input``.
+
+        In captured code, ``backward()`` has to be inside too."""
+        return hooks.add(self._backward_hooks, hook, prepend)
 
     # --- attributes -------------------------------------------------------------------------------------------------
 
@@ -157,8 +168,8 @@ class Module:
     def guarded(self) -> tuple[Any, ...]:
         """What a captured call of this module is specialised on: its plain attributes and whom it holds."""
         plain = tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, _PLAIN) or _is_held(v))
-        hooks = (*self._pre_hooks.values(), *self._hooks.values())
-        return plain + hooks + tuple(item for table in _TABLES for item in self.__dict__[table].items())
+        hooked = tuple(hook for table in _CALL_HOOKS for hook in self.__dict__[table].values())
+        return plain + hooked + tuple(item for table in _TABLES for item in self.__dict__[table].items())
 
     def __getattr__(self, name: str) -> Any:
         for table in _TABLES:
@@ -179,10 +190,13 @@ class Module:
             for names in (self.__dict__, self._parameters, self._buffers, self._modules):
                 guards.before_write(names, name, value)
         if isinstance(value, Parameter):
-            self._forget(name)
+            self._forget(name, self._parameters)
             self.register_parameter(name, value)
+        elif isinstance(value, Buffer):
+            self._forget(name, self._buffers)
+            self.register_buffer(name, value, value.persistent)
         elif isinstance(value, Module):
-            self._forget(name)
+            self._forget(name, self._modules)
             self.add_module(name, value)
         elif name in self._parameters:
             if value is not None:
@@ -232,11 +246,12 @@ class Module:
             object.__delattr__(self, name)
         guards.bump()
 
-    def _forget(self, name: str) -> bool:
-        """Take ``name`` out of the tables and the plain attributes; True if it was there."""
+    def _forget(self, name: str, but: Mapping[str, Any] | None = None) -> bool:
+        """Take ``name`` out of the tables and the plain attributes, ``but`` for one table, in which what comes has the
+        place of what was there; True if it was in one."""
         found = False
         for table in (*(self.__dict__[t] for t in _TABLES), self.__dict__):
-            if name in table:
+            if name in table and table is not but:
                 del table[name]
                 found = True
         self._non_persistent.discard(name)
@@ -253,15 +268,14 @@ class Module:
         ):
             raise KeyError(f"{type(self).__name__}: attribute {name!r} exists already")
 
-    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter; None reserves the name (a layer without bias)."""
         self._check_name(name, "parameter", self._parameters)
-        if parameter is not None and not isinstance(parameter, Parameter):
+        if param is not None and not isinstance(param, Parameter):
             raise TypeError(
-                f"{type(self).__name__}: parameter {name!r} must be a Parameter or None, not a "
-                f"{type(parameter).__name__}"
+                f"{type(self).__name__}: parameter {name!r} must be a Parameter or None, not a {type(param).__name__}"
             )
-        self._parameters[name] = parameter
+        self._parameters[name] = param
         guards.bump()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -285,167 +299,6 @@ class Module:
 
     register_module = add_module  # PyTorch has both names, and programs use either
 
-    # --- walks ------------------------------------------------------------------------------------------------------
-
-    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """``(path, module)`` of this module and everything below it, parents first; each module once."""
-        return self._named_modules(set() if remove_duplicate else None, prefix)
-
-    def _named_modules(self, seen: set[int] | None, prefix: str) -> Iterator[tuple[str, Module]]:
-        if seen is not None:
-            if id(self) in seen:
-                return
-            seen.add(id(self))
-        yield prefix, self
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module._named_modules(seen, f"{prefix}.{name}" if prefix else name)
-
-    def modules(self) -> Iterator[Module]:
-        """This module and everything below it."""
-        return (module for _, module in self.named_modules())
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """``(name, module)`` of the direct submodules, each once."""
-        seen: set[int] = set()
-        for name, module in self._modules.items():
-            if module is not None and id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
-
-    def children(self) -> Iterator[Module]:
-        """The direct submodules."""
-        return (module for _, module in self.named_children())
-
-    def _named_members(
-        self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
-            for name, value in module.__dict__[table].items():
-                if value is None or (remove_duplicate and id(value) in seen):
-                    continue
-                seen.add(id(value))
-                yield f"{path}.{name}" if path else name, value
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """``(path, parameter)``; one that is shared comes once, under its first path."""
-        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """The parameters of this module and, with ``recurse``, of those below."""
-        return (parameter for _, parameter in self.named_parameters("", recurse))
-
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
-        """``(path, buffer)``; one that is shared comes once, under its first path."""
-        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
-
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The buffers of this module and, with ``recurse``, of those below."""
-        return (buffer for _, buffer in self.named_buffers("", recurse))
-
-    def get_submodule(self, target: str) -> Module:
-        """The module at a path such as ``encoder.2.fc``; the empty path is this module.
-
-        Raises:
-            AttributeError: there is none.
-        """
-        module: Module = self
-        for name in target.split(".") if target else ():
-            below = module._modules.get(name)
-            if below is None:
-                raise AttributeError(
-                    f"{type(self).__name__} has no submodule {target!r}: {type(module).__name__} has no module {name!r}"
-                )
-            module = below
-        return module
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter at a path such as ``encoder.2.fc.weight``.
-
-        Raises:
-            AttributeError: there is none.
-        """
-        path, _, name = target.rpartition(".")
-        found = self.get_submodule(path)._parameters.get(name)
-        if found is None:
-            raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
-        return found
-
-    # --- state ------------------------------------------------------------------------------------------------------
-
-    def _state_entries(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and persistent buffers with their paths, module by module; shared ones under each path."""
-        for path, module in self.named_modules(remove_duplicate=False):
-            for name, value in (*module._parameters.items(), *module._buffers.items()):
-                if value is not None and name not in module._non_persistent:
-                    yield f"{path}.{name}" if path else name, value
-
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """``{path: value}`` of the parameters and persistent buffers, detached.
-
-        The tensors share the memory of the module's: what is written into them is written into the module, and
-        training on changes them. ``copy.deepcopy`` what should stay.
-        """
-        return {prefix + name: value.detach() for name, value in self._state_entries()}
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
-        """Set parameters and buffers from ``{path: tensor or NumPy array}``.
-
-        Args:
-            state_dict: its values are copied into the memory that is there, and cast to the dtypes that are there.
-            strict: the keys must be those of the module. (What older states lack stays as it is: BatchNorm's
-                ``num_batches_tracked``.)
-            assign: the values, with their dtypes, become the module's parameters and buffers instead: tensors of weft
-                share their memory with the module, what other libraries lent is copied. Make optimizers afterwards.
-
-        Raises:
-            StateError: keys are missing or not expected (unless ``strict`` is False), shapes differ, or values are
-                not tensors. All of these are listed at once, and the module is left as it was.
-        """
-        own = dict(self._state_entries())
-        fit, problems = check_state(own, state_dict)
-        missing = [k for k in own if k not in state_dict and not self._is_newer(k, state_dict)]
-        unexpected = [k for k in state_dict if k not in own]
-        if strict:
-            problems = [*_listed("missing keys", missing), *_listed("unexpected keys", unexpected), *problems]
-        if problems:
-            raise StateError(
-                f"{type(self).__name__}.load_state_dict: the state does not fit\n    " + "\n    ".join(problems)
-            )
-        if assign:
-            self._assign_state({name: (own[name], value) for name, value in fit.items()})
-        else:
-            with no_grad():
-                for name, value in fit.items():
-                    copy_(own[name], value.detach())
-        return IncompatibleKeys(missing, unexpected)
-
-    def _is_newer(self, path: str, state_dict: Mapping[str, Any]) -> bool:
-        """Whether an entry came with a later version of its module than the one that wrote a state (PyTorch's dicts say
-        which that was; where nothing is said it may have been any)."""
-        owner, _, name = path.rpartition(".")
-        since = self.get_submodule(owner)._since.get(name, 0)
-        said = getattr(state_dict, "_metadata", {}).get(owner, {}).get("version")
-        return (0 if said is None else said) < since
-
-    def _assign_state(self, state: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Put other tensors in the places of parameters and buffers; ``{path: (the one that is there, the other)}``."""
-        made = {path: _in_place_of(*pair) for path, pair in state.items()}  # everything that may be wrong comes first
-        for path, tensor in made.items():
-            owner, _, name = path.rpartition(".")
-            module = self.get_submodule(owner)
-            table: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
-            guards.before_write(table, name, tensor)
-            table[name] = tensor
-        guards.bump()
-
     # --- modes and conversions --------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -468,11 +321,11 @@ class Module:
         """Set evaluation mode here and below."""
         return self.train(False)
 
-    def apply(self: Self, function: Callable[[Module], Any]) -> Self:
-        """Call ``function`` on every module below, then on this one."""
+    def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
+        """Call ``fn`` on every module below, then on this one."""
         for module in self.children():
-            module.apply(function)
-        function(self)
+            module.apply(fn)
+        fn(self)
         return self
 
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
@@ -486,11 +339,15 @@ class Module:
         for parameter in self.parameters():
             clear_grad(parameter, set_to_none)
 
-    def to(self: Self, target: Any = None, /, dtype: Any = None, device: Any = None) -> Self:
-        """Move to a device, cast to a floating dtype, or both: ``to("cpu")``, ``to(wf.float64)``, ``to("cpu", dtype)``.
+    def to(
+        self: Self, target: Any = None, /, dtype: Any = None, non_blocking: bool = False, *, device: Any = None
+    ) -> Self:
+        """Move to a device, cast to a floating dtype, or both: ``to("cpu")``, ``to(wf.float64)``, ``to("cpu", dtype)``;
+        a tensor as target stands for its device and dtype.
 
         Parameters stay the same objects, as do their gradients, and get other memory; buffers become other objects.
-        Integer and boolean tensors keep their dtype.
+        Integer and boolean tensors keep their dtype. ``non_blocking`` says nothing: everything is there when the call
+        returns.
 
         Raises:
             DTypeError: the dtype is not a floating one.
@@ -513,10 +370,16 @@ class Module:
 
     def _convert(self, dtype: DType | None, device: Device | None) -> None:
         def converted(x: Tensor) -> Tensor:
+            if is_uninitialized(x):
+                x.convert(dtype, device)
+                return x
             there = x if device is None else to_device(x, device)
             return there if dtype is None or not x.dtype.is_floating or x.dtype is dtype else astype(there, dtype)
 
         for parameter in self.parameters():
+            if is_uninitialized(parameter):
+                parameter.convert(dtype, device)
+                continue
             gradient, own = parameter.grad, parameter.detach()
             made = converted(own)
             if made is not own:
@@ -530,6 +393,23 @@ class Module:
                     guards.before_write(module._buffers, name, buffers[buffer])
                     module._buffers[name] = buffers[buffer]
         guards.bump()
+
+    def to_empty(self: Self, *, device: Any, recurse: bool = True) -> Self:
+        """Move to a device without the values, which are zeros there; with ``recurse`` also what is below."""
+        place = device_of(device, f"{type(self).__name__}.to_empty")
+        for module in self.modules() if recurse else [self]:
+            for value in (*module._parameters.values(), *module._buffers.values()):
+                if value is not None and not is_uninitialized(value):
+                    look_at(value, zeros(value.shape, dtype=value.dtype, device=place))
+        return self
+
+    def cpu(self: Self) -> Self:
+        """Move to the CPU."""
+        return self.to("cpu")
+
+    def type(self: Self, dst_type: Any) -> Self:
+        """Cast to a floating dtype."""
+        return self.to(dtype=dst_type)
 
     def float(self: Self) -> Self:
         """Cast to float32."""
@@ -562,29 +442,9 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _in_place_of(there: Tensor, value: Tensor) -> Tensor:
-    """What a value becomes in the place of a parameter or a buffer."""
-    if not isinstance(there, Parameter):
-        return owned(value)
-    if isinstance(value, Parameter):
-        return value.requires_grad_(there.requires_grad)
-    return Parameter(value, there.requires_grad)
-
-
 def _is_held(value: Any) -> bool:
     """A function, or a tensor that is neither parameter nor buffer."""
     return callable(value) or isinstance(value, Tensor)
-
-
-def _listed(what: str, names: list[str]) -> list[str]:
-    return [f"{what}: " + ", ".join(map(repr, names))] if names else []
-
-
-def _add_hook(hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> RemovableHandle:
-    key = max(hooks, default=-1) + 1
-    hooks[key] = hook
-    guards.bump()
-    return RemovableHandle(hooks, key)
 
 
 def _path_of(modules: list[Module]) -> str:

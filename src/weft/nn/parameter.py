@@ -19,7 +19,7 @@ class Parameter(Tensor):
     """A leaf Tensor with ``requires_grad`` that a Module finds when it is assigned as an attribute.
 
     ``data`` is a tensor (whose memory is shared, its history is not), a NumPy array (which is copied) or nested
-    numbers.
+    numbers; without it there are no elements.
 
     Raises:
         AutogradError: ``requires_grad`` and the dtype is not floating.
@@ -31,12 +31,36 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        value = owned(asarray(data).detach())
+    def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
+        value = owned(zeros((0,)) if data is None else asarray(data).detach())
         self._storage, self._spec, self._node, self._index = value._storage, value._spec, None, 0
         self._view = self._views = None
         if requires_grad:
             self.requires_grad_()
+        if state.trace is not None and state.trace.capture is not None:
+            state.trace.capture.made((self,))
+
+
+class Buffer(Tensor):
+    """A tensor that a Module registers as a buffer when it is assigned as an attribute; ``data`` as for a
+    :class:`Parameter`, ``persistent`` whether the state dict has it.
+
+    Example:
+        >>> class Centred(wf.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.mean = wf.nn.Buffer(wf.zeros((2,)))
+        >>> list(Centred().state_dict())
+        ['mean']
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
+        value = owned(zeros((0,)) if data is None else asarray(data))
+        self._storage, self._spec, self._node, self._index = value._storage, value._spec, value._node, value._index
+        self._view = self._views = None
+        self.persistent = persistent
         if state.trace is not None and state.trace.capture is not None:
             state.trace.capture.made((self,))
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..core.errors import WeftError
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
+from .uninitialized import is_uninitialized
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
@@ -22,7 +23,9 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[di
         except (WeftError, TypeError, ValueError):
             problems.append(f"{name!r} is a {type(state[name]).__name__}, not a tensor")
             continue
-        if value.shape != tensor.shape:
+        if is_uninitialized(value) or is_uninitialized(tensor):
+            fit[name] = value
+        elif value.shape != tensor.shape:
             problems.append(f"{name!r} has shape {tuple(value.shape)} in the state and {tuple(tensor.shape)} here")
         else:
             fit[name] = value

@@ -10,6 +10,9 @@ to a Leaf. So the hook of a tensor that is changed in place later stays with the
   it was.
 - ``p.register_post_accumulate_grad_hook(h)``: in ``Leaf.after``, run when the gradients of all leaves are there. Such a
   leaf knows its tensor, so that the two are freed by the garbage collector.
+- a hook of a whole record (:func:`watch`: what modules' hooks on gradients are made of) is in ``Record.hooks`` under
+  ``WHOLE``. It runs when the record's turn comes, after those of single outputs, and gets all that has arrived: a list,
+  with None where nothing has, whose entries it may replace.
 - ``y.retain_grad()`` follows the tensor, whatever is written to it: there is a table of these tensors, and a pass looks
   up where they are when it begins. What it keeps is what the hooks of that place have left.
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 Hooks = dict[int, Callable[..., Any]]
+WHOLE = -1  # in the place of an output's number
 
 _numbers = count()
 # Not empty from the first hook of the process on: a pass looks for hooks only then.
@@ -89,6 +93,24 @@ def changed(gradient: Tensor, hooks: Hooks) -> Tensor:
     return gradient
 
 
+def watch(tensor: Tensor, hook: Callable[[list[Tensor | None]], None]) -> None:
+    """Let a hook see, and replace, what arrives for the outputs of the record that made a tensor."""
+    node: Any = tensor._node
+    if getattr(node, "hooks", None) is None:
+        node.hooks = {}
+    note_line(add(node.hooks.setdefault(WHOLE, {}), hook))
+
+
+def check_replacement(hook: Any, found: Any, gradient: Tensor) -> None:
+    """Raise unless what a hook has returned can take the place of a gradient.
+
+    Raises:
+        ArgumentError: it is no tensor.
+        ShapeError, DTypeError: it is a tensor of another type.
+    """
+    _check(hook, found, gradient)
+
+
 def run_at(node: Any, cotangents: list[Tensor | None], retained: Places) -> None:
     """Let the hooks of a record's outputs see, and change, what has arrived there."""
     hooked = getattr(node, "hooks", None)
@@ -99,6 +121,8 @@ def run_at(node: Any, cotangents: list[Tensor | None], retained: Places) -> None
             cotangent = cotangents[index] = changed(cotangent, hooked[index])
         for kept in retained.get((node, index), ()):
             kept.keep(cotangent)
+    for hook in list(hooked.get(WHOLE, {}).values()) if hooked is not None else ():
+        hook(cotangents)
 
 
 def are_many_watched(node: Any, retained: Places) -> bool:

@@ -21,7 +21,7 @@ from ..compiler.kernels import Kernel
 from ..core.boundary import leave
 from ..core.collector import uncollected
 from ..core.device import CPU, chosen
-from ..core.errors import ArgumentError, CaptureError, WeftError, user_line
+from ..core.errors import ArgumentError, CaptureError, UninitializedError, WeftError, user_line
 from ..core.errors import made as errors_made
 from ..core.process import Lock
 from ..core.symbolic import Sizes
@@ -109,6 +109,15 @@ class Compiled(Generic[P, R]):
                 return self._with_constants(args, kwargs)
             return self._of_other_counts(args, kwargs, counts)
         except Stop:  # a breakpoint: with live values, at its line
+            return self.function(*args, **kwargs)
+        except UninitializedError as error:
+            if state.trace is not None:
+                leave(error, self.function, args, kwargs)
+                raise
+        except Exception as error:
+            leave(error, self.function, args, kwargs)
+            raise
+        try:  # a lazy module's first call, which makes parameters
             return self.function(*args, **kwargs)
         except Exception as error:
             leave(error, self.function, args, kwargs)
