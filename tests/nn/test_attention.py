@@ -249,3 +249,62 @@ LAYER = nn.MultiheadAttention(E, H)
 def test_operands_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("separate", "added", "zero", "weights", "static"),
+    [
+        (True, False, False, True, False),
+        (True, True, True, True, False),
+        (False, True, False, False, False),
+        (False, False, True, True, True),
+        (False, False, False, False, True),
+    ],
+)
+def test_the_function_as_pytorch(separate: bool, added: bool, zero: bool, weights: bool, static: bool) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+
+    def drawn(*shape: int) -> Any:
+        return rng.normal(size=shape)
+
+    q, k, v, same = drawn(3, 2, 8), drawn(5, 2, 6), drawn(5, 2, 4), drawn(5, 2, 8)
+    apart, whole, fixed = [drawn(8, 8), drawn(8, 6), drawn(8, 4)], drawn(24, 8), [drawn(4, 5, 4), drawn(4, 5, 4)]
+    bias, ends, last = drawn(24), [drawn(1, 1, 8), drawn(1, 1, 8)], [drawn(8, 8), drawn(8)]
+
+    def run(function: Any, made: Any) -> Any:
+        options: dict[str, Any] = {"training": False, "need_weights": weights, "average_attn_weights": separate}
+        options |= {"use_separate_proj_weight": separate, "attn_mask": made(np.tri(3, 5) == 0)}
+        if separate:
+            options |= zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), map(made, apart), strict=True)
+        if static:
+            options |= {"static_k": made(fixed[0]), "static_v": made(fixed[1])}
+        given = (q, k, v) if separate else (q, same, same)
+        more = [made(e) if added else None for e in ends]
+        in_weight = None if separate else made(whole)
+        return function(
+            *map(made, given), 8, 2, in_weight, made(bias), *more, zero, 0.5, made(last[0]), made(last[1]), **options
+        )
+
+    found = run(nn.functional.multi_head_attention_forward, wf.asarray)
+    wanted = run(torch.nn.functional.multi_head_attention_forward, torch.tensor)
+    for a, b in zip(found, wanted, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_function_refuses() -> None:
+    def run(features: int = 4, heads: int = 2, weight: Any = 1, **options: Any) -> Any:
+        x, w = wf.ones((3, 1, 4)), wf.ones((12, 4))
+        first = (x, x, x, features, heads, w if weight else None, None, None, None, False, 0.0, wf.ones((4, 4)), None)
+        return nn.functional.multi_head_attention_forward(*first, **options)
+
+    with pytest.raises(ValueError, match="the heads divide the features"):
+        run(heads=3)
+    with pytest.raises(ValueError, match="a projection has no weight"):
+        run(weight=None)
+    with pytest.raises(wf.ShapeError, match="query has 4 features; the layer takes 6"):
+        run(6)
+    with pytest.raises(wf.ShapeError, match=r"static_k \(3, 1, 2\) must be \(2, S, 2\)"):
+        run(static_k=wf.ones((3, 1, 2)))

@@ -110,7 +110,7 @@ BAD = [None, "text", [1.0], {"a": 1}, object(), {1, 2}, int]
 @pytest.mark.parametrize("name", init.__all__)
 def test_what_is_no_tensor_and_no_number_is_an_error_of_the_function(name: str) -> None:
     function = getattr(init, name)
-    more = {"constant_": {"val": 1.0}}.get(name, {})
+    more = {"constant_": {"val": 1.0}, "sparse_": {"sparsity": 0.5}}.get(name, {})
     for bad in BAD:
         if not (name == "calculate_gain" and bad == "text"):
             with pytest.raises(wf.WeftError, match=f"{name}: "):
@@ -162,3 +162,31 @@ def test_misuse() -> None:
         init.trunc_normal_(wf.zeros((3,)), 0.0, 1.0, 10.0, 11.0)
     with pytest.raises(wf.ShapeError, match="not a matrix"):
         init.eye_(wf.zeros((3,)))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2), (4, 3, 2), (3, 0)])
+def test_orthogonal(shape: tuple[int, ...]) -> None:
+    x = nn.init.orthogonal_(wf.zeros(shape, dtype=wf.float64), gain=2.0)
+    flat = x.numpy().reshape(shape[0], -1)
+    square = flat @ flat.T if shape[0] <= flat.shape[1] else flat.T @ flat
+    np.testing.assert_allclose(square, 4.0 * np.eye(len(square)), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3), (6, 2, 2, 3), (3, 5, 1, 2, 3)])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_dirac_as_pytorch(shape: tuple[int, ...], groups: int) -> None:
+    torch = pytest.importorskip("torch")
+    if shape[0] % groups:
+        with pytest.raises(wf.ShapeError, match="are not 3 equal groups"):
+            nn.init.dirac_(wf.ones(shape), groups)
+        return
+    wanted = torch.nn.init.dirac_(torch.ones(shape), groups)
+    assert nn.init.dirac_(wf.ones(shape), groups).tolist() == wanted.tolist()
+
+
+def test_sparse() -> None:
+    x = nn.init.sparse_(wf.zeros((10, 4)), 0.25, std=2.0).numpy()
+    assert ((x == 0).sum(0) == 3).all() and 0.5 < x[x != 0].std() < 4.0
+    for wrong in (lambda: nn.init.sparse_(wf.zeros((2,)), 0.5), lambda: nn.init.orthogonal_(wf.zeros((2,)))):
+        with pytest.raises(wf.ShapeError, match="wants two axes"):
+            wrong()

@@ -111,19 +111,16 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     "weft.nn.functional": (
         ("upsample", "F.interpolate"),
         ("fractional_max_pool*", f"{_SOON}; max_pool2d and adaptive_max_pool2d are"),
-        ("multi_head_attention_forward", "nn.MultiheadAttention is"),
         ("apply_rotary_emb apply_rotary_pos_emb", "F.apply_rotary_embedding"),
         ("conv_tbc", f"{_SOON}; F.conv1d is, over (N, C, L)"),
         ("linear_cross_entropy", f"{_SOON}; F.cross_entropy(F.linear(x, weight), target)"),
     ),
     "weft.nn.init": (
-        ("orthogonal_ dirac_ sparse_", _SOON),
         ("_calculate_fan_in_and_fan_out", "nn.init.kaiming_uniform_ and the like compute it"),
         ("constant kaiming_normal kaiming_uniform normal uniform xavier_normal xavier_uniform", "its name ends in _"),
     ),
     "weft.nn.utils": (
         ("parametrizations weight_norm spectral_norm parametrize prune", _SOON),
-        ("parameters_to_vector vector_to_parameters", f"{_SOON}; wf.concat of p.flatten() does it"),
     ),
     "weft.optim": (
         ("RMSprop Adadelta RAdam Adagrad Adamax NAdam ASGD Rprop SparseAdam Adafactor", f"{_SOON}; optim.AdamW is"),

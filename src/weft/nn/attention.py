@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import ArgumentError, DTypeError, ShapeError
@@ -19,10 +20,164 @@ from ..tensor.tensor import Tensor
 from . import init
 from .linear import Linear
 from .module import Module
-from .parameter import Parameter, blank, check_sizes
+from .parameter import blank, check_sizes
 
 
-class MultiheadAttention(Module):
+class _Attending:
+    """The computation, over what a module has as attributes, or a call of the function as arguments."""
+
+    in_proj_weight: Any  # each a tensor or None
+    q_proj_weight: Any
+    k_proj_weight: Any
+    v_proj_weight: Any
+    in_proj_bias: Any
+    bias_k: Any
+    bias_v: Any
+    embed_dim: int
+    num_heads: int
+    kdim: int
+    vdim: int
+    add_zero_attn: bool
+    batch_first: bool
+    head_dim: int
+
+    @property
+    def _last_projection(self) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError
+
+    def _attended(
+        self,
+        given: tuple[Tensor, Tensor, Tensor],
+        given_masks: tuple[Tensor | None, Tensor | None],
+        dropout: float,
+        need_weights: bool,
+        average_attn_weights: bool,
+        is_causal: bool,
+        static: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> tuple[Tensor, Tensor | None]:
+        """See ``forward`` of :class:`MultiheadAttention`. ``static``: keys and values that are projected and apart by
+        heads, ``(N, num_heads, S, head_dim)``."""
+        key_padding_mask, attn_mask = given_masks
+        batched = self._check(*given, key_padding_mask, attn_mask)
+        if is_causal and attn_mask is None:
+            raise ArgumentError(
+                "MultiheadAttention: is_causal says that attn_mask is causal, and there is none; "
+                "nn.Transformer.generate_square_subsequent_mask makes one"
+            )
+        q, k, v = self._projected(*(self._rows(x, batched) for x in given))
+        masks = self._masks(key_padding_mask, attn_mask, q.shape[0])
+        added = (self.bias_k is not None) + self.add_zero_attn
+        if added:
+            k, v = self._with_added(k, self.bias_k), self._with_added(v, self.bias_v)
+            masks = [_with_columns(mask, added) for mask in masks]
+        shape = q.shape
+        q, k, v = self._heads(q), self._heads(k), self._heads(v)
+        k, v = (self._static(x, fixed) for x, fixed in zip((k, v), static, strict=True))
+        weights: Tensor | None = None
+        if need_weights:
+            output, weights = attended_with_weights(q, k, v, masks, dropout)
+            weights = mean(weights, axis=1) if average_attn_weights else weights
+            weights = weights if batched else squeeze(weights, axis=0)
+        else:
+            hinted = is_causal and key_padding_mask is None and not added
+            output = attended(q, k, v, () if hinted else masks, dropout, hinted)
+        together = reshape(permute_dims(output, (0, 2, 1, 3)), shape)
+        return self._as_given(linear(together, *self._last_projection), batched), weights
+
+    def _check(
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None
+    ) -> bool:
+        """Whether there is a batch.
+
+        Raises:
+            ShapeError, DTypeError: what does not fit.
+        """
+        require_tensors("MultiheadAttention", query, key, value)
+        require_tensors("MultiheadAttention", *(m for m in (key_padding_mask, attn_mask) if m is not None))
+
+        def error(why: str) -> ShapeError:  # the text of a symbolic size would fix it
+            return ShapeError(f"MultiheadAttention: query {query.shape}, key {key.shape}, value {value.shape}: {why}")
+
+        rank = query.ndim
+        if rank not in (2, 3) or key.ndim != rank or value.ndim != rank:
+            axes = "(N, L, features)" if self.batch_first else "(L, N, features)"
+            raise error(f"all three must be {axes}, or all three (L, features)")
+        for name, x, size in (("query", query, self.embed_dim), ("key", key, self.kdim), ("value", value, self.vdim)):
+            if not are_equal(x.shape[-1], size):
+                raise error(f"{name} has {x.shape[-1]} features; the layer takes {size}")
+        at = 0 if self.batch_first and rank == 3 else 1  # of the batch
+        if any(not are_equal(n, m) for n, m in zip(key.shape[:-1], value.shape[:-1], strict=True)):
+            raise error("key and value differ in positions or batch")
+        if rank == 3 and not are_equal(query.shape[at], key.shape[at]):
+            raise error(f"batches of {query.shape[at]} and {key.shape[at]}")
+        batch = query.shape[at] if rank == 3 else 1
+        length, positions = (x.shape[1 - at] if rank == 3 else x.shape[0] for x in (query, key))
+        padding = (batch, positions) if rank == 3 else (positions,)
+        if key_padding_mask is not None:
+            _check_mask("key_padding_mask", key_padding_mask, [padding])
+        if attn_mask is not None:
+            _check_mask("attn_mask", attn_mask, [(length, positions), (batch * self.num_heads, length, positions)])
+        return rank == 3
+
+    def _rows(self, x: Tensor, batched: bool) -> Tensor:
+        """``(N, L, features)`` of a sequence as it is given."""
+        if not batched:
+            return expand_dims(x, axis=0)
+        return x if self.batch_first else permute_dims(x, (1, 0, 2))
+
+    def _as_given(self, x: Tensor, batched: bool) -> Tensor:
+        """What :meth:`_rows` undoes."""
+        if not batched:
+            return squeeze(x, axis=0)
+        return x if self.batch_first else permute_dims(x, (1, 0, 2))
+
+    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """``(N, L, embed_dim)`` each. Always three products: one, where all three are one tensor, would have gradients
+        of other bits, and captured code does not know of its arguments whether they are."""
+        if self.in_proj_weight is not None:
+            weights: Sequence[Any] = split(self.in_proj_weight, self.embed_dim, axis=0)
+        else:
+            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        biases: Sequence[Any] = (None, None, None)
+        if self.in_proj_bias is not None:
+            biases = split(self.in_proj_bias, self.embed_dim, axis=0)
+        return [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+
+    def _with_added(self, x: Tensor, learned: Tensor | None) -> Tensor:
+        """``(N, S, embed_dim)`` with the learned key or value, and the one of zeros, behind it."""
+        parts, shape = [x], (x.shape[0], 1, x.shape[2])
+        if learned is not None:
+            parts.append(broadcast_to(learned, shape))
+        if self.add_zero_attn:
+            parts.append(zeros(shape, dtype=x.dtype, device=x.device))
+        return concat(parts, axis=1)
+
+    def _static(self, x: Tensor, fixed: Tensor | None) -> Tensor:
+        """Keys or values that were given instead, with the one of zeros."""
+        if fixed is None or not self.add_zero_attn:
+            return x if fixed is None else fixed
+        return concat(
+            [fixed, zeros((*fixed.shape[:2], 1, fixed.shape[3]), dtype=fixed.dtype, device=fixed.device)], axis=2
+        )
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """``(N, L, embed_dim)`` as ``(N, num_heads, L, head_dim)``."""
+        apart = reshape(x, (x.shape[0], x.shape[1], self.num_heads, self.head_dim))
+        return permute_dims(apart, (0, 2, 1, 3))
+
+    def _masks(self, key_padding_mask: Tensor | None, attn_mask: Tensor | None, batch: Any) -> list[Tensor]:
+        """The masks as :func:`scaled_dot_product_attention` takes them, of rank 4."""
+        found = []
+        if attn_mask is not None:
+            rows = attn_mask.shape[-2:]
+            shape = (1, 1, *rows) if attn_mask.ndim == 2 else (batch, self.num_heads, *rows)
+            found.append(reshape(attn_mask, shape))
+        if key_padding_mask is not None:
+            found.append(reshape(key_padding_mask, (batch, 1, 1, key_padding_mask.shape[-1])))
+        return [mask if mask.dtype.is_floating else logical_not(mask) for mask in found]
+
+
+class MultiheadAttention(Module, _Attending):
     """Attention of ``num_heads`` heads: queries, keys and values are projected, attended, and projected again.
 
     Sequences are ``(L, N, features)``, with ``batch_first`` ``(N, L, features)``, without a batch ``(L, features)``.
@@ -55,13 +210,6 @@ class MultiheadAttention(Module):
         ((5, 2, 8), (2, 5, 5))
     """
 
-    in_proj_weight: Parameter | None
-    q_proj_weight: Parameter | None
-    k_proj_weight: Parameter | None
-    v_proj_weight: Parameter | None
-    in_proj_bias: Parameter | None
-    bias_k: Parameter | None
-    bias_v: Parameter | None
     out_proj: Linear
 
     def __init__(
@@ -155,116 +303,13 @@ class MultiheadAttention(Module):
             DTypeError: a mask is of integers.
             ArgumentError: ``is_causal`` without ``attn_mask``.
         """
-        batched = self._check(query, key, value, key_padding_mask, attn_mask)
-        if is_causal and attn_mask is None:
-            raise ArgumentError(
-                "MultiheadAttention: is_causal says that attn_mask is causal, and there is none; "
-                "nn.Transformer.generate_square_subsequent_mask makes one"
-            )
-        q, k, v = self._projected(*(self._rows(x, batched) for x in (query, key, value)))
-        masks = self._masks(key_padding_mask, attn_mask, q.shape[0])
-        added = (self.bias_k is not None) + self.add_zero_attn
-        if added:
-            k, v = self._with_added(k, self.bias_k), self._with_added(v, self.bias_v)
-            masks = [_with_columns(mask, added) for mask in masks]
-        shape = q.shape
-        q, k, v = self._heads(q), self._heads(k), self._heads(v)
+        masks = key_padding_mask, attn_mask
         dropout = self.dropout if self.training else 0.0
-        weights: Tensor | None = None
-        if need_weights:
-            output, weights = attended_with_weights(q, k, v, masks, dropout)
-            weights = mean(weights, axis=1) if average_attn_weights else weights
-            weights = weights if batched else squeeze(weights, axis=0)
-        else:
-            hinted = is_causal and key_padding_mask is None and not added
-            output = attended(q, k, v, () if hinted else masks, dropout, hinted)
-        together = reshape(permute_dims(output, (0, 2, 1, 3)), shape)
-        return self._as_given(linear(together, self.out_proj.weight, self.out_proj.bias), batched), weights
+        return self._attended((query, key, value), masks, dropout, need_weights, average_attn_weights, is_causal)
 
-    def _check(
-        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None
-    ) -> bool:
-        """Whether there is a batch.
-
-        Raises:
-            ShapeError, DTypeError: what does not fit.
-        """
-
-        require_tensors("MultiheadAttention", query, key, value)
-        require_tensors("MultiheadAttention", *(m for m in (key_padding_mask, attn_mask) if m is not None))
-
-        def error(why: str) -> ShapeError:  # the text of a symbolic size would fix it
-            return ShapeError(f"MultiheadAttention: query {query.shape}, key {key.shape}, value {value.shape}: {why}")
-
-        rank = query.ndim
-        if rank not in (2, 3) or key.ndim != rank or value.ndim != rank:
-            axes = "(N, L, features)" if self.batch_first else "(L, N, features)"
-            raise error(f"all three must be {axes}, or all three (L, features)")
-        for name, x, size in (("query", query, self.embed_dim), ("key", key, self.kdim), ("value", value, self.vdim)):
-            if not are_equal(x.shape[-1], size):
-                raise error(f"{name} has {x.shape[-1]} features; the layer takes {size}")
-        at = 0 if self.batch_first and rank == 3 else 1  # of the batch
-        if any(not are_equal(n, m) for n, m in zip(key.shape[:-1], value.shape[:-1], strict=True)):
-            raise error("key and value differ in positions or batch")
-        if rank == 3 and not are_equal(query.shape[at], key.shape[at]):
-            raise error(f"batches of {query.shape[at]} and {key.shape[at]}")
-        batch = query.shape[at] if rank == 3 else 1
-        length, positions = (x.shape[1 - at] if rank == 3 else x.shape[0] for x in (query, key))
-        padding = (batch, positions) if rank == 3 else (positions,)
-        if key_padding_mask is not None:
-            _check_mask("key_padding_mask", key_padding_mask, [padding])
-        if attn_mask is not None:
-            _check_mask("attn_mask", attn_mask, [(length, positions), (batch * self.num_heads, length, positions)])
-        return rank == 3
-
-    def _rows(self, x: Tensor, batched: bool) -> Tensor:
-        """``(N, L, features)`` of a sequence as it is given."""
-        if not batched:
-            return expand_dims(x, axis=0)
-        return x if self.batch_first else permute_dims(x, (1, 0, 2))
-
-    def _as_given(self, x: Tensor, batched: bool) -> Tensor:
-        """What :meth:`_rows` undoes."""
-        if not batched:
-            return squeeze(x, axis=0)
-        return x if self.batch_first else permute_dims(x, (1, 0, 2))
-
-    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """``(N, L, embed_dim)`` each. Always three products: one, where all three are one tensor, would have gradients
-        of other bits, and captured code does not know of its arguments whether they are."""
-        if self.in_proj_weight is not None:
-            weights: Sequence[Any] = split(self.in_proj_weight, self.embed_dim, axis=0)
-        else:
-            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        biases: Sequence[Any] = (None, None, None)
-        if self.in_proj_bias is not None:
-            biases = split(self.in_proj_bias, self.embed_dim, axis=0)
-        return [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-
-    def _with_added(self, x: Tensor, learned: Tensor | None) -> Tensor:
-        """``(N, S, embed_dim)`` with the learned key or value, and the one of zeros, behind it."""
-        parts, shape = [x], (x.shape[0], 1, x.shape[2])
-        if learned is not None:
-            parts.append(broadcast_to(learned, shape))
-        if self.add_zero_attn:
-            parts.append(zeros(shape, dtype=x.dtype, device=x.device))
-        return concat(parts, axis=1)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """``(N, L, embed_dim)`` as ``(N, num_heads, L, head_dim)``."""
-        apart = reshape(x, (x.shape[0], x.shape[1], self.num_heads, self.head_dim))
-        return permute_dims(apart, (0, 2, 1, 3))
-
-    def _masks(self, key_padding_mask: Tensor | None, attn_mask: Tensor | None, batch: Any) -> list[Tensor]:
-        """The masks as :func:`scaled_dot_product_attention` takes them, of rank 4."""
-        found = []
-        if attn_mask is not None:
-            rows = attn_mask.shape[-2:]
-            shape = (1, 1, *rows) if attn_mask.ndim == 2 else (batch, self.num_heads, *rows)
-            found.append(reshape(attn_mask, shape))
-        if key_padding_mask is not None:
-            found.append(reshape(key_padding_mask, (batch, 1, 1, key_padding_mask.shape[-1])))
-        return [mask if mask.dtype.is_floating else logical_not(mask) for mask in found]
+    @property
+    def _last_projection(self) -> tuple[Tensor, Tensor | None]:
+        return self.out_proj.weight, self.out_proj.bias
 
 
 def _check_mask(name: str, mask: Tensor, shapes: Sequence[tuple[Any, ...]]) -> None:
@@ -281,3 +326,129 @@ def _with_columns(mask: Tensor, count: int) -> Tensor:
     """A mask with keys behind the others that everybody sees."""
     widths = [(0, 0)] * (mask.ndim - 1) + [(0, count)]
     return pad(mask, widths, value=mask.dtype.kind == "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class _Given(_Attending):
+    """What :func:`multi_head_attention_forward` gets."""
+
+    in_proj_weight: Any
+    q_proj_weight: Any
+    k_proj_weight: Any
+    v_proj_weight: Any
+    in_proj_bias: Any
+    bias_k: Any
+    bias_v: Any
+    out_proj_weight: Any
+    out_proj_bias: Any
+    embed_dim: int
+    num_heads: int
+    kdim: int
+    vdim: int
+    add_zero_attn: bool
+    head_dim: int
+    batch_first: bool = False
+
+    @property
+    def _last_projection(self) -> tuple[Tensor, Tensor | None]:
+        return self.out_proj_weight, self.out_proj_bias
+
+
+def multi_head_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """:class:`weft.nn.MultiheadAttention` as a function of its parameters.
+
+    Args:
+        query, key, value: ``(L, N, embed_dim)`` and ``(S, N, features)``, or all three without ``N``.
+        embed_dim_to_check: the features that query must have.
+        num_heads: divides them.
+        in_proj_weight, in_proj_bias: of all three projections, one behind the other.
+        bias_k, bias_v, add_zero_attn: keys and values that are added to each sequence.
+        dropout_p: probability with which, in training, a weight is zero.
+        out_proj_weight, out_proj_bias: of the last projection.
+        training: whether there is dropout.
+        key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal: as of the module's ``forward``.
+        use_separate_proj_weight: project by the next three and not by ``in_proj_weight``.
+        q_proj_weight, k_proj_weight, v_proj_weight: ``(embed_dim, features)`` each.
+        static_k, static_v: ``(N * num_heads, S, embed_dim / num_heads)``, in the place of projected keys and values.
+
+    Returns:
+        The output and the weights, or None, as of the module.
+
+    Raises:
+        ShapeError, DTypeError: what does not fit.
+        ArgumentError: ``num_heads`` does not divide the features; ``is_causal`` without ``attn_mask``.
+
+    Example:
+        >>> x, w = wf.ones((3, 1, 4)), wf.ones((12, 4))
+        >>> args = (x, x, x, 4, 2, w, None, None, None, False, 0.0, wf.ones((4, 4)), None)
+        >>> wf.nn.functional.multi_head_attention_forward(*args)[0].shape
+        (3, 1, 4)
+    """
+    if num_heads < 1 or embed_dim_to_check < 1 or embed_dim_to_check % num_heads:
+        raise ArgumentError(
+            f"multi_head_attention_forward: {embed_dim_to_check} features, num_heads {num_heads}: both must be above "
+            "0, and the heads divide the features"
+        )
+    apart = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else (None, None, None)
+    if any(w is None for w in apart) and (use_separate_proj_weight or in_proj_weight is None):
+        raise ArgumentError("multi_head_attention_forward: a projection has no weight")
+    if not (static_k is None and static_v is None) and not (bias_k is None and bias_v is None):
+        raise ArgumentError("multi_head_attention_forward: bias_k and bias_v cannot be added to static keys and values")
+    head = embed_dim_to_check // num_heads
+    sizes = [embed_dim_to_check if w is None else w.shape[-1] for w in apart]
+    parameters = _Given(
+        None if use_separate_proj_weight else in_proj_weight,
+        *apart,
+        in_proj_bias,
+        bias_k,
+        bias_v,
+        out_proj_weight,
+        out_proj_bias,
+        embed_dim_to_check,
+        num_heads,
+        sizes[1],
+        sizes[2],
+        add_zero_attn,
+        head,
+    )
+    batch = query.shape[1] if query.ndim == 3 else 1
+    static: list[Tensor | None] = []
+    for name, x in (("static_k", static_k), ("static_v", static_v)):
+        if x is not None and (x.ndim != 3 or not are_equal(x.shape[0], batch * num_heads) or x.shape[2] != head):
+            raise ShapeError(f"multi_head_attention_forward: {name} {x.shape} must be ({batch * num_heads}, S, {head})")
+        static.append(None if x is None else reshape(x, (batch, num_heads, x.shape[1], head)))
+    return parameters._attended(
+        (query, key, value),
+        (key_padding_mask, attn_mask),
+        dropout_p if training else 0.0,
+        need_weights,
+        average_attn_weights,
+        is_causal,
+        (static[0], static[1]),
+    )

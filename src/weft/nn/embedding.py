@@ -16,7 +16,8 @@ class Embedding(Module):
     """``(*) of integers -> (*, embedding_dim)``: rows of a table of ``num_embeddings``.
 
     ``weight`` ``(num_embeddings, embedding_dim)`` is drawn from N(0, 1). The row ``padding_idx`` is zero at first and
-    gets no gradient. An index out of range is an IndexError.
+    gets no gradient. An index out of range is an IndexError. The options are those of
+    :func:`weft.nn.functional.embedding`.
 
     Example:
         >>> wf.nn.Embedding(10, 3)(wf.asarray([[1, 2], [3, 9]])).shape
@@ -30,7 +31,12 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
-        *,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        _weight: Tensor | None = None,
+        _freeze: bool = False,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -38,10 +44,20 @@ class Embedding(Module):
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
+        if sparse:
+            raise ArgumentError("Embedding: sparse gradients are not there: wants sparse=False")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None or padding_idx >= 0 else num_embeddings + padding_idx
-        self.weight = blank((num_embeddings, embedding_dim), dtype, device)
-        self.reset_parameters()
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
+        self.sparse = sparse
+        if _weight is None:
+            self.weight = blank((num_embeddings, embedding_dim), dtype, device)
+            self.reset_parameters()
+        elif _weight.shape != (num_embeddings, embedding_dim):
+            raise ArgumentError(f"Embedding: _weight {_weight.shape} must be ({num_embeddings}, {embedding_dim})")
+        else:
+            self.weight = Parameter(_weight)
+        self.weight.requires_grad_(not _freeze)
 
     def reset_parameters(self) -> None:
         """Draw the table again."""
@@ -50,23 +66,41 @@ class Embedding(Module):
             init.zero_row_(self.weight, self.padding_idx)
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Embedding:
         """A layer with a table that is there already, ``(num_embeddings, embedding_dim)``; frozen unless told."""
         if embeddings.ndim != 2:
             raise ArgumentError(f"Embedding.from_pretrained: embeddings {embeddings.shape} must have rank 2")
         rows, columns = embeddings.shape
-        layer = cls(rows, columns, padding_idx, dtype=embeddings.dtype)
-        layer.weight = Parameter(embeddings, requires_grad=not freeze)
-        return layer
+        return cls(
+            rows, columns, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, embeddings, _freeze=freeze
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*, embedding_dim)``."""
-        return embedding(input, self.weight, self.padding_idx)
+        options = (self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse)
+        return embedding(input, self.weight, *options)
 
     def extra_repr(self) -> str:
-        """The sizes."""
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        """The sizes and options."""
+        parts = [f"{self.num_embeddings}, {self.embedding_dim}"]
+        if self.padding_idx is not None:
+            parts.append(f"padding_idx={self.padding_idx}")
+        if self.max_norm is not None:
+            parts.append(f"max_norm={self.max_norm}")
+        if self.norm_type != 2:
+            parts.append(f"norm_type={self.norm_type}")
+        if self.scale_grad_by_freq:
+            parts.append(f"scale_grad_by_freq={self.scale_grad_by_freq}")
+        return ", ".join(parts)
 
 
 class EmbeddingBag(Module):

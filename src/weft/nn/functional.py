@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ops import registry as _registry
 from ..ops.elementwise import sigmoid, tanh
+from .attention import multi_head_attention_forward
 from .ctc import ctc_loss
 from .margin_loss import triplet_margin_with_distance_loss
 
@@ -32,6 +33,7 @@ _functions = _registry.functions(
 )
 _more = {
     "ctc_loss": ctc_loss,
+    "multi_head_attention_forward": multi_head_attention_forward,
     "sigmoid": sigmoid,
     "tanh": tanh,
     "triplet_margin_with_distance_loss": triplet_margin_with_distance_loss,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
+from ..nn.attention import multi_head_attention_forward as multi_head_attention_forward
 from ..ops.random import Generator
 from ..stubs.tensor import DTypeLike, Operand, TensorLike
 from ..tensor.tensor import Tensor
@@ -259,7 +260,15 @@ def dropout3d(input: Operand, p: float = 0.5, training: bool = True, *, generato
 def elu(input: Operand, alpha: float = 1.0) -> Tensor:
     """``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
 
-def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: TensorLike,
+    weight: TensorLike,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """Rows of a table: ``weight[input]``."""
 
 def embedding_bag(

@@ -10,7 +10,9 @@ import math
 
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..ops.creation import eye, full, iota
-from ..ops.elementwise import astype, where
+from ..ops.decompositions import qr
+from ..ops.elementwise import astype, sign, where
+from ..ops.linalg import diagonal
 from ..ops.op import Array, composite, public
 from ..ops.precision import working
 from ..ops.random import Generator, default_generator
@@ -21,11 +23,14 @@ from ..tensor.tensor import Tensor
 __all__ = [
     "calculate_gain",
     "constant_",
+    "dirac_",
     "eye_",
     "kaiming_normal_",
     "kaiming_uniform_",
     "normal_",
     "ones_",
+    "orthogonal_",
+    "sparse_",
     "trunc_normal_",
     "uniform_",
     "xavier_normal_",
@@ -222,3 +227,71 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | 
     if not tensor.size:
         return tensor
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / total), generator=generator)
+
+
+@public
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """A matrix with orthonormal rows or columns, times ``gain``; all axes but the first are one.
+
+    Raises:
+        ShapeError: the tensor has fewer than two axes.
+
+    Reference:
+        Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear neural networks, 2013.
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(f"orthogonal_: a tensor of shape {tensor.shape}: wants two axes or more")
+    if not tensor.numel():
+        return tensor
+    rows = tensor.shape[0]
+    stream = generator or default_generator(tensor.device)
+    wide = working(tensor.dtype)
+    drawn = stream.normal((rows, tensor.numel() // rows), 0.0, 1.0, dtype=wide)
+    with no_grad():
+        q, r = qr(drawn if rows >= drawn.shape[1] else drawn.mT)
+        # Q times the signs of R's diagonal is spread evenly: Mezzadri, How to generate random matrices, 2006.
+        q = q * sign(diagonal(r))
+        q = (q if rows >= drawn.shape[1] else q.mT) * gain
+    return _set(tensor, astype(reshape(q, tensor.shape), tensor.dtype))
+
+
+@public
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The weight of a convolution that hands on as many of its input's channels as there are, in each group.
+
+    Raises:
+        ShapeError: the tensor has not three to five axes, or its first axis not ``groups`` equal groups.
+    """
+    if tensor.ndim not in (3, 4, 5):
+        raise ShapeError(f"dirac_: a tensor of shape {tensor.shape}: wants three to five axes")
+    if groups < 1 or tensor.shape[0] % groups:
+        raise ShapeError(f"dirac_: {tensor.shape[0]} channels are not {groups} equal groups")
+    each, middle = tensor.shape[0] // groups, tuple(n // 2 for n in tensor.shape[2:])
+    with no_grad():
+        tensor.zero_()
+        for k in range(groups * min(each, tensor.shape[1])):
+            group, channel = divmod(k, min(each, tensor.shape[1]))
+            tensor[(group * each + channel, channel, *middle)] = 1.0
+    return tensor
+
+
+@public
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """A matrix of normally distributed numbers of which, in each column, the part ``sparsity`` (rounded up) is zero.
+
+    Raises:
+        ShapeError: the tensor is no matrix.
+
+    Reference:
+        Martens, Deep learning via Hessian-free optimization, 2010.
+    """
+    if tensor.ndim != 2:
+        raise ShapeError(f"sparse_: a tensor of shape {tensor.shape}: wants two axes")
+    rows, columns = tensor.shape
+    stream = generator or default_generator(tensor.device)
+    normal_(tensor, 0.0, std, generator=generator)
+    with no_grad():
+        for column in range(columns):
+            zeroed = stream.permutation(rows)[: math.ceil(sparsity * rows)]
+            tensor[zeroed, column] = 0.0
+    return tensor

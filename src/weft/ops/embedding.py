@@ -22,14 +22,26 @@ from .shape import broadcast_to, expand_dims, reshape
 from .views import slice_
 
 
-@composite
-def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Array:
+@public
+def embedding(
+    input: Array,
+    weight: Array,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Array:
     """Rows of a table: ``weight[input]``.
 
     Args:
         input: row numbers in ``[0, num_embeddings)``, any shape; an integer dtype.
         weight: the table, ``(num_embeddings, embedding_dim)``; any dtype.
         padding_idx: a row that gets no gradient; a negative one counts from the end.
+        max_norm: the rows that are named, and whose norm is greater, are first scaled to it, in the table itself.
+        norm_type: the order of that norm.
+        scale_grad_by_freq: divide a row's gradient by how often it is named.
+        sparse: False: gradients are dense.
 
     Returns:
         ``(*input.shape, embedding_dim)``, weight's dtype.
@@ -38,19 +50,43 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Ar
         IndexError: a row number, or ``padding_idx``, out of range.
         ShapeError: weight is no matrix.
         DTypeError: ``input`` is not of an integer dtype.
+        ArgumentError: ``sparse``.
 
     Example:
         >>> wf.nn.functional.embedding(wf.asarray([1, 0]), wf.asarray([[1.0, 2.0], [3.0, 4.0]]))
         Tensor([[3., 4.],
                 [1., 2.]], dtype=float32)
     """
+    if sparse:
+        raise ArgumentError("embedding: sparse gradients are not there: wants sparse=False")
+    if max_norm is not None:
+        table: Any = weight
+        rows = reshape(input, (-1,))
+        table.detach()[rows] = _limited(rows, table.detach(), float(max_norm), float(norm_type))
+    return _embedded(input, weight, padding_idx, scale_grad_by_freq)
+
+
+@composite(name="embedding")
+def _embedded(input: Array, weight: Array, padding_idx: int | None, by_frequency: bool) -> Array:
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight {weight.shape} must be (num_embeddings, embedding_dim)")
     index = as_indices("embedding", input, from_the_end=False)
-    rows = take(weight, index, axis=0)
+    rows: Array = take(weight, index, axis=0)
+    if by_frequency:
+        (wide,) = widen("embedding", rows)
+        rows = cast(_by_frequency(wide, index, weight.shape[0]), weight.dtype)
     if padding_idx is None:
         return rows
     return where(expand_dims(_is_padding("embedding", index, weight, padding_idx), axis=-1), stop_gradient(rows), rows)
+
+
+def _by_frequency(rows: Array, index: Array, count: Dim) -> Array:
+    """The rows; their gradients are divided by how often each is named."""
+    flat = reshape(index, (size_of(index.shape),))
+    counts = scatter_add(full((count,), 0, dtype=rows.dtype), flat, full(flat.shape, 1, dtype=rows.dtype))
+    fixed = stop_gradient(rows)
+    nothing = where(isfinite(fixed), rows - fixed, 0.0)  # 0, which is there for its gradient
+    return fixed + nothing / expand_dims(take(counts, index, axis=0), axis=-1)
 
 
 def _is_padding(op: str, index: Array, weight: Array, padding_idx: int) -> Array:
@@ -144,11 +180,7 @@ def _named(
     index = as_indices(op, input, from_the_end=False)
     (rows,) = widen(op, take(weight, index, axis=0))
     if by_frequency:
-        flat = reshape(index, (size_of(index.shape),))
-        counts = scatter_add(full((weight.shape[0],), 0, dtype=rows.dtype), flat, full(flat.shape, 1, dtype=rows.dtype))
-        fixed = stop_gradient(rows)
-        nothing = where(isfinite(fixed), rows - fixed, 0.0)  # 0, which is there for its gradient
-        rows = fixed + nothing / expand_dims(take(counts, index, axis=0), axis=-1)
+        rows = _by_frequency(rows, index, weight.shape[0])
     if per_sample_weights is not None:
         if per_sample_weights.ndim != input.ndim or not all(map(are_equal, per_sample_weights.shape, input.shape)):
             raise ShapeError(
