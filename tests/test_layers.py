@@ -156,6 +156,7 @@ def test_no_op_is_asked_for_by_its_name() -> None:
 # Namespaces, the packages that show what their files hold, and Storage, whose list is that of its native functions.
 WITH_ALL = {
     *("", "deploy", "interop", "nn", "nn/functional", "nn/init", "nn/utils", "nn/utils/clip_grad", "nn/utils/rnn"),
+    *("nn/utils/parametrizations", "nn/utils/parametrize"),
     *("ops/linalg", "ops/random", "optim", "optim/lr_scheduler", "runtime/memory", "runtime/storage"),
     *("transforms/debug", "transforms/public", "transforms/source/flow"),
 }

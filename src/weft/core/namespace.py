@@ -120,7 +120,9 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("constant kaiming_normal kaiming_uniform normal uniform xavier_normal xavier_uniform", "its name ends in _"),
     ),
     "weft.nn.utils": (
-        ("parametrizations weight_norm spectral_norm parametrize prune", _SOON),
+        ("weight_norm remove_weight_norm", "nn.utils.parametrizations.weight_norm, and nn.utils.parametrize"),
+        ("spectral_norm remove_spectral_norm", "nn.utils.parametrizations.spectral_norm"),
+        ("prune skip_init", _SOON),
     ),
     "weft.optim": (
         ("RMSprop Adadelta RAdam Adagrad Adamax NAdam ASGD Rprop SparseAdam Adafactor", f"{_SOON}; optim.AdamW is"),

@@ -24,6 +24,6 @@ def test_names_are_imported_from_modules() -> None:
 
 def test_what_is_not_there_says_so() -> None:
     with pytest.raises(ImportError, match="not there yet"):
-        from weft.nn.utils import parametrizations  # noqa: F401
+        from weft.nn.utils import prune  # noqa: F401
     with pytest.raises(AttributeError, match="did you mean 'pad_sequence'"):
         wf.nn.utils.rnn.pad_sequences  # noqa: B018
