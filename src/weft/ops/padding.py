@@ -18,6 +18,7 @@ from .precision import working
 from .views import CONCAT, broadcasted, flipped, slice_
 
 Widths = list[tuple[int, int]]
+_FEW = 4  # elements around the last axis that are taken one by one
 
 
 def _part(x: Array, axis: int, start: Dim, size: Dim) -> Array:
@@ -41,8 +42,8 @@ def _cropped(x: Array, axis: int, widths: tuple[int, int], mode: str) -> Array:
     return _part(x, axis, first, left)
 
 
-def _joined(x: Array, axis: int, before: Array | None, after: Array | None) -> Array:
-    parts = [part for part in (before, x, after) if part is not None]
+def _joined(x: Array, axis: int, before: Sequence[Array], after: Sequence[Array]) -> Array:
+    parts = [*before, x, *after]
     return x if len(parts) == 1 else apply(CONCAT, *parts, axis=axis)
 
 
@@ -52,9 +53,17 @@ def _reflected(x: Array, axis: int, widths: tuple[int, int]) -> Array:
     first, last = (max(n, 0) for n in widths)
     if not undecided(size) and size <= max(first, last) > 0:
         raise _refuse("reflect", axis, widths, size, "a width is at most the size of the axis less one")
-    before = flipped(_part(x, axis, 1, first), (axis,)) if first else None
-    after = flipped(_part(x, axis, size - 1 - last, last), (axis,)) if last else None
+    before = _turned(x, axis, 1, first) if first else []
+    after = _turned(x, axis, size - 1 - last, last) if last else []
     return _cropped(_joined(x, axis, before, after), axis, widths, "reflect")
+
+
+def _turned(x: Array, axis: int, start: Dim, count: int) -> list[Array]:
+    """The elements from ``start`` on in the other direction: one by one where they are few, since a loop along the last
+    axis that goes two elements far is mostly its beginning."""
+    if axis == x.ndim - 1 and count <= _FEW:
+        return [_part(x, axis, start + k, 1) for k in reversed(range(count))]
+    return [flipped(_part(x, axis, start, count), (axis,))]
 
 
 def _replicated(x: Array, axis: int, widths: tuple[int, int]) -> Array:
@@ -64,8 +73,8 @@ def _replicated(x: Array, axis: int, widths: tuple[int, int]) -> Array:
     if max(first, last) > 0 and not undecided(size) and size < 1:
         raise _refuse("replicate", axis, widths, size, "there is no element to repeat")
 
-    def repeated(start: Dim, count: int) -> Array | None:
-        return broadcasted(_part(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :])) if count else None
+    def repeated(start: Dim, count: int) -> list[Array]:
+        return [broadcasted(_part(x, axis, start, 1), (*shape[:axis], count, *shape[axis + 1 :]))] if count else []
 
     return _cropped(_joined(x, axis, repeated(0, first), repeated(size - 1, last)), axis, widths, "replicate")
 
@@ -79,8 +88,8 @@ def _wrapped(x: Array, axis: int, widths: tuple[int, int]) -> Array:
     if not undecided(size) and size < max(first, last):
         left = "" if min(widths) >= 0 else f" what negative ones leave, {size},"
         raise _refuse("circular", axis, widths, whole, f"they go around{left} more than once")
-    before = _part(x, axis, size - first, first) if first else None
-    return _joined(x, axis, before, _part(x, axis, 0, last) if last else None)
+    before = [_part(x, axis, size - first, first)] if first else []
+    return _joined(x, axis, before, [_part(x, axis, 0, last)] if last else [])
 
 
 _MODES: dict[str, Callable[[Array, int, tuple[int, int]], Array]] = {
