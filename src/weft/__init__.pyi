@@ -329,7 +329,7 @@ def logsumexp(x: Operand, /, *, axis: int | Sequence[int] | None = None, keepdim
 def manual_seed(seed: int) -> None:
     """Seed the default random generator; the same as ``wf.random.seed``."""
 
-def matmul(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+def matmul(x1: TensorLike, x2: TensorLike, /, *, dtype: DTypeLike | None = None) -> Tensor:
     """The matrix product ``x1 @ x2``."""
 
 def matrix_transpose(x: Operand, /) -> Tensor:

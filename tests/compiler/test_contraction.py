@@ -140,7 +140,7 @@ def reference(a: np.ndarray, b: np.ndarray, accumulate: DType) -> np.ndarray:
 Epilogue = Callable[[Any, DType, bool], tuple[Store, ...]]
 
 
-def _strides(first: int, form: str, batched: bool) -> tuple[Any, ...]:
+def strides_of(first: int, form: str, batched: bool) -> tuple[Any, ...]:
     inner: tuple[Any, ...] = {
         "rows": (Slot(first + 1), 1),
         "columns": (1, Slot(first + 2)),
@@ -150,7 +150,7 @@ def _strides(first: int, form: str, batched: bool) -> tuple[Any, ...]:
 
 
 def _out(batched: bool, buffer: int, dtype: DType) -> Access:
-    return Access(buffer, dtype, 0, _strides(9, "rows", batched))
+    return Access(buffer, dtype, 0, strides_of(9, "rows", batched))
 
 
 def _plain(acc: Any, dtype: DType, batched: bool) -> tuple[Store, ...]:
@@ -175,8 +175,8 @@ def build(
         M,
         N,
         K,
-        Access(0, dtype, 0, _strides(3, form_a, batched)),
-        Access(1, dtype, 0, _strides(6, form_b, batched)),
+        Access(0, dtype, 0, strides_of(3, form_a, batched)),
+        Access(1, dtype, 0, strides_of(6, form_b, batched)),
         total,
         stores,
         (dtype,) * 8,
@@ -248,7 +248,7 @@ def values_of(dtype: DType, rng: np.random.Generator, shape: tuple[int, ...]) ->
     return (rng.standard_normal(shape) * spread).astype(dtype.numpy)
 
 
-def _laid_out(array: np.ndarray, form: str) -> tuple[np.ndarray, tuple[int, int]]:
+def laid_out(array: np.ndarray, form: str) -> tuple[np.ndarray, tuple[int, int]]:
     """Memory in which a 2-D array lies in the given form, and its element strides."""
     rows, columns = array.shape
     if form == "rows":
@@ -274,8 +274,8 @@ def matmul(
 ) -> np.ndarray:
     """The kernel's ``a @ b``: first output of a 2-D contraction."""
     (m, k), n = a.shape, b.shape[1]
-    memory_a, stride_a = _laid_out(a, form_a)
-    memory_b, stride_b = _laid_out(b, form_b)
+    memory_a, stride_a = laid_out(a, form_a)
+    memory_b, stride_b = laid_out(b, form_b)
     sizes = {0: m, 1: n, 2: k, 4: stride_a[0], 5: stride_a[1], 7: stride_b[0], 8: stride_b[1], 10: n, 11: 1}
     c = np.zeros((m, n), dtype.numpy)
     arrays, status = run(build(form_a, form_b, dtype, isa, epilogue), [memory_a, memory_b, c, *extra], sizes, **options)

@@ -547,6 +547,7 @@ def operands(name: str, dtype: DType) -> list[TensorType]:
         "clip": [x, x, x],
         "contract": [x, TensorType(dtype, (3, 2))],
         "contract_float32": [x, TensorType(dtype, (3, 2))],
+        "contract_int32": [x, TensorType(dtype, (3, 2))],
         "contract_axes": [x, TensorType(dtype, (3, 2))],
         "attend": [*[x] * 3, TensorType(dtype, (2, 2))],
         "attend_queries": [*[x] * 4, *[TensorType(dtype, (2, 2))] * 4],

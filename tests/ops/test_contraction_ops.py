@@ -89,6 +89,58 @@ def test_promotion() -> None:
         wf.matmul(wf.asarray([[True]]), wf.asarray([[True]]))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("operands", "dtype"),
+    [
+        (("int8", "int8"), "int32"),
+        (("uint8", "int8"), "int32"),
+        (("int8", "uint8"), "int64"),
+        (("uint8", "uint8"), "uint8"),
+        (("int16", "int8"), "int32"),
+        (("int32", "int32"), "float64"),
+        (("bfloat16", "bfloat16"), "float32"),
+        (("float16", "bfloat16"), "float32"),
+        (("float32", "bfloat16"), "float64"),
+    ],
+)
+@pytest.mark.parametrize(
+    "pair", [((3, 70), (70, 40)), ((70,), (2, 70, 5)), ((4, 1, 5, 300), (2, 300, 33)), ((2, 0), (0, 4))]
+)
+def test_sums_in_another_dtype(pair: Any, operands: tuple[str, str], dtype: str, compiled: bool) -> None:
+    """As if the operands were cast first."""
+    x, y = (wf.asarray(values(d, shape, seed)) for seed, (d, shape) in enumerate(zip(operands, pair, strict=True)))
+    wide = dt.as_dtype(dtype)
+    expected = wf.matmul(wf.astype(x, wide), wf.astype(y, wide))
+
+    def product(x: Any, y: Any) -> Any:
+        return wf.matmul(x, y, dtype=wide)
+
+    actual = (wf.compile(product) if compiled else product)(x, y)
+    assert actual.dtype is wide
+    same_bits(actual, expected.numpy())
+
+
+def test_sums_in_a_dtype_that_does_not_hold_the_operands() -> None:
+    x = wf.asarray(np.ones((2, 2), "float32"))
+    with pytest.raises(DTypeError, match="matmul: dtype bfloat16 does not hold float32"):
+        wf.matmul(x, x, dtype=wf.bfloat16)
+    with pytest.raises(DTypeError, match="matmul: dtype int16 does not hold int32"):
+        wf.matmul(wf.astype(x, wf.int8), wf.astype(x, wf.int32), dtype="int16")
+
+
+def test_gradients_of_sums_in_another_dtype() -> None:
+    x, y = (wf.astype(wf.asarray(values("float32", s, 1)), wf.bfloat16) for s in ((5, 7), (7, 3)))
+
+    def summed(x: Any, y: Any) -> Any:
+        return wf.sum(wf.matmul(x, y, dtype=wf.float32))
+
+    for found, operand in zip(wf.grad(summed, argnums=(0, 1))(x, y), (x, y), strict=True):
+        assert found.dtype is wf.bfloat16 and found.shape == operand.shape
+    rows = wf.sum(wf.astype(y, wf.float32), axis=1)
+    close(wf.grad(summed)(x, y), np.broadcast_to(rows.numpy(), (5, 7)), "bfloat16", 1.0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("axes", [0, 1, 2, ((0,), (2,)), ((2, 1), (0, 1)), ((-1,), (0,))])
 def test_tensordot(dtype: str, axes: Any) -> None:

@@ -28,6 +28,8 @@ class Isa(NamedTuple):
     is_gpu: a unit is a block of threads, and code is text that the driver assembles.
     relocation: LLVM's relocation model.
     hides_strides: the steps from row to row of a tile are kept out of LLVM's sight, which chains them otherwise.
+    dots: instructions that add several products to each 32-bit lane: a feature that not all such machines have, the
+        dtype of what is multiplied, LLVM's name.
 
     Of those that the host may be:
 
@@ -45,6 +47,7 @@ class Isa(NamedTuple):
     is_gpu: bool = False
     relocation: str = "pic"
     hides_strides: bool = False
+    dots: tuple[tuple[str, str, str], ...] = ()
     archs: tuple[str, ...] = ()
     baseline: str = ""
     is_named: bool = True
@@ -55,12 +58,25 @@ class Isa(NamedTuple):
 
 _AVX2 = ("+avx2", "+fma", "+f16c")
 _AVX512 = (*_AVX2, "+avx512f", "+avx512vl", "+avx512bw", "+avx512dq")
+_AVX512_DOTS = (
+    ("+avx512bf16", "bfloat16", "llvm.x86.avx512bf16.dpbf16ps.512"),
+    ("+avx512vnni", "int8", "llvm.x86.avx512.vpdpbusd.512"),
+)
 _X86_64, _ARM_64 = ("x86_64",), ("aarch64", "arm64")
 
 _ISAS = {
     "sse2": Isa(128, 16, False, has_fma=False, hides_strides=True, archs=_X86_64, baseline="x86-64", is_named=False),
     "avx2": Isa(256, 16, hides_strides=True, archs=_X86_64, needs=_AVX2, drops=("avx512", "avx10"), adds=("-avx512f",)),
-    "avx512": Isa(512, 32, True, hides_strides=True, archs=_X86_64, needs=_AVX512, adds=("-prefer-256-bit",)),
+    "avx512": Isa(
+        512,
+        32,
+        True,
+        hides_strides=True,
+        dots=_AVX512_DOTS,
+        archs=_X86_64,
+        needs=_AVX512,
+        adds=("-prefer-256-bit",),
+    ),
     "neon": Isa(128, 32, archs=_ARM_64, baseline="generic"),
     "rv64": Isa(0, 0),
     "rvv": Isa(128, 32, masked_memory=True),
@@ -130,6 +146,13 @@ class Target:
     def hides_strides(self) -> bool:
         """True where the steps from row to row of a tile are kept out of LLVM's sight."""
         return _ISAS[self.isa].hides_strides
+
+    def dot(self, dtype: str) -> str | None:
+        """LLVM's name of the instruction that adds to each 32-bit lane the products of the elements of ``dtype`` that
+        two others hold, if this machine has one."""
+        features = self.features.split(",")
+        found = (name for feature, of, name in _ISAS[self.isa].dots if of == dtype and feature in features)
+        return next(found, None)
 
 
 @cache

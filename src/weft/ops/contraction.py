@@ -41,6 +41,12 @@ def _sums_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorTy
     return TensorType(dt.float32, _contract_type(params, a, b).shape)
 
 
+def _integers_type(params: dict[str, Any], a: TensorType, b: TensorType) -> TensorType:
+    if not all(x.dtype.is_integer and x.dtype.bits == 8 for x in (a, b)):
+        raise DTypeError(f"contract_int32: {a.dtype.name} @ {b.dtype.name}: wants int8 or uint8")
+    return TensorType(dt.int32, _contract_type(params, a, TensorType(a.dtype, b.shape)).shape)
+
+
 def _contract_vjp(params: dict[str, Any], inputs: tuple[Array, ...], output: Array, g: Array) -> tuple[Any, ...]:
     a, b = inputs
     g = narrowed(g, a.dtype)  # where the sums of 16-bit operands are handed on as float32
@@ -106,6 +112,8 @@ def _turned(x: Array, batch: int, first: int) -> Array:
 CONTRACT = Primitive("contract", _contract_type, Contract(), _contract_vjp)
 # Of operands of 16 bits: what was accumulated, not rounded.
 CONTRACT_FLOAT32 = Primitive("contract_float32", _sums_type, Contract(), _contract_vjp)
+# Of operands of 8 bits, of either kind: their products are summed as int32.
+CONTRACT_INT32 = Primitive("contract_int32", _integers_type, Contract())
 # Groups of several axes: (*batch, *m, *k) and (*batch, *k, *n), read where they lie.
 CONTRACT_AXES = Primitive(
     "contract_axes",
@@ -148,37 +156,52 @@ def _with_batch(x: Array, batch: Shape) -> Array:
     return x if x.shape == shape else broadcast_to(x, shape)
 
 
+def _sums_in(dtype: DType, wide: DType, a: Array, b: Array) -> tuple[Primitive, Array, Array]:
+    """How products of ``a`` and ``b``, of common dtype ``dtype``, are summed in ``wide``, and of what."""
+    if wide is dtype:
+        return CONTRACT, cast(a, wide), cast(b, wide)
+    if dt.promote(dtype, wide) is not wide:
+        raise DTypeError(f"matmul: dtype {wide.name} does not hold {dtype.name}, the common dtype of the operands")
+    if wide is dt.float32 and a.dtype is b.dtype and a.dtype.is_half:
+        return CONTRACT_FLOAT32, a, b
+    if wide is dt.int32 and a.dtype.bits == b.dtype.bits == 8:
+        return CONTRACT_INT32, a, b
+    return CONTRACT, cast(a, wide), cast(b, wide)
+
+
 @composite
-def matmul(x1: Array, x2: Array, /) -> Array:
+def matmul(x1: Array, x2: Array, /, *, dtype: Any = None) -> Array:
     """The matrix product ``x1 @ x2``.
 
     Args:
         x1: ``(..., m, k)``, or ``(k,)``, which stands for one row that is not in the result.
         x2: ``(..., k, n)``, or ``(k,)``, which stands for one column that is not in the result.
             Integer or floating-point dtypes; the leading axes broadcast.
+        dtype: in which the products are summed, as if the operands were cast to it first; None is the promoted dtype.
+            It holds all values of that. Operands of 8 bits in int32, and of 16 bits in float32, are not copied.
 
     Returns:
-        ``(..., m, n)`` in the promoted dtype.
+        ``(..., m, n)`` in ``dtype``.
 
     Raises:
         ShapeError: the inner dimensions differ, the leading axes do not broadcast, or an operand has rank 0.
-        DTypeError: an operand is bool, or there is no common dtype.
+        DTypeError: an operand is bool, there is no common dtype, or ``dtype`` does not hold it.
 
     Example:
         >>> import weft as wf
         >>> wf.matmul(wf.asarray([[1.0, 2.0]]), wf.asarray([[3.0], [4.0]]))
         Tensor([[11.]], dtype=float32)
     """
-    dtype = dtype_of("matmul", x1, x2)
+    common = dtype_of("matmul", x1, x2)
     shown = f"{x1.shape} @ {x2.shape}"
     if not x1.ndim or not x2.ndim:
         raise ShapeError(f"matmul: {shown}: an operand has rank 0; multiply by numbers with *")
-    a, b = cast(x1, dtype), cast(x2, dtype)
+    op, a, b = _sums_in(common, common if dtype is None else dt.as_dtype(dtype), x1, x2)
     if x1.ndim == 1:
         a = reshape(a, (1, *x1.shape))
     if x2.ndim == 1:
         b = reshape(b, (*x2.shape, 1))
-    product = product_of("matmul", a, b, shown)
+    product = product_of("matmul", a, b, shown, op)
     rows = () if x1.ndim == 1 else product.shape[-2:-1]
     columns = () if x2.ndim == 1 else product.shape[-1:]
     shape = (*product.shape[:-2], *rows, *columns)

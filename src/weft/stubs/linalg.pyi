@@ -29,7 +29,7 @@ def eigvalsh(x: Operand, /, UPLO: str = "L") -> Tensor:
 def inv(x: Operand, /) -> Tensor:
     """The inverse of matrices."""
 
-def matmul(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+def matmul(x1: TensorLike, x2: TensorLike, /, *, dtype: DTypeLike | None = None) -> Tensor:
     """The matrix product ``x1 @ x2``."""
 
 def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:

@@ -142,11 +142,11 @@ def render_pack_strided(module: Module, name: str, tile: Tile, source: DType, ro
         last = w.op("sub nsw i64 %count, 1")
         loop(w, "0", padded_rows(w, tile), 1, row)
     else:
-        _vectors_of_panel(w, tile, vector)
+        vectors_of_panel(w, tile, vector)
     _end(w, name)
 
 
-def _vectors_of_panel(w: Writer, tile: Tile, body: Callable[[str, str, str, str], None]) -> None:
+def vectors_of_panel(w: Writer, tile: Tile, body: Callable[[str, str, str, str], None]) -> None:
     """Walk the vectors of a panel of B: ``body(src, dst, last, pitch)`` packs one, where ``last`` is its last
     existing column (later ones repeat it) and ``pitch`` the bytes of a line of the panel."""
     size, step = tile.dtype.itemsize, tile.lanes
@@ -204,7 +204,7 @@ def render_pack_transposed(module: Module, name: str, tile: Tile, source: DType)
         loop(w, "0", whole, step, piece)
         loop(w, whole, "%kc", 1, lambda k: loop(w, "0", str(lanes), 1, lambda i: element(k, i)))
 
-    _vectors_of_panel(w, tile, vector)
+    vectors_of_panel(w, tile, vector)
     _end(w, name)
 
 

@@ -79,7 +79,9 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
 
     Tile functions store themselves when the epilogue is one plain store of ``acc`` along contiguous rows.
     """
-    tile = tile_of(kernel.accumulate, target)
+    windowed = isinstance(kernel.a, Windowed) or isinstance(kernel.b, Windowed)
+    multiplied = () if windowed else (kernel.a.dtype, kernel.b.dtype)
+    tile = tile_of(kernel.accumulate, target, *multiplied)
     (a_outer, a_inner), (b_inner, b_outer) = last_strides(kernel.a), last_strides(kernel.b)
     a = "rows" if a_inner == 1 else "panels" if a_outer == 1 else "strided"
     near = (1, 2) if isinstance(kernel.b, Windowed) else (1,)  # steps of columns that vectors are read by
@@ -89,7 +91,7 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
         return memory_type(access.dtype) == memory_type(tile.dtype)
 
     def direct(access: Access | Windowed) -> bool:
-        return isinstance(access, Access) and same(access)
+        return isinstance(access, Access) and same(access) and tile.dot is None
 
     store = kernel.stages[0]
     direct_store = (
@@ -100,7 +102,6 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
         and kernel.accumulate.bits == tile.dtype.bits
         and store.access.strides[-1] == 1
     )
-    windowed = isinstance(kernel.a, Windowed) or isinstance(kernel.b, Windowed)
     few_rows = isinstance(kernel.a, Access) and isinstance(kernel.b, Windowed) and b_outer in (1, 2)
     a_direct, b_direct = a != "strided" and direct(kernel.a), b == "panels" and direct(kernel.b)
     joins = len(kernel.batch) == 1 and kernel.a.strides[0] == 0 and isinstance(kernel.b, Windowed)
@@ -224,7 +225,7 @@ def _tiled(
             int(pack_a),
             int(pack_b),
             b_at,
-            b_at + K_BLOCK * tile.columns * tile.dtype.itemsize,
+            b_at + _up(tile.panel_nbytes, 64),
             ahead,
             n,
         ),
@@ -293,10 +294,10 @@ def _largest(form: Form, k: int) -> tuple[int, int]:
     """The largest piece that the scratch holds: packed A, a panel of B, and the sums that later K blocks add to."""
     tile, size = form.tile, form.tile.dtype.itemsize
     most_m = _up(1536 // size, tile.rows)
-    if k <= K_BLOCK:
+    if k <= tile.depth:
         return most_m, _up(4096 // size, tile.columns)
     end = TABLES_AT if form.windowed else SCRATCH_BYTES
-    room = end - most_m * packed_row(tile) - K_BLOCK * tile.columns * size - 4096
+    room = end - most_m * packed_row(tile) - tile.panel_nbytes - 4096
     return most_m, room // (most_m * size) // tile.columns * tile.columns
 
 
@@ -319,4 +320,4 @@ def _cycles(form: Form, m: int, n: int, k: int) -> float:
     )
     tiles = -(-m // tile.rows) * -(-n // tile.columns)
     packing = n * (0.35 if form.b == "panels" else 0.5) + m * 0.5
-    return k * (each_k + packing) + tiles * 60.0 * max(1, -(-k // K_BLOCK))
+    return k * (each_k + packing) / tile.group + tiles * 60.0 * max(1, -(-k // tile.depth))

@@ -26,13 +26,14 @@ from functools import partial
 from ...core import dtypes as dt
 from ..emit import Module, Writer, memory_type, offset_of
 from ..kernels import K_BLOCK, LANES, Access, Contraction, Counted, Slot, Windowed
-from ..lanes import Frame, begin_kernel, loop, when
+from ..lanes import Frame, begin_kernel, either, loop, when
 from ..stages import end_units, grid_indices
 from .batch_lanes import render_lanes, render_pack_lanes
 from .epilogue import render_ahead, render_epilogue
 from .few_rows import has_masks, render_few_rows, render_masks, sums_pitch
 from .offsets import entry_bytes, render_offsets
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
+from .pack_entries import render_pack_entries
 from .pack_windows import render_pack_windows
 from .plan import (
     BATCH_LANES,
@@ -60,6 +61,9 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     form, module = form_of(kernel, target), Module()
     for height, vectors in form.tile.variants:
         render_tile(module, f"{name}.tile{height}x{vectors}", form.tile, height, vectors, form.a != "panels", target)
+    if form.tile.dot and form.tile.dot.checked:
+        tile = form.tile
+        render_tile(module, f"{name}.exact", tile, tile.rows, tile.vectors, form.a != "panels", target, exact=True)
     _render_packing(module, name, kernel, form, target)
     if form.thin:
         render_lanes(module, f"{name}.lanes", form.tile)
@@ -73,8 +77,11 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
     if form.few_rows:
         _tabulate_once(frame, name, kernel, form, slots)
+    small = {side: frame.w.op("alloca i1", "small") for side in "ab"} if form.tile.dot else {}
     text = end_units(
-        frame, name, lambda unit: _Unit(kernel, form, frame, name, slots, unit, reads_ahead).emit(vectors_by_mode)
+        frame,
+        name,
+        lambda unit: _Unit(kernel, form, frame, name, slots, unit, reads_ahead, small).emit(vectors_by_mode),
     )
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
@@ -96,6 +103,10 @@ def _tabulate_once(frame: Frame, name: str, kernel: Contraction, form: Form, slo
 
 def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
     tile, a, b = form.tile, kernel.a.dtype, kernel.b.dtype
+    if tile.dot:
+        render_pack_entries(module, f"{name}.pack_a", tile, a, form.a, True)
+        render_pack_entries(module, f"{name}.pack_b", tile, b, form.b, False)
+        return
     if isinstance(kernel.a, Windowed):
         _render_windows(module, name, "a", kernel, kernel.a, form, target)
     elif form.a == "rows":
@@ -168,7 +179,8 @@ def _render_vectors(
 
 
 class _Unit:
-    """Emits one unit; the fields are registers, i64 or ptr."""
+    """Emits one unit; the fields are registers, i64 or ptr. ``small``: where it is kept, of what is packed of A in a K
+    block and of B in a panel, whether dot instructions would be wrong (dot.py)."""
 
     def __init__(
         self,
@@ -179,8 +191,9 @@ class _Unit:
         slots: dict[str, Slot],
         unit: str,
         reads_ahead: bool,
+        small: dict[str, str],
     ):
-        self.reads_ahead = reads_ahead
+        self.reads_ahead, self.small = reads_ahead, small
         self.kernel, self.form, self.frame, self.w, self.name = kernel, form, frame, frame.w, name
         self.tile, self.size = form.tile, form.tile.dtype.itemsize
         w, part = self.w, {field: frame.int_(slot) for field, slot in slots.items()}
@@ -372,7 +385,7 @@ class _Unit:
         self.a_from = self._packed_from(self.form.a_direct, "pack_a", self.rows, tile.rows)
         self.b_from = self._packed_from(self.form.b_direct, "pack_b", self.columns, tile.columns)
         self.tiles_n = w.op(f"udiv i64 {w.op(f'add i64 {self.columns}, {tile.columns - 1}')}, {tile.columns}")
-        loop(w, "0", w.op(f"call i64 @llvm.smax.i64(i64 {self.k}, i64 1)"), K_BLOCK, self._block)
+        loop(w, "0", w.op(f"call i64 @llvm.smax.i64(i64 {self.k}, i64 1)"), self.tile.depth, self._block)
 
     def _packed_from(self, direct: bool, field: str, extent: str, step: int) -> str:
         if not direct:
@@ -384,9 +397,11 @@ class _Unit:
     def _block(self, k0: str) -> None:
         w = self.w
         left = w.op(f"sub nsw i64 {self.k}, {k0}")
-        kc = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {K_BLOCK})", "kc")
-        last = w.op(f"icmp sle i64 {left}, {K_BLOCK}", "last")
+        kc = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {self.tile.depth})", "kc")
+        last = w.op(f"icmp sle i64 {left}, {self.tile.depth}", "last")
         self._tabulate("depth", k0, kc, k0, kc)
+        if self.small:
+            w.do(f"store i1 false, ptr {self.small['a']}")
         loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
 
     def _column(self, j: str, k0: str, kc: str, last: str) -> None:
@@ -398,7 +413,9 @@ class _Unit:
         leftmost = w.op(f"icmp eq i64 {j}, 0")
         ahead = self._next_panel(j, k0)
         n = w.op(f"add nsw i64 {self.first if self.form.joins else self.n0}, {j}")
-        place = self._place(n)
+        place, entries = self._place(n), kc
+        if tile.group > 1:
+            entries = w.op(f"udiv i64 {w.op(f'add i64 {kc}, {tile.group - 1}')}, {tile.group}")
 
         def row(i: str) -> None:
             height = self._at_most(self.rows, i, tile.rows)
@@ -409,19 +426,26 @@ class _Unit:
             later = w.op(f"icmp ne i64 {k0}, 0")
             if self.reads_ahead:
                 when(w, last, lambda: self._ask_ahead(i, place, height))
-            call_tile(
-                w,
-                tile,
-                f"{self.name}.tile",
-                height,
-                width,
-                f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {kc}, ptr {into}, i64 {pitch}, "
-                f"i1 {later}, ptr {sums}, {fetch}",
-            )
+            operands = f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {entries}"
+            self._compute(height, width, f"{operands}, ptr {into}, i64 {pitch}, i1 {later}, ptr {sums}, {fetch}")
             m = w.op(f"add nsw i64 {self.m0}, {i}")
             when(w, finish, lambda: self._epilogues(m, n, sums, height, width))
 
         loop(w, "0", self.rows, tile.rows, row)
+
+    def _compute(self, height: str, width: str, arguments: str) -> None:
+        """Call the tile function for these sizes; where dot instructions would be wrong, the exact one."""
+        w, tile = self.w, self.tile
+        if tile.dot is None or not tile.dot.checked:
+            call_tile(w, tile, f"{self.name}.tile", height, width, arguments)
+            return
+        a, b = (w.op(f"load i1, ptr {cell}") for cell in self.small.values())
+        either(
+            w,
+            w.op(f"or i1 {a}, {b}"),
+            lambda: w.do(f"call void @{self.name}.exact({arguments})"),
+            lambda: call_tile(w, tile, f"{self.name}.tile", height, width, arguments),
+        )
 
     def _place(self, n: str) -> tuple[list[str], str]:
         """The element of the batch, and the column of it, that are column ``n`` of all."""
@@ -463,13 +487,20 @@ class _Unit:
             strides = f"i64 {self.a_outer}, i64 {self.a_inner}"
         else:
             strides = f"i64 {self.b_outer}, i64 {self.b_inner}"
-        self.w.do(f"call void @{self.name}.pack_{side}(ptr {src}, {strides}, i64 {count}, i64 {kc}, ptr {dst})")
+        call = f"@{self.name}.pack_{side}(ptr {src}, {strides}, i64 {count}, i64 {kc}, ptr {dst})"
+        if not self.small:
+            self.w.do(f"call void {call}")
+            return
+        found = self.w.op(f"call i1 {call}")
+        if side == "a":
+            found = self.w.op(f"or i1 {found}, {self.w.op(f'load i1, ptr {self.small[side]}')}")
+        self.w.do(f"store i1 {found}, ptr {self.small[side]}")
 
     def _a_panel(self, src: str, i: str, height: str, kc: str, leftmost: str) -> tuple[str, str]:
         """``(pointer, byte stride between rows or, of panels, lines)`` of the tile's rows of A, packed if need be."""
         w, tile = self.w, self.tile
         panels = self.form.a == "panels"
-        own = at(w, self.packed_a, (i, K_BLOCK * self.size if panels else packed_row(tile)))
+        own = at(w, self.packed_a, (i, tile.entries * self.size if panels else packed_row(tile)))
         own_stride = str(tile.rows * self.size if panels else packed_row(tile))
         packed = w.op(f"icmp sge i64 {i}, {self.a_from}")
         when(
@@ -492,6 +523,8 @@ class _Unit:
         own_stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
         packed = w.op(f"icmp sge i64 {j}, {self.b_from}")
         when(w, packed, lambda: self._pack("b", src, j, width, kc, self.packed_b))
+        if tile.dot and tile.dot.moved:  # a line of corrections leads
+            return at(w, self.packed_b, (own_stride, 1)), own_stride
         if not self.form.b_direct:
             return self.packed_b, own_stride
         return (
@@ -502,7 +535,7 @@ class _Unit:
     def _next_panel(self, j: str, k0: str) -> str:
         """Where the panel of B lies that is needed after this one: to the right, or leftmost in the next K block."""
         w = self.w
-        right, below = w.op(f"add i64 {j}, {self.tile.columns}"), w.op(f"add i64 {k0}, {K_BLOCK}")
+        right, below = w.op(f"add i64 {j}, {self.tile.columns}"), w.op(f"add i64 {k0}, {self.tile.depth}")
         more = w.op(f"icmp slt i64 {right}, {self.columns}")
         return at(
             w,
@@ -537,7 +570,7 @@ class _Unit:
         w, tile = self.w, self.tile
         row, column = w.op(f"udiv i64 {i}, {tile.rows}"), w.op(f"udiv i64 {j}, {tile.columns}")
         number = w.op(f"add i64 {w.op(f'mul i64 {row}, {self.tiles_n}')}, {column}")
-        number = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {K_BLOCK}')}, i64 {number}, i64 0")
+        number = w.op(f"select i1 {w.op(f'icmp sgt i64 {self.k}, {tile.depth}')}, i64 {number}, i64 0")
         sums = at(w, self.sums, (number, tile.rows * tile.columns * self.size))
         if not self.form.direct_store:
             return sums, sums, self.pitch, last

@@ -14,6 +14,8 @@ The operands come in two forms, as they lie in the tensors or as packed copies; 
   the rows of a tile fall into different sets of the L1 cache;
 - ``panels``: element (k, j) at ``b + k * sb + j * itemsize`` (of A: (i, k) at ``a + k * sa + i * itemsize``); a packed
   panel is as wide as the tile (of A: as high) and has K_BLOCK lines.
+
+Where there is a dot instruction for the operands (dot.py), entries stand for elements, and ``kc`` counts these.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ...core.dtypes import DType
 from ..emit import Module, Writer, mangle, memory_type, splat, vector_of
 from ..kernels import K_BLOCK, LANES
 from ..lanes import RenderTarget, loop
+from .dot import Dot, dot_of
 
 
 class ContractionTarget(RenderTarget, Protocol):
@@ -43,12 +46,16 @@ class ContractionTarget(RenderTarget, Protocol):
     def num_vector_registers(self) -> int:
         """Number of vector registers."""
 
+    def dot(self, dtype: str) -> str | None:
+        """LLVM's name of the dot instruction for elements of that dtype, if there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
     """The piece of C that stays in registers during a K block: ``rows`` x (``vectors`` * ``lanes``) of ``dtype``.
 
-    ``heights`` are the numbers of rows for which there is a tile function, in multiples of ``heights[0]``.
+    ``heights`` are the numbers of rows for which there is a tile function, in multiples of ``heights[0]``. With a
+    ``dot`` instruction, operands are packed as entries.
     """
 
     dtype: DType
@@ -56,6 +63,27 @@ class Tile:
     vectors: int
     rows: int
     heights: tuple[int, ...]
+    dot: Dot | None = None
+
+    @property
+    def group(self) -> int:
+        """Elements along k of what a tile reads as one."""
+        return self.dot.group if self.dot else 1
+
+    @property
+    def depth(self) -> int:
+        """Elements along k of a K block: K_BLOCK. Sums of integers are exact in any order: a longer one is quicker."""
+        return K_BLOCK * (2 if self.dot and self.dtype.is_integer else 1)
+
+    @property
+    def entries(self) -> int:
+        """Lines of a panel, entries of a row, that are packed of a K block."""
+        return self.depth // self.group
+
+    @property
+    def panel_nbytes(self) -> int:
+        """Room for a packed panel of B, with a line of corrections."""
+        return (self.entries + 1) * self.columns * self.dtype.itemsize
 
     @property
     def columns(self) -> int:
@@ -69,23 +97,25 @@ class Tile:
         return tuple(dict.fromkeys((*((h, self.vectors) for h in self.heights), *narrow)))
 
 
-def tile_of(accumulate: DType, target: ContractionTarget) -> Tile:
+def tile_of(accumulate: DType, target: ContractionTarget, a: DType | None = None, b: DType | None = None) -> Tile:
     """The register tile for sums of ``accumulate``: 12x32 of float32 on AVX-512, 6x16 on AVX2.
 
     24 accumulators of 32 registers (12 of 16) leave room for the vectors of B and a broadcast of A. Integers narrower
-    than 32 bits are computed as int32 and cut at the end, which wraps to the same value.
+    than 32 bits are computed as int32 and cut at the end, which wraps to the same value. ``a``, ``b``: what is
+    multiplied, where a dot instruction may take it.
     """
     dtype = accumulate if accumulate.itemsize >= 4 else dt.int32
     lanes = max(1, (target.vector_bits or 128) // dtype.bits)
     vectors = max(LANES, 2 * lanes) // lanes
     rows = max(1, (24 if target.num_vector_registers >= 32 else 12) // vectors)
     third = rows // 3
-    return Tile(dtype, lanes, vectors, rows, (third, 2 * third, rows) if third else (rows,))
+    dot = None if a is None or b is None else dot_of(a, b, dtype, target.dot("bfloat16"), target.dot("int8"))
+    return Tile(dtype, lanes, vectors, rows, (third, 2 * third, rows) if third else (rows,), dot)
 
 
 def packed_row(tile: Tile) -> int:
     """Bytes from one packed row of A to the next: an odd number of cache lines."""
-    return K_BLOCK * tile.dtype.itemsize + 64
+    return tile.entries * tile.dtype.itemsize + 64
 
 
 def lanes_pitch(tile: Tile) -> int:
@@ -101,16 +131,27 @@ TILE_ARGUMENTS = (
 """Arguments of a tile function: operands and their byte strides, length of the chain, the result and its byte stride,
 whether to add the chains to earlier ``sums`` (rows of a full tile, one after the other); then what to prefetch for
 later tiles: at each k one line of memory, in the course of a K block ``fr`` lines of it ``fs`` bytes apart, and in each
-of them from 0 to 128 * ``fg`` bytes."""
+of them from 0 to 128 * ``fg`` bytes. Where A is moved (dot.py), chains begin with the line of B before ``b``."""
 
 
 def render_tile(
-    module: Module, name: str, tile: Tile, height: int, vectors: int, rows_form: bool, target: ContractionTarget
+    module: Module,
+    name: str,
+    tile: Tile,
+    height: int,
+    vectors: int,
+    rows_form: bool,
+    target: ContractionTarget,
+    exact: bool = False,
 ) -> None:
-    """Add the tile function ``name`` of ``height`` rows and ``vectors`` vectors; A is in rows form or in panels."""
+    """Add the tile function ``name`` of ``height`` rows and ``vectors`` vectors; A is in rows form or in panels.
+
+    ``exact``: without the dot instruction, where it would not be right.
+    """
     w = Writer(module)
     size = tile.dtype.itemsize
     scalar, vector = memory_type(tile.dtype), vector_of(memory_type(tile.dtype), tile.lanes)
+    read = vector_of("i32", tile.lanes) if tile.dot else vector
     cells = [(r, v) for r in range(height) for v in range(vectors)]
     w.label("entry")
     group, steps, starts = _row_pointers(w, height, rows_form, target)
@@ -119,6 +160,7 @@ def render_tile(
     loop(w, "0", str(height * tile.columns * size), 64, lambda c: prefetch(w, at(w, "%sums", (c, 1))))
     w.do("br label %start")
     w.label("start")
+    first = _first_chains(w, tile, vectors)
     w.do("br label %head")
     # One block tests, one computes: kc may be 0 when the contracted axis is empty.
     w.label("head")
@@ -127,26 +169,42 @@ def render_tile(
     for q, start in enumerate(starts):
         w.do(f"%pa{q} = phi ptr [ {start}, %start ], [ %pa{q}.next, %body ]")
     for r, v in cells:
-        w.do(f"%c{r}.{v} = phi {vector} [ zeroinitializer, %start ], [ %n{r}.{v}, %body ]")
+        w.do(f"%c{r}.{v} = phi {vector} [ {first[v]}, %start ], [ %n{r}.{v}, %body ]")
     w.do(f"br i1 {w.op('icmp ne i64 %k, 0')}, label %body, label %done")
     w.label("body")
-    b = [w.op(f"load {vector}, ptr {at(w, '%pb', (str(v), tile.lanes * size))}, align {size}") for v in range(vectors)]
+    b = [w.op(f"load {read}, ptr {at(w, '%pb', (str(v), tile.lanes * size))}, align {size}") for v in range(vectors)]
     for r in range(height):
         q, j = divmod(r, group)
         here = w.op(f"getelementptr i8, ptr %pa{q}, i64 {steps[j] if rows_form else r * size}")
-        a = splat(w, scalar, w.op(f"load {scalar}, ptr {here}, align {size}"), tile.lanes)
+        one = "i32" if tile.dot else scalar
+        a = splat(w, one, w.op(f"load {one}, ptr {here}, align {size}"), tile.lanes)
         for v in range(vectors):
-            multiply_add(w, tile, a, b[v], f"%c{r}.{v}", tile.lanes, f"%n{r}.{v}")
+            chain, result = f"%c{r}.{v}", f"%n{r}.{v}"
+            if tile.dot:
+                (tile.dot.add_exactly if exact else tile.dot.add)(w, a, b[v], chain, tile.lanes, result)
+            else:
+                multiply_add(w, tile, a, b[v], chain, tile.lanes, result)
     for q in range(len(starts)):
         w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
     w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
     if (height, vectors) == (tile.rows, tile.vectors):
-        _prefetch_ahead(w)
+        _prefetch_ahead(w, tile)
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
     _write_tile(w, tile, height, vectors)
     w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
+
+
+def _first_chains(w: Writer, tile: Tile, vectors: int) -> list[str]:
+    """What the chains of each vector of columns begin with."""
+    if tile.dot is None or not tile.dot.moved:
+        return ["zeroinitializer"] * vectors
+    before = w.op(f"getelementptr i8, ptr %b, i64 {w.op('sub i64 0, %sb')}")
+    kind, size = vector_of("i32", tile.lanes), tile.dtype.itemsize
+    return [
+        w.op(f"load {kind}, ptr {at(w, before, (str(v), tile.lanes * size))}, align {size}") for v in range(vectors)
+    ]
 
 
 def _write_tile(w: Writer, tile: Tile, height: int, vectors: int) -> None:
@@ -191,9 +249,9 @@ def prefetch(w: Writer, pointer: str, nearness: int = 3) -> None:
     w.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 {nearness}, i32 1)")
 
 
-def _prefetch_ahead(w: Writer) -> None:
+def _prefetch_ahead(w: Writer, tile: Tile) -> None:
     """Ask for one line of what later tiles read; see TILE_ARGUMENTS. It hides the latency of the L3 cache (6 %)."""
-    place = w.op("mul i64 %k, %fr")
+    place = w.op(f"mul i64 {w.arithmetic('mul', '%k', tile.group)}, %fr")
     line = w.op(f"lshr i64 {place}, {K_BLOCK.bit_length() - 1}")
     within = w.op(f"mul i64 {w.op(f'and i64 {place}, {K_BLOCK - 1}')}, %fg")
     prefetch(w, at(w, "%f", (line, "%fs"), (w.op(f"lshr i64 {within}, 1"), 1)))

@@ -23,6 +23,10 @@ def _contract_float32(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     return emit("MatMul", *(emit.cast(name, node.inputs[0].dtype, dt.float32) for name in names))
 
 
+def _contract_int32(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    return emit("MatMul", *(emit.cast(name, v.dtype, dt.int32) for name, v in zip(names, node.inputs, strict=True)))
+
+
 def _reshaped(emit: Emitter, x: str, shape: Shape) -> str:
     return emit("Reshape", x, emit.vector(shape), allowzero=1)
 
@@ -121,6 +125,7 @@ def _row(lower: Lower, kinds: tuple[str, ...] | None, **params: Any) -> Row:
 CONTRACTIONS: dict[str, Row] = {
     "contract": _row(_contract, REAL.kinds),
     "contract_float32": _row(_contract_float32, FLOAT.kinds),
+    "contract_int32": _row(_contract_int32, ("int", "uint")),
     "contract_axes": _row(_contract_axes, REAL.kinds, batch=_is_count, summed=_is_count),
     "convolve": _row(_convolve, REAL.kinds, **_CONVOLUTION),
     "convolve_weight": _row(_convolve_weight, REAL.kinds, **_CONVOLUTION, kernel=_are_counts),
