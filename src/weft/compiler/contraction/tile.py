@@ -150,8 +150,7 @@ def render_tile(
     """
     w = Writer(module)
     size = tile.dtype.itemsize
-    scalar, vector = memory_type(tile.dtype), vector_of(memory_type(tile.dtype), tile.lanes)
-    read = vector_of("i32", tile.lanes) if tile.dot else vector
+    vector = vector_of(memory_type(tile.dtype), tile.lanes)
     cells = [(r, v) for r in range(height) for v in range(vectors)]
     w.label("entry")
     group, steps, starts = _row_pointers(w, height, rows_form, target)
@@ -172,18 +171,8 @@ def render_tile(
         w.do(f"%c{r}.{v} = phi {vector} [ {first[v]}, %start ], [ %n{r}.{v}, %body ]")
     w.do(f"br i1 {w.op('icmp ne i64 %k, 0')}, label %body, label %done")
     w.label("body")
-    b = [w.op(f"load {read}, ptr {at(w, '%pb', (str(v), tile.lanes * size))}, align {size}") for v in range(vectors)]
-    for r in range(height):
-        q, j = divmod(r, group)
-        here = w.op(f"getelementptr i8, ptr %pa{q}, i64 {steps[j] if rows_form else r * size}")
-        one = "i32" if tile.dot else scalar
-        a = splat(w, one, w.op(f"load {one}, ptr {here}, align {size}"), tile.lanes)
-        for v in range(vectors):
-            chain, result = f"%c{r}.{v}", f"%n{r}.{v}"
-            if tile.dot:
-                (tile.dot.add_exactly if exact else tile.dot.add)(w, a, b[v], chain, tile.lanes, result)
-            else:
-                multiply_add(w, tile, a, b[v], chain, tile.lanes, result)
+    places = [(f"%pa{r // group}", steps[r % group] if rows_form else str(r * size)) for r in range(height)]
+    _multiply(w, tile, places, vectors, exact)
     for q in range(len(starts)):
         w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
     w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
@@ -194,6 +183,46 @@ def render_tile(
     w.label("done")
     _write_tile(w, tile, height, vectors)
     w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
+
+
+def _multiply(w: Writer, tile: Tile, places: list[tuple[str, str]], vectors: int, exact: bool) -> None:
+    """Step all chains by the products of one k, where the rows of A have theirs at ``places`` (pointer, bytes).
+
+    What there are fewer of, rows or vectors, stays in registers beside the chains; the others come one by one. Three
+    rows of four vectors, with one row at a time, took a register more than AVX2 has, and twice the time.
+    """
+    size, one = tile.dtype.itemsize, "i32" if tile.dot else memory_type(tile.dtype)
+
+    def row(r: int) -> str:
+        """Of row r of A, in every lane."""
+        pointer, offset = places[r]
+        here = w.op(f"getelementptr i8, ptr {pointer}, i64 {offset}")
+        return splat(w, one, w.op(f"load {one}, ptr {here}, align {size}"), tile.lanes)
+
+    def line(v: int) -> str:
+        """Vector v of B."""
+        return w.op(f"load {vector_of(one, tile.lanes)}, ptr {at(w, '%pb', (str(v), tile.lanes * size))}, align {size}")
+
+    def add(r: int, v: int, a: str, b: str) -> None:
+        chain, result = f"%c{r}.{v}", f"%n{r}.{v}"
+        if tile.dot:
+            (tile.dot.add_exactly if exact else tile.dot.add)(w, a, b, chain, tile.lanes, result)
+        else:
+            multiply_add(w, tile, a, b, chain, tile.lanes, result)
+
+    height = len(places)
+    if height < vectors:
+        rows = [row(r) for r in range(height)]
+        for v in range(vectors):
+            b = line(v)
+            for r in range(height):
+                add(r, v, rows[r], b)
+    else:
+        lines = [line(v) for v in range(vectors)]
+        for r in range(height):
+            a = row(r)
+            for v in range(vectors):
+                add(r, v, a, lines[v])
 
 
 def _first_chains(w: Writer, tile: Tile, vectors: int) -> list[str]:
