@@ -422,6 +422,28 @@ def test_products_with_a_few_vectors(form_a: str, form_b: str, m: int, n: int, k
         assert same_bits(got, wanted)
 
 
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16, dt.int8], ids=lambda d: d.name)
+@given(
+    m=st.integers(1, VECTORS), n=st.integers(1, 50), k=depths, periods=st.integers(1, 2), seed=st.integers(0, 2**32 - 1)
+)
+@settings(max_examples=15, deadline=None)
+def test_a_few_vectors_with_rows_that_fall_into_one_set(
+    dtype: DType, m: int, n: int, k: int, periods: int, seed: int
+) -> None:
+    """Such rows are copied, to the last element and no further."""
+    rng, pitch = np.random.default_rng(seed), periods * 4096 // dtype.itemsize
+    a, b = values_of(dtype, rng, (m, k)), values_of(dtype, rng, (k, n))
+    wanted = reference(a, b, dt.float32 if dtype.is_floating else dtype).astype(dtype.numpy)
+    memory = np.full((n, pitch), 7, dtype.numpy)
+    memory[:, :k] = b.T
+    flat = memory.reshape(-1)[: (n - 1) * pitch + k]
+    sizes = {0: m, 1: n, 2: k, 4: k, 5: 1, 7: 1, 8: pitch, 10: n, 11: 1}
+    for isa in ISAS:
+        arrays = [a, flat, np.zeros((m, n), dtype.numpy)]
+        found, status = run(build("rows", "columns", dtype, isa), arrays, sizes, mode=VECTORS_MATRIX, sums_at=0)
+        assert status == 0 and same_bits(found[2], wanted)
+
+
 @pytest.mark.parametrize(("m", "k", "n"), [(2, 700, 600), (8, 513, 1000), (5, 64, 5000)])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_few_vectors_with_a_matrix_beyond_the_caches(m: int, k: int, n: int, threads: int) -> None:

@@ -3,7 +3,8 @@
 ``lanes`` rows are read at a time, four elements of each, and transposed in registers: columns of the matrix, which go
 into the chains of all vectors. Where the rows lie a multiple of 4 KiB apart, that many fall into one set of the L1
 cache, which has half as many ways: each line was fetched twice. Then the lanes are two K blocks of half as many rows;
-the chains of K blocks are independent, and their sums are added in order as ever.
+the chains of K blocks are independent, and their sums are added in order as ever. With several vectors, whose chains
+take the registers, each K block of the rows is copied first, line by line, to where they lie side by side.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from ...core.dtypes import DType
 from ..emit import Module, Writer, convert, memory_type, register_type
 from ..kernels import K_BLOCK
-from ..lanes import loop, when
+from ..lanes import first_lanes, load_lanes, loop, when
 from .pack import gathered, transpose_quarters
 from .tile import Tile, at, multiply_add, prefetch
 from .vector import VECTOR_ARGUMENTS, blocks, element, total, zero
@@ -19,6 +20,7 @@ from .vector import VECTOR_ARGUMENTS, blocks, element, total, zero
 AT_ONCE = 8  # vectors with which the matrix is transposed once: their chains and the columns fit into registers
 _WAYS = 8  # lines of a set of the L1 cache
 _PERIOD = 4096  # bytes from one line of a set to the next
+_LINE = 64  # bytes
 
 
 def render_vector_rows(module: Module, name: str, tile: Tile, matrix: DType, vector: DType, at_once: int) -> None:
@@ -45,6 +47,12 @@ class _Rows:
         self.single = w.op(f"alloca [{self.lanes} x {self.element}], align 64")
         self.chains, self.totals = ([w.op(f"alloca {self.kind}, align 64") for _ in range(at_once)] for _ in range(2))
         self.final, self.last = w.op("sub nsw i64 %count, 1"), w.op("sub nsw i64 %vectors, 1")
+        self.pitch = K_BLOCK * matrix.itemsize + _LINE  # of copied rows: an odd number of lines
+        self.aliased, self.copy = "false", ""
+        if self.lanes > _WAYS:
+            self.aliased = w.op(f"icmp eq i64 {w.op(f'and i64 %stride, {_PERIOD - 1}')}, 0")
+            if at_once > 1:
+                self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align 64")
 
     def _load(self, pointer: str) -> str:
         return self.w.op(f"load {self.kind}, ptr {pointer}, align {self.size}")
@@ -56,8 +64,7 @@ class _Rows:
         """The products of the rows from ``first`` on."""
         w, start = self.w, "0"
         if self.at_once == 1 and self.lanes > _WAYS:
-            aliased = w.op(f"icmp eq i64 {w.op(f'and i64 %stride, {_PERIOD - 1}')}, 0")
-            start = w.op(f"select i1 {aliased}, i64 {w.op(f'and i64 %k, {-2 * K_BLOCK}')}, i64 0")
+            start = w.op(f"select i1 {self.aliased}, i64 {w.op(f'and i64 %k, {-2 * K_BLOCK}')}, i64 0")
             when(w, w.op(f"icmp sgt i64 {start}, 0"), lambda: self._by_halves(first, start))
         loop(w, "0", str(self.lanes), 1, lambda i: self._point(first, i, i, 0))
         loop(w, "0", "%vectors", self.at_once, lambda v: self._products(first, v, start))
@@ -70,6 +77,28 @@ class _Rows:
         row = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {first}, {i}')}, i64 {self.final})")
         here = at(w, "%mat", (row, "%stride"), (str(k), self.matrix.itemsize))
         w.do(f"store ptr {here}, ptr {w.op(f'getelementptr ptr, ptr {self.starts}, i64 {lane}')}")
+
+    def _copy(self, first: str, k0: str, end: str) -> None:
+        """Copy a K block of the rows from ``first`` on; the lanes read there."""
+        w, size = self.w, self.matrix.itemsize
+        elements = _LINE // size
+        length = w.op(f"sub nsw i64 {end}, {k0}")
+        whole = w.op(f"and i64 {length}, {-elements}")
+
+        def line(src: str, dst: str, k: str, left: str | None) -> None:
+            mask = None if left is None else first_lanes(w, left, elements)
+            value = load_lanes(w, self.matrix, at(w, src, (k, size)), elements, mask)
+            w.do(f"store <{elements} x {memory_type(self.matrix)}> {value}, ptr {at(w, dst, (k, size))}, align {_LINE}")
+
+        def row(i: str) -> None:
+            number = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {first}, {i}')}, i64 {self.final})")
+            src, dst = at(w, "%mat", (number, "%stride"), (k0, size)), at(w, self.copy, (i, self.pitch))
+            loop(w, "0", whole, elements, lambda k: line(src, dst, k, None))
+            loop(w, whole, length, elements, lambda k: line(src, dst, k, w.op(f"sub nsw i64 {length}, {k}")))
+            begin = w.op(f"getelementptr i8, ptr {dst}, i64 {w.op(f'mul nsw i64 {k0}, {-size}')}")
+            w.do(f"store ptr {begin}, ptr {w.op(f'getelementptr ptr, ptr {self.starts}, i64 {i}')}")
+
+        loop(w, "0", str(self.lanes), 1, row)
 
     def _read_at(self, lane: str, k: str) -> str:
         start = self.w.op(f"getelementptr ptr, ptr {self.starts}, i64 {lane}")
@@ -137,6 +166,8 @@ class _Rows:
         def block(k0: str, end: str) -> None:
             for chain in self.chains:
                 self._store(zero(self.tile, self.lanes), chain)
+            if self.copy:
+                when(w, self.aliased, lambda: self._copy(first, k0, end))
             whole = w.op(f"and i64 {w.op(f'sub nsw i64 {end}, {k0}')}, {-self.quarter}")
             whole = w.op(f"add nsw i64 {k0}, {whole}")
             following = self._following(first, self.lanes, end, "%k")
