@@ -54,6 +54,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
         lambda x: (wf.exp(x), wf.log(wf.abs(x)), wf.sin(x), wf.tanh(x), wf.pow(wf.abs(x), x), wf.sqrt(wf.abs(x))),
         (floats(5000),),
     ),
+    "doubled": (lambda x: F.interpolate(x * 0.5, scale_factor=2), (floats(2, 3, 5, 33),)),
+    "short rows": (lambda x: (wf.sum(x, axis=-1), wf.argmax(x, axis=-1)), (floats(70, 3),)),
     "math64": (lambda x: (wf.exp(x), wf.log(x), wf.cos(x), wf.tanh(x)), (floats(300, dtype=np.float64),)),
     "special": (
         lambda x, y: (x + y, x * y, x / y, wf.round(x), wf.floor(x), wf.maximum(x, y), x < y),
