@@ -370,3 +370,12 @@ def test_kernels_of_1x1_over_small_images_are_one_product(size: int, outside: in
     assert isinstance(kernel.b, Windowed) == is_one
     alone = [F.relu(F.conv2d(x[i : i + 1], w)).numpy() for i in range(5)]
     same_bits(convolve(x, w).numpy(), np.concatenate(alone))
+
+
+def test_channels_last_are_copied_where_windows_leave_them() -> None:
+    """Vectors are read along the last axis; without padding windows are gathered from where they lie."""
+    x, w = wf.asarray(values("float32", (2, 9, 8, 5), 1)), wf.asarray(values("float32", (6, 5, 3, 3), 2))
+    for padding, wanted in ((1, ["Nest", "Contraction"]), (0, ["Contraction"])):
+        convolve = wf.compile(lambda x, w, padding=padding: F.conv2d(x.permute(0, 3, 1, 2), w, padding=padding))
+        assert [type(kernel).__name__ for kernel in convolve.kernels(x, w)] == wanted
+        same_bits(convolve(x, w).numpy(), F.conv2d(x.permute(0, 3, 1, 2).contiguous(), w, padding=padding).numpy())

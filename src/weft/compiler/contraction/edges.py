@@ -87,11 +87,11 @@ class Edges:
             found[inner] = w.arithmetic("add", found[inner], w.arithmetic("mul", lanes, self.step()))
         return found
 
-    def there(self, indices: Sequence[str]) -> str:
-        """i1: whether these are within all edges but the inner one."""
+    def there(self, indices: Sequence[str], inner: bool = False) -> str:
+        """i1: whether these are within all edges but the inner one, or within that too."""
         w, found = self.frame.w, "true"
         for number, (index, edge) in enumerate(zip(indices, self.access.edges, strict=True)):
-            if number != self.inner:
+            if number != self.inner or inner:
                 inside = w.op(f"icmp ult i64 {index}, {self.frame.int_(edge.size)}")
                 found = inside if found == "true" else w.op(f"and i1 {found}, {inside}")
         return found

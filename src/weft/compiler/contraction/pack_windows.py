@@ -291,8 +291,7 @@ class _Columns:
         for i, pointer in enumerate(self._starts(self.columns)):
             place = at(w, pointer, (moved, 1))
             if self.has_edges:
-                span = self.edges.within(self.edges.together(self._of_lane(str(i)), parts), "1")
-                inside = w.op(f"icmp ne i64 {span.count}, 0")
+                inside = self.edges.there(self.edges.together(self._of_lane(str(i)), parts), inner=True)
                 place = w.op(f"select i1 {inside}, ptr {place}, ptr {self.zeros}")
             pointers.append(place)
         across(w, self.tile, self.source, pointers, self._line(k))

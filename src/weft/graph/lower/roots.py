@@ -19,7 +19,7 @@ from typing import Any
 from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
 from ...core.errors import CompileError
 from ...core.shapes import Shape
-from ...core.symbolic import typical
+from ...core.symbolic import typical, undecided
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import (
     COPY,
@@ -329,7 +329,12 @@ def _root(puller: Puller, node: Node) -> Root:
     if isinstance(rule, Contract):
         operands = tuple(puller.pull(v) for v in node.inputs)
         assert all(e.op == "read" for e in operands), "operands of a contraction are stored, or views of what is"
-        return Root(value, "contract", shape, operands)
+        root = Root(value, "contract", shape, operands)
+        product = root.product
+        of_b = 0 if product.swapped else 1
+        if product.around and not _has_lines(operands[of_b].value[1]):
+            raise Unfusable(node.inputs[of_b])
+        return root
     if isinstance(rule, Attend):
         root = Root(value, "attend", shape, tuple(puller.pull(v) for v in node.inputs))
         for operand, expr in zip(node.inputs[: rule.matrices], root.exprs, strict=False):
@@ -352,6 +357,12 @@ def _root(puller: Puller, node: Node) -> Root:
             _require_one_axis_each(root, rule.lead)
         return root
     return Root(value, "map", shape, (puller.compute(value),))
+
+
+def _has_lines(layout: Layout) -> bool:
+    """Whether elements lie together along the last axis. What does not (channels come last in memory) is copied where
+    windows leave it: gathered element by element, each compared with all edges, it takes half as long again."""
+    return undecided(layout.shape[-1]) or layout.shape[-1] <= 1 or layout.strides[-1] == 1
 
 
 def _called(puller: Puller, node: Node, known: _Templates) -> list[Root]:
