@@ -14,9 +14,8 @@ thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_
 the sums of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is
 one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector or
 a few go another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py), and a batch of
-long sums with few results each (batch_lanes.py). Every element
-goes through the same operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is
-packed.
+long sums with few results each (batch_lanes.py). Every element goes through the same operations wherever it lies, so
+the bits depend neither on tiles nor on units nor on what is packed.
 """
 
 from __future__ import annotations
