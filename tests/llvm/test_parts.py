@@ -12,7 +12,7 @@ from weft.core.config import configure
 from weft.core.errors import CompileError
 from weft.llvm import object_cache, parts
 from weft.llvm.assembly import assemble, assemble_many
-from weft.llvm.elf import load_objects
+from weft.llvm.elf import link_objects, load_objects
 from weft.llvm.object_cache import cached_objects
 from weft.llvm.targets import Target, cross_target, host_target
 
@@ -128,3 +128,23 @@ def test_what_is_behind_an_object_must_be_a_part() -> None:
     alone = assemble("declare i64 @weft.part.0(i64)\n" + entry("weft.part.0") + GROUPS, host_target())
     with pytest.raises(CompileError, match="undefined symbol 'weft"):
         load_objects([alone])
+
+
+@pytest.mark.parametrize(("name", "machine"), [("x86_64-linux-gnu", 62), ("aarch64-linux-gnu", 183)])
+def test_parts_are_called_directly_where_they_are_near_and_by_their_addresses_where_they_are_loaded(
+    name: str, machine: int
+) -> None:
+    codes = cached_objects([("A", lambda: A), ("B", lambda: B)], cross_target(name))
+
+    def reserve(size: int) -> tuple[bytearray, int]:
+        return bytearray(size), 0x7_1000_0000
+
+    memory, base, end, (a, b), new = link_objects(codes, machine, {}, reserve)
+    assert a.keys() == b.keys() == {"f"} and len(new) == 3
+    assert all(base <= address < base + end for address in new.values())
+    far = {symbol: 0x1234_5678_0000 + number for number, symbol in enumerate(new)}
+    again, _, less, _, none = link_objects(codes, machine, {}, reserve, far)
+    assert not none and less <= end
+    for symbol in new:
+        assert new[symbol].to_bytes(8, "little") not in memory
+        assert far[symbol].to_bytes(8, "little") in again
