@@ -147,10 +147,12 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
         return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0, n))
-    # Tiles are quicker with what is cached, and with dot instructions: those that read B line by line from 4 rows on,
-    # those that transpose it from 2 on (2048 x 2048 of bfloat16: 12 -> 26 GFLOP/s; 47 -> 74 with 8).
+    # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
+    # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
+    # 2048 of bfloat16: 12 -> 26 GFLOP/s; 47 -> 74 with 8).
     vectors = VECTORS if form.tile.dot is None else 2 if form.b == "panels" else 1
-    few = m == 1 or (m <= vectors and n * k * kernel.b.dtype.itemsize > _L2)
+    panel = form.b == "panels" and n <= form.tile.columns
+    few = m == 1 or (m <= vectors and not panel and n * k * kernel.b.dtype.itemsize > _L2)
     if few and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
@@ -214,7 +216,8 @@ def _tiled(
     crowded = pitch % 4096 == 0
     wide = columns >= (4 if crowded else 5) * tile.columns
     pack_a = not form.a_direct or (wide and (form.a == "panels" or crowded))
-    pack_b = not form.b_direct or large > _L2 or (rows > 4 * tile.rows and large > _L2 // 8)
+    apart = n > tile.columns  # else a panel's lines lie side by side, and packing it would only move it
+    pack_b = not form.b_direct or (apart and (large > _L2 or (rows > 4 * tile.rows and large > _L2 // 8)))
     b_at = _up(rows * packed_row(tile), 64)
     ahead = 0
     if not isinstance(kernel.b, Windowed) and (large > _L2 or m * k * kernel.a.dtype.itemsize > _L2):

@@ -8,8 +8,9 @@ clustering          which roots one kernel computes; the rules of fusion
 ordering            the order in which clusters, and then launches, run
 members             how the roots of one cluster read each other
 nest, column,       clusters to launches, one file for each kind: elementwise and rows; columns; contractions with
-contraction,        their epilogues; attention; reductions of more than one chunk; what is written piece by piece;
-attention,          Python code; control flow
+contraction,        their epilogues; long ones whose K blocks threads share; attention; reductions of more than one
+long_contraction,   chunk; what is written piece by piece; Python code; control flow
+attention,
 long_reduction,
 in_order, host,
 control
@@ -36,6 +37,7 @@ from .control import lower_control
 from .host import lower_host
 from .in_order import early_guards, lower_ordered
 from .launch import Launch
+from .long_contraction import is_long_contraction, lower_long_contraction
 from .long_reduction import lower_long_reduction
 from .nest import lower_nest
 from .ordering import guards_first
@@ -91,6 +93,8 @@ def _lower(item: Cluster, needed: set[Value], target: Target, threads: int, guar
     if item.kind == "control":
         return [lower_control(item.roots[0], target, threads)]
     if item.kind == "contract":
+        if is_long_contraction(item, target, threads):
+            return lower_long_contraction(item, needed, target, threads)
         return [lower_contraction(item, needed, target, threads)]
     if item.kind in ("row", "column") and item.is_long:
         return lower_long_reduction(item)

@@ -10,10 +10,11 @@ from ...compiler.contraction.plan import PARTITION, THIN, VECTORS, contraction_u
 from ...compiler.expr import Expr, cast, leaf
 from ...compiler.kernels import K_BLOCK, LANES, Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
+from ...core.dtypes import DType
 from ...core.shapes import Shape
 from ...core.symbolic import Dim, computed, computed_items, typical
 from ...llvm.targets import Target
-from ..ir import Value
+from ..ir import Node, Value
 from ..protocol import Around, Layout, Product
 from .axes import Axes, squeeze
 from .clustering import Cluster
@@ -25,15 +26,34 @@ RAGGED = 512  # columns; the last vector of more is too little of them
 
 def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, threads: int) -> Launch:
     """The cluster's first root is the contraction; the others are its epilogue."""
-    root, builder = cluster.roots[0], LaunchBuilder()
-    product, values = root.product, [e.value[0] for e in root.exprs]
-    a_value, b_value = reversed(values) if product.swapped else values
+    root = cluster.roots[0]
+    accumulate = accumulated_in(root.value.dtype)
+    epilogue = epilogue_of(cluster, cast(leaf("acc", accumulate, None), root.value.dtype))
+    stores = [(v, 0, e) for v, e in epilogue.items() if v in needed]
+    operands = [e.value[0] for e in root.exprs]
+    return contraction_launch(root.product, operands, accumulate, stores, cluster.nodes, target, threads)
+
+
+def accumulated_in(dtype: DType) -> DType:
+    """The dtype of the sums whose results have ``dtype``."""
+    return dt.float32 if dtype.is_half else dtype
+
+
+def contraction_launch(
+    product: Product,
+    operands: Sequence[Value],
+    accumulate: DType,
+    written: Sequence[tuple[Value, int, Expr]],
+    nodes: Sequence[Node],
+    target: Target,
+    threads: int,
+) -> Launch:
+    """One Contraction. ``written``: values, the offset in them where the result begins, and expressions of ``acc``,
+    over ``(*batch, m, n)``."""
+    builder = LaunchBuilder()
+    a_value, b_value = reversed(operands) if product.swapped else operands
     shape, (m, n, k) = product.shape, product.sizes
-    batch = shape[:-2]
-    accumulate = dt.float32 if root.value.dtype.is_half else root.value.dtype
-    epilogue = _epilogue(cluster, cast(leaf("acc", accumulate, None), root.value.dtype))
-    written = [v for v in epilogue if v in needed]
-    exprs = [epilogue[v] for v in written]
+    batch, exprs = shape[:-2], [e for *_, e in written]
     own = Layout.contiguous(shape)
     layouts = [_outer(x, batch) for x in (product.a, product.b, own, *leaf_layouts(exprs))]
     axes = Axes(batch, layouts, [(0, len(batch))])
@@ -93,14 +113,14 @@ def lower_contraction(cluster: Cluster, needed: set[Value], target: Target, thre
     joins = is_wide and axes.counts == [1] and outer(product.a) == [0] and _is_ragged(product)
     b = operand(b_value, product.b, product.batch + product.summed, product.around, joins)
     rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
-    stores = tuple([builder.store(v, 0, place, e) for v, e in zip(written, rewritten, strict=True)])
+    stores = tuple([builder.store(v, at, place, e) for (v, at, _), e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
     kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes))
     first = first_partition_slot(kernel)
     cut, named = _Cut(kernel, threads, target), tuple(builder.ints)  # the partition's own come after them
     units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)
     flops = 2 * m * n * k * prod(batch)
-    return builder.launch(kernel, units, computed(_grain, flops, units), cluster.nodes, flops)
+    return builder.launch(kernel, units, computed(_grain, flops, units), nodes, flops)
 
 
 class _Cut:
@@ -187,7 +207,7 @@ def _runs(rows: Sequence[tuple[Dim, Dim]], columns: Sequence[tuple[Dim, Dim]]) -
     return s_row == 1 and row > 3, s_column == 1
 
 
-def _epilogue(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
+def epilogue_of(cluster: Cluster, acc: Expr) -> dict[Value, Expr]:
     """The members' expressions over the contraction's ``(*batch, m, n)`` (axes of size 1 included)."""
     shape, matrix = cluster.roots[0].shape, cluster.roots[0].product.shape
     found = {cluster.roots[0].value: acc}
