@@ -88,6 +88,8 @@ SAID: dict[str, dict[str, Any]] = {
     "wf.linspace": {"dtype": None, "endpoint": True},
     "wf.load": {"strict": True},
     "wf.load_weights": {"strict": True},
+    "wf.matmul": {"dtype": None},  # NumPy's
+    "linalg.matmul": {"dtype": None},
     "wf.meshgrid": {"indexing": "xy"},
     "wf.pad": {"value": 0},
     "wf.reshape": {"copy": None},
