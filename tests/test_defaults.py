@@ -185,12 +185,11 @@ SAID: dict[str, dict[str, Any]] = {
     "nn.ParameterList": {"values": None},
     "nn.clip_grad_norm_": {"norm_type": 2.0, "error_if_nonfinite": False, "foreach": None},
     "nn.clip_grad_value_": {"foreach": None},
-    "Module.state_dict": {"prefix": ""},
     "wf.device": {"index": None},
     "nn.GRU": _RECURRENT,
     "nn.LSTM": {**_RECURRENT, "proj_size": 0},
     "nn.RNN": {**_RECURRENT, "nonlinearity": "tanh"},
-    "Module.to": {"target": None, "dtype": None, "device": None},
+    "Module.to": {"target": None, "dtype": None, "non_blocking": False, "device": None},
 }
 # What differs from PyTorch on purpose, and why.
 DIFFERENT = {

@@ -229,3 +229,49 @@ def test_a_distance_that_is_a_module_trains() -> None:
     assert list(loss.state_dict()) == ["distance_function.scale"]
     loss(*map(wf.asarray, (X, Y, Z))).backward()
     assert loss.distance_function.scale.grad.numpy().any()
+
+
+@pytest.mark.parametrize("outer", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("options", [{}, {"bias": True, "label_smoothing": 0.2}, {"ignore_index": 1, "weight": "w"}])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_linear_cross_entropy(outer: tuple[int, ...], options: dict[str, Any], reduction: str) -> None:
+    rng = np.random.default_rng(0)
+    weight = np.array([1.0, 2.0, 0.5])
+    mine, other = (
+        {**options, "weight": make(weight) if "weight" in options else None} for make in (wf.asarray, torch.tensor)
+    )
+    ours = nn.LinearCrossEntropyLoss(4, 3, out_features=outer, reduction=reduction, **mine).double()
+    theirs = torch.nn.LinearCrossEntropyLoss(4, 3, out_features=outer, reduction=reduction, **other).double()
+    assert repr(ours) == repr(theirs).replace(", options=None", "") and list(ours.state_dict()) == list(
+        theirs.state_dict()
+    )
+    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    x, target = rng.normal(size=(5, 4)), rng.integers(0, 3, (5, *outer))
+    a, b = wf.asarray(x).requires_grad_(), torch.tensor(x, requires_grad=True)
+    y, z = ours(a, wf.asarray(target)), theirs(b, torch.tensor(target))
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-10)
+    y.sum().backward()
+    z.sum().backward()
+    np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        ours.linear.weight.grad.numpy(), theirs.linear.weight.grad.numpy(), rtol=1e-9, atol=1e-12
+    )
+    if not outer and options.get("bias"):
+        logits = nn.functional.linear(a, ours.linear.weight, ours.linear.bias)
+        apart = nn.functional.cross_entropy(logits, wf.asarray(target), label_smoothing=0.2, reduction=reduction)
+        assert apart.numpy().tobytes() == y.numpy().tobytes()
+
+
+def test_linear_cross_entropy_refuses() -> None:
+    loss, x = nn.functional.linear_cross_entropy, wf.ones((2, 4))
+    labels = wf.asarray([0, 1])
+    with pytest.raises(wf.ShapeError, match=r"linear_weight \(3, 5\) must be \(C, 4\)"):
+        loss(x, wf.ones((3, 5)), labels)
+    with pytest.raises(wf.ShapeError, match=r"linear_bias \(4,\) must be \(3,\)"):
+        loss(x, wf.ones((3, 4)), labels, linear_bias=wf.ones((4,)))
+    with pytest.raises(wf.ShapeError, match=r"wants \(N, in\)"):
+        loss(wf.ones((4,)), wf.ones((3, 2, 4)), labels)
+    with pytest.raises(ValueError, match="the target has probabilities"):
+        loss(x, wf.ones((3, 4)), wf.ones((2, 3)), ignore_index=1)
+    with pytest.raises(wf.ShapeError, match=r"weight \(2,\) must be \(3,\)"):
+        nn.LinearCrossEntropyLoss(4, 3, weight=wf.ones(2))

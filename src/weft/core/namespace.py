@@ -104,7 +104,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Dense", "nn.Linear"),
         ("GlobalAvgPool* GlobalAveragePooling*", "nn.AdaptiveAvgPool2d(1) and its kin"),
         ("GlobalMaxPool*", "nn.AdaptiveMaxPool2d(1) and its kin"),
-        ("LinearCrossEntropyLoss", f"{_SOON}; nn.Linear and nn.CrossEntropyLoss"),
         ("NLLLoss2d", "nn.NLLLoss, which takes (N, C, H, W)"),
         ("Activation relu", "nn.ReLU() is the layer, F.relu the function"),
     ),
@@ -113,7 +112,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("fractional_max_pool*", f"{_SOON}; max_pool2d and adaptive_max_pool2d are"),
         ("apply_rotary_emb apply_rotary_pos_emb", "F.apply_rotary_embedding"),
         ("conv_tbc", f"{_SOON}; F.conv1d is, over (N, C, L)"),
-        ("linear_cross_entropy", f"{_SOON}; F.cross_entropy(F.linear(x, weight), target)"),
     ),
     "weft.nn.init": (
         ("_calculate_fan_in_and_fan_out", "nn.init.kaiming_uniform_ and the like compute it"),

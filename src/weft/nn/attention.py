@@ -12,6 +12,7 @@ from ..ops.attention import attended, attended_with_weights
 from ..ops.creation import zeros
 from ..ops.elementwise import logical_not
 from ..ops.linear import linear
+from ..ops.op import public
 from ..ops.operands import require_tensors
 from ..ops.pieces import concat, pad, split
 from ..ops.reduction import mean
@@ -354,6 +355,7 @@ class _Given(_Attending):
         return self.out_proj_weight, self.out_proj_bias
 
 
+@public
 def multi_head_attention_forward(
     query: Tensor,
     key: Tensor,

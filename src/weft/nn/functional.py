@@ -20,6 +20,7 @@ _functions = _registry.functions(
     "folding",
     "grid_sampling",
     "linear",
+    "linear_loss",
     "loss",
     "margin_loss",
     "normalization",

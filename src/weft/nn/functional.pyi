@@ -408,6 +408,19 @@ def leaky_relu(input: Operand, negative_slope: float = 0.01) -> Tensor:
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """``x @ weight^T + bias``: the affine map of a fully connected layer."""
 
+def linear_cross_entropy(
+    input: TensorLike,
+    linear_weight: TensorLike,
+    target: TensorLike,
+    *,
+    linear_bias: TensorLike | None = None,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """``cross_entropy(linear(input, linear_weight, linear_bias), target)``, to the same bits."""
+
 def local_response_norm(input: Operand, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """``x / (k + alpha * mean(x ** 2)) ** beta``, with the mean over ``size`` channels around each."""
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ..core.errors import ArgumentError
+import math
+from typing import Any
+
+from ..core.errors import ArgumentError, ShapeError
 from ..ops import loss as ops
+from ..ops.linear_loss import linear_cross_entropy
 from ..tensor.tensor import Tensor
+from .linear import Linear
 from .module import Module
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -51,6 +56,66 @@ class CrossEntropyLoss(Loss):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+        )
+
+
+class LinearCrossEntropyLoss(Loss):
+    """A linear layer and the cross entropy of its results, the logits: ``(N, in_features)`` against labels ``(N, ...)``
+    or probabilities ``(N, num_classes, ...)``.
+
+    See :func:`weft.nn.functional.linear_cross_entropy`. ``linear`` is a :class:`weft.nn.Linear` of ``num_classes``
+    results, times the sizes of ``out_features``; ``weight`` ``(num_classes,)`` a factor for each class.
+
+    Raises:
+        ShapeError: ``weight`` has another shape.
+        ArgumentError: ``label_smoothing`` is not in [0, 1].
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction)
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise ShapeError(f"LinearCrossEntropyLoss: weight {tuple(weight.shape)} must be ({num_classes},)")
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ArgumentError(f"LinearCrossEntropyLoss: label_smoothing is {label_smoothing}; it must be in [0, 1]")
+        self.register_buffer("weight", weight)
+        self.num_classes, self.out_features = num_classes, tuple(out_features)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        size = math.prod(self.out_features, start=num_classes)
+        self.linear = Linear(in_features, size, bias, device=device, dtype=dtype)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        outer, bias = (self.num_classes, *self.out_features), self.linear.bias
+        return linear_cross_entropy(
+            input,
+            self.linear.weight.reshape((*outer, self.linear.in_features)),
+            target,
+            linear_bias=None if bias is None else bias.reshape(outer),
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def extra_repr(self) -> str:
+        """The sizes and options."""
+        return (
+            f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
+            f"bias={self.linear.bias is not None}, reduction={self.reduction}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}"
         )
 
 

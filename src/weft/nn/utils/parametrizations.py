@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ...core.errors import ArgumentError
@@ -24,19 +23,19 @@ from .parametrize import register_parametrization
 __all__ = ["spectral_norm", "weight_norm"]
 
 
-def _other_axes(x: Array, dim: int) -> tuple[int, ...] | None:
-    """All axes but one; None, all of them, for -1."""
-    return None if dim == -1 else tuple(axis for axis in range(x.ndim) if axis != dim % x.ndim)
+def _other_axes(x: Tensor, dim: int) -> tuple[int, ...]:
+    """All axes but one; all of them for -1."""
+    return tuple(axis for axis in range(x.ndim) if dim == -1 or axis != dim % x.ndim)
 
 
 @composite(name="weight_norm")
-def _lengths(weight: Array, axes: Sequence[int] | None) -> Array:
-    axes = None if axes is None else tuple(axes)
-    return weight if axes == () else vector_norm(weight, axis=axes, keepdims=axes is not None)
+def _lengths(weight: Array, axes: tuple[int, ...]) -> Array:
+    """``()`` over all axes, else with axes of one element in their places."""
+    return weight if not axes else vector_norm(weight, axis=axes, keepdims=len(axes) < weight.ndim)
 
 
 @composite(name="weight_norm")
-def _scaled(length: Array, direction: Array, axes: Sequence[int] | None) -> Array:
+def _scaled(length: Array, direction: Array, axes: tuple[int, ...]) -> Array:
     return direction * (length / _lengths(direction, axes))
 
 
