@@ -204,8 +204,9 @@ def test_nestings_of_numbers_of_a_capture_are_arguments(make: Any) -> None:
     ("keep", "value"),
     [
         (lambda n: SimpleNamespace(n=n), lambda held: held.n),
-        (lambda n: {"n": n}, lambda held: held["n"]),
-        (lambda n: [n, 5], lambda held: held[0]),
+        # In a large heap each takes 20 s.
+        pytest.param(lambda n: {"n": n}, lambda held: held["n"], marks=pytest.mark.long),
+        pytest.param(lambda n: [n, 5], lambda held: held[0], marks=pytest.mark.long),
         (lambda n: (n,), lambda held: held[0]),
     ],
 )
