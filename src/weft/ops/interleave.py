@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from math import prod
 
-from ..compiler.expr import Expr, const, eq
 from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import Shape
 from ..core.symbolic import are_equal
 from ..graph.ir import Node, Value, make_node
-from ..graph.protocol import Composed, Position, Primitive, TensorType
-from .creation import FULL
-from .elementwise import WHERE
+from ..graph.protocol import Composed, Primitive, TensorType
+from .creation import FULL, IOTA
+from .elementwise import WHERE, equal
 from .op import Array
 from .views import BROADCAST_TO, RESHAPE, SLICE_UPDATE, Gradients, Params, slice_
 
@@ -68,21 +67,14 @@ def _selected(node: Node, steps: Ints) -> Value:
         each = len(parts) // steps[axis]
         found = among(parts[-each:], axis + 1)
         for rest in range(steps[axis] - 2, -1, -1):
-            here = new(_is_at(), shape=apart, axis=lead + 2 * axis + 1, number=rest)
+            number = new(FULL, shape=(), value=rest, dtype=dt.int64)
+            place = new(IOTA, shape=apart, axis=lead + 2 * axis + 1, dtype=dt.int64)
+            assert equal.primitive is not None  # it is an entry of a table
+            here = new(equal.primitive, place, new(BROADCAST_TO, number, shape=apart))
             found = new(WHERE, here, among(parts[rest * each : (rest + 1) * each], axis + 1), found)
         return found
 
     return new(RESHAPE, among(parts, 0), shape=node.output.shape)
-
-
-@cache
-def _is_at() -> Primitive:
-    """Whether the index on an axis is a number, which is structure: what runs has such nodes, and nobody writes one."""
-
-    def here(params: Params, index: Callable[[int], Expr]) -> Expr:
-        return eq(index(params["axis"]), const(params["number"], dt.int64))
-
-    return Primitive("is_at", lambda params: TensorType(dt.bool_, params["shape"]), Position(here))
 
 
 def _written(node: Node, steps: Ints) -> Value:
