@@ -112,12 +112,12 @@ def test_a_slip_of_the_finger(module: ModuleType, name: str, meant: str) -> None
 
 def test_a_name_like_no_other() -> None:
     assert message(nn, "Quux") == "module 'weft.nn' has no attribute 'Quux'"
-    assert not hasattr(wf, "__wrapped__") and getattr(nn, "LazyLinear", None) is None
+    assert not hasattr(wf, "__wrapped__") and getattr(nn, "SyncBatchNorm", None) is None
 
 
 def test_an_import_says_it_too() -> None:
-    with pytest.raises(ImportError, match=r"cannot import name 'LazyLinear' .*: not there yet; say the sizes"):
-        from weft.nn import LazyLinear  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(ImportError, match=r"cannot import name 'DataParallel' .*: not there yet; weft trains"):
+        from weft.nn import DataParallel  # type: ignore[attr-defined]  # noqa: F401
     with pytest.raises(ImportError, match=r"cannot import name 'cat' from 'weft': wf\.concat\(tensors, axis=\.\.\.\)"):
         from weft import cat  # type: ignore[attr-defined]  # noqa: F401
 
@@ -125,5 +125,5 @@ def test_an_import_says_it_too() -> None:
 def test_the_traceback_is_the_users_line() -> None:
     for module in (wf, nn):
         with pytest.raises(AttributeError) as caught:
-            module.LazyLinear  # noqa: B018
+            module.SyncBatchNorm  # noqa: B018
         assert len(traceback.extract_tb(caught.value.__traceback__)) == 1
