@@ -57,6 +57,11 @@ def args(n: int = 5) -> tuple[Any, ...]:
     return array(n, 2, WIDE) * 0.1, array(WIDE, WIDE) * 0.1, array(WIDE, WIDE) * 0.1
 
 
+def of_invariants(c: Any, x: Any, w: Any, u: Any) -> Any:
+    after = wf.tanh(c @ (w @ u) + x)
+    return after, after
+
+
 FOUND = [
     # Of two products the sum's tanh is kept; the way back has the gradients' own products alone.
     (dense, [["contract", "contract", "tanh"], ["contract"] * 4]),
@@ -83,6 +88,12 @@ def test_no_bit_hangs_on_what_is_kept(step: Callable[..., Any], reverse: bool) -
     assert bits(wf.compile(run)(*given)) == wanted
     with patch.object(loops, "keep", lambda graph: graph):
         assert bits(wf.compile(run)(*given)) == wanted
+
+
+def test_what_no_iteration_changes_is_not_kept_for_each() -> None:
+    graph = wf.compile(lambda *a: gradients(of_invariants, *a)).graph(*args())
+    loop = next(n for n in settle_loops(simplify(graph, to_run=True)).nodes if n.op.name == "loop")
+    assert (5, WIDE, WIDE) not in [tuple(v.shape) for v in loop.outputs]
 
 
 def test_a_plan_with_a_limit_of_memory_computes_again() -> None:

@@ -82,12 +82,16 @@ def _dear_again(node: Node, earlier: Node) -> dict[Value, Value]:
     body: Graph = node.params["body"]
     same = _same(node, earlier)
     users: dict[Value, list[Node]] = {}
+    varying = set(body.inputs[: node.params["carries"] + node.params["sequences"]])
     for each in body.nodes:
         for value in dict.fromkeys(each.inputs):
             users.setdefault(value, []).append(each)
+        if not varying.isdisjoint(each.inputs):
+            varying.update(each.outputs)
     found: dict[Value, Value] = {}
     for each in body.nodes:
-        if each.outputs[0] in same and _is_dear(each):
+        # What no iteration changes is computed once, before the loop (loops.hoist), not kept once for each.
+        if each.outputs[0] in same and each.outputs[0] in varying and _is_dear(each):
             value = each.output
             while (after := _only_user(value, users, body)) is not None and after in same:
                 value = after
