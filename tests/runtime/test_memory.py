@@ -148,6 +148,25 @@ def test_arenas_of_many_sizes_are_one_block() -> None:
     assert held.nbytes == 5 * MIB and memory.stats().cached == now.cached, "what is held is of its own size"
 
 
+@pytest.mark.plain_memory
+def test_an_arena_is_no_block_that_is_far_too_large() -> None:
+    """It would count as a whole for the time of the call, and others would find it taken."""
+
+    @wf.compile
+    def through_the_arena(x: wf.Tensor) -> wf.Tensor:
+        return wf.sum(wf.cumulative_sum(x, axis=0))
+
+    x = wf.ones((10_000, 64))
+    through_the_arena(x)
+    for factor, taken in ((6, True), (40, False)):
+        memory.empty_cache()
+        held = [storage.empty(factor * x.numel() * 4)]
+        block = block_bytes(held[0].nbytes)
+        held.clear()
+        through_the_arena(x)
+        assert (memory.stats().cached < block + MIB) == taken
+
+
 def test_the_cache_is_bounded_by_the_peak() -> None:
     """Blocks of ever new sizes do not pile up: what is held stays below twice the peak plus 256 MiB."""
     for k in range(40):

@@ -9,8 +9,10 @@ an eighth of a block is waste. Class ``c`` has a free list, threaded through the
 Blocks below ``LARGE`` come from posix_memalign (64-byte aligned), larger ones from mmap at a 2 MiB boundary with
 MADV_HUGEPAGE where there is one: a fresh 64 MiB block costs 32 page faults instead of 16384.
 
-What lives for one call (:func:`lendable`: a program's arena) takes any free block that is large enough. Arenas of fifty
-lengths of a sequence are then one block; fresh pages for each of their classes are a second of page faults.
+What lives for one call (:func:`lendable`: a program's arena) takes a free block of up to eight times its size. Arenas
+of fifty lengths of a sequence are then one block; fresh pages for each of their classes are a second of page faults.
+Not any larger one: a block counts as a whole, and whom it would fit (in another thread, in Python code that the call
+runs) finds it taken.
 
 All state is guarded by the GIL: every entry point is called with it held, so there is no lock. ``in_use`` and
 ``cached`` count whole blocks. What came from the system is ``in_use + cached``; it never exceeds ``limit``, nor
@@ -54,6 +56,7 @@ from .system import ctlz, free, madvise, mmap, munmap, posix_memalign, smax, sys
 LARGE = 1 << 20
 CACHE_SLACK = 256 << 20
 HUGE_PAGE = 2 << 20
+LENT = 8 * 3  # classes, eight for each doubling, by which a block that is lent may be too large
 CLASSES = 8 * (47 - 9) + 8  # one more than the class of the largest block, of 2**47 bytes
 
 Allocator = Annotated[
@@ -181,11 +184,11 @@ def allocate(size_class: I64) -> Ptr:
 @function
 def lendable(size_class: I64) -> I64:
     """The class to allocate from what lives for one call: of a large block, the first that has a free one, from the
-    class of its size on."""
+    class of its size on and up to LENT further."""
     return_if(below(bytes_of(size_class), LARGE), size_class)
-    found = local(I64, size_class)
+    found, end = local(I64, size_class), umin(size_class + (LENT + 1), CLASSES)
     with loop():
-        with if_(~below(found.value, CLASSES)):
+        with if_(~below(found.value, end)):
             break_()
         return_if(~is_null(at(free_lists, found.value).value), found.value)
         found.value += 1
