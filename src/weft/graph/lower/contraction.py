@@ -201,7 +201,7 @@ def _is_thin(product: Product) -> bool:
 def _runs(rows: Sequence[tuple[Dim, Dim]], columns: Sequence[tuple[Dim, Dim]]) -> tuple[bool, bool]:
     """Whether a kernel takes the last axes of rows and columns for contiguous. Where both are, packing goes along the
     columns (k of A, n of B: it need not transpose), unless they are much shorter; a few rows are not worth it."""
-    (row, s_row), (column, s_column) = (tuple(map(typical, group[-1])) for group in (rows, columns))
+    (row, s_row), (column, s_column) = ((typical(group[-1][0]), group[-1][1]) for group in (rows, columns))
     if s_row == s_column == 1:
         return column * 2 < row, column * 2 >= row
     return s_row == 1 and row > 3, s_column == 1
