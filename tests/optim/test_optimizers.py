@@ -243,6 +243,51 @@ def test_a_group_is_a_dict() -> None:
         group["lr"] = wf.zeros((2,))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_betas_that_are_set_as_a_list_are_those_of_the_next_step(compiled: bool) -> None:
+    def run(kind: type) -> list[float]:
+        w = wf.tensor([1.0, 2.0], requires_grad=True)
+        optimizer = wf.optim.Adam([w], lr=0.1)
+
+        def step() -> None:
+            (w * w).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        run = wf.compile(step) if compiled else step
+        run()
+        optimizer.param_groups[0]["betas"] = kind((0.5, 0.6))
+        run()
+        return w.tolist()
+
+    assert run(list) == run(tuple)
+
+
+def test_a_group_whose_first_beta_moved_says_so_everywhere() -> None:
+    optimizer = wf.optim.Adam([wf.tensor([1.0], requires_grad=True)])
+    group, other = optimizer.param_groups[0], dict(optimizer.param_groups[0])
+    group.set_first("betas", 0.5)
+    assert "(0.5, 0.999)" in repr(group)
+    assert group != other
+    assert group == {**other, "betas": (0.5, 0.999)}
+    assert group.pop("betas") == (0.5, 0.999)
+    assert group.pop("betas", None) is None
+
+
+@pytest.mark.parametrize("wrong", [{"betas": (0.9,)}, {"betas": "no"}, {"weight_decay": None}, {"lr": None}])
+def test_what_a_step_cannot_read_is_an_error_and_not_what_was_there_before(wrong: dict[str, Any]) -> None:
+    w = wf.tensor([1.0], requires_grad=True)
+    optimizer = wf.optim.Adam([w])
+    w.sum().backward()
+    optimizer.step()
+    optimizer.param_groups[0].update(wrong)
+    with pytest.raises(wf.StateError, match=next(iter(wrong))):
+        optimizer.step()
+    del optimizer.param_groups[0][next(iter(wrong))]
+    with pytest.raises(wf.StateError, match="has no"):
+        optimizer.step()
+
+
 # --- state --------------------------------------------------------------------------------------------------------
 
 

@@ -65,24 +65,59 @@ class ParamGroup(dict[str, Any]):
         return self[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if isinstance(value, list) and name in _BY_REFERENCE:
+            value = tuple(value)  # a list could change without a word
         if guards.is_recording():
             guards.before_write(self, name, value)
         super().__setitem__(name, value)
         guards.bump()
         if name not in _BY_REFERENCE:
             return
+        self._first.pop(name, None)
         if isinstance(value, tuple) and value and all(map(_is_number, value)):
-            self._first.pop(name, None)
             self.set_first(name, value[0])
             for k, number in enumerate(value[1:], 1):
                 self._hold(f"{name}.{k}", number)
+            self._let_go(name, len(value))
         elif not _is_number(value):  # an optimizer of the user's may have options of its own under the name
-            self._tensors.pop(name, None)
-            self._first.pop(name, None)
+            self._let_go(name)
         else:
-            self._first.pop(name, None)
             self._note(self._is_set, name, isinstance(value, (Tensor, Late)) or value != 0)
             self._hold(name, value)
+
+    def _let_go(self, name: str, since: int = 0) -> None:
+        """Hold no number of an option by reference; of a tuple, none from one number on."""
+        if not since:
+            self._first.pop(name, None)
+            self._is_set.pop(name, None)
+        for held in list(self._tensors):
+            option, _, number = held.partition(".")
+            if option == name and int(number or 0) >= since:
+                del self._tensors[held]
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._let_go(name)
+        guards.bump()
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """The option, which is removed, or ``default``."""
+        if default and name not in self:
+            return default[0]
+        value = self[name]
+        del self[name]
+        return value
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == (dict(other) if isinstance(other, ParamGroup) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
     def set_first(self, name: str, value: Any) -> None:
         """Another first number for an option that is a tuple."""
@@ -129,16 +164,25 @@ class ParamGroup(dict[str, Any]):
 
     def has(self, name: str) -> bool:
         """Whether an option that is held by reference is not zero: all that a captured step is specialised on."""
-        return guards.read(self._is_set, name, self._is_set[name])
+        return guards.read(self._is_set, name, self._held(self._is_set, name))
 
     def tensor(self, name: str, device: Device = CPU) -> Tensor:
         """The tensor behind a number, on a device; one that the user gave stays where it is."""
-        held = self._tensors[name]
+        held: Tensor = self._held(self._tensors, name)
         if held._spec.device is not device and not self._is_given(name):
             with suspended():
                 held = self._tensors[name] = to_device(held, device)
             guards.bump()
         return guards.read(self._tensors, name, held)
+
+    def _held(self, table: Mapping[str, Any], name: str) -> Any:
+        if name not in table:
+            option = name.partition(".")[0]
+            if option not in self:
+                raise StateError(f"a parameter group has no {option!r}, which its optimizer reads")
+            value = self._plain(option)
+            raise StateError(f"{option} of a parameter group is {value!r}; its optimizer reads {name} as a number")
+        return table[name]
 
     def _is_given(self, name: str) -> bool:
         option, _, number = name.partition(".")
