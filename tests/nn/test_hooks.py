@@ -194,3 +194,39 @@ def test_hooks_on_states_may_refuse() -> None:
     layer.register_load_state_dict_post_hook(lambda m, keys: keys.missing_keys.clear())
     layer.load_state_dict({"weight": wf.ones((1, 1))})
     assert layer.weight.item() == 1.0
+
+
+@pytest.mark.parametrize("framework", [nn, "torch"])
+def test_the_error_of_a_call_is_its_own_whatever_hooks_do(framework: Any) -> None:
+    framework = pytest.importorskip("torch").nn if framework == "torch" else framework
+    module, seen = framework.Linear(2, 2), []
+
+    def fails(*_: Any) -> None:
+        raise KeyError("of the hook")
+
+    gone = module.register_forward_hook(lambda *_: seen.append("gone"), always_call=True)
+    module.register_forward_hook(fails, always_call=True)
+    module.register_forward_hook(lambda *_: seen.append("last"), always_call=True)
+    module.register_forward_pre_hook(lambda *_: gone.remove())
+    module.forward = lambda: 1 / 0
+    with pytest.warns(UserWarning, match="of the hook"), pytest.raises(ZeroDivisionError):
+        module()
+    assert seen == ["last"]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_hooks_on_gradients_that_come_past_the_result_are_not_called(compiled: bool) -> None:
+    class InList(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return [x * 2]
+
+    module = InList()
+    module.register_full_backward_hook(lambda m, gi, go: (gi[0] * 5,))
+
+    def step(x: Any) -> None:
+        module(x)[0].sum().backward()
+
+    x = wf.tensor([1.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="InList are not called"):
+        (wf.compile(step) if compiled else step)(x)
+    assert x.grad.tolist() == [2.0]

@@ -10,11 +10,12 @@ arguments, together.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.errors import ArgumentError
+from ..core.errors import ArgumentError, user_line
 from ..ops.elementwise import clone
 from ..ops.op import Array, composite
 from ..tensor import gradient_hooks, guards, tape
@@ -68,9 +69,25 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = _after(hook, module, args, kwargs, output)
         return output if watched is None else watched.results(output)
     except Exception:
-        for number in waiting:
-            _after(module._forward_hooks[number], module, args, kwargs, output)
+        _always(waiting, module, args, kwargs, output)
         raise
+
+
+def _always(waiting: Sequence[int], module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    """Those hooks that are called where a call raises; what they raise themselves is a warning beside that."""
+    for number in waiting:
+        hook = module._forward_hooks.get(number)
+        if hook is None:  # it was removed meanwhile
+            continue
+        try:
+            output = _after(hook, module, args, kwargs, output)
+        except Exception as error:
+            _warn(f"the hook {gradient_hooks.told(hook.function)}, which is always called, raised {error!r}")
+
+
+def _warn(text: str) -> None:
+    file, line = user_line() or ("?", 0)
+    warnings.warn_explicit(text, UserWarning, file, line)
 
 
 def _before(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -113,7 +130,7 @@ class Watched:
         self.before = list(module._backward_pre_hooks.values())
         self.entered = False  # whether an argument requires grad
         self.entries: Gradients = ()
-        self.arrived: Gradients = ()
+        self.arrived: Gradients | None = None  # nothing yet
 
     def arguments(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The positional arguments that forward gets."""
@@ -141,8 +158,16 @@ class Watched:
         return gradients
 
     def _leave(self, gradients: Gradients) -> Gradients:
+        if self.arrived is None:
+            if self.after:
+                _warn(
+                    f"hooks on gradients of {type(self.module).__name__} are not called: the gradients of its "
+                    "arguments did not come through its result, which has to be a tensor or a tuple of tensors"
+                )
+            return gradients
+        arrived, self.arrived = self.arrived, None
         for hook in self.after:
-            gradients = _replaced(hook, captured(hook)(self.module, gradients, self.arrived), gradients)
+            gradients = _replaced(hook, captured(hook)(self.module, gradients, arrived), gradients)
         return gradients
 
 
