@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -144,3 +147,41 @@ def test_own_lazy_module() -> None:
     layer = Scale()
     assert layer(wf.ones((2, 3))).tolist() == [[1.0] * 3] * 2 and type(layer) is Scale
     assert wf.compile(layer)(wf.ones((2, 3))).shape == (2, 3)
+
+
+def test_threads_that_call_first_at_once_get_the_same_parameters() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(10):
+            module, x, begin = nn.LazyLinear(64), wf.ones((3, 500)), threading.Barrier(4)
+
+            def call(_: int, module: Any = module, x: Any = x, begin: Any = begin) -> Any:
+                begin.wait()
+                return module(x).numpy()
+
+            with ThreadPoolExecutor(4) as pool:
+                results = list(pool.map(call, range(4)))
+            assert all((result == module(x).numpy()).all() for result in results)
+    finally:
+        sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize(
+    ("lazy", "ordinary", "shape"),
+    [
+        (lambda: nn.LazyLinear(3), lambda: nn.Linear(5, 3), (2, 5)),
+        (lambda: nn.LazyConv1d(3, 2), lambda: nn.Conv1d(5, 3, 2), (2, 5, 4)),
+        (lambda: nn.LazyBatchNorm1d(), lambda: nn.BatchNorm1d(5), (2, 5)),
+    ],
+)
+def test_the_first_call_leaves_what_a_state_in_part_has_set(lazy: Any, ordinary: Any, shape: tuple[int, ...]) -> None:
+    module, weight = lazy(), RNG.normal(size=ordinary().weight.shape).astype(np.float32)
+    module.load_state_dict({"weight": weight}, strict=False)
+    module(wf.ones(shape))
+    np.testing.assert_array_equal(module.weight.numpy(), weight)
+
+
+def test_a_state_without_values_is_not_taken_over() -> None:
+    with pytest.raises(StateError, match="'weight' has no values"):
+        nn.Linear(4, 3).load_state_dict(nn.LazyLinear(3).state_dict())

@@ -11,11 +11,12 @@ with (``wf.eval_shape``, ``lower``) raises the error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..core.dtypes import int64
 from ..core.errors import ShapeError, StateError, UninitializedError
+from ..core.process import Lock
 from ..ops.creation import zeros
 from ..ops.op import state
 from ..runtime.devices import device_of
@@ -36,6 +37,9 @@ from .module import Module
 from .uninitialized import UninitializedBuffer, UninitializedParameter, is_uninitialized
 
 
+_first_call = Lock()  # of two threads that call a module first, one makes its parameters
+
+
 class LazyModuleMixin(Module):
     """What makes a module lazy; a class of one's own names it before the class that it extends, sets ``cls_to_become``,
     makes its parameters as ``UninitializedParameter()``, and gives them their shapes in ``initialize_parameters``."""
@@ -45,21 +49,27 @@ class LazyModuleMixin(Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The first call: the parameters are made, then it is as any other."""
-        if not self._ready:
+        if not getattr(self, "_ready", True):  # the class may become the ordinary one meanwhile
             if state.trace is not None:
                 raise UninitializedError(
                     f"{type(self).__name__} has no parameters before its first call; call it once with values"
                 )
-            with no_grad():
-                self.initialize_parameters(*args, **kwargs)
-            if self.has_uninitialized_params():
-                raise StateError(f"{type(self).__name__}.initialize_parameters has left parameters without a shape")
-            if self.cls_to_become is not None:
-                self.__class__ = self.cls_to_become  # type: ignore[assignment]
-            else:
-                self._ready = True
-            guards.bump()
+            with _first_call.now:
+                LazyModuleMixin._begin_call(self, args, kwargs)
         return Module.__call__(self, *args, **kwargs)
+
+    def _begin_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if getattr(self, "_ready", True):  # another thread was quicker
+            return
+        with no_grad():
+            self.initialize_parameters(*args, **kwargs)
+        if self.has_uninitialized_params():
+            raise StateError(f"{type(self).__name__}.initialize_parameters has left parameters without a shape")
+        if self.cls_to_become is not None:
+            self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        else:
+            self._ready = True
+        guards.bump()
 
     def has_uninitialized_params(self) -> bool:
         """Whether there is a parameter, or a buffer, without a shape."""
@@ -97,17 +107,22 @@ class LazyLinear(LazyModuleMixin, Linear):
         if not input.ndim:
             raise ShapeError(f"{type(self).__name__}: input {tuple(input.shape)}: wants (*, in_features)")
         if self.has_uninitialized_params():
-            self.in_features = int(input.shape[-1])
-            _materialize(self.weight, (self.out_features, self.in_features))
-            _materialize(self.bias, (self.out_features,))
-            self.reset_parameters()
+            self.in_features = int((input if is_uninitialized(self.weight) else self.weight).shape[-1])
+            _make(self, {"weight": (self.out_features, self.in_features), "bias": (self.out_features,)})
         elif not self.in_features:  # a state was loaded
             self.in_features = int(self.weight.shape[1])
 
 
-def _materialize(tensor: Any, shape: Sequence[int]) -> None:
-    if is_uninitialized(tensor):
-        tensor.materialize(shape)
+def _make(module: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Make what has no shape yet, and draw it; what a state was loaded into (``strict=False``) stays."""
+    found = {name: getattr(module, name) for name in shapes}
+    loaded = [(x, x.detach().clone()) for x in found.values() if x is not None and not is_uninitialized(x)]
+    for name, x in found.items():
+        if is_uninitialized(x):
+            x.materialize(shapes[name])
+    module.reset_parameters()
+    for x, value in loaded:
+        x.copy_(value)
 
 
 class _LazyConvolution(LazyModuleMixin):
@@ -152,9 +167,7 @@ class _LazyConvolution(LazyModuleMixin):
                 channels // self.groups,
             )
         )
-        _materialize(self.weight, (*ends, *self.kernel_size))
-        _materialize(self.bias, (self.out_channels,))
-        self.reset_parameters()
+        _make(self, {"weight": (*ends, *self.kernel_size), "bias": (self.out_channels,)})
 
 
 class _LazyConv(_LazyConvolution):
@@ -263,9 +276,7 @@ class _LazyNorm(LazyModuleMixin):
         channels = int(input.shape[self._axis(input)])
         if self.has_uninitialized_params():
             self.num_features = channels
-            for value in (self.weight, self.bias, self.running_mean, self.running_var):
-                _materialize(value, (channels,))
-            self.reset_parameters()
+            _make(self, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (channels,)))
         elif not self.num_features:  # a state was loaded, or there is nothing to be made
             known = self.weight if self.weight is not None else self.running_mean
             self.num_features = channels if known is None else int(known.shape[0])

@@ -23,8 +23,10 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[di
         except (WeftError, TypeError, ValueError):
             problems.append(f"{name!r} is a {type(state[name]).__name__}, not a tensor")
             continue
-        if is_uninitialized(value) or is_uninitialized(tensor):
+        if is_uninitialized(tensor):
             fit[name] = value
+        elif is_uninitialized(value):
+            problems.append(f"{name!r} has no values in the state: it is that of a lazy module before its first call")
         elif value.shape != tensor.shape:
             problems.append(f"{name!r} has shape {tuple(value.shape)} in the state and {tuple(tensor.shape)} here")
         else:
