@@ -8,6 +8,7 @@ from ...core.errors import ArgumentError
 from ...core.namespace import publish as _publish
 from ...core.shapes import normalize_axis
 from ...ops.creation import zeros
+from ...ops.elementwise import abs as absolute
 from ...ops.elementwise import clone
 from ...ops.linalg import vector_norm
 from ...ops.normalization import normalize
@@ -31,7 +32,7 @@ def _other_axes(x: Tensor, dim: int) -> tuple[int, ...]:
 @composite(name="weight_norm")
 def _lengths(weight: Array, axes: tuple[int, ...]) -> Array:
     """``()`` over all axes, else with axes of one element in their places."""
-    return weight if not axes else vector_norm(weight, axis=axes, keepdims=len(axes) < weight.ndim)
+    return absolute(weight) if not axes else vector_norm(weight, axis=axes, keepdims=len(axes) < weight.ndim)
 
 
 @composite(name="weight_norm")
