@@ -10,7 +10,7 @@ import pytest
 
 import weft as wf
 from weft import nn
-from weft.core.errors import ArgumentError
+from weft.core.errors import ArgumentError, CaptureError
 from weft.nn.utils import parametrizations, parametrize
 
 RNG = np.random.default_rng(0)
@@ -157,3 +157,34 @@ def test_misuse() -> None:
         parametrize.remove_parametrizations(normed, "weight", leave_parametrized=False)
     with pytest.raises(ArgumentError, match="n_power_iterations is 0"):
         parametrizations.spectral_norm(nn.Linear(3, 3), n_power_iterations=0)
+
+
+def test_the_length_of_a_number_is_no_less_than_0() -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs = nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    ours.bias.detach().copy_(wf.asarray([-1.0, 2.0, -3.0]))
+    theirs.bias.data.copy_(torch.tensor([-1.0, 2.0, -3.0]))
+    nn.utils.parametrizations.weight_norm(ours, "bias")
+    torch.nn.utils.parametrizations.weight_norm(theirs, "bias")
+    for name, value in theirs.state_dict().items():
+        if "bias" in name:
+            assert ours.state_dict()[name].tolist() == value.tolist()
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    assert ours.bias.tolist() == [-1.0, 2.0, -3.0]
+
+
+def test_a_captured_function_inside_of_cached_says_so() -> None:
+    layer, x = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)), wf.ones((1, 3))
+    run = wf.compile(lambda x: layer(x))
+    for _ in range(2):
+        run(x)
+        with nn.utils.parametrize.cached(), pytest.raises(CaptureError, match="enter the context in the function"):
+            run(x)
+
+    def inside(x: Any) -> Any:
+        with nn.utils.parametrize.cached():
+            return run(x) + layer(x)
+
+    step = wf.compile(inside)
+    assert step(x).shape == step(x).shape == (1, 3)
+    assert len(step.cache_info().graphs) == 1

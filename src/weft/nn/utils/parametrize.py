@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ...core.errors import ArgumentError, DTypeError, ShapeError
+from ...core.errors import ArgumentError, CaptureError, DTypeError, ShapeError
 from ...core.namespace import publish as _publish
+from ...ops.op import state
 from ...tensor import guards
 from ...tensor.in_place import look_at
 from ...tensor.tape import no_grad
@@ -36,6 +37,7 @@ class _Cache(threading.local):
     """What parametrized tensors are, inside :func:`cached`: by their modules and names."""
 
     values: dict[tuple[int, str], Any] | None = None
+    capture: Any = None  # in which the context was entered
 
 
 _cache = _Cache()
@@ -43,13 +45,25 @@ _cache = _Cache()
 
 @contextmanager
 def cached() -> Iterator[None]:
-    """A context in which each parametrized tensor is computed once, at its first use."""
-    outer = _cache.values
-    _cache.values = {} if outer is None else outer
+    """A context in which each parametrized tensor is computed once, at its first use.
+
+    A compiled function that uses such tensors must not be called inside of it (CaptureError): the context is entered
+    in the function, or in whoever is compiled and calls it.
+    """
+    outer, capture = guards.read(_cache, "values", _cache.values), _cache.capture
+    if outer is None:
+        _cache.values, _cache.capture = {}, _current_capture()
+        guards.bump()
     try:
         yield
     finally:
-        _cache.values = outer
+        if outer is None:
+            _cache.values, _cache.capture = outer, capture
+            guards.bump()
+
+
+def _current_capture() -> Any:
+    return None if state.trace is None else state.trace.capture
 
 
 class ParametrizationList(ModuleList[Module]):
@@ -199,7 +213,13 @@ def _property(name: str) -> property:
     def get(self: Any) -> Any:
         values = _cache.values
         if values is None:
+            guards.read(_cache, "values", None)
             return self.parametrizations[name]()
+        if _cache.capture is not _current_capture():
+            raise CaptureError(
+                f"{type(self).__name__}.{name} in a captured function that was called inside of parametrize.cached(): "
+                "what it computes is not what is cached; enter the context in the function"
+            )
         key = id(self), name
         if key not in values:
             values[key] = self.parametrizations[name]()
