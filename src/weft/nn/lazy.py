@@ -36,7 +36,6 @@ from .linear import Linear
 from .module import Module
 from .uninitialized import UninitializedBuffer, UninitializedParameter, is_uninitialized
 
-
 _first_call = Lock()  # of two threads that call a module first, one makes its parameters
 
 
