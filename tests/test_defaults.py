@@ -64,6 +64,13 @@ _RECURRENT = {
     "dtype": None,
 }
 _CONVOLUTION = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+_FRACTIONAL = {
+    "output_size": None,
+    "output_ratio": None,
+    "return_indices": False,
+    "_random_samples": None,
+    "generator": None,
+}
 _TRANSPOSED = {**_CONVOLUTION, "output_padding": 0}
 SAID: dict[str, dict[str, Any]] = {
     **{f"wf.{name}": _REDUCTION for name in words("all any argmax argmin count_nonzero logsumexp max mean min")},
@@ -144,6 +151,7 @@ SAID: dict[str, dict[str, Any]] = {
     "F.dropout2d": {"generator": None},
     "F.dropout3d": {"generator": None},
     "F.feature_alpha_dropout": {"generator": None},
+    **{f"F.fractional_max_pool{rank}d{more}": _FRACTIONAL for rank in (2, 3) for more in ("", "_with_indices")},
     "F.gelu": {"approximate": "none"},
     "F.gumbel_softmax": {"generator": None},
     "F.hardshrink": {"lambd": 0.5},

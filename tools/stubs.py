@@ -200,11 +200,12 @@ def function(name: str, value: Any, hidden: dict[str, str] | None = None) -> str
     result = words(annotation(signature.return_annotation), RESULTS)
     whole = listed(parameters, kinds)
     switch = next((k for k, p in enumerate(parameters) if p.name in SWITCHES), None)
-    if switch is None:
+    if switch is None or result == SWITCHES[parameters[switch].name]:  # or it says nothing
         return written(name, whole, result, summary(value))
     key = parameters[switch].name
     off = [*whole[:switch], f"{key}: Literal[False] = False", *whole[switch + 1 :]]
-    on = [*whole[:switch], *whole[switch + 1 :], *["*"] * ("*" not in whole), f"{key}: Literal[True]"]
+    behind = [parameter for parameter in whole[switch + 1 :] if parameter != "*"]  # by name, for it is by name
+    on = [*whole[:switch], *["*"] * ("*" not in whole[:switch]), *behind, f"{key}: Literal[True]"]
     ways = [
         written(name, off, result, summary(value)),
         written(name, on, SWITCHES[key]),

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # Positional arguments, keyword arguments, and for each input its shape, or ("index", shape, how many).
 Draw = tuple[tuple[Any, ...], dict[str, Any], list[Any]]
 Case = Callable[[Random], Draw]
+
+
+class Given(NamedTuple):
+    """An argument that is a tensor."""
+
+    value: np.ndarray[Any, Any]
 
 
 def _some(r: Random, options: dict[str, list[Any]]) -> dict[str, Any]:
@@ -85,6 +91,21 @@ def _adaptive(rank: int, kind: str) -> Case:
             size = (None, *size[1:])
         options = _some(r, {"return_indices": [True]}) if kind == "max" else {}
         return (size,), options, [_batched(r, r.randint(1, 3), _spatial(r, rank))]
+
+    return draw
+
+
+def _fractional(rank: int) -> Case:
+    def draw(r: Random) -> Draw:
+        options = _some(r, {"return_indices": [True]})
+        if r.random() < 0.5:
+            options["output_size"] = _each(r, rank, 1, 3)
+        if "output_size" not in options or r.random() < 0.1:
+            options["output_ratio"] = r.choice([0.3, 0.5, 0.7, 1.0, (0.5,) * rank])
+        channels = r.randint(1, 3)
+        samples = np.random.default_rng(r.randint(0, 99)).random((3, channels + (r.random() < 0.1), rank))
+        options["_random_samples"] = Given(samples)
+        return (_each(r, rank, 1, 3),), options, [_batched(r, channels, _spatial(r, rank))]
 
     return draw
 
@@ -374,6 +395,8 @@ CASES: dict[str, Case] = {
     **{name: _pointwise({}) for name in ("SELU", "SiLU", "Sigmoid", "Softsign", "Tanh", "Tanhshrink")},
     **{kind: _recurrent(kind) for kind in ("RNN", "LSTM", "GRU")},
 }
+for _rank in (2, 3):
+    CASES[f"FractionalMaxPool{_rank}d"] = _fractional(_rank)
 for _rank in (1, 2, 3):
     CASES[f"Conv{_rank}d"] = _convolution(_rank, False)
     CASES[f"ConvTranspose{_rank}d"] = _convolution(_rank, True)

@@ -98,7 +98,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("SyncBatchNorm", "nn.BatchNorm1d, nn.BatchNorm2d or nn.BatchNorm3d: weft trains on one machine"),
         ("BatchNorm InstanceNorm", "it has the number of axes in its name: nn.BatchNorm2d, nn.InstanceNorm2d"),
         ("CrossMapLRN2d", "nn.LocalResponseNorm"),
-        ("FractionalMaxPool*", f"{_SOON}; nn.MaxPool2d and nn.AdaptiveMaxPool2d are"),
         ("RotaryPositionalEmbeddings", "nn.RotaryEmbedding(dim, interleaved=True)"),
         ("DataParallel parallel", f"{_SOON}; weft trains on one machine and uses all of its cores"),
         ("Dense", "nn.Linear"),
@@ -109,7 +108,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "weft.nn.functional": (
         ("upsample", "F.interpolate"),
-        ("fractional_max_pool*", f"{_SOON}; max_pool2d and adaptive_max_pool2d are"),
         ("apply_rotary_emb apply_rotary_pos_emb", "F.apply_rotary_embedding"),
         ("conv_tbc", f"{_SOON}; F.conv1d is, over (N, C, L)"),
     ),

@@ -18,6 +18,7 @@ _functions = _registry.functions(
     "dropout",
     "embedding",
     "folding",
+    "fractional_pooling",
     "grid_sampling",
     "linear",
     "linear_loss",

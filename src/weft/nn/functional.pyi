@@ -303,6 +303,102 @@ def fold(
     from.
     """
 
+@overload
+def fractional_max_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    return_indices: Literal[False] = False,
+    _random_samples: Operand | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """The greatest element of each of ``output_size`` windows of the last two axes, whose distances are drawn for each
+    channel.
+    """
+@overload
+def fractional_max_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    *,
+    _random_samples: Operand | None = None,
+    generator: Generator | None = None,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def fractional_max_pool2d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    return_indices: bool = False,
+    _random_samples: Operand | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+
+def fractional_max_pool2d_with_indices(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    return_indices: bool = False,
+    _random_samples: Operand | None = None,
+    *,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`fractional_max_pool2d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
+
+@overload
+def fractional_max_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    return_indices: Literal[False] = False,
+    _random_samples: Operand | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """The greatest element of each of ``output_size`` windows of the last three axes."""
+@overload
+def fractional_max_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    *,
+    _random_samples: Operand | None = None,
+    generator: Generator | None = None,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def fractional_max_pool3d(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    return_indices: bool = False,
+    _random_samples: Operand | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+
+def fractional_max_pool3d_with_indices(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    output_size: int | Sequence[int] | None = None,
+    output_ratio: float | Sequence[float] | None = None,
+    return_indices: bool = False,
+    _random_samples: Operand | None = None,
+    *,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`fractional_max_pool3d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
+
 def gaussian_nll_loss(
     input: TensorLike, target: TensorLike, var: Operand, full: bool = False, eps: float = 1e-06, reduction: str = "mean"
 ) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.errors import ArgumentError
 from ..ops import adaptive_pooling as adaptive
+from ..ops import fractional_pooling as fractional
 from ..ops import pooling as ops
 from ..ops import unpooling
 from ..tensor.tensor import Tensor
@@ -324,6 +326,70 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     def forward(self, input: Tensor) -> Any:
         """``(N, C, D, H, W) -> (N, C, *output_size)``."""
         return adaptive.adaptive_max_pool3d(input, self.output_size, self.return_indices)
+
+
+class _FractionalMaxPool(Module):
+    """What the layers whose windows are at drawn distances share."""
+
+    _axes: int
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        output_size: Sizes | None = None,
+        output_ratio: float | Sequence[float] | None = None,
+        return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if (output_size is None) == (output_ratio is None):
+            raise ArgumentError(f"{name}: wants either an output_size or an output_ratio")
+        self.kernel_size, self.return_indices = _each(kernel_size, self._axes), return_indices
+        self.output_size = None if output_size is None else _each(output_size, self._axes)
+        self.output_ratio: Any = output_ratio
+        if output_ratio is not None:
+            ratios = tuple(output_ratio) if isinstance(output_ratio, Sequence) else (output_ratio,) * self._axes
+            if len(ratios) != self._axes or not all(0 < ratio < 1 for ratio in ratios):
+                raise ArgumentError(
+                    f"{name}: output_ratio is {output_ratio}; it must be between 0 and 1, or {self._axes} such numbers"
+                )
+            self.output_ratio = ratios
+        self.register_buffer("_random_samples", _random_samples)
+
+    def _pool(self, function: Any, input: Tensor) -> Any:
+        sizes = self.kernel_size, self.output_size, self.output_ratio
+        return function(input, *sizes, self.return_indices, self._random_samples)
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """``(N, C, H, W) -> (N, C, *output_size)``, or without N: the greatest elements of windows whose distances are
+    drawn, in each call and for each channel; with ``return_indices`` also their positions in the flattened plane.
+
+    There is either an ``output_size`` or an ``output_ratio`` between 0 and 1; both, and ``kernel_size``, are a number
+    or one for each axis. ``_random_samples``, a buffer, are in the place of what is drawn.
+    :func:`~weft.nn.functional.fractional_max_pool2d` says more.
+
+    Example:
+        >>> wf.nn.FractionalMaxPool2d(2, output_ratio=0.5)(wf.zeros((1, 3, 9, 6))).shape
+        (1, 3, 4, 3)
+    """
+
+    _axes = 2
+
+    def forward(self, input: Tensor) -> Any:
+        """``(N, C, H, W) -> (N, C, *output_size)``."""
+        return self._pool(fractional.fractional_max_pool2d, input)
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """``(N, C, D, H, W) -> (N, C, *output_size)``, or without N. Arguments as for :class:`FractionalMaxPool2d`."""
+
+    _axes = 3
+
+    def forward(self, input: Tensor) -> Any:
+        """``(N, C, D, H, W) -> (N, C, *output_size)``."""
+        return self._pool(fractional.fractional_max_pool3d, input)
 
 
 class _AdaptiveAvgPool(Module):
