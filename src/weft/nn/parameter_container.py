@@ -5,6 +5,7 @@ Tensors become Parameters; any other value is kept as it is, as an attribute, an
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, Self, overload
 
@@ -131,7 +132,8 @@ class ParameterList(_Held):
 
 
 class ParameterDict(_Held):
-    """Parameters by name, in the order of insertion; tensors in it become Parameters.
+    """Parameters by name, in the order of insertion; tensors in it become Parameters. A dict is inserted in the order
+    of its names.
 
     Example:
         >>> held = wf.nn.ParameterDict({"scale": wf.ones((2,)), "shift": wf.zeros((2,))})
@@ -185,9 +187,12 @@ class ParameterDict(_Held):
         return self[key]
 
     def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Add or replace values."""
-        for key, value in dict(parameters).items():
-            self[key] = value
+        """Add or replace values; of a mapping that is neither an OrderedDict nor a ParameterDict in the order of their
+        names, as in PyTorch: an optimizer's state counts parameters by their order."""
+        values = dict(parameters)
+        is_plain = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
+        for key in sorted(values) if is_plain else list(values):
+            self[key] = values[key]
 
     def pop(self, key: str) -> Any:
         """Take a value out."""
@@ -209,18 +214,20 @@ class ParameterDict(_Held):
 
     def copy(self) -> ParameterDict:
         """Another one of the same values."""
-        return ParameterDict(self._read())
+        return ParameterDict(self._read().items())
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """Another one of the same value under these names."""
-        return ParameterDict(dict.fromkeys(keys, default))
+        return ParameterDict((key, default) for key in keys)
 
     def __or__(self, other: Mapping[str, Any]) -> ParameterDict:
-        return ParameterDict({**self._read(), **dict(other.items())})
+        made = self.copy()
+        made.update(other)
+        return made
 
     def __ror__(self, other: Mapping[str, Any]) -> ParameterDict:
-        return ParameterDict({**dict(other.items()), **self._read()})
+        return ParameterDict({**dict(other.items()), **self._read()}.items())
 
     def __ior__(self, other: Mapping[str, Any]) -> Self:
-        self.update(dict(other.items()))
+        self.update(other)
         return self
