@@ -334,3 +334,11 @@ def test_a_module_is_added_under_either_of_pytorchs_names() -> None:
         ]
         with pytest.raises(KeyError, match="exists already"):
             getattr(net, add)("forward", inner)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_copies_of_buffers_are_as_persistent(copied: Any, persistent: bool) -> None:
+    module = nn.Module()
+    module.mean = copied(nn.Buffer(wf.ones((2,)), persistent=persistent))
+    assert list(module.state_dict()) == ["mean"] * persistent and [b.tolist() for b in module.buffers()] == [[1.0, 1.0]]

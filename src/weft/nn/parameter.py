@@ -64,6 +64,19 @@ class Buffer(Tensor):
         if state.trace is not None and state.trace.capture is not None:
             state.trace.capture.made((self,))
 
+    def __copy__(self) -> Buffer:
+        return self._as_persistent(super().__copy__())
+
+    def __deepcopy__(self, memo: Any) -> Buffer:
+        return self._as_persistent(super().__deepcopy__(memo))
+
+    def _as_persistent(self, copied: Any) -> Buffer:
+        copied.persistent = self.persistent
+        return copied  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (*super().__reduce__(), (None, {"persistent": self.persistent}))
+
 
 def blank(shape: Sequence[int], dtype: Any = None, device: Any = None) -> Parameter:
     """A parameter of zeros that a layer fills when it resets its parameters.
