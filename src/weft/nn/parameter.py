@@ -64,15 +64,15 @@ class Buffer(Tensor):
         if state.trace is not None and state.trace.capture is not None:
             state.trace.capture.made((self,))
 
-    def __copy__(self) -> Buffer:
+    def __copy__(self) -> Any:
         return self._as_persistent(super().__copy__())
 
-    def __deepcopy__(self, memo: Any) -> Buffer:
+    def __deepcopy__(self, memo: Any) -> Any:
         return self._as_persistent(super().__deepcopy__(memo))
 
-    def _as_persistent(self, copied: Any) -> Buffer:
+    def _as_persistent(self, copied: Any) -> Any:
         copied.persistent = self.persistent
-        return copied  # type: ignore[no-any-return]
+        return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (*super().__reduce__(), (None, {"persistent": self.persistent}))
