@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from ..core.errors import StateError
+from ..core.errors import ArgumentError, StateError
 from ..tensor import guards
-from ..tensor.gradient_hooks import RemovableHandle
+from ..tensor.gradient_hooks import RemovableHandle, told
 from ..tensor.in_place import copy_, owned
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
@@ -43,15 +43,13 @@ class Saved(Tree):
     """Of entries that states of earlier versions lack: the version of PyTorch's module that has them."""
 
     def get_extra_state(self) -> Any:
-        """What a subclass keeps in its state beside tensors; :meth:`set_extra_state` gets it back."""
+        """What a subclass keeps in its state beside tensors; :meth:`set_extra_state` gets it back. A state with such an
+        entry fits modules that define that one."""
         raise NotImplementedError(f"{type(self).__name__} does not define get_extra_state")
 
     def set_extra_state(self, state: Any) -> None:
         """Take over what :meth:`get_extra_state` gave."""
         raise NotImplementedError(f"{type(self).__name__} does not define set_extra_state")
-
-    def _has_extra_state(self) -> bool:
-        return type(self).get_extra_state is not Saved.get_extra_state
 
     def _state_entries(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters and persistent buffers with their paths, module by module; shared ones under each path."""
@@ -86,13 +84,13 @@ class Saved(Tree):
             hook(module, prefix, keep_vars)
         for name, value in self._own_entries(prefix):
             state[name] = value if keep_vars or is_uninitialized(value) else value.detach()
-        if self._has_extra_state():
+        if type(self).get_extra_state is not Saved.get_extra_state:
             state[prefix + _EXTRA] = self.get_extra_state()
         for name, below in self._modules.items():
             if below is not None:
                 below._fill(state, f"{prefix}{name}.", keep_vars)
         for hook in list(self._state_hooks.values()):
-            hook(module, state, prefix, {})
+            _check_none("state_dict", hook, hook(module, state, prefix, {}))
 
     def register_state_dict_pre_hook(self, hook: Callable[[Module, str, bool], None]) -> RemovableHandle:
         """Call ``hook(module, prefix, keep_vars)`` before :meth:`state_dict` looks at this module."""
@@ -151,7 +149,7 @@ class Saved(Tree):
                 module.set_extra_state(state_dict[name])
         for module in reversed(hooked):  # those below come first
             for hook in list(module._load_hooks.values()):
-                hook(module, keys)
+                _check_none("load_state_dict", hook, hook(module, keys))
         self._check_keys([], keys, strict)
         return keys
 
@@ -168,7 +166,7 @@ class Saved(Tree):
         return {
             f"{path}.{_EXTRA}" if path else _EXTRA: module
             for path, module in self.named_modules(remove_duplicate=False)
-            if module._has_extra_state()
+            if type(module).set_extra_state is not Saved.set_extra_state
         }
 
     def _hooked_state(
@@ -213,6 +211,14 @@ class _Noted(dict[str, Any]):
     """A state with what PyTorch says of the modules that wrote it."""
 
     _metadata: Mapping[str, Any]
+
+
+def _check_none(kind: str, hook: Any, found: Any) -> None:
+    if found is not None:
+        raise ArgumentError(
+            f"the {kind} post-hook {told(hook)} returned a value of type {type(found).__name__}, which nobody takes: "
+            "it changes what it is given, and returns None"
+        )
 
 
 def _copy_into(there: Tensor, value: Tensor) -> None:
