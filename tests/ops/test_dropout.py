@@ -50,6 +50,7 @@ CHANNELS = [
     (F.dropout1d, (300, 7), 1),
     (F.dropout2d, (50, 6, 3, 2), 2),
     (F.dropout2d, (50, 6, 3), 2),
+    (F.dropout2d, (50, 6), 2),
     (F.dropout3d, (50, 6, 3, 2, 2), 2),
     (F.dropout3d, (300, 3, 2, 2), 1),
 ]
@@ -116,7 +117,7 @@ def test_a_seed_gives_one_stream_eagerly_and_compiled(drop: Any, dtype: str) -> 
 def test_mistakes_name_the_function() -> None:
     for drop, shape in (
         (F.dropout1d, (3,)),
-        (F.dropout2d, (2, 3)),
+        (F.dropout2d, (2,)),
         (F.dropout3d, (2, 3)),
         (F.feature_alpha_dropout, (3,)),
     ):

@@ -62,7 +62,8 @@ def dropout2d(input: Array, p: float = 0.5, training: bool = True, *, generator:
     """Each channel of an image is zero with probability ``p`` and divided by ``1 - p`` otherwise.
 
     Args:
-        input: shape (N, C, H, W); a floating dtype. One of three axes is (N, C, L), as in PyTorch, which warns of it.
+        input: shape (N, C, H, W); a floating dtype. Of three axes it is (N, C, L), of two (N, C), as in
+            PyTorch, which warns of both.
         p, training, generator: as for :func:`dropout`.
 
     Raises:
@@ -72,7 +73,9 @@ def dropout2d(input: Array, p: float = 0.5, training: bool = True, *, generator:
     Reference:
         Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015.
     """
-    _channels("dropout2d", input, (3, 4), "(N, C, H, W)")
+    require_tensors("dropout2d", input)
+    if input.ndim not in (2, 3, 4):
+        raise ShapeError(f"dropout2d: wants an input (N, C, H, W), of 2 to 4 axes; shape {input.shape}")
     return _dropped("dropout2d", input, p, training, generator, 2)
 
 
