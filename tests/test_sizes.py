@@ -44,6 +44,7 @@ MAKERS: dict[str, tuple[Callable[[int, int], Any], Callable[[int, int], tuple[in
     "full": (lambda n, m: wf.full((n, m), 1.5), lambda n, m: (n, m)),
     "eye": (lambda n, m: wf.eye(n, m), lambda n, m: (n, m)),
     "new_zeros": (lambda n, m: ONE.new_zeros(n, m), lambda n, m: (n, m)),
+    "new_full": (lambda n, m: ONE.new_full((n, m), 1.5), lambda n, m: (n, m)),
     "linspace": (lambda n, m: wf.linspace(0.0, 1.0, n), lambda n, m: (n,)),
     "tile": (lambda n, m: wf.tile(THREE, (n, m)), lambda n, m: (n, m * 3)),
     "Tensor.repeat": (lambda n, m: THREE.repeat(n, m), lambda n, m: (n, m * 3)),

@@ -54,6 +54,10 @@ _EXTREME = (
 WAYS = {
     "max": _EXTREME,
     "min": _EXTREME,
+    "nonzero": (
+        "(self, *, as_tuple: Literal[False] = False) -> Tensor",
+        "(self, *, as_tuple: Literal[True]) -> tuple[Tensor, ...]",
+    ),
     "random_": (
         "(self, *, generator: Generator | None = None) -> Self",
         "(self, to: int, /, *, generator: Generator | None = None) -> Self",
@@ -71,7 +75,7 @@ WAYS = {
 TENSOR_HEAD = """\
 from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
-from typing import Any, Self, SupportsIndex, TypeAlias, overload
+from typing import Any, Literal, Self, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
-from typing import Any, Self, SupportsIndex, TypeAlias, overload
+from typing import Any, Literal, Self, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Casts:
         """The tensor as float32; itself if it is."""
     def int(self) -> Tensor:
         """The tensor as int32; itself if it is."""
+    def type(self, dtype: DTypeLike) -> Tensor:
+        """The tensor as ``dtype``; itself if it is."""
 
 class Methods(Casts):
     """What :mod:`weft.tensor.methods` gives to a Tensor."""
@@ -247,12 +249,16 @@ class Methods(Casts):
         """``matmul`` of two operands of rank 3."""
     def broadcast_to(self, size: int | Sequence[int]) -> Tensor:
         """``x`` repeated along new leading axes and along its axes of size 1, under NumPy's rules."""
+    def byte(self) -> Tensor:
+        """The tensor as uint8; itself if it is."""
     def cauchy_(self, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Self:
         """Fill the tensor with draws; see ``torch.Tensor.cauchy_``."""
     def ceil(self) -> Tensor:
         """The least whole number not below x."""
     def ceil_(self) -> Self:
         """Write what ``ceil`` gives of the tensor into it; returns it."""
+    def char(self) -> Tensor:
+        """The tensor as int8; itself if it is."""
     @overload
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` consecutive parts of ``x`` of one size along ``axis``; the last may be smaller."""
@@ -639,6 +645,25 @@ class Methods(Casts):
     def nelement(self) -> int:
         """The number of elements."""
     @overload
+    def new_empty(
+        self, *size: int, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
+    ) -> Tensor:
+        """``wf.empty`` with this tensor's dtype, on its device."""
+    @overload
+    def new_empty(
+        self, size: Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
+    ) -> Tensor: ...
+    def new_full(
+        self,
+        size: int | Sequence[int],
+        fill_value: float,
+        *,
+        dtype: DTypeLike | None = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """``wf.full`` with this tensor's dtype, on its device."""
+    @overload
     def new_ones(
         self, *size: int, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
     ) -> Tensor:
@@ -647,6 +672,10 @@ class Methods(Casts):
     def new_ones(
         self, size: Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
     ) -> Tensor: ...
+    def new_tensor(
+        self, data: Any, *, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
+    ) -> Tensor:
+        """``wf.tensor`` with this tensor's dtype, on its device: a copy of ``data`` without history."""
     @overload
     def new_zeros(
         self, *size: int, dtype: DTypeLike | None = None, device: Any = None, requires_grad: bool = False
@@ -660,6 +689,13 @@ class Methods(Casts):
         """The value next to x1 in the direction of x2."""
     def nextafter_(self, other: Operand) -> Self:
         """Write what ``nextafter`` gives of the tensor into it; returns it."""
+    @overload
+    def nonzero(self, *, as_tuple: Literal[False] = False) -> Tensor:
+        """The positions of the elements that are not 0, in row-major order: a row of int64 for each, of shape (n,
+        ndim); with ``as_tuple`` a vector for each axis, as ``wf.nonzero`` gives them.
+        """
+    @overload
+    def nonzero(self, *, as_tuple: Literal[True]) -> tuple[Tensor, ...]: ...
     @overload
     def norm(
         self,
@@ -685,6 +721,8 @@ class Methods(Casts):
         """Write what ``not_equal`` gives of the tensor into it; returns it."""
     def numel(self) -> int:
         """The number of elements."""
+    def outer(self, vec2: TensorLike) -> Tensor:
+        """The product of each element of one vector with each of another."""
     @overload
     def permute(self, *dims: int) -> Tensor:
         """The axes in another order."""
@@ -747,6 +785,11 @@ class Methods(Casts):
     @overload
     def repeat(self, repeats: Sequence[int]) -> Tensor: ...
     @overload
+    def repeat_interleave(self, repeats: TensorLike | int, dim: int | None = None) -> Tensor:
+        """Each element ``repeats`` times, one after another, along ``dim``; without it, of the flattened tensor."""
+    @overload
+    def repeat_interleave(self, repeats: TensorLike | int, axis: int | None = None) -> Tensor: ...
+    @overload
     def reshape(self, *shape: int) -> Tensor:
         """The elements in row-major order under another shape; one size may be -1."""
     @overload
@@ -758,6 +801,8 @@ class Methods(Casts):
     @property
     def retains_grad(self) -> bool:
         """Whether backward() keeps the gradient of this result of recorded calls; False for leaves."""
+    def roll(self, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+        """The elements moved by ``shifts`` along the axes ``dims``, around the ends; without axes, as if flattened."""
     def round(self, *, decimals: int = 0) -> Tensor:
         """The nearest whole number, or number with so many decimals; halves to even."""
     def round_(self, *, decimals: int = 0) -> Self:
@@ -794,6 +839,8 @@ class Methods(Casts):
         """-1, 0 or 1; NaN of NaN."""
     def sgn_(self) -> Self:
         """Write what ``sgn`` gives of the tensor into it; returns it."""
+    def short(self) -> Tensor:
+        """The tensor as int16; itself if it is."""
     def sigmoid(self) -> Tensor:
         """``1 / (1 + exp(-x))``."""
     def sigmoid_(self) -> Self:

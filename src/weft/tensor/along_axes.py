@@ -119,6 +119,20 @@ def _flip(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     return shape.flip(self, axis=_axes_of(self, named, kwargs, False))
 
 
+def _roll(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The elements moved by ``shifts`` along the axes ``dims``, around the ends; without axes, as if flattened."""
+    named = bind(names_of("roll"), args, kwargs)
+    (shifts,) = required("roll", named, "shifts")
+    return pieces.roll(self, shifts, axis=_axes_of(self, named, kwargs, True))
+
+
+def _repeat_interleave(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Each element ``repeats`` times, one after another, along ``dim``; without it, of the flattened tensor."""
+    named = bind(names_of("repeat_interleave"), args, kwargs)
+    (repeats,) = required("repeat_interleave", named, "repeats")
+    return pieces.repeat(self, repeats, axis=named.get("dim"))
+
+
 def _squeeze(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Without axes of size 1: all of them, or those of ``dim`` that have this size, as in PyTorch. An ``axis`` of
     another size is an error, as in NumPy."""
@@ -212,6 +226,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "min": _extreme("min", reduction.min, reduction.min_with_index, elementwise.minimum),
     "norm": _norm,
     "prod": _reduction("prod", reduction.prod),
+    "repeat_interleave": _repeat_interleave,
+    "roll": _roll,
     "split": _cut("split", pieces.split),
     "squeeze": _squeeze,
     "std": _spread("std", reduction.std),

@@ -64,8 +64,16 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return to_device(_as(self, other.dtype), other.device)
 
 
+def type_(self: Tensor, dtype: Any) -> Tensor:
+    """The tensor as ``dtype``; itself if it is."""
+    return _as(self, as_dtype(dtype))
+
+
+type_.__name__ = "type"
+
 METHODS: dict[str, Callable[..., Any]] = {
     "to": to,
+    "type": type_,
     "type_as": type_as,
     "cpu": cpu,
     "float": _cast("float32"),
@@ -74,5 +82,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "bfloat16": _cast("bfloat16"),
     "long": _cast("int64"),
     "int": _cast("int32"),
+    "short": _cast("int16"),
+    "char": _cast("int8"),
+    "byte": _cast("uint8"),
     "bool": _cast("bool"),
 }

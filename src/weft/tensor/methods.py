@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -449,6 +449,43 @@ def _like(name: str) -> Callable[..., Tensor]:
     return method
 
 
+def new_full(
+    self: Tensor,
+    size: int | Sequence[int],
+    fill_value: float,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``wf.full`` with this tensor's dtype, on its device."""
+    from ..ops.creation import full
+
+    place = self._spec.device if device is None else device_of(device, "new_full")
+    made: Tensor = full(size, fill_value, dtype=self.dtype if dtype is None else dtype, device=place)
+    return made.requires_grad_() if requires_grad else made
+
+
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """``wf.tensor`` with this tensor's dtype, on its device: a copy of ``data`` without history."""
+    from .create import tensor
+
+    place = self._spec.device if device is None else device_of(device, "new_tensor")
+    return tensor(data, dtype=self.dtype if dtype is None else dtype, device=place, requires_grad=requires_grad)
+
+
+def nonzero(self: Tensor, *, as_tuple: bool = False) -> Any:
+    """The positions of the elements that are not 0, in row-major order: a row of int64 for each, of shape (n, ndim);
+    with ``as_tuple`` a vector for each axis, as ``wf.nonzero`` gives them."""
+    from ..ops.indexing import nonzero as positions
+    from ..ops.pieces import stack
+
+    each = positions(self)
+    return each if as_tuple else stack(each, axis=1)
+
+
 def where(self: Tensor, condition: Tensor, other: Any) -> Any:
     """The element where ``condition`` is True, else ``other``."""
     return e.where(condition, self, other)
@@ -506,7 +543,7 @@ def allclose(self: Tensor, other: Any, rtol: float = 1e-05, atol: float = 1e-08,
 
 
 def _install_special() -> None:
-    from ..ops.contraction import matmul, vecdot
+    from ..ops.contraction import matmul, outer, vecdot
 
     arithmetic = {
         "add": _of_two("add", Tensor.__add__, _scaled("add", e.add)),
@@ -533,8 +570,13 @@ def _install_special() -> None:
         "bmm": named("bmm", _product("bmm", 3, matmul)),
         **layout.METHODS,
         **hook_methods.METHODS,
+        "outer": named("outer", outer),
+        "new_empty": _like("empty"),
+        "new_full": new_full,
+        "new_tensor": new_tensor,
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
+        "nonzero": nonzero,
         "where": where,
         "repeat": repeat,
         "tile": tile,
