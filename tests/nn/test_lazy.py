@@ -182,6 +182,45 @@ def test_the_first_call_leaves_what_a_state_in_part_has_set(lazy: Any, ordinary:
     np.testing.assert_array_equal(module.weight.numpy(), weight)
 
 
-def test_a_state_without_values_is_not_taken_over() -> None:
-    with pytest.raises(StateError, match="'weight' has no values"):
-        nn.Linear(4, 3).load_state_dict(nn.LazyLinear(3).state_dict())
+def test_the_path_of_a_first_call_that_fails() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.LazyLinear(3)))
+    with pytest.raises(wf.ShapeError, match=r"(?s)wants \(\*, in_features\).*sequential\.1\.0"):
+        model(wf.asarray(1.0))
+
+
+def test_a_state_without_values() -> None:
+    layer = nn.Linear(2, 3)
+    for assign in (False, True):
+        with pytest.raises(StateError, match="'weight' has no values"):
+            layer.load_state_dict(nn.LazyLinear(3).state_dict(), assign=assign)
+    assert layer(wf.ones((1, 2))).shape == (1, 3)
+
+
+class Counted(nn.LazyModuleMixin):
+    """With buffers that are assigned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = nn.UninitializedBuffer(dtype=wf.int64)
+        self.scratch = nn.UninitializedBuffer(persistent=False)
+
+    def initialize_parameters(self, x: wf.Tensor) -> None:
+        if self.has_uninitialized_params():
+            self.count.materialize(x.shape[-1])
+            self.scratch.materialize(x.shape)
+
+    def forward(self, x: wf.Tensor) -> wf.Tensor:
+        return x + self.count + self.scratch
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_uninitialized_buffers(copied: Any) -> None:
+    layer = copied(Counted()).double()
+    assert isinstance(layer.count, nn.Buffer) and list(layer.state_dict()) == ["count"]
+    assert [layer.count.dtype, layer.scratch.dtype] == [wf.int64, wf.float64]
+    assert (
+        layer(wf.ones((2, 3))).shape == (2, 3) and layer.count.shape == (3,) and list(layer.state_dict()) == ["count"]
+    )
+    other = nn.Module()
+    other.b = copied(layer.scratch)
+    assert not other.state_dict() and [b.shape for b in other.buffers()] == [(2, 3)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ..core.boundary import leave
 from ..core.dtypes import int64
 from ..core.errors import ShapeError, StateError, UninitializedError
 from ..core.process import Lock
@@ -53,8 +54,13 @@ class LazyModuleMixin(Module):
                 raise UninitializedError(
                     f"{type(self).__name__} has no parameters before its first call; call it once with values"
                 )
-            with _first_call.now:
-                LazyModuleMixin._begin_call(self, args, kwargs)
+            try:
+                with _first_call.now:
+                    LazyModuleMixin._begin_call(self, args, kwargs)
+            except Exception as error:
+                self._note_path(error)
+                leave(error, self.forward, args, kwargs)
+                raise
         return Module.__call__(self, *args, **kwargs)
 
     def _begin_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -103,11 +103,15 @@ class Module(Saved):
                     return hooks.call(self, args, kwargs)
                 return (self.forward if state.trace is None else captured(self.forward))(*args, **kwargs)
             except Exception as error:
-                if isinstance(error, WeftError):
-                    error.modules.append(self)
-                    error.module_path = _path_of(error.modules)
+                self._note_path(error)
                 leave(error, self.forward, args, kwargs)
                 raise
+
+    def _note_path(self, error: Exception) -> None:
+        """Tell an error of weft's own that it passes through this module."""
+        if isinstance(error, WeftError):
+            error.modules.append(self)
+            error.module_path = _path_of(error.modules)
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -371,14 +375,14 @@ class Module(Saved):
     def _convert(self, dtype: DType | None, device: Device | None) -> None:
         def converted(x: Tensor) -> Tensor:
             if is_uninitialized(x):
-                x.convert(dtype, device)
+                x.convert(dtype if x.dtype.is_floating else None, device)
                 return x
             there = x if device is None else to_device(x, device)
             return there if dtype is None or not x.dtype.is_floating or x.dtype is dtype else astype(there, dtype)
 
         for parameter in self.parameters():
             if is_uninitialized(parameter):
-                parameter.convert(dtype, device)
+                converted(parameter)
                 continue
             gradient, own = parameter.grad, parameter.detach()
             made = converted(own)

@@ -17,7 +17,7 @@ from ..runtime.devices import device_of
 from ..tensor import guards
 from ..tensor.tape import Leaf
 from ..tensor.tensor import Tensor
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
 
 _SPEC: Any = Tensor._spec  # the slot itself
 
@@ -28,7 +28,7 @@ class _Uninitialized(Tensor):
 
     def __init__(self, requires_grad: bool, device: Any = None, dtype: Any = None) -> None:
         wanted = default_float if dtype is None else as_dtype(dtype)
-        if not wanted.is_floating:
+        if requires_grad and not wanted.is_floating:
             raise DTypeError(f"a parameter must be floating, not {wanted.name}")
         self._node, self._index = None, 0
         self._view = self._views = None
@@ -70,12 +70,12 @@ class _Uninitialized(Tensor):
         self._place(dtype or self.dtype, device or self.device)
         self.requires_grad_(requires_grad)
 
-    def materialize(self, shape: Sequence[int], device: Any = None, dtype: Any = None) -> None:
+    def materialize(self, shape: int | Sequence[int], device: Any = None, dtype: Any = None) -> None:
         """Become a parameter, or a buffer, of this shape: the very object, full of zeros."""
         wanted = self.dtype if dtype is None else as_dtype(dtype)
         place = self.device if device is None else device_of(device)
         requires_grad = self._node is not None
-        value = zeros(tuple(int(n) for n in shape), dtype=wanted, device=place)
+        value = zeros(shape, dtype=wanted, device=place)
         self.__class__ = self._becomes  # type: ignore[assignment]
         self._storage, self._spec, self._node = value._storage, value._spec, None  # type: ignore[misc]
         if requires_grad:
@@ -104,14 +104,23 @@ class UninitializedParameter(_Uninitialized, Parameter):
         _Uninitialized.__init__(self, requires_grad, device, dtype)
 
 
-class UninitializedBuffer(_Uninitialized):
-    """A buffer of a lazy module before the module has seen an input."""
+class UninitializedBuffer(_Uninitialized, Buffer):
+    """A buffer of a lazy module before the module has seen an input; ``persistent`` as for a :class:`Buffer`."""
 
     __slots__ = ()
-    _becomes = Tensor
+    _becomes = Buffer
 
-    def __init__(self, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> None:
-        super().__init__(requires_grad, device, dtype)
+    def __init__(
+        self, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
+    ) -> None:
+        _Uninitialized.__init__(self, requires_grad, device, dtype)
+        self.persistent = persistent
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self._as_persistent(super().__deepcopy__(memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (*super().__reduce__(), (None, {"persistent": self.persistent}))
 
 
 def is_uninitialized(tensor: Any) -> TypeGuard[_Uninitialized]:
