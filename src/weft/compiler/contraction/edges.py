@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.dtypes import DType
-from ..emit import Writer, mangle, memory_type, register_type, splat
+from ..emit import Writer, splat
 from ..kernels import Edge, Int, Windowed
 from ..lanes import Frame, load_every_other, load_lanes
 from .offsets import ENTRY, PART
@@ -150,12 +150,3 @@ class Edges:
 def load_near(w: Writer, source: DType, pointer: str, lanes: int, step: int, mask: str | None = None) -> str:
     """``lanes`` elements ``step`` (1 or 2) apart, as they are in memory; 0 where the mask is not set."""
     return (load_every_other if step == 2 and lanes > 1 else load_lanes)(w, source, pointer, lanes, mask)
-
-
-def store_lanes(w: Writer, dtype: DType, value: str, pointer: str, lanes: int, mask: str) -> None:
-    """Write the lanes that the mask has."""
-    kind, element = register_type(dtype, lanes), memory_type(dtype)
-    w.do(
-        f"call void @llvm.masked.store.{mangle(element, lanes)}.p0({kind} {value}, ptr align {dtype.itemsize} "
-        f"{pointer}, <{lanes} x i1> {mask})"
-    )

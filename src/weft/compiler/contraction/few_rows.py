@@ -22,9 +22,9 @@ from functools import partial
 
 from ..emit import Module, Writer, constant, convert, memory_type, register_type, splat
 from ..kernels import Windowed
-from ..lanes import Frame, begin_kernel, either, loop, when
+from ..lanes import Frame, begin_kernel, either, loop, store_lanes, when
 from ..stages import grid_indices, slots_of
-from .edges import Edges, Span, edge_slots, load_near, store_lanes
+from .edges import Edges, Span, edge_slots, load_near
 from .offsets import entry_bytes
 from .plan import Form
 from .tile import ContractionTarget, Tile, at, multiply_add
@@ -344,4 +344,4 @@ class _Lines:
             if written is None:
                 w.do(f"store {of} {total}, ptr {place}, align {size}")
             else:
-                store_lanes(w, tile.dtype, total, place, wide, written[number])
+                store_lanes(w, tile.dtype, place, total, wide, written[number])

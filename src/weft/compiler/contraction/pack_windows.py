@@ -17,9 +17,9 @@ from functools import partial
 from ...core.dtypes import DType
 from ..emit import Module, Writer, convert, memory_type, register_type, vector_of
 from ..kernels import K_BLOCK, LANES, Int, Windowed
-from ..lanes import begin_kernel, either, first_lanes, load_lanes, loop, when
+from ..lanes import begin_kernel, either, first_lanes, load_lanes, loop, store_lanes, when
 from ..stages import slots_of
-from .edges import Edges, edge_slots, load_near, store_lanes
+from .edges import Edges, edge_slots, load_near
 from .offsets import ENTRY, entry_bytes
 from .pack import copy, gathered, padded_rows, store_zero, transpose_quarters
 from .plan import Form
@@ -149,7 +149,7 @@ class _Panels:
             place = at(w, src, (w.op(f"load i64, ptr {entry}, align 8"), 1))
             value = load_near(w, self.source, place, lanes, self.step, mask)
             value = convert(w, value, self.source, tile.dtype, lanes)
-            store_lanes(w, tile.dtype, value, at(w, dst, (k, self.pitch)), lanes, written)
+            store_lanes(w, tile.dtype, at(w, dst, (k, self.pitch)), value, lanes, written)
 
         loop(w, "0", "%kc", 1, line)
 

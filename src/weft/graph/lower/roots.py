@@ -56,9 +56,9 @@ class Root:
     attend, host or control (all outputs of an attention, a host call, a branch, a loop, of which it is the first).
 
     ``shape`` is what its expressions are read over: the value's own, a piece's, a reduction's operand's; of what joins
-    a contraction, the contraction's. ``exprs``,
-    which are ``given``, are the expression of an element, those of an element of each piece, a contraction's two
-    operands, or the operands of an ordered op, an attention, a host call, a branch, a loop.
+    a contraction, the contraction's. ``exprs``, which are ``given``, are the expression of an element, those of an
+    element of each piece, a contraction's two operands, or the operands of an ordered op, an attention, a host call, a
+    branch, a loop.
     """
 
     value: Value
