@@ -39,14 +39,18 @@ def checked(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     those that were given.
 
     Raises:
+        ArgumentError: there are too many or too few, or one is unknown; the message says what there is.
         DTypeError, ShapeError, AxisError: an argument is not what the parameter takes.
         CaptureError: the value of a tensor is asked for while a function is captured.
     """
     op, signature, contracts = _contracts(function)
+    found = ""
     try:
         bound = signature.bind(*args, **kwargs)
-    except TypeError:
-        return None  # too many arguments, or an unknown name: the call says so itself
+    except TypeError as error:
+        found = str(error)
+    if found:
+        raise _not_taken(op, signature, kwargs, found)
     changed, numbers = False, []
     for name, given in bound.arguments.items():
         contract = contracts.get(name)
@@ -75,6 +79,14 @@ def checked(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
             number = bound.arguments[name]
             bound.arguments[name] = asarray(python_number(number) if is_scalar(number) else number)
     return (bound.args, bound.kwargs) if changed or numbers else None
+
+
+def _not_taken(op: str, signature: inspect.Signature, kwargs: dict[str, Any], found: str) -> ArgumentError:
+    """What to raise for arguments that do not fit the signature, which the message shows."""
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    takes = signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
+    elsewhere = "; the layers of weft.nn have inplace=" if "inplace" in kwargs else ""
+    return ArgumentError(f"{op}: {found}; it is {op}{takes}{elsewhere}")
 
 
 def _tensor_in(values: Iterable[Any]) -> Tensor | None:
