@@ -32,6 +32,19 @@ def step(ours: Any, theirs: Any, p: Any, q: Any, count: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_state_brings_its_options(name: str, options: Any) -> None:
+    """An optimizer that was made with other options keeps the buffers that the loaded ones need."""
+    start = RNG.normal(size=(3, 4)).astype(np.float32)
+    p, q = nn.Parameter(start.copy()), torch.nn.Parameter(torch.tensor(start))
+    ours, theirs = getattr(optim, name)([p], **options), getattr(torch.optim, name)([q], **options)
+    step(ours, theirs, p, q, 2)
+    fresh = getattr(optim, name)([p], lr=1.0)
+    step(fresh, getattr(torch.optim, name)([q], lr=1.0), p, q, 1)
+    fresh.load_state_dict(theirs.state_dict())
+    step(fresh, theirs, p, q, 3)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
 def test_steps_and_state(name: str, options: Any) -> None:
     start = RNG.normal(size=(3, 4)).astype(np.float32)
     p, q = nn.Parameter(start.copy()), torch.nn.Parameter(torch.tensor(start))

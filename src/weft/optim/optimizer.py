@@ -242,16 +242,18 @@ class Optimizer:
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise StateError(f"{name}.load_state_dict: the groups have {sizes} parameters in the state, {own} here")
+        becoming: list[ParamGroup] = []  # the group of each parameter, as the state says it is: buffers depend on that
         for group, loaded in zip(self.param_groups, groups, strict=True):
             try:
                 options = {**group, **_options(loaded)}
                 if not isinstance(options.get("lr"), (Tensor, type(None))):
                     float(options["lr"])
                 self._check_options(options)
+                becoming += [ParamGroup(options)] * len(group["params"])
             except (TypeError, ValueError) as error:
                 raise StateError(f"{name}.load_state_dict: options that make no sense: {error}") from None
         numbers = [k for group in groups for k in group["params"]]
-        by_number = dict(zip(numbers, zip(self._parameters(), self._groups(), strict=True), strict=True))
+        by_number = dict(zip(numbers, zip(self._parameters(), becoming, strict=True), strict=True))
         fit: dict[Tensor, tuple[State, State]] = {}
         problems: list[str] = []
         keeps_own = type(self)._initial_state is Optimizer._initial_state  # a user's optimizer, which may keep anything
@@ -274,7 +276,7 @@ class Optimizer:
         self, number: Any, tensors: Mapping[str, Any], p: Tensor, group: ParamGroup, problems: list[str]
     ) -> tuple[State, State]:
         """The state of one parameter, as it is or would begin, and what it is to become, checked against that."""
-        fresh = self.state.get(p) or self._initial_state(p, group)
+        fresh = {**self._initial_state(p, group), **self.state.get(p, {})}
         made: State = {}
         for name, held in fresh.items():
             value = tensors.get(name)
@@ -313,9 +315,6 @@ class Optimizer:
                 for name, tensor in tensors.items():
                     copy_(held[name], tensor)  # the same objects: captured steps hold them by reference
         guards.bump()
-
-    def _groups(self) -> Iterator[ParamGroup]:
-        return (group for group in self.param_groups for _ in group["params"])
 
     def __repr__(self) -> str:
         lines = []
