@@ -380,3 +380,23 @@ def test_packed_sequences_in_a_compiled_step(name: str) -> None:
         return [b for step in found for b in step]
 
     assert trained(False) == trained(True)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_states_of_packed_sequences_that_are_sorted_already_in_captured_code(kind: str) -> None:
+    layer = getattr(wf.nn, kind)(2, 3)
+
+    def run(x: Any, lengths: Any, state: Any) -> Any:
+        packed = wf.nn.utils.rnn.pack_padded_sequence(x, lengths)
+        output, last = layer(packed, (state, state) if kind == "LSTM" else state)
+        return output.data, *(last if kind == "LSTM" else (last,))
+
+    compiled = wf.compile(run)
+    for count in (4, 1, 5):
+        lengths = wf.asarray([3, 2, 2, 1, 1][:count])
+        x, state = (wf.sin(wf.arange(n, dtype=wf.float32)) for n in (6 * count, 3 * count))
+        arguments = x.reshape(3, count, 2), lengths, state.reshape(1, count, 3)
+        for ours, eager in zip(compiled(*arguments), run(*arguments), strict=True):
+            np.testing.assert_array_equal(ours.detach().numpy(), eager.detach().numpy())
+        with pytest.raises(wf.ShapeError):
+            compiled(*arguments[:2], wf.zeros((1, count + 1, 3)))

@@ -168,7 +168,7 @@ class _Recurrent(Module):
             name = type(self).__name__
             raise ShapeError(f"{name}: the packed data {packed.data.shape}: wants (rows, input_size)")
         self._check_input(packed.data)
-        x, keep = padded_steps(packed)
+        x, keep = padded_steps(packed, states[0].shape[1] if states and states[0].ndim == 3 else None)
         if states is not None and packed.sorted_indices is not None:
             self._check_states(x, states)
             states = [take(s, packed.sorted_indices, axis=1) for s in states]

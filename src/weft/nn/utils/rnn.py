@@ -235,10 +235,20 @@ def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> P
 # --- unpacking ------------------------------------------------------------------------------------------------------
 
 
-def _lanes(packed: PackedSequence) -> Tensor:
-    """``0 ... N - 1``."""
+def _lanes(packed: PackedSequence, count: Any = None) -> Tensor:
+    """``0 ... N - 1``; in captured code, which does not know N, of ``count`` sequences, which is checked at each run.
+
+    Raises:
+        ShapeError: there are others than ``count``.
+    """
     if packed.sorted_indices is not None:
         return arange(packed.sorted_indices.shape[0])
+    if count is not None and state.trace is not None:
+        from ...transforms.source.effects import raising
+
+        error = ShapeError(f"the states are of {count} sequences, and the packed batch is of another number")
+        raising(packed.batch_sizes[0] == count, error)
+        return arange(count)
     rows = arange(packed.data.shape[0])
     lanes: Tensor = rows[rows < packed.batch_sizes[0]]
     return lanes
@@ -252,10 +262,10 @@ def _places(batch_sizes: Array, lanes: Array) -> Any:
     return where(keep, expand_dims(starts, axis=1) + lanes, 0), keep
 
 
-def padded_steps(packed: PackedSequence) -> tuple[Tensor, Tensor]:
+def padded_steps(packed: PackedSequence, count: Any = None) -> tuple[Tensor, Tensor]:
     """The data as ``(L, N, *)``, sorted as it is, with any numbers of its own behind the ends; and ``(L, N)`` bool:
-    where they are not."""
-    rows, keep = _places(packed.batch_sizes, _lanes(packed))
+    where they are not. ``count``: what N is expected to be."""
+    rows, keep = _places(packed.batch_sizes, _lanes(packed, count))
     device = packed.data.device
     return take(packed.data, rows.to(device), axis=0), keep.to(device)
 
