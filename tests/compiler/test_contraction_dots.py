@@ -51,8 +51,11 @@ def brain(x: np.ndarray) -> np.ndarray:
     return (x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(dt.bfloat16.numpy)
 
 
-@pytest.mark.parametrize("form_b", FORMS)
-@pytest.mark.parametrize("form_a", FORMS)
+USUAL = (("rows", "rows"), ("rows", "columns"), ("columns", "strided"))
+PAIRS = [(a, b) if (a, b) in USUAL else pytest.param(a, b, marks=pytest.mark.long) for a in FORMS for b in FORMS]
+
+
+@pytest.mark.parametrize(("form_a", "form_b"), PAIRS)
 @given(m=extents, n=extents, k=depths, seed=st.integers(0, 2**32 - 1), dtypes=st.sampled_from(NARROW))
 @settings(max_examples=25, deadline=None)
 def test_products_of_bytes(
@@ -77,8 +80,7 @@ def test_the_largest_bytes(dtypes: tuple[DType, DType]) -> None:
             assert np.all(found == 1030 * int(bounds[0]) * int(bounds[1]))
 
 
-@pytest.mark.parametrize("form_b", FORMS)
-@pytest.mark.parametrize("form_a", FORMS)
+@pytest.mark.parametrize(("form_a", "form_b"), PAIRS)
 @given(
     m=extents,
     n=extents,

@@ -384,7 +384,11 @@ def test_small_images_are_one_product(batch: int, m: int, n: int, k: int, joined
     assert part.units == found["blocks_m"] * found["blocks_n"] * (1 if joined else batch)
 
 
-@pytest.mark.parametrize("name", ["aarch64-linux-gnu", "x86_64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m4"])
+@pytest.mark.parametrize(
+    "name",
+    ["aarch64-linux-gnu"]
+    + [pytest.param(n, marks=pytest.mark.long) for n in ("x86_64-linux-gnu", "riscv64-linux-gnu-v", "cortex-m4")],
+)
 def test_other_targets_are_accepted(name: str) -> None:
     target = cross_target(name)
     kernels = [build(structure, structure, dt.float32, ISAS[0])[0] for structure in STRUCTURES]

@@ -46,9 +46,18 @@ def bits(x: Any) -> bytes:
     return (wf.astype(x, wf.float32) if x.dtype is wf.bfloat16 else x).numpy().tobytes()
 
 
-@pytest.mark.parametrize("columns", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
-@pytest.mark.parametrize("shape", SHAPES)
+USUAL = (("float32", False), ("float32", True), ("bfloat16", False))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "columns"),
+    [
+        pytest.param(shape, dtype, columns, marks=() if (dtype, columns) in USUAL else pytest.mark.long)
+        for shape in SHAPES
+        for dtype in ("float32", "bfloat16", "int32")
+        for columns in (False, True)
+    ],
+)
 def test_any_number_of_threads_gives_the_same_bits(shape: tuple[int, int, int], dtype: str, columns: bool) -> None:
     """Alone, with what follows it, and where only that is wanted."""
     a, b = operands(*shape, dtype, columns)
