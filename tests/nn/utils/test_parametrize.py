@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -188,3 +189,18 @@ def test_a_captured_function_inside_of_cached_says_so() -> None:
     step = wf.compile(inside)
     assert step(x).shape == step(x).shape == (1, 3)
     assert len(step.cache_info().graphs) == 1
+
+
+@pytest.mark.parametrize("make", [parametrizations.weight_norm, parametrizations.spectral_norm])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_and_pickles(make: Any, copied: Any) -> None:
+    layer = make(nn.Linear(2, 3)).eval()
+    other = copied(layer)
+    assert parametrize.is_parametrized(other, "weight") and type(other).__name__ == "ParametrizedLinear"
+    assert other.weight.tolist() == layer.weight.tolist() and list(other.state_dict()) == list(layer.state_dict())
+    other.load_state_dict(layer.state_dict())
+
+
+def test_an_axis_that_is_not_there() -> None:
+    with pytest.raises(wf.core.errors.AxisError, match="weight_norm: axis 5"):
+        parametrizations.weight_norm(nn.Linear(2, 3), dim=5)

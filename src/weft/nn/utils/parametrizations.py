@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ...core.errors import ArgumentError
@@ -26,7 +27,8 @@ __all__ = ["spectral_norm", "weight_norm"]
 
 def _other_axes(x: Tensor, dim: int) -> tuple[int, ...]:
     """All axes but one; all of them for -1."""
-    return tuple(axis for axis in range(x.ndim) if dim == -1 or axis != dim % x.ndim)
+    kept = -1 if dim == -1 else normalize_axis(dim, x.ndim, "weight_norm")
+    return tuple(axis for axis in range(x.ndim) if axis != kept)
 
 
 @composite(name="weight_norm")
@@ -67,6 +69,9 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
         name: of the weight.
         dim: the axis along which lengths differ; None: one length for the whole.
 
+    Raises:
+        AxisError: the weight has no such axis.
+
     Reference:
         Salimans and Kingma, Weight Normalization, 2016.
 
@@ -76,15 +81,16 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
         {'parametrizations.weight.original0': (3, 1), 'parametrizations.weight.original1': (3, 2)}
     """
     register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
-
-    def take_older(_: Module, state: dict[str, Any], prefix: str, *details: Any) -> None:
-        older = f"{prefix}{name}_g", f"{prefix}{name}_v"
-        if all(key in state for key in older):
-            for k, key in enumerate(older):
-                state[f"{prefix}parametrizations.{name}.original{k}"] = state.pop(key)
-
-    module.register_load_state_dict_pre_hook(take_older)
+    module.register_load_state_dict_pre_hook(partial(_take_older, name))
     return module
+
+
+def _take_older(name: str, module: Module, state: dict[str, Any], prefix: str, *details: Any) -> None:
+    """A hook on states that have ``weight_g`` and ``weight_v``."""
+    older = f"{prefix}{name}_g", f"{prefix}{name}_v"
+    if all(key in state for key in older):
+        for k, key in enumerate(older):
+            state[f"{prefix}parametrizations.{name}.original{k}"] = state.pop(key)
 
 
 class _SpectralNorm(Module):

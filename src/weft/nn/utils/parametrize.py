@@ -200,13 +200,25 @@ def register_parametrization(
 
 def _let_compute(module: Module, kind: type) -> None:
     """Give a module, of a class, a class of its own for what it computes now, which copies of it may share."""
-    names = list(module._modules["parametrizations"])  # type: ignore[arg-type]
-    if names:
-        properties = {name: _property(name) for name in names}
-        of = {"_before_parametrizations": kind, "__module__": kind.__module__, **properties}
-        kind = type(f"Parametrized{kind.__name__}", (kind,), of)
-    module.__class__ = kind
+    names = tuple(module._modules["parametrizations"])  # type: ignore[arg-type]
+    module.__class__ = _computing(kind, names) if names else kind
     guards.bump()
+
+
+def _computing(kind: type, names: tuple[str, ...]) -> type:
+    properties = {name: _property(name) for name in names}
+    of = {"_before_parametrizations": kind, "__module__": kind.__module__, "__reduce_ex__": _reduced, **properties}
+    return type(f"Parametrized{kind.__name__}", (kind,), of)
+
+
+def _reduced(module: Any, protocol: Any) -> tuple[Any, ...]:
+    """For copies and pickles: a class that a module has to itself is found under no name."""
+    held = module._modules["parametrizations"]
+    return _remade, (module._before_parametrizations, tuple(held)), dict(module.__dict__)
+
+
+def _remade(kind: type, names: tuple[str, ...]) -> Any:
+    return object.__new__(_computing(kind, names))
 
 
 def _property(name: str) -> property:
