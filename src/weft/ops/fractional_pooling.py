@@ -15,7 +15,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.dtypes import DType
 from ..core.errors import ArgumentError, DTypeError, ShapeError
-from ..core.shapes import shown
+from ..core.shapes import Shape, shown
 from ..core.symbolic import Dim, SymDim, are_equal, undecided
 from .creation import full, iota
 from .elementwise import cast, maximum, minimum, where
@@ -99,7 +99,7 @@ def _samples(op: str, x: Array, rank: int, given: Array | None, generator: Gener
 
 
 @composite(name="fractional_samples")
-def _drawn(state: Array, shape: tuple[Dim, ...], dtype: DType) -> Array:
+def _drawn(state: Array, shape: Shape, dtype: DType) -> Array:
     return draw_uniform(state, shape, dtype=dtype)
 
 
@@ -117,7 +117,7 @@ def _starts(sample: Array, n: int, m: int, k: int) -> Array:
 
 
 @composite(name="fractional_max_pool")
-def _pooled(input: Array, samples: Array, size: Ints, counts: Ints) -> tuple[Array, Array]:
+def _pooled(input: Array, samples: Array, size: tuple[int, ...], counts: tuple[int, ...]) -> tuple[Array, Array]:
     """The greatest elements, and their positions in the flattened last axes: of equal ones the first."""
     rank = len(size)
     own = tuple(int(n) for n in input.shape[input.ndim - rank :])
@@ -198,9 +198,8 @@ def fractional_max_pool2d(
         >>> wf.nn.functional.fractional_max_pool2d(wf.arange(16.0).reshape(1, 4, 4), 2, output_size=1)
         Tensor([[[15.]]], dtype=float32)
     """
-    found = fractional_max_pool2d_with_indices(
-        input, kernel_size, output_size, output_ratio, True, _random_samples, generator=generator
-    )
+    options = kernel_size, output_size, output_ratio, _random_samples, generator
+    found = _fractional("fractional_max_pool2d", input, 2, *options)
     return found if return_indices else found[0]
 
 
@@ -217,7 +216,7 @@ def fractional_max_pool2d_with_indices(
 ) -> tuple[Array, Array]:
     """:func:`fractional_max_pool2d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
     options = kernel_size, output_size, output_ratio, _random_samples, generator
-    return _fractional("fractional_max_pool2d", input, 2, *options)
+    return _fractional("fractional_max_pool2d_with_indices", input, 2, *options)
 
 
 @public
@@ -239,9 +238,8 @@ def fractional_max_pool3d(
         >>> wf.nn.functional.fractional_max_pool3d(wf.arange(8.0).reshape(1, 2, 2, 2), (1, 2, 2), output_ratio=0.5)
         Tensor([[[[7.]]]], dtype=float32)
     """
-    found = fractional_max_pool3d_with_indices(
-        input, kernel_size, output_size, output_ratio, True, _random_samples, generator=generator
-    )
+    options = kernel_size, output_size, output_ratio, _random_samples, generator
+    found = _fractional("fractional_max_pool3d", input, 3, *options)
     return found if return_indices else found[0]
 
 
@@ -258,4 +256,4 @@ def fractional_max_pool3d_with_indices(
 ) -> tuple[Array, Array]:
     """:func:`fractional_max_pool3d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
     options = kernel_size, output_size, output_ratio, _random_samples, generator
-    return _fractional("fractional_max_pool3d", input, 3, *options)
+    return _fractional("fractional_max_pool3d_with_indices", input, 3, *options)
