@@ -237,6 +237,7 @@ def leaks_of(function: Any, names: list[str]) -> list[str]:
     return found
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_error_is_an_internal_one(name: str) -> None:
     leaks = leaks_of(FUNCTIONS[name], list(BAD))
@@ -299,6 +300,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_raise_no_internal_errors(name: str) -> None:
     leaks = [f"{bad}: {text}" for bad in BAD if (text := leak(lambda bad=bad: LAYERS[name](BAD[bad]))) is not None]

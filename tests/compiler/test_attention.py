@@ -81,6 +81,7 @@ def assert_same(
             assert x.tobytes() == y.tobytes(), (target.isa, op, x.shape, np.abs(x - y).max())
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("op", KINDS)
 @pytest.mark.parametrize("mask", ["none", "causal", "bool", "float"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -99,7 +100,7 @@ def test_dropout(op: str) -> None:
         assert_same(KINDS[op], [*operands, dropped], True, [host_target()], p)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.sampled_from([(), (1,), (2, 3), (0, 2)]),

@@ -85,6 +85,7 @@ def test_every_primitive_is_in_the_table() -> None:
     assert [n for n, p in primitives().items() if n in ROWS and (p.kinds is None) == (ROWS[n].kinds is None)] == []
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", UNARY)
 def test_unary(name: str, dtype: str, tmp_path: Path) -> None:
@@ -105,6 +106,7 @@ def test_unary_integers(name: str, dtype: str, tmp_path: Path) -> None:
     agree(tmp_path / "f.onnx", getattr(wf, name), tensor(integers(dtype), dtype))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", BINARY)
 def test_binary(name: str, dtype: str, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def by_matmul(case: Case, x: Any, w: Any) -> wf.Tensor:
 DTYPES = ("float32", "float32", "float64", "float16", "bfloat16", "int8", "int64")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(case=cases(), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99), threads=st.integers(1, 2))
 def test_it_has_the_bits_of_the_product_with_unfolded_windows(case: Case, dtype: str, seed: int, threads: int) -> None:
     x, w, _ = case.operands(dtype, seed)
@@ -153,7 +153,7 @@ def test_larger_ones_on_every_isa_and_compiled(case: Case, isa: str | None) -> N
         wf.configure(isa=before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(case=cases(most=5), seed=st.integers(0, 99), with_bias=st.booleans())
 def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: bool) -> None:
     x, w, b = case.operands("float64", seed)

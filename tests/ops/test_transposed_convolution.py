@@ -79,7 +79,7 @@ def cases(draw: Any, most: int = 5) -> Case:
     return Case(batch, groups, draw(channels), draw(channels), spatial, kernel, stride, padding, more, dilation)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(case=cases(), seed=st.integers(0, 99), with_bias=st.booleans())
 def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: bool) -> None:
     arrays = case.operands("float64", seed)[: 2 + with_bias]

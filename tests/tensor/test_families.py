@@ -143,7 +143,7 @@ def test_signatures_of_a_family_give_the_bits_of_plans_of_numbers(name: str) -> 
         assert served() >= 5
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.data())
 def test_random_operands_give_the_bits_of_plans_of_numbers(data: st.DataObject) -> None:
     """Operands of any sizes and strides, one after the other, of one function."""

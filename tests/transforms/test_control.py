@@ -616,7 +616,7 @@ def programs(draw: st.DrawFn, depth: int = 2) -> Any:
 
 
 @given(programs(depth=3), st.integers(-3, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_program(program: Any, n: int) -> None:
     compiled = wf.compile(program)
     for size in (5, 3, 6):  # the second for any size

@@ -727,7 +727,7 @@ def test_what_is_stored_is_what_eager_code_stores(made: Callable[[], Any]) -> No
         lambda x, s: wf.full((3,), s),
         lambda x, s: wf.full((3,), s, dtype=wf.int32),
         lambda x, s: wf.asarray(s, dtype=wf.int8),
-        lambda x, s: wf.asarray([s, s], dtype=wf.int8),
+        pytest.param(lambda x, s: wf.asarray([s, s], dtype=wf.int8), marks=pytest.mark.long),  # 10 s in a large heap
     ],
 )
 def test_tensors_of_numbers_that_do_not_fit(op: Callable[[Any, Any], Any]) -> None:
