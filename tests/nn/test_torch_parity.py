@@ -156,6 +156,8 @@ def test_cross_entropy_of_probabilities() -> None:
 
 
 def test_the_same_default_initialization_up_to_the_random_numbers() -> None:
+    wf.manual_seed(0)
+    torch.manual_seed(0)
     for make in (lambda m: m.Linear(200, 300), lambda m: m.Embedding(300, 200), lambda m: m.LayerNorm(20)):
         ours, theirs = make(nn), make(torch.nn)
         for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
