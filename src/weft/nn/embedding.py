@@ -12,7 +12,50 @@ from .module import Module
 from .parameter import Parameter, blank, check_sizes
 
 
-class Embedding(Module):
+class _Table(Module):
+    """What a look-up table and one of bags have in common: their rows, which of them is padding, and the options."""
+
+    weight: Parameter
+
+    def _set_options(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None,
+        max_norm: float | None,
+        norm_type: float,
+        scale_grad_by_freq: bool,
+        sparse: bool,
+    ) -> None:
+        check_sizes(name, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ArgumentError(f"{name}: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
+        if sparse:
+            raise ArgumentError(f"{name}: sparse gradients are not there: wants sparse=False")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = padding_idx if padding_idx is None or padding_idx >= 0 else num_embeddings + padding_idx
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
+        self.sparse = sparse
+
+    def _set_weight(self, name: str, given: Tensor | None, dtype: Any, device: Any) -> None:
+        shape = self.num_embeddings, self.embedding_dim
+        if given is None:
+            self.weight = blank(shape, dtype, device)
+            self.reset_parameters()
+        elif given.shape != shape:
+            raise ArgumentError(f"{name}: _weight {given.shape} must be {shape}")
+        else:
+            self.weight = Parameter(given)
+
+    def reset_parameters(self) -> None:
+        """Draw the table again."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            init.zero_row_(self.weight, self.padding_idx)
+
+
+class Embedding(_Table):
     """``(*) of integers -> (*, embedding_dim)``: rows of a table of ``num_embeddings``.
 
     ``weight`` ``(num_embeddings, embedding_dim)`` is drawn from N(0, 1). The row ``padding_idx`` is zero at first and
@@ -23,8 +66,6 @@ class Embedding(Module):
         >>> wf.nn.Embedding(10, 3)(wf.asarray([[1, 2], [3, 9]])).shape
         (2, 2, 3)
     """
-
-    weight: Parameter
 
     def __init__(
         self,
@@ -41,29 +82,10 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ArgumentError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings")
-        if sparse:
-            raise ArgumentError("Embedding: sparse gradients are not there: wants sparse=False")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = padding_idx if padding_idx is None or padding_idx >= 0 else num_embeddings + padding_idx
-        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
-        self.sparse = sparse
-        if _weight is None:
-            self.weight = blank((num_embeddings, embedding_dim), dtype, device)
-            self.reset_parameters()
-        elif _weight.shape != (num_embeddings, embedding_dim):
-            raise ArgumentError(f"Embedding: _weight {_weight.shape} must be ({num_embeddings}, {embedding_dim})")
-        else:
-            self.weight = Parameter(_weight)
+        options = padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
+        self._set_options("Embedding", num_embeddings, embedding_dim, *options)
+        self._set_weight("Embedding", _weight, dtype, device)
         self.weight.requires_grad_(not _freeze)
-
-    def reset_parameters(self) -> None:
-        """Draw the table again."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            init.zero_row_(self.weight, self.padding_idx)
 
     @classmethod
     def from_pretrained(
@@ -103,7 +125,7 @@ class Embedding(Module):
         return ", ".join(parts)
 
 
-class EmbeddingBag(Module):
+class EmbeddingBag(_Table):
     """``(B, N) of integers -> (B, embedding_dim)``: the mean, the sum or the greatest elements of rows of a table.
 
     ``weight`` ``(num_embeddings, embedding_dim)`` is drawn from N(0, 1). The row ``padding_idx`` is zero at first, and
@@ -114,8 +136,6 @@ class EmbeddingBag(Module):
         >>> wf.nn.EmbeddingBag(10, 3)(wf.asarray([1, 2, 4]), wf.asarray([0, 1])).shape
         (2, 3)
     """
-
-    weight: Parameter
 
     def __init__(
         self,
@@ -133,32 +153,12 @@ class EmbeddingBag(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        check_sizes("EmbeddingBag", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ArgumentError(
-                f"EmbeddingBag: padding_idx {padding_idx} is out of range for {num_embeddings} embeddings"
-            )
-        if sparse:
-            raise ArgumentError("EmbeddingBag: sparse gradients are not there: wants sparse=False")
+        options = padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
+        self._set_options("EmbeddingBag", num_embeddings, embedding_dim, *options)
         if mode not in ("sum", "mean", "max"):
             raise ArgumentError(f"EmbeddingBag: mode is {mode!r}; it must be 'sum', 'mean' or 'max'")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
-        self.padding_idx = padding_idx if padding_idx is None or padding_idx >= 0 else num_embeddings + padding_idx
-        self.mode, self.sparse, self.include_last_offset = mode, sparse, include_last_offset
-        if _weight is None:
-            self.weight = blank((num_embeddings, embedding_dim), dtype, device)
-            self.reset_parameters()
-        elif _weight.shape != (num_embeddings, embedding_dim):
-            raise ArgumentError(f"EmbeddingBag: _weight {_weight.shape} must be ({num_embeddings}, {embedding_dim})")
-        else:
-            self.weight = Parameter(_weight)
-
-    def reset_parameters(self) -> None:
-        """Draw the table again."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            init.zero_row_(self.weight, self.padding_idx)
+        self.mode, self.include_last_offset = mode, include_last_offset
+        self._set_weight("EmbeddingBag", _weight, dtype, device)
 
     @classmethod
     def from_pretrained(
