@@ -50,6 +50,8 @@ def conv_transpose(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
 
 def max_pool(x: tf.Tensor, size: int, stride: int, around: int) -> tf.Tensor:
     padding = [[0, 0], [around, around], [around, around], [0, 0]]
+    if around and XLA:  # which pools without explicit padding
+        x, around = tf.pad(x, padding, constant_values=x.dtype.min), 0
     return tf.nn.max_pool2d(x, size, stride, padding if around else "VALID")
 
 
