@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from .models import rows as models
-from .race import run
+from .race import Results, run
 from .report import markdown, replace_between_marks, text
 from .workloads import COLUMNS, select, table
 
@@ -26,7 +24,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each peer (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn (%(default)s)")
     parser.add_argument("--markdown", type=Path, help="put the table between the marks of this Markdown file")
-    parser.add_argument("--json", type=Path, help="write the medians to this file")
+    parser.add_argument("--json", type=Path, help="write the medians to this file, after each row")
+    parser.add_argument("--resume", action="store_true", help="take the rows that the --json file holds from there")
     options = parser.parse_args()
     rows, among = (models.table(), models.COLUMNS) if options.models else (table(), COLUMNS)
     workloads = select(options.only, rows)
@@ -35,23 +34,26 @@ def main() -> None:
     columns = [c for c in among if c in measured and c in wanted]
     if not workloads or not columns:
         parser.error("nothing to measure: see --only and --columns")
+    if options.resume and not options.json:
+        parser.error("--resume needs --json: the file with the rows that are done")
+    earlier = Results.load(options.json) if options.resume and options.json.exists() else None
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(workloads))
         done = iter(range(len(workloads)))
-        results = run(
-            workloads,
-            columns,
-            options.rounds,
-            options.seconds,
-            lambda label: progress.update(task, description=label, completed=next(done)),
-        )
+
+        def step(label: str, results: Results) -> None:
+            progress.update(task, description=label, completed=next(done))
+            if options.json:
+                results.save(options.json)
+
+        results = run(workloads, columns, options.rounds, options.seconds, step, earlier)
     print(text(workloads, results, columns, min(shutil.get_terminal_size((80, 24)).columns, 140)))
     if options.markdown:
         replace_between_marks(options.markdown, markdown(workloads, results, columns))
     if options.json:
-        options.json.write_text(json.dumps(asdict(results), indent=2))
+        results.save(options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -39,6 +40,19 @@ class Results:
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     read_seconds: dict[float, float] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write everything to a JSON file."""
+        unfinished = path.with_name(f"{path.name}.tmp")
+        unfinished.write_text(json.dumps(asdict(self), indent=2))
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """What :meth:`save` wrote."""
+        results = cls(**json.loads(path.read_text()))
+        results.read_seconds = {float(nbytes): seconds for nbytes, seconds in results.read_seconds.items()}
+        return results
 
 
 class Worker:
@@ -155,9 +169,9 @@ def _compare(found: list[float], expected: list[float]) -> None:
 class Race:
     """One run of the benchmark; processes that measure times stay alive from row to row."""
 
-    def __init__(self, rounds: int, seconds: float):
+    def __init__(self, rounds: int, seconds: float, results: Results):
         self.rounds, self.seconds = rounds, seconds
-        self.results = Results()
+        self.results = results
         self.workers: dict[tuple[str, str, int], Worker] = {}
         self.files = tempfile.TemporaryDirectory()
         self.answers: dict[str, list[float]] = {}  # the reference's, by what was asked
@@ -351,13 +365,21 @@ class _Failure:
 
 
 def run(
-    workloads: list[Workload], columns: list[str], rounds: int, seconds: float, step: Callable[[str], None]
+    workloads: list[Workload],
+    columns: list[str],
+    rounds: int,
+    seconds: float,
+    step: Callable[[str, Results], None],
+    earlier: Results | None = None,
 ) -> Results:
-    """Measure every workload with those of its peers that ``columns`` names; ``step(label)`` is called before each."""
-    race = Race(rounds, seconds)
+    """Measure every workload with those of its peers that ``columns`` names, but for what ``earlier`` holds, to which
+    the rest is added; ``step(label, results)`` is called before each, with the rows until then."""
+    race = Race(rounds, seconds, earlier or Results())
     try:
         for workload in workloads:
-            step(workload.label)
+            step(workload.label, race.results)
+            if workload.key in race.results.values:
+                continue
             if workload.bytes and not workload.flops and workload.bytes not in race.results.read_seconds:
                 race.measure_reading(workload)
             race.measure(workload, [c for c in columns if c == "Weft" or c in workload.peers])

@@ -57,3 +57,20 @@ def test_in_a_pipe_there_is_the_table_alone() -> None:
     )
     assert done.stderr == ""
     assert "\x1b" not in done.stdout and max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_rows_that_are_done_are_taken_from_the_file(tmp_path: Path) -> None:
+    """A table of an hour may be measured in pieces."""
+    done = tmp_path / "done.json"
+    made = Results(values={"add": {"Weft": 123.0}}, versions={"Weft": "0"}, read_seconds={8.0: 1e-3})
+    made.save(done)
+    command = [sys.executable, "-m", "benchmarks", "--only", "add", "--json", str(done), "--resume"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "123 s" in shown
+    assert Results.load(done) == made and list(tmp_path.iterdir()) == [done]
+
+
+def test_there_is_nothing_to_resume_without_a_file() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--only", "add", "--resume"]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2 and "--resume needs --json" in refused.stderr
