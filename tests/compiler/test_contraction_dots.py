@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -25,9 +26,14 @@ INSTRUCTIONS = {"bfloat16": "vdpbf16ps", "int8": "vpdpbusd"}
 
 
 @cache
-def built(form_a: str, form_b: str, a: DType, b: DType, isa: str) -> tuple[Contraction, Target, CodeModule]:
-    """The product of matrices of these dtypes in float32 or int32, kept as it was summed."""
+def built(
+    form_a: str, form_b: str, a: DType, b: DType, isa: str, without: str = ""
+) -> tuple[Contraction, Target, CodeModule]:
+    """The product of matrices of these dtypes in float32 or int32, kept as it was summed; on a machine ``without`` a
+    feature."""
     total, target = dt.float32 if a.is_floating else dt.int32, host_target(isa)
+    if without:
+        target = replace(target, features=target.features.replace(f"+{without}", f"-{without}"))
     out = Access(2, total, 0, strides_of(9, "rows", False))
     operands = Access(0, a, 0, strides_of(3, form_a, False)), Access(1, b, 0, strides_of(6, form_b, False))
     stores = (Store(out, cast(leaf("acc", total, None), total)),)
@@ -35,13 +41,15 @@ def built(form_a: str, form_b: str, a: DType, b: DType, isa: str) -> tuple[Contr
     return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
 
 
-def product(a: np.ndarray, b: np.ndarray, dtypes: tuple[DType, DType], isa: str, forms: tuple[str, str]) -> np.ndarray:
+def product(
+    a: np.ndarray, b: np.ndarray, dtypes: tuple[DType, DType], isa: str, forms: tuple[str, str], without: str = ""
+) -> np.ndarray:
     """What the kernel makes of them."""
     (m, k), n = a.shape, b.shape[1]
     (memory_a, stride_a), (memory_b, stride_b) = laid_out(a, forms[0]), laid_out(b, forms[1])
     sizes = {0: m, 1: n, 2: k, 4: stride_a[0], 5: stride_a[1], 7: stride_b[0], 8: stride_b[1], 10: n, 11: 1}
     c = np.zeros((m, n), np.float32 if dtypes[0].is_floating else np.int32)
-    arrays, status = run(built(*forms, *dtypes, isa), [memory_a, memory_b, c], sizes)
+    arrays, status = run(built(*forms, *dtypes, isa, without), [memory_a, memory_b, c], sizes)
     assert status == 0
     return arrays[2]
 
@@ -125,6 +133,22 @@ def test_the_instruction_is_used_where_there_is_one(dtype: DType) -> None:
         kernel, target, _ = built("rows", "rows", dtype, dtype, isa)
         there = target.dot(dtype.name) is not None
         assert (INSTRUCTIONS[dtype.name] in kernel.asm(target)) is there is (form_of(kernel, target).tile.group > 1)
+
+
+@pytest.mark.parametrize(("without", "dtype"), [("avx512bf16", dt.bfloat16), ("avx512vnni", dt.int8)], ids=str)
+@given(m=extents, n=extents, k=depths, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_a_machine_whose_instruction_is_not_used_has_the_same_bits(
+    without: str, dtype: DType, m: int, n: int, k: int, seed: int
+) -> None:
+    """One whose probe found other bits (llvm/dot_probe.py) is one without the feature."""
+    rng = np.random.default_rng(seed)
+    a, b = values_of(dtype, rng, (m, k)), values_of(dtype, rng, (k, n))
+    wanted = reference(a, b, dt.float32 if dtype.is_floating else dt.int32)
+    for isa in ISAS:
+        kernel, target, _ = built("rows", "columns", dtype, dtype, isa, without)
+        assert target.dot(dtype.name) is None and form_of(kernel, target).tile.dot is None
+        assert same_bits(product(a, b, (dtype, dtype), isa, ("rows", "columns"), without), wanted)
 
 
 def test_other_targets_have_none() -> None:

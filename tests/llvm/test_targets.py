@@ -10,7 +10,7 @@ from weft.core.config import Settings, settings
 from weft.core.errors import CompileError
 from weft.llvm import targets
 from weft.llvm.assembly import assemble
-from weft.llvm.targets import HOST_ISAS, Target, cross_target, host_target
+from weft.llvm.targets import HOST_ISAS, Host, Target, cross_target, host_target
 
 CROSS = [*targets._CROSS, "nvptx64", "nvptx64-sm_80"]
 AVX2 = ("+avx2", "+f16c", "+fma", "+sse4.2")
@@ -42,7 +42,7 @@ def host_isas() -> list[str]:
 def test_a_machine_runs_what_its_features_allow_and_by_itself_the_best(
     host: tuple[str, str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(targets, "_host_cpu", lambda: host)
+    monkeypatch.setattr(targets, "host", lambda: Host(*host))
     choose = targets._host_target.__wrapped__
     for isa in HOST_ISAS:
         if isa not in HOSTS[host]:
@@ -61,7 +61,7 @@ def test_a_machine_runs_what_its_features_allow_and_by_itself_the_best(
 
 
 def test_a_machine_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "_host_cpu", lambda: ("s390x-ibm-linux", "z14", ()))
+    monkeypatch.setattr(targets, "host", lambda: Host("s390x-ibm-linux", "z14", ()))
     with pytest.raises(CompileError, match="does not generate code for machines like this one"):
         targets._host_target.__wrapped__(None)
 

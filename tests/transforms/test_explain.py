@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weft as wf
+from weft.llvm import targets
 from weft.nn import functional as F
 from weft.transforms import explain as module
 from weft.transforms import roofs
@@ -140,7 +142,7 @@ def test_times_are_medians_of_the_repeats() -> None:
             return next(profiles)
 
     class Executable:
-        program, launches = Program(), ["a", "b"]
+        program, launches = Program(), [SimpleNamespace(kernel=None), SimpleNamespace(kernel=None)]
         plan = type("Plan", (), {"arena_nbytes": 64})
 
     original, module._row = module._row, lambda launch, s, sizes: Row(launch, "", 0, 0, s, 0.0)  # type: ignore[arg-type]
@@ -197,3 +199,18 @@ def test_a_terminal_gets_the_same_figures_with_bars(found: Explanation, monkeypa
     assert str(found).splitlines()[-1] in shown and "share" in shown
     bars = [line for line in shown.splitlines() if any(row.kernel in line for row in found.rows)]
     assert len(bars) == len(found.rows) and all("━" in line for line in bars)
+
+
+@pytest.mark.parametrize("name", [None, "vdpbf16ps"])
+def test_an_instruction_that_is_not_used_is_told_of_where_it_would_have_been(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = targets.host()._replace(distrusted=(name,) if name else ())
+    monkeypatch.setattr(targets, "host", lambda: machine)
+    told = wf.compile(lambda x, y: wf.cond(x.sum() > 0, lambda: x @ y, lambda: y)).explain(
+        *[wf.ones((4, 4), dtype=wf.bfloat16)] * 2
+    )
+    note = "products of bfloat16 are computed by fma: this machine's vdpbf16ps gives other bits"
+    assert told.notes == ((note,) if name else ()) and repr(told).endswith(note) is (name is not None)
+    for dtype in (wf.float32, wf.int8):
+        assert wf.compile(lambda x: x @ x).explain(wf.ones((4, 4), dtype=dtype)).notes == ()

@@ -68,8 +68,9 @@ def export(
         example: the argument (a tensor, an array, or a dict or list of them), or a tuple of arguments. Its shapes and
             dtypes are those of the library.
         target: aarch64-linux-gnu, x86_64-linux-gnu, riscv64-linux-gnu, cortex-m4, wasm32 ... (see
-            :func:`weft.llvm.targets.cross_target`); None is the very machine that this runs on. Machines without
-            fused multiply-add (wasm32) call ``fma`` and ``fmaf`` of their C library.
+            :func:`weft.llvm.targets.cross_target`); None is the very machine that this runs on, with what
+            it has and what gives the contract's bits there. Machines without fused multiply-add (wasm32) call ``fma``
+            and ``fmaf`` of their C library.
         name: prefix of all that is exported, a C identifier; by default the function's or class's name. (Inputs and
             outputs whose names C does not allow get others; the header says which.)
 

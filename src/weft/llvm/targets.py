@@ -18,6 +18,20 @@ from .disk_cache import disk_cache
 from .library import library, llvm_version
 
 
+class DotInstruction(NamedTuple):
+    """An instruction that adds to each 32-bit lane the products of the elements of ``dtype`` that two others hold.
+
+    feature: what has it, which not all machines of an ISA do. intrinsic: LLVM's name. probed: a host has it only where
+    it gives the bits of the numerics contract (dot_probe.py); of integers there is nothing to ask.
+    """
+
+    name: str
+    dtype: str
+    feature: str
+    intrinsic: str
+    probed: bool = False
+
+
 class Isa(NamedTuple):
     """What an instruction set is to whoever renders, assembles or chooses it.
 
@@ -28,8 +42,7 @@ class Isa(NamedTuple):
     is_gpu: a unit is a block of threads, and code is text that the driver assembles.
     relocation: LLVM's relocation model.
     hides_strides: the steps from row to row of a tile are kept out of LLVM's sight, which chains them otherwise.
-    dots: instructions that add several products to each 32-bit lane: a feature that not all such machines have, the
-        dtype of what is multiplied, LLVM's name.
+    dots: instructions that add several products to each 32-bit lane.
 
     Of those that the host may be:
 
@@ -47,7 +60,7 @@ class Isa(NamedTuple):
     is_gpu: bool = False
     relocation: str = "pic"
     hides_strides: bool = False
-    dots: tuple[tuple[str, str, str], ...] = ()
+    dots: tuple[DotInstruction, ...] = ()
     archs: tuple[str, ...] = ()
     baseline: str = ""
     is_named: bool = True
@@ -59,8 +72,8 @@ class Isa(NamedTuple):
 _AVX2 = ("+avx2", "+fma", "+f16c")
 _AVX512 = (*_AVX2, "+avx512f", "+avx512vl", "+avx512bw", "+avx512dq")
 _AVX512_DOTS = (
-    ("+avx512bf16", "bfloat16", "llvm.x86.avx512bf16.dpbf16ps.512"),
-    ("+avx512vnni", "int8", "llvm.x86.avx512.vpdpbusd.512"),
+    DotInstruction("vdpbf16ps", "bfloat16", "+avx512bf16", "llvm.x86.avx512bf16.dpbf16ps.512", probed=True),
+    DotInstruction("vpdpbusd", "int8", "+avx512vnni", "llvm.x86.avx512.vpdpbusd.512"),
 )
 _X86_64, _ARM_64 = ("x86_64",), ("aarch64", "arm64")
 
@@ -151,30 +164,76 @@ class Target:
         """LLVM's name of the instruction that adds to each 32-bit lane the products of the elements of ``dtype`` that
         two others hold, if this machine has one."""
         features = self.features.split(",")
-        found = (name for feature, of, name in _ISAS[self.isa].dots if of == dtype and feature in features)
+        found = (dot.intrinsic for dot in _ISAS[self.isa].dots if dot.dtype == dtype and dot.feature in features)
         return next(found, None)
 
 
-@cache
-def _host_cpu() -> tuple[str, str, tuple[str, ...]]:
-    """``(triple, CPU name, features)`` of the machine that this process runs on, as LLVM names them.
+class Host(NamedTuple):
+    """The machine that this process runs on: triple, CPU name and features, as LLVM names them.
 
-    Kept in the disk cache, so that a process that finds all its code there does not load LLVM at all.
+    distrusted: names of dot instructions that it has, and that do not give the bits of the numerics contract there. Its
+    features are off, so that no code has them: they are in the key of all that is kept.
     """
+
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    distrusted: tuple[str, ...] = ()
+
+
+@cache
+def host() -> Host:
+    """This machine.
+
+    Kept in the disk cache, so that a process that finds all its code there does not load LLVM at all, and no
+    instruction is tried twice.
+    """
+    from .object_cache import codegen_version
+
     identity = _cpu_identity()
-    entry = "host-" + hashlib.sha256(f"{identity}\0{llvm_version()}".encode()).hexdigest()
+    entry = "host-" + hashlib.sha256(f"{identity}\0{llvm_version()}\0{codegen_version()}".encode()).hexdigest()
     kept = disk_cache().get(entry) if identity else None
     if kept is None:
-        library()
-        with undivided():
-            import llvmlite.binding as binding
-
-            features = (f"{'+' if on else '-'}{name}" for name, on in sorted(binding.get_host_cpu_features().items()))
-            kept = f"{binding.get_process_triple()}\n{binding.get_host_cpu_name()}\n{','.join(features)}".encode()
+        found = _tried(_asked())
+        lists = ",".join(found.features), ",".join(found.distrusted)
+        kept = "\n".join((found.triple, found.cpu, *lists)).encode()
         if identity:
             disk_cache().put(entry, kept)
-    triple, cpu, listed = kept.decode().split("\n")
-    return triple, cpu, tuple(listed.split(","))
+    triple, cpu, features, distrusted = kept.decode().split("\n")
+    return Host(triple, cpu, tuple(features.split(",")), tuple(distrusted.split(",")) if distrusted else ())
+
+
+def _asked() -> Host:
+    """What LLVM says of this machine."""
+    library()
+    with undivided():
+        import llvmlite.binding as binding
+
+        features = tuple(f"{'+' if on else '-'}{name}" for name, on in sorted(binding.get_host_cpu_features().items()))
+        return Host(binding.get_process_triple(), binding.get_host_cpu_name(), features)
+
+
+def _tried(machine: Host) -> Host:
+    """The machine without the dot instructions that give other bits than the numerics contract."""
+    for isa in _run_by(machine):
+        for dot in _ISAS[isa].dots:
+            if dot.probed and dot.feature in machine.features and not _is_right(_target_of(machine, isa), dot):
+                off = tuple("-" + f[1:] if f == dot.feature else f for f in machine.features)
+                machine = machine._replace(features=off, distrusted=(*machine.distrusted, dot.name))
+    return machine
+
+
+def _is_right(target: Target, dot: DotInstruction) -> bool:
+    """What the instruction's probe says."""
+    with undivided():
+        from .dot_probe import gives_the_contract
+    return gives_the_contract(target, dot.intrinsic)
+
+
+def distrusted_dot(dtype: str) -> str | None:
+    """The name of this machine's dot instruction for elements of ``dtype``, if it is one that is not to be used."""
+    rows = (dot for row in _ISAS.values() for dot in row.dots)
+    return next((dot.name for dot in rows if dot.dtype == dtype and dot.name in host().distrusted), None)
 
 
 def _cpu_identity() -> str:
@@ -215,19 +274,38 @@ def check_isa(isa: str | None) -> str | None:
 
 @cache
 def _host_target(isa: str | None) -> Target:
-    triple, cpu, features = _host_cpu()
-    known = {name: row for name, row in _ISAS.items() if triple.split("-")[0] in row.archs}
+    machine = host()
+    known = _rows_of(machine.triple)
     if not known:
-        raise CompileError(f"weft does not generate code for machines like this one ({triple}, {cpu}) yet")
-    runs = ["generic", *(n for n in HOST_ISAS if n in known and {*known[n].needs} <= {*features})]
+        raise CompileError(
+            f"weft does not generate code for machines like this one ({machine.triple}, {machine.cpu}) yet"
+        )
+    runs = ["generic", *_run_by(machine)]
     isa = isa or runs[-1]
     if isa not in runs:
-        raise CompileError(f"this machine ({cpu}) cannot run {isa} code; it runs {', '.join(runs)}")
+        raise CompileError(f"this machine ({machine.cpu}) cannot run {isa} code; it runs {', '.join(runs)}")
     if isa == "generic":
         name, row = next((name, row) for name, row in known.items() if row.baseline)
-        return Target(triple, row.baseline, "", name)
-    kept = (feature for feature in features if not any(part in feature for part in known[isa].drops))
-    return Target(triple, cpu, ",".join((*kept, *known[isa].adds)), isa)
+        return Target(machine.triple, row.baseline, "", name)
+    return _target_of(machine, isa)
+
+
+def _rows_of(triple: str) -> dict[str, Isa]:
+    """The ISAs that machines of this kind may have."""
+    return {name: row for name, row in _ISAS.items() if triple.split("-")[0] in row.archs}
+
+
+def _run_by(machine: Host) -> list[str]:
+    """Those that it has by their own names, the best last."""
+    known = _rows_of(machine.triple)
+    return [name for name in HOST_ISAS if name in known and {*known[name].needs} <= {*machine.features}]
+
+
+def _target_of(machine: Host, isa: str) -> Target:
+    """The machine, restricted to one of these."""
+    row = _ISAS[isa]
+    kept = (feature for feature in machine.features if not any(part in feature for part in row.drops))
+    return Target(machine.triple, machine.cpu, ",".join((*kept, *row.adds)), isa)
 
 
 _CROSS = {

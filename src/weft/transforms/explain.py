@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -13,9 +13,10 @@ from ..core import dtypes as dt
 from ..core.shapes import substitute
 from ..graph.executable import Executable
 from ..graph.loops import LONG
-from ..graph.lower.control import ControlCall
+from ..graph.lower.control import ControlCall, with_inner
 from ..graph.lower.launch import Launch
 from ..graph.memory import nbytes_of
+from ..llvm.targets import distrusted_dot
 from . import roofs
 from .tables import Table, count, microseconds, percent
 
@@ -38,10 +39,13 @@ _HEAD = ("kernel", "line", "bytes", "flops", "time us", "% of peak")
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The rows, in execution order; ``print`` shows a table as text, :meth:`show` one for the terminal."""
+    """The rows, in execution order; ``print`` shows a table as text, :meth:`show` one for the terminal.
+
+    ``notes``: what this machine has and cannot be used."""
 
     rows: tuple[Row, ...]
     arena_nbytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def _table(self) -> Table:
@@ -54,7 +58,8 @@ class Explanation:
         shares = [r.seconds or 0.0 for r in self.rows]
         was_run = all(r.seconds is not None for r in self.rows)
         total = ("total", "", count(nbytes), count(flops), microseconds(sum(shares) if was_run else None), "")
-        return Table(_HEAD, rows, total, f"arena: {count(self.arena_nbytes)}B", shares)
+        caption = "\n".join((f"arena: {count(self.arena_nbytes)}B", *self.notes))
+        return Table(_HEAD, rows, total, caption, shares)
 
     def __repr__(self) -> str:
         return repr(self._table)
@@ -91,7 +96,19 @@ def described(
         times = [None] * len(exe.launches) if seconds is None else seconds[number]
         rows += [_row(launch, s, sizes) for launch, s in zip(exe.launches, times, strict=True)]
         arena = max(arena, substitute(exe.plan.arena_nbytes, sizes))
-    return Explanation(tuple(rows), arena)
+    return Explanation(tuple(rows), arena, _notes(with_inner(launch for exe, _ in parts for launch in exe.launches)))
+
+
+def _notes(launches: Iterable[Launch]) -> tuple[str, ...]:
+    """Of products that an instruction of this machine was made for, but not with the bits of the numerics contract."""
+    products = (launch.kernel for launch in launches if isinstance(launch.kernel, Contraction))
+    dtypes = dict.fromkeys(product.a.dtype.name for product in products if product.a.dtype is product.b.dtype)
+    found = ((dtype, distrusted_dot(dtype)) for dtype in dtypes)
+    return tuple(
+        f"products of {dtype} are computed by fma: this machine's {name} gives other bits"
+        for dtype, name in found
+        if name
+    )
 
 
 def _row(launch: Launch, seconds: float | None, sizes: Mapping[str, int]) -> Row:

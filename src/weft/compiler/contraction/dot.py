@@ -7,7 +7,8 @@ entries (pack_entries.py), and a tile function goes from entry to entry as other
 element with the lower k goes there, and the chain is that of the contract; but denormals count as zero. There are none
 where every element is zero or at least 2**-56: all products are then multiples of 2**-126, the least normal number, and
 so is each sum, rounded or not. Packing looks at all elements. Where one is smaller, the *exact* tile function takes the
-same entries apart again and computes with fma.
+same entries apart again and computes with fma. Where a processor's instruction is another (llvm/dot_probe.py tries it),
+its targets have none.
 
 **int8, uint8.** ``vpdpbusd`` multiplies unsigned elements by signed ones. Sums of integers are exact (modulo 2**32), in
 any order. Where both operands are of one kind, A is moved by half its range into the other kind (``a ^ 0x80``), and the
