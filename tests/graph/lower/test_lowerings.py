@@ -130,3 +130,22 @@ def test_a_block_across_rows_has_the_lines_that_the_cache_holds(dtype: str, colu
     entry, _ = wf.compile(lambda x: x.T + x[0, 0])._entry((x,), {})
     (launch,) = entry.exe.launches
     assert launch.kernel.block == block
+
+
+@pytest.mark.parametrize(
+    ("dtype", "to", "columns", "block"),
+    [("uint8", "float32", 512, 128), ("uint8", "float32", 2048, 16), ("float64", "uint8", 256, 16)],
+)
+def test_the_lines_of_a_block_are_those_of_what_is_read(dtype: str, to: str, columns: int, block: int) -> None:
+    """Not of the elements that are written."""
+    x = wf.zeros((64, columns), dtype=dtype)
+    entry, _ = wf.compile(lambda x: x.T.astype(getattr(wf, to)))._entry((x,), {})
+    (launch,) = entry.exe.launches
+    assert launch.kernel.block == block
+
+
+def test_positions_have_no_lines() -> None:
+    """What is counted, and not read, does not make blocks short."""
+    entry, _ = wf.compile(lambda x: x + wf.arange(64 * 100).reshape(100, 64).T)._entry((wf.zeros((64, 100)),), {})
+    (launch,) = entry.exe.launches
+    assert launch.kernel.block == 4096

@@ -10,7 +10,7 @@ from ...compiler.kernels import Reduce, Store
 from ...core.shapes import Shape
 from ...core.symbolic import Dim
 from ..ir import Value
-from ..protocol import Reduction
+from ..protocol import Layout, Reduction
 from .axes import Axes
 from .clustering import Cluster
 from .expressions import leaf_layouts, map_layouts
@@ -24,8 +24,8 @@ class Members:
     is a reduction, else its expression, or memory where it is dear and was computed in an earlier loop.
 
     ``roots``: in the order of their stages; ``exprs``: theirs, over the cluster's space, one of each root but of each
-    piece of a concat; ``reads``: the layouts of what these read; ``places``: where the elements of each lie;
-    ``stored``: the values that are written.
+    piece of a concat; ``reads``: the layouts of what these read, positions too; ``places``: where the elements of each
+    lie; ``stored``: the values that are written.
     """
 
     def __init__(self, cluster: Cluster, needed: set[Value]):
@@ -55,6 +55,12 @@ class Members:
                 finished += 1
         self.reads = leaf_layouts(self.exprs)
         self.places = {r.value: cluster.places(r) for r in self.roots}
+
+    @property
+    def touched(self) -> list[tuple[Layout, Value]]:
+        """The layouts of what is read from memory, and of what."""
+        nodes = (node for node in topological(self.exprs) if node.op in ("read", "gather"))
+        return [(node.value[1], node.value[0]) for node in nodes]
 
     def _from_memory(self, value: Value, reader: Root) -> bool:
         """A full member that is dear and was computed in an earlier loop is read back; a cheap one is recomputed."""

@@ -26,8 +26,8 @@ SETS, WAYS = 4096, 8  # bytes after which the sets begin anew, and lines in a se
 def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
     """The launch of a cluster of kind map or row; ``needed`` are the values that others read."""
     members, walked, together = Members(cluster, needed), 1, 1
-    written = [place for v, places in members.places.items() if v in members.stored for place in places]
-    layouts = [*members.reads, *written]
+    written = [(place, v) for v, places in members.places.items() if v in members.stored for place in places]
+    layouts = [*members.reads, *(place for place, _ in written)]
     if cluster.kind == "row":
         axes = Axes(cluster.space, layouts, [(0, cluster.axes[0]), (cluster.axes[0], len(cluster.space))])
         block, walked = 0, axes.counts[1]
@@ -35,15 +35,14 @@ def lower_nest(cluster: Cluster, needed: set[Value]) -> Launch:
         place = next((members.places[r.value][0] for r in members.roots if r.place is not None), None)
         axes = point_axes(cluster.space, layouts, None if place is None else order_of(place, layouts))
         if cluster.size <= MAX_SIZE // 4:
-            together = _together(axes, written)
+            together = _together(axes, [place for place, _ in written])
         if together == 1:
             _end_on_a_long_axis(axes)
-        near = (0, 1, together)
-        steps = [s for layout in layouts if (s := axes.strides(layout)[-1]) not in near]
         block = MAP_BLOCK
-        if len(axes.sizes) > 1 and steps:
-            size = cluster.roots[0].value.dtype.itemsize
-            block = min([_strided_block(typical(s) * size) for s in steps])
+        if len(axes.sizes) > 1:
+            near = (0, 1, together)
+            steps = [(axes.strides(x)[-1], v.dtype.itemsize) for x, v in (*members.touched, *written)]
+            block = min([_strided_block(typical(s) * size) for s, size in steps if s not in near], default=block)
     builder = LaunchBuilder(together, together > 1)
     rewritten = builder.rewrite(members.exprs, axes.strides)
     found = members.stages(builder, rewritten, axes, (len(axes.sizes) - walked, len(axes.sizes)))
