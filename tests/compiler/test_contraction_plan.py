@@ -13,10 +13,11 @@ from weft.compiler.contraction.plan import (
     contraction_units,
     first_partition_slot,
     form_of,
+    scratch_nbytes,
 )
 from weft.compiler.contraction.tile import packed_row
 from weft.compiler.expr import const, leaf, mul
-from weft.compiler.kernels import K_BLOCK, SCRATCH_BYTES, Access, Contraction, Slot, Store
+from weft.compiler.kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Slot, Store
 from weft.core import dtypes as dt
 from weft.llvm.targets import Target, cross_target
 
@@ -111,3 +112,16 @@ def test_large_work_is_shared(shape: tuple[int, ...], threads: int) -> None:
 def test_the_partition_follows_the_kernels_own_ints() -> None:
     """The first PARTITION int comes right after the highest slot in use."""
     assert first_partition_slot(kernel_of(0, 0, dt.float32, True)) == ROW.index + 1
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["riscv64-linux-gnu-v", "x86_64-linux-gnu"])
+def test_what_an_epilogue_reads_is_scratch(name: str, dtype: dt.DType) -> None:
+    """A library's scratch is as large as its largest launch says; of a product with one column, LANES sums are read
+    from each row's on."""
+    kernel, target = kernel_of(0, 0, dtype, False), cross_target(name)
+    for m in range(1, 70):
+        ints = (1, m, 1, 5, 5)
+        part = contraction_units(kernel, ints, 1, target)
+        assert dict(zip(PARTITION, part.ints, strict=True))["mode"] == MATRIX_VECTOR
+        assert scratch_nbytes(kernel, (*ints, *part.ints), target) >= (m - 1 + LANES) * dtype.itemsize

@@ -174,8 +174,8 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
 
 def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: ContractionTarget) -> int:
     """How much of its scratch a launch with these ints (PARTITION's included) uses: all of it in tiles, and where there
-    are tables; in products with a vector the sums and chains of a piece, and the epilogue reads sums by whole vectors.
-    """
+    are tables; in products with a vector the sums and chains of a piece, and the epilogue reads LANES sums at a time,
+    from each one on where it is a row of its own."""
     first = first_partition_slot(kernel)
     part = dict(zip(PARTITION, ints[first : first + len(PARTITION)], strict=True))
     if part["mode"] in (TILES, FEW_ROWS, BATCH_LANES):
@@ -184,7 +184,7 @@ def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: Contraction
     vectors, count = 1, part["sub_m"]
     if part["mode"] != MATRIX_VECTOR:
         vectors, count = part["sub_m"], part["sub_n"]
-    return max(2 * vectors * (count + tile.lanes), _up(count, LANES)) * tile.dtype.itemsize
+    return max(2 * vectors * (count + tile.lanes), count + LANES) * tile.dtype.itemsize
 
 
 def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) -> int:
