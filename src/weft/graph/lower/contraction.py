@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from math import prod
 
@@ -57,62 +57,20 @@ def contraction_launch(
     own = Layout.contiguous(shape)
     layouts = [_outer(x, batch) for x in (product.a, product.b, own, *leaf_layouts(exprs))]
     axes = Axes(batch, layouts, [(0, len(batch))])
-
-    def outer(layout: Layout) -> list[Dim]:
-        return axes.strides(_outer(layout, batch))
+    operand = _Operands(builder, batch, axes)
 
     def strides(layout: Layout) -> list[Dim]:
         s_m, s_n = layout.strides[-2:]
         if n == 1 and s_n == 0 and s_m != 0:
             s_n = 1  # one column: its stride does not matter; take the form of a full matrix's row
-        return [*outer(layout), s_m, s_n]
-
-    def operand(
-        value: Value, layout: Layout, split: int, around: Sequence[Around] = (), counted: bool = False
-    ) -> Access | Windowed:
-        """``layout`` over ``(*batch, *rows, *columns)``, where the columns begin with axis ``split``; ``counted``: a
-        matrix too is a Windowed."""
-        whole = builder.access(value, layout.offset, [*outer(layout), 0, 0])
-        apart = {axis for x in around for axis in (x.summed[0], x.column[0])}
-        (rows, row_of), (columns, column_of) = (
-            _merged(layout, start, stop, apart) for start, stop in ((len(batch), split), (split, len(layout.shape)))
-        )
-        if len(rows) == len(columns) == 1 and not around and not counted:
-            (n_row, s_row), (n_column, s_column) = rows[0], columns[0]
-            matrix = _matrix(builder, (s_row, s_column), (n_row, n_column))
-            return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *matrix))
-        row_runs, column_runs = _runs(rows, columns)
-        groups = counts(rows, row_runs), counts(columns, column_runs)
-        edges = tuple(
-            [
-                Edge(
-                    builder.slot(x.size),
-                    builder.slot(x.start),
-                    (row_of[x.summed[0]], step(x.summed[1])),
-                    (column_of[x.column[0]], step(x.column[1])),
-                )
-                for x in around
-            ]
-        )
-        return Windowed(whole.buf, whole.dtype, whole.offset, whole.strides[:-2], *groups, edges)
-
-    def step(n: int) -> Int:
-        return n if n in (1, 2) else builder.slot(n)
-
-    def counts(group: list[tuple[Dim, Dim]], runs: bool) -> Counted:
-        return (*[(builder.slot(n), builder.slot(s)) for n, s in group[:-1]], near(*group[-1], runs))
-
-    def near(n: Dim, s: Dim, runs: bool) -> tuple[Slot, Int]:
-        # Steps of 2, as of a strided convolution, and of -1, as of a kernel that is turned round, are structure: see
-        # compiler/contraction/few_rows.py and pack_windows.py.
-        return builder.slot(n), 1 if runs else s if isinstance(s, int) and s in (2, -1) else builder.slot(s)
+        return [*operand.outer(layout), s_m, s_n]
 
     thin = axes.counts == [1] and _is_thin(product)
-    a = operand(a_value, product.a, len(product.a.shape) - product.summed, counted=thin)
+    a = operand.read(a_value, product.a, len(product.a.shape) - product.summed, counted=thin)
     is_wide = b_value.dtype.itemsize >= 4  # narrow elements are multiplied more quickly as matrices
-    joins = is_wide and axes.counts == [1] and outer(product.a) == [0] and _is_ragged(product)
-    b = operand(b_value, product.b, product.batch + product.summed, product.around, joins)
-    rewritten, place = builder.rewrite(exprs, strides), [*outer(own), n, 1]
+    joins = is_wide and axes.counts == [1] and operand.outer(product.a) == [0] and _is_ragged(product)
+    b = operand.read(b_value, product.b, product.batch + product.summed, product.around, joins)
+    rewritten, place = builder.rewrite(exprs, strides), [*operand.outer(own), n, 1]
     stores = tuple([builder.store(v, at, place, e) for (v, at, _), e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
     kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes))
@@ -121,6 +79,57 @@ def contraction_launch(
     units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)
     flops = 2 * m * n * k * prod(batch)
     return builder.launch(kernel, units, computed(_grain, flops, units), nodes, flops)
+
+
+class _Operands:
+    """What a kernel reads of layouts over ``(*batch, *rows, *columns)``, where the axes of the batch are merged."""
+
+    def __init__(self, builder: LaunchBuilder, batch: Shape, axes: Axes):
+        self.builder, self.batch, self.axes = builder, batch, axes
+
+    def outer(self, layout: Layout) -> list[Dim]:
+        """Strides over the batch."""
+        return self.axes.strides(_outer(layout, self.batch))
+
+    def read(
+        self, value: Value, layout: Layout, split: int, around: Sequence[Around] = (), counted: bool = False
+    ) -> Access | Windowed:
+        """The columns begin with axis ``split``. A matrix is an Access; what has more axes, or is left by windows, and,
+        if it is to be ``counted``, a matrix too, a Windowed."""
+        whole = self.builder.access(value, layout.offset, [*self.outer(layout), 0, 0])
+        apart = {axis for x in around for axis in (x.summed[0], x.column[0])}
+        rows, row_of = _merged(layout, len(self.batch), split, apart)
+        columns, column_of = _merged(layout, split, len(layout.shape), apart)
+        if len(rows) == len(columns) == 1 and not around and not counted:
+            (n_row, s_row), (n_column, s_column) = rows[0], columns[0]
+            matrix = _matrix(self.builder, (s_row, s_column), (n_row, n_column))
+            return Access(whole.buf, whole.dtype, 0, (*whole.strides[:-2], *matrix))
+        row_runs, column_runs = _runs(rows, columns)
+        groups = self._counted(rows, row_runs), self._counted(columns, column_runs)
+        edges = [self._edge(x, row_of, column_of) for x in around]
+        return Windowed(whole.buf, whole.dtype, whole.offset, whole.strides[:-2], *groups, tuple(edges))
+
+    def _counted(self, group: Sequence[tuple[Dim, Dim]], runs: bool) -> Counted:
+        """Axes that one number counts; ``runs``: a kernel takes the last one for contiguous."""
+        # Steps of 2, as of a strided convolution, and of -1, as of a kernel that is turned round, are structure: see
+        # compiler/contraction/few_rows.py and pack_windows.py.
+        *others, (n, s) = group
+        slot = self.builder.slot
+        found: list[tuple[Slot, Int]] = [(slot(size), slot(stride)) for size, stride in others]
+        last: tuple[Slot, Int] = slot(n), 1 if runs else s if isinstance(s, int) and s in (2, -1) else slot(s)
+        return (*found, last)
+
+    def _edge(self, around: Around, row_of: Mapping[int, int], column_of: Mapping[int, int]) -> Edge:
+        """Where windows leave the tensor; ``row_of`` and ``column_of`` say which axis became which."""
+        slot = self.builder.slot
+
+        def part(axis: int, step: int) -> tuple[int, Int]:
+            return axis, step if step in (1, 2) else slot(step)
+
+        (row, row_step), (column, column_step) = around.summed, around.column
+        return Edge(
+            slot(around.size), slot(around.start), part(row_of[row], row_step), part(column_of[column], column_step)
+        )
 
 
 class _Cut:
