@@ -188,8 +188,8 @@ def host() -> Host:
     Kept in the disk cache, so that a process that finds all its code there does not load LLVM at all, and no
     instruction is tried twice.
     """
-    from .object_cache import codegen_version
-
+    with undivided():  # imported here: it needs targets
+        from .object_cache import codegen_version
     identity = _cpu_identity()
     entry = "host-" + hashlib.sha256(f"{identity}\0{llvm_version()}\0{codegen_version()}".encode()).hexdigest()
     kept = disk_cache().get(entry) if identity else None
