@@ -245,7 +245,9 @@ class Contraction(Printed):
     An operand whose m, n or k is several axes is a :class:`Windowed`; each has axes of its own, so that what is one
     axis to the other operand and to the epilogue stays one there. ``b`` alone may have edges, MOST_EDGES of them.
 
-    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``.
+    Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``, which also has the
+    modes that these are computed in, of which a launch takes one. ``mode``: the only one that the kernel has, so that
+    the others are not compiled for nothing; None: it has all.
     """
 
     batch: tuple[Slot, ...]
@@ -257,6 +259,7 @@ class Contraction(Printed):
     accumulate: DType
     stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
+    mode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

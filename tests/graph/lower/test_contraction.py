@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+import weft as wf
+from weft.compiler.contraction.plan import MATRIX_VECTOR, TILES, VECTOR_MATRIX
+from weft.compiler.kernels import Contraction
 from weft.core.symbolic import Sizes
 from weft.graph.lower.contraction import _runs
 
@@ -13,3 +18,11 @@ def test_a_stride_that_is_a_size_is_not_structure() -> None:
     assert _runs([(3, 9)], [(5, sizes["n"] - 3)]) == (False, False)
     assert _runs([(sizes["n"], sizes["n"] - 3)], [(5, 1)]) == (False, True)
     assert sizes.guards == guards
+
+
+@pytest.mark.parametrize(("m", "n", "mode"), [(40, 50, TILES), (40, 1, MATRIX_VECTOR), (1, 50, VECTOR_MATRIX)])
+def test_a_kernel_has_only_the_mode_that_its_launch_takes(m: int, n: int, mode: int) -> None:
+    (kernel,) = wf.compile(lambda a, b: a @ b).kernels(wf.ones((m, 30)), wf.ones((30, n)))
+    assert isinstance(kernel, Contraction) and kernel.mode == mode
+    text = kernel.llvm()
+    assert ("@kernel.tile" in text) is (mode == TILES) and ("@kernel.vector" in text) is (mode != TILES)

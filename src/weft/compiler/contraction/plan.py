@@ -34,7 +34,7 @@ PARTITION = (
 a must; where in the scratch the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each
 tile asks for; how many columns are cut into pieces: n, or those of the whole batch (see Form.joins)."""
 
-TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = range(6)
+MODES = TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = tuple(range(6))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
 VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 14 << 10, "outer_b": 22 << 10}
@@ -108,6 +108,11 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     both = isinstance(kernel.a, Windowed) and isinstance(kernel.b, Windowed)
     thin = both and len(kernel.batch) == 1 and tile.lanes > 1
     return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, thin, joins)
+
+
+def modes_of(kernel: Contraction) -> tuple[int, ...]:
+    """The modes that a kernel has."""
+    return MODES if kernel.mode is None else (kernel.mode,)
 
 
 def last_strides(access: Access | Windowed) -> tuple[Int, Int]:

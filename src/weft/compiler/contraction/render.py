@@ -22,18 +22,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...core import dtypes as dt
 from ..emit import Module, Writer, memory_type, offset_of
-from ..kernels import K_BLOCK, LANES, Access, Contraction, Counted, Slot, Windowed
+from ..kernels import K_BLOCK, LANES, Access, Contraction, Slot, Windowed
 from ..lanes import Frame, begin_kernel, either, loop, when
 from ..stages import end_units, grid_indices
-from .batch_lanes import render_lanes, render_pack_lanes
 from .epilogue import render_ahead, render_epilogue
-from .few_rows import has_masks, render_few_rows, render_masks, sums_pitch
-from .offsets import entry_bytes, render_offsets
-from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
-from .pack_entries import render_pack_entries
-from .pack_windows import render_pack_windows
+from .few_rows import has_masks, sums_pitch
+from .functions import functions_of, vectors_by_mode
+from .offsets import entry_bytes
 from .plan import (
     BATCH_LANES,
     FEW_ROWS,
@@ -43,45 +39,38 @@ from .plan import (
     TABLES,
     TABLES_AT,
     TILES,
-    VECTOR_MATRIX,
-    VECTORS_MATRIX,
     Form,
     contraction_slots,
     first_partition_slot,
     form_of,
+    modes_of,
 )
-from .tile import ContractionTarget, at, call_tile, lanes_pitch, packed_row, render_tile
-from .vector import render_vector_columns
-from .vector_rows import AT_ONCE, render_vector_rows
+from .tile import ContractionTarget, at, call_tile, lanes_pitch, packed_row
 
 
 def render_contraction(kernel: Contraction, name: str, target: ContractionTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI; it reads PARTITION after its own ints."""
     form, module = form_of(kernel, target), Module()
-    for height, vectors in form.tile.variants:
-        render_tile(module, f"{name}.tile{height}x{vectors}", form.tile, height, vectors, form.a != "panels", target)
-    if form.tile.dot and form.tile.dot.checked:
-        tile = form.tile
-        render_tile(module, f"{name}.exact", tile, tile.rows, tile.vectors, form.a != "panels", target, exact=True)
-    _render_packing(module, name, kernel, form, target)
-    if form.thin:
-        render_lanes(module, f"{name}.lanes", form.tile)
-    vectors_by_mode = _render_vectors(module, name, kernel, form, target)
     render_epilogue(module, name, kernel, form, target)
-    reads_ahead = render_ahead(module, name, kernel, form, target)
+    reads_ahead = TILES in modes_of(kernel) and render_ahead(module, name, kernel, form, target)
     first = first_partition_slot(kernel)
     frame = begin_kernel(
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
     )
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
-    if form.few_rows:
+    if form.few_rows and FEW_ROWS in modes_of(kernel):
         _tabulate_once(frame, name, kernel, form, slots)
     small = {side: frame.w.op("alloca i1", "small") for side in "ab"} if form.tile.dot else {}
-    text = end_units(
-        frame,
-        name,
-        lambda unit: _Unit(kernel, form, frame, name, slots, unit, reads_ahead, small).emit(vectors_by_mode),
-    )
+    functions, by_mode = functions_of(kernel, form, target), vectors_by_mode(kernel, form)
+
+    def body(unit: str) -> None:
+        _Unit(kernel, form, frame, name, slots, unit, reads_ahead, small).emit(by_mode)
+        text = "\n".join(frame.w.lines)
+        for own, render in functions.items():
+            if f"@{name}.{own}(" in text:
+                render(module, f"{name}.{own}")
+
+    text = end_units(frame, name, body)
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
 
@@ -98,83 +87,6 @@ def _tabulate_once(frame: Frame, name: str, kernel: Contraction, form: Form, slo
             w.do(f"call void @{name}.masks(ptr %ints, ptr {place}, i64 {k}, ptr {masks})")
 
     when(w, asked, tables)
-
-
-def _render_packing(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
-    tile, a, b = form.tile, kernel.a.dtype, kernel.b.dtype
-    if tile.dot:
-        render_pack_entries(module, f"{name}.pack_a", tile, a, form.a, True)
-        render_pack_entries(module, f"{name}.pack_b", tile, b, form.b, False)
-        return
-    if isinstance(kernel.a, Windowed):
-        _render_windows(module, name, "a", kernel, kernel.a, form, target)
-    elif form.a == "rows":
-        render_pack_rows(module, f"{name}.pack_a", tile, a, target)
-    elif form.a == "panels":
-        render_pack_panels(module, f"{name}.pack_a", tile, a, True, target)
-    else:
-        render_pack_strided(module, f"{name}.pack_a", tile, a, True)
-    if isinstance(kernel.b, Windowed):
-        _render_windows(module, name, "b", kernel, kernel.b, form, target)
-    elif form.b == "panels":
-        render_pack_panels(module, f"{name}.pack_b", tile, b, False, target)
-    elif form.b == "rows":
-        render_pack_transposed(module, f"{name}.pack_b", tile, b)
-    else:
-        render_pack_strided(module, f"{name}.pack_b", tile, b, False)
-
-
-def _render_windows(
-    module: Module, name: str, side: str, kernel: Contraction, access: Windowed, form: Form, target: ContractionTarget
-) -> None:
-    """The functions that pack operand ``side``, and those that make the tables for them."""
-    outer, depth = (access.rows, access.columns) if side == "a" else (access.columns, access.rows)
-    joins = side == "b" and form.joins
-    if joins:
-        outer = _joined(kernel)
-    moved = [(edge.column[0] + joins, edge.column[1], edge.start) for edge in access.edges]
-    render_offsets(module, f"{name}.outer_{side}", outer, access.dtype.itemsize, target, moved)
-    moved = [(*edge.row, 0) for edge in access.edges]
-    render_offsets(module, f"{name}.depth_{side}", depth, access.dtype.itemsize, target, moved)
-    render_pack_windows(module, f"{name}.pack_{side}", form, access, side == "a", target)
-    if form.thin:
-        render_pack_lanes(module, f"{name}.lanes_{side}", form.tile, access, side == "a", target)
-    if side == "b" and form.few_rows:
-        render_few_rows(module, f"{name}.few_rows", form, access, target)
-        if has_masks(form, target):
-            render_masks(module, f"{name}.masks", form, access, target)
-
-
-def _joined(kernel: Contraction) -> Counted:
-    """The axes of B's columns, those of the whole batch: of its first element to its last."""
-    assert isinstance(kernel.b, Windowed)
-    return ((kernel.batch[0], kernel.b.strides[0]), *kernel.b.columns)
-
-
-def _render_vectors(
-    module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget
-) -> dict[int, str]:
-    """The functions for products with a vector or a few, by mode; modes whose matrix is strided have none, nor has
-    a kernel with a Windowed operand."""
-    names: dict[tuple[str, dt.DType, dt.DType, int], str] = {}
-    modes: dict[int, str] = {}
-    for mode, kind, matrix, vector in (
-        (MATRIX_VECTOR, form.a, kernel.a.dtype, kernel.b.dtype),
-        (VECTOR_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
-        (VECTORS_MATRIX, form.b, kernel.b.dtype, kernel.a.dtype),
-    ):
-        if kind == "strided" or form.windowed:
-            continue
-        at_once = AT_ONCE if kind == "rows" and mode == VECTORS_MATRIX else 1
-        key = (kind, matrix, vector, at_once)
-        if key not in names:
-            names[key] = f"{name}.vector{mode}"
-            if kind == "rows":
-                render_vector_rows(module, names[key], form.tile, matrix, vector, at_once)
-            else:
-                render_vector_columns(module, names[key], form.tile, matrix, vector, target)
-        modes[mode] = names[key]
-    return modes
 
 
 class _Unit:
@@ -250,14 +162,16 @@ class _Unit:
 
     def emit(self, vectors: dict[int, str]) -> None:
         """The ways of computing a unit, by mode."""
-        w, mode = self.w, self.part["mode"]
-        when(w, w.op(f"icmp eq i64 {mode}, {TILES}"), self._tiles)
+        ways = {TILES: self._tiles} | {n: partial(self._vector, n, function) for n, function in vectors.items()}
         if self.form.few_rows:
-            when(w, w.op(f"icmp eq i64 {mode}, {FEW_ROWS}"), self._few_rows)
+            ways[FEW_ROWS] = self._few_rows
         if self.form.thin:
-            when(w, w.op(f"icmp eq i64 {mode}, {BATCH_LANES}"), self._lanes)
-        for number, function in vectors.items():
-            when(w, w.op(f"icmp eq i64 {mode}, {number}"), partial(self._vector, number, function))
+            ways[BATCH_LANES] = self._lanes
+        if self.kernel.mode is not None:
+            ways[self.kernel.mode]()
+            return
+        for number, way in ways.items():
+            when(self.w, self.w.op(f"icmp eq i64 {self.part['mode']}, {number}"), way)
 
     # --- few rows -------------------------------------------------------------------------------------------------
 
@@ -353,8 +267,8 @@ class _Unit:
         chains = at(w, self.sums, (vectors, pitch))
         stride = outer if rows_form else inner
         w.do(
-            f"call void @{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xo}, i64 {xs}, i64 {vectors}, "
-            f"i64 {count}, i64 {self.k}, ptr {self.sums}, i64 {pitch}, ptr {chains})"
+            f"call void @{self.name}.{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xo}, i64 {xs}, "
+            f"i64 {vectors}, i64 {count}, i64 {self.k}, ptr {self.sums}, i64 {pitch}, ptr {chains})"
         )
         if mode == MATRIX_VECTOR:
             self._epilogue(self.batch, self.m0, self.n0, self.sums, str(self.size), count, "1")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 
-from ...compiler.contraction.plan import PARTITION, THIN, VECTORS, contraction_units, first_partition_slot
+from ...compiler.contraction.plan import MODES, PARTITION, THIN, VECTORS, contraction_units, first_partition_slot
 from ...compiler.expr import Expr, cast, leaf
 from ...compiler.kernels import K_BLOCK, LANES, Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
@@ -77,6 +78,8 @@ def contraction_launch(
     first = first_partition_slot(kernel)
     cut, named = _Cut(kernel, threads, target), tuple(builder.ints)  # the partition's own come after them
     units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)
+    if not target.is_gpu:
+        kernel = replace(kernel, mode=_settled(builder.ints[first + PARTITION.index("mode")]))
     flops = 2 * m * n * k * prod(batch)
     return builder.launch(kernel, units, computed(_grain, flops, units), nodes, flops)
 
@@ -152,6 +155,11 @@ class _Cut:
 
     def __hash__(self) -> int:
         return hash(self._identity)
+
+
+def _settled(mode: Dim) -> int:
+    """The number of a mode; where sizes of a scope decide it, a guard that it stays this one."""
+    return next(number for number in MODES if mode <= number)
 
 
 def _grain(flops: int, units: int) -> int:
