@@ -24,7 +24,7 @@ _INTERNAL = 8  # LLVMLinkage
 
 
 class _Machine:
-    """A target machine and its data layout; used by one thread at a time."""
+    """A target machine and its data layout; used by one thread at a time, for one module after the other."""
 
     def __init__(self, target: Target, level: int):
         call = library()
@@ -51,8 +51,10 @@ class _Machine:
         self.layout = call.take_string(out).encode()
         call.DisposeTargetData(data)
 
-    def close(self) -> None:
-        library().DisposeTargetMachine(self.ref)
+
+# Target machines that nobody uses now. To make one, with its tables of the target, takes a millisecond, a fifth of what
+# a small kernel does; there are no more of them than threads that compile.
+_idle: dict[tuple[Target, int], list[_Machine]] = {}
 
 
 def assemble(text: str, target: Target, *, level: int = 2) -> bytes:
@@ -140,7 +142,11 @@ def _emit(texts: Sequence[str], hidden: Sequence[str], target: Target, level: in
 
 def _emit_undivided(texts: Sequence[str], hidden: Sequence[str], target: Target, level: int, as_object: bool) -> bytes:
     call = library()
-    machine = _Machine(target, level)
+    idle = _idle.setdefault((target, level), [])
+    try:
+        machine = idle.pop()
+    except IndexError:
+        machine = _Machine(target, level)
     context = call.ContextCreate()
     try:
         module = _parse(texts[0], context, machine, target)
@@ -159,7 +165,7 @@ def _emit_undivided(texts: Sequence[str], hidden: Sequence[str], target: Target,
             call.DisposeModule(module)
     finally:
         call.ContextDispose(context)
-        machine.close()
+        idle.append(machine)
 
 
 def _parse(text: str, context: int, machine: _Machine, target: Target) -> int:

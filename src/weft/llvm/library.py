@@ -42,7 +42,6 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "CreateTargetMachineData": (_VOID, (_VOID,)),
     "CopyStringRepOfTargetData": (None, (_VOID, _VOID)),
     "DisposeTargetData": (None, (_VOID,)),
-    "DisposeTargetMachine": (None, (_VOID,)),
     "TargetMachineEmitToMemory": (_VOID, (_VOID, _VOID, _INT, _VOID)),
     "GetBufferStart": (_VOID, (_VOID,)),
     "GetBufferSize": (ctypes.c_size_t, (_VOID,)),
