@@ -39,6 +39,7 @@ from .lower.roots import copy_of
 from .memory import ALIGNMENT, Plan, in_place, nbytes_of, plan_memory
 from .protocol import Branch, Called, Concat, Gather, Layout, Map, Position, Primitive, Scan, Scatter, SliceUpdate, View
 from .remat import WAYS, Remade, rematerialise
+from .scheduling import scheduled
 from .simplify import simplify
 
 LONG_WORK = (
@@ -327,6 +328,7 @@ def _launches_in_place(
         launches = checks_before_writes(launches, placed.written)
         here = {new: old for new, old in placed.written.items() if new not in aside}
         direct = in_place(launches, set(placed.graph.outputs), here)
+        launches = scheduled(launches, placed.graph.outputs, direct)
         failed = {
             v for v in placed.written if v not in direct and not places[v].is_contiguous and size_of(v.shape) != 0
         }
