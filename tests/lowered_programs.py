@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import weft as wf
 from weft.core import dtypes as dt
+from weft.core.shapes import size_of
 from weft.graph.ir import Graph
 from weft.graph.lower.roots import Root, lower_roots
 from weft.graph.protocol import Layout, TensorType
@@ -30,6 +31,11 @@ def _pieces(x: Any, y: Any) -> Any:
     return slice_(both, (0, 0), x.shape) * slice_(both, (x.shape[0], 0), x.shape)
 
 
+def _straight(x: Any, y: Any) -> Any:
+    line = wf.tanh(wf.reshape(x + y, (size_of(x.shape),)))
+    return wf.reshape(line * line[::-1], tuple(x.shape))
+
+
 OPS: dict[str, Callable[[Any, Any], Any]] = {
     "sum": lambda x, y: x + y,
     "scaled": lambda x, y: x * 0.5 - y * 0.25,
@@ -45,6 +51,7 @@ OPS: dict[str, Callable[[Any, Any], Any]] = {
     "joined": lambda x, y: wf.concat([x[1:], y[:1]], axis=0),
     "pieces": _pieces,
     "part": _part,
+    "straight": _straight,
     "largest": lambda x, y: wf.broadcast_to(wf.sum(x, axis=0), tuple(x.shape)) * y,
 }
 SHAPES = [(0, 3), (1, 5), (5, 1), (4, 6), (17, 33)]

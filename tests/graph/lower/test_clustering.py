@@ -28,7 +28,7 @@ ALONE = patch.object(clustering, "RULES", ())
 def test_every_root_is_in_one_cluster_after_what_it_reads(graph: Graph) -> None:
     roots = roots_of(graph)
     clusters = cluster(roots)
-    assert sorted(map(id, roots)) == sorted(id(r) for c in clusters for r in c.roots)
+    assert sorted(id(r.value) for r in roots) == sorted(id(r.value) for c in clusters for r in c.roots)
     made = {r.value for r in roots}
     computed = set()
     for each in clusters:
@@ -122,6 +122,23 @@ def test_a_concat_of_equal_pieces_joins_what_walks_a_piece(axis: int) -> None:
     graph = graph_of(function, [(8, 9)] * 2)
     (made,) = cluster(roots_of(graph))
     assert made.kind == "row" and [r.kind for r in made.roots] == ["map", "map", "pieces", "reduce"]
+    assert bits(graph, RULES, 2) == bits(graph, (), 1)
+
+
+MATRICES: list[tuple[str, Callable[..., Any], list[int]]] = [
+    ("of points", lambda x, w: ((y := wf.tanh(x)), wf.reshape(y * 2.0, (8, 8)) @ w), [2, 1]),
+    ("of rows", lambda x, w: wf.reshape(x - wf.max(x, axis=2, keepdims=True), (8, 8)) @ w, [2, 1]),
+    ("of points in another order", lambda x, w: ((y := wf.tanh(x)), wf.reshape(y.mT * 2.0, (8, 8)) @ w), [1, 2, 1]),
+    ("of other rows", lambda x, w: wf.reshape(x - wf.max(x, axis=2, keepdims=True), (16, 4)) @ w[:4], [3, 1]),
+]
+
+
+@pytest.mark.parametrize(("name", "function", "expected"), MATRICES, ids=[c[0] for c in MATRICES])
+def test_a_matrix_of_sequences_joins_what_walks_them(
+    name: str, function: Callable[..., Any], expected: list[int]
+) -> None:
+    graph = graph_of(function, [(2, 4, 8), (8, 8)])
+    assert [len(c.roots) for c in cluster(roots_of(graph))] == expected
     assert bits(graph, RULES, 2) == bits(graph, (), 1)
 
 

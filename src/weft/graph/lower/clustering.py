@@ -188,7 +188,7 @@ def _join(to: Cluster, root: Root) -> bool:
     points or has one value for each row."""
     if to.is_closed or to.size + root.size > MAX_SIZE:
         return False
-    root = _over_product(to, root)
+    root = _over_points(to, _over_product(to, root))
     if not (root.space == to.space or root.space == to.kept):
         return False
     for rule in RULES:
@@ -209,6 +209,16 @@ def _over_product(to: Cluster, root: Root) -> Root:
     if not root.shape or root.shape[-1] != shape[-1] or size_of(root.shape) != size_of(shape):
         return root
     return root.reshaped(shape) or root
+
+
+def _over_points(to: Cluster, root: Root) -> Root:
+    """An elementwise root of another shape, over the points of a cluster that computes or reads as many elements in the
+    same order (rows of sequences as rows of a matrix); else the root."""
+    if to.kind not in ("map", "row") or root.kind != "map" or len(root.space) == len(to.space):
+        return root
+    if size_of(root.space) != size_of(to.space):
+        return root
+    return root.reshaped(to.space) or root
 
 
 def _allowed(to: Cluster, root: Root, form: Form) -> bool:

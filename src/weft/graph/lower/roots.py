@@ -206,7 +206,7 @@ class Root:
     @property
     def own(self) -> Layout:
         """Where the value's elements are stored."""
-        return self.place or Layout.contiguous(self.value.shape)
+        return self.place or Layout.contiguous(self.shape if self.kind == "map" else self.value.shape)
 
     @property
     def places(self) -> tuple[Layout, ...]:
