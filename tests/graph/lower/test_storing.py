@@ -16,11 +16,27 @@ from weft.graph.protocol import Contract, Gather, Map, Position, View
 
 SQUARE = (6, 6)
 
-STORED: list[tuple[str, Callable[[Any], Any], list[str]]] = [
+STORED: list[tuple[str, Callable[..., Any], list[str]]] = [
     ("nothing but the result of a chain", lambda x: wf.exp(x * 2.0) + 1.0, ["add"]),
     ("what is dear and used twice", lambda x: (y := wf.tanh(x)) * 2.0 + y[::-1], ["tanh", "add"]),
     ("not what is cheap and used twice", lambda x: (y := x * 3.0) * 2.0 + y[::-1], ["add"]),
     ("what is dear and looked at by two", lambda x: (y := wf.tanh(x)[:, ::-1]) * 2.0 + y[::-1], ["tanh", "add"]),
+    (
+        "what is cheap, read of three and used twice",
+        lambda x, y, z: (s := x @ x + y + z)[::-1] * 2.0 + s[:, ::-1],
+        ["contract", "add", "add"],
+    ),
+    ("not what is read of two", lambda x, y: (s := x @ x + y)[::-1] * 2.0 + s[:, ::-1], ["contract", "add"]),
+    (
+        "not what is read of three that others read too",
+        lambda x, y, z: (s := (p := x @ x) + y + z)[::-1] * 2.0 + s[:, ::-1] * p,
+        ["contract", "add"],
+    ),
+    (
+        "not what is read of three that are not as large",
+        lambda x, y: (s := x @ x + y[:1] + y[:, :1])[::-1] + s,
+        ["contract", "add"],
+    ),
     ("operands of a contraction", lambda x: (x * 2.0) @ (x + 1.0).mT, ["multiply", "permute", "contract"]),
     ("not operands that are views", lambda x: x[::-1] @ x.mT, ["contract"]),
     (
@@ -33,8 +49,8 @@ STORED: list[tuple[str, Callable[[Any], Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("name", "function", "expected"), STORED, ids=[c[0] for c in STORED])
-def test_what_is_stored(name: str, function: Callable[[Any], Any], expected: list[str]) -> None:
-    graph = graph_of(function, [SQUARE])
+def test_what_is_stored(name: str, function: Callable[..., Any], expected: list[str]) -> None:
+    graph = graph_of(function, [SQUARE] * function.__code__.co_argcount)
     stored = choose_stored(graph)
     assert [n.op.name for n in graph.nodes if n.output in stored] == expected
 

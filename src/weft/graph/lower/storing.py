@@ -1,21 +1,29 @@
 """Which values are stored.
 
 :func:`choose_stored`: the values that get memory. Reductions, contractions and the like always do; an elementwise value
-does when something needs it in memory (an output, an operand of a contraction, a source of a gather), when it is dear
-and used more than once, or when the expression that it is part of has become long enough. Everything else is *pulled*
-(:mod:`weft.graph.lower.expressions`): computed again inside its users' expressions.
+does when something needs it in memory (an output, an operand of a contraction, a source of a gather), when it is used
+more than once and is dear or read of several others, or when the expression that it is part of has become long enough.
+Everything else is *pulled* (:mod:`weft.graph.lower.expressions`): computed again inside its users' expressions.
 
 This changes no bit: an element is computed by the same operations in the same order, wherever it is computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import prod
 
+from ...core.shapes import Shape
+from ...core.symbolic import typical, undecided
 from ..ir import Graph, Node, Value
 from ..protocol import Attend, Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
+# Values as large as itself that one with several users is computed from, from which on it is stored, if nobody else
+# reads one of them: who reads it reads one instead, and where that one lay it is written. (The sum of a residual's two
+# gradients, under the mask of a rectifier, was read so by four kernels of a batch norm's way back: of 6.8 GB that a
+# step of ResNet-18 moved, 0.4.)
+MANY = 3
 REPEATED = 3  # cost above which a value that is padded, and so probably read through windows, is stored
 # Cost above which an expression is cut. 480 products and sums over 4 MB, kernels not joined again: 24 ms cut at 64,
 # 35 at 128, 46 at 256, 67 at 512 (constants no longer fit into registers). Random bits cost 120, and a dropout of
@@ -31,6 +39,8 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
     users = _users(graph, stored)
     cost: dict[Value, int] = {}  # of a pulled value's expression, what is shared in it counted as often as it is used
     length: dict[Value, int] = {}  # the same, with every view and leaf as one
+    wide: dict[Value, tuple[Value, ...]] = {}  # stored values that it reads for each element, MANY of them or all
+    ending: set[Value] = set()  # what nobody else reads one of these for
     for node in graph.nodes:
         rule, value = (
             node.op.lower,
@@ -56,7 +66,12 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
         own = rule.cost if isinstance(rule, Map) else 4 if isinstance(rule, (Gather, Padded)) else 0
         cost[value] = own + sum([cost[v] for v in pulled])
         length[value] = max(own, 1) + total
-        if cost[value] > DEAR and users.get(value, 0) > 1 and fusable and not isinstance(rule, View):
+        if isinstance(rule, (Map, View)):
+            wide[value] = _wide(node, stored, wide)
+            alone = [v for v in operands if users.get(v, 0) == 1 and (v in ending or v in wide[value])]
+            ending.update([value] if any(v in ending or v.node is not None for v in alone) else ())
+        dear = cost[value] > DEAR or (value in ending and len(wide[value]) >= MANY)
+        if dear and users.get(value, 0) > 1 and fusable and not isinstance(rule, View):
             stored.add(value)
     return stored
 
@@ -71,6 +86,23 @@ def _users(graph: Graph, stored: set[Value]) -> dict[Value, int]:
         for value in dict.fromkeys(node.inputs[: rule.matrices] if isinstance(rule, Attend) else node.inputs):
             users[value] = users.get(value, 0) + times
     return users
+
+
+def _wide(node: Node, stored: set[Value], wide: Mapping[Value, tuple[Value, ...]]) -> tuple[Value, ...]:
+    """The stored values that an elementwise value, or a view, is read of: those as large as it, MANY at most."""
+    found: dict[Value, None] = {}
+    for v in node.inputs:
+        found.update(dict.fromkeys((v,) if v in stored else wide.get(v, ())))
+    shape = node.outputs[0].shape
+    if isinstance(node.op.lower, Map):
+        return tuple([v for v in found if _as_large(v.shape, shape)][:MANY])
+    return tuple(found)[:MANY]
+
+
+def _as_large(a: Shape, b: Shape) -> bool:
+    """Whether two shapes have equally many elements, typically; of symbols without a scope, whatever these are."""
+    more = prod(a) - prod(b)
+    return not more if isinstance(more, int) else not undecided(more) and typical(more) == 0
 
 
 def _from_memory(node: Node) -> tuple[Value, ...]:
