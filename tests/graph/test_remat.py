@@ -55,7 +55,7 @@ def test_no_bit_changes_wherever_it_is_cut(graph: Graph, data: Any) -> None:
     for number in range(data.draw(st.integers(1, 3))):  # places that are no peaks, in any order
         at = data.draw(st.integers(0, max(len(made.graph.nodes) - 1, 0)))
         way = data.draw(st.sampled_from([Way(0), Way(0, 2), Way(0, 5)]))
-        remat.peak_of(made)  # says what is stored
+        remat.alive_in(made)  # says what is stored
         over, again = remat._kept(made, at, way, remat._between(made, at, way.parts))
         made = remat._with_copies(made, at, number, over, again)
     with patch("weft.graph.executable.rematerialise", lambda graph, way: made):
@@ -145,6 +145,27 @@ def test_products_of_few_terms_are_computed_again_and_long_ones_and_layers_kept(
 
     assert terms(256, 64, 256) < 1 < terms(768, 128, 512)
     assert terms(256, 64, 64) > 1000, "its operands are no less than it is"
+
+
+def test_what_nobody_waits_for_reads_a_copy_beside_the_next_that_does() -> None:
+    """The gradient of a weight in one branch, whose operand the other branch reads too: both come late."""
+
+    def branches(x: Any, w: Any) -> Any:
+        y = wf.tanh(x)
+        g = y @ w
+        first = y @ x
+        for _ in range(3):
+            g = wf.sin(g @ w)
+        return first, y @ g
+
+    graph = simplify(graph_of(branches, [(64, 64), (64, 64)]), to_run=True)
+    made = Remade(graph)
+    remat.alive_in(made)
+    again, first = graph.nodes[0].output, graph.outputs[0].node
+    order = remat._put_off(made, 1, {again})
+    assert first is graph.nodes[2] and order[-2] is first and again in order[-1].inputs
+    assert [n for n in order if n is not first] == [n for n in graph.nodes[2:] if n is not first]
+    assert remat._put_off(made, 1, ()) == graph.nodes[2:]
 
 
 def test_small_graphs_are_left_alone() -> None:

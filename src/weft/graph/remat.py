@@ -5,7 +5,8 @@ such a *peak*, a place between two nodes, values from before it are read after i
 of what they are computed from, are kept, so that fewest bytes are; all else that is read later is computed again from
 these, by copies of its nodes that stand right before their first reader. A gradient keeps the operand of a GELU, not
 its operand, its tanh and its result; of ReLU a byte for each element; of softmax (of short products) the operands of
-the product, and two numbers for each row.
+the product, and two numbers for each row. What is the first to read a copy, and nobody waits for, waits for the next
+that does, where that keeps less.
 
 Which values are kept is a least cut: from all that cannot be computed again to all that is read later. An edge costs
 the bytes of keeping a value (and some for writing one that was not to be stored, as the deviations from a mean
@@ -35,6 +36,7 @@ from .protocol import Contract, Layout, Map, Padded, Position, Reduction, View
 LEAST = 8 << 20  # bytes that are worth a look: a smaller arena fits into a cache
 PEAKS = 8  # that are looked at, one after the other
 GAIN = 1 / 8  # the part of a peak that it must become lower by
+MISSED = 3  # tries in a row that may fail to
 NEVER = 1 << 60
 
 # Bytes that an instruction for each element of a result is held to be worth, and a term of a product's sum: no less. To
@@ -89,12 +91,24 @@ WAYS = (USUAL, Way(0), *(Way(0, parts) for parts in (64, 32, 16, 12, 8, 6, 4, 2)
 """The ways in the order of what they cost: fewer parts are longer ones, all of which is computed before it is read."""
 
 
-class Peak(NamedTuple):
-    """Most bytes are alive after node ``at``; ``over`` of them are read after it."""
+@dataclass(slots=True)
+class Alive:
+    """Bytes of intermediate values, if nodes run in their order: ``during[i]`` while node i runs, ``over[i]`` of them
+    are read after it. ``last``: the node that reads a value last, be it by way of values that are not stored."""
 
-    at: int
-    nbytes: int
-    over: int
+    during: list[int]
+    over: list[int]
+    last: dict[Value, int]
+
+    @property
+    def peak(self) -> int:
+        """Most bytes."""
+        return max(self.during, default=0)
+
+    @property
+    def at(self) -> int:
+        """The node with most."""
+        return self.during.index(self.peak)
 
 
 def rematerialise(graph: Graph, way: Way = USUAL) -> Remade:
@@ -103,19 +117,20 @@ def rematerialise(graph: Graph, way: Way = USUAL) -> Remade:
     least = LEAST if way.least is None else way.least
     if sum([bytes_of(v) for node in graph.nodes if not isinstance(node.op.lower, View) for v in node.outputs]) < least:
         return made
-    peak = peak_of(made)
-    for number in range(PEAKS):
-        if peak.nbytes < least:
-            break
-        kept, again = _kept(made, peak.at, way, _between(made, peak.at, way.parts))
+    alive, number, missed = alive_in(made), 0, 0
+    at = alive.at if alive.during else 0
+    while number < PEAKS and missed < MISSED and alive.peak >= least:
+        kept, again = _kept(made, at, way, _between(made, at, way.parts))
         outside = set(made.graph.outputs)
-        if not again or peak.over - sum([bytes_of(v) for v in kept if v not in outside]) < peak.nbytes * GAIN:
+        if not again or alive.over[at] - sum([bytes_of(v) for v in kept if v not in outside]) < alive.peak * GAIN:
             break
-        tried = _with_copies(made, peak.at, number, kept, again)
-        lower = peak_of(tried)
-        if lower.nbytes > peak.nbytes * (1 - GAIN):
-            break
-        made, peak, way = tried, lower, Way(least)
+        stored, tried = made.stored or set(), _with_copies(made, at, number, kept, again)
+        lower = alive_in(tried)
+        if lower.peak <= alive.peak * (1 - GAIN):
+            made, alive, way, at = tried, lower, Way(least), lower.at
+            number, missed = number + 1, 0
+        else:  # what is computed again for a reader that comes at once wins nothing: look behind it
+            at, missed = min([n for v in again & stored if (n := alive.last[v]) > at], default=at), missed + 1
     return made
 
 
@@ -154,11 +169,11 @@ def _price(node: Node, usual: bool) -> int:
     return NEVER
 
 
-def peak_of(made: Remade) -> Peak:
-    """Where most bytes of intermediate values are alive, if nodes run in their order."""
+def alive_in(made: Remade) -> Alive:
+    """What is alive at each node; notes what is stored."""
     graph = made.graph
     stored = made.stored = choose_stored(graph, made.kept)
-    last: dict[Value, int] = {}  # the node that reads a value last, be it by way of values that are not stored
+    last: dict[Value, int] = {}
     for at in range(len(graph.nodes) - 1, -1, -1):
         node = graph.nodes[at]
         read = max([at if v in stored else last.get(v, at) for v in node.outputs])
@@ -166,17 +181,17 @@ def peak_of(made: Remade) -> Peak:
             if last.get(v, -1) < read:
                 last[v] = read
     ending = [0] * (len(graph.nodes) + 1)
-    now, best = 0, Peak(0, 0, 0)
+    now, found = 0, Alive([], [], last)
     outside = set(graph.outputs)
     for at, node in enumerate(graph.nodes):
         for v in node.outputs:
             if v in stored and v not in outside and v in last:
                 now += (nbytes := bytes_of(v))
                 ending[last[v]] += nbytes
-        if now > best.nbytes:
-            best = Peak(at, now, now - ending[at])
+        found.during.append(now)
         now -= ending[at]
-    return best
+        found.over.append(now)
+    return found
 
 
 def _between(made: Remade, at: int, parts: int) -> set[Value]:
@@ -245,7 +260,7 @@ def _with_copies(made: Remade, at: int, number: int, kept: list[Value], again: s
     copies: dict[Value, Value] = {}
     moved: dict[Value, Value] = {}  # what stands for what is computed after the peak
     nodes = graph.nodes[: at + 1]
-    for node in graph.nodes[at + 1 :]:
+    for node in _put_off(made, at, again):
         for v in node.inputs:
             if v in again and v not in copies:
                 _copy(v, again, copies, nodes)
@@ -257,6 +272,27 @@ def _with_copies(made: Remade, at: int, number: int, kept: list[Value], again: s
     stored = dict.fromkeys([*(moved.get(v, v) for v in made.kept), *kept])
     outputs = [moved.get(v, v) for v in graph.outputs]
     return Remade(with_nodes(graph, nodes, outputs), stored, marks)
+
+
+def _put_off(made: Remade, at: int, again: Collection[Value]) -> list[Node]:
+    """The nodes after ``at``, of which one that is the first to read what is computed again waits for the next that
+    does, where it keeps fewer bytes by that, and nobody waits for it (the gradient of a weight of one branch, beside
+    that of the other)."""
+    nodes, stored = made.graph.nodes[at + 1 :], (made.stored or set()).difference(made.graph.inputs, made.graph.outputs)
+    readers: dict[Value, list[int]] = {}
+    for n, node in enumerate(nodes):
+        for v in dict.fromkeys(node.inputs):
+            readers.setdefault(v, []).append(n)
+    place = list(range(len(nodes)))
+    for v, (first, *others) in readers.items():
+        node = nodes[first]
+        if not others or v not in again or v not in stored or place[first] != first:
+            continue
+        waits = min([readers[x][0] for x in node.outputs if x in readers], default=len(nodes)) > others[0]
+        held = sum([bytes_of(x) for x in dict.fromkeys(node.inputs) if x in stored and readers[x][-1] == first])
+        if waits and held < bytes_of(v):
+            place[first] = others[0]
+    return [nodes[n] for n in sorted(range(len(nodes)), key=lambda n: (place[n], n))]
 
 
 def _copy(value: Value, again: set[Value], copies: dict[Value, Value], nodes: list[Node]) -> None:
