@@ -91,3 +91,14 @@ def test_what_is_computed_by_rests_is_written_in_one_pass() -> None:
     kernels = [str(k).split("(")[0] for k in run.kernels(x, w)]
     assert kernels.count("Contraction") == 4
     assert next(k.together for k in run.kernels(x, w) if hasattr(k, "together")) == 2
+
+
+def test_rests_that_no_element_of_a_kernel_meets_are_written_with_the_others() -> None:
+    """The gradient of a 1x1 convolution's input with a stride of 2: no zeros are filled in first."""
+    x, w = wf.ones((2, 8, 32, 32)), wf.ones((4, 8, 1, 1))
+    gradient = wf.compile(wf.grad(lambda x, w: wf.sum(F.conv2d(x, w, stride=2) ** 2)))
+    kernels = [str(k).split("(")[0] for k in gradient.kernels(x, w)]
+    assert kernels.count("Contraction") == 2 and kernels.count("Nest") <= 2
+    expected = np.zeros((2, 8, 32, 32))
+    expected[..., ::2, ::2] = 2 * 8 * 4
+    np.testing.assert_array_equal(gradient(x, w).numpy(), expected)
