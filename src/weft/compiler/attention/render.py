@@ -49,9 +49,9 @@ from .stages import (
 def render_attention(kernel: Attention, name: str, target: ContractionTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
     tile, module = tile_of(kernel.accumulate, target), Module()
-    for height, vectors in tile.variants:
-        render_tile(module, f"{name}.pairs{height}x{vectors}", tile, height, vectors, True, target)
-        render_tile(module, f"{name}.sums{height}x{vectors}", tile, height, vectors, False, target)
+    for height, columns in tile.variants:
+        render_tile(module, f"{name}.pairs{height}x{columns}", tile, height, columns, True, target)
+        render_tile(module, f"{name}.sums{height}x{columns}", tile, height, columns, False, target)
     render_pack_transposed(module, f"{name}.turn", tile, kernel.accumulate)
     render_pack_rows(module, f"{name}.pack_rows", tile, kernel.accumulate, target)
     render_pack_panels(module, f"{name}.pack_panel", tile, kernel.accumulate, False, target)

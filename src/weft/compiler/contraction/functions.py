@@ -30,13 +30,13 @@ def functions_of(kernel: Contraction, form: Form, target: ContractionTarget) -> 
     """The functions that units may call, by their names behind the kernel's; those that are not called are not
     rendered."""
     tile, rows_form, found = form.tile, form.a != "panels", dict[str, Rendered]()
-    for height, vectors in tile.variants:
-        found[f"tile{height}x{vectors}"] = lambda module, own, height=height, vectors=vectors: render_tile(
-            module, own, tile, height, vectors, rows_form, target
-        )
-    found["exact"] = lambda module, own: render_tile(
-        module, own, tile, tile.rows, tile.vectors, rows_form, target, exact=True
-    )
+
+    def tile_function(height: int, columns: int, exact: bool = False) -> Rendered:
+        return lambda module, own: render_tile(module, own, tile, height, columns, rows_form, target, exact)
+
+    for height, columns in tile.variants:
+        found[f"tile{height}x{columns}"] = tile_function(height, columns)
+    found["exact"] = tile_function(tile.rows, tile.columns, exact=True)
     for side, access, kind in (("a", kernel.a, form.a), ("b", kernel.b, form.b)):
         if isinstance(access, Windowed):
             found |= _of_windows(side, kernel, access, form, target)
@@ -44,15 +44,17 @@ def functions_of(kernel: Contraction, form: Form, target: ContractionTarget) -> 
             found[f"pack_{side}"] = _packing(side, access.dtype, kind, tile, target)
     found["lanes"] = lambda module, own: render_lanes(module, own, tile)
     for mode, (kind, matrix, vector, at_once) in _products_with_vectors(kernel, form).items():
-        if kind == "rows":
-            found[f"vector{mode}"] = lambda module, own, of=(matrix, vector, at_once): render_vector_rows(
-                module, own, tile, *of
-            )
-        else:
-            found[f"vector{mode}"] = lambda module, own, of=(matrix, vector): render_vector_columns(
-                module, own, tile, *of, target
-            )
+        found[f"vector{mode}"] = _with_vectors(kind, matrix, vector, at_once, tile, target)
     return found
+
+
+def _with_vectors(
+    kind: str, matrix: DType, vector: DType, at_once: int, tile: Tile, target: ContractionTarget
+) -> Rendered:
+    """The product of a matrix of this kind with a vector or a few."""
+    if kind == "rows":
+        return lambda module, own: render_vector_rows(module, own, tile, matrix, vector, at_once)
+    return lambda module, own: render_vector_columns(module, own, tile, matrix, vector, target)
 
 
 def _packing(side: str, dtype: DType, kind: str, tile: Tile, target: ContractionTarget) -> Rendered:

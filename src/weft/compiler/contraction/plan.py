@@ -321,9 +321,10 @@ def _cycles(form: Form, m: int, n: int, k: int) -> float:
     full_m, rest_m = divmod(m, tile.rows)
     full_n, rest_n = divmod(n, tile.columns)
     height = next((h for h in tile.heights if h >= rest_m), tile.rows) if rest_m else 0
-    width = (tile.vectors if rest_n > tile.lanes else 1) if rest_n else 0
+    half = tile.halves and 0 < rest_n % tile.lanes <= tile.lanes // 2
+    width = -(-rest_n // tile.lanes) - (0.5 if half else 0)
 
-    def step(h: int, vectors: int) -> float:
+    def step(h: int, vectors: float) -> float:
         return max(h * vectors / 2, 4.0) if h * vectors else 0.0
 
     each_k = (

@@ -92,9 +92,21 @@ class Tile:
 
     @property
     def variants(self) -> tuple[tuple[int, int], ...]:
-        """(height, vectors) of the tile functions: full width at every height, one vector at the extreme ones."""
-        narrow = ((self.heights[0], 1), (self.rows, 1)) if self.vectors > 1 else ()
-        return tuple(dict.fromkeys((*((h, self.vectors) for h in self.heights), *narrow)))
+        """(height, columns) of the tile functions: full width at every height, one vector at the extreme ones."""
+        narrow = [(self.heights[0], self.lanes), (self.rows, self.lanes)] if self.vectors > 1 else []
+        if self.halves:
+            narrow += [(self.rows, columns - self.lanes // 2) for columns in (self.lanes, self.columns)]
+        return tuple(dict.fromkeys((*((h, self.columns) for h in self.heights), *narrow)))
+
+    @property
+    def halves(self) -> bool:
+        """Whether the last columns may lie in half a vector. Processors that compute vectors of 512 bits in two halves
+        take half the time for it: of the 49 columns of a 7x7 image, a fourth vector would be one eighth as useful."""
+        return self.dot is None and self.lanes * self.dtype.bits == 512
+
+    def pieces(self, columns: int) -> list[int]:
+        """Lanes of the vectors that so many columns lie in."""
+        return [min(self.lanes, columns - start) for start in range(0, columns, self.lanes)]
 
 
 def tile_of(accumulate: DType, target: ContractionTarget, a: DType | None = None, b: DType | None = None) -> Tile:
@@ -139,19 +151,18 @@ def render_tile(
     name: str,
     tile: Tile,
     height: int,
-    vectors: int,
+    columns: int,
     rows_form: bool,
     target: ContractionTarget,
     exact: bool = False,
 ) -> None:
-    """Add the tile function ``name`` of ``height`` rows and ``vectors`` vectors; A is in rows form or in panels.
+    """Add the tile function ``name`` of ``height`` rows and ``columns`` columns; A is in rows form or in panels.
 
     ``exact``: without the dot instruction, where it would not be right.
     """
     w = Writer(module)
     size = tile.dtype.itemsize
-    vector = vector_of(memory_type(tile.dtype), tile.lanes)
-    cells = [(r, v) for r in range(height) for v in range(vectors)]
+    pieces = tile.pieces(columns)
     w.label("entry")
     group, steps, starts = _row_pointers(w, height, rows_form, target)
     w.do("br i1 %add, label %early, label %start")
@@ -159,7 +170,7 @@ def render_tile(
     loop(w, "0", str(height * tile.columns * size), 64, lambda c: prefetch(w, at(w, "%sums", (c, 1))))
     w.do("br label %start")
     w.label("start")
-    first = _first_chains(w, tile, vectors)
+    first = _first_chains(w, tile, len(pieces))
     w.do("br label %head")
     # One block tests, one computes: kc may be 0 when the contracted axis is empty.
     w.label("head")
@@ -167,25 +178,27 @@ def render_tile(
     w.do("%pb = phi ptr [ %b, %start ], [ %pb.next, %body ]")
     for q, start in enumerate(starts):
         w.do(f"%pa{q} = phi ptr [ {start}, %start ], [ %pa{q}.next, %body ]")
-    for r, v in cells:
-        w.do(f"%c{r}.{v} = phi {vector} [ {first[v]}, %start ], [ %n{r}.{v}, %body ]")
+    for r in range(height):
+        for v, lanes in enumerate(pieces):
+            kind = vector_of(memory_type(tile.dtype), lanes)
+            w.do(f"%c{r}.{v} = phi {kind} [ {first[v]}, %start ], [ %n{r}.{v}, %body ]")
     w.do(f"br i1 {w.op('icmp ne i64 %k, 0')}, label %body, label %done")
     w.label("body")
     places = [(f"%pa{r // group}", steps[r % group] if rows_form else str(r * size)) for r in range(height)]
-    _multiply(w, tile, places, vectors, exact)
+    _multiply(w, tile, places, pieces, exact)
     for q in range(len(starts)):
         w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
     w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
-    if (height, vectors) == (tile.rows, tile.vectors):
+    if (height, columns) == (tile.rows, tile.columns):
         _prefetch_ahead(w, tile)
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
-    _write_tile(w, tile, height, vectors)
+    _write_tile(w, tile, height, pieces)
     w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
 
 
-def _multiply(w: Writer, tile: Tile, places: list[tuple[str, str]], vectors: int, exact: bool) -> None:
+def _multiply(w: Writer, tile: Tile, places: list[tuple[str, str]], pieces: list[int], exact: bool) -> None:
     """Step all chains by the products of one k, where the rows of A have theirs at ``places`` (pointer, bytes).
 
     What there are fewer of, rows or vectors, stays in registers beside the chains; the others come one by one. Three
@@ -193,24 +206,26 @@ def _multiply(w: Writer, tile: Tile, places: list[tuple[str, str]], vectors: int
     """
     size, one = tile.dtype.itemsize, "i32" if tile.dot else memory_type(tile.dtype)
 
-    def row(r: int) -> str:
-        """Of row r of A, in every lane."""
+    def row(r: int) -> dict[int, str]:
+        """Of row r of A, in every lane of vectors of each length."""
         pointer, offset = places[r]
         here = w.op(f"getelementptr i8, ptr {pointer}, i64 {offset}")
-        return splat(w, one, w.op(f"load {one}, ptr {here}, align {size}"), tile.lanes)
+        value = w.op(f"load {one}, ptr {here}, align {size}")
+        return {lanes: splat(w, one, value, lanes) for lanes in dict.fromkeys(pieces)}
 
     def line(v: int) -> str:
         """Vector v of B."""
-        return w.op(f"load {vector_of(one, tile.lanes)}, ptr {at(w, '%pb', (str(v), tile.lanes * size))}, align {size}")
+        here = at(w, "%pb", (str(v), tile.lanes * size))
+        return w.op(f"load {vector_of(one, pieces[v])}, ptr {here}, align {size}")
 
-    def add(r: int, v: int, a: str, b: str) -> None:
-        chain, result = f"%c{r}.{v}", f"%n{r}.{v}"
+    def add(r: int, v: int, a: dict[int, str], b: str) -> None:
+        chain, result, lanes = f"%c{r}.{v}", f"%n{r}.{v}", pieces[v]
         if tile.dot:
-            (tile.dot.add_exactly if exact else tile.dot.add)(w, a, b, chain, tile.lanes, result)
+            (tile.dot.add_exactly if exact else tile.dot.add)(w, a[lanes], b, chain, lanes, result)
         else:
-            multiply_add(w, tile, a, b, chain, tile.lanes, result)
+            multiply_add(w, tile, a[lanes], b, chain, lanes, result)
 
-    height = len(places)
+    height, vectors = len(places), len(pieces)
     if height < vectors:
         rows = [row(r) for r in range(height)]
         for v in range(vectors):
@@ -236,20 +251,20 @@ def _first_chains(w: Writer, tile: Tile, vectors: int) -> list[str]:
     ]
 
 
-def _write_tile(w: Writer, tile: Tile, height: int, vectors: int) -> None:
+def _write_tile(w: Writer, tile: Tile, height: int, pieces: list[int]) -> None:
     """Store the chains, added to the sums or not, and return."""
-    size, kind = tile.dtype.itemsize, vector_of(memory_type(tile.dtype), tile.lanes)
+    size, kinds = tile.dtype.itemsize, [vector_of(memory_type(tile.dtype), lanes) for lanes in pieces]
     results, row = [], "%t"
     for r in range(height):
         row = w.op(f"getelementptr i8, ptr {row}, i64 %st") if r else row
-        results += [(r, v, at(w, row, (str(v), tile.lanes * size))) for v in range(vectors)]
+        results += [(r, v, kind, at(w, row, (str(v), tile.lanes * size))) for v, kind in enumerate(kinds)]
     w.do("br i1 %add, label %more, label %plain")
     w.label("plain")
-    for r, v, result in results:
+    for r, v, kind, result in results:
         w.do(f"store {kind} %c{r}.{v}, ptr {result}, align {size}")
     w.do("ret void")
     w.label("more")
-    for r, v, result in results:
+    for r, v, kind, result in results:
         kept = at(w, "%sums", (str((r * tile.vectors + v) * tile.lanes), size))
         total = w.op(f"load {kind}, ptr {kept}, align {size}")
         total = w.op(f"{'fadd' if tile.dtype.is_floating else 'add'} {kind} {total}, %c{r}.{v}")
@@ -314,17 +329,19 @@ def _opaque(w: Writer, value: str, target: ContractionTarget) -> str:
 
 
 def call_tile(w: Writer, tile: Tile, name: str, height: str, width: str, arguments: str) -> None:
-    """Call the smallest of the tile functions ``<name><height>x<vectors>`` that covers the tile."""
+    """Call the smallest of the tile functions ``<name><height>x<columns>`` that covers the tile."""
     done = w.fresh("computed")
-    narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
-    for h, vectors in sorted(tile.variants, key=lambda v: (v[1], v[0])):
+    narrow = {
+        columns: w.op(f"icmp sle i64 {width}, {columns}") for _, columns in tile.variants if columns < tile.columns
+    }
+    for h, columns in sorted(tile.variants, key=lambda v: v[0] * v[1]):
         call, other = w.fresh("call"), w.fresh("larger")
         fits = w.op(f"icmp sle i64 {height}, {h}")
-        if vectors < tile.vectors:
-            fits = w.op(f"and i1 {fits}, {narrow}")
+        if columns in narrow:
+            fits = w.op(f"and i1 {fits}, {narrow[columns]}")
         w.do(f"br i1 {fits}, label %{call}, label %{other}")
         w.label(call)
-        w.do(f"call void @{name}{h}x{vectors}({arguments})")
+        w.do(f"call void @{name}{h}x{columns}({arguments})")
         w.do(f"br label %{done}")
         w.label(other)
     w.do("unreachable")
