@@ -33,13 +33,13 @@ class PeerFailed(Exception):
 class Results:
     """``values[workload key][column]``: seconds, or bytes; ``failures`` the same with the reason in their place.
 
-    ``read_seconds[bytes]`` is what the machine needs to read so many bytes: caches make it depend on how many.
+    ``read_seconds[threads][bytes]`` is what the machine needs to read so many bytes: caches make it depend on how many.
     """
 
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    read_seconds: dict[float, float] = field(default_factory=dict)
+    read_seconds: dict[int, dict[float, float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write everything to a JSON file."""
@@ -51,7 +51,10 @@ class Results:
     def load(cls, path: Path) -> Results:
         """What :meth:`save` wrote."""
         results = cls(**json.loads(path.read_text()))
-        results.read_seconds = {float(nbytes): seconds for nbytes, seconds in results.read_seconds.items()}
+        results.read_seconds = {
+            int(threads): {float(nbytes): seconds for nbytes, seconds in found.items()}
+            for threads, found in results.read_seconds.items()
+        }
         return results
 
 
@@ -192,14 +195,16 @@ class Race:
         by_kind[workload.measure](workload, list(columns))
 
     def measure_reading(self, workload: Workload) -> None:
-        """How long the machine takes to read the bytes of ``workload`` once, measured with NumPy."""
+        """How long the machine takes to read the bytes of ``workload`` once, with its threads, measured with NumPy."""
+        if workload.bytes in self.results.read_seconds.get(workload.threads, {}):
+            return
         probe = Workload(
             "read", "", "read_memory", ("NumPy",), {"n": int(workload.bytes) // 4}, threads=workload.threads
         )
         self.measure(probe, ["NumPy"])
         row = self.results.values.pop(probe.key)
         if row:
-            self.results.read_seconds[workload.bytes] = row["NumPy"]
+            self.results.read_seconds.setdefault(workload.threads, {})[workload.bytes] = row["NumPy"]
 
     def close(self) -> None:
         """End every process."""
@@ -380,7 +385,7 @@ def run(
             step(workload.label, race.results)
             if workload.key in race.results.values:
                 continue
-            if workload.bytes and not workload.flops and workload.bytes not in race.results.read_seconds:
+            if workload.bytes and not workload.flops:
                 race.measure_reading(workload)
             race.measure(workload, [c for c in columns if c == "Weft" or c in workload.peers])
     finally:

@@ -95,7 +95,7 @@ def _floor(workload: Workload, results: Results, peak: dict[int, float]) -> floa
     """The least time that the machine needs for the arithmetic or the memory traffic."""
     if workload.flops:
         return workload.flops / peak[workload.threads] if workload.threads in peak else None
-    return results.read_seconds.get(workload.bytes)
+    return results.read_seconds.get(workload.threads, {}).get(workload.bytes)
 
 
 def _of_the_roof(workload: Workload, results: Results, peak: dict[int, float]) -> str:
@@ -111,7 +111,11 @@ def notes(workloads: list[Workload], results: Results) -> list[str]:
         f"{flops / 1e9:.0f} GFLOP/s ({n} thread{'s' * (n > 1)})"
         for n, flops in sorted(_peak_flops(workloads, results).items())
     ]
-    roof += [f"{n / s / 1e9:.0f} GB/s ({n / (1 << 20):.0f} MiB)" for n, s in sorted(results.read_seconds.items())]
+    roof += [
+        f"{n / s / 1e9:.0f} GB/s ({n / (1 << 20):.0f} MiB, {threads} thread{'s' * (threads > 1)})"
+        for threads, found in sorted(results.read_seconds.items())
+        for n, s in sorted(found.items())
+    ]
     if roof:
         lines.append(
             f"The roof, measured in the same run: {', '.join(roof)} (the best matmul of all; reading with NumPy)."

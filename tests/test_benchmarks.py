@@ -20,7 +20,7 @@ WORKLOADS = select("*")
 
 def results() -> Results:
     """A race that every peer ended, some with the widest of numbers, and one that a peer failed in."""
-    made = Results(versions=dict.fromkeys(COLUMNS, "1.2.3"), read_seconds={64 << 20: 1e-3})
+    made = Results(versions=dict.fromkeys(COLUMNS, "1.2.3"), read_seconds={2: {64 << 20: 1e-3}})
     for number, workload in enumerate(WORKLOADS):
         made.values[workload.key] = dict.fromkeys(COLUMNS, 1.234e-06 * (number + 1))
     made.failures[WORKLOADS[0].key] = {"JAX jit": "a reason that is long " * 9}
@@ -62,7 +62,7 @@ def test_in_a_pipe_there_is_the_table_alone() -> None:
 def test_rows_that_are_done_are_taken_from_the_file(tmp_path: Path) -> None:
     """A table of an hour may be measured in pieces."""
     done = tmp_path / "done.json"
-    made = Results(values={"add": {"Weft": 123.0}}, versions={"Weft": "0"}, read_seconds={8.0: 1e-3})
+    made = Results(values={"add": {"Weft": 123.0}}, versions={"Weft": "0"}, read_seconds={2: {8.0: 1e-3}})
     made.save(done)
     command = [sys.executable, "-m", "benchmarks", "--only", "add", "--json", str(done), "--resume"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
