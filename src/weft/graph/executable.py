@@ -318,7 +318,7 @@ def _launches_in_place(
 ) -> tuple[list[Launch], dict[Value, Value]]:
     """The launches, and the values that they compute in the memory of an input. The other updates are row-major."""
     aside: set[Value] = set()
-    late = remade.late()
+    late, outputs = remade.late(), set(placed.graph.outputs)
     while True:
         places = {
             v: Layout.contiguous(v.shape) if v in aside or v.shape != old.shape else layouts[old]
@@ -327,13 +327,12 @@ def _launches_in_place(
         launches = launches_of(placed.graph, layouts, target, threads, places, placed.shared, late, remade.stored)
         launches = checks_before_writes(launches, placed.written)
         here = {new: old for new, old in placed.written.items() if new not in aside}
-        direct = in_place(launches, set(placed.graph.outputs), here)
-        launches = scheduled(launches, placed.graph.outputs, direct)
+        direct = in_place(launches, outputs, here)
         failed = {
             v for v in placed.written if v not in direct and not places[v].is_contiguous and size_of(v.shape) != 0
         }
         if not failed:
-            return launches, direct
+            return scheduled(launches, outputs, direct), direct
         aside |= failed
 
 

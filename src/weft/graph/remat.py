@@ -130,7 +130,10 @@ def rematerialise(graph: Graph, way: Way = USUAL) -> Remade:
             made, alive, way, at = tried, lower, Way(least), lower.at
             number, missed = number + 1, 0
         else:  # what is computed again for a reader that comes at once wins nothing: look behind it
-            at, missed = min([n for v in again & stored if (n := alive.last[v]) > at], default=at), missed + 1
+            later = [n for v in again & stored if (n := alive.last[v]) > at]
+            if not later:
+                break
+            at, missed = min(later), missed + 1
     return made
 
 
@@ -274,10 +277,13 @@ def _with_copies(made: Remade, at: int, number: int, kept: list[Value], again: s
     return Remade(with_nodes(graph, nodes, outputs), stored, marks)
 
 
+_PURE = (Contract, Map, View, Padded, Position, Reduction)
+
+
 def _put_off(made: Remade, at: int, again: Collection[Value]) -> list[Node]:
     """The nodes after ``at``, of which one that is the first to read what is computed again waits for the next that
     does, where it keeps fewer bytes by that, and nobody waits for it (the gradient of a weight of one branch, beside
-    that of the other)."""
+    that of the other). One that may fail, or runs Python code, keeps its place."""
     nodes, stored = made.graph.nodes[at + 1 :], (made.stored or set()).difference(made.graph.inputs, made.graph.outputs)
     readers: dict[Value, list[int]] = {}
     for n, node in enumerate(nodes):
@@ -286,7 +292,9 @@ def _put_off(made: Remade, at: int, again: Collection[Value]) -> list[Node]:
     place = list(range(len(nodes)))
     for v, (first, *others) in readers.items():
         node = nodes[first]
-        if not others or v not in again or v not in stored or place[first] != first:
+        if not isinstance(node.op.lower, _PURE) or not others or place[first] != first:
+            continue
+        if v not in again or v not in stored:
             continue
         waits = min([readers[x][0] for x in node.outputs if x in readers], default=len(nodes)) > others[0]
         held = sum([bytes_of(x) for x in dict.fromkeys(node.inputs) if x in stored and readers[x][-1] == first])

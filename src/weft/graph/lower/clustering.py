@@ -216,6 +216,8 @@ def _over_points(to: Cluster, root: Root) -> Root:
     same order (rows of sequences as rows of a matrix); else the root."""
     if to.kind not in ("map", "row") or root.kind != "map" or len(root.space) == len(to.space):
         return root
+    if not to.reads(root) and not all(isinstance(n, int) for n in (*root.space, *to.space)):
+        return root  # symbolic sizes that agree by chance would be a guard
     if size_of(root.space) != size_of(to.space):
         return root
     return root.reshaped(to.space) or root
