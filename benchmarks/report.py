@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from .race import Results
-from .workloads import PEERS, Workload
+from .workloads import PEERS, Workload, threads_shown
 
 __all__ = ["machine", "markdown", "replace_between_marks", "text"]
 
@@ -108,11 +108,11 @@ def notes(workloads: list[Workload], results: Results) -> list[str]:
     versions = {PEERS[c][1]: f"{PEERS[c][1]} {v}" for c, v in sorted(results.versions.items())}
     lines = [f"{machine()}; {', '.join(versions.values())}."]
     roof = [
-        f"{flops / 1e9:.0f} GFLOP/s ({n} thread{'s' * (n > 1)})"
+        f"{flops / 1e9:.0f} GFLOP/s ({threads_shown(n)})"
         for n, flops in sorted(_peak_flops(workloads, results).items())
     ]
     roof += [
-        f"{n / s / 1e9:.0f} GB/s ({n / (1 << 20):.0f} MiB, {threads} thread{'s' * (threads > 1)})"
+        f"{n / s / 1e9:.0f} GB/s ({n / (1 << 20):.0f} MiB, {threads_shown(threads)})"
         for threads, found in sorted(results.read_seconds.items())
         for n, s in sorted(found.items())
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from itertools import pairwise
 
-__all__ = ["COLUMNS", "MLP", "PEERS", "Workload", "matmul", "select", "table"]
+__all__ = ["COLUMNS", "MLP", "PEERS", "Workload", "matmul", "select", "table", "threads_shown"]
 
 # column -> (module in benchmarks/peers, environment, mode); Weft's mode is the workload's
 PEERS = {
@@ -85,10 +85,15 @@ def _mlp_flops() -> float:
     return 3 * sum(products) - products[0]
 
 
+def threads_shown(count: int) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{count} thread{'s' * (count > 1)}"
+
+
 def matmul(n: int, threads: int) -> Workload:
     return Workload(
         key=f"matmul-{n}-{threads}t",
-        label=f"matmul {n} x {n}, {threads} thread{'s' * (threads > 1)}",
+        label=f"matmul {n} x {n}, {threads_shown(threads)}",
         function="matmul",
         peers=BLAS,
         arguments={"n": n},
@@ -218,7 +223,7 @@ def table() -> list[Workload]:
         *(
             Workload(
                 f"logits-{batch}-{threads}t",
-                f"{batch} x 768 @ (50257 x 768).T, {threads} thread{'s' * (threads > 1)}",
+                f"{batch} x 768 @ (50257 x 768).T, {threads_shown(threads)}",
                 "logits",
                 BLAS,
                 arguments={"batch": batch, "width": 768, "words": 50257},
@@ -246,7 +251,7 @@ def table() -> list[Workload]:
         *(
             Workload(
                 f"{kind}-pool-{size}-{threads}t",
-                f"{kind}_pool2d {size} x {size} / 2 of (32, 64, 112, 112), {threads} thread{'s' * (threads > 1)}",
+                f"{kind}_pool2d {size} x {size} / 2 of (32, 64, 112, 112), {threads_shown(threads)}",
                 "pool",
                 EAGER,
                 arguments={"kind": kind, "size": size},
@@ -260,8 +265,7 @@ def table() -> list[Workload]:
         *(
             Workload(
                 f"lstm-{'step' if backward else 'forward'}-{threads}t",
-                "LSTM 128-256, 32 x 50 steps, "
-                f"forward{' and backward' * backward}, eager, {threads} thread{'s' * (threads > 1)}",
+                f"LSTM 128-256, 32 x 50 steps, forward{' and backward' * backward}, eager, {threads_shown(threads)}",
                 "lstm_layer",
                 (*EAGER, "JAX jit", "TensorFlow"),
                 arguments={"backward": int(backward)},

@@ -23,6 +23,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+def both(name: str, options: Any) -> tuple[Any, Any, Any, Any]:
+    """The optimizer here and PyTorch's, each with a parameter that begins alike."""
+    start = RNG.normal(size=(3, 4)).astype(np.float32)
+    p, q = nn.Parameter(start.copy()), torch.nn.Parameter(torch.tensor(start))
+    ours, theirs = getattr(optim, name)([p], **options), getattr(torch.optim, name)([q], **options)
+    return ours, theirs, p, q
+
+
 def step(ours: Any, theirs: Any, p: Any, q: Any, count: int) -> None:
     for g in RNG.normal(size=(count, 3, 4)).astype(np.float32):
         p.grad, q.grad = wf.asarray(g), torch.tensor(g)
@@ -34,9 +42,7 @@ def step(ours: Any, theirs: Any, p: Any, q: Any, count: int) -> None:
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_state_brings_its_options(name: str, options: Any) -> None:
     """An optimizer that was made with other options keeps the buffers that the loaded ones need."""
-    start = RNG.normal(size=(3, 4)).astype(np.float32)
-    p, q = nn.Parameter(start.copy()), torch.nn.Parameter(torch.tensor(start))
-    ours, theirs = getattr(optim, name)([p], **options), getattr(torch.optim, name)([q], **options)
+    ours, theirs, p, q = both(name, options)
     step(ours, theirs, p, q, 2)
     fresh = getattr(optim, name)([p], lr=1.0)
     step(fresh, getattr(torch.optim, name)([q], lr=1.0), p, q, 1)
@@ -46,9 +52,7 @@ def test_a_state_brings_its_options(name: str, options: Any) -> None:
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_steps_and_state(name: str, options: Any) -> None:
-    start = RNG.normal(size=(3, 4)).astype(np.float32)
-    p, q = nn.Parameter(start.copy()), torch.nn.Parameter(torch.tensor(start))
-    ours, theirs = getattr(optim, name)([p], **options), getattr(torch.optim, name)([q], **options)
+    ours, theirs, p, q = both(name, options)
     step(ours, theirs, p, q, 10)
     fresh = getattr(optim, name)([p], **options)
     fresh.load_state_dict(theirs.state_dict())

@@ -292,9 +292,9 @@ def _put_off(made: Remade, at: int, again: Collection[Value]) -> list[Node]:
     place = list(range(len(nodes)))
     for v, (first, *others) in readers.items():
         node = nodes[first]
-        if not isinstance(node.op.lower, _PURE) or not others or place[first] != first:
+        if not others or v not in again or v not in stored or place[first] != first:
             continue
-        if v not in again or v not in stored:
+        if not isinstance(node.op.lower, _PURE):
             continue
         waits = min([readers[x][0] for x in node.outputs if x in readers], default=len(nodes)) > others[0]
         held = sum([bytes_of(x) for x in dict.fromkeys(node.inputs) if x in stored and readers[x][-1] == first])

@@ -68,8 +68,9 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
         length[value] = max(own, 1) + total
         if isinstance(rule, (Map, View)):
             wide[value] = _wide(node, stored, wide)
-            alone = [v for v in operands if users.get(v, 0) == 1 and (v in ending or v in wide[value])]
-            ending.update([value] if any(v in ending or v.node is not None for v in alone) else ())
+            alone = [v for v in operands if users.get(v, 0) == 1]
+            if any(v in ending or (v in wide[value] and v.node is not None) for v in alone):
+                ending.add(value)
         dear = cost[value] > DEAR or (value in ending and len(wide[value]) >= MANY)
         if dear and users.get(value, 0) > 1 and fusable and not isinstance(rule, View):
             stored.add(value)
