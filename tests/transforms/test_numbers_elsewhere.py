@@ -129,10 +129,10 @@ def _elsewhere(look: Callable[[], Any]) -> Any:
     return found[0]
 
 
-def _met_in_a_capture(look: Callable[[Any], Any]) -> Any:
+def _met_in_a_capture(look: Callable[[Any], Any], before: int = 0) -> Any:
     """What ``look`` gives in another thread of an object whose numbers are inputs, while a function that has computed
-    the first of them is captured: 2 and 0.5."""
-    c = SimpleNamespace(n=0, lr=1.0)
+    the first of them is captured: 2 and 0.5; the integer is 2 more than ``before``."""
+    c = SimpleNamespace(n=before, lr=1.0)
     seen: list[Any] = []
 
     def see() -> None:
@@ -183,6 +183,37 @@ def test_a_number_of_a_capture_is_the_number_itself_to_another_thread(name: str)
     look, expected = LOOKS[name]
     seen = _met_in_a_capture(look)
     assert seen == [expected]
+
+
+KEEPING: dict[str, Callable[[Any], Any]] = {  # what remembers the numbers that it is given
+    "operand": lambda n: (wf.ones((2,)) + n).tolist(),
+    "reflected": lambda n: (n / wf.ones((2,))).tolist(),
+    "in place": lambda n: wf.ones((2,)).mul_(n).tolist(),
+    "slice": lambda n: wf.ones((100,))[n:].shape,
+    "index": lambda n: wf.arange(100)[n].item(),
+    "index of a store": lambda n: wf.zeros((100,)).__setitem__(n, 1.0),
+    "reshape": lambda n: wf.ones((200,))[: 2 * n].reshape(n, -1).shape,
+    "view": lambda n: wf.ones((200,))[: 2 * n].view((n, 2)).shape,
+    "expand": lambda n: wf.ones((1,)).expand(n).shape,
+    "narrow": lambda n: wf.ones((100,)).narrow(0, 1, n).shape,
+    "split": lambda n: [each.shape for each in wf.ones((100,)).split(n)],
+    "zeros": lambda n: wf.zeros(n).shape,
+    "seed": lambda n: (wf.random.seed(n), wf.random.seed(0))[0].state.ndim,
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_nothing_keeps_a_number_of_a_capture_for_another_thread(name: str) -> None:
+    look, before = KEEPING[name], 40 + list(KEEPING).index(name)  # numbers that nothing else has used
+    assert _met_in_a_capture(lambda c: look(c.n), before) == [look(before + 2)]
+
+
+def test_what_a_thread_that_is_gone_has_kept_stays() -> None:
+    kept, named = [0], dict[str, Any]()
+    exec("def keep(n):\n    kept[0] = named['n'] = n\n    return n + 1\n", space := {"kept": kept, "named": named})
+    keep = space["keep"]
+    _met_in_a_capture(lambda c: keep(c.n))
+    assert (kept, named) == ([3], {"n": 3}) and type(kept[0]) is type(named["n"]) is int
 
 
 class Pair(NamedTuple):

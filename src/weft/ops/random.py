@@ -29,6 +29,7 @@ from .creation import Whole, arange, as_shape, full, iota, rounded
 from .elementwise import cast, clone, cos, log, minimum, round, sqrt, where
 from .indexing import take
 from .op import Array, apply, composite, current_trace, public, suspended
+from .operands import at_home
 from .pieces import concat
 from .precision import working
 from .shape import broadcast_to, reshape
@@ -273,6 +274,7 @@ def seed(seed: Whole) -> Generator:
     >>> first == wf.random.seed(7).uniform(3).tolist()
     True
     """
+    seed = at_home(seed)  # it is kept
     chosen = default_generator()
     chosen.seed(seed)
     if current_trace() is None:  # a captured function runs on one device

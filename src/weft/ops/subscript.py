@@ -16,6 +16,7 @@ from ..core.errors import CaptureError, DTypeError, IndexError_
 from ..core.shapes import Shape, shown
 from ..core.symbolic import Dim, SymDim, undecided
 from .op import current_trace
+from .operands import at_home
 
 
 class Subscript:
@@ -71,8 +72,16 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
     if known is None:
         if len(_basic) > 1 << 14:
             _basic.clear()
-        known = _basic[name] = _Parser(shape).parse(_expand(entries, shape))[0]
+        entries = tuple([_at_home(entry) for entry in entries])
+        known = _basic[at_home(name)] = _Parser(shape).parse(_expand(entries, shape))[0]
     return known, []
+
+
+def _at_home(entry: Any) -> Any:
+    """An entry with the numbers themselves for those that another thread's capture has stored: a key is kept."""
+    if type(entry) is slice:
+        return slice(at_home(entry.start), at_home(entry.stop), at_home(entry.step))
+    return at_home(entry)
 
 
 _basic: dict[Any, Subscript] = {}  # keys without arrays

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ..ops import op
+from ..ops.operands import at_home
 from . import guards
 
 _LIMIT = 20_000  # keys of a cache: a program with ever new signatures must not leak
@@ -47,11 +48,11 @@ class Cache(dict[Any, Any]):
 
     def keep(self, key: Any, value: Any) -> Any:
         """Remember a value, and give it back. Where there is no room the oldest quarter is forgotten: those in use come
-        again."""
+        again. A number of another thread's capture is the number itself: a key would keep it for good."""
         if len(self) >= self.limit:
             for old in list(islice(self, self.limit // 4 + 1)):
                 self.pop(old, None)
-        self[key] = value
+        self[at_home(key)] = value
         return value
 
 

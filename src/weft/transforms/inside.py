@@ -173,6 +173,7 @@ class Inside:
         self.world: Tensor | None = None  # what effects write (source/effects.py)
         self.journal = Journal()  # what is done to Python objects (source/writes.py)
         self.unrolled: Set[Any] = frozenset()  # loops of the source that are to be unrolled (source/flow.py)
+        self.was_met = False  # whether another thread has computed with a number that lies in a place meanwhile
         self.has_numbers = False  # whether Python numbers from outside are inputs (transforms/numbers.py)
         self.has_printed = False  # whether runs print
         self.has_caught = False  # whether the function has caught an error

@@ -356,20 +356,21 @@ def take_back(going: Inside, recorded: guards.Recorded, names: Names) -> None:
         return
     with suppress(_Hidden):
         _check_seen(alive)
-        _take_away(alive)
+        _take_away(alive, going.was_met)
         return
     _show_all()
-    _take_away(alive)
+    _take_away(alive, going.was_met)
 
 
-def _take_away(tensors: list[Tensor]) -> None:
+def _take_away(tensors: list[Tensor], were_met: bool) -> None:
+    """``were_met``: another thread, which may be gone, has met numbers."""
     alive: list[Any] = [*tensors, *(holder for holder in gc.get_referrers(*tensors) if isinstance(holder, Late))]
     ids = {id(t): t for t in alive}
     ours = {id(alive), id(tensors), id(ids)}
     holders = [h for h in gc.get_referrers(*alive) if id(h) not in ours and not isinstance(h, Late)]
     places = [h for h in holders if not isinstance(h, (tuple, CellType))]
     passing = _passing(places, holders)
-    shared = threading.active_count() > 1
+    shared = were_met or threading.active_count() > 1
     for holder in places:
         if id(holder) in passing:
             continue

@@ -82,6 +82,7 @@ class Number(Late):
             return True
         if state.trace is not None and state.trace.capture is not None:
             raise ForeignValue("a number that is stored by a function which another thread captures has no value yet")
+        self.home.was_met = True
         return True
 
     def plain(self) -> Any:
