@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import CellType
 from typing import Any
 
-from ..tensor.guards import ABSENT, bump
+from ..tensor.guards import ABSENT, before_write, bump
 
 
 class Place(ABC):
@@ -43,6 +43,12 @@ class Place(ABC):
     @abstractmethod
     def clear(self) -> None:
         """Take away what is there, if anything is."""
+
+    def exchange(self, value: Any) -> Any:
+        """Store there; what it replaces, or ABSENT."""
+        before = self.get()
+        self.set(value)
+        return before
 
     def put_back(self, before: Any, now: Any) -> None:
         """Store what was there before, or ABSENT; where other threads run, only if ``now`` is there still."""
@@ -91,6 +97,16 @@ class Item(Place):
         if isinstance(self.owner, dict):
             self.owner.pop(self.key, None)
 
+    def exchange(self, value: Any) -> Any:
+        owner, key = self.owner, self.key
+        try:  # nothing is called from here on, so that no other thread stores between the look and the store
+            before = owner[key]
+            owner[key] = value
+        except LookupError:
+            before = ABSENT
+            owner[key] = value
+        return before
+
     def _replace(self, now: Any, before: Any) -> None:
         owner, key = self.owner, self.key
         with suppress(LookupError):
@@ -112,6 +128,13 @@ class Reported(Item):
     def set(self, value: Any) -> None:
         self.owner[self.key] = value
         bump()
+
+    def exchange(self, value: Any) -> Any:
+        assert isinstance(self.owner, dict)
+        before_write(self.owner, self.key, value)
+        before = super().exchange(value)
+        bump()
+        return before
 
     def clear(self) -> None:
         super().clear()
@@ -137,7 +160,7 @@ class Option(Item):
     def clear(self) -> None:
         dict.pop(self._dict, self.key, None)
 
-    _replace = Place._replace  # an item's own reports what it stores
+    _replace, exchange = Place._replace, Place.exchange  # an item's own reports what it stores
 
 
 class Key(Place):

@@ -88,6 +88,8 @@ def set_attribute(value: Any, owner: Any, name: str) -> None:
     place = place_of(owner, name, value)
     if place is None:
         setattr(owner, name, value)
+    elif type(place) is (Item if own is object.__setattr__ else Reported):  # it is no more than to put it there
+        noted.store(owner, place, value)
     else:
         noted.store(owner, place, value, partial(setattr, owner, name, value))
 
