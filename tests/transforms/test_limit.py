@@ -17,7 +17,7 @@ from weft.transforms.limit import bytes_said
 def trained(limit: Any) -> tuple[list[bytes], int]:
     """The losses and a parameter of a deep network after some steps, and the bytes of intermediate values."""
     wf.random.seed(0)
-    net = nn.ModuleList([nn.Linear(32, 32) for _ in range(24)])
+    net = nn.ModuleList([nn.Linear(32, 32) for _ in range(12)])
     opt = optim.AdamW(net.parameters(), lr=1e-3)
 
     @wf.compile(memory_limit=limit)
