@@ -76,6 +76,7 @@ def settings() -> Iterator[None]:
     wf.set_num_threads(threads)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", [wf.float32, wf.float64, wf.bfloat16], ids=str)
 @pytest.mark.parametrize(("name", "function", "shapes"), CASES, ids=[c[0] for c in CASES])
 def test_one_result_in_every_mode(

@@ -10,7 +10,7 @@ from fuzz_memory_play import FORMS, Program, failure, report, shrunk, text_of
 
 # Programs of one test, and the tests of each mode: by default, and by `make test-long`.
 CHUNK = 25
-DEFAULT = {"eager": 24, "compiled": 3, "grad": 1, "grad of compiled": 1, "compiled grad": 1, "second grad": 1}
+DEFAULT = {"eager": 10, "compiled": 2, "grad": 1, "grad of compiled": 1, "compiled grad": 1, "second grad": 1}
 LONG = {"eager": 2800, "compiled": 600, "grad": 150, "grad of compiled": 150, "compiled grad": 150, "second grad": 150}
 
 

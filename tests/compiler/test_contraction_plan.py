@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 from weft.compiler.contraction.plan import (
@@ -49,7 +49,9 @@ def kernel_of(a: int, b: int, dtype: dt.DType, plain: bool) -> Contraction:
 sizes = st.one_of(st.integers(0, 40), st.integers(1, 5000), st.sampled_from([64, 256, 1024, 4096, 100_000]))
 
 
-@given(
+@few(
+    133,
+    1200,
     a=st.integers(0, 2),
     b=st.integers(0, 2),
     plain=st.booleans(),
@@ -61,7 +63,6 @@ sizes = st.one_of(st.integers(0, 40), st.integers(1, 5000), st.sampled_from([64,
     k=sizes,
     threads=st.integers(1, 70),
 )
-@settings(max_examples=400, deadline=None)
 def test_every_cut_is_complete_and_fits(
     a: int, b: int, plain: bool, target: Target, dtype: dt.DType, batch: int, m: int, n: int, k: int, threads: int
 ) -> None:

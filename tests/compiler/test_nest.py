@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from small_kernels import Drawn, check, nests, nests_together, partial_nests
 
 
-@settings(max_examples=30)
-@given(nests(), st.data())
+@few(10, 90, nests(), st.data())
 def test_nests_do_what_they_mean(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)
 
 
-@settings(max_examples=25)
-@given(partial_nests(), st.data())
+@few(8, 75, partial_nests(), st.data())
 def test_blocks_of_a_row_are_reduced_apart(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)
 
 
-@settings(max_examples=25)
-@given(nests_together(), st.data())
+@few(8, 75, nests_together(), st.data())
 def test_points_of_a_short_axis_are_computed_at_a_time(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)

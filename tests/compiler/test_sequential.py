@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from small_kernels import Drawn, check, sequentials
 
 
-@settings(max_examples=50)
-@given(sequentials(), st.data())
+@few(17, 150, sequentials(), st.data())
 def test_steps_run_in_order(drawn: Drawn, data: st.DataObject) -> None:
     check(drawn, data)

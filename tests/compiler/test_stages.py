@@ -9,6 +9,7 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_kernels import KERNEL, TARGETS, bits, nests, numbers
@@ -95,7 +96,7 @@ def test_pieces_cover_an_axis_once_and_in_order(size: int, extent: int, fixed_si
     assert out[:-1].reshape(pieces, 2).tolist() == [[lo, min(lo + size, extent)] for lo in range(0, extent, size)]
 
 
-@given(nests())
+@few(25, 300, nests())
 def test_stages_that_share_a_loop_need_nothing_of_each_other(drawn: tuple[Nest, Any, Any, int]) -> None:
     stages = drawn[0].stages
     groups = stage_groups(stages)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from few_examples import few
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -106,8 +107,7 @@ def test_any_names_give_a_header_that_compiles(
     compiles(tmp_path, text_of(names)[0], require_tool)
 
 
-@settings(max_examples=300)
-@given(names=st.lists(NAMES, min_size=1, max_size=12))
+@few(75, 900, names=st.lists(NAMES, min_size=1, max_size=12))
 def test_names_are_those_of_c_and_stay_apart(names: list[str]) -> None:
     text, made = text_of(names)
     assert all(map(is_c_name, made)) and len({n.upper() for n in made}) == len(made)
@@ -118,8 +118,7 @@ def test_names_are_those_of_c_and_stay_apart(names: list[str]) -> None:
     assert c_names(names, "input", {"WORKSPACE", "NET_RUN", "NET_VERIFY"}) == made
 
 
-@settings(max_examples=300)
-@given(name=NAMES)
+@few(100, 900, name=NAMES)
 def test_a_good_name_stays(name: str) -> None:
     assert c_name(name, "input") == name or not is_c_name(name)
     made = library_name(name)

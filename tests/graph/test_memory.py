@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from few_examples import few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def programs(draw: st.DrawFn) -> tuple[list[Launch], list[Value], list[Value], d
     return launches, inputs, outputs, updates
 
 
-@given(programs(), st.integers(-1, 12))
+@few(33, 300, programs(), st.integers(-1, 12))
 def test_every_value_is_there_when_it_is_read(drawn: Any, last_check: int) -> None:
     launches, inputs, outputs, updates = drawn
     if updates:
@@ -141,7 +142,7 @@ def test_every_value_is_there_when_it_is_read(drawn: Any, last_check: int) -> No
     assert [plan.place[v] for v in plan.outputs] == [(len(inputs) + n, 0) for n in range(len(plan.outputs))]
 
 
-@given(programs())
+@few(33, 300, programs())
 def test_a_program_has_one_plan(drawn: Any) -> None:
     """Whatever addresses its values have: ties are broken by their order in the program."""
     launches, inputs, outputs, updates = drawn

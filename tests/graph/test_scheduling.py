@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import given
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -84,7 +84,7 @@ def alive(launches: Sequence[Launch], outputs: Sequence[Value], direct: dict[Val
     )
 
 
-@given(programs())
+@few(33, 300, programs())
 def test_each_reads_what_it_read_and_nothing_passes_what_may_fail(drawn: Any) -> None:
     launches, outputs, direct = drawn
     with EAGERLY:
@@ -96,7 +96,7 @@ def test_each_reads_what_it_read_and_nothing_passes_what_may_fail(drawn: Any) ->
             assert set(found[: found.index(each)]) == set(launches[:at])
 
 
-@given(programs())
+@few(33, 300, programs())
 def test_no_more_is_alive(drawn: Any) -> None:
     launches, outputs, direct = drawn
     launches = [replace(x, in_place=()) for x in launches]

@@ -8,7 +8,7 @@ from typing import Any
 import lowered_programs as programs
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -155,8 +155,7 @@ def test_a_bound_plan_gives_the_bits_of_one_for_its_sizes(name: str, threads: in
 SHAPES: list[tuple[Any, Any]] = [(N, 4), (4, N), (N, N), (N, M), (2 * N + 1, 3), (N, N + 2)]
 
 
-@settings(deadline=None)
-@given(st.data())
+@few(33, 300, st.data())
 def test_random_programs_keep_their_bits(data: st.DataObject) -> None:
     shape = data.draw(st.sampled_from(SHAPES))
     graph = data.draw(programs.graphs(most=6, of=[shape]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from strided_inputs import Strided, laid_out, storages_of, type_of
 
@@ -152,8 +152,7 @@ def programs(draw: st.DrawFn) -> tuple[list[Strided], list[tuple[str, int, int]]
     return inputs, steps, results, [(at, draw(value)) for at in updated]
 
 
-@settings(max_examples=120)
-@given(programs(), st.integers(1, 2))
+@few(40, 360, programs(), st.integers(1, 2))
 def test_everything_is_computed_then_written(drawn: Any, threads: int) -> None:
     inputs, steps, results, updates = drawn
 

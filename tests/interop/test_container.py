@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from few_examples import few
 from google.protobuf import text_format
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -32,8 +33,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-@settings(max_examples=300)
-@given(data=st.data())
+@few(100, 900, data=st.data())
 def test_flipped_bytes(saved: tuple[Path, bytes], data: st.DataObject) -> None:
     path, content = saved
     changed = bytearray(content)
@@ -71,8 +71,7 @@ def test_any_bytes(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
         wf.verify(path)
 
 
-@settings(max_examples=200)
-@given(data=st.data())
+@few(67, 600, data=st.data())
 def test_changed_files_read_as_another_tools(saved: tuple[Path, bytes], data: st.DataObject) -> None:
     """Without the seal nothing is known of the numbers, but still there is one error type and no crash."""
     path, content = saved

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_peer
 import pytest
+from few_examples import few
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -422,8 +423,9 @@ def _step(name: str, a: wf.Tensor, b: wf.Tensor) -> Any:
     }[name]()
 
 
-@settings(max_examples=25)
-@given(
+@few(
+    8,
+    75,
     steps=st.lists(
         st.tuples(st.sampled_from(UNARY + BINARY + SHAPED), st.integers(0, 9), st.integers(0, 9)),
         min_size=1,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from few_examples import few
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -99,8 +100,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-@settings(max_examples=300)
-@given(data=st.data())
+@few(100, 900, data=st.data())
 def test_changed_files(saved: tuple[Path, bytes], data: st.DataObject) -> None:
     """FormatError and the module unchanged, or the weights that were saved."""
     path, original = saved

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 from weft.llvm.assembly import assemble
@@ -322,8 +322,7 @@ class Running:
         self.loops -= 1
 
 
-@given(programs, st.lists(numbers, min_size=WORDS + 2, max_size=WORDS + 2))
-@settings(max_examples=80, deadline=None)
+@few(27, 240, programs, st.lists(numbers, min_size=WORDS + 2, max_size=WORDS + 2))
 def test_a_program_computes_what_python_computes(statements: list[Any], content: list[int]) -> None:
     @exported
     def program(memory: Integers, point: Point) -> I64:

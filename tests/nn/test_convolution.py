@@ -53,6 +53,7 @@ def close(a: Any, b: Any, tolerance: float = 2e-5) -> None:
     np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even")
 @pytest.mark.parametrize("batch", [(3,), ()])
 @pytest.mark.parametrize(("name", "args", "options"), CASES)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -69,8 +69,9 @@ centers = st.floats(-100, 100)
 widths = st.floats(0.01, 50)
 
 
-@settings(max_examples=40)
-@given(
+@few(
+    13,
+    120,
     mean=centers,
     std=widths,
     low=st.floats(-2.5, 2.0),

@@ -118,6 +118,7 @@ def trained(kind: Any, sizes: Any, compiled: bool, **options: Any) -> list[bytes
     return bits([found, list(net.parameters()), [p.grad for p in net.parameters()]])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_step_has_the_same_bits_compiled(name: str, bidirectional: bool) -> None:

@@ -92,6 +92,7 @@ def compare(got: Any, wanted: Any, tolerance: float = 2e-5) -> None:
     np.testing.assert_allclose(got.numpy(), wanted.detach().numpy(), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.filterwarnings("ignore:reduction:UserWarning")
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize(("name", "options", "operands"), NAMED)

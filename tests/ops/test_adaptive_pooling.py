@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_cases import check_gradient
@@ -56,8 +57,7 @@ def parts(draw: st.DrawFn) -> tuple[int, tuple[int, ...], Any]:
     return rank, shape, size
 
 
-@settings(max_examples=12, deadline=None)
-@given(parts(), st.booleans())
+@few(4, 36, parts(), st.booleans())
 def test_parts_are_pytorchs(drawn: Any, ties: bool) -> None:
     parts_are_pytorchs(drawn, ties)
 
@@ -180,6 +180,7 @@ def test_no_parts_and_no_batch() -> None:
         assert x.grad.tolist() == np.zeros((2, 3, 4)).tolist()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("stride", [None, 2])

@@ -194,6 +194,7 @@ def test_numbers_that_are_not_finite_spread_as_in_the_formula() -> None:
 # --- gradients --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("masked", ["none", "causal", "bool", "float"])
 @pytest.mark.parametrize("sizes", [(40, 70, 16, 24), (70, 300, 33, 8), (1, 1, 1, 1), (33, 5, 4, 40)])
 def test_gradients_are_pytorchs(sizes: tuple[int, int, int, int], masked: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -152,8 +152,9 @@ def test_gradients_are_slopes(options: dict[str, Any]) -> None:
         np.testing.assert_allclose(got.numpy(), slope(at, arrays[n]), rtol=1e-5, atol=1e-7)
 
 
-@settings(deadline=None, max_examples=25)
-@given(
+@few(
+    8,
+    60,
     st.tuples(*[st.sampled_from((1, 2, 3))] * 2),
     st.sampled_from((1, 2, 5, 17)),
     st.sampled_from((1, 3, 18)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from op_cases import same_bits, values
@@ -98,8 +98,7 @@ def by_matmul(case: Case, x: Any, w: Any) -> wf.Tensor:
 DTYPES = ("float32", "float32", "float64", "float16", "bfloat16", "int8", "int64")
 
 
-@settings(max_examples=15, deadline=None)
-@given(case=cases(), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99), threads=st.integers(1, 2))
+@few(5, 45, case=cases(), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99), threads=st.integers(1, 2))
 def test_it_has_the_bits_of_the_product_with_unfolded_windows(case: Case, dtype: str, seed: int, threads: int) -> None:
     x, w, _ = case.operands(dtype, seed)
     before = wf.get_num_threads()
@@ -133,7 +132,7 @@ LARGE = [
 ]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("isa", [None, "avx2", "generic"])
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_larger_ones_on_every_isa_and_compiled(case: Case, isa: str | None) -> None:
@@ -153,8 +152,7 @@ def test_larger_ones_on_every_isa_and_compiled(case: Case, isa: str | None) -> N
         wf.configure(isa=before)
 
 
-@settings(max_examples=12, deadline=None)
-@given(case=cases(most=5), seed=st.integers(0, 99), with_bias=st.booleans())
+@few(5, 40, case=cases(most=5), seed=st.integers(0, 99), with_bias=st.booleans())
 def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: bool) -> None:
     x, w, b = case.operands("float64", seed)
     given_ours = [wf.asarray(v).requires_grad_() for v in (x, w, b)[: 2 + with_bias]]
@@ -171,8 +169,7 @@ def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: boo
         np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=10, deadline=None)
-@given(case=cases(most=3), seed=st.integers(0, 99))
+@few(4, 30, case=cases(most=3), seed=st.integers(0, 99))
 def test_second_gradients_are_pytorchs(case: Case, seed: int) -> None:
     """Of a gradient of both operands, to both operands and the cotangent."""
     x, w, _ = case.operands("float64", seed)
@@ -199,8 +196,7 @@ def test_second_gradients_are_pytorchs(case: Case, seed: int) -> None:
         np.testing.assert_allclose(mine.numpy() / scale, other.numpy() / scale, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
-@given(case=cases(most=4), seed=st.integers(0, 99))
+@few(4, 30, case=cases(most=4), seed=st.integers(0, 99))
 def test_gradients_have_the_same_bits_compiled(case: Case, seed: int) -> None:
     x, w, b = (wf.asarray(v) for v in case.operands("float32", seed))
 
@@ -212,8 +208,7 @@ def test_gradients_have_the_same_bits_compiled(case: Case, seed: int) -> None:
         same_bits(compiled, eager.numpy())
 
 
-@settings(max_examples=15, deadline=None)
-@given(case=cases(), dtype=st.sampled_from(("float32", "float64", "bfloat16")), seed=st.integers(0, 99))
+@few(6, 40, case=cases(), dtype=st.sampled_from(("float32", "float64", "bfloat16")), seed=st.integers(0, 99))
 def test_the_gradient_of_the_input_is_the_transposed_convolution(case: Case, dtype: str, seed: int) -> None:
     x, w, _ = (wf.asarray(v) for v in case.operands(dtype, seed))
     result = OURS[case.rank - 1](x.requires_grad_(), w, **case.options)

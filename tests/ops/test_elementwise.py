@@ -9,6 +9,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_cases import (
@@ -226,8 +227,7 @@ def test_pairs_of_integers(name: str, dtype: str, pair: Any, seed: int) -> None:
     same_bits(op(name)(wf.asarray(x), wf.asarray(y)), expected)
 
 
-@settings(max_examples=30)
-@given(dtype=st.sampled_from(("float32", "float64")), pair=broadcast_pairs(), seed=seeds)
+@few(10, 90, dtype=st.sampled_from(("float32", "float64")), pair=broadcast_pairs(), seed=seeds)
 def test_floor_divide_and_remainder_of_floats(dtype: str, pair: Any, seed: int) -> None:
     x, y = values(dtype, pair[0], seed, -50, 50), values(dtype, pair[1], seed + 1)
     with np.errstate(all="ignore"):

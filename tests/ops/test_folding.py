@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from op_cases import check_gradient, same_bits, values
 
@@ -32,8 +32,7 @@ def cases(draw: Any) -> Case:
     return draw(st.sampled_from(((2,), (1, 3), (3, 2)))), image, options
 
 
-@settings(max_examples=40, deadline=None)
-@given(case=cases(), seed=st.integers(0, 99))
+@few(15, 100, case=cases(), seed=st.integers(0, 99))
 def test_values_and_gradients_are_pytorchs(case: Case, seed: int) -> None:
     lead, image, options = case
     x = values("float64", (*lead, *image), seed)

@@ -29,7 +29,7 @@ SHAPES = [
 ]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("way", WAYS, ids=lambda w: "-".join(map(str, w)))
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_values_and_gradients_are_pytorchs(shapes: Any, way: Any) -> None:
@@ -89,6 +89,7 @@ def test_gradients_are_differences(call: Callable[[Any, Any], Any]) -> None:
     check_gradient(call, rng.standard_normal((2, 3, 4, 5)), moves(2), tolerance=1e-5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("call", [c[1] for c in CALLS], ids=NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_compiled_is_eager_in_bits_and_its_gradients_too(call: Callable[[Any, Any], Any], dtype: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -40,8 +40,9 @@ def drawn(shape: tuple[int, ...], steps: tuple[int, ...], dtype: str) -> list[An
     return [(n > 0 if dtype == "bool" else n).astype(dtype) for n in numbers]
 
 
-@settings(max_examples=30)
-@given(
+@few(
+    10,
+    90,
     st.sampled_from(STEPS),
     st.sampled_from([0, 1, 3, 15, 16, 17, 33, 40]),
     st.sampled_from([(), (2,), (2, 3)]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from op_cases import check_gradient
 
@@ -257,14 +257,15 @@ def test_gradients_of_gradients_are_slopes() -> None:
         check_gradient(wf.grad(lambda x, f=f: wf.sum(f(x) ** 3)), x, tolerance=1e-5)
 
 
-@given(
+@few(
+    13,
+    120,
     rest=st.lists(st.integers(1, 5), max_size=3),
     batch=st.integers(1, 9),
     groups=st.integers(1, 3),
     each=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=40, deadline=None)
 def test_channels_of_any_shape(rest: list[int], batch: int, groups: int, each: int, seed: int) -> None:
     shape = (batch, groups * each, *rest)
     x = np.random.default_rng(seed).normal(size=shape).astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from op_cases import ALL, check_gradient, same_bits, values
@@ -44,8 +45,7 @@ def paddings(draw: Any) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     return mode, (*lead, *sizes), widths
 
 
-@settings(max_examples=60, deadline=None)
-@given(case=paddings(), seed=st.integers(0, 99))
+@few(20, 200, case=paddings(), seed=st.integers(0, 99))
 def test_values_and_gradients_are_pytorchs(case: Any, seed: int) -> None:
     mode, shape, widths = case
     x = values("float64", shape, seed)

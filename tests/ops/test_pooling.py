@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,8 +52,7 @@ def close(a: Any, b: torch.Tensor) -> None:
     np.testing.assert_allclose(np.asarray(a), b.detach().numpy(), rtol=2e-5, atol=2e-5)
 
 
-@settings(max_examples=8)
-@given(pools(), st.booleans())
+@few(4, 24, pools(), st.booleans())
 def test_maxima_are_pytorchs(drawn: Any, ties: bool) -> None:
     maxima_are_pytorchs(drawn, ties)
 
@@ -80,8 +80,7 @@ def maxima_are_pytorchs(drawn: Any, ties: bool) -> None:
     close(given_.grad, reference.grad)
 
 
-@settings(max_examples=15)
-@given(pools(), st.booleans(), st.sampled_from([None, 7, -2]))
+@few(5, 45, pools(), st.booleans(), st.sampled_from([None, 7, -2]))
 def test_means_are_pytorchs(drawn: Any, with_padding: bool, divisor: int | None) -> None:
     rank, shape, arguments = drawn
     del arguments["dilation"]

@@ -69,11 +69,12 @@ def compare(x: Any, options: dict[str, Any], tolerance: float) -> None:
     ("rank", "way"), CASES, ids=lambda v: str(v) if isinstance(v, int) else "-".join(map(str, v.values()))
 )
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: "-".join(map(str, s.values())))
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_values_and_gradients_are_pytorchs(rank: int, way: dict[str, Any], size: dict[str, Any]) -> None:
     compare(rng.standard_normal(SHAPES[rank]), {**way, **size}, 1e-9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(41, 13), (7, 90), (49, 98), (10, 31)])
 def test_large_images_in_float32(mode: str, size: tuple[int, int]) -> None:
@@ -117,7 +118,7 @@ CALLS: list[tuple[str, Callable[[Any], Any]]] = [
 NAMES = [c[0] for c in CALLS]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("call", [c[1] for c in CALLS], ids=NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_compiled_is_eager_in_bits_and_its_gradients_too(call: Callable[[Any], Any], dtype: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -118,8 +119,7 @@ def numbers(shape: tuple[int, ...], first: int = 0) -> np.ndarray[Any, Any]:
     return np.arange(first, first + int(np.prod(shape)), dtype=np.int32).reshape(shape)
 
 
-@settings(max_examples=150)
-@given(chains(apart=False))
+@few(50, 450, chains(apart=False))
 def test_views_show_what_numpys_do(drawn: tuple[tuple[int, ...], list[Step]]) -> None:
     shape, steps = drawn
     expected = numbers(shape)
@@ -128,8 +128,7 @@ def test_views_show_what_numpys_do(drawn: tuple[tuple[int, ...], list[Step]]) ->
     np.testing.assert_array_equal(run(graph_of(steps, shape), numbers(shape)), expected)
 
 
-@settings(max_examples=150)
-@given(chains())
+@few(50, 450, chains())
 def test_put_is_the_inverse_of_a_view(drawn: tuple[tuple[int, ...], list[Step]]) -> None:
     shape, steps = drawn
     view, x = graph_of(steps, shape), numbers(shape)
@@ -147,8 +146,7 @@ def test_put_is_the_inverse_of_a_view(drawn: tuple[tuple[int, ...], list[Step]])
     np.testing.assert_array_equal(written, expected)
 
 
-@settings(max_examples=80)
-@given(chains(apart=False), st.sampled_from(["float32", "float16"]))
+@few(27, 240, chains(apart=False), st.sampled_from(["float32", "float16"]))
 def test_gradients_go_where_the_elements_are(drawn: tuple[tuple[int, ...], list[Step]], dtype: str) -> None:
     shape, steps = drawn
 

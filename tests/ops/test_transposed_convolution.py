@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 from op_cases import same_bits, values
 
@@ -79,8 +79,7 @@ def cases(draw: Any, most: int = 5) -> Case:
     return Case(batch, groups, draw(channels), draw(channels), spatial, kernel, stride, padding, more, dilation)
 
 
-@settings(max_examples=12, deadline=None)
-@given(case=cases(), seed=st.integers(0, 99), with_bias=st.booleans())
+@few(5, 40, case=cases(), seed=st.integers(0, 99), with_bias=st.booleans())
 def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: bool) -> None:
     arrays = case.operands("float64", seed)[: 2 + with_bias]
     mine, other = (
@@ -97,8 +96,7 @@ def test_values_and_gradients_are_pytorchs(case: Case, seed: int, with_bias: boo
         np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=8, deadline=None)
-@given(case=cases(most=3), seed=st.integers(0, 99))
+@few(3, 30, case=cases(most=3), seed=st.integers(0, 99))
 def test_second_gradients_are_pytorchs(case: Case, seed: int) -> None:
     x, w, _ = case.operands("float64", seed)
 
@@ -119,8 +117,7 @@ def test_second_gradients_are_pytorchs(case: Case, seed: int) -> None:
         np.testing.assert_allclose(mine.numpy() / scale, other.numpy() / scale, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=10, deadline=None)
-@given(case=cases(), seed=st.integers(0, 99))
+@few(4, 40, case=cases(), seed=st.integers(0, 99))
 def test_it_is_the_adjoint_of_a_convolution(case: Case, seed: int) -> None:
     """``<conv(y), x> == <y, conv_transpose(x)>``, of integers to the last digit."""
     x, w, _ = (wf.asarray(v % 7) for v in case.operands("int64", seed))
@@ -132,8 +129,7 @@ def test_it_is_the_adjoint_of_a_convolution(case: Case, seed: int) -> None:
     assert int((down[inside] * x).sum().item()) == int((y * found).sum().item())
 
 
-@settings(max_examples=10, deadline=None)
-@given(case=cases(), seed=st.integers(0, 99))
+@few(4, 30, case=cases(), seed=st.integers(0, 99))
 def test_compiled_bits_are_eager_bits(case: Case, seed: int) -> None:
     x, w, b = (wf.asarray(v) for v in case.operands("float32", seed))
 

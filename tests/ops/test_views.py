@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from few_examples import few
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.graph.protocol import Layout, View
@@ -55,8 +56,7 @@ def rule(primitive: Any) -> Any:
     return primitive.lower.layout
 
 
-@settings(max_examples=300)
-@given(x=strided(), data=st.data())
+@few(75, 900, x=strided(), data=st.data())
 def test_reshape(x: Any, data: Any) -> None:
     sizes, left = [], x.size
     while left > 1:

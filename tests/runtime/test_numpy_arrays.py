@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from few_examples import few
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -36,7 +36,7 @@ def sliced_arrays(draw: Any) -> np.ndarray[Any, Any]:
     return np.asarray(array)
 
 
-@given(sliced_arrays())
+@few(33, 300, sliced_arrays())
 def test_there_and_back_is_the_same_memory(array: np.ndarray[Any, Any]) -> None:
     strided = from_numpy(array)
     again = back(strided)
@@ -55,7 +55,7 @@ def test_there_and_back_is_the_same_memory(array: np.ndarray[Any, Any]) -> None:
     assert from_numpy(array, copy=False).storage.address == array.ctypes.data
 
 
-@given(sliced_arrays())
+@few(33, 300, sliced_arrays())
 def test_a_copy_is_contiguous_and_can_be_written(array: np.ndarray[Any, Any]) -> None:
     strided = from_numpy(array, copy=True)
     again = back(strided)

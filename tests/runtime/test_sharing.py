@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -45,7 +46,7 @@ def parts_of_arrays(draw: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-@given(parts_of_arrays())
+@few(33, 300, parts_of_arrays())
 def test_from_numpy_is_that_memory_or_raises_as_pytorch(array: np.ndarray[Any, Any]) -> None:
     torch = pytest.importorskip("torch")
     flags = array.flags.writeable
@@ -86,7 +87,7 @@ def test_both_sides_see_what_either_writes(array: np.ndarray[Any, Any]) -> None:
     assert array[(0,) * array.ndim] == 1 == np.asarray(x)[(0,) * array.ndim]
 
 
-@given(parts_of_arrays())
+@few(33, 300, parts_of_arrays())
 def test_a_tensor_of_a_copy_owns_its_memory(array: np.ndarray[Any, Any]) -> None:
     before = array.tolist()
     made = [wf.tensor(array), wf.asarray(array, copy=True), wf.from_dlpack(array, copy=True)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -132,6 +132,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Shapes]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_signatures_of_a_family_give_the_bits_of_plans_of_numbers(name: str) -> None:
     function, shapes = PROGRAMS[name]
@@ -143,8 +144,7 @@ def test_signatures_of_a_family_give_the_bits_of_plans_of_numbers(name: str) -> 
         assert served() >= 5
 
 
-@settings(deadline=None, max_examples=12)
-@given(st.data())
+@few(4, 40, st.data())
 def test_random_operands_give_the_bits_of_plans_of_numbers(data: st.DataObject) -> None:
     """Operands of any sizes and strides, one after the other, of one function."""
     function = data.draw(

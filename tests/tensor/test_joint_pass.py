@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -128,8 +128,7 @@ def trained(program: list[tuple[int, int, int]], count: int, passes: int, keep: 
     return found
 
 
-@given(PROGRAMS, st.integers(1, 4), st.booleans())
-@settings(max_examples=60)
+@few(20, 180, PROGRAMS, st.integers(1, 4), st.booleans())
 def test_passes_as_one_call_have_the_bits_of_their_records(
     program: list[tuple[int, int, int]], count: int, keep: bool
 ) -> None:

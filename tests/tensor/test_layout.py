@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -51,8 +51,7 @@ line = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(lines=st.lists(line, min_size=1, max_size=5))
+@few(20, 180, lines=st.lists(line, min_size=1, max_size=5))
 def test_views_of_a_tensor_that_looks_another_way(lines: list[str]) -> None:
     found, expected = play(wf, lines), play(torch, lines)
     assert len(found) == len(expected)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from control_flow import array, bits
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -615,8 +615,7 @@ def programs(draw: st.DrawFn, depth: int = 2) -> Any:
     return scanned
 
 
-@given(programs(depth=3), st.integers(-3, 5))
-@settings(max_examples=20, deadline=None)
+@few(7, 60, programs(depth=3), st.integers(-3, 5))
 def test_any_program(program: Any, n: int) -> None:
     compiled = wf.compile(program)
     for size in (5, 3, 6):  # the second for any size

@@ -394,7 +394,7 @@ def apart(a: Any, b: Any) -> bool:
 
 
 @given(programs())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_any_program(program: Any) -> None:
     check_program(program)
 

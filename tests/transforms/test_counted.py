@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -81,8 +81,7 @@ def test_a_compiled_function_gives_the_bits_of_eager_code(name: str) -> None:
             assert a.numpy().tobytes() == b.numpy().tobytes(), (n, k)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.sampled_from(sorted(PROGRAMS)), st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), max_size=6))
+@few(10, 90, st.sampled_from(sorted(PROGRAMS)), st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), max_size=6))
 def test_sizes_and_values_of_any_order(name: str, draws: list[tuple[int, int]]) -> None:
     function, compiled = PROGRAMS[name], wf.compile(PROGRAMS[name])
     for n, k in draws:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from host_calls import double, host_op, positions, sum_and_difference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,7 +78,7 @@ def new_state() -> list[wf.Tensor]:
     return [tensor(1), tensor(2), strided]
 
 
-@given(st.lists(st.integers(0, len(LINES) - 1), min_size=1, max_size=8), st.one_of(st.none(), st.integers(0, 6)))
+@few(25, 300, st.lists(st.integers(0, len(LINES) - 1), min_size=1, max_size=8), st.one_of(st.none(), st.integers(0, 6)))
 def test_programs_give_what_eager_code_gives_and_fail_without_a_trace(lines: list[int], fails_at: int | None) -> None:
     x, countdown.left = tensor(0), None
     eager_state, state = new_state(), new_state()

@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
+from hypothesis import given
 from hypothesis import strategies as st
 from lowered_programs import graph_of, graphs, roots_of
 
@@ -59,8 +60,7 @@ def bits(graph: Graph, rules: Sequence[Any], threads: int) -> list[bytes]:
     return [bytes(found[at])[:n] for at, n in zip(exe.results, sizes, strict=True)]
 
 
-@settings(max_examples=30)
-@given(graphs(), st.sets(st.sampled_from(RULES)), st.integers(1, 2))
+@few(10, 90, graphs(), st.sets(st.sampled_from(RULES)), st.integers(1, 2))
 def test_joining_changes_no_bit(graph: Graph, left_out: set[Any], threads: int) -> None:
     alone = bits(graph, (), 1)
     assert bits(graph, RULES, threads) == alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from few_examples import few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +68,7 @@ def test_guards_come_as_soon_as_there_is_what_they_look_at(made: list[Launch]) -
             assert set(found[at - 1].writes) & set(each.reads), "it could come earlier"
 
 
-@given(launches(), st.data())
+@few(33, 300, launches(), st.data())
 def test_updates_are_written_after_the_last_check(made: list[Launch], data: st.DataObject) -> None:
     written = [v for x in made for v in x.writes]
     updates = set(data.draw(st.lists(st.sampled_from(written), unique=True))) if written else set()

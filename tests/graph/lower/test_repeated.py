@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from few_examples import few
 from hypothesis import strategies as st
 from lowered_programs import graph_of, graphs
 
@@ -40,7 +40,7 @@ def alone(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return planned(graph)[1]
 
 
-@given(graphs(12), st.integers(2, 3))
+@few(33, 300, graphs(12), st.integers(2, 3))
 def test_it_is_what_each_is_lowered_to_by_itself(graph: Graph, times: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         assert planned(graph)[1] == alone(graph, patch)

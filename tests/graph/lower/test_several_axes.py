@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -76,8 +76,9 @@ def views(draw: st.DrawFn) -> tuple[Callable[[Any], Any], tuple[int, ...], Axes]
     return view, shape, tuple(range(start, draw(st.integers(start + 2, rank))))
 
 
-@settings(max_examples=36)
-@given(
+@few(
+    12,
+    108,
     views(),
     st.sampled_from(sorted(REDUCTIONS)),
     st.sampled_from(["float32", "float64", "float16", "int32", "uint8"]),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from few_examples import few
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -43,8 +44,9 @@ def same_gradients(ours: list[Any], theirs: list[Any], tolerance: float) -> None
             np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-@settings(max_examples=40)
-@given(
+@few(
+    13,
+    120,
     gradients=st.lists(st.one_of(st.none(), numbers), min_size=1, max_size=4),
     dtype=st.sampled_from(["float32", "float64"]),
     norm_type=st.sampled_from([1, 2, 2.0, math.inf, "inf"]),

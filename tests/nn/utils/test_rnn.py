@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from few_examples import few
 from hypothesis import strategies as st
 
 import weft as wf
@@ -28,8 +28,7 @@ def bits(tensors: Any) -> list[Any]:
 lengths_ = st.lists(st.integers(1, 6), min_size=1, max_size=7)
 
 
-@settings(max_examples=25, deadline=None)
-@given(lengths_)
+@few(8, 75, lengths_)
 def test_unpacking_gives_what_was_packed(lengths: list[int]) -> None:
     given_ = sequences(lengths, 2)
     packed = rnn.pack_sequence(given_, enforce_sorted=False)

@@ -76,6 +76,7 @@ def fresh_like(module: ModuleType) -> ModuleType:
     return module
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("block", range(8))
 def test_rewritten_programs_do_what_they_did(block: int, tmp_path: Path) -> None:
     for seed in range(8 * block, 8 * block + 8):
