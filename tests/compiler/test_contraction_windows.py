@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from test_contraction import ISAS, reference, run, same_bits, values_of
 
+from weft.compiler.contraction.box import BOX_COLUMNS, MOST
 from weft.compiler.contraction.few_rows import LINE, MASK, WIDEST
 from weft.compiler.contraction.offsets import ENTRY, PART
 from weft.compiler.contraction.plan import (
     BATCH_LANES,
+    BOXED,
     FEW_ROWS,
     MASKS_AT,
     PARTITION,
@@ -27,7 +29,7 @@ from weft.compiler.contraction.plan import (
     form_of,
 )
 from weft.compiler.contraction.render import render_contraction
-from weft.compiler.contraction.tile import lanes_pitch
+from weft.compiler.contraction.tile import Tile, lanes_pitch, packed_row
 from weft.compiler.expr import cast, leaf
 from weft.compiler.kernels import (
     K_BLOCK,
@@ -49,6 +51,7 @@ from weft.llvm.assembly import assemble
 from weft.llvm.elf import CodeModule, load
 from weft.llvm.targets import Target, cross_target, host_target
 
+TARGETS = [*map(host_target, ISAS), *map(cross_target, ("x86_64-linux-gnu", "aarch64-linux-gnu"))]
 M, N, K, PITCH, *START = (Slot(i) for i in range(6))
 Axes = tuple[tuple[int, int], ...]  # (size, stride)
 Structure = tuple[int, int, str]  # numbers of axes of rows and columns, and along which of them elements lie together
@@ -254,6 +257,117 @@ def test_what_is_beyond_an_edge_is_zero(runs: str, data: st.DataObject, seed: in
         arrays = [factors, tensor, np.zeros((m, n), np.float32)]
         found, _ = run(edged(runs, isa), arrays, dict(enumerate(ints)), threads=draw(st.integers(1, 3)))
         assert same_bits(found[2], wanted)
+
+
+def of_edges(axes: int, channels: bool, batched: bool, dtype: DType) -> Contraction:
+    """A product with windows of one axis or two, which leave it, of a tensor that has ``channels`` before them or not;
+    ``batched``: of several images with one matrix."""
+    slots = (Slot(number) for number in range(6, 100))
+    sizes, starts = ([next(slots) for _ in range(axes)] for _ in range(2))
+    rows, columns = ([(next(slots), next(slots)) for _ in range(count)] for count in (axes + channels, axes))
+    dilation, stride = ([next(slots) for _ in range(axes)] for _ in range(2))
+    edges = tuple(
+        Edge(sizes[e], starts[e], (channels + e, dilation[e]), (e, 1 if e == axes - 1 else stride[e]))
+        for e in range(axes)
+    )
+    images = [next(slots) for _ in range(3)]  # how many, and how far apart in B and in C
+    batch, apart, of_c = ((images[0],), (images[1],), (images[2],)) if batched else ((), (), ())
+    b = Windowed(1, dtype, START[1], apart, tuple(rows), (*columns[:-1], (columns[-1][0], 1)), edges)
+    total = dt.float32 if dtype.is_half else dtype
+    a = Access(0, dtype, START[0], (*(0 for _ in batch), K, 1))
+    store = Store(Access(2, dtype, 0, (*of_c, PITCH, 1)), cast(leaf("acc", total, None), dtype))
+    return Contraction(batch, M, N, K, a, b, total, (store,), (dtype,) * 3)
+
+
+@cache
+def boxed(axes: int, channels: bool, batched: bool, dtype: DType, isa: str) -> tuple[Contraction, Target, CodeModule]:
+    """The code of :func:`of_edges`."""
+    kernel, target = of_edges(axes, channels, batched, dtype), host_target(isa)
+    return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
+
+
+@given(data=st.data(), m=st.integers(1, 1200), threads=st.integers(1, 70))
+@settings(max_examples=200, deadline=None)
+def test_a_box_has_room(data: st.DataObject, m: int, threads: int) -> None:
+    """Of products of any size, on every machine."""
+    draw, channels = data.draw, data.draw(st.integers(1, 600))
+    height, width = draw(st.integers(1, 300)), LANES * draw(st.integers(1, 80))
+    kernel, dilation = ([draw(st.integers(1, most)) for _ in range(2)] for most in (5, 9))
+    stride, padding = draw(st.integers(1, 2)), draw(st.integers(0, 20))
+    n, k, image = height * width, channels * prod(kernel), (height * stride, width)
+    ints = [m, n, k, n, 0, 0, *image, -padding, -padding, channels, prod(image)]
+    ints += [kernel[0], dilation[0] * width, kernel[1], dilation[1], height, stride * width, width, 1]
+    ints += [*dilation, stride, 1, draw(st.integers(1, 3)), channels * prod(image), m * n]
+    dtype = draw(st.sampled_from([dt.float32, dt.float64]))
+    built, target = of_edges(2, True, True, dtype), draw(st.sampled_from(TARGETS))
+    part = dict(zip(PARTITION, contraction_units(built, ints, threads, target).ints, strict=True))
+    event(f"mode {part['mode']}")
+    if part["mode"] == BOXED:
+        _check_room(part, form_of(built, target).tile, k, prod(kernel))
+
+
+def _check_room(part: dict[str, int], tile: Tile, k: int, taps: int) -> None:
+    """What a unit keeps lies apart, and ends where the tables begin."""
+    tiles_m, tiles_n = -(-part["sub_m"] // tile.rows), -(-part["sub_n"] // tile.columns)
+    assert part["sub_n"] <= BOX_COLUMNS and tiles_m * tile.rows * packed_row(tile) <= part["packed_b_at"]
+    places = 1 if k <= K_BLOCK else tiles_m * tiles_n
+    assert part["sums_at"] + places * tile.rows * tile.columns * tile.dtype.itemsize <= TABLES_AT
+    channels = max((min(k0 + K_BLOCK, k) - 1) // taps - k0 // taps + 1 for k0 in range(0, k, K_BLOCK))
+    nbytes = channels * part["box_plane"] * tile.dtype.itemsize
+    assert nbytes <= part["sums_at"] - part["packed_b_at"] <= MOST
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_windows_are_read_from_a_box(axes: int, data: st.DataObject, seed: int) -> None:
+    """Where lines of the result are whole vectors: in the bits of the windows written down, for K blocks that begin
+    within a channel, units that begin within a line, and padding wider than a vector."""
+    draw, rng = data.draw, np.random.default_rng(seed)
+    dtype = draw(st.sampled_from([dt.float32, dt.float32, dt.float64, dt.bfloat16, dt.int32]))
+    images, m = draw(st.integers(0, 3)), draw(st.sampled_from([5, 13, 20, 32, 390]))
+    channels = draw(st.sampled_from([0, 1, 3, 29, 60]))
+    kernel, dilation = ([draw(st.integers(low, high)) for _ in range(axes)] for low, high in ((1, 3), (1, 2)))
+    stride, before = [draw(st.integers(1, 2)), 1][-axes:], [draw(st.integers(0, 3)), draw(st.sampled_from([0, 1, 17]))]
+    results, before = [draw(st.integers(1, 40)), LANES * draw(st.integers(1, 5))][-axes:], before[-axes:]
+    if axes == 1:
+        results[0] += draw(st.integers(0, LANES))
+    # The last window ends with the tensor, or beyond it.
+    sizes = [
+        max(1, (n - 1) * s + d * (k - 1) + 1 - b - draw(st.integers(0, 2)))
+        for n, s, d, k, b in zip(results, stride, dilation, kernel, before, strict=True)
+    ]
+    tensor = values_of(dtype, rng, (max(images, 1), max(channels, 1), *sizes))
+    places = [
+        np.add.outer(np.arange(k) * d, np.arange(n) * s) - b
+        for k, d, n, s, b in zip(kernel, dilation, results, stride, before, strict=True)
+    ]
+    shape = (max(images, 1), max(channels, 1) * prod(kernel), prod(results))
+    if axes == 2:
+        places = [places[0][:, None, :, None], places[1][None, :, None, :]]
+    there = np.all(np.broadcast_arrays(*[(p >= 0) & (p < n) for p, n in zip(places, sizes, strict=True)]), 0)
+    found = tensor[(slice(None), slice(None), *(np.clip(p, 0, n - 1) for p, n in zip(places, sizes, strict=True)))]
+    matrix = np.where(there, found, tensor.dtype.type(0)).reshape(shape)
+    _, k, n = shape
+    factors = values_of(dtype, rng, (m, k))
+    total = dt.float32 if dtype.is_half else dtype
+    wanted = np.stack([reference(factors, one, total) for one in matrix]).astype(tensor.dtype)
+    pitch = [prod(sizes[at + 1 :]) for at in range(axes)]
+    ints = [m, n, k, n, 0, -sum(b * p for b, p in zip(before, pitch, strict=True)), *sizes, *(-b for b in before)]
+    ints += [channels, prod(sizes)] if channels else []
+    for counts, steps in ((kernel, dilation), (results, stride)):
+        ints += [v for c, t, p in zip(counts, steps, pitch, strict=True) for v in (c, t * p)]
+    ints += [*dilation, *stride, images, tensor[0].size, m * n]
+    for isa in ISAS:
+        built, threads = boxed(axes, channels > 0, images > 0, dtype, isa), draw(st.integers(1, 3))
+        part = dict(zip(PARTITION, contraction_units(built[0], ints, threads, built[1]).ints, strict=True))
+        assert (part["box_line"] > 0) == (part["mode"] == BOXED)
+        if part["mode"] == BOXED:
+            _check_room(part, form_of(*built[:2]).tile, k, prod(kernel))
+        event(f"mode {part['mode']}")
+        result = np.zeros((max(images, 1), m, n), tensor.dtype)
+        made, _ = run(built, [factors, tensor, result], dict(enumerate(ints)), threads=threads)
+        assert same_bits(made[2], wanted)
 
 
 @cache

@@ -10,14 +10,15 @@ from collections.abc import Callable
 
 from ...core.dtypes import DType
 from ..emit import Module
-from ..kernels import Contraction, Counted, Windowed
+from ..kernels import Contraction, Counted, Slot, Windowed
 from .batch_lanes import render_lanes, render_pack_lanes
+from .box import render_box, render_lines
 from .few_rows import render_few_rows, render_masks
-from .offsets import render_offsets
+from .offsets import ENTRY, render_offsets
 from .pack import render_pack_panels, render_pack_rows, render_pack_strided, render_pack_transposed
 from .pack_entries import render_pack_entries
 from .pack_windows import render_pack_windows
-from .plan import MATRIX_VECTOR, VECTOR_MATRIX, VECTORS_MATRIX, Form
+from .plan import MATRIX_VECTOR, PARTITION, VECTOR_MATRIX, VECTORS_MATRIX, Form, first_partition_slot
 from .tile import ContractionTarget, Tile, render_tile
 from .vector import render_vector_columns
 from .vector_rows import AT_ONCE, render_vector_rows
@@ -31,11 +32,12 @@ def functions_of(kernel: Contraction, form: Form, target: ContractionTarget) -> 
     rendered."""
     tile, rows_form, found = form.tile, form.a != "panels", dict[str, Rendered]()
 
-    def tile_function(height: int, columns: int, exact: bool = False) -> Rendered:
-        return lambda module, own: render_tile(module, own, tile, height, columns, rows_form, target, exact)
+    def tile_function(height: int, columns: int, exact: bool = False, lines: int = 0) -> Rendered:
+        return lambda module, own: render_tile(module, own, tile, height, columns, rows_form, target, exact, lines)
 
     for height, columns in tile.variants:
         found[f"tile{height}x{columns}"] = tile_function(height, columns)
+        found[f"lines{height}x{columns}"] = tile_function(height, columns, lines=ENTRY)
     found["exact"] = tile_function(tile.rows, tile.columns, exact=True)
     for side, access, kind in (("a", kernel.a, form.a), ("b", kernel.b, form.b)):
         if isinstance(access, Windowed):
@@ -91,6 +93,11 @@ def _of_windows(
     if not of_a:
         found["few_rows"] = lambda module, own: render_few_rows(module, own, form, access, target)
         found["masks"] = lambda module, own: render_masks(module, own, form, access, target)
+    if not of_a and form.boxed:
+        first = first_partition_slot(kernel)
+        plane, tap = (Slot(first + PARTITION.index(field)) for field in ("box_plane", "box_tap"))
+        found["box"] = lambda module, own: render_box(module, own, form.tile, access, target)
+        found["box_lines"] = lambda module, own: render_lines(module, own, form.tile, access, plane, tap, target)
     return found
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 
 from ..emit import memory_type
 from ..kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Int, Slot, Windowed
 from ..stages import slots_of
+from .box import BOX_COLUMNS, Box, box_of, has_box
 from .tile import ContractionTarget, Tile, lanes_pitch, packed_row, tile_of
 
 PARTITION = (
@@ -28,13 +29,18 @@ PARTITION = (
     "sums_at",
     "ahead",
     "columns",
+    "box_line",
+    "box_plane",
+    "box_tap",
+    "box_step",
 )
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
-(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES); whether A (B) is packed where that is not
-a must; where in the scratch the packed panel of B and the sums lie, in bytes; lines of the next panel of B that each
-tile asks for; how many columns are cut into pieces: n, or those of the whole batch (see Form.joins)."""
+(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, BOXED); whether A (B) is packed where that
+is not a must; where in the scratch the packed panel of B, or its box, and the sums lie, in bytes; lines of the next
+panel of B that each tile asks for; how many columns are cut into pieces: n, or those of the whole batch (see
+Form.joins); the layout of the box (box.py), or 0."""
 
-MODES = TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = tuple(range(6))
+MODES = TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, BOXED = tuple(range(7))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
 VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 14 << 10, "outer_b": 22 << 10}
@@ -45,6 +51,7 @@ TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
 MASKS_AT = TABLES_AT - (128 << 10)  # masks of few rows: two bytes for each vector of a line and each k
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
 FEW_COLUMNS = 4096  # in a unit of few rows, whole lines: their sums stay in the first-level cache for the epilogue
+_NO_BOX = (0, 0, 0, 0)
 _JOINED = 0.95  # of the time of a batch's products one by one: what one product of all their columns has to save
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
@@ -72,6 +79,7 @@ class Form:
     few_rows: bool = False  # B has lines that few rows may read where they lie; see few_rows.py
     thin: bool = False  # lanes may run along the batch; see batch_lanes.py
     joins: bool = False  # all of the batch has one A: the columns of its elements may be those of one product
+    boxed: bool = False  # B's windows may be read from a box; see box.py
 
 
 def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
@@ -107,7 +115,7 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     joins = len(kernel.batch) == 1 and kernel.a.strides[0] == 0 and isinstance(kernel.b, Windowed)
     both = isinstance(kernel.a, Windowed) and isinstance(kernel.b, Windowed)
     thin = both and len(kernel.batch) == 1 and tile.lanes > 1
-    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, thin, joins)
+    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, thin, joins, has_box(kernel.b))
 
 
 def modes_of(kernel: Contraction) -> tuple[int, ...]:
@@ -151,7 +159,9 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return Partition(0, (1, 0, 1, 0, *(0 for _ in PARTITION[4:])))
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        return Partition(batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0, n))
+        return Partition(
+            batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0, n, *_NO_BOX)
+        )
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
     # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
     # 2048 of bfloat16: 12 -> 26 GFLOP/s; 47 -> 74 with 8).
@@ -161,20 +171,30 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if few and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
-        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), mode, 0, 0, 0, 0, 0, n))
+        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), mode, 0, 0, 0, 0, 0, n, *_NO_BOX))
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
         piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))
         sums_at = _up(form.tile.rows * packed_row(form.tile), 64)
-        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n))
+        return Partition(
+            batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n, *_NO_BOX)
+        )
     if form.thin and m <= THIN[0] and n <= THIN[1] and 2 * batch >= form.tile.lanes:
         b_at = m * lanes_pitch(form.tile)
         sums_at = b_at + n * lanes_pitch(form.tile)
-        return Partition(-(-batch // form.tile.lanes), (m, 1, n, 1, BATCH_LANES, 1, 1, b_at, sums_at, 0, n))
+        return Partition(-(-batch // form.tile.lanes), (m, 1, n, 1, BATCH_LANES, 1, 1, b_at, sums_at, 0, n, *_NO_BOX))
     if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
         batch, n = 1, n * batch
-    sub_m, sub_n = _cut(form, batch, m, n, k, threads)
-    return _tiled(kernel, form, ints, (batch, m, n, k), sub_m, sub_n)
+    elif form.boxed and isinstance(kernel.b, Windowed):
+        layout = partial(box_of, kernel.b, partial(_value, ints), form.tile, k)
+        if largest := layout(BOX_COLUMNS + 2):  # of any unit, which may begin within a line
+            cut = _cut(form, batch, m, n, k, threads, largest)
+            return _tiled(kernel, form, ints, (batch, m, n, k), cut, layout(min(cut[1], n)))
+    return _tiled(kernel, form, ints, (batch, m, n, k), _cut(form, batch, m, n, k, threads))
+
+
+def _value(ints: Sequence[int], x: Int) -> int:
+    return ints[x.index] if isinstance(x, Slot) else x
 
 
 def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: ContractionTarget) -> int:
@@ -183,7 +203,7 @@ def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: Contraction
     from each one on where it is a row of its own."""
     first = first_partition_slot(kernel)
     part = dict(zip(PARTITION, ints[first : first + len(PARTITION)], strict=True))
-    if part["mode"] in (TILES, FEW_ROWS, BATCH_LANES):
+    if part["mode"] in (TILES, BOXED, FEW_ROWS, BATCH_LANES):
         return SCRATCH_BYTES
     tile = form_of(kernel, target).tile
     vectors, count = 1, part["sub_m"]
@@ -208,13 +228,19 @@ def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) 
 
 
 def _tiled(
-    kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[int, int, int, int], sub_m: int, sub_n: int
+    kernel: Contraction,
+    form: Form,
+    ints: Sequence[int],
+    sizes: tuple[int, int, int, int],
+    cut: tuple[int, int],
+    box: Box | None = None,
 ) -> Partition:
-    """The partition of ``sizes`` (batch, m, n, k) into pieces of sub_m x sub_n elements."""
-    tile, (batch, m, n, k) = form.tile, sizes
+    """The partition of ``sizes`` (batch, m, n, k) into pieces of ``cut`` (sub_m, sub_n) elements, whose windows are
+    packed or read from a box."""
+    tile, (batch, m, n, k), (sub_m, sub_n) = form.tile, sizes, cut
     rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     pitch = last_strides(kernel.a)[0 if form.a == "rows" else 1]
-    pitch = (ints[pitch.index] if isinstance(pitch, Slot) else pitch) * kernel.a.dtype.itemsize
+    pitch = _value(ints, pitch) * kernel.a.dtype.itemsize
     large = n * k * kernel.b.dtype.itemsize
     # Rows a multiple of 4 KiB apart fall into one set of the L1 cache; panels are quicker to read when packed. Of four
     # tiles of columns, 1760 x 1024 x 128: 94 -> 101 GFLOP/s; panels 512 floats apart, 512 x 768 x 128: 95 -> 90.
@@ -235,13 +261,14 @@ def _tiled(
             blocks_m,
             sub_n,
             blocks_n,
-            TILES,
+            BOXED if box else TILES,
             int(pack_a),
             int(pack_b),
             b_at,
-            b_at + _up(tile.panel_nbytes, 64),
+            b_at + (box.nbytes if box else _up(tile.panel_nbytes, 64)),
             ahead,
             n,
+            *((box.line, box.plane, box.tap, box.step) if box else _NO_BOX),
         ),
     )
 
@@ -251,13 +278,14 @@ def _up(x: int, step: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int) -> tuple[int, int]:
-    """``(sub_m, sub_n)``: the cut with the least estimated time of the busiest thread.
+def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int, box: Box | None = None) -> tuple[int, int]:
+    """``(sub_m, sub_n)``: the cut with the least estimated time of the busiest thread, into pieces whose windows are
+    packed, or lie in a box that is no larger than ``box``.
 
     Pieces are as large as the caches like them, and smaller where that keeps more threads busy.
     """
     tile = form.tile
-    most_m, most_n = _largest(form, k)
+    most_m, most_n = _largest(form, k) if box is None else _largest_boxed(form, m, k, box)
     least_m, least_n = -(-m // most_m), -(-n // most_n)
     if threads == 1:
         return _up(-(-m // least_m), tile.rows), _up(-(-n // least_n), tile.columns)
@@ -313,6 +341,16 @@ def _largest(form: Form, k: int) -> tuple[int, int]:
     end = TABLES_AT if form.windowed else SCRATCH_BYTES
     room = end - most_m * packed_row(tile) - tile.panel_nbytes - 4096
     return most_m, room // (most_m * size) // tile.columns * tile.columns
+
+
+def _largest_boxed(form: Form, m: int, k: int, box: Box) -> tuple[int, int]:
+    """The same of a product with ``m`` rows, where a box takes the place of the panel of B."""
+    tile, size = form.tile, form.tile.dtype.itemsize
+    most_m = min(_up(1536 // size, tile.rows), _up(m, tile.rows))
+    if k <= tile.depth:
+        return most_m, BOX_COLUMNS
+    room = TABLES_AT - most_m * packed_row(tile) - box.nbytes - 4096
+    return most_m, min(BOX_COLUMNS, room // (most_m * size) // tile.columns * tile.columns)
 
 
 def _cycles(form: Form, m: int, n: int, k: int) -> float:

@@ -26,12 +26,14 @@ from ..emit import Module, Writer, memory_type, offset_of
 from ..kernels import K_BLOCK, LANES, Access, Contraction, Slot, Windowed
 from ..lanes import Frame, begin_kernel, either, loop, when
 from ..stages import end_units, grid_indices
+from .box import BoxedColumns
 from .epilogue import render_ahead, render_epilogue
 from .few_rows import has_masks, sums_pitch
 from .functions import functions_of, vectors_by_mode
 from .offsets import entry_bytes
 from .plan import (
     BATCH_LANES,
+    BOXED,
     FEW_ROWS,
     MASKS_AT,
     MATRIX_VECTOR,
@@ -52,7 +54,7 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     """LLVM IR of one module that defines ``name`` with the kernel ABI; it reads PARTITION after its own ints."""
     form, module = form_of(kernel, target), Module()
     render_epilogue(module, name, kernel, form, target)
-    reads_ahead = TILES in modes_of(kernel) and render_ahead(module, name, kernel, form, target)
+    reads_ahead = not {TILES, BOXED}.isdisjoint(modes_of(kernel)) and render_ahead(module, name, kernel, form, target)
     first = first_partition_slot(kernel)
     frame = begin_kernel(
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
@@ -118,6 +120,7 @@ class _Unit:
         if form.joins:  # tables count columns from those of the batch's first element on
             self.b_of_tiles, _, _ = self._operand(kernel.b, ("0", "0"), (-1, -2), ["0"])
             self.first = w.op(f"add nsw i64 {w.op(f'mul nsw i64 {self.batch[0]}, {self.n}')}, {self.n0}")
+        self.box: BoxedColumns | None = None  # in the way that is emitted
         self.packed_a = "%scratch"
         self.packed_b = w.op(f"getelementptr i8, ptr %scratch, i64 {part['packed_b_at']}", "packed")
         self.sums = w.op(f"getelementptr i8, ptr %scratch, i64 {part['sums_at']}", "sums")
@@ -137,7 +140,7 @@ class _Unit:
             ("a", self.kernel.a, first_a, count_a),
             ("b", self.kernel.b, first_b, count_b),
         ):
-            if isinstance(access, Windowed):
+            if isinstance(access, Windowed) and not (side == "b" and self.box):
                 place = self._table(f"{table}_{side}")
                 self.w.do(f"call void @{self.name}.{table}_{side}(ptr %ints, i64 {first}, i64 {count}, ptr {place})")
 
@@ -167,6 +170,8 @@ class _Unit:
             ways[FEW_ROWS] = self._few_rows
         if self.form.thin:
             ways[BATCH_LANES] = self._lanes
+        if self.form.boxed:
+            ways[BOXED] = self._boxed
         if self.kernel.mode is not None:
             ways[self.kernel.mode]()
             return
@@ -285,7 +290,14 @@ class _Unit:
         old = w.op(f"load i64, ptr {self.frame.status}")
         w.do(f"store i64 {w.op(f'or i64 {old}, {status}')}, ptr {self.frame.status}")
 
-    # --- tiles ----------------------------------------------------------------------------------------------------
+    # --- tiles, of packed windows or of a box -----------------------------------------------------------------------
+
+    def _boxed(self) -> None:
+        assert isinstance(self.kernel.b, Windowed)
+        self.box = BoxedColumns(self.frame, self.name, self.tile, self.kernel.b, self.part, self.packed_b)
+        self.box.begin(self.n0, self.columns)
+        self._tiles()
+        self.box = None
 
     def _tiles(self) -> None:
         """The loop over K blocks; once, with no terms, when k is 0."""
@@ -313,6 +325,8 @@ class _Unit:
         kc = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {self.tile.depth})", "kc")
         last = w.op(f"icmp sle i64 {left}, {self.tile.depth}", "last")
         self._tabulate("depth", k0, kc, k0, kc)
+        if self.box:
+            self.box.fill(self.b, k0, kc, self._table("depth_b"))
         if self.small:
             w.do(f"store i1 false, ptr {self.small['a']}")
         loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
@@ -322,7 +336,10 @@ class _Unit:
         w, tile = self.w, self.tile
         width = self._at_most(self.columns, j, tile.columns)
         src = at(w, self.b_of_tiles, (k0, self.b_inner), (j, self.b_outer))
-        b, sb = self._b_panel(src, j, width, kc)
+        if self.box:
+            b, sb = self.box.columns(w.op(f"add nsw i64 {self.n0}, {j}"))
+        else:
+            b, sb = self._b_panel(src, j, width, kc)
         leftmost = w.op(f"icmp eq i64 {j}, 0")
         ahead = self._next_panel(j, k0)
         n = w.op(f"add nsw i64 {self.first if self.form.joins else self.n0}, {j}")
@@ -340,7 +357,8 @@ class _Unit:
             if self.reads_ahead:
                 when(w, last, lambda: self._ask_ahead(i, place, height))
             operands = f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {entries}"
-            self._compute(height, width, f"{operands}, ptr {into}, i64 {pitch}, i1 {later}, ptr {sums}, {fetch}")
+            lines = f", ptr {self._table('depth_b')}" if self.box else ""
+            self._compute(height, width, f"{operands}, ptr {into}, i64 {pitch}, i1 {later}, ptr {sums}, {fetch}{lines}")
             m = w.op(f"add nsw i64 {self.m0}, {i}")
             when(w, finish, lambda: self._epilogues(m, n, sums, height, width))
 
@@ -350,7 +368,7 @@ class _Unit:
         """Call the tile function for these sizes; where dot instructions would be wrong, the exact one."""
         w, tile = self.w, self.tile
         if tile.dot is None or not tile.dot.checked:
-            call_tile(w, tile, f"{self.name}.tile", height, width, arguments)
+            call_tile(w, tile, f"{self.name}.{'lines' if self.box else 'tile'}", height, width, arguments)
             return
         a, b = (w.op(f"load i1, ptr {cell}") for cell in self.small.values())
         either(

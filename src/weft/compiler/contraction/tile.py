@@ -13,7 +13,9 @@ The operands come in two forms, as they lie in the tensors or as packed copies; 
 - ``rows`` (of A): element (i, k) at ``a + i * sa + k * itemsize``; packed rows lie PACKED_ROW bytes apart, so that
   the rows of a tile fall into different sets of the L1 cache;
 - ``panels``: element (k, j) at ``b + k * sb + j * itemsize`` (of A: (i, k) at ``a + k * sa + i * itemsize``); a packed
-  panel is as wide as the tile (of A: as high) and has K_BLOCK lines.
+  panel is as wide as the tile (of A: as high) and has K_BLOCK lines;
+- ``lines``, of B alone: the first LANES elements of line k lie at ``b + offset k`` of a table, those of the next LANES
+  columns ``sb`` bytes after these (box.py).
 
 Where there is a dot instruction for the operands (dot.py), entries stand for elements, and ``kc`` counts these.
 """
@@ -144,6 +146,8 @@ TILE_ARGUMENTS = (
 whether to add the chains to earlier ``sums`` (rows of a full tile, one after the other); then what to prefetch for
 later tiles: at each k one line of memory, in the course of a K block ``fr`` lines of it ``fs`` bytes apart, and in each
 of them from 0 to 128 * ``fg`` bytes. Where A is moved (dot.py), chains begin with the line of B before ``b``."""
+LINES_ARGUMENTS = f"{TILE_ARGUMENTS}, ptr %o"
+"""Those where B is in lines form: at last the table of offsets (offsets.py)."""
 
 
 def render_tile(
@@ -155,10 +159,12 @@ def render_tile(
     rows_form: bool,
     target: ContractionTarget,
     exact: bool = False,
+    lines: int = 0,
 ) -> None:
     """Add the tile function ``name`` of ``height`` rows and ``columns`` columns; A is in rows form or in panels.
 
-    ``exact``: without the dot instruction, where it would not be right.
+    ``exact``: without the dot instruction, where it would not be right. ``lines``: B is in lines form, whose table has
+    entries of so many bytes; 0: in panels.
     """
     w = Writer(module)
     size = tile.dtype.itemsize
@@ -175,7 +181,8 @@ def render_tile(
     # One block tests, one computes: kc may be 0 when the contracted axis is empty.
     w.label("head")
     w.do("%k = phi i64 [ %kc, %start ], [ %k.next, %body ]")
-    w.do("%pb = phi ptr [ %b, %start ], [ %pb.next, %body ]")
+    # Of B, the line; of its lines, the entry of the table.
+    w.do(f"%pb = phi ptr [ {'%o' if lines else '%b'}, %start ], [ %pb.next, %body ]")
     for q, start in enumerate(starts):
         w.do(f"%pa{q} = phi ptr [ {start}, %start ], [ %pa{q}.next, %body ]")
     for r in range(height):
@@ -185,21 +192,36 @@ def render_tile(
     w.do(f"br i1 {w.op('icmp ne i64 %k, 0')}, label %body, label %done")
     w.label("body")
     places = [(f"%pa{r // group}", steps[r % group] if rows_form else str(r * size)) for r in range(height)]
-    _multiply(w, tile, places, pieces, exact)
+    vectors = _vectors_of_line(w, tile, len(pieces)) if lines else [("%pb", v) for v in range(len(pieces))]
+    _multiply(w, tile, places, [at(w, p, (str(v), tile.lanes * size)) for p, v in vectors], pieces, exact)
     for q in range(len(starts)):
         w.do(f"%pa{q}.next = getelementptr i8, ptr %pa{q}, i64 {size if rows_form else '%sa'}")
-    w.do("%pb.next = getelementptr i8, ptr %pb, i64 %sb")
+    w.do(f"%pb.next = getelementptr i8, ptr %pb, i64 {lines or '%sb'}")
     if (height, columns) == (tile.rows, tile.columns):
         _prefetch_ahead(w, tile)
     w.do("%k.next = add nsw i64 %k, -1")
     w.do("br label %head")
     w.label("done")
     _write_tile(w, tile, height, pieces)
-    w.define(f"internal void @{name}({TILE_ARGUMENTS}) #1")
+    w.define(f"internal void @{name}({LINES_ARGUMENTS if lines else TILE_ARGUMENTS}) #1")
 
 
-def _multiply(w: Writer, tile: Tile, places: list[tuple[str, str]], pieces: list[int], exact: bool) -> None:
-    """Step all chains by the products of one k, where the rows of A have theirs at ``places`` (pointer, bytes).
+def _vectors_of_line(w: Writer, tile: Tile, vectors: int) -> list[tuple[str, int]]:
+    """Where the vectors of a line lie that the table has: each as a pointer to LANES columns, and its number there."""
+    group = at(w, "%b", (w.op("load i64, ptr %pb, align 8"), 1))
+    each, found = LANES // tile.lanes, list[tuple[str, int]]()
+    for v in range(vectors):
+        if v and v % each == 0:
+            group = at(w, group, ("%sb", 1))
+        found.append((group, v % each))
+    return found
+
+
+def _multiply(
+    w: Writer, tile: Tile, places: list[tuple[str, str]], line_of_b: list[str], pieces: list[int], exact: bool
+) -> None:
+    """Step all chains by the products of one k, where the rows of A have theirs at ``places`` (pointer, bytes), and
+    the vectors of B lie at ``line_of_b``.
 
     What there are fewer of, rows or vectors, stays in registers beside the chains; the others come one by one. Three
     rows of four vectors, with one row at a time, took a register more than AVX2 has, and twice the time.
@@ -215,8 +237,7 @@ def _multiply(w: Writer, tile: Tile, places: list[tuple[str, str]], pieces: list
 
     def line(v: int) -> str:
         """Vector v of B."""
-        here = at(w, "%pb", (str(v), tile.lanes * size))
-        return w.op(f"load {vector_of(one, pieces[v])}, ptr {here}, align {size}")
+        return w.op(f"load {vector_of(one, pieces[v])}, ptr {line_of_b[v]}, align {size}")
 
     def add(r: int, v: int, a: dict[int, str], b: str) -> None:
         chain, result, lanes = f"%c{r}.{v}", f"%n{r}.{v}", pieces[v]
