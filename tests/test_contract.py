@@ -28,6 +28,7 @@ CASES: list[Case] = [
     ("matmul, bias, relu", lambda a, b, c: F.relu(a @ b + c), ((33, 257), (257, 19), (19,))),
     ("batched matmul", lambda a, b: a @ b, ((5, 9, 31), (5, 31, 13))),
     ("convolution", lambda a, b: F.relu(F.conv2d(a, b, padding=1, stride=(1, 2))), ((2, 30, 9, 17), (19, 30, 3, 3))),
+    ("convolution of lines of vectors", lambda a, b: F.conv2d(a, b, padding=1), ((2, 30, 9, 32), (19, 30, 3, 3))),
     (
         "steps of an LSTM",
         lambda x, w, h, c, u: wf.concat(
@@ -96,7 +97,7 @@ def test_one_result_in_every_mode(
 
 @pytest.mark.parametrize(
     ("name", "function", "shapes"),
-    [c for c in CASES if len(c[2][0]) >= 2][:14],
+    [c for c in CASES if len(c[2][0]) >= 2][:15],
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_gradients_have_one_result_in_every_mode(

@@ -174,6 +174,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "back": (lambda x: wf.scan(cell, x[0], x, reverse=True), (floats(5, 3),)),
     "nested": (lambda x: wf.scan(grown, x[0], x), (floats(4, 3),)),
     "descent": (descent, (floats(4, 3),)),
+    "boxed": (lambda x, w: F.conv2d(x, w, padding=1), (floats(2, 30, 9, 32), floats(5, 30, 3, 3))),
     "attention": (
         lambda q, k: wf.grad(lambda q, k: F.scaled_dot_product_attention(q, k, k, is_causal=True).sum(), (0, 1))(q, k),
         (floats(2, 40, 9), floats(2, 70, 9)),

@@ -78,6 +78,8 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Shape], int]] = {
     "scatter": (lambda x: wf.scatter_add(x, wf.arange(x.shape[0]) // 3, x * 2.0) * 0.5, [(N, 6)], 4),
     "along an axis": (lambda x: wf.take_along_axis(x, wf.argmax(x, axis=1, keepdims=True), axis=1), [(N, 6)], 4),
     "windows": (lambda x, w: F.relu(F.conv2d(x, w, padding=1)), [(N, 3, 5, 6), (4, 3, 3, 3)], 4),
+    "windows with lines of vectors": (lambda x, w: F.conv2d(x, w, padding=1), [(N, 5, 7, 32), (9, 5, 3, 3)], 4),
+    "windows with lines of any length": (lambda x, w: F.conv2d(x, w, padding=1), [(2, 30, 3, N), (9, 30, 3, 3)], 6),
     "windows of many": (lambda x, w: F.conv1d(x, w, padding=2, dilation=2), [(2, 3, N), (4, 3, 3)], 6),
     "greatest of windows": (lambda x: F.max_pool2d(x, 3, 2, 1), [(N, 2, 9, 8)], 4),
     "greatest of windows of many": (lambda x: F.max_pool1d(F.relu(x), 3, 1, 1), [(2, 3, N)], 8),
