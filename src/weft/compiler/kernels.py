@@ -246,8 +246,8 @@ class Contraction(Printed):
     axis to the other operand and to the epilogue stays one there. ``b`` alone may have edges, MOST_EDGES of them.
 
     Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``, which also has the
-    modes that these are computed in, of which a launch takes one. ``mode``: the only one that the kernel has, so that
-    the others are not compiled for nothing; None: it has all.
+    modes that these are computed in, of which a launch takes one. ``modes``: those that the kernel has, so that the
+    others are not compiled for nothing; None: all.
     """
 
     batch: tuple[Slot, ...]
@@ -259,7 +259,7 @@ class Contraction(Printed):
     accumulate: DType
     stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
-    mode: int | None = None
+    modes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

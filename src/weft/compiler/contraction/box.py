@@ -71,7 +71,7 @@ def box_of(access: Windowed, value: Callable[[Int], int], tile: Tile, k: int, co
     sizes = [value(n) for n, _ in access.columns]
     kernel = [value(n) for n, _ in access.rows[-len(edges) :]]
     taps = prod(kernel)
-    if k == 0 or taps < 2 or sizes[-1] < LANES or (len(edges) == 2 and sizes[-1] % LANES):
+    if k == 0 or not 2 <= taps <= K_BLOCK or sizes[-1] < LANES or (len(edges) == 2 and sizes[-1] % LANES):
         return None
     inner = edges[-1]
     wide = min(columns, sizes[0]) if len(edges) == 1 else sizes[-1]

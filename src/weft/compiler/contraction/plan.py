@@ -35,12 +35,12 @@ PARTITION = (
     "box_step",
 )
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
-(TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, BOXED); whether A (B) is packed where that
+(TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES); whether A (B) is packed where that
 is not a must; where in the scratch the packed panel of B, or its box, and the sums lie, in bytes; lines of the next
 panel of B that each tile asks for; how many columns are cut into pieces: n, or those of the whole batch (see
 Form.joins); the layout of the box (box.py), or 0."""
 
-MODES = TILES, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, BOXED = tuple(range(7))
+MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = tuple(range(7))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
 VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 14 << 10, "outer_b": 22 << 10}
@@ -120,7 +120,7 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
 
 def modes_of(kernel: Contraction) -> tuple[int, ...]:
     """The modes that a kernel has."""
-    return MODES if kernel.mode is None else (kernel.mode,)
+    return MODES if kernel.modes is None else kernel.modes
 
 
 def last_strides(access: Access | Windowed) -> tuple[Int, Int]:

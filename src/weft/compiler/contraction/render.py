@@ -10,12 +10,12 @@ Naive meaning::
 
 How it runs: a unit (plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions (tile.py)
 compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie or packed into the
-thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py). Later blocks are added to
-the sums of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is
-one plain store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector or
-a few go another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py), and a batch of
-long sums with few results each (batch_lanes.py). Every element goes through the same operations wherever it lies, so
-the bits depend neither on tiles nor on units nor on what is packed.
+thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py), unless tiles read it from a
+box (box.py). Later blocks are added to the sums of the earlier ones, which wait in the scratch. After the last block
+the epilogue reads the sums; when it is one plain store of ``acc`` along contiguous rows, whole tiles go to the output
+without it. Products with a vector or a few go another way (vector.py, vector_rows.py), and so do those of few rows with
+windows (few_rows.py), and a batch of long sums with few results each (batch_lanes.py). Every element goes through the
+same operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is packed.
 """
 
 from __future__ import annotations
@@ -172,11 +172,12 @@ class _Unit:
             ways[BATCH_LANES] = self._lanes
         if self.form.boxed:
             ways[BOXED] = self._boxed
-        if self.kernel.mode is not None:
-            ways[self.kernel.mode]()
+        there = [number for number in ways if number in modes_of(self.kernel)]
+        if len(there) == 1:
+            ways[there[0]]()
             return
-        for number, way in ways.items():
-            when(self.w, self.w.op(f"icmp eq i64 {self.part['mode']}, {number}"), way)
+        for number in there:
+            when(self.w, self.w.op(f"icmp eq i64 {self.part['mode']}, {number}"), ways[number])
 
     # --- few rows -------------------------------------------------------------------------------------------------
 

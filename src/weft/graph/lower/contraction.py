@@ -8,7 +8,16 @@ from functools import cached_property
 from math import prod
 
 from ...compiler.contraction.box import has_box
-from ...compiler.contraction.plan import MODES, PARTITION, THIN, VECTORS, contraction_units, first_partition_slot
+from ...compiler.contraction.plan import (
+    BOXED,
+    MODES,
+    PARTITION,
+    THIN,
+    TILES,
+    VECTORS,
+    contraction_units,
+    first_partition_slot,
+)
 from ...compiler.expr import Expr, cast, leaf
 from ...compiler.kernels import K_BLOCK, LANES, Access, Contraction, Counted, Edge, Int, Slot, Windowed, describe
 from ...core import dtypes as dt
@@ -80,7 +89,7 @@ def contraction_launch(
     cut, named = _Cut(kernel, threads, target), tuple(builder.ints)  # the partition's own come after them
     units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)
     if not target.is_gpu:
-        kernel = replace(kernel, mode=_settled(kernel, builder.ints[first + PARTITION.index("mode")]))
+        kernel = replace(kernel, modes=_settled(kernel, builder.ints[first + PARTITION.index("mode")]))
     flops = 2 * m * n * k * prod(batch)
     return builder.launch(kernel, units, computed(_grain, flops, units), nodes, flops)
 
@@ -158,12 +167,12 @@ class _Cut:
         return hash(self._identity)
 
 
-def _settled(kernel: Contraction, mode: Dim) -> int | None:
-    """The number of a mode; where sizes of a scope decide it, a guard that it stays this one. But where the sizes of an
-    image do, of which some have lines of whole vectors, the kernel has all modes: a guard would be one for each."""
-    if not isinstance(mode, int) and has_box(kernel.b):
-        return None
-    return next(number for number in MODES if mode <= number)
+def _settled(kernel: Contraction, mode: Dim) -> tuple[int, ...]:
+    """The mode that a launch takes; where sizes of a scope decide it, a guard that it stays this one. But an image's
+    size decides whether its windows are packed or read from a box: for tiles that may do either there is one guard."""
+    if not isinstance(mode, int) and has_box(kernel.b) and mode <= BOXED:
+        return TILES, BOXED
+    return (next(number for number in MODES if mode <= number),)
 
 
 def _grain(flops: int, units: int) -> int:
