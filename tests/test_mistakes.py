@@ -57,7 +57,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: V.backward(), wf.AutogradError, "backward on a tensor that does not require grad: nothing that it was"),
     (lambda: wf.grad(lambda x: x)(V), wf.AutogradError, "grad: the function must return a tensor of one element; it"),
     (lambda: wf.grad(lambda x: x)(3), wf.AutogradError, "grad: the arguments to differentiate must be floating"),
-    (lambda: NET(wf.ones((5, 3))), wf.ShapeError, "linear: x (5, 3), weight (8, 4): 3 is not 4; wants x (..., in)"),
+    (lambda: NET(wf.ones((5, 3))), wf.ShapeError, "linear: input (5, 3), weight (8, 4): 3 is not 4; wants input"),
     (lambda: NET([[1.0]]), wf.DTypeError, "linear: an operand of type list is not a tensor; make one with asarray"),
 ]  # fmt: skip
 

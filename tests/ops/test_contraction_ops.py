@@ -227,7 +227,11 @@ def test_integers_wrap(dtype: str) -> None:
         (lambda z: wf.matmul(z((2, 3, 4)), z((3, 4, 5))), ShapeError, r"matmul: \(2, 3, 4\) @ \(3, 4, 5\): batches"),
         (lambda z: z((3,)) @ z((4,)), ShapeError, "inner dimensions 3 and 4 differ"),
         (lambda z: wf.matmul(z(()), z((4,))), ShapeError, "an operand has rank 0"),
-        (lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 4))), ShapeError, r"linear: x \(5, 3\), weight \(2, 4\)"),
+        (
+            lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 4))),
+            ShapeError,
+            r"linear: input \(5, 3\), weight \(2, 4\)",
+        ),
         (lambda z: wf.nn.functional.linear(z((5, 3)), z((2, 3)), z((3,))), ShapeError, r"linear: bias \(3,\)"),
         (lambda z: wf.tensordot(z((2, 3)), z((4, 5)), axes=1), ShapeError, r"sizes \(3,\) and \(4,\) differ"),
         (

@@ -87,7 +87,7 @@ def test_an_error_names_op_shapes_module_and_line() -> None:
     with pytest.raises(wf.ShapeError) as caught:
         wf.eval_shape(Net(15), wf.spec(("batch", 8)))
     text = str(caught.value)
-    assert "linear: x (batch, 16), weight (4, 15)" in text
+    assert "linear: input (batch, 16), weight (4, 15)" in text
     assert "in module net.encoder.layers.2" in text and "test_eval_shape.py:" in text
 
 

@@ -107,17 +107,20 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Activation relu", "nn.ReLU() is the layer, F.relu the function"),
     ),
     "weft.nn.functional": (
-        ("upsample", "F.interpolate"),
+        ("upsample upsample_*", "F.interpolate"),
         ("apply_rotary_emb apply_rotary_pos_emb", "F.apply_rotary_embedding"),
-        ("conv_tbc", f"{_SOON}; F.conv1d is, over (N, C, L)"),
+        ("native_channel_shuffle", "F.channel_shuffle"),
+        ("grouped_mm scaled_mm scaled_grouped_mm", f"{_SOON}; wf.matmul multiplies stacks of matrices"),
     ),
     "weft.nn.init": (
         ("_calculate_fan_in_and_fan_out", "nn.init.kaiming_uniform_ and the like compute it"),
-        ("constant kaiming_normal kaiming_uniform normal uniform xavier_normal xavier_uniform", "its name ends in _"),
+        ("constant dirac eye kaiming_normal kaiming_uniform normal orthogonal", "its name ends in _"),
+        ("sparse uniform xavier_normal xavier_uniform", "its name ends in _"),
     ),
     "weft.nn.utils": (
         ("weight_norm remove_weight_norm", "nn.utils.parametrizations.weight_norm, and nn.utils.parametrize"),
         ("spectral_norm remove_spectral_norm", "nn.utils.parametrizations.spectral_norm"),
+        ("clip_grad_norm", "nn.utils.clip_grad_norm_"),
         ("prune skip_init", _SOON),
     ),
     "weft.optim": (
@@ -131,7 +134,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("inverse", "wf.linalg.inv"),
         ("solve_*", f"{_SOON}; wf.linalg.solve solves triangular systems too"),
         ("eig* inv_* pinv* lstsq cholesky_* lu* ldl*", f"{_SOON}; numpy.linalg has them"),
-        ("matrix_exp matrix_power matrix_rank multi_dot cond", f"{_SOON}; numpy.linalg has them"),
+        ("matrix_power matrix_rank multi_dot cond", f"{_SOON}; numpy.linalg has them"),
     ),
     "weft.random": (
         ("randn normal_ standard_normal", "wf.random.normal"),

@@ -8,24 +8,16 @@ from ..core.errors import ArgumentError, ShapeError
 from ..ops import activation as ops
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.random import default_generator
-from ..tensor.in_place import InPlace
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module
 from .parameter import blank
 
-_forms: dict[Any, InPlace] = {}
-
 
 def _apply(inplace: bool, function: Any, input: Tensor, *options: Any) -> Tensor:
     """An activation of the input, written over it where ``inplace``."""
-    if not inplace:
-        result: Tensor = function(input, *options)
-        return result
-    form = _forms.get(function)
-    if form is None:
-        form = _forms[function] = InPlace(f"{function.name}_", function)
-    return form(input, *options)
+    result: Tensor = function(input, *options, True) if inplace else function(input, *options)
+    return result
 
 
 def _in_place(inplace: bool) -> str:

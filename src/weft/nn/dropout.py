@@ -20,8 +20,8 @@ class _Dropout(Module):
         self.p, self.inplace = p, inplace
 
     def _drop(self, function: Any, input: Tensor) -> Tensor:
-        result: Tensor = function(input, self.p, self.training)
-        return input.copy_(result) if self.inplace else result
+        result: Tensor = function(input, self.p, self.training, self.inplace)
+        return result
 
     def extra_repr(self) -> str:
         """The probability."""

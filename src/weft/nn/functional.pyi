@@ -31,6 +31,11 @@ def adaptive_max_pool1d(
     input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
+def adaptive_max_pool1d_with_indices(
+    input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_max_pool1d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
+
 @overload
 def adaptive_max_pool2d(
     input: Operand, output_size: int | Sequence[int | None], return_indices: Literal[False] = False
@@ -44,6 +49,11 @@ def adaptive_max_pool2d(
 def adaptive_max_pool2d(
     input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]: ...
+
+def adaptive_max_pool2d_with_indices(
+    input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_max_pool2d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
 
 @overload
 def adaptive_max_pool3d(
@@ -59,13 +69,18 @@ def adaptive_max_pool3d(
     input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
+def adaptive_max_pool3d_with_indices(
+    input: Operand, output_size: int | Sequence[int | None], return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_max_pool3d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
+
 def affine_grid(theta: Operand, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
     """The grid of places that an affine map makes of the middles of an image's elements: what :func:`grid_sample` reads
     there is the image, moved.
     """
 
 def alpha_dropout(
-    input: Operand, p: float = 0.5, training: bool = False, *, generator: Generator | None = None
+    input: Operand, p: float = 0.5, training: bool = False, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Each element is ``-1.7581``, which is what SELU saturates at, with probability ``p``; then all are scaled and
     moved so that a mean of 0 and a variance of 1 stay.
@@ -136,8 +151,11 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """``binary_cross_entropy(sigmoid(x), t)`` without its overflow and loss of digits."""
 
-def celu(input: Operand, alpha: float = 1.0) -> Tensor:
+def celu(input: Operand, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``x`` above 0, ``alpha * (exp(x / alpha) - 1)`` below: its slope is 1 at 0 for every ``alpha``."""
+
+def celu_(input: Operand, alpha: float = 1.0) -> Tensor:
+    """Write :func:`celu` of ``input`` into it; returns it."""
 
 def channel_shuffle(input: Operand, groups: int) -> Tensor:
     """Channels in another order: the first of each group, then the second of each, and so on."""
@@ -174,6 +192,9 @@ def conv3d(
     groups: int = 1,
 ) -> Tensor:
     """The sums of products of a kernel with the windows of a volume; see :func:`conv2d`."""
+
+def conv_tbc(input: TensorLike, weight: TensorLike, bias: TensorLike, pad: int = 0) -> Tensor:
+    """:func:`conv1d` of a sequence whose first axis is time: ``(T, N, in) -> (T', N, out)``."""
 
 def conv_transpose1d(
     input: TensorLike,
@@ -245,20 +266,31 @@ def ctc_loss(
     labels and putting blanks between them.
     """
 
-def dropout(input: Operand, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+def dropout(
+    input: Operand, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Each element is zero with probability ``p`` and ``x / (1 - p)`` otherwise; outside training, ``x`` itself."""
 
-def dropout1d(input: Operand, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+def dropout1d(
+    input: Operand, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Each channel of a sequence is zero with probability ``p`` and divided by ``1 - p`` otherwise."""
 
-def dropout2d(input: Operand, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+def dropout2d(
+    input: Operand, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Each channel of an image is zero with probability ``p`` and divided by ``1 - p`` otherwise."""
 
-def dropout3d(input: Operand, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+def dropout3d(
+    input: Operand, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Each channel of a volume is zero with probability ``p`` and divided by ``1 - p`` otherwise."""
 
-def elu(input: Operand, alpha: float = 1.0) -> Tensor:
+def elu(input: Operand, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
+
+def elu_(input: Operand, alpha: float = 1.0) -> Tensor:
+    """Write :func:`elu` of ``input`` into it; returns it."""
 
 def embedding(
     input: TensorLike,
@@ -287,7 +319,7 @@ def embedding_bag(
     """The sum, the mean or the greatest elements of the rows of a table that each bag names; 0 of an empty bag."""
 
 def feature_alpha_dropout(
-    input: Operand, p: float = 0.5, training: bool = False, *, generator: Generator | None = None
+    input: Operand, p: float = 0.5, training: bool = False, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """:func:`alpha_dropout` of whole channels: the first two axes of ``input`` say which."""
 
@@ -439,14 +471,17 @@ def gumbel_softmax(
 def hardshrink(input: Operand, lambd: float = 0.5) -> Tensor:
     """``x``, and 0 in ``[-lambd, lambd]``."""
 
-def hardsigmoid(input: Operand) -> Tensor:
+def hardsigmoid(input: Operand, inplace: bool = False) -> Tensor:
     """``min(max(0, x + 3), 6) / 6``: sigmoid in three straight pieces."""
 
-def hardswish(input: Operand) -> Tensor:
+def hardswish(input: Operand, inplace: bool = False) -> Tensor:
     """``x * min(max(0, x + 3), 6) / 6``."""
 
-def hardtanh(input: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(input: Operand, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds."""
+
+def hardtanh_(input: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Write :func:`hardtanh` of ``input`` into it; returns it."""
 
 def hinge_embedding_loss(
     input: TensorLike, target: TensorLike, margin: float = 1.0, *, reduction: str = "mean"
@@ -498,10 +533,13 @@ def layer_norm(
 ) -> Tensor:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes, with the biased variance."""
 
-def leaky_relu(input: Operand, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Operand, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """``x`` above 0, ``negative_slope * x`` below."""
 
-def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
+def leaky_relu_(input: Operand, negative_slope: float = 0.01) -> Tensor:
+    """Write :func:`leaky_relu` of ``input`` into it; returns it."""
+
+def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """``x @ weight^T + bias``: the affine map of a fully connected layer."""
 
 def linear_cross_entropy(
@@ -592,6 +630,17 @@ def max_pool1d(
     return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
+def max_pool1d_with_indices(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool1d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
+
 @overload
 def max_pool2d(
     input: Operand,
@@ -624,6 +673,17 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
+
+def max_pool2d_with_indices(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool2d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
 
 @overload
 def max_pool3d(
@@ -658,6 +718,17 @@ def max_pool3d(
     return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
+def max_pool3d_with_indices(
+    input: Operand,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool3d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
+
 def max_unpool1d(
     input: TensorLike,
     indices: TensorLike,
@@ -688,7 +759,7 @@ def max_unpool3d(
 ) -> Tensor:
     """What :func:`max_pool3d` took, back in its place."""
 
-def mish(input: Operand) -> Tensor:
+def mish(input: Operand, inplace: bool = False) -> Tensor:
     """``x * tanh(softplus(x))``."""
 
 def mse_loss(
@@ -762,11 +833,14 @@ def poisson_nll_loss(
 def prelu(input: TensorLike, weight: TensorLike) -> Tensor:
     """``x`` above 0, ``weight * x`` below, with a slope that is learned."""
 
-def relu(input: Operand) -> Tensor:
+def relu(input: Operand, inplace: bool = False) -> Tensor:
     """``max(0, x)``; NaN stays NaN, and the gradient at 0 is 0."""
 
-def relu6(input: Operand) -> Tensor:
+def relu6(input: Operand, inplace: bool = False) -> Tensor:
     """``min(max(0, x), 6)``."""
+
+def relu_(input: Operand) -> Tensor:
+    """Write :func:`relu` of ``input`` into it; returns it."""
 
 def rms_norm(
     input: Operand, normalized_shape: int | Sequence[int], weight: Operand | None = None, eps: float | None = None
@@ -778,12 +852,22 @@ def rrelu(
     lower: float = 0.125,
     upper: float = 0.3333333333333333,
     training: bool = False,
+    inplace: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Tensor:
     """``x`` above 0, ``a * x`` below, with ``a`` drawn from ``[lower, upper)`` for each element in training, else their
     mean.
     """
+
+def rrelu_(
+    input: Operand,
+    lower: float = 0.125,
+    upper: float = 0.3333333333333333,
+    training: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Write :func:`rrelu` of ``input`` into it; returns it."""
 
 def scaled_dot_product_attention(
     query: TensorLike,
@@ -799,13 +883,16 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """``softmax(query @ key^T * scale + mask) @ value`` for each head."""
 
-def selu(input: Operand) -> Tensor:
+def selu(input: Operand, inplace: bool = False) -> Tensor:
     """``scale * elu(x, alpha)`` with the constants that keep mean 0 and variance 1."""
+
+def selu_(input: Operand) -> Tensor:
+    """Write :func:`selu` of ``input`` into it; returns it."""
 
 def sigmoid(x: Operand, /) -> Tensor:
     """``1 / (1 + exp(-x))``."""
 
-def silu(input: Operand) -> Tensor:
+def silu(input: Operand, inplace: bool = False) -> Tensor:
     """``x * sigmoid(x)``, also called swish."""
 
 def smooth_l1_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -835,8 +922,11 @@ def tanh(x: Operand, /) -> Tensor:
 def tanhshrink(input: Operand) -> Tensor:
     """``x - tanh(x)``."""
 
-def threshold(input: Operand, threshold: float, value: float) -> Tensor:
+def threshold(input: Operand, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """``x`` above the threshold, else ``value``; NaN stays NaN."""
+
+def threshold_(input: Operand, threshold: float, value: float) -> Tensor:
+    """Write :func:`threshold` of ``input`` into it; returns it."""
 
 def triplet_margin_loss(
     anchor: TensorLike,

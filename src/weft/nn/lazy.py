@@ -2,7 +2,7 @@
 
 A lazy class is its ordinary one with :class:`LazyModuleMixin` in front. The first call makes the parameters
 (``initialize_parameters``), and the module an instance of the ordinary class. Until then, or until a state was loaded,
-they are :mod:`weft.nn.uninitialized`.
+they are :mod:`weft.nn.parameter`.
 
 A captured function cannot make state. A capture that comes to a lazy module ends (``UninitializedError``), and
 ``wf.compile`` runs that one call as Python, to the same bits; the next call is captured. What has no values to run
@@ -35,7 +35,7 @@ from .batch_normalization import (
 from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .linear import Linear
 from .module import Module
-from .uninitialized import UninitializedBuffer, UninitializedParameter, is_uninitialized
+from .parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 
 _first_call = Lock()  # of two threads that call a module first, one makes its parameters
 
@@ -78,7 +78,7 @@ class LazyModuleMixin(Module):
 
     def has_uninitialized_params(self) -> bool:
         """Whether there is a parameter, or a buffer, without a shape."""
-        return any(is_uninitialized(x) for x in (*self._parameters.values(), *self._buffers.values()))
+        return any(is_lazy(x) for x in (*self._parameters.values(), *self._buffers.values()))
 
     def initialize_parameters(self, *args: Any, **kwargs: Any) -> None:
         """Give the parameters their shapes (``p.materialize(shape)``) and values; gets what ``forward`` gets."""
@@ -112,7 +112,7 @@ class LazyLinear(LazyModuleMixin, Linear):
         if not input.ndim:
             raise ShapeError(f"{type(self).__name__}: input {tuple(input.shape)}: wants (*, in_features)")
         if self.has_uninitialized_params():
-            self.in_features = int((input if is_uninitialized(self.weight) else self.weight).shape[-1])
+            self.in_features = int((input if is_lazy(self.weight) else self.weight).shape[-1])
             _make(self, {"weight": (self.out_features, self.in_features), "bias": (self.out_features,)})
         elif not self.in_features:  # a state was loaded
             self.in_features = int(self.weight.shape[1])
@@ -121,9 +121,9 @@ class LazyLinear(LazyModuleMixin, Linear):
 def _make(module: Any, shapes: Mapping[str, Sequence[int]]) -> None:
     """Make what has no shape yet, and draw it; what a state was loaded into (``strict=False``) stays."""
     found = {name: getattr(module, name) for name in shapes}
-    loaded = [(x, x.detach().clone()) for x in found.values() if x is not None and not is_uninitialized(x)]
+    loaded = [(x, x.detach().clone()) for x in found.values() if x is not None and not is_lazy(x)]
     for name, x in found.items():
-        if is_uninitialized(x):
+        if is_lazy(x):
             x.materialize(shapes[name])
     module.reset_parameters()
     for x, value in loaded:

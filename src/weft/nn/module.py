@@ -31,9 +31,8 @@ from ..tensor.tensor import Tensor
 from ..transforms.source.find import captured
 from . import hooks
 from .hooks import Hook
-from .parameter import Buffer, Parameter
+from .parameter import Buffer, Parameter, is_lazy
 from .saved import Saved
-from .uninitialized import is_uninitialized
 
 Self = TypeVar("Self", bound="Module")
 P = ParamSpec("P")
@@ -374,14 +373,14 @@ class Module(Saved):
 
     def _convert(self, dtype: DType | None, device: Device | None) -> None:
         def converted(x: Tensor) -> Tensor:
-            if is_uninitialized(x):
+            if is_lazy(x):
                 x.convert(dtype if x.dtype.is_floating else None, device)
                 return x
             there = x if device is None else to_device(x, device)
             return there if dtype is None or not x.dtype.is_floating or x.dtype is dtype else astype(there, dtype)
 
         for parameter in self.parameters():
-            if is_uninitialized(parameter):
+            if is_lazy(parameter):
                 converted(parameter)
                 continue
             gradient, own = parameter.grad, parameter.detach()
@@ -403,7 +402,7 @@ class Module(Saved):
         place = device_of(device, f"{type(self).__name__}.to_empty")
         for module in self.modules() if recurse else [self]:
             for value in (*module._parameters.values(), *module._buffers.values()):
-                if value is not None and not is_uninitialized(value):
+                if value is not None and not is_lazy(value):
                     look_at(value, zeros(value.shape, dtype=value.dtype, device=place))
         return self
 

@@ -12,10 +12,9 @@ from ..tensor.in_place import copy_, owned
 from ..tensor.tape import no_grad
 from ..tensor.tensor import Tensor
 from . import hooks
-from .parameter import Parameter
+from .parameter import Parameter, is_lazy
 from .state import check_state
 from .tree import Tree
-from .uninitialized import is_uninitialized
 
 if TYPE_CHECKING:
     from .module import Module
@@ -83,7 +82,7 @@ class Saved(Tree):
         for hook in list(self._state_pre_hooks.values()):
             hook(module, prefix, keep_vars)
         for name, value in self._own_entries(prefix):
-            state[name] = value if keep_vars or is_uninitialized(value) else value.detach()
+            state[name] = value if keep_vars or is_lazy(value) else value.detach()
         if type(self).get_extra_state is not Saved.get_extra_state:
             state[prefix + _EXTRA] = self.get_extra_state()
         for name, below in self._modules.items():
@@ -222,9 +221,9 @@ def _check_none(kind: str, hook: Any, found: Any) -> None:
 
 
 def _copy_into(there: Tensor, value: Tensor) -> None:
-    if is_uninitialized(value):
+    if is_lazy(value):
         return
-    if is_uninitialized(there):
+    if is_lazy(there):
         there.materialize(tuple(value.shape))
     with no_grad():
         copy_(there, value.detach())

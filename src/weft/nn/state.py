@@ -8,7 +8,7 @@ from typing import Any
 from ..core.errors import WeftError
 from ..tensor.create import asarray
 from ..tensor.tensor import Tensor
-from .uninitialized import is_uninitialized
+from .parameter import is_lazy
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
@@ -23,9 +23,9 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[di
         except (WeftError, TypeError, ValueError):
             problems.append(f"{name!r} is a {type(state[name]).__name__}, not a tensor")
             continue
-        if is_uninitialized(tensor):
+        if is_lazy(tensor):
             fit[name] = value
-        elif is_uninitialized(value):
+        elif is_lazy(value):
             problems.append(f"{name!r} has no values in the state: it is that of a lazy module before its first call")
         elif value.shape != tensor.shape:
             problems.append(f"{name!r} has shape {tuple(value.shape)} in the state and {tuple(tensor.shape)} here")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ..core import dtypes as dt
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, section 2
 _SELU_ALPHA = 1.6732632423543772848170429916717
+_INPLACE = "inplace: write the result into ``input``, and return that."
 _DOC = """{summary}
 
     Args:
@@ -58,9 +60,10 @@ def _activation(
 
         outer.__name__ = outer.__qualname__ = name
         outer.__wrapped__ = function  # type: ignore[attr-defined]  # inspect.signature shows the real one
+        described = [a for a in arguments.split("\n") if a] + [_INPLACE] * ("inplace" in signature(function).parameters)
         outer.__doc__ = _DOC.format(
             summary=summary,
-            arguments="".join(f"\n        {a}" for a in arguments.split("\n") if a),
+            arguments="".join(f"\n        {a}" for a in described),
             reference=f"\n\n    Reference:\n        {reference}" if reference else "",
         )
         return Composite(outer, name)
@@ -73,11 +76,12 @@ def _relu_gradient(result: Array, g: Array, input: Array) -> Array:
 
 
 @composite(gradient=_relu_gradient)
-def relu(input: Array) -> Array:
+def relu(input: Array, inplace: bool = False) -> Array:
     """``max(0, x)``; NaN stays NaN, and the gradient at 0 is 0.
 
     Args:
         input: any shape; an integer or floating-point dtype.
+        inplace: write the result into ``input``, and return that.
 
     Example:
         >>> wf.nn.functional.relu(wf.asarray([-1.0, 2.0]))
@@ -87,12 +91,12 @@ def relu(input: Array) -> Array:
 
 
 @_activation("``min(max(0, x), 6)``.")
-def relu6(input: Array) -> Array:
+def relu6(input: Array, inplace: bool = False) -> Array:
     return hardtanh(input, 0.0, 6.0)
 
 
 @_activation("``x`` above 0, ``negative_slope * x`` below.", "negative_slope: the slope below 0.")
-def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
+def leaky_relu(input: Array, negative_slope: float = 0.01, inplace: bool = False) -> Array:
     return where(input > 0.0, input, input * negative_slope)
 
 
@@ -131,7 +135,7 @@ def prelu(input: Array, weight: Array) -> Array:
     "alpha: minus the limit at -inf.",
     "Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2015.",
 )
-def elu(input: Array, alpha: float = 1.0) -> Array:
+def elu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
     below = input <= 0.0
     return where(below, expm1(where(below, input, 0.0)) * alpha, input)
 
@@ -141,7 +145,7 @@ def elu(input: Array, alpha: float = 1.0) -> Array:
     "alpha: minus the limit at -inf; not 0.",
     "Barron, Continuously Differentiable Exponential Linear Units, 2017.",
 )
-def celu(input: Array, alpha: float = 1.0) -> Array:
+def celu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
     if alpha == 0:
         raise ArgumentError("celu: alpha is 0; it is divided by")
     below = input <= 0.0
@@ -153,7 +157,7 @@ def celu(input: Array, alpha: float = 1.0) -> Array:
     "",
     "Klambauer et al., Self-Normalizing Neural Networks, 2017.",
 )
-def selu(input: Array) -> Array:
+def selu(input: Array, inplace: bool = False) -> Array:
     return elu(input, _SELU_ALPHA) * _SELU_SCALE
 
 
@@ -174,14 +178,14 @@ def gelu(input: Array, approximate: str = "none") -> Array:
 @_activation(
     "``x * sigmoid(x)``, also called swish.", "", "Ramachandran et al., Searching for Activation Functions, 2017."
 )
-def silu(input: Array) -> Array:
+def silu(input: Array, inplace: bool = False) -> Array:
     return input * sigmoid(input)
 
 
 @_activation(
     "``x * tanh(softplus(x))``.", "", "Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019."
 )
-def mish(input: Array) -> Array:
+def mish(input: Array, inplace: bool = False) -> Array:
     return input * tanh(softplus(input))
 
 
@@ -207,7 +211,7 @@ def logsigmoid(input: Array) -> Array:
 
 
 @_activation("``x`` cut to ``[min_val, max_val]``; no gradient passes at the bounds.", "min_val, max_val: the bounds.")
-def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Array:
     if min_val > max_val:
         raise ArgumentError(f"hardtanh: min_val {shown(min_val)} is greater than max_val {shown(max_val)}")
     return _between(input, min_val, max_val, input, (min_val, max_val))
@@ -221,12 +225,12 @@ def _between(x: Array, low: float, high: float, inside: Array, outside: tuple[fl
 
 
 @_activation("``min(max(0, x + 3), 6) / 6``: sigmoid in three straight pieces.")
-def hardsigmoid(input: Array) -> Array:
+def hardsigmoid(input: Array, inplace: bool = False) -> Array:
     return _between(input, -3.0, 3.0, input + 3.0, (0.0, 6.0)) / 6.0
 
 
 @_activation("``x * min(max(0, x + 3), 6) / 6``.", "", "Howard et al., Searching for MobileNetV3, 2019.")
-def hardswish(input: Array) -> Array:
+def hardswish(input: Array, inplace: bool = False) -> Array:
     return input * where(input <= -3.0, 0.0, where(input < 3.0, input + 3.0, 6.0)) / 6.0
 
 
@@ -249,12 +253,13 @@ def tanhshrink(input: Array) -> Array:
 
 
 @composite
-def threshold(input: Array, threshold: float, value: float) -> Array:
+def threshold(input: Array, threshold: float, value: float, inplace: bool = False) -> Array:
     """``x`` above the threshold, else ``value``; NaN stays NaN.
 
     Args:
         input: any shape; an integer or floating-point dtype.
         threshold, value: numbers; of an integer input their whole parts count.
+        inplace: write the result into ``input``, and return that.
 
     Returns:
         A tensor of the same shape and dtype.
@@ -270,7 +275,7 @@ def threshold(input: Array, threshold: float, value: float) -> Array:
 
 
 @composite(name="rrelu", public=False)
-def rrelu_by(input: Array, state: Array | None, lower: float, upper: float) -> Array:
+def rrelu_by(input: Array, state: Array | None, lower: float, upper: float, inplace: bool = False) -> Array:
     """:func:`rrelu` from the state of a generator; without one, as outside training."""
     if not lower <= upper:
         raise ArgumentError(f"rrelu: lower {shown(lower)} is greater than upper {shown(upper)}")
@@ -285,6 +290,7 @@ def rrelu(
     lower: float = 1.0 / 8,
     upper: float = 1.0 / 3,
     training: bool = False,
+    inplace: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Array:
@@ -295,6 +301,7 @@ def rrelu(
         input: any shape; a floating dtype.
         lower, upper: the bounds of the slope.
         training: draw it.
+        inplace: write the result into ``input``, and return that.
         generator: where the random numbers come from; one draw is made. None is the default generator.
 
     Returns:
@@ -308,7 +315,7 @@ def rrelu(
         Xu et al., Empirical Evaluation of Rectified Activations in Convolution Network, 2015.
     """
     state = (generator or default_generator(input.device)).next() if training else None
-    return rrelu_by(input, state, lower, upper)
+    return rrelu_by(input, state, lower, upper, inplace)
 
 
 @composite

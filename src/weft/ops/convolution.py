@@ -12,8 +12,9 @@ from .contraction import dtype_of
 from .convolve import CONVOLVE
 from .elementwise import cast
 from .op import Array, apply, composite
-from .operands import REAL, common_dtype, one_each
+from .operands import REAL, common_dtype, one_each, require_tensors
 from .precision import working
+from .shape import permute_dims
 from .views import reshaped
 
 
@@ -214,3 +215,35 @@ def conv3d(
         [[[[18.0]]]]
     """
     return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+@composite
+def conv_tbc(input: Array, weight: Array, bias: Array, pad: int = 0) -> Array:
+    """:func:`conv1d` of a sequence whose first axis is time: ``(T, N, in) -> (T', N, out)``.
+
+    Args:
+        input: ``(T, N, in)``.
+        weight: ``(kernel, in, out)``.
+        bias: ``(out,)``.
+        pad: zeros before and after the sequence.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+        ArgumentError: ``pad`` is below 0.
+        DTypeError: an operand is bool, or there is no common dtype.
+
+    Example:
+        >>> import weft as wf
+        >>> x = wf.asarray([[[1.0]], [[2.0]], [[4.0]]])
+        >>> wf.nn.functional.conv_tbc(x, wf.asarray([[[1.0]], [[-1.0]]]), wf.zeros(1)).tolist()
+        [[[-1.0]], [[-2.0]]]
+    """
+    op = "conv_tbc"
+    require_tensors(op, input, weight, bias)
+    if (input.ndim, weight.ndim, bias.ndim) != (3, 3, 1):
+        raise ShapeError(
+            f"{op}: input {input.shape}, weight {weight.shape}, bias {bias.shape}: wants (T, N, in), (kernel, in, out) "
+            f"and (out,)"
+        )
+    sums = _convolution(op, 1, permute_dims(input, (1, 2, 0)), permute_dims(weight, (2, 1, 0)), bias, 1, pad, 1, 1)
+    return permute_dims(sums, (2, 0, 1))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import broadcast_shapes
 from .elementwise import cast
-from .lapack import CHOLESKY, DET, EIGH, EIGVALSH, INV, QR, SLOGDET, SOLVE, SVD, SVDVALS
+from .lapack import CHOLESKY, DET, EIGH, EIGVALSH, INV, MATRIX_EXP, QR, SLOGDET, SOLVE, SVD, SVDVALS
 from .op import Array, apply, composite, public
 from .operands import common_dtype, require_tensors
 from .shape import broadcast_to, expand_dims, matrix_transpose, squeeze
@@ -94,6 +94,27 @@ def inv(x: Array, /) -> Array:
     """
     require_tensors("inv", x)
     return apply(INV, x)
+
+
+@composite
+def matrix_exp(x: Array, /) -> Array:
+    """The exponential of matrices, the sum of ``x**k / k!``; computed in float64.
+
+    Args:
+        x: ``(..., n, n)``.
+
+    Raises:
+        ShapeError: the matrices are not square.
+
+    Reference: Higham, The Scaling and Squaring Method for the Matrix Exponential Revisited, 2005.
+
+    Example:
+        >>> import weft as wf
+        >>> wf.linalg.matrix_exp(wf.asarray([[0.0, 1.0], [0.0, 0.0]])).tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
+    """
+    require_tensors("matrix_exp", x)
+    return apply(MATRIX_EXP, x)
 
 
 @composite

@@ -183,6 +183,48 @@ def _svdvals(params: Params, x: Any) -> Any:
     return np.linalg.svd(x, compute_uv=False)
 
 
+def _reflectors(params: Params, x: Any) -> Any:
+    """LAPACK's geqrf: the triangle, reflectors below it, and their factors."""
+    import numpy as np
+
+    turned, factors = np.linalg.qr(x, "raw")
+    return np.swapaxes(turned, -1, -2), factors
+
+
+# Coefficients of the Pade approximant [13/13] of exp, and the 1-norm up to which it is exact to rounding (Higham, The
+# Scaling and Squaring Method for the Matrix Exponential Revisited, 2005, tables 2.3 and 10.4).
+_PADE: tuple[int, ...] = (
+    64764752532480000,
+    32382376266240000,
+    7771770303897600,
+    1187353796428800,
+    129060195264000,
+    10559470521600,
+)
+_PADE += (670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1)
+_PADE_NORM = 5.371920351148152
+
+
+def _matrix_exp(params: Params, x: Any) -> Any:
+    """Higham's scaling and squaring, in float64; of matrices that are not finite NaN."""
+    import numpy as np
+
+    unknown = ~np.isfinite(x).all((-2, -1))[..., None, None]
+    a = np.where(unknown, 0.0, x.astype(np.float64))
+    norm = np.abs(a).sum(-2).max(-1, initial=0.0)
+    times = np.ceil(np.log2(np.maximum(norm / _PADE_NORM, 1.0))).astype(np.int64)
+    a = np.ldexp(a, -times[..., None, None])
+    one, a2 = np.eye(x.shape[-1]), a @ a
+    a4, b = a2 @ a2, _PADE
+    a6 = a4 @ a2
+    odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
+    found = np.linalg.solve(even - odd, even + odd)
+    for k in range(int(times.max(initial=0))):
+        found = np.where((k < times)[..., None, None], found @ found, found)
+    return np.where(unknown, np.nan, found)
+
+
 # --- shapes -----------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +287,11 @@ def _qr_type(params: Params, x: TensorType) -> tuple[TensorType, TensorType]:
     stack, m, n = _matrices("qr", x)
     k = m if params["mode"] == "complete" else _least(m, n, "qr")
     return TensorType(x.dtype, (*stack, m, k)), TensorType(x.dtype, (*stack, k, n))
+
+
+def _reflectors_type(params: Params, x: TensorType) -> tuple[TensorType, TensorType]:
+    stack, m, n = _matrices("geqrf", x)
+    return x, TensorType(x.dtype, (*stack, _least(m, n, "geqrf")))
 
 
 def _svd_type(params: Params, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
@@ -395,6 +442,14 @@ def _svdvals_vjp(params: Params, inputs: Any, values: Array, g: Array) -> tuple[
     return (matmul(u * expand_dims(g, -2), v),)
 
 
+def _matrix_exp_vjp(params: Params, inputs: Any, output: Array, g: Array) -> tuple[Any]:
+    """The derivative at the transpose, in the direction of ``g``: a block of the exponential of twice the size (Higham,
+    Functions of Matrices, 2008, theorem 3.6)."""
+    n, turned = output.shape[-1], matrix_transpose(inputs[0])
+    above, below = concat([turned, g], axis=-1), concat([turned * 0.0, turned], axis=-1)
+    return (apply(MATRIX_EXP, concat([above, below], axis=-2))[..., :n, n:],)
+
+
 # --- the primitives ---------------------------------------------------------------------------------------------
 
 _SINGULAR, _DIVERGED = "is singular", "has no decomposition that LAPACK finds: is an element NaN or infinite?"
@@ -412,6 +467,8 @@ COFACTOR = Primitive("cofactor", _same("cofactor"), _host(_cofactor, _DIVERGED),
 SLOGDET = Primitive("slogdet", _slogdet_type, _host(_slogdet), _slogdet_vjp)
 EIGH = Primitive("eigh", _eigh_type, _host(_eigh, _DIVERGED), _eigh_vjp)
 EIGVALSH = Primitive("eigvalsh", _eigvalsh_type, _host(_eigvalsh, _DIVERGED), _eigvalsh_vjp)
+MATRIX_EXP = Primitive("matrix_exp", _same("matrix_exp"), _host(_matrix_exp), _matrix_exp_vjp)
+REFLECTORS = Primitive("geqrf", _reflectors_type, _host(_reflectors, _DIVERGED))
 QR = Primitive("qr", _qr_type, _host(_qr, _DIVERGED), _qr_vjp)
 SVD = Primitive("svd", _svd_type, _host(_svd, _DIVERGED), _svd_vjp)
 SVDVALS = Primitive("svdvals", _svdvals_type, _host(_svdvals, _DIVERGED), _svdvals_vjp)

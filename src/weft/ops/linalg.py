@@ -9,7 +9,7 @@ from ..core.errors import ArgumentError, LinAlgError, ShapeError
 from ..core.shapes import normalize_axis
 from .contraction import matmul, outer, tensordot, vecdot
 from .creation import iota
-from .decompositions import cholesky, det, eigh, eigvalsh, inv, qr, slogdet, solve, svd, svdvals
+from .decompositions import cholesky, det, eigh, eigvalsh, inv, matrix_exp, qr, slogdet, solve, svd, svdvals
 from .elementwise import abs, cast, equal, not_equal, pow, square, where
 from .op import Array, composite
 from .operands import require_tensors
@@ -28,6 +28,7 @@ __all__ = [
     "eigvalsh",
     "inv",
     "matmul",
+    "matrix_exp",
     "matrix_norm",
     "matrix_transpose",
     "outer",

@@ -194,6 +194,9 @@ class Composite:
         parameters = inspect.signature(function).parameters
         self.takes_copy = "copy" in parameters  # the Array API's: what shares memory
         self.takes_device = "device" in parameters  # where the result is made: the caller sees to it, not the body
+        # The place of an argument ``inplace``: the caller writes the result into the first operand, the body knows
+        # nothing of it. 0: there is none.
+        self.inplace_at = list(parameters).index("inplace") if "inplace" in parameters else 0
         self.operands = len(parameters)  # of what an entry made
         self.plans: dict[Any, Any] = {}  # the tensor layer's cache: signature -> traced graph and executable
         self.older: dict[Any, Any] = {}  # the same, of those that nobody has asked for of late

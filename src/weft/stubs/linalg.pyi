@@ -32,6 +32,9 @@ def inv(x: Operand, /) -> Tensor:
 def matmul(x1: TensorLike, x2: TensorLike, /, *, dtype: DTypeLike | None = None) -> Tensor:
     """The matrix product ``x1 @ x2``."""
 
+def matrix_exp(x: Operand, /) -> Tensor:
+    """The exponential of matrices, the sum of ``x**k / k!``; computed in float64."""
+
 def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     """The norm of matrices, the last two axes."""
 

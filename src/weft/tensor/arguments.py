@@ -50,7 +50,7 @@ def checked(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     except TypeError as error:
         found = str(error)
     if found:
-        raise _not_taken(op, signature, kwargs, found)
+        raise _not_taken(op, signature, found)
     changed, numbers = False, []
     for name, given in bound.arguments.items():
         contract = contracts.get(name)
@@ -81,12 +81,11 @@ def checked(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return (bound.args, bound.kwargs) if changed or numbers else None
 
 
-def _not_taken(op: str, signature: inspect.Signature, kwargs: dict[str, Any], found: str) -> ArgumentError:
+def _not_taken(op: str, signature: inspect.Signature, found: str) -> ArgumentError:
     """What to raise for arguments that do not fit the signature, which the message shows."""
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     takes = signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
-    elsewhere = "; the layers of weft.nn have inplace=" if "inplace" in kwargs else ""
-    return ArgumentError(f"{op}: {found}; it is {op}{takes}{elsewhere}")
+    return ArgumentError(f"{op}: {found}; it is {op}{takes}")
 
 
 def _tensor_in(values: Iterable[Any]) -> Tensor | None:

@@ -486,6 +486,10 @@ def call(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             part = _part(*args)
             if part is not None:
                 return part
+    if function.inplace_at and (len(args) > function.inplace_at or "inplace" in kwargs):
+        from .in_place import written_over
+
+        return written_over(function, args, kwargs)
     plan, tensors = plan_of(function, args, kwargs)
     if state.trace is not None:
         outputs = plan.call(tensors)

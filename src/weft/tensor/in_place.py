@@ -25,6 +25,7 @@ from ..runtime import storage as storages
 from ..runtime.program import KernelStatus
 from . import guards, lines, tape
 from .alias import UNTRACKED, base_of, hand_over, live_views, place_of, rebase, replace, root_of
+from .arguments import CONTRACTS, checked
 from .calls import traced_error
 from .capturing import settled
 from .dispatch import Plan, plan_of
@@ -53,7 +54,9 @@ class InPlace:
         # What the function's own signature says of its arguments holds; a method's binds them itself.
         fitted.__annotations__ = {}
         if isinstance(function, Composite):
-            fitted.__signature__ = inspect.signature(function.function)  # type: ignore[attr-defined]
+            signature = inspect.signature(function.function)
+            rest = [p for key, p in signature.parameters.items() if key != "inplace"]
+            fitted.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
         self.composite = Composite(fitted, name)
         self.composite.in_place = True
         self.quick: dict[tuple[Spec, ...], Plan] = self.composite.quick
@@ -114,6 +117,36 @@ class InPlace:
             return kept.get(id(trace.capture.inside(value)), value) if isinstance(value, Tensor) else value
 
         return (of(here), *[of(a) for a in args]), {key: of(value) for key, value in kwargs.items()}
+
+
+_forms: dict[Composite, InPlace] = {}
+
+
+def written_over(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call with ``inplace``, which is the function's last argument: where it is True, the result is written into the
+    first operand, which is returned.
+
+    Raises:
+        DTypeError: the first operand is no tensor.
+    """
+    at = function.inplace_at
+    if len(args) > at + ("inplace" not in kwargs):
+        checked(function, args, kwargs)  # which raises: there are too many
+    options = {key: value for key, value in kwargs.items() if key != "inplace"}
+    inplace = CONTRACTS["bool"].convert(function.name, "inplace", kwargs["inplace"] if len(args) <= at else args[at])
+    args = args[:at]
+    if not inplace:
+        return function(*args, **options)
+    if not args:
+        first = next(iter(inspect.signature(function.function).parameters))
+        args = (options.pop(first),) if first in options else ()
+    if not args or not isinstance(args[0], Tensor):
+        shown_ = type(args[0]).__name__ if args else "nothing"
+        raise DTypeError(f"{function.name}: inplace=True writes into a tensor, and the operand is {shown_}")
+    form = _forms.get(function)
+    if form is None:
+        form = _forms[function] = InPlace(f"{function.name}_", function)
+    return form(*args, **options)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -1,4 +1,5 @@
-"""Parametrizations that there are: weights by length and direction, and weights with a spectral norm of 1."""
+"""Parametrizations that there are: weights by length and direction, with a spectral norm of 1, and orthogonal ones
+(:mod:`.orthogonal`)."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ from ...tensor.tensor import Tensor
 from .. import init
 from ..convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from ..module import Module
+from .orthogonal import orthogonal
 from .parametrize import register_parametrization
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 def _other_axes(x: Tensor, dim: int) -> tuple[int, ...]:

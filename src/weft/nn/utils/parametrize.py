@@ -82,7 +82,7 @@ class ParametrizationList(ModuleList[Module]):
         self.unsafe = unsafe
         shape, dtype = original.shape, original.dtype
         with no_grad():
-            made = self._inverted(original)
+            made = self._inverted(original, True)
         self.is_tensor = isinstance(made, Tensor)
         self.ntensors = 1 if self.is_tensor else len(made)
         if self.is_tensor:
@@ -97,11 +97,17 @@ class ParametrizationList(ModuleList[Module]):
         if not unsafe:
             _check_like(self(), shape, dtype)
 
-    def _inverted(self, value: Any) -> Any:
+    def _inverted(self, value: Any, first: bool = False) -> Any:
+        """The originals of a value; of the ``first`` one, which is there already, a module may raise
+        NotImplementedError."""
         for module in reversed(list(self)):
             inverse = getattr(module, "right_inverse", None)
             if inverse is not None:
-                value = inverse(value)
+                try:
+                    value = inverse(value)
+                except NotImplementedError:
+                    if not first:
+                        raise
         if not isinstance(value, Tensor) and not (
             isinstance(value, (tuple, list)) and all(isinstance(part, Tensor) for part in value)
         ):
