@@ -81,6 +81,7 @@ import numpy as np
 
 from ..core.dtypes import DType
 from ..ops.random import Generator
+from ..ops.sorting import Ordered
 from ..tensor.binding import Extreme
 from ..tensor.gradient_hooks import RemovableHandle
 from ..tensor.tensor import Tensor
@@ -98,6 +99,8 @@ from typing import Any
 from . import nn as nn
 from . import optim as optim
 {imports}
+from .ops.random import Generator
+from .ops.sorting import Ordered
 from .transforms import debug as debug
 from .stubs import linalg as linalg
 from .stubs import random as random

@@ -132,7 +132,9 @@ _functions = _registry.functions(
     "indexing",
     "pieces",
     "reduction",
+    "sampling",
     "shape",
+    "sorting",
 )
 globals().update(_functions)
 # fmt: off

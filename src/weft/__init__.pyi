@@ -53,6 +53,8 @@ from .transforms.control import while_loop as while_loop
 from .transforms.eval_shape import eval_shape as eval_shape
 from .transforms.eval_shape import spec as spec
 from .transforms.profile import profile as profile
+from .ops.random import Generator
+from .ops.sorting import Ordered
 from .transforms import debug as debug
 from .stubs import linalg as linalg
 from .stubs import random as random
@@ -111,6 +113,11 @@ def argmax(x: Operand, /, *, axis: int | None = None, keepdims: builtins.bool = 
 
 def argmin(x: Operand, /, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
     """The position of the least element along an axis: the first one; the first NaN where there is one."""
+
+def argsort(
+    x: Operand, /, *, axis: int = -1, descending: builtins.bool = False, stable: builtins.bool = True
+) -> Tensor:
+    """The positions of the elements along an axis in ascending order, as int64."""
 
 def asin(x: Operand, /) -> Tensor:
     """The inverse sine, in [-pi/2, pi/2]."""
@@ -356,6 +363,11 @@ def minimum(x1: Operand, x2: Operand, /) -> Tensor:
 def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int], /) -> Tensor:
     """``x`` with the axes ``source`` moved to the positions ``destination``; the others keep their order."""
 
+def multinomial(
+    input: Operand, num_samples: int, replacement: builtins.bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Categories, drawn with probabilities that are proportional to ``input``."""
+
 def multiply(x1: Operand, x2: Operand, /) -> Tensor:
     """``x1 * x2``; integers wrap."""
 
@@ -443,6 +455,9 @@ def sin(x: Operand, /) -> Tensor:
 def sinh(x: Operand, /) -> Tensor:
     """The hyperbolic sine."""
 
+def sort(x: Operand, /, *, axis: int = -1, descending: builtins.bool = False, stable: builtins.bool = True) -> Tensor:
+    """The elements along an axis in ascending order."""
+
 def split(x: Operand, split_size_or_sections: int | Sequence[int], /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Consecutive parts of ``x`` along ``axis``, as PyTorch cuts them."""
 
@@ -499,6 +514,9 @@ def tensordot(x1: TensorLike, x2: TensorLike, /, *, axes: int | tuple[Sequence[i
 
 def tile(x: Operand, repetitions: int | Sequence[int], /) -> Tensor:
     """``x`` repeated as a whole, ``repetitions`` times along each axis (aligned at the last one)."""
+
+def topk(input: Operand, k: int, dim: int = -1, largest: builtins.bool = True, sorted: builtins.bool = True) -> Ordered:
+    """The ``k`` greatest elements along an axis, the greatest first, and their positions."""
 
 def tril(x: Operand, /, *, k: int = 0) -> Tensor:
     """``x`` (..., m, n) with zeros above the ``k``-th diagonal."""

@@ -520,6 +520,8 @@ PARAMETERS: dict[str, Any] = {
     "carries": 1,
     "sequences": 0,
     "causal": True,
+    "kept": 2,
+    "descending": False,
     "dropout": 0.0,
     "length": 3,
     **dict.fromkeys(("reverse", "has_go", "has_count", "gives_count", "bounded"), False),

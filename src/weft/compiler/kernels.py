@@ -320,7 +320,39 @@ class Attention(Printed):
     buffers: tuple[DType, ...]
 
 
-Kernel = Nest | ColumnReduce | Contraction | Sequential | Attention
+@dataclass(frozen=True, slots=True)
+class Sort(Printed):
+    """``result[row, :kept]``: the positions of the first ``kept`` elements of each row of ``source``, in ascending or
+    descending order. Of equal elements the one at the lower position comes first; NaN is greater than all numbers.
+
+    ``source`` has strides for (row, element), ``count`` of them, ``result``, of int64, for (row, place), where ``1 <=
+    kept <= count``. ``room``, of int64, is what a unit works in: twice ``space`` positions, at its stride for (unit,
+    position); ``kept < space`` or ``space == count``. A unit is a piece of ``block`` rows, one after the other.
+
+    It has no stages: nothing is computed of the elements.
+    """
+
+    rows: Slot
+    block: Slot
+    count: Slot
+    kept: Slot
+    space: Slot
+    source: Access
+    result: Access
+    room: Access
+    descending: bool
+    buffers: tuple[DType, ...]
+    stages: tuple[Store, ...] = ()
+
+
+Kernel = Nest | ColumnReduce | Contraction | Sequential | Attention | Sort
+
+
+def written_by(kernel: Kernel) -> set[int]:
+    """The numbers of the buffers that a kernel writes."""
+    if isinstance(kernel, Sort):
+        return {kernel.result.buf, kernel.room.buf}
+    return {stage.access.buf for stage in kernel.stages if isinstance(stage, Store)}
 
 
 def whole(kernel: Kernel) -> Kernel:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import CompileError
 from ..llvm.targets import Target
-from . import column, nest, sequential
+from . import column, nest, sequential, sorting
 from .attention import render as attention
 from .contraction import render as contraction
 from .gpu import column as gpu_column
@@ -16,7 +16,7 @@ from .gpu import contraction as gpu_contraction
 from .gpu import nest as gpu_nest
 from .gpu import sequential as gpu_sequential
 from .gpu.frame import GpuLaunch
-from .kernels import Attention, ColumnReduce, Contraction, Kernel, Nest, Sequential, whole
+from .kernels import Attention, ColumnReduce, Contraction, Kernel, Nest, Sequential, Sort, whole
 
 Renderer = Callable[[Any, str, Target], str]  # (kernel of the family, name, target): the module that defines it
 
@@ -47,6 +47,7 @@ FAMILIES: dict[type, Family] = {
         sequential.render_sequential, Gpu(gpu_sequential.render_sequential, gpu_sequential.launch_sequential)
     ),
     Attention: Family(attention.render_attention, "its ops are computed one by one there"),
+    Sort: Family(sorting.render_sort, "a row would be sorted by one lane"),
 }
 
 

@@ -36,7 +36,8 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("use_deterministic_algorithms set_float32_matmul_precision", "nothing to set: the bits are always the same"),
         ("*_default_dtype set_default_tensor_type", "nothing to set: floats are wf.float32; give dtype=..."),
         ("sparse* spmm jagged", f"sparse and jagged tensors are {_SOON}"),
-        ("sort argsort topk unique searchsorted bucketize bincount histogram histc kthvalue median", _SOON),
+        ("unique searchsorted bucketize bincount histogram histc", _SOON),
+        ("kthvalue median mode msort", "wf.sort, wf.argsort or wf.topk"),
         ("quantile isin cartesian_prod trapezoid hann_window distributions jit fx", _SOON),
         ("channels_last preserve_format contiguous_format", "tensors have one memory format; drop the argument"),
         ("as_tensor", "wf.asarray"),
@@ -50,7 +51,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("inference_mode", "wf.no_grad"),
         ("is_grad_enabled", f"{_SOON}; wf.no_grad, wf.enable_grad and wf.set_grad_enabled are"),
         ("Generator", "wf.random.seed and wf.manual_seed set the one generator"),
-        ("multinomial", f"{_SOON}; wf.random has what there is"),
         ("allclose isclose", "x.allclose(y), or numpy.isclose"),
         ("float FloatTensor", "wf.float32"),
         ("double DoubleTensor", "wf.float64"),
@@ -142,7 +142,7 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("randint", "wf.random.integers"),
         ("randperm shuffle", "wf.random.permutation"),
         ("manual_seed", "wf.random.seed"),
-        ("choice multinomial categorical", _SOON),
+        ("choice multinomial categorical", "wf.multinomial"),
     ),
 }  # fmt: skip
 

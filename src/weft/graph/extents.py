@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..compiler.kernels import Store
+from ..compiler.kernels import written_by
 from ..runtime.access_record import Origin, number_of, record_address
 from ..runtime.program import AnyStep, Body, BranchStep, LoopStep, Step
 from .ir import Value
@@ -30,7 +30,7 @@ def extents_of(launch: Launch, plan: Plan, spans: Sequence[Any]) -> tuple[Any, .
         place = plan.place[value][0]
         return spans[place] if place < len(spans) else nbytes_of(value)
 
-    written = {stage.access.buf for stage in launch.kernel.stages if isinstance(stage, Store)}  # type: ignore[union-attr]
+    written = written_by(launch.kernel)  # type: ignore[arg-type]
     buffers = enumerate(launch.buffers)
     return extents([(-offset, nbytes(value), k in written) for k, (value, offset) in buffers])
 

@@ -262,6 +262,12 @@ class Shuffle:
 
 
 @dataclass(frozen=True, slots=True)
+class Argsort:
+    """``argsort(x; kept, descending)``: of a matrix, the positions of the first ``kept`` elements of each row in order.
+    Of equal elements the first comes first, in either order; NaN is the greatest."""
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Python code computes it: ``call(params, operands, results)`` fills NumPy arrays over the results' memory.
 
@@ -326,6 +332,7 @@ Rule = (
     | Concat
     | Scan
     | Shuffle
+    | Argsort
     | Host
     | Branch
     | Loop

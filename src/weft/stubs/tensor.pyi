@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.dtypes import DType
 from ..ops.random import Generator
+from ..ops.sorting import Ordered
 from ..tensor.binding import Extreme
 from ..tensor.gradient_hooks import RemovableHandle
 from ..tensor.tensor import Tensor
@@ -191,6 +192,11 @@ class Methods(Casts):
         """The position of the least element along an axis: the first one; the first NaN where there is one."""
     @overload
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+    @overload
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+        """The positions of the elements along ``dim`` in order; equal elements stay in theirs."""
+    @overload
+    def argsort(self, axis: int = -1, descending: bool = False, stable: bool = False) -> Tensor: ...
     def asin(self) -> Tensor:
         """The inverse sine, in [-pi/2, pi/2]."""
     def asin_(self) -> Self:
@@ -614,10 +620,14 @@ class Methods(Casts):
         """``x`` with the axes ``source`` moved to the positions ``destination``; the others keep their order."""
     def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
         """``x`` with the axes ``source`` moved to the positions ``destination``; the others keep their order."""
+    def msort(self) -> Tensor:
+        """The elements along the first axis in ascending order."""
     def mul(self, other: Operand) -> Tensor:
         """``x1 * x2``; integers wrap."""
     def mul_(self, other: Operand) -> Self:
         """Write what ``mul`` gives of the tensor into it; returns it."""
+    def multinomial(self, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
+        """Categories, drawn with probabilities that are proportional to ``input``."""
     def multiply(self, other: Operand) -> Tensor:
         """``x1 * x2``; integers wrap."""
     def multiply_(self, other: Operand) -> Self:
@@ -866,6 +876,11 @@ class Methods(Casts):
     def softmax(self, dim: int = -1, dtype: DTypeLike | None = None, *, axis: int | None = None) -> Tensor:
         """``exp(x) / sum(exp(x))`` along one axis: positive, summing to 1; one kernel a row."""
     @overload
+    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Ordered:
+        """The elements along ``dim`` in order, and their positions; equal elements stay in their order."""
+    @overload
+    def sort(self, axis: int = -1, descending: bool = False, stable: bool = False) -> Ordered: ...
+    @overload
     def split(self, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Consecutive parts of ``x`` along ``axis``, as PyTorch cuts them."""
     @overload
@@ -982,6 +997,11 @@ class Methods(Casts):
     def to(
         self, device: Any = None, dtype: DTypeLike | None = None, non_blocking: bool = False, copy: bool = False
     ) -> Tensor: ...
+    @overload
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Ordered:
+        """The ``k`` greatest (``largest=False``: least) elements along ``dim``, in order, and their positions."""
+    @overload
+    def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> Ordered: ...
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes exchanged."""
     def transpose_(self, dim0: int, dim1: int) -> Self:

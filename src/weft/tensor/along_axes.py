@@ -8,7 +8,7 @@ from typing import Any
 from ..core.dtypes import as_dtype
 from ..core.errors import ArgumentError, DTypeError
 from ..core.shapes import normalize_axes, shown
-from ..ops import cumulative, elementwise, indexing, pieces, reduction, shape
+from ..ops import cumulative, elementwise, indexing, pieces, reduction, shape, sorting
 from .binding import Extreme, bind, names_of, required
 from .tensor import Tensor
 
@@ -189,6 +189,32 @@ def _take(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     return indexing.take(self, index, axis=named.get("dim"))
 
 
+def _argsort(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The positions of the elements along ``dim`` in order; equal elements stay in theirs."""
+    named = bind(names_of("argsort"), args, kwargs)
+    return sorting.argsort(self, axis=named.get("dim", -1), descending=named.get("descending", False))
+
+
+def _sort(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The elements along ``dim`` in order, and their positions; equal elements stay in their order."""
+    named = bind(names_of("sort"), args, kwargs)
+    found: Any = sorting.sort_with_index(self, axis=named.get("dim", -1), descending=named.get("descending", False))
+    return sorting.Ordered(*found)
+
+
+def _msort(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The elements along the first axis in ascending order."""
+    bind(names_of("msort"), args, kwargs)
+    return sorting.sort(self, axis=0)
+
+
+def _topk(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The ``k`` greatest (``largest=False``: least) elements along ``dim``, in order, and their positions."""
+    named = bind(names_of("topk"), args, kwargs)
+    (k,) = required("topk", named, "k")
+    return sorting.topk(self, k, named.get("dim", -1), named.get("largest", True))
+
+
 def _norm(self: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The vector norm of order ``p`` over the axes ``dim`` (all of them by default), computed in ``dtype``.
 
@@ -215,6 +241,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "amin": _reduction("amin", reduction.min),
     "argmax": _reduction("argmax", reduction.argmax),
     "argmin": _reduction("argmin", reduction.argmin),
+    "argsort": _argsort,
     "chunk": _cut("chunk", pieces.chunk),
     "cumprod": _running("cumprod", cumulative.cumulative_prod),
     "cumsum": _running("cumsum", cumulative.cumulative_sum),
@@ -224,15 +251,18 @@ METHODS: dict[str, Callable[..., Any]] = {
     "max": _extreme("max", reduction.max, reduction.max_with_index, elementwise.maximum),
     "mean": _reduction("mean", reduction.mean),
     "min": _extreme("min", reduction.min, reduction.min_with_index, elementwise.minimum),
+    "msort": _msort,
     "norm": _norm,
     "prod": _reduction("prod", reduction.prod),
     "repeat_interleave": _repeat_interleave,
     "roll": _roll,
+    "sort": _sort,
     "split": _cut("split", pieces.split),
     "squeeze": _squeeze,
     "std": _spread("std", reduction.std),
     "sum": _reduction("sum", reduction.sum),
     "take": _take,
+    "topk": _topk,
     "tril": _triangle("tril", shape.tril),
     "triu": _triangle("triu", shape.triu),
     "unbind": _cut("unbind", pieces.unstack),

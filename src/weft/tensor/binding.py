@@ -18,6 +18,7 @@ from ..ops.creation import Scalar
 from ..ops.op import Array
 from ..ops.random import Generator
 from ..ops.reduction import Axes
+from ..ops.sorting import Ordered
 from .arguments import CONTRACTS
 from .tensor import Tensor
 
@@ -38,8 +39,9 @@ _CONTRACTS = {
     for annotation, names in {
         "Axes": "dim",
         "Switch": "keepdim unbiased non_blocking copy",
+        "bool": "descending stable largest sorted",
         "Shape": "shape size repeats",
-        "int": "chunks diagonal",
+        "int": "chunks diagonal k",
         "int | Sequence[int]": "split_size_or_sections",
         "Array | float": "other exponent",
         "Scalar": "alpha",
@@ -113,6 +115,10 @@ class Takes(Protocol):
     def cumsum(self, dim: int | None = None, *, dtype: Any = None) -> Tensor: ...
     def gather(self, dim: int, index: Array) -> Tensor: ...
     def take(self, index: Array, *, dim: int | None = None) -> Tensor: ...
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor: ...
+    def msort(self) -> Tensor: ...
+    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Ordered: ...
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Ordered: ...
     def tril(self, diagonal: int = 0) -> Tensor: ...
     def triu(self, diagonal: int = 0) -> Tensor: ...
 

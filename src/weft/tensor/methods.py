@@ -222,6 +222,7 @@ _METHODS = {
     "elementwise": "astype",
     "indexing": "take_along_axis",
     "activation": "softmax log_softmax gelu",
+    "sampling": "multinomial",
 }
 # The same, of functions whose parameters have no names; those of the methods have PyTorch's.
 _NAMED = {

@@ -12,8 +12,8 @@ contraction,        their epilogues; long ones whose K blocks threads share; att
 long_contraction,   chunk; what is written piece by piece; Python code; control flow
 attention,
 long_reduction,
-in_order, host,
-control
+in_order, sorting,
+host, control
 repeated            clusters that repeat each other are lowered once
 axes, launch        what these share: merged axes; a launch's integers, buffers, accesses and stages
 ==================  ================================================================================================

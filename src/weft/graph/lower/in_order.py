@@ -1,4 +1,5 @@
-"""Ops whose elements are written piece by piece: concat, slice update, scatter, running reductions, the shuffle.
+"""Ops whose elements are written piece by piece: concat, slice update, scatter, running reductions, the shuffle; and
+sorting (:mod:`.sorting`).
 
 Those that change a tensor begin with a launch that copies what is kept (dropped where it would copy memory onto
 itself), and go on with one that writes the rest.
@@ -17,12 +18,13 @@ from ...core import dtypes as dt
 from ...core.shapes import Shape
 from ...core.symbolic import computed, least
 from ..ir import Node, Value
-from ..protocol import Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
+from ..protocol import Argsort, Concat, Layout, Scan, Scatter, Shuffle, SliceUpdate, TensorType
 from .axes import Axes, across, order_of, squeeze
 from .expressions import leaf_layouts, map_layouts
 from .launch import Launch, LaunchBuilder, cost_of, grain_of, pieces
 from .nest import MAP_BLOCK, nest_launch, point_axes
 from .roots import Root
+from .sorting import lower_sort
 
 STEP_BLOCK = 256  # elements side by side that one unit carries through all steps; blocks run on different threads
 
@@ -39,6 +41,8 @@ def lower_ordered(root: Root, guarded: bool = False) -> list[Launch]:
         return _scatter(root, rule, guarded)
     if isinstance(rule, Scan):
         return _scan(root, rule)
+    if isinstance(rule, Argsort):
+        return [lower_sort(root)]
     assert isinstance(rule, Shuffle)
     return _shuffle(root)
 

@@ -23,6 +23,7 @@ from ...core.symbolic import typical, undecided
 from ..ir import Graph, Node, Value, make_node
 from ..protocol import (
     COPY,
+    Argsort,
     Attend,
     Branch,
     Called,
@@ -42,7 +43,7 @@ from .axes import SHORT, mergeable, squeeze, squeezed
 from .expressions import Puller, Unfusable, format_exprs, leaf_layouts, map_layouts, reduced_size
 from .storing import choose_stored
 
-_IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle)
+_IN_ORDER = (Concat, Scatter, SliceUpdate, Scan, Shuffle, Argsort)
 # Of pieces in one loop: instructions, and values that are read. More do not stay in registers.
 MAX_PIECES, MAX_PIECES_READ = 192, 16
 FEW = 4  # elements of a row: as columns, 131,072 rows of 2 are summed in 0.5 ms, apart in 1.6 (argmax: 1.3, 6.9)
@@ -353,6 +354,8 @@ def _root(puller: Puller, node: Node) -> Root:
         root = Root(value, "ordered", shape, tuple(puller.pull(v) for v in node.inputs))
         if isinstance(rule, Shuffle) and root.exprs[1].op != "read":
             raise Unfusable(node.inputs[1])  # each swap is needed several times, one at a time
+        if isinstance(rule, Argsort) and (root.exprs[0].op != "read" or root.exprs[0].args):
+            raise Unfusable(node.inputs[0])  # each element is compared several times
         if isinstance(rule, Scatter):
             _require_one_axis_each(root, rule.lead)
         return root

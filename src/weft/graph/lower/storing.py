@@ -16,7 +16,7 @@ from math import prod
 from ...core.shapes import Shape
 from ...core.symbolic import typical, undecided
 from ..ir import Graph, Node, Value
-from ..protocol import Attend, Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
+from ..protocol import Argsort, Attend, Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 # Values as large as itself that one with several users is computed from, from which on it is stored, if nobody else
@@ -109,7 +109,7 @@ def _as_large(a: Shape, b: Shape) -> bool:
 def _from_memory(node: Node) -> tuple[Value, ...]:
     """The operands that a node reads several times, or anywhere."""
     rule = node.op.lower
-    if isinstance(rule, (Contract, Host, Branch, Loop, Called)):
+    if isinstance(rule, (Contract, Argsort, Host, Branch, Loop, Called)):
         return node.inputs
     if isinstance(rule, Attend):
         return node.inputs[: rule.matrices]

@@ -22,7 +22,9 @@ from .rows import (
     is_axes,
     is_axis,
     is_dtype,
+    is_flag,
     is_shape,
+    is_size,
     is_steps,
     is_value,
 )
@@ -418,6 +420,15 @@ def _scatter_within(reduction: str) -> Lower:
     return turned
 
 
+def _argsort(emit: Emitter, node: Node, names: Sequence[str]) -> str:
+    """The positions of a TopK, which takes the first of equal elements too."""
+    dtype, kept = node.inputs[0].dtype, emit.vector((node.params["kept"],))
+    x = _turned(emit, emit.cast(names[0], dtype, _ordered(dtype)), dtype)
+    values, positions = (emit.fresh(f"{emit.scope}/{n}" if emit.scope else n) for n in ("ordered", "positions"))
+    emit.several("TopK", [x, kept], [values, positions], axis=1, largest=int(node.params["descending"]), sorted=1)
+    return positions
+
+
 def _shuffle(emit: Emitter, node: Node, names: Sequence[str]) -> str:
     """A Loop over i = n - 1 ... 1 that exchanges the elements i and ``swaps[i]``."""
     from onnx import TensorProto, helper
@@ -538,5 +549,8 @@ STRUCTURE: dict[str, Row] = {
     "scatter_max": Row(_scatter("max"), (3, _MANY), kinds=REAL.kinds),
     "scatter_set_within": Row(_scatter_within("none"), (3, _MANY), kinds=ANY.kinds),
     "scatter_set": Row(_scatter("none"), (3, _MANY), kinds=ANY.kinds),
+    "argsort": Row(
+        _argsort, (1, 1), {"kept": lambda value, inputs: is_size(value), "descending": is_flag}, kinds=ANY.kinds
+    ),
     "shuffle": Row(_shuffle, (2, 2), kinds=ANY.kinds),
 }

@@ -1,0 +1,68 @@
+"""Draws of categories: their frequencies, their bits, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft as wf
+
+CHANCES = np.array([0.0, 1.0, 3.0, 0.0, 4.0], np.float32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("replacement", [True, False])
+def test_frequencies(replacement: bool, dtype: str) -> None:
+    p, count = wf.asarray(CHANCES.astype(dtype)), 4000
+    wf.manual_seed(0)
+    found = wf.multinomial(p, count, True) if replacement else wf.multinomial(p.expand(count, 5), 1)
+    counts = np.bincount(found.numpy().reshape(-1), minlength=5)
+    assert found.dtype is wf.int64 and counts[[0, 3]].tolist() == [0, 0]
+    np.testing.assert_allclose(counts / count, CHANCES / CHANCES.sum(), atol=0.03)
+
+
+def test_without_replacement_none_comes_twice() -> None:
+    found = wf.multinomial(wf.asarray(CHANCES).expand(50, 5), 3).numpy()
+    assert all(sorted(row) == [1, 2, 4] for row in found)
+    assert {tuple(row) for row in found} > {(4, 2, 1)}
+    assert sorted(wf.asarray(CHANCES).multinomial(5).tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_the_stream_is_the_same_in_all_modes(replacement: bool) -> None:
+    p = wf.asarray(np.random.default_rng(0).random((3, 40)).astype(np.float32))
+
+    def call(p: Any) -> Any:
+        return wf.multinomial(p, 4, replacement), wf.random.uniform(3)
+
+    found = []
+    for function in (call, wf.compile(call)):
+        wf.manual_seed(5)
+        found.append([x.numpy().tobytes() for _ in range(2) for x in function(p)])
+    assert found[0] == found[1] and found[0][0] != found[0][2]
+    generator = wf.random.Generator(5)
+    assert wf.multinomial(p, 4, replacement, generator=generator).numpy().tobytes() == found[0][0]
+
+
+@pytest.mark.parametrize(
+    ("p", "count", "message"),
+    [
+        ([1.0, 1.0], 3, "without replacement there are 2 categories"),
+        ([1.0, 1.0], 0, "num_samples is 0"),
+        ([-1.0, 1.0], 1, "negative, infinite or NaN"),
+        ([float("nan"), 1.0], 1, "negative, infinite or NaN"),
+        ([0.0, 0.0], 1, "no element of a row of input is above 0"),
+    ],
+)
+def test_what_is_refused(p: Any, count: int, message: str) -> None:
+    with pytest.raises(wf.ArgumentError, match=message):
+        wf.multinomial(wf.asarray(p), count)
+
+
+def test_operands_that_do_not_fit() -> None:
+    with pytest.raises(wf.DTypeError, match="probabilities are floating"):
+        wf.multinomial(wf.asarray([1, 2]), 1)
+    with pytest.raises(wf.ShapeError, match=r"must be \(C,\) or \(N, C\)"):
+        wf.multinomial(wf.ones((1, 2, 3)), 1)
