@@ -188,7 +188,8 @@ def calls(function: Any, bad: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[
         for p in takes:
             if p is not target and p.default is not inspect.Parameter.empty:
                 continue
-            value = bad if p is target else (X.clone() if p.name == "self" else good(p))  # a method may write to it
+            value = bad if p is target else good(p)
+            value = X.clone() if value is X or (p.name == "self" and p is not target) else value  # it may be written
             if p.kind is inspect.Parameter.VAR_POSITIONAL:
                 args.extend(value if p is not target and isinstance(value, tuple) else [value])
             elif p.kind in (inspect.Parameter.KEYWORD_ONLY,) or named or (p is target and p.default is not p.empty):

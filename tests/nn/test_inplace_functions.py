@@ -93,6 +93,14 @@ def test_draws_are_written_over_their_operand(name: str) -> None:
     assert function(x, *p, training=False, inplace=True) is x
 
 
+@pytest.mark.parametrize("name", ["AlphaDropout", "FeatureAlphaDropout"])
+def test_some_layers_take_inplace_and_ignore_it_as_in_pytorch(name: str) -> None:
+    for lib in (wf, torch):
+        x = lib.ones((4, 5))
+        out = getattr(lib.nn, name)(0.5, inplace=True)(x)
+        assert out is not x and bool((x == 1.0).all())
+
+
 def test_views_see_what_is_written() -> None:
     x = wf.asarray(DATA.copy())
     row = x[1]
@@ -102,8 +110,18 @@ def test_views_see_what_is_written() -> None:
 
 def test_what_is_refused() -> None:
     x = wf.ones(3)
-    with pytest.raises(wf.DTypeError, match="relu: inplace=True writes into a tensor, and the operand is list"):
+    with pytest.raises(wf.DTypeError, match=r"^relu: it writes into its operand, which is no tensor but list"):
         F.relu([1.0], inplace=True)
+    with pytest.raises(wf.DTypeError, match=r"^relu_: it writes into its operand, which is no tensor but list"):
+        F.relu_([1.0])
+    with pytest.raises(wf.ArgumentError, match=r"^relu: missing a required argument: 'input'"):
+        F.relu(inplace=True)
+    with pytest.raises(wf.ArgumentError, match=r"^mish: got an unexpected keyword argument 'foo'; it is mish\(input, "):
+        F.mish(x, inplace=True, foo=1)
+    for arguments in ((x, True), (x,)):
+        with pytest.raises(wf.ArgumentError, match=r"^relu: inplace=True and out= both say"):
+            F.relu(*arguments, out=wf.zeros(3), **({} if len(arguments) > 1 else {"inplace": True}))
+    assert F.relu(x, inplace=False, out=(out := wf.zeros(3))) is out and F.relu(x, inplace=True, out=None) is x
     with pytest.raises(wf.DTypeError, match="relu: inplace is 'yes'; it must be True or False"):
         F.relu(x, inplace="yes")
     with pytest.raises(wf.ArgumentError, match="multiple values for argument 'inplace'"):

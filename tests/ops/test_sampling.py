@@ -31,6 +31,15 @@ def test_without_replacement_none_comes_twice() -> None:
 
 
 @pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize("scale", [1e38, 1e-45])
+def test_weights_at_the_ends_of_a_dtype(scale: float, replacement: bool) -> None:
+    p = wf.asarray(np.tile(np.array([0, 3, 0, 3, 3, 0], np.float32) * np.float32(scale), (300, 1)))
+    found = wf.multinomial(p, 2, replacement).numpy()
+    assert set(np.unique(found)) == {1, 3, 4}
+    assert np.bincount(found[:, 0]).min(where=[False, True, False, True, True], initial=300) > 60
+
+
+@pytest.mark.parametrize("replacement", [True, False])
 def test_the_stream_is_the_same_in_all_modes(replacement: bool) -> None:
     p = wf.asarray(np.random.default_rng(0).random((3, 40)).astype(np.float32))
 
@@ -59,6 +68,12 @@ def test_the_stream_is_the_same_in_all_modes(replacement: bool) -> None:
 def test_what_is_refused(p: Any, count: int, message: str) -> None:
     with pytest.raises(wf.ArgumentError, match=message):
         wf.multinomial(wf.asarray(p), count)
+
+
+def test_no_categories() -> None:
+    for shape in ((0,), (2, 0)):
+        with pytest.raises(wf.ArgumentError, match="has no categories"):
+            wf.multinomial(wf.zeros(shape), 1, True)
 
 
 def test_operands_that_do_not_fit() -> None:

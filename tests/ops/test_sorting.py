@@ -27,7 +27,7 @@ def drawn(dtype: str, *shape: int) -> Any:
 def test_order_is_pytorchs(dtype: str, descending: bool) -> None:
     for shape in ((1, 1), (3, 2), (17, 7), (2, 64), (2, 65), (3, 300)):
         x = drawn(dtype, *shape)
-        expected = torch.sort(torch.tensor(x), 1, descending, stable=True)
+        expected = torch.sort(torch.tensor(x), stable=True, dim=1, descending=descending)
         found = wf.asarray(x).sort(1, descending)
         np.testing.assert_array_equal(found.indices.numpy(), expected.indices.numpy())
         np.testing.assert_array_equal(found.values.numpy(), expected.values.numpy())
@@ -85,5 +85,7 @@ def test_what_is_refused() -> None:
         wf.ones(3).topk(-1)
     with pytest.raises(wf.AxisError, match="sort"):
         wf.ones(3).sort(1)
+    with pytest.raises(wf.AxisError, match=r"^sort: None is not an axis"):
+        wf.ones(3).sort(None)
     with pytest.raises(wf.ArgumentError, match="k must be given"):
         wf.ones(3).topk()

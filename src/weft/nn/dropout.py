@@ -81,7 +81,8 @@ class Dropout3d(_Dropout):
 
 class AlphaDropout(_Dropout):
     """``(*) -> (*)``: in training, each element is what SELU saturates at with probability ``p``; then all are scaled
-    and moved so that a mean of 0 and a variance of 1 stay. For networks of :class:`SELU`.
+    and moved so that a mean of 0 and a variance of 1 stay. For networks of :class:`SELU`. ``inplace`` is ignored, as
+    in PyTorch.
 
     Reference:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
@@ -89,7 +90,8 @@ class AlphaDropout(_Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        return self._drop(ops.alpha_dropout, input)
+        result: Tensor = ops.alpha_dropout(input, self.p, self.training)
+        return result
 
 
 class FeatureAlphaDropout(_Dropout):
@@ -101,4 +103,5 @@ class FeatureAlphaDropout(_Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, C, ...) -> same``."""
-        return self._drop(ops.feature_alpha_dropout, input)
+        result: Tensor = ops.feature_alpha_dropout(input, self.p, self.training)
+        return result

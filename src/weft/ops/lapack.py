@@ -206,12 +206,16 @@ _PADE_NORM = 5.371920351148152
 
 
 def _matrix_exp(params: Params, x: Any) -> Any:
-    """Higham's scaling and squaring, in float64; of matrices that are not finite NaN."""
+    """Higham's scaling and squaring, in float64; NaN of matrices whose 1-norm is not finite, but for those of one
+    element."""
     import numpy as np
 
-    unknown = ~np.isfinite(x).all((-2, -1))[..., None, None]
-    a = np.where(unknown, 0.0, x.astype(np.float64))
+    a = x.astype(np.float64)
+    if x.shape[-1] == 1:
+        return np.exp(a)
     norm = np.abs(a).sum(-2).max(-1, initial=0.0)
+    unknown = ~np.isfinite(norm)[..., None, None]
+    a, norm = np.where(unknown, 0.0, a), np.where(unknown[..., 0, 0], 0.0, norm)
     times = np.ceil(np.log2(np.maximum(norm / _PADE_NORM, 1.0))).astype(np.int64)
     a = np.ldexp(a, -times[..., None, None])
     one, a2 = np.eye(x.shape[-1]), a @ a

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.symbolic import Dim
-from .adaptive_pooling import adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d
-from .op import Array, public
-from .pooling import max_pool1d, max_pool2d, max_pool3d
+from .adaptive_pooling import _adaptive_max
+from .op import Array, composite
+from .pooling import _max_pool
 
 
-@public
+@composite
 def max_pool1d_with_indices(
     input: Array,
     kernel_size: int | Sequence[int],
@@ -21,10 +21,12 @@ def max_pool1d_with_indices(
     return_indices: bool = False,
 ) -> tuple[Array, Array]:
     """:func:`max_pool1d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
-    return max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+    op = "max_pool1d_with_indices"
+    values, indices = _max_pool(op, input, 1, kernel_size, stride, padding, dilation, ceil_mode, True)
+    return values, indices
 
 
-@public
+@composite
 def max_pool2d_with_indices(
     input: Array,
     kernel_size: int | Sequence[int],
@@ -35,10 +37,12 @@ def max_pool2d_with_indices(
     return_indices: bool = False,
 ) -> tuple[Array, Array]:
     """:func:`max_pool2d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
-    return max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+    op = "max_pool2d_with_indices"
+    values, indices = _max_pool(op, input, 2, kernel_size, stride, padding, dilation, ceil_mode, True)
+    return values, indices
 
 
-@public
+@composite
 def max_pool3d_with_indices(
     input: Array,
     kernel_size: int | Sequence[int],
@@ -49,28 +53,33 @@ def max_pool3d_with_indices(
     return_indices: bool = False,
 ) -> tuple[Array, Array]:
     """:func:`max_pool3d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
-    return max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+    op = "max_pool3d_with_indices"
+    values, indices = _max_pool(op, input, 3, kernel_size, stride, padding, dilation, ceil_mode, True)
+    return values, indices
 
 
-@public
+@composite
 def adaptive_max_pool1d_with_indices(
     input: Array, output_size: Dim | Sequence[Dim | None], return_indices: bool = False
 ) -> tuple[Array, Array]:
     """:func:`adaptive_max_pool1d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
-    return adaptive_max_pool1d(input, output_size, True)
+    values, indices = _adaptive_max("adaptive_max_pool1d_with_indices", input, output_size, 1, True)
+    return values, indices
 
 
-@public
+@composite
 def adaptive_max_pool2d_with_indices(
     input: Array, output_size: Dim | Sequence[Dim | None], return_indices: bool = False
 ) -> tuple[Array, Array]:
     """:func:`adaptive_max_pool2d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
-    return adaptive_max_pool2d(input, output_size, True)
+    values, indices = _adaptive_max("adaptive_max_pool2d_with_indices", input, output_size, 2, True)
+    return values, indices
 
 
-@public
+@composite
 def adaptive_max_pool3d_with_indices(
     input: Array, output_size: Dim | Sequence[Dim | None], return_indices: bool = False
 ) -> tuple[Array, Array]:
     """:func:`adaptive_max_pool3d` with the positions, whatever ``return_indices`` says, as in PyTorch."""
-    return adaptive_max_pool3d(input, output_size, True)
+    values, indices = _adaptive_max("adaptive_max_pool3d_with_indices", input, output_size, 3, True)
+    return values, indices

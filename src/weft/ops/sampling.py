@@ -13,6 +13,7 @@ from .operands import require_tensors
 from .precision import widen
 from .random import Generator, default_generator, draw_uniform
 from .reduction import all as all_
+from .reduction import max as max_
 from .reduction import sum as sum_
 from .shape import expand_dims
 from .sorting import _topk
@@ -43,8 +44,8 @@ def multinomial(
 
     Raises:
         ShapeError: another number of axes.
-        ArgumentError: too few or too many samples; and, unless the call is captured, elements that are negative or
-            not finite, or a row whose sum is 0.
+        ArgumentError: no categories, too few or too many samples; and, unless the call is captured, elements that are
+            negative or not finite, or a row without one above 0.
         DTypeError: ``input`` is not floating.
 
     Reference:
@@ -67,6 +68,8 @@ def multinomial(
         raise ArgumentError(
             f"{op}: num_samples is {shown(num_samples)}; without replacement there are {input.shape[-1]} categories"
         )
+    if not input.shape[-1] > 0:
+        raise ArgumentError(f"{op}: input {tuple(input.shape)} has no categories")
     if current_trace() is None and 0 not in input.shape:
         finite, some = _usable(input)
         if not finite:
@@ -81,12 +84,14 @@ def multinomial(
 def _usable(input: Array) -> tuple[Array, Array]:
     """Whether all elements are finite and not negative, and whether each row has one above 0."""
     (p,) = widen("multinomial", input)
-    return all_(logical_and(isfinite(p), p >= 0.0)), all_(sum_(p, axis=-1) > 0.0)
+    return all_(logical_and(isfinite(p), p >= 0.0)), all_(max_(p, axis=-1) > 0.0)
 
 
 @composite(name="multinomial")
 def _multinomial(input: Array, state: Array, num_samples: Dim, replacement: bool) -> Array:
     (p,) = widen("multinomial", input)
+    most = max_(p, axis=-1, keepdims=True)  # divided by it neither sums nor rates overflow, or are subnormal
+    p = where(most > 0.0, p / most, p)
     if replacement:
         sums = cumulative_sum(p, axis=-1)
         last = p.shape[-1] - 1

@@ -100,7 +100,7 @@ def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool 
     return values if x.ndim else reshape(values, ())
 
 
-@composite(public=False)
+@composite(name="sort", public=False)
 def sort_with_index(x: Array, /, *, axis: int = -1, descending: bool = False) -> tuple[Array, Array]:
     """The elements along an axis in order, and their positions (PyTorch's ``x.sort(dim)``).
 

@@ -783,7 +783,7 @@ class Methods(Casts):
         """Call ``hook(tensor)`` whenever a gradient has been added to this leaf's ``grad``."""
     def relu(self, inplace: bool = False) -> Tensor:
         """``max(0, x)``; NaN stays NaN, and the gradient at 0 is 0."""
-    def relu_(self, inplace: bool = False) -> Self:
+    def relu_(self) -> Self:
         """Write what ``relu`` gives of the tensor into it; returns it."""
     def remainder(self, other: Operand) -> Tensor:
         """``x1 - floor(x1 / x2) * x2``, of the sign of x2 like Python's ``%``; an integer modulo zero is 0."""

@@ -55,7 +55,8 @@ class InPlace:
         fitted.__annotations__ = {}
         if isinstance(function, Composite):
             signature = inspect.signature(function.function)
-            rest = [p for key, p in signature.parameters.items() if key != "inplace"]
+            # What is called as the function itself shows all that it takes.
+            rest = [p for key, p in signature.parameters.items() if key != "inplace" or name == function.name]
             fitted.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
         self.composite = Composite(fitted, name)
         self.composite.in_place = True
@@ -119,7 +120,21 @@ class InPlace:
         return (of(here), *[of(a) for a in args]), {key: of(value) for key, value in kwargs.items()}
 
 
-_forms: dict[Composite, InPlace] = {}
+_forms: dict[tuple[str, Composite], InPlace] = {}
+
+
+def over(name: str, function: Any, input: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Write what a function gives of its first operand into that, and return it. ``name``: what the user has called.
+
+    Raises:
+        DTypeError: the operand is no tensor.
+    """
+    if not isinstance(input, Tensor):
+        raise DTypeError(f"{name}: it writes into its operand, which is no tensor but {type(input).__name__}")
+    form = _forms.get((name, function))
+    if form is None:
+        form = _forms[name, function] = InPlace(name, function)
+    return form(input, *args, **kwargs)
 
 
 def written_over(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -139,14 +154,10 @@ def written_over(function: Composite, args: tuple[Any, ...], kwargs: dict[str, A
         return function(*args, **options)
     if not args:
         first = next(iter(inspect.signature(function.function).parameters))
-        args = (options.pop(first),) if first in options else ()
-    if not args or not isinstance(args[0], Tensor):
-        shown_ = type(args[0]).__name__ if args else "nothing"
-        raise DTypeError(f"{function.name}: inplace=True writes into a tensor, and the operand is {shown_}")
-    form = _forms.get(function)
-    if form is None:
-        form = _forms[function] = InPlace(f"{function.name}_", function)
-    return form(*args, **options)
+        if first not in options:
+            checked(function, args, options)  # which raises: there is no operand
+        args = (options.pop(first),)
+    return over(function.name, function, *args, **options)
 
 
 def _is_tensor(value: Any) -> bool:

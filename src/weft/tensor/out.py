@@ -13,6 +13,7 @@ from ..core.errors import ArgumentError, AutogradError, DTypeError, ShapeError
 from ..core.shapes import shown
 from ..ops.op import Composite, state
 from . import tape
+from .arguments import CONTRACTS
 from .in_place import InPlace, fits_kind, write
 from .tensor import Tensor
 
@@ -27,7 +28,7 @@ def write_out(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]
         ShapeError: the result has another shape.
         DTypeError: ``out`` is no tensor, or its dtype does not hold the result's kind.
         AutogradError: gradients are recorded, and an operand or ``out`` requires grad.
-        ArgumentError: the function returns a view, or several tensors.
+        ArgumentError: the function returns a view, or several tensors, or writes over its operand.
     """
     options = {name: value for name, value in kwargs.items() if name != "out"}
     out, name = kwargs["out"], function.name
@@ -35,6 +36,9 @@ def write_out(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]
         return function(*args, **options)
     if function.is_view:
         raise ArgumentError(f"{name}: its result is a view, for which there is no out=; use out.copy_({name}(...))")
+    at = function.inplace_at
+    if at and CONTRACTS["bool"].convert(name, "inplace", args[at] if len(args) > at else options.get("inplace", False)):
+        raise ArgumentError(f"{name}: inplace=True and out= both say where the result goes; give one of them")
     if not isinstance(out, Tensor):
         raise DTypeError(f"{name}: out is {shown(out)}; it must be one tensor")
     if tape.recording.enabled and any(t.requires_grad for t in (out, *_tensors((args, options)))):

@@ -58,6 +58,8 @@ def test_what_is_refused() -> None:
         orthogonal(nn.Linear(3, 3), "bias")
     with pytest.raises(wf.ArgumentError, match="no parameter or buffer 'none'"):
         orthogonal(nn.Linear(3, 3), "none")
+    with pytest.raises(wf.DTypeError, match="weight is float16; it must be float32 or float64"):
+        orthogonal(nn.Linear(3, 3).half())
     layer = orthogonal(nn.Linear(3, 3), use_trivialization=False)
     with pytest.raises(NotImplementedError, match="cannot be set"):
         layer.weight = wf.eye(3)
@@ -74,6 +76,16 @@ def test_the_matrix_exponential() -> None:
     (found * wf.asarray(weights)).sum().backward()
     (expected * torch.tensor(weights)).sum().backward()
     np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_the_matrix_exponential_of_what_is_not_finite() -> None:
+    inf = float("inf")
+    found = wf.linalg.matrix_exp(wf.asarray([[[inf]], [[-inf]], [[0.0]]]))
+    assert found.reshape(3).tolist() == [inf, 0.0, 1.0]
+    for x in ([[1e308, 0.0], [1e308, 0.0]], [[inf, 0.0], [0.0, 0.0]]):
+        two = wf.asarray([x, [[0.0, 1.0], [0.0, 0.0]]], dtype=wf.float64)
+        found = wf.linalg.matrix_exp(two).numpy()
+        assert np.isnan(found[0]).all() and found[1].tolist() == [[1.0, 1.0], [0.0, 1.0]]
 
 
 def test_names_of_parameters_without_a_shape() -> None:

@@ -550,7 +550,11 @@ STRUCTURE: dict[str, Row] = {
     "scatter_set_within": Row(_scatter_within("none"), (3, _MANY), kinds=ANY.kinds),
     "scatter_set": Row(_scatter("none"), (3, _MANY), kinds=ANY.kinds),
     "argsort": Row(
-        _argsort, (1, 1), {"kept": lambda value, inputs: is_size(value), "descending": is_flag}, kinds=ANY.kinds
+        _argsort,
+        (1, 1),
+        {"kept": lambda value, inputs: is_size(value), "descending": is_flag},
+        kinds=ANY.kinds,
+        halves=False,
     ),
     "shuffle": Row(_shuffle, (2, 2), kinds=ANY.kinds),
 }

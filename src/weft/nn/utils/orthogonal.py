@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.errors import ArgumentError, ShapeError
+from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...ops.creation import eye, full
 from ...ops.decompositions import matrix_exp, qr, solve
 from ...ops.elementwise import equal, sign, stop_gradient, trunc, where
@@ -20,6 +20,7 @@ from ..module import Module
 from .parametrize import register_parametrization
 
 _MAPS = ("matrix_exp", "cayley", "householder")
+_EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 class _NoInverse(ArgumentError, NotImplementedError):
@@ -81,8 +82,8 @@ def _orthogonalized(x: Tensor) -> Tensor:
 
 def _is_orthogonal(q: Tensor) -> bool:
     n = q.shape[-1]
-    epsilon = {"float32": 2.0**-23, "float64": 2.0**-52}[q.dtype.name]
-    return bool((q.mT @ q).allclose(broadcast_to(eye(n, dtype=q.dtype), q.shape), atol=10 * n * epsilon))
+    near = 10 * n * _EPSILON[q.dtype.name]
+    return bool((q.mT @ q).allclose(broadcast_to(eye(n, dtype=q.dtype), q.shape), atol=near))
 
 
 class _Orthogonal(Module):
@@ -145,6 +146,7 @@ def orthogonal(
 
     Raises:
         ArgumentError: there is no such weight, or no such map.
+        DTypeError: the weight is of another dtype.
         ShapeError: the weight has fewer than two axes.
 
     Reference:
@@ -160,6 +162,8 @@ def orthogonal(
         raise ArgumentError(f"{type(module).__name__} has no parameter or buffer {name!r}")
     if weight.ndim < 2:
         raise ShapeError(f"orthogonal: {name} has shape {tuple(weight.shape)}; wants a matrix, or a batch of them")
+    if weight.dtype.name not in _EPSILON:
+        raise DTypeError(f"orthogonal: {name} is {weight.dtype.name}; it must be float32 or float64")
     if orthogonal_map is None:
         orthogonal_map = "matrix_exp" if weight.shape[-2] == weight.shape[-1] else "householder"
     if orthogonal_map not in _MAPS:
