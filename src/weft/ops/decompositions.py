@@ -98,7 +98,8 @@ def inv(x: Array, /) -> Array:
 
 @composite
 def matrix_exp(x: Array, /) -> Array:
-    """The exponential of matrices, the sum of ``x**k / k!``; computed in float64.
+    """The exponential of matrices, the sum of ``x**k / k!``; computed in float64. Of matrices of more than one element
+    whose 1-norm is not finite it is NaN.
 
     Args:
         x: ``(..., n, n)``.
