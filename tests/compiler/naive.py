@@ -23,6 +23,7 @@ from weft.compiler.kernels import (
     Reduce,
     Sequential,
     Slot,
+    Sort,
     Store,
     extents_of,
 )
@@ -344,8 +345,31 @@ def run_sequential(kernel: Sequential, memory: Memory) -> None:
             memory.write(kernel.stages, [*outer, step, columns])
 
 
-def run(kernel: Nest | ColumnReduce | Sequential, buffers: Sequence[Array], ints: Sequence[int]) -> int:
+def run_sort(kernel: Sort, memory: Memory) -> None:
+    """:class:`Sort`: a stable order of each row, of which the first positions are kept. Descending is the reverse of an
+    ascending order of the reverse, so that equal elements stay as they are."""
+    count = memory.int_(kernel.count)
+    for row in range(memory.int_(kernel.rows)):
+        elements = memory.buffers[kernel.source.buf][memory.place(kernel.source, [row, np.arange(count)])]
+        elements = np.broadcast_to(elements, (count,))
+        if kernel.descending:
+            order = count - 1 - np.argsort(elements[::-1], kind="stable")[::-1]
+        else:
+            order = np.argsort(elements, kind="stable")
+        places = np.arange(memory.int_(kernel.kept))
+        memory.buffers[kernel.result.buf][memory.place(kernel.result, [row, places])] = order[places]
+
+
+_RUN: dict[type, Callable[[Any, Memory], None]] = {
+    Nest: run_nest,
+    ColumnReduce: run_column,
+    Sequential: run_sequential,
+    Sort: run_sort,
+}
+
+
+def run(kernel: Any, buffers: Sequence[Array], ints: Sequence[int]) -> int:
     """Run all units over the buffers; the status."""
     memory = Memory(buffers, ints)
-    {Nest: run_nest, ColumnReduce: run_column, Sequential: run_sequential}[type(kernel)](kernel, memory)  # type: ignore[operator]
+    _RUN[type(kernel)](kernel, memory)
     return memory.status

@@ -18,7 +18,20 @@ from weft.compiler import expr as ex
 from weft.compiler.build import render
 from weft.compiler.checked import extents
 from weft.compiler.expr import Expr, leaf
-from weft.compiler.kernels import SCRATCH_BYTES, Access, ColumnReduce, Int, Ints, Nest, Reduce, Sequential, Slot, Store
+from weft.compiler.kernels import (
+    LANES,
+    SCRATCH_BYTES,
+    Access,
+    ColumnReduce,
+    Int,
+    Ints,
+    Nest,
+    Reduce,
+    Sequential,
+    Slot,
+    Sort,
+    Store,
+)
 from weft.core import dtypes as dt
 from weft.core.dtypes import DType
 from weft.core.errors import CompileError
@@ -366,6 +379,33 @@ def sequentials(draw: st.DrawFn) -> Drawn:
     return kernel, d.buffers, d.ints, prod(grid) * blocks
 
 
+@st.composite
+def sorts(draw: st.DrawFn) -> Drawn:
+    """A Sort of rows in which many elements are equal, or few; of those kept few, half or all."""
+    d = Draft(draw)
+    rows, count = draw(st.integers(0, 5)), draw(st.sampled_from([*BORDERS[1:11], 33, 257, 300, 4097]))
+    kept = draw(
+        st.sampled_from(sorted({n for n in (1, 2, 31, 32, 33, 64, count // 2, count - 1, count) if 0 < n <= count}))
+    )
+    space, block = min(count, kept + draw(st.integers(LANES, 70))), draw(st.integers(1, 3))
+    dtype = draw(st.sampled_from([*WORKING, dt.int16, dt.uint32]))
+    source = d.access(dtype, [rows, count])
+    own = d.buffers[source.buf]
+    if draw(st.booleans()):
+        own[...] = d.rng.choice(np.concatenate([specials(dtype), numbers(dtype, 3, d.rng)]), own.size)
+    if draw(st.booleans()):
+        own.sort()  # as strides may be negative, the best order and the worst one
+    result = d.access(dt.int64, [rows, kept], write=True)
+    wide = dtype.bits > 32 or draw(st.booleans())
+    words, units = 2 * space * (1 + wide), -(-rows // block)
+    d.buffers.append(np.zeros(max(units * words, 1), np.int64))
+    d.dtypes.append(dt.int64)
+    room = Access(len(d.buffers) - 1, dt.int64, 0, (d.slot(words), 1))
+    sizes = [d.slot(n) for n in (rows, block, count, kept, space)]
+    kernel = Sort(*sizes, source, result, room, draw(st.booleans()), wide, tuple(d.dtypes))
+    return kernel, d.buffers, d.ints, units
+
+
 # --- runs -------------------------------------------------------------------------------------------------------
 
 
@@ -396,12 +436,14 @@ def compiled(kernel: Any, target: Target) -> Any:
 
 
 def check(drawn: Drawn, data: st.DataObject) -> None:
-    """The kernel's machine code and its naive meaning leave the same memory, as bits."""
+    """The kernel's machine code and its naive meaning leave the same memory, as bits, but for the room of a Sort."""
     kernel, buffers, ints, units = drawn
     target, ranges = data.draw(st.sampled_from(TARGETS), "target"), data.draw(cuts(units), "units")
     expected, found = [b.copy() for b in buffers], [b.copy() for b in buffers]
     wanted = naive.run(kernel, expected, ints)
     status = compiled(kernel, target)(found, ints, ranges)
+    if isinstance(kernel, Sort):
+        expected[kernel.room.buf] = found[kernel.room.buf]
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):
         different = np.flatnonzero(bits(a) != bits(b))
         assert not different.size, (

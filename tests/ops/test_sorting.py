@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import weft as wf
 
@@ -45,6 +48,60 @@ def test_few_of_many_in_the_worst_order() -> None:
             assert wf.topk(wf.asarray(x), 7, largest=largest).indices.tolist() == order.tolist()
 
 
+def test_every_dtype_keeps_all_of_its_values_apart() -> None:
+    """Neighbours at the ends and around 0, in no order: both zeros are one value, NaN and -NaN another."""
+    rng = np.random.default_rng(0)
+    for dtype in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        assert_ordered(rng.permutation(np.array([low, low + 1, 0, 1, 2, high - 1, high, 0, low, high], dtype)))
+    assert_ordered(rng.permutation(np.arange(10) % 2 == 0))
+    for kind in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64):
+        about = ml_dtypes.finfo(kind)
+        positive = [about.smallest_subnormal, about.tiny, 1.0, 1.0 + float(about.eps), about.max, np.inf, 0.0, np.nan]
+        assert_ordered(rng.permutation(np.array([s * float(x) for x in positive for s in (1, -1)] * 2).astype(kind)))
+
+
+def assert_ordered(x: Any) -> None:
+    """Both orders of an array of rank 1 are NumPy's stable ones, and values are the very elements."""
+    wide = x.astype(np.float64) if x.dtype.kind not in "iub" else x  # which has NumPy's order of NaN
+    for descending in (False, True):
+        order = (
+            x.size - 1 - np.argsort(wide[::-1], kind="stable")[::-1] if descending else np.argsort(wide, kind="stable")
+        )
+        found = wf.asarray(x).sort(descending=descending)
+        assert found.indices.tolist() == order.tolist(), (x.dtype, descending)
+        assert found.values.numpy().tobytes() == x[order].tobytes(), (x.dtype, descending)
+
+
+def test_many_elements() -> None:
+    """More than fit into a cache; in order already; all the same; few values."""
+    n, rng = 100_000, np.random.default_rng(0)
+    up = np.arange(n, dtype=np.float32)
+    for x in (
+        rng.normal(size=n),
+        up,
+        up[::-1].copy(),
+        up * 0,
+        rng.integers(-3, 3, n),
+        rng.integers(-(2**62), 2**62, n),
+    ):
+        assert_ordered(x)
+        for k in (1, 24, 25, 1000, n - 1):
+            order = np.argsort(x, kind="stable")[:k]
+            assert wf.topk(wf.asarray(x), k, largest=False).indices.tolist() == order.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bfloat16"])
+def test_none_and_one(dtype: str) -> None:
+    for shape, axis in (((0,), 0), ((3, 0), 1), ((0, 3), 1), ((0, 3), 0), ((1,), 0), ((4, 1), 1), ((1, 4), 0), ((), 0)):
+        x = wf.ones(shape, dtype=dtype)
+        for found in (x.sort(axis), x.topk(shape[axis] if shape else 1, axis)):
+            assert tuple(found.values.shape) == tuple(found.indices.shape) == shape
+            assert found.values.dtype is x.dtype and found.indices.dtype is wf.int64
+            assert (found.indices == 0).all() and (found.values == 1).all()
+    assert tuple(wf.ones((3, 2), dtype=dtype).topk(0).values.shape) == (3, 0)
+
+
 def test_any_axis_and_layout() -> None:
     x = drawn("float32", 4, 5, 6)
     for axis in (0, 1, -1):
@@ -76,6 +133,29 @@ def test_compiled_has_the_same_bits_for_any_size() -> None:
         x = wf.asarray(drawn("float32", rows, count))
         for a, b in zip(call(x), compiled(x), strict=True):
             assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 40), st.sampled_from([1, 2, 24, 25, 63, 64, 65, 700]), st.data())
+def test_bits_of_all_modes_and_threads(rows: int, count: int, data: st.DataObject) -> None:
+    """Eager, compiled, compiled for any size, on one thread and on several."""
+    dtype, k = data.draw(st.sampled_from(["float32", "float64", "int8", "bool"])), data.draw(st.integers(1, count))
+    descending, x = data.draw(st.booleans()), wf.asarray(drawn(dtype, rows, count))
+
+    def call(x: Any) -> Any:
+        return *x.topk(k, largest=descending), *x.sort(0, descending), x.mT.argsort(0, descending)
+
+    sized = wf.compile(call)
+    wanted = [a.numpy().tobytes() for a in call(x)]
+    sized(wf.asarray(drawn(dtype, rows + 1, count + 3)))
+    before = wf.get_num_threads()
+    try:
+        for threads in (1, 3):
+            wf.set_num_threads(threads)
+            for function in (call, wf.compile(call), sized):
+                assert [a.numpy().tobytes() for a in function(x)] == wanted
+    finally:
+        wf.set_num_threads(before)
 
 
 def test_what_is_refused() -> None:

@@ -195,7 +195,7 @@ _VARIABLE = re.compile(rf"(%[\w.]+) = alloca ({_TYPE})(?:, align \d+)?$")
 _CONSTANT = re.compile(r"@([\w.]+) = private unnamed_addr constant (\[[^\]]*\]) ")
 _DEFINE = re.compile(r"define (internal )?(\S+) @([\w.]+)\((.*)\) (#\d) \{$")
 _CALL = re.compile(r"((?:%\S+ = )?call \S+ @)([\w.]+)(\(.*)\)$")
-_BYTES = {"i1": 1, "i8": 1, "i16": 2, "half": 2, "i32": 4, "float": 4, "i64": 8, "double": 8, "ptr": 8}
+_BYTES = {"i1": 1, "i8": 1, "i16": 2, "half": 2, "i32": 4, "float": 4, "i64": 8, "double": 8, "ptr": 8, "i128": 16}
 
 
 def with_checks(text: str, buffers: int) -> str:

@@ -326,8 +326,9 @@ class Sort(Printed):
     descending order. Of equal elements the one at the lower position comes first; NaN is greater than all numbers.
 
     ``source`` has strides for (row, element), ``count`` of them, ``result``, of int64, for (row, place), where ``1 <=
-    kept <= count``. ``room``, of int64, is what a unit works in: twice ``space`` positions, at its stride for (unit,
-    position); ``kept < space`` or ``space == count``. A unit is a piece of ``block`` rows, one after the other.
+    kept <= count``. ``room``, of int64, is what a unit works in, at its stride for (unit, word): twice ``space`` items
+    of one word, or of two where they are ``wide``, as those of 64-bit elements and of rows of more than 2**32 must be.
+    ``kept + LANES <= space`` or ``space == count``. A unit is a piece of ``block`` rows, one after the other.
 
     It has no stages: nothing is computed of the elements.
     """
@@ -341,6 +342,7 @@ class Sort(Printed):
     result: Access
     room: Access
     descending: bool
+    wide: bool
     buffers: tuple[DType, ...]
     stages: tuple[Store, ...] = ()
 

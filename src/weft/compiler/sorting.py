@@ -1,31 +1,38 @@
-"""Renders :class:`Sort` for CPUs: of each row the candidates, which are merged in order whenever there are too many.
+"""Renders :class:`Sort` for CPUs: an element and its position as one whole number, an item, and items in order.
+
+The upper half of an item is the element's key, an unsigned integer that is less where the element comes earlier: of
+integers their bits (the sign turned), of floats the bits of ``x + 0.0``, which makes one zero of both, all turned where
+it is negative, the sign alone where not; every NaN has the greatest; in descending order all bits are turned. The lower
+half is the position. So no two items are equal, and what is first of equal elements is less.
 
 Naive meaning::
 
     for unit in range(begin, end):                              # a piece of the rows
         for row in rows of the unit:
-            held = []                                           # positions, of ascending order where elements are equal
-            last = None                                         # of those that are kept, once some were cut
-            for i, x in enumerate(source[row]):
-                if last is None or before(x, last):             # of equal ones the first is there already
-                    if len(held) == space:
-                        held = merge_sorted(held)[:kept]
-                        last = source[row, held[-1]]
-                        if not before(x, last): continue
-                    held.append(i)
-            result[row] = merge_sorted(held)[:kept]
+            items = [key(x) << half | i for i, x in enumerate(source[row])]
+            result[row] = [item & positions for item in sorted(items)[:kept]]
 
-``merge_sorted`` merges runs of 1, 2, 4 ... positions, taking from the second run only what comes strictly before; so
-it is stable. Where few are kept of many, nearly every element is compared once (with a branch that is foreseen), and
-where all are kept, there is room for all of them and one sort.
+Few are kept in order from the beginning: an item that is less than the last one is inserted. Of many, such items are
+collected, and sorted by radix, one byte of the key after the other (Knuth, The Art of Computer Programming 3, 5.2.5),
+whenever there is no more room, and at the end; then as many as are kept stay. Where all are kept there is room for all
+of them. Of a long row, of which few are kept, nearly all elements are only compared, LANES at once, with the last one
+that is kept; none costs more than FEW moves, or its share of a sort of twice as many items as are kept.
 """
 
 from __future__ import annotations
 
-from .emit import constant, element_pointer, offset_of, register_type
-from .kernels import Sort
-from .lanes import Frame, LanePoint, RenderTarget, loop, when
+from collections.abc import Callable
+
+from ..core import dtypes as dt
+from .emit import Writer, constant, element_pointer, offset_of, register_type, splat, vector_of
+from .kernels import LANES, Sort
+from .lanes import Frame, LanePoint, RenderTarget, either, loop, when
 from .stages import begin_units, end_units, piece
+
+# As many as this are inserted one by one. 24 elements of float32 are so in order after 0.34 us, by radix after 0.55; 64
+# after 1.13 and 0.80. In the worst order inserting costs more.
+FEW = 24
+_BYTE = 256  # values of a byte, each with a count of 64 bits
 
 
 def render_sort(kernel: Sort, name: str, target: RenderTarget) -> str:
@@ -42,16 +49,14 @@ class _Sorter:
 
     def __init__(self, kernel: Sort, frame: Frame):
         self.kernel, self.frame, self.w = kernel, frame, frame.w
-        self.dtype = kernel.source.dtype
-        self.kind = register_type(self.dtype, 1)
+        self.half = 64 if kernel.wide else 32
+        self.item = f"i{2 * self.half}"
         self.count, self.kept, self.space = map(frame.int_, (kernel.count, kernel.kept, kernel.space))
-        self.held = self._cell("i64", "held")  # how many candidates there are
-        self.side = self._cell("i64", "side")  # where they begin in the room: 0 or space
-        self.width = self._cell("i64", "width")
-        self.first, self.second = self._cell("i64", "first"), self._cell("i64", "second")  # the heads of two runs
-        self.known = self._cell("i1", "known")  # whether some were cut
-        self.last = self._cell(self.kind, "last")  # the last element that is kept then
-        self.room = ""
+        self.held = self._cell("i64", "held")  # how many items there are
+        self.here, self.there = self._cell("ptr", "here"), self._cell("ptr", "there")  # where they are; as much room
+        self.any = self._cell("i1", "any")  # whether elements of a block may be kept
+        self.place = self._cell("i64", "place")
+        self.limit = self._cell(self.item, "limit")  # the last item that is kept, once there are so many
 
     # --- words ------------------------------------------------------------------------------------------------------
 
@@ -64,136 +69,249 @@ class _Sorter:
     def _set(self, cell: str, value: str, kind: str = "i64") -> None:
         self.w.do(f"store {kind} {value}, ptr {cell}")
 
-    def _add(self, a: str, b: str) -> str:
-        return self.w.arithmetic("add", a, b)
+    def _at(self, items: str, index: str) -> str:
+        return self.w.op(f"getelementptr {self.item}, ptr {items}, i64 {index}", "p")
 
-    def _least(self, a: str, b: str) -> str:
-        return self.w.op(f"call i64 @llvm.smin.i64(i64 {a}, i64 {b})")
+    def _read(self, items: str, index: str) -> str:
+        return self.w.op(f"load {self.item}, ptr {self._at(items, index)}, align 8", "item")
 
-    def _place(self, index: str) -> str:
-        return self.w.op(f"getelementptr i64, ptr {self.room}, i64 {index}", "p")
+    def _write(self, items: str, index: str, item: str) -> None:
+        self.w.do(f"store {self.item} {item}, ptr {self._at(items, index)}, align 8")
 
-    def _position(self, index: str) -> str:
-        """The position that the room holds at an index."""
-        return self.w.op(f"load i64, ptr {self._place(index)}, align 8")
+    # --- items ------------------------------------------------------------------------------------------------------
 
-    def _element(self, row: str, position: str) -> str:
-        return LanePoint(self.frame, [row, position], 1).load(self.kernel.source)
+    def _key(self, row: str, i: str, lanes: int = 1) -> tuple[str, int]:
+        """The keys of an element, and of those that follow it, as unsigned integers; and the bits that they have."""
+        w, dtype = self.w, self.kernel.source.dtype
+        x, bits = LanePoint(self.frame, [row, i], lanes).load(self.kernel.source), dtype.bits
+        kind = register_type(dtype, lanes)
+        if dtype is dt.bool_:
+            x, bits = w.op(f"zext {kind} {x} to {vector_of('i8', lanes)}"), 8
+        whole = vector_of(f"i{bits}", lanes)
 
-    def _before(self, a: str, b: str) -> str:
-        """Whether an element comes before another in every order: it is less (greater), or one of them is NaN, which is
-        greater than all numbers."""
-        w, down = self.w, self.kernel.descending
-        if not self.dtype.is_floating:
-            sign = "s" if self.dtype.is_signed else "u"
-            return w.op(f"icmp {sign}{'gt' if down else 'lt'} {self.kind} {a}, {b}")
-        nan, number = (a, b) if down else (b, a)
-        compared = w.op(f"fcmp {'ogt' if down else 'olt'} {self.kind} {a}, {b}")
-        is_nan = w.op(f"fcmp uno {self.kind} {nan}, {nan}")
-        is_number = w.op(f"fcmp ord {self.kind} {number}, {number}")
-        return w.op(f"or i1 {compared}, {w.op(f'and i1 {is_nan}, {is_number}')}")
+        def number(value: int) -> str:
+            return splat(w, f"i{bits}", str(value), lanes)
+
+        sign = number(-1 << (bits - 1))
+        if dtype.is_floating:
+            same = w.op(f"bitcast {kind} {w.op(f'fadd {kind} {x}, {constant(0, dtype, lanes)}')} to {whole}")
+            negative = w.op(f"ashr {whole} {same}, {number(bits - 1)}")
+            ordered = w.op(f"xor {whole} {same}, {w.op(f'or {whole} {negative}, {sign}')}")
+            is_nan = w.op(f"fcmp uno {kind} {x}, {x}")
+            x = w.op(f"select {vector_of('i1', lanes)} {is_nan}, {whole} {number(-1)}, {whole} {ordered}")
+        elif dtype.is_signed:
+            x = w.op(f"xor {whole} {x}, {sign}")
+        return (w.op(f"xor {whole} {x}, {number(-1)}") if self.kernel.descending else x), bits
+
+    def _made(self, row: str, i: str) -> str:
+        """The item of an element."""
+        w, (key, bits) = self.w, self._key(row, i)
+        key = w.op(f"zext i{bits} {key} to {self.item}")
+        position = w.op(f"zext i64 {i} to i128") if self.kernel.wide else i
+        return w.op(f"or {self.item} {w.op(f'shl {self.item} {key}, {self.half}')}, {position}")
+
+    def _any_passes(self, row: str, i: str) -> str:
+        """Whether one of LANES elements may be kept: its key is not beyond that of the last item."""
+        w, (keys, bits) = self.w, self._key(row, i, LANES)
+        upper = w.op(f"lshr {self.item} {self._get(self.limit, self.item)}, {self.half}")
+        limit = splat(w, f"i{bits}", w.op(f"trunc {self.item} {upper} to i{bits}"), LANES)
+        passes = w.op(f"icmp ule <{LANES} x i{bits}> {keys}, {limit}")
+        return w.op(f"icmp ne i{LANES} {w.op(f'bitcast <{LANES} x i1> {passes} to i{LANES}')}, 0")
+
+    def _position(self, item: str) -> str:
+        return self.w.op(f"trunc i128 {item} to i64") if self.kernel.wide else self.w.op(f"and i64 {item}, {2**32 - 1}")
+
+    def _byte(self, item: str, number: str) -> str:
+        """A byte of an item's key; number 0 is the lowest."""
+        w = self.w
+        upper = w.op(f"lshr {self.item} {item}, {self.half}")
+        word = w.op(f"trunc i128 {upper} to i64") if self.kernel.wide else upper
+        shift = w.arithmetic("mul", "8", number)
+        return w.op(f"and i64 {w.op(f'lshr i64 {word}, {shift}')}, {_BYTE - 1}")
 
     # --- a unit, a row ----------------------------------------------------------------------------------------------
 
     def unit(self, unit: str) -> None:
         """All rows of a unit."""
-        room = self.kernel.room
-        offset = offset_of(self.w, self.frame.ints, room.offset, zip(room.strides, (unit, "0"), strict=True))
-        self.room = element_pointer(self.w, self.frame.buffers[room.buf], room, offset)
+        room, w = self.kernel.room, self.w
+        offset = offset_of(w, self.frame.ints, room.offset, zip(room.strides, (unit, "0"), strict=True))
+        first = element_pointer(w, self.frame.buffers[room.buf], room, offset)
+        second = self._at(first, self.space)
+        few = w.op(f"icmp sle i64 {self.kept}, {FEW}")
         low, high = piece(self.frame, unit, self.kernel.block, self.kernel.rows)
-        loop(self.w, low, high, 1, self._row)
 
-    def _row(self, row: str) -> None:
-        w, kernel = self.w, self.kernel
-        self._set(self.held, "0")
-        self._set(self.side, "0")
-        self._set(self.known, "false", "i1")
-        self._set(self.last, constant(0, self.dtype, 1), self.kind)
-        # One turn more than there are elements: the last one sorts what there is.
-        loop(w, "0", self._add(self.count, "1"), 1, lambda i: self._turn(row, i))
-        start = self._get(self.side)
+        def sort(row: str) -> None:
+            self._set(self.here, first, "ptr")
+            self._set(self.there, second, "ptr")
+            self._set(self.held, "0")
+            self._set(self.limit, "-1", self.item)
+            either(w, few, lambda: self._insert_all(row, first), lambda: self._collect_all(row))
+            self._store(row, self._get(self.here, "ptr"))
 
-        def write(place: str) -> None:
-            found = self._position(self._add(start, place))
-            offset = offset_of(
-                w, self.frame.ints, kernel.result.offset, zip(kernel.result.strides, (row, place), strict=True)
-            )
-            at = element_pointer(w, self.frame.buffers[kernel.result.buf], kernel.result, offset)
-            w.do(f"store i64 {found}, ptr {at}, align 8")
+        loop(w, low, high, 1, sort)
 
-        loop(w, "0", self.kept, 1, write)
+    def _store(self, row: str, items: str) -> None:
+        """The positions of the items that are kept."""
+        w, result = self.w, self.kernel.result
 
-    def _turn(self, row: str, i: str) -> None:
-        """One more element, or the end of the row."""
+        def store(place: str) -> None:
+            offset = offset_of(w, self.frame.ints, result.offset, zip(result.strides, (row, place), strict=True))
+            at = element_pointer(w, self.frame.buffers[result.buf], result, offset)
+            w.do(f"store i64 {self._position(self._read(items, place))}, ptr {at}, align 8")
+
+        loop(w, "0", self.kept, 1, store)
+
+    def _passes(self, item: str) -> str:
+        return self.w.op(f"icmp ule {self.item} {item}, {self._get(self.limit, self.item)}")
+
+    def _walk(self, row: str, begin: Callable[[str], None], consider: Callable[[str], None]) -> None:
+        """``begin(i)`` at every block of LANES elements, and once after the last; then ``consider`` those of the block,
+        if one of them may be kept."""
         w = self.w
-        ended = w.op(f"icmp eq i64 {i}, {self.count}")
-        element = self._element(row, self._least(i, self._add(self.count, "-1")))
 
-        def is_candidate() -> str:
-            unknown = w.op(f"xor i1 {self._get(self.known, 'i1')}, true")
-            return w.op(f"or i1 {unknown}, {self._before(element, self._get(self.last, self.kind))}")
+        def block(i: str) -> None:
+            begin(i)
+            following = w.arithmetic("add", i, str(LANES))
+            self._set(self.any, "true", "i1")
+            is_whole = w.op(f"icmp sle i64 {following}, {self.count}")
+            when(w, is_whole, lambda: self._set(self.any, self._any_passes(row, i), "i1"))
+            end = w.op(f"call i64 @llvm.smin.i64(i64 {following}, i64 {self.count})")
+            when(w, self._get(self.any, "i1"), lambda: loop(w, i, end, 1, consider))
 
-        def append() -> None:
-            held = self._get(self.held)
-            w.do(f"store i64 {i}, ptr {self._place(self._add(self._get(self.side), held))}, align 8")
-            self._set(self.held, self._add(held, "1"))
+        loop(w, "0", w.arithmetic("add", self.count, str(LANES)), LANES, block)
 
-        def consider() -> None:
-            full = w.op(f"icmp eq i64 {self._get(self.held)}, {self.space}")
-            when(w, w.op(f"or i1 {ended}, {full}"), lambda: self._cut(row))
-            going = w.op(f"xor i1 {ended}, true")
-            when(w, w.op(f"and i1 {going}, {is_candidate()}"), append)
+    # --- few --------------------------------------------------------------------------------------------------------
 
-        when(w, w.op(f"or i1 {ended}, {is_candidate()}"), consider)
+    def _insert_all(self, row: str, items: str) -> None:
+        def consider(i: str) -> None:
+            item = self._made(row, i)
+            when(self.w, self._passes(item), lambda: self._insert(items, item))
 
-    # --- merging ----------------------------------------------------------------------------------------------------
+        self._walk(row, lambda i: None, consider)
 
-    def _cut(self, row: str) -> None:
-        """Sort the candidates, and keep the first of them."""
+    def _insert(self, items: str, item: str) -> None:
+        """Where it belongs; the last one is lost if there are as many as are kept."""
         w, held = self.w, self._get(self.held)
-        self._set(self.width, "1")
-        head, inside, done = w.fresh("head"), w.fresh("pass"), w.fresh("sorted")
-        w.do(f"br label %{head}")
-        w.label(head)
-        width = self._get(self.width)
-        w.do(f"br i1 {w.op(f'icmp slt i64 {width}, {held}')}, label %{inside}, label %{done}")
-        w.label(inside)
-        here = self._get(self.side)
-        there = w.arithmetic("sub", self.space, here)
-        both = self._add(width, width)
-        loop(w, "0", held, both, lambda low: self._merge(row, low, width, held, here, there))
-        self._set(self.side, there)
-        self._set(self.width, both)
-        w.do(f"br label %{head}")
-        w.label(done)
-        self._set(self.held, self.kept)
-        end = self._position(self._add(self._get(self.side), self._add(self.kept, "-1")))
-        self._set(self.last, self._element(row, end), self.kind)
-        self._set(self.known, "true", "i1")
+        was_full = w.op(f"icmp eq i64 {held}, {self.kept}")
+        last = w.arithmetic("sub", held, w.op(f"zext i1 {was_full} to i64"))
+        self._set(self.place, last)
 
-    def _merge(self, row: str, low: str, width: str, held: str, here: str, there: str) -> None:
-        """Two runs, of which the second may be shorter or missing, into one."""
+        def before(again: Callable[[], None]) -> None:
+            place = self._get(self.place)
+            lower = w.arithmetic("add", place, "-1")
+
+            def move() -> None:
+                other = self._read(items, lower)
+
+                def shift() -> None:
+                    self._write(items, place, other)
+                    self._set(self.place, lower)
+                    again()
+
+                when(w, w.op(f"icmp ult {self.item} {item}, {other}"), shift)
+
+            when(w, w.op(f"icmp sgt i64 {place}, 0"), move)
+
+        _repeat(w, before)
+        self._write(items, self._get(self.place), item)
+        held = w.arithmetic("add", last, "1")
+        self._set(self.held, held)
+        is_full = w.op(f"icmp eq i64 {held}, {self.kept}")
+        when(w, is_full, lambda: self._set(self.limit, self._read(items, last), self.item))
+
+    # --- many -------------------------------------------------------------------------------------------------------
+
+    def _collect_all(self, row: str) -> None:
+        """Sort where a block may find no room, and at the end."""
         w = self.w
-        middle = self._least(self._add(low, width), held)
-        high = self._least(self._add(middle, width), held)
-        self._set(self.first, low)
-        self._set(self.second, middle)
 
-        def step(place: str) -> None:
-            one, other = self._get(self.first), self._get(self.second)
-            has_one, has_other = w.op(f"icmp slt i64 {one}, {middle}"), w.op(f"icmp slt i64 {other}, {high}")
-            # What is not there is not read: the first position of the runs is.
-            p, q = (
-                self._position(self._add(here, w.op(f"select i1 {there_is}, i64 {at}, i64 {low}")))
-                for there_is, at in ((has_one, one), (has_other, other))
-            )
-            sooner = self._before(self._element(row, q), self._element(row, p))
-            alone = w.op(f"xor i1 {has_one}, true")
-            takes = w.op(f"and i1 {has_other}, {w.op(f'or i1 {alone}, {sooner}')}")
-            chosen = w.op(f"select i1 {takes}, i64 {q}, i64 {p}")
-            w.do(f"store i64 {chosen}, ptr {self._place(self._add(there, place))}, align 8")
-            moved = w.op(f"zext i1 {takes} to i64")
-            self._set(self.second, self._add(other, moved))
-            self._set(self.first, self._add(one, w.arithmetic("sub", "1", moved)))
+        def begin(i: str) -> None:
+            ended = w.op(f"icmp sge i64 {i}, {self.count}")
+            left = w.op(f"call i64 @llvm.smin.i64(i64 {w.arithmetic('sub', self.count, i)}, i64 {LANES})")
+            full = w.op(f"icmp sgt i64 {w.arithmetic('add', self._get(self.held), left)}, {self.space}")
+            when(w, w.op(f"or i1 {ended}, {full}"), cut)
 
-        loop(w, low, high, 1, step)
+        def cut() -> None:
+            self._sort()
+            self._set(self.held, self.kept)
+            last = w.arithmetic("add", self.kept, "-1")
+            self._set(self.limit, self._read(self._get(self.here, "ptr"), last), self.item)
+
+        def consider(i: str) -> None:  # what is not kept lies where the next one comes to lie
+            item, held = self._made(row, i), self._get(self.held)
+            self._write(self._get(self.here, "ptr"), held, item)
+            self._set(self.held, w.arithmetic("add", held, w.op(f"zext i1 {self._passes(item)} to i64")))
+
+        self._walk(row, begin, consider)
+
+    def _sort(self) -> None:
+        """All items by radix. Counts of the values of every byte are taken at once, in the thread's scratch."""
+        w, held = self.w, self._get(self.held)
+        dtype = self.kernel.source.dtype
+        size = dtype.itemsize
+
+        def counts(number: str) -> str:
+            return w.op(f"getelementptr i64, ptr %scratch, i64 {w.arithmetic('mul', str(_BYTE), number)}", "counts")
+
+        def cell(of: str, value: str) -> str:
+            return w.op(f"getelementptr i64, ptr {of}, i64 {value}", "p")
+
+        def clear(at: str) -> None:
+            w.do(f"store <8 x i64> zeroinitializer, ptr {cell('%scratch', at)}, align 64")
+
+        loop(w, "0", str(_BYTE * size), 8, clear)
+        items = self._get(self.here, "ptr")
+
+        def count(i: str) -> None:
+            item = self._read(items, i)
+            for number in range(size):
+                at = cell(counts(str(number)), self._byte(item, str(number)))
+                w.do(f"store i64 {w.arithmetic('add', w.op(f'load i64, ptr {at}, align 8'), '1')}, ptr {at}, align 8")
+
+        loop(w, "0", held, 1, count)
+
+        def by_byte(number: str) -> None:
+            here, own = self._get(self.here, "ptr"), counts(number)
+            at = cell(own, self._byte(self._read(here, "0"), number))
+            differ = w.op(f"icmp ne i64 {w.op(f'load i64, ptr {at}, align 8')}, {held}")
+            when(w, differ, lambda: self._distribute(number, here, own, held))
+
+        loop(w, "0", str(size), 1, by_byte)
+
+    def _distribute(self, number: str, here: str, counts: str, held: str) -> None:
+        """The items in the order of one byte; of equal ones in the order in which they were."""
+        w, there = self.w, self._get(self.there, "ptr")
+        self._set(self.place, "0")
+
+        def begin(value: str) -> None:
+            at = w.op(f"getelementptr i64, ptr {counts}, i64 {value}", "p")
+            found, place = w.op(f"load i64, ptr {at}, align 8"), self._get(self.place)
+            w.do(f"store i64 {place}, ptr {at}, align 8")
+            self._set(self.place, w.arithmetic("add", place, found))
+
+        def move(i: str) -> None:
+            item = self._read(here, i)
+            at = w.op(f"getelementptr i64, ptr {counts}, i64 {self._byte(item, number)}", "p")
+            place = w.op(f"load i64, ptr {at}, align 8")
+            self._write(there, place, item)
+            w.do(f"store i64 {w.arithmetic('add', place, '1')}, ptr {at}, align 8")
+
+        loop(w, "0", str(_BYTE), 1, begin)
+        loop(w, "0", held, 1, move)
+        self._set(self.here, there, "ptr")
+        self._set(self.there, here, "ptr")
+
+
+def _repeat(w: Writer, body: Callable[[Callable[[], None]], None]) -> None:
+    """``body(again)`` until it ends without having called ``again``."""
+    head, done = w.fresh("again"), w.fresh("done")
+    w.do(f"br label %{head}")
+    w.label(head)
+
+    def again() -> None:
+        w.do(f"br label %{head}")
+        w.label(w.fresh("unreached"))
+
+    body(again)
+    w.do(f"br label %{done}")
+    w.label(done)

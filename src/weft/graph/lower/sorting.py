@@ -22,11 +22,14 @@ def lower_sort(root: Root) -> Launch:
     (rows, count), kept = node.inputs[0].shape, root.shape[1]
     units, space = least(rows, UNITS), least(count, 2 * kept + SLACK)
     block = computed(pieces, rows, units)
-    room = Value(TensorType(dt.int64, (units, 2, space)))
+    # A position and the bits of an element, as one number.
+    wide = value.dtype.bits > 32 or count > 1 << 32
+    words = 2 if wide else 1
+    room = Value(TensorType(dt.int64, (units, 2, space, words)))
     builder, own = LaunchBuilder(), root.own
     source = builder.access(value, layout.offset, layout.strides)
     result = builder.access(root.value, own.offset, own.strides, write=True)
-    inner = builder.access(room, 0, (2 * space, 1), write=True)
+    inner = builder.access(room, 0, (2 * words * space, 1), write=True)
     kernel = Sort(
         builder.slot(rows),
         builder.slot(block),
@@ -37,6 +40,7 @@ def lower_sort(root: Root) -> Launch:
         result,
         inner,
         node.params["descending"],
+        wide,
         tuple(builder.dtypes),
     )
     work = COST * count
