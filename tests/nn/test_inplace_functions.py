@@ -133,6 +133,27 @@ def test_what_is_refused() -> None:
     assert (F.relu(input=x, inplace=True)) is x
 
 
+@pytest.mark.parametrize("name", ["celu_", "elu_", "hardtanh_", "leaky_relu_", "rrelu_", "selu_"])
+def test_errors_name_what_was_called(name: str) -> None:
+    """Those of computation too, and in captured code."""
+    x, function = wf.asarray([1, 2]), getattr(F, name)
+    for call in (function, wf.compile(function)):
+        with pytest.raises(wf.DTypeError, match=f"^{name}: int64 operands: wants a floating-point dtype") as found:
+            call(x)
+        assert found.value.args == (found.value.message,)
+    with pytest.raises(wf.DTypeError, match=f"^{name[:-1]}: int64 operands"):
+        getattr(F, name[:-1])(x)
+
+
+def test_methods_have_no_inplace() -> None:
+    x = wf.ones(2)
+    for call in (lambda: x.relu(inplace=True), lambda: x.relu(inplace=False), lambda: x.relu(True)):
+        with pytest.raises(TypeError, match=r"^relu: "):
+            call()
+    with pytest.raises(TypeError, match=r"^relu_: got an unexpected keyword argument 'inplace'"):
+        x.relu_(inplace=True)
+
+
 def test_further_names_are_pytorchs() -> None:
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.normal(size=s).astype(np.float32) for s in ((7, 2, 3), (3, 3, 4), (4,)))

@@ -53,6 +53,12 @@ class WeftError(Exception):
         self.modules: list[Any] = []  # innermost first; filled in by Module.__call__ while the error passes
         self.module_path: str | None = None
 
+    def rename(self, op: str, called: str) -> None:
+        """Where the message begins with an op, let it begin with what the user has called, which is made of it."""
+        if self.message.startswith(f"{op}: "):
+            self.message = called + self.message[len(op) :]
+            self.args = (self.message,)
+
     def __str__(self) -> str:
         text = self.message
         if self.module_path:

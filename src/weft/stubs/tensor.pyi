@@ -781,7 +781,7 @@ class Methods(Casts):
         """
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """Call ``hook(tensor)`` whenever a gradient has been added to this leaf's ``grad``."""
-    def relu(self, inplace: bool = False) -> Tensor:
+    def relu(self) -> Tensor:
         """``max(0, x)``; NaN stays NaN, and the gradient at 0 is 0."""
     def relu_(self) -> Self:
         """Write what ``relu`` gives of the tensor into it; returns it."""

@@ -134,7 +134,11 @@ def over(name: str, function: Any, input: Any, /, *args: Any, **kwargs: Any) -> 
     form = _forms.get((name, function))
     if form is None:
         form = _forms[name, function] = InPlace(name, function)
-    return form(input, *args, **kwargs)
+    try:
+        return form(input, *args, **kwargs)
+    except WeftError as error:
+        error.rename(function.name, name)
+        raise
 
 
 def written_over(function: Composite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

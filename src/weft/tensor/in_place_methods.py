@@ -96,7 +96,9 @@ _bounded = CONTRACTS["Any"].convert
 
 def methods() -> dict[str, Any]:
     """The methods ``x.name(...)`` that give a new tensor, or a view."""
-    found: dict[str, Any] = {name: _method(name, function) for name, function in _elementwise(1, _UNARY).items()}
+    found: dict[str, Any] = {}
+    for name, function in _elementwise(1, _UNARY).items():  # methods have no ``inplace``
+        found[name] = named(name, function) if function.inplace_at else _method(name, function)
     for table in (_OTHERS, _METHODS_ALONE):
         found |= {name: _method(name, function) for name, function in _functions(table).items()}
     binary = _elementwise(2, _BINARY)

@@ -249,26 +249,11 @@ def _install(name: str, method: Any) -> None:
         known = (vars(Takes).get(key) for key in (name, plain, method.__name__.removesuffix("_")))
         declared = next(filter(None, known), getattr(Tensor, plain, None) if plain != name else None)
         if declared is not None and not name.startswith("__"):
-            shown_ = declared if plain == name else _without_inplace(declared)
-            method.__wrapped__ = shown_  # type: ignore[attr-defined]
+            method.__wrapped__ = declared  # type: ignore[attr-defined]
     shown = inspect.unwrap(method)
     if shown is not method and isinstance(method, FunctionType):
         method.__annotations__ = shown.__annotations__  # what typing.get_type_hints shows, as inspect.signature does
     setattr(Tensor, name, method)
-
-
-def _without_inplace(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What shows the signature of a function's in-place form, which takes no ``inplace``."""
-    signature = inspect.signature(function)
-    if "inplace" not in signature.parameters:
-        return function
-
-    def shown(*args: Any, **kwargs: Any) -> Any: ...
-
-    kept = [p for key, p in signature.parameters.items() if key != "inplace"]
-    shown.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-    shown.__annotations__ = {key: a for key, a in inspect.unwrap(function).__annotations__.items() if key != "inplace"}
-    return shown
 
 
 _VARIABLE = 12  # inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
