@@ -175,6 +175,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "nested": (lambda x: wf.scan(grown, x[0], x), (floats(4, 3),)),
     "descent": (descent, (floats(4, 3),)),
     "boxed": (lambda x, w: F.conv2d(x, w, padding=1), (floats(2, 30, 9, 32), floats(5, 30, 3, 3))),
+    "few": (lambda x: (x.topk(3, 0), x.argsort(1, True)), (floats(70, 9),)),
+    "sorted": (lambda x: (x.sort(), x.topk(40, 0), x.argsort(0)), (floats(70, 50),)),
+    "sorted_wide": (lambda x: (x.sort(0, True), x.topk(30, 0)), (floats(300, 2).astype(np.float64),)),
+    "sorted_short": (lambda x: x.sort(), (np.arange(300).astype(np.int8),)),
     "attention": (
         lambda q, k: wf.grad(lambda q, k: F.scaled_dot_product_attention(q, k, k, is_causal=True).sum(), (0, 1))(q, k),
         (floats(2, 40, 9), floats(2, 70, 9)),
@@ -245,6 +249,28 @@ def test_loops_for_other_machines(target: str, tmp_path: Path) -> None:
 def test_attention_for_other_machines(target: str, tmp_path: Path) -> None:
     function, arrays = FUNCTIONS["attention"]
     assert wf.export(function, tmp_path, example=arrays, target=target, name="attention").files
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "wasm32", "riscv64-linux-gnu", "aarch64-linux-gnu"])
+@pytest.mark.parametrize("name", ["few", "sorted", "sorted_wide"])
+def test_sorting_for_other_machines(target: str, name: str, tmp_path: Path) -> None:
+    function, arrays = FUNCTIONS[name]
+    made = wf.export(function, tmp_path, example=arrays, target=target, name=name)
+    assert made.files[0].stat().st_size > 1000
+    assert name != "few" or made.workspace_nbytes < 20_000, "which uses no scratch"
+
+
+def test_sorting_on_aarch64_has_the_bits_of_this_process(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    """Of items of one word and of two, on vectors of another width."""
+    x = floats(70, 50)
+
+    def f(input: Any) -> Any:  # noqa: A002
+        orders = [y.topk(k, 0).indices for y in (input, input.astype("float64")) for k in (3, 40)]
+        return wf.concat([input.sort().values, *(order.astype("float32") for order in orders)])
+
+    wf.export(f, tmp_path, example=x, target="aarch64-linux-gnu", name="digits")
+    compiler, emulator = require_tool("aarch64-linux-gnu-gcc"), require_tool("qemu-aarch64")
+    assert run_main(tmp_path, compiler, [emulator], x) == f(wf.asarray(x)).numpy().tobytes()
 
 
 def test_a_module_keeps_its_training_mode(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ that is kept; none costs more than FEW moves, or its share of a sort of twice as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..core import dtypes as dt
 from .emit import Writer, constant, element_pointer, offset_of, register_type, splat, vector_of
@@ -32,7 +32,7 @@ from .stages import begin_units, end_units, piece
 # As many as this are inserted one by one. 24 elements of float32 are so in order after 0.34 us, by radix after 0.55; 64
 # after 1.13 and 0.80. In the worst order inserting costs more.
 FEW = 24
-_BYTE = 256  # values of a byte, each with a count of 64 bits
+_BYTE, _COUNT_NBYTES = 256, 8  # values of a byte; each has a count
 
 
 def render_sort(kernel: Sort, name: str, target: RenderTarget) -> str:
@@ -42,6 +42,11 @@ def render_sort(kernel: Sort, name: str, target: RenderTarget) -> str:
     frame = begin_units(kernel, (*sizes, *places), target)
     sorter = _Sorter(kernel, frame)
     return end_units(frame, name, sorter.unit)
+
+
+def scratch_nbytes(kernel: Sort, ints: Sequence[int]) -> int:
+    """How much of its scratch a launch with these ints uses."""
+    return 0 if ints[kernel.kept.index] <= FEW else _COUNT_NBYTES * _BYTE * kernel.source.dtype.itemsize
 
 
 class _Sorter:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..compiler import sorting
 from ..compiler.build import render
-from ..compiler.contraction.plan import scratch_nbytes
-from ..compiler.kernels import SCRATCH_BYTES, Attention, Contraction, Kernel, describe
+from ..compiler.contraction import plan as contraction
+from ..compiler.kernels import SCRATCH_BYTES, Attention, Contraction, Kernel, Sort, describe
 from ..core.errors import CompileError, FormatError
 from ..core.shapes import strides_of
 from ..graph.executable import plan_graph, steps_over
@@ -135,10 +136,7 @@ def _emit(
         _named(step._replace(buffers=tuple((places[n], at) for n, at in step.buffers)))
         for step in steps_over(planned, iter(symbols), target)
     ]
-    contractions = [(x.kernel, x.ints) for x in launches if isinstance(x.kernel, Contraction)]
-    scratch = max((scratch_nbytes(kernel, ints, target) for kernel, ints in contractions), default=0)
-    if any(isinstance(x.kernel, Attention) for x in launches):
-        scratch = SCRATCH_BYTES
+    scratch = max((_scratch_nbytes(x.kernel, x.ints, target) for x in launches), default=0)
     return emit_library(
         name,
         texts,
@@ -151,6 +149,15 @@ def _emit(
         scratch_nbytes=scratch,
         example=example,
     )
+
+
+def _scratch_nbytes(kernel: Any, ints: Sequence[int], target: Target) -> int:
+    """How much of its scratch a launch may use."""
+    if isinstance(kernel, Contraction):
+        return contraction.scratch_nbytes(kernel, ints, target)
+    if isinstance(kernel, Sort):
+        return sorting.scratch_nbytes(kernel, ints)
+    return SCRATCH_BYTES if isinstance(kernel, Attention) else 0
 
 
 def _named(step: Any) -> AnyStep:
