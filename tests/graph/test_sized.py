@@ -58,6 +58,8 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Shape], int]] = {
     "attention": (_attention, [(2, N, 16)], 4),
     "cumulative sum": (lambda x: wf.cumulative_sum(x, axis=0), [(N, 6)], 3),
     "cumulative sum of rows": (lambda x: wf.cumulative_sum(x, axis=1), [(3, N)], 4),
+    "sorted": (lambda x: (wf.sort(x, axis=0), wf.argsort(x, axis=1)), [(N, 6)], 4),
+    "greatest of rows": (lambda x: wf.topk(x, 5)[0] + 1.0, [(N, 40)], 4),
     "concat": (lambda x, y: wf.concat([x, y, x * 2.0], axis=0), [(N, 6), (3, 6)], 3),
     "stack": (lambda x: wf.stack([x, wf.exp(x)], axis=1), [(N, 6)], 4),
     "backwards": (lambda x: wf.flip(x, axis=0) + x, [(N, 6)], 4),

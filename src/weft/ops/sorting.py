@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis, shown, size_of
-from ..core.symbolic import Dim
+from ..core.symbolic import Dim, undecided
 from ..graph.protocol import Argsort, Primitive, TensorType
 from .creation import full
 from .elementwise import cast
@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from ..tensor.tensor import Tensor  # one layer up: what users see
 
 
+def _is_more(kept: Dim, count: Dim) -> bool:
+    """Whether more are to be kept than there are; of a size that has no number yet, that is asked when it has one."""
+    return not (undecided(kept) or undecided(count)) and kept > count
+
+
 def _argsort_type(params: dict[str, Any], x: TensorType) -> TensorType:
     kept = params["kept"]
-    if len(x.shape) != 2 or not 1 <= kept <= x.shape[1]:
+    if len(x.shape) != 2 or kept < 1 or _is_more(kept, x.shape[1]):
         raise ShapeError(f"argsort: {kept} of the elements of {x}: wants some of each row of a matrix")
     return TensorType(dt.int64, (x.shape[0], kept))
 
@@ -53,7 +58,7 @@ def _positions(op: str, x: Array, axis: int, descending: bool, kept: Dim | None 
     shape = tuple(x.shape)
     if kept is None:
         kept = shape[at]
-    if kept < 0 or kept > shape[at]:
+    if kept < 0 or _is_more(kept, shape[at]):
         raise ShapeError(f"{op}: k is {shown(kept)}; axis {at} of {shape} has {shape[at]} elements")
     result = (*shape[:at], kept, *shape[at + 1 :])
     if 0 in result:

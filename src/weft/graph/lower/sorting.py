@@ -21,7 +21,7 @@ def lower_sort(root: Root) -> Launch:
     value, layout = root.exprs[0].value
     (rows, count), kept = node.inputs[0].shape, root.shape[1]
     units, space = least(rows, UNITS), least(count, 2 * kept + SLACK)
-    block = computed(pieces, rows, units)
+    block = computed(pieces, rows, UNITS)
     # A position and the bits of an element, as one number.
     wide = value.dtype.bits > 32 or count > 1 << 32
     words = 2 if wide else 1
