@@ -93,14 +93,6 @@ def test_draws_are_written_over_their_operand(name: str) -> None:
     assert function(x, *p, training=False, inplace=True) is x
 
 
-@pytest.mark.parametrize("name", ["AlphaDropout", "FeatureAlphaDropout"])
-def test_some_layers_take_inplace_and_ignore_it_as_in_pytorch(name: str) -> None:
-    for lib in (wf, torch):
-        x = lib.ones((4, 5))
-        out = getattr(lib.nn, name)(0.5, inplace=True)(x)
-        assert out is not x and bool((x == 1.0).all())
-
-
 def test_views_see_what_is_written() -> None:
     x = wf.asarray(DATA.copy())
     row = x[1]

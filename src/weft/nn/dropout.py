@@ -81,8 +81,7 @@ class Dropout3d(_Dropout):
 
 class AlphaDropout(_Dropout):
     """``(*) -> (*)``: in training, each element is what SELU saturates at with probability ``p``; then all are scaled
-    and moved so that a mean of 0 and a variance of 1 stay. For networks of :class:`SELU`. ``inplace`` is ignored, as
-    in PyTorch.
+    and moved so that a mean of 0 and a variance of 1 stay. For networks of :class:`SELU`.
 
     Reference:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
@@ -90,8 +89,7 @@ class AlphaDropout(_Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(*) -> (*)``."""
-        result: Tensor = ops.alpha_dropout(input, self.p, self.training)
-        return result
+        return self._drop(ops.alpha_dropout, input)
 
 
 class FeatureAlphaDropout(_Dropout):
@@ -103,5 +101,4 @@ class FeatureAlphaDropout(_Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, C, ...) -> same``."""
-        result: Tensor = ops.feature_alpha_dropout(input, self.p, self.training)
-        return result
+        return self._drop(ops.feature_alpha_dropout, input)
