@@ -2,7 +2,7 @@
 
 A lazy class is its ordinary one with :class:`LazyModuleMixin` in front. The first call makes the parameters
 (``initialize_parameters``), and the module an instance of the ordinary class. Until then, or until a state was loaded,
-they are :mod:`weft.nn.parameter`.
+they are an :class:`UninitializedParameter` or :class:`UninitializedBuffer` each.
 
 A captured function cannot make state. A capture that comes to a lazy module ends (``UninitializedError``), and
 ``wf.compile`` runs that one call as Python, to the same bits; the next call is captured. What has no values to run
