@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,13 @@ def test_further_names_are_pytorchs() -> None:
             for a, b in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert F.linear(input=wf.ones((1, 2)), weight=wf.ones((3, 2))).tolist() == [[2.0, 2.0, 2.0]]
+
+
+def test_a_convolution_with_time_first_shows_the_shapes_that_it_was_given() -> None:
+    w, b = wf.ones((2, 3, 4)), wf.ones(4)
+    for x, more in (((4, 2, 5), (w, b)), ((4, 2, 3), (w, wf.ones(5))), ((1, 2, 3), (w, b)), ((4, 2, 3), (w[:0], b))):
+        shapes = rf"^conv_tbc: input {re.escape(str(x))}, weight {re.escape(str(tuple(more[0].shape)))}[,:] "
+        with pytest.raises(wf.ShapeError, match=shapes):
+            F.conv_tbc(wf.ones(x), *more)
+    with pytest.raises(wf.ArgumentError, match=r"^conv_tbc: pad is -1; it must be 0 or more"):
+        F.conv_tbc(wf.ones((4, 2, 3)), w, b, -1)

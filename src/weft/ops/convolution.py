@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..core.dtypes import DType
-from ..core.errors import ShapeError
+from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape
-from ..core.symbolic import Dim, undecided
+from ..core.symbolic import Dim, are_equal, undecided
 from .contraction import dtype_of
 from .convolve import CONVOLVE
 from .elementwise import cast
@@ -240,10 +240,16 @@ def conv_tbc(input: Array, weight: Array, bias: Array, pad: int = 0) -> Array:
     """
     op = "conv_tbc"
     require_tensors(op, input, weight, bias)
-    if (input.ndim, weight.ndim, bias.ndim) != (3, 3, 1):
+    fits = (input.ndim, weight.ndim, bias.ndim) == (3, 3, 1)
+    if not (fits and are_equal(input.shape[2], weight.shape[1]) and are_equal(bias.shape[0], weight.shape[2])):
         raise ShapeError(
             f"{op}: input {input.shape}, weight {weight.shape}, bias {bias.shape}: wants (T, N, in), (kernel, in, out) "
             f"and (out,)"
         )
+    if pad < 0:
+        raise ArgumentError(f"{op}: pad is {pad}; it must be 0 or more")
+    length, kernel = input.shape[0] + 2 * pad, weight.shape[0]
+    if kernel == 0 or (not undecided(length) and length < kernel):
+        raise ShapeError(f"{op}: input {input.shape}, weight {weight.shape}: wants a kernel of 1 to {length} elements")
     sums = _convolution(op, 1, permute_dims(input, (1, 2, 0)), permute_dims(weight, (2, 1, 0)), bias, 1, pad, 1, 1)
     return permute_dims(sums, (2, 0, 1))
