@@ -39,6 +39,15 @@ def test_weights_at_the_ends_of_a_dtype(scale: float, replacement: bool) -> None
     assert np.bincount(found[:, 0]).min(where=[False, True, False, True, True], initial=300) > 60
 
 
+def test_many_samples_of_many_categories_are_those_that_few_are() -> None:
+    """Which are counted in order, where few are compared one by one."""
+    p = wf.asarray(np.maximum(np.random.default_rng(0).normal(size=3000), 0.0).astype(np.float32))
+    many, few = (wf.multinomial(p, n, True, generator=wf.random.Generator(1)).numpy() for n in (4000, 100))
+    assert (many[:100] == few).all() and (p.numpy()[many] > 0.0).all()
+    both = wf.multinomial(wf.stack([p, p]), 2000, True, generator=wf.random.Generator(1)).numpy()
+    assert (both.reshape(-1) == many).all()
+
+
 @pytest.mark.parametrize("replacement", [True, False])
 def test_the_stream_is_the_same_in_all_modes(replacement: bool) -> None:
     p = wf.asarray(np.random.default_rng(0).random((3, 40)).astype(np.float32))

@@ -5,21 +5,26 @@ from __future__ import annotations
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import shown
-from ..core.symbolic import Dim
+from ..core.symbolic import Dim, undecided
 from .cumulative import cumulative_sum
-from .elementwise import cast, isfinite, log, logical_and, minimum, where
+from .elementwise import cast, isfinite, isnan, less, log, logical_and, minimum, where
+from .indexing import take_along_axis
 from .op import Array, composite, current_trace, public
 from .operands import require_tensors
+from .pieces import concat
 from .precision import widen
 from .random import Generator, default_generator, draw_uniform
 from .reduction import all as all_
 from .reduction import max as max_
 from .reduction import sum as sum_
 from .shape import expand_dims
-from .sorting import _topk
+from .sorting import _topk, argsort
 from .views import slice_
 
 _BELOW = 1.0 - 2.0**-22  # of a sum: less than it, after rounding too
+# So many samples, or categories, are compared one by one. Of 1,000 each that takes 0.07 ms, counting in order 0.03, of
+# 5,000 0.74 and 0.15: the one grows with their product.
+_FEW = 512
 
 
 @public
@@ -97,10 +102,19 @@ def _multinomial(input: Array, state: Array, num_samples: Dim, replacement: bool
         last = p.shape[-1] - 1
         total = slice_(sums, (*(0,) * (p.ndim - 1), last), (*p.shape[:-1], 1))
         unit = draw_uniform(state, (*p.shape[:-1], num_samples), dtype=p.dtype)
-        at = minimum(unit * total, total * _BELOW)
-        passed = expand_dims(sums, -2) <= expand_dims(at, -1)
-        return minimum(sum_(cast(passed, dt.int64), axis=-1), last)
+        return minimum(_passed(sums, minimum(unit * total, total * _BELOW)), last)
     unit = draw_uniform(state, tuple(p.shape), dtype=p.dtype)  # a multiple of 2**-24 (2**-53) that may be 0
     least = 2.0**-54 if p.dtype is dt.float64 else 2.0**-25
     rates = where(p > 0.0, p / -log(where(unit == 0.0, least, unit)), -1.0)
     return _topk(rates, num_samples, -1, True)[1]
+
+
+def _passed(sums: Array, at: Array) -> Array:
+    """How many of the sums each of ``at`` has reached: all are compared, or, of many, counted in their order."""
+    count, samples = sums.shape[-1], at.shape[-1]
+    if undecided(count) or undecided(samples) or count <= _FEW or samples <= _FEW:
+        return sum_(cast(expand_dims(sums, -2) <= expand_dims(at, -1), dt.int64), axis=-1)
+    order = argsort(concat([sums, where(isnan(at), -1.0, at)], axis=-1))  # in which equal sums come first
+    passed = cumulative_sum(cast(less(order, count), dt.int64), axis=-1)
+    places = argsort(order)
+    return take_along_axis(passed, slice_(places, (*(0,) * (at.ndim - 1), count), tuple(at.shape)), axis=-1)
