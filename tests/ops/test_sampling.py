@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import weft as wf
+from weft.ops import sampling
 
 CHANCES = np.array([0.0, 1.0, 3.0, 0.0, 4.0], np.float32)
 
@@ -46,6 +47,17 @@ def test_many_samples_of_many_categories_are_those_that_few_are() -> None:
     assert (many[:100] == few).all() and (p.numpy()[many] > 0.0).all()
     both = wf.multinomial(wf.stack([p, p]), 2000, True, generator=wf.random.Generator(1)).numpy()
     assert (both.reshape(-1) == many).all()
+
+
+def test_the_last_category_may_have_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64 less than float32 knows of."""
+    most = lambda state, shape, dtype: wf.full(shape, 1.0 - 2.0**-53, dtype=dtype)  # noqa: E731
+    monkeypatch.setattr(sampling, "draw_uniform", most)
+    state = wf.random.Generator(0).next()
+    for last, drawn in ((2.0**-40, 1), (0.0, 0)):
+        p = wf.asarray([1.0, last], dtype=wf.float64)
+        draw = wf.compile(lambda p: sampling._multinomial.function(p, state, 3, True))
+        assert draw(p).tolist() == [drawn] * 3
 
 
 @pytest.mark.parametrize("replacement", [True, False])
