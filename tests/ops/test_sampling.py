@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,3 +103,17 @@ def test_operands_that_do_not_fit() -> None:
         wf.multinomial(wf.asarray([1, 2]), 1)
     with pytest.raises(wf.ShapeError, match=r"must be \(C,\) or \(N, C\)"):
         wf.multinomial(wf.ones((1, 2, 3)), 1)
+
+
+@pytest.mark.parametrize(("replacement", "count"), [(True, 700), (False, 3)])
+def test_a_saved_model_draws_from_any_number_of_categories(replacement: bool, count: int, tmp_path: Path) -> None:
+    def draw(p: Any) -> Any:
+        return wf.multinomial(p, count, replacement, generator=wf.random.Generator(3))
+
+    wf.save(draw, tmp_path / "net.onnx", example=wf.ones((2, 5)), dynamic={"n": (0, 1)})
+    loaded = wf.load(tmp_path / "net.onnx")
+    for categories in (3, 600):
+        p = wf.asarray(np.random.default_rng(0).random((2, categories)).astype(np.float32))
+        assert (loaded(p) == draw(p)).all()
+    with pytest.raises(wf.ShapeError):
+        loaded(wf.ones((2, 0)))

@@ -70,11 +70,12 @@ def multinomial(
         raise DTypeError(f"{op}: input is {input.dtype.name}; probabilities are floating")
     if num_samples < 1:
         raise ArgumentError(f"{op}: num_samples is {shown(num_samples)}; it must be 1 or more")
-    if not replacement and num_samples > input.shape[-1]:
+    categories = input.shape[-1]
+    if not (replacement or undecided(categories)) and num_samples > categories:
         raise ArgumentError(
-            f"{op}: num_samples is {shown(num_samples)}; without replacement there are {input.shape[-1]} categories"
+            f"{op}: num_samples is {shown(num_samples)}; without replacement there are {categories} categories"
         )
-    if not input.shape[-1] > 0:
+    if not undecided(categories) and categories < 1:
         raise ArgumentError(f"{op}: input {tuple(input.shape)} has no categories")
     if current_trace() is None and 0 not in input.shape:
         finite, some = _usable(input)
