@@ -253,6 +253,18 @@ def test_glu_on_every_axis() -> None:
 def test_threshold_takes_integers() -> None:
     assert F.threshold(wf.asarray([-2, 1, 3]), 1.5, 7.9).tolist() == [7, 7, 3]
     assert F.threshold(wf.asarray([-2, 1, 3]), 1, 7).dtype is wf.int64
+    few = wf.asarray([0, 1, 2], dtype=wf.uint8)
+    assert F.threshold(few, 1, -2).tolist() == [254, 254, 2] and F.threshold(few, -2, 3).tolist() == [3, 3, 3]
+    for bound, value, shown in ((300, 1, "300"), (1, float("nan"), "nan"), (float("inf"), 1, "inf")):
+        with pytest.raises(wf.DTypeError, match=f"^threshold: {shown} does not fit in uint8"):
+            F.threshold(few, bound, value)
+
+
+@pytest.mark.parametrize("name", ["relu", "threshold"])
+def test_bools_have_no_rectifier(name: str) -> None:
+    for inplace in (False, True):
+        with pytest.raises(wf.DTypeError, match=f"^{name}: bool operands: wants an integer or floating-point dtype"):
+            getattr(F, name)(wf.asarray([True]), *(1, 0)[: 2 * (name == "threshold")], inplace=inplace)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from ..core.errors import ArgumentError, ShapeError
 from ..core.shapes import Shape, normalize_axis, shown
 from .creation import iota
 from .elementwise import cast, erf, exp, expm1, log, log1p, logical_and, sigmoid, stop_gradient, tanh, where
+from .indexing import number_for
 from .op import Array, Composite, P, composite, public
+from .operands import REAL, common_dtype
 from .precision import widen
 from .random import Generator, default_generator, draw_uniform
 from .reduction import argmax, greatest_or_lowest
@@ -87,6 +89,7 @@ def relu(input: Array, inplace: bool = False) -> Array:
         >>> wf.nn.functional.relu(wf.asarray([-1.0, 2.0]))
         Tensor([0., 2.], dtype=float32)
     """
+    common_dtype("relu", (input,), REAL)
     return where(input <= 0, 0, input)
 
 
@@ -258,11 +261,14 @@ def threshold(input: Array, threshold: float, value: float, inplace: bool = Fals
 
     Args:
         input: any shape; an integer or floating-point dtype.
-        threshold, value: numbers; of an integer input their whole parts count.
+        threshold, value: numbers; of an integer input their whole parts count, modulo 2^bits of an unsigned one.
         inplace: write the result into ``input``, and return that.
 
     Returns:
         A tensor of the same shape and dtype.
+
+    Raises:
+        DTypeError: the input is bool, or a number does not fit in its dtype.
 
     Example:
         >>> wf.nn.functional.threshold(wf.asarray([-1.0, 0.5, 2.0]), 0.5, 9.0)
@@ -271,7 +277,9 @@ def threshold(input: Array, threshold: float, value: float, inplace: bool = Fals
     if input.dtype.is_floating:
         (x,) = widen("threshold", input)
         return cast(where(x <= threshold, value, x), input.dtype)
-    return cast(where(input <= int(threshold), int(value), input), input.dtype)
+    common_dtype("threshold", (input,), REAL)
+    bound, other = (number_for("threshold", number, input.dtype) for number in (threshold, value))
+    return cast(where(input <= bound, other, input), input.dtype)
 
 
 @composite(name="rrelu", public=False)
