@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import Counter, OrderedDict, defaultdict, namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +33,37 @@ class Own(tuple):
     """A tuple of one's own."""
 
 
+class Output(dict[str, Any]):
+    """A dict whose entries are attributes too."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(name)
+        return self[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise AssertionError("what is made again stores nothing")
+
+
+class Noted(dict[str, Any]):
+    """A dict that knows more than its items."""
+
+    def __init__(self, items: Any) -> None:
+        super().__init__(items)
+        self.note = 1
+
+
+DICTS: tuple[Any, ...] = (OrderedDict, Counter, Output, lambda items: defaultdict(list, items))
+
 trees: Any = st.recursive(
     st.one_of(st.integers(), st.none(), st.text(max_size=2)),
     lambda sub: st.one_of(
         st.lists(sub, max_size=3),
         st.lists(sub, max_size=3).map(tuple),
         st.dictionaries(st.text(max_size=2), sub, max_size=3),
+        *(st.dictionaries(st.text(max_size=2), sub, max_size=3).map(kind) for kind in DICTS),
         st.tuples(sub, sub).map(Pair._make),
         st.tuples(sub, sub).map(Derived),
         st.builds(Named, sub),
@@ -49,7 +75,7 @@ trees: Any = st.recursive(
 
 def types_in(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return (dict, [(k, types_in(v)) for k, v in tree.items()])
+        return (type(tree), [(k, types_in(v)) for k, v in tree.items()])
     if isinstance(tree, (list, tuple)):
         return (type(tree), [types_in(v) for v in tree])
     return type(tree)
@@ -85,6 +111,7 @@ def test_a_plain_form_is_the_same_but_for_names(tree: Any) -> None:
 
 PAIR = Pair(wf.asarray([1.0, 2.0]), wf.asarray([3.0, 4.0, 5.0]))
 MADE: list[Any] = [PAIR, Derived(PAIR), Named(PAIR), (PAIR, Named(PAIR[0])), {"k": [PAIR]}, Own(PAIR)]
+MADE += [kind({"a": PAIR[0], "b": PAIR[1]}) for kind in DICTS]
 
 
 def total(tree: Any) -> Any:
@@ -131,6 +158,45 @@ def test_a_compiled_function_is_captured_for_each_type_of_tuple() -> None:
 
     for _ in range(2):
         assert f(PAIR).shape == f(Derived(PAIR)).shape == (3,) and f(tuple(PAIR)).shape == (2,)
+
+
+def test_a_compiled_function_is_captured_for_each_class_of_dict() -> None:
+    @wf.compile
+    def f(x: Any, given: Any) -> Any:
+        return x * given["k"] * (2.0 if isinstance(given, OrderedDict) else 1.0), OrderedDict(k=x)
+
+    x, made = (
+        wf.ones(2),
+        ({"k": 3.0}, OrderedDict(k=3.0), Output(k=3.0), defaultdict(lambda: 3.0, k=3.0), Noted({"k": 3.0})),
+    )
+    for table in made * 2:
+        found, again = f(x, table)
+        assert found.tolist() == [6.0 if type(table) is OrderedDict else 3.0] * 2 and type(again) is OrderedDict
+    assert wf.compile(lambda x, given: x * given.k)(x, Output(k=3.0)).tolist() == [3.0, 3.0]
+    assert type(unflatten(flatten(Noted({"k": 3.0}))[1], [3.0])) is dict
+    assert flatten(Output(k=1))[1] != flatten({"k": 1})[1] == plain(flatten(Output(k=1))[1])
+
+
+def test_what_a_function_does_with_the_class_of_a_dict_of_its_arguments() -> None:
+    x = wf.ones(2)
+    with pytest.raises(wf.CaptureError, match="changes a list or dict among its arguments"):
+        wf.compile(lambda x, given: x * given["other"])(x, defaultdict(lambda: 2.0))
+    with pytest.raises(wf.CaptureError, match="changes a list or dict among its arguments"):
+        wf.compile(lambda x, given: (given.move_to_end("a"), x)[1])(x, OrderedDict(a=1, b=2))
+    assert wf.compile(lambda x, given: x * (given["other"] + 1))(x, Counter(a=1)).tolist() == [1.0, 1.0]
+
+
+def test_what_is_stored_keeps_its_class() -> None:
+    held = SimpleNamespace()
+
+    @wf.compile
+    def f(x: Any) -> Any:
+        held.made = OrderedDict(a=x * 2.0)
+        return x
+
+    for n in (1.0, 2.0):
+        f(wf.asarray([n]))
+        assert type(held.made) is OrderedDict and held.made["a"].tolist() == [2.0 * n]
 
 
 def test_a_saved_model_takes_the_named_tuples_that_it_was_saved_with(tmp_path: Path) -> None:

@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..graph.protocol import TensorType
 
 Form = Any  # ("leaf",), ("dict", keys, forms), ("list", forms), ("tuple", type, forms) or ("none",)
+
+
+class _Keys(tuple[Any, ...]):
+    """The keys of a dict of another class, which is made again. A defaultdict's ``factory`` is no part of the form:
+    a call that asks it changes its argument."""
+
+    kind: type[dict[Any, Any]]
+    factory: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keys) and other.kind is self.kind and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.kind, tuple(self)))
+
+
+def _keys(tree: dict[Any, Any]) -> tuple[Any, ...]:
+    """The keys of a dict, with what makes it again where it is of another class. One that knows more than its items, or
+    is made in a way of its own, becomes a plain dict, as weft's own do."""
+    kind = type(tree)
+    if kind is dict or kind.__module__.startswith("weft.") or kind.__new__ is not _base(kind).__new__:
+        return tuple(tree)
+    with suppress(AttributeError):  # it has no attributes
+        if object.__getattribute__(tree, "__dict__"):
+            return tuple(tree)
+    keys = _Keys(tree)
+    keys.kind, keys.factory = kind, tree.default_factory if isinstance(tree, defaultdict) else None
+    return keys
+
+
+def _base(kind: type) -> Any:
+    """What stores items, whatever the class makes of stores."""
+    return OrderedDict if issubclass(kind, OrderedDict) else defaultdict if issubclass(kind, defaultdict) else dict
+
+
+def _dict_of(keys: tuple[Any, ...], values: Sequence[Any]) -> dict[Any, Any]:
+    if not isinstance(keys, _Keys):
+        return dict(zip(keys, values, strict=True))
+    base, made = _base(keys.kind), keys.kind.__new__(keys.kind)
+    if isinstance(made, defaultdict):
+        made.default_factory = keys.factory
+    for key, value in zip(keys, values, strict=True):
+        base.__setitem__(made, key, value)
+    return made
 
 
 def flatten(tree: Any) -> tuple[list[Any], Form]:
@@ -21,7 +70,7 @@ def _flatten(tree: Any, leaves: list[Any]) -> Form:
     if tree is None:
         return ("none",)
     if isinstance(tree, dict):
-        return ("dict", tuple(tree), tuple([_flatten(v, leaves) for v in tree.values()]))
+        return ("dict", _keys(tree), tuple([_flatten(v, leaves) for v in tree.values()]))
     if isinstance(tree, list):
         return ("list", tuple([_flatten(v, leaves) for v in tree]))
     if isinstance(tree, tuple) and not isinstance(tree, TensorType):
@@ -42,7 +91,7 @@ def _unflatten(form: Form, leaves: Iterator[Any]) -> Any:
     if kind == "none":
         return None
     if kind == "dict":
-        return dict(zip(form[1], [_unflatten(f, leaves) for f in form[2]], strict=True))
+        return _dict_of(form[1], [_unflatten(f, leaves) for f in form[2]])
     if kind == "list":
         return [_unflatten(f, leaves) for f in form[1]]
     items = [_unflatten(f, leaves) for f in form[2]]
@@ -100,9 +149,11 @@ def _called(form: Form) -> str:
 
 
 def plain(form: Form) -> Form:
-    """The form with plain tuples for named ones."""
+    """The form with plain tuples for named ones, and plain dicts for those of other classes."""
     if form[0] == "tuple":
         return ("tuple", tuple, tuple([plain(f) for f in form[2]]))
-    if form[0] in ("dict", "list"):
-        return (*form[:-1], tuple([plain(f) for f in form[-1]]))
+    if form[0] == "dict":
+        return ("dict", tuple(form[1]), tuple([plain(f) for f in form[2]]))
+    if form[0] == "list":
+        return ("list", tuple([plain(f) for f in form[1]]))
     return form
