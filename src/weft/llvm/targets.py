@@ -258,7 +258,12 @@ def host_target(isa: str | None = None) -> Target:
         ValueError: there is none of that name.
     """
     target = _host_target(check_isa(isa or settings().isa))
-    return replace(target, checked=True) if settings().check_memory else target
+    return _checked(target) if settings().check_memory else target
+
+
+@cache
+def _checked(target: Target) -> Target:
+    return replace(target, checked=True)
 
 
 def check_isa(isa: str | None) -> str | None:
