@@ -206,7 +206,7 @@ def cumulative_sum(
 def divide(x1: Operand, x2: Operand, /) -> Tensor:
     """``x1 / x2``, always a float."""
 
-def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
+def einsum(subscripts: str, /, *operands: TensorLike | Sequence[TensorLike]) -> Tensor:
     """Products of elements with equal labels, summed over the labels that the result does not have."""
 
 def empty(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: Any = None) -> Tensor:

@@ -51,6 +51,21 @@ def test_values_and_gradients(case: Any) -> None:
     check_gradient(lambda *xs: einsum(subscripts, *xs), *operands)
 
 
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_operands_may_be_one_list(kind: Any) -> None:
+    """As PyTorch takes them: ``einsum("ij,jk->ik", (x, y))``; no list, an empty one and two are errors."""
+    x, y = wf.asarray(values("float32", (2, 3), 1)), wf.asarray(values("float32", (3, 4), 2))
+    same_bits(einsum("ij,jk->ik", kind((x, y))), einsum("ij,jk->ik", x, y).numpy())
+    same_bits(wf.compile(lambda *xs: einsum("ij,jk->ik", kind(xs)))(x, y), einsum("ij,jk->ik", x, y).numpy())
+    check_gradient(
+        lambda *xs: einsum("ij,jk->ik", kind(xs)), values("float64", (2, 3), 1), values("float64", (3, 4), 2)
+    )
+    with pytest.raises(ShapeError, match="2 terms for 0 operands"):
+        einsum("ij,jk->ik", kind(()))
+    with pytest.raises(DTypeError, match="an operand of type"):
+        einsum("ij,jk->ik", kind((x,)), kind((y,)))
+
+
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "float32"])
 def test_dtypes(dtype: str) -> None:
     x, y = values(dtype, (4, 5), 1), values(dtype, (5, 6), 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.symbolic import Dim
@@ -31,7 +32,7 @@ class _Term:
 
 
 @composite
-def einsum(subscripts: str, /, *operands: Array) -> Array:
+def einsum(subscripts: str, /, *operands: Array | Sequence[Array]) -> Array:
     """Products of elements with equal labels, summed over the labels that the result does not have.
 
     Operands are multiplied in pairs from the left, each pair as a batch of matrix products.
@@ -39,7 +40,7 @@ def einsum(subscripts: str, /, *operands: Array) -> Array:
     Args:
         subscripts: ``"ij,jk->ik"``: a letter for each axis of each operand, ``...`` for axes that broadcast. Without
             ``->`` the result has, in alphabetical order, the letters that stand once.
-        operands: integer or floating-point dtypes.
+        operands: integer or floating-point dtypes; or one list of them, as PyTorch takes them too.
 
     Returns:
         A tensor of the promoted dtype.
@@ -53,15 +54,18 @@ def einsum(subscripts: str, /, *operands: Array) -> Array:
         >>> wf.einsum("ij,jk->ik", wf.asarray([[1.0, 2.0]]), wf.asarray([[3.0], [4.0]])).tolist()
         [[11.0]]
     """
-    require_tensors("einsum", *operands)
-    inputs, output = _parse(subscripts, operands)
-    dtype = common_dtype("einsum", operands, REAL)
+    given: tuple[Any, ...] = operands
+    if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
+        given = tuple(operands[0])
+    require_tensors("einsum", *given)
+    inputs, output = _parse(subscripts, given)
+    dtype = common_dtype("einsum", given, REAL)
     wide = working(dtype)
-    sizes = _sizes(subscripts, operands, inputs)
+    sizes = _sizes(subscripts, given, inputs)
     for label in output:
         if label not in sizes:
             raise ShapeError(f"einsum: {subscripts}: no operand has the label {label!r} of the result")
-    terms = [_single(cast(x, wide), labels, sizes) for x, labels in zip(operands, inputs, strict=True)]
+    terms = [_single(cast(x, wide), labels, sizes) for x, labels in zip(given, inputs, strict=True)]
     while len(terms) > 1:
         rest = "".join(t.labels for t in terms[2:]) + output
         terms = [_pair(terms[0], terms[1], rest), *terms[2:]]
