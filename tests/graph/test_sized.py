@@ -76,6 +76,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Shape], int]] = {
     "sizes as values": (lambda x: wf.clip(x * x.shape[0], 0, x.shape[0]) ** (1.0 / x.shape[1]), [(N, 6)], 3),
     "whole values": (lambda x: wf.arange(1, x.shape[0] + 1) * (2 * x.shape[0]) + wf.arange(x.shape[0]), [(N,)], 3),
     "counting down": (lambda x: wf.arange(3 * x.shape[0], 0, -3, dtype="float32") * x, [(N,)], 3),
+    "counting down in floats": (lambda x: wf.arange(3 * x.shape[0], 0, -3.0) * x, [(N,)], 3),
     "gather": (lambda x: wf.take(x, wf.arange(x.shape[0]) // 2, axis=0) + 1.0, [(N, 6)], 4),
     "scatter": (lambda x: wf.scatter_add(x, wf.arange(x.shape[0]) // 3, x * 2.0) * 0.5, [(N, 6)], 4),
     "along an axis": (lambda x: wf.take_along_axis(x, wf.argmax(x, axis=1, keepdims=True), axis=1), [(N, 6)], 4),

@@ -106,6 +106,26 @@ def test_arange_of_floats(start: float, stop: float, step: float, dtype: str) ->
     same_bits(wf.arange(start, stop, step, dtype=dtype), expected.astype(numpy_dtype(dtype)))
 
 
+@pytest.mark.parametrize(
+    "count",
+    [
+        lambda n: wf.arange(n - 1, -1, -1.0),
+        lambda n: wf.arange(0, n, 2.0, dtype=wf.float16),
+        lambda n: wf.arange(-0.0, -n, -1.0),
+        lambda n: wf.arange(0, n, 0.3),
+        lambda n: wf.arange(n, 1e301, 1e300),
+        lambda n: wf.arange(n * 0.5),
+    ],
+)
+def test_arange_of_sizes_and_floats(count: Any) -> None:
+    """Positions of attention count down in floats: ``arange(n - 1, -1, -1.0)``, of a size that captured code learns
+    from the second shape on, or that values decide about."""
+    shaped, decided = wf.compile(lambda x: count(x.shape[0])), wf.compile(lambda x: count(wf.nonzero(x)[0].shape[0]))
+    for n in (3, 5, 8, 1):
+        same_bits(shaped(wf.ones(n)), count(n).numpy())
+        same_bits(decided(wf.ones(n)), count(n).numpy())
+
+
 @few
 @given(
     start=st.floats(-9, 9),

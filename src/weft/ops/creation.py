@@ -275,6 +275,9 @@ def arange(
         raise DTypeError("arange: bool has no ranges")
     if not isinstance(step, SymDim) and step == 0:
         raise ShapeError("arange: step is 0")
+    if not whole and any(isinstance(v, SymDim) for v in (start, stop, step)):
+        start, stop, step = _beside_sizes(start, stop, step)
+        whole = not any(isinstance(v, float) for v in (start, stop, step))
     (size,) = as_shape(_range_size(start, stop, step), "arange")
     if not undecided(size) and size and kind.is_integer:
         for end in (start, start + (size - 1) * step):
@@ -298,6 +301,15 @@ def _modulo(number: int, dtype: DType) -> int:
     """The number of a 64-bit ``dtype`` that is ``number`` modulo 2**64."""
     number &= (1 << 64) - 1
     return number - (1 << 64) if dtype.is_signed and number >> 63 else number
+
+
+def _beside_sizes(*ends: Any) -> list[Any]:
+    """Floats beside symbolic sizes: as integers where they are whole numbers, which counts to the same bits (all are
+    far below 2**53; -0.0 has no integer); else the sizes become the numbers that they stand for."""
+    floats = [v for v in ends if isinstance(v, float)]
+    if all(abs(v) < 2**31 and v == int(v) and (v or math.copysign(1.0, v) > 0) for v in floats):
+        return [int(v) if isinstance(v, float) else v for v in ends]
+    return [int(v) if isinstance(v, SymDim) else v for v in ends]
 
 
 def _range_size(start: Any, stop: Any, step: Any) -> Dim:
