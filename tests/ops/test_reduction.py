@@ -241,6 +241,7 @@ def test_gradient_of_a_product_with_zeros(line: list[float], expected: list[floa
     ("call", "error", "message"),
     [
         (lambda x: wf.sum(x, axis=2), AxisError, "sum: axis 2 is out of range for a tensor of rank 2"),
+        (lambda x: wf.count_nonzero(x, axis=2), AxisError, "count_nonzero: axis 2 is out of range"),
         (lambda x: wf.mean(x, axis=(0, -2)), AxisError, "mean: an axis is named twice"),
         (lambda x: wf.argmax(x, axis=-3), AxisError, "argmax: axis -3 is out of range"),
         (lambda x: wf.argmax(x, axis=(0, 1)), ShapeError, "argmax: axis .*one axis"),

@@ -360,7 +360,8 @@ def count_nonzero(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> 
         Tensor(2, dtype=int64)
     """
     require_tensors("count_nonzero", x)
-    return sum(cast(x, dt.bool_), axis=axis, keepdims=keepdims)
+    axes = normalize_axes(axis, x.ndim, "count_nonzero")
+    return sum(cast(x, dt.bool_), axis=axes, keepdims=keepdims)
 
 
 def _count(x: Array, axis: Axes, name: str) -> Array:
