@@ -37,7 +37,7 @@ FREQUENT = {
     "addcmul bincount erfinv fmod double set_default_tensor_type histogram cartesian_prod is_autocast_enabled isclose "
     "vmap addmm arccos arcsin arctan baddbmm complex64 contiguous_format det distributions get_default_device half "
     "hann_window is_grad_enabled isin log_softmax permute real spmm std_mean stft trapezoid var_mean cuda zeros tensor "
-    "use_deterministic_algorithms no_grad",
+    "use_deterministic_algorithms no_grad broadcast_tensors autograd ravel argwhere",
     "weft.nn": "Conv2d BatchNorm2d MaxPool2d ConvTranspose2d AdaptiveAvgPool2d AvgPool2d LSTM DataParallel Conv1d "
     "Upsample BatchNorm1d MultiheadAttention Dropout2d RNN InstanceNorm2d ZeroPad2d GRU ReflectionPad2d Conv3d Unfold "
     "PixelShuffle AdaptiveMaxPool2d LazyLinear LazyConv2d Dense Conv2D GroupNorm LazyBatchNorm2d MaxPool2D "

@@ -197,6 +197,8 @@ class Methods(Casts):
         """The positions of the elements along ``dim`` in order; equal elements stay in theirs."""
     @overload
     def argsort(self, axis: int = -1, descending: bool = False, stable: bool = False) -> Tensor: ...
+    def argwhere(self) -> Tensor:
+        """What ``x.nonzero()`` gives: a row of int64 for the position of each element that is not 0."""
     def asin(self) -> Tensor:
         """The inverse sine, in [-pi/2, pi/2]."""
     def asin_(self) -> Self:
@@ -304,6 +306,11 @@ class Methods(Casts):
         """The hyperbolic cosine."""
     def cosh_(self) -> Self:
         """Write what ``cosh`` gives of the tensor into it; returns it."""
+    @overload
+    def count_nonzero(self, dim: int | Sequence[int] | None = None) -> Tensor:
+        """The number of elements over axes that are not 0, as int64."""
+    @overload
+    def count_nonzero(self, axis: int | Sequence[int] | None = None) -> Tensor: ...
     def cpu(self) -> Tensor:
         """The tensor in the CPU's memory: itself if it is there, else a copy."""
     @overload
@@ -771,6 +778,8 @@ class Methods(Casts):
     def random_(self, to: int, /, *, generator: Generator | None = None) -> Self: ...
     @overload
     def random_(self, from_: int, /, to: int | None, *, generator: Generator | None = None) -> Self: ...
+    def ravel(self) -> Tensor:
+        """The elements in row-major order as one axis: a view of a contiguous tensor, a copy of any other."""
     def reciprocal(self) -> Tensor:
         """``1 / x``."""
     def reciprocal_(self) -> Self:

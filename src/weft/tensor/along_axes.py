@@ -243,6 +243,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "argmin": _reduction("argmin", reduction.argmin),
     "argsort": _argsort,
     "chunk": _cut("chunk", pieces.chunk),
+    "count_nonzero": _reduction("count_nonzero", reduction.count_nonzero),
     "cumprod": _running("cumprod", cumulative.cumulative_prod),
     "cumsum": _running("cumsum", cumulative.cumulative_sum),
     "flip": _flip,

@@ -487,6 +487,16 @@ def nonzero(self: Tensor, *, as_tuple: bool = False) -> Any:
     return each if as_tuple else stack(each, axis=1)
 
 
+def argwhere(self: Tensor) -> Any:
+    """What ``x.nonzero()`` gives: a row of int64 for the position of each element that is not 0."""
+    return nonzero(self)
+
+
+def ravel(self: Tensor) -> Any:
+    """The elements in row-major order as one axis: a view of a contiguous tensor, a copy of any other."""
+    return self.contiguous().view(-1)
+
+
 def where(self: Tensor, condition: Tensor, other: Any) -> Any:
     """The element where ``condition`` is True, else ``other``."""
     return e.where(condition, self, other)
@@ -578,6 +588,8 @@ def _install_special() -> None:
         "new_zeros": _like("zeros"),
         "new_ones": _like("ones"),
         "nonzero": nonzero,
+        "argwhere": argwhere,
+        "ravel": ravel,
         "where": where,
         "repeat": repeat,
         "tile": tile,
