@@ -169,6 +169,19 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
 ]
 
 
+def test_pad_by_what_values_leave_of_an_axis() -> None:
+    """Widths that values decide about are no numbers in captured code: ``k + (6 - k)`` rows stand beside 6."""
+
+    def filled(mask: wf.Tensor, y: wf.Tensor) -> wf.Tensor:
+        count = wf.nonzero(mask)[0].shape[0]
+        return wf.pad(wf.ones((count, 2)), [(0, 6 - count), (0, 0)]) * y
+
+    compiled, y = wf.compile(filled), wf.reshape(wf.arange(12.0), (6, 2))
+    for n in (2, 3, 5, 0, 6):
+        mask = wf.arange(6) < n
+        assert (compiled(mask, y) == filled(mask, y)).all() and (filled(mask, y)[n:] == 0).all()
+
+
 @pytest.mark.parametrize("case", range(len(BAD)))
 def test_messages(case: int) -> None:
     call, error, message = BAD[case]

@@ -13,7 +13,7 @@ from ..core.asked import unasked
 from ..core.dtypes import promote
 from ..core.errors import DTypeError, OutOfMemoryError, ShapeError
 from ..core.shapes import Shape, check_count, normalize_axis, shown, size_of
-from ..core.symbolic import Dim, are_equal, undecided
+from ..core.symbolic import Dim, SymDim, are_equal, undecided
 from .creation import Whole, as_shape, full
 from .elementwise import cast
 from .op import Array, apply, composite, public
@@ -123,6 +123,11 @@ def pad(x: Array, /, pad_width: PadWidth, *, value: bool | int | float = 0) -> A
     return slice_update(full(outer, value, dtype=x.dtype), inner, tuple(max(before, 0) for before, _ in widths))
 
 
+def _width(given: Any) -> Any:
+    """An integer, or a symbolic size as it is: its number would make it another program for each."""
+    return unasked(given) if isinstance(given, SymDim) else operator.index(given)
+
+
 def _pad_widths(pad_width: PadWidth, shape: Shape) -> list[tuple[int, int]]:
     if not hasattr(pad_width, "__iter__"):
         pad_width = (pad_width, pad_width)
@@ -132,7 +137,7 @@ def _pad_widths(pad_width: PadWidth, shape: Shape) -> list[tuple[int, int]]:
     elif len(widths) == 1 and len(shape) != 1:
         widths = widths * len(shape)
     try:
-        pairs = [(operator.index(before), operator.index(after)) for before, after in widths]
+        pairs = [(_width(before), _width(after)) for before, after in widths]
     except (TypeError, ValueError):
         raise ShapeError(f"pad: {shown(pad_width)} is not a list of pairs of integers") from None
     if len(pairs) != len(shape):

@@ -94,6 +94,19 @@ def test_padding_gets_no_gradient() -> None:
     assert data.grad.tolist() == [1.0] * 4
 
 
+def test_total_length_is_a_size_in_captured_code() -> None:
+    """A mask of attention stands beside what was unpacked to the length that the batch had."""
+
+    def masked(x: wf.Tensor, lengths: wf.Tensor) -> wf.Tensor:
+        packed = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+        padded, _ = rnn.pad_packed_sequence(packed, total_length=x.shape[0])
+        return padded * wf.ones((4, 3))
+
+    compiled, x = wf.compile(masked), wf.reshape(wf.arange(12.0), (4, 3))
+    for lengths in ([2, 3, 1], [4, 1, 2], [1, 1, 1]):
+        assert bits([compiled(x, wf.asarray(lengths))]) == bits([masked(x, wf.asarray(lengths))])
+
+
 def test_conversions() -> None:
     packed = rnn.pack_sequence([wf.asarray([1.5, 2.0]), wf.asarray([3.0])])
     assert packed.to("float32") is packed and packed.cpu() is packed
