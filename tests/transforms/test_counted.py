@@ -346,3 +346,17 @@ def test_memory_is_limited_for_certain_sizes_alone() -> None:
 def test_files_and_libraries_have_no_such_sizes(tmp_path: Any) -> None:
     with pytest.raises(wf.CaptureError, match="the shape of the result depends on the values"):
         wf.save(lambda x: x[x > 0], tmp_path / "m.onnx", example=_x(3, 0))
+
+
+def test_counts_of_their_own_beside_numbers_in_places() -> None:
+    """A list that the function counts its calls in is a number of each run; sizes of 0 and 1 are other captures."""
+    calls = [0]
+
+    def chosen(mask: wf.Tensor) -> wf.Tensor:
+        calls[0] += 1
+        return wf.nonzero(mask)[0] + calls[0]
+
+    compiled = wf.compile(chosen)
+    for number, n in enumerate((3, 2, 1, 0, 1, 4, 0, 5), 1):
+        assert compiled(wf.arange(6) < n).tolist() == [i + number for i in range(n)]
+        assert calls == [number]

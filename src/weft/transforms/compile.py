@@ -806,6 +806,8 @@ class _Call(NamedTuple):
 
     def for_places(self, places: Sequence[Placed]) -> _Call | None:
         """The call with what these places hold now; None where they hold no such numbers."""
+        if self.places:  # of the entry that it was for
+            return self._replace(tensors=self.tensors[: -len(self.places)], places=()).for_places(places)
         if not places:
             return self
         tensors = extended(self.tensors, places)
