@@ -171,3 +171,12 @@ def test_a_convolution_with_time_first_shows_the_shapes_that_it_was_given() -> N
             F.conv_tbc(wf.ones(x), *more)
     with pytest.raises(wf.ArgumentError, match=r"^conv_tbc: pad is -1; it must be 0 or more"):
         F.conv_tbc(wf.ones((4, 2, 3)), w, b, -1)
+
+
+@pytest.mark.parametrize("name", ["dropout", "dropout1d", "alpha_dropout", "feature_alpha_dropout", "rrelu"])
+def test_flags_are_true_or_false(name: str) -> None:
+    """Also where the function asks for them in Python, to which any text is true."""
+    function, x = getattr(F, name), wf.ones((2, 2, 3))
+    for wrong in ("False", 2, None):
+        with pytest.raises(wf.DTypeError, match=f"{name}: training is .*; it must be True or False"):
+            function(x, training=wrong)

@@ -169,3 +169,5 @@ def test_what_is_refused() -> None:
         wf.ones(3).sort(None)
     with pytest.raises(wf.ArgumentError, match="k must be given"):
         wf.ones(3).topk()
+    with pytest.raises(wf.DTypeError, match="topk: sorted is 'no'; it must be True or False"):
+        wf.topk(wf.ones(3), 1, sorted="no")

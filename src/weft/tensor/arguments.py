@@ -107,10 +107,17 @@ def _contracts(function: Any) -> tuple[str, inspect.Signature, dict[str, Contrac
 
 def guarded(function: F) -> F:
     """A public function that is no composite: what Python raises inside of it is explained by its signature, or the
-    call is made again with the arguments that were meant. A call that succeeds costs nothing."""
+    call is made again with the arguments that were meant. Before that only what is annotated ``bool`` is looked at: to
+    an ``if`` anything is true or false. A call that succeeds costs nothing else."""
+    parameters = inspect.signature(function).parameters.values()
+    flags = [(p.name, at) for at, p in enumerate(parameters) if p.annotation == "bool"]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        for name, at in flags:
+            value = args[at] if at < len(args) else kwargs.get(name, False)
+            if value.__class__ is not bool:
+                _flag(function.__name__, name, value)
         try:
             return function(*args, **kwargs)
         except WeftError:
