@@ -234,3 +234,10 @@ def test_what_does_not_fit_is_refused_as_in_pytorch(shapes: Any, options: Any, s
 def test_bools_are_refused() -> None:
     with pytest.raises(DTypeError, match="conv_transpose1d"):
         F.conv_transpose1d(wf.ones((1, 2, 3), dtype="bool"), wf.ones((2, 1, 3), dtype="bool"))
+
+
+def test_a_stride_beyond_all_memory() -> None:
+    """One element goes nowhere: nothing is made for each of the stride's rests."""
+    x, w = wf.ones((1, 1, 1)), wf.asarray([[[1.0, 2.0, 3.0]]])
+    for stride in (2**31, 2**40, 2**62):
+        assert F.conv_transpose1d(x, w, stride=stride).tolist() == [[[1.0, 2.0, 3.0]]]

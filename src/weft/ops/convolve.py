@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from math import gcd
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 from ..core import dtypes as dt
@@ -284,10 +284,12 @@ def transposed(
         if all(s == 1 for s in stride):
             return part
         parts[tuple(rest.at for rest in rests)] = part
-    whole = tuple(product(*map(range, stride)))
+    count = prod(stride)
+    whole = tuple(product(*map(range, stride))) if count <= max(MOST, len(parts)) else ()
     # Whatever the sizes are: to ask whether they are even would take a capture for each answer, of each layer.
-    few = len(whole) <= MOST and len(parts) > 0
-    if (parts.keys() <= set(whole) if few else parts.keys() == set(whole)) and all(
+    few = count <= MOST and len(parts) > 0
+    known = parts.keys() <= set(whole) if few else len(whole) > 0 and parts.keys() == set(whole)
+    if known and all(
         n * s - m == 0 for part in parts.values() for n, s, m in zip(part.shape[2:], stride, results, strict=True)
     ):
         # What no element of the kernel meets (of one of 1x1, three rests of four) is zeros, which are written nowhere.
