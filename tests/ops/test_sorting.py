@@ -171,3 +171,14 @@ def test_what_is_refused() -> None:
         wf.ones(3).topk()
     with pytest.raises(wf.DTypeError, match="topk: sorted is 'no'; it must be True or False"):
         wf.topk(wf.ones(3), 1, sorted="no")
+
+
+def test_long_rows_share_room() -> None:
+    """So long that there is room for four at a time: the others come after them."""
+    rows = np.random.default_rng(0).standard_normal((6, 1 << 20), np.float32)
+    x = wf.asarray(rows)
+    wf.memory.reset_peak()
+    before = wf.memory.stats().current
+    found = wf.argsort(x)
+    assert np.array_equal(found.numpy(), rows.argsort(1, kind="stable"))
+    assert wf.memory.stats().peak - before < found.nbytes + (5 * 2 * 8 << 20)
