@@ -105,17 +105,24 @@ def _contracts(function: Any) -> tuple[str, inspect.Signature, dict[str, Contrac
     return name, signature, {name: contract for name, contract in found.items() if contract is not None}
 
 
+@cache
+def _flags(function: Any) -> list[tuple[str, int | None]]:
+    """The parameters that are annotated ``bool``, and where each stands among arguments by position, if it may."""
+    _, signature, _ = _contracts(function)
+    parameters = enumerate(signature.parameters.values())
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    return [(p.name, None if p.kind is by_name else at) for at, p in parameters if p.annotation == "bool"]
+
+
 def guarded(function: F) -> F:
     """A public function that is no composite: what Python raises inside of it is explained by its signature, or the
     call is made again with the arguments that were meant. Before that only what is annotated ``bool`` is looked at: to
     an ``if`` anything is true or false. A call that succeeds costs nothing else."""
-    parameters = inspect.signature(function).parameters.values()
-    flags = [(p.name, at) for at, p in enumerate(parameters) if p.annotation == "bool"]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for name, at in flags:
-            value = args[at] if at < len(args) else kwargs.get(name, False)
+        for name, at in _flags(function):
+            value = args[at] if at is not None and at < len(args) else kwargs.get(name, False)
             if value.__class__ is not bool:
                 _flag(function.__name__, name, value)
         try:
