@@ -98,6 +98,8 @@ def at_home(value: Any) -> Any:
         return type(value)._make(found) if hasattr(value, "_make") else found
     if isinstance(value, list):
         return list(map(at_home, value))
+    if isinstance(value, slice):
+        return slice(at_home(value.start), at_home(value.stop), at_home(value.step))
     return {k: at_home(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 

@@ -72,16 +72,9 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
     if known is None:
         if len(_basic) > 1 << 14:
             _basic.clear()
-        entries = tuple([_at_home(entry) for entry in entries])
-        known = _basic[at_home(name)] = _Parser(shape).parse(_expand(entries, shape))[0]
+        entries, name = at_home(entries), at_home(name)  # they are kept
+        known = _basic[name] = _Parser(shape).parse(_expand(entries, shape))[0]
     return known, []
-
-
-def _at_home(entry: Any) -> Any:
-    """An entry with the numbers themselves for those that another thread's capture has stored: a key is kept."""
-    if type(entry) is slice:
-        return slice(at_home(entry.start), at_home(entry.stop), at_home(entry.step))
-    return at_home(entry)
 
 
 _basic: dict[Any, Subscript] = {}  # keys without arrays
