@@ -79,9 +79,10 @@ class Journal:
         """Store a value; ``put``: how, where that is more than to put it there."""
         level = self._levels[-1]
         if put is None:  # what it replaces is what another thread may have stored just now
-            self._before(level, place, place.exchange(value))
+            replaced = place.exchange(value)
+            self._before(level, place, lambda: replaced)
         else:
-            self._before(level, place, place.get())
+            self._before(level, place, place.get)
             put()
         key = place.id
         event = level.stores.get(key)
@@ -94,7 +95,7 @@ class Journal:
     def clear(self, owner: Any, place: Place, put: Callable[[], Any]) -> None:
         """Take away what is in a place."""
         level = self._levels[-1]
-        self._before(level, place, place.get())
+        self._before(level, place, place.get)
         put()
         level.stores.pop(place.id, None)
         level.events.append(Event(owner, put, [], place, False))  # which says when it is not there
@@ -122,10 +123,11 @@ class Journal:
         level.events.append(Event(owner, do, list(args), None, blind))
         return result
 
-    def _before(self, level: _Level, place: Place, held: Any) -> None:
+    def _before(self, level: _Level, place: Place, held: Callable[[], Any]) -> None:
+        """Note what a place held before the first store, which ``held`` gives: no property is asked twice."""
         if place.id not in level.places:
             level.places[place.id] = len(level.undo)
-            level.undo.append((place, held))
+            level.undo.append((place, held()))
 
     def has_changed(self, key: Any) -> bool:
         """Whether the function has stored into a place (by its id), or changed all of what it is in."""
@@ -134,12 +136,12 @@ class Journal:
     def watch(self, place: Place) -> None:
         """Note what a variable holds that the code may store into."""
         level = self._levels[0]
-        self._before(level, place, place.get())
+        self._before(level, place, place.get)
 
     def rebind(self, place: Place, value: Any) -> None:
         """Note that the code stores a value in a variable."""
         level = self._levels[0]
-        self._before(level, place, place.get())
+        self._before(level, place, place.get)
         level.stores[place.id] = Event(place.holder, place.set, [value], place, True)
 
     # --- bodies -----------------------------------------------------------------------------------------------------
