@@ -312,6 +312,24 @@ depths = st.one_of(st.integers(0, 3), st.integers(1, 40), st.sampled_from([255, 
 
 @pytest.mark.parametrize("form_b", FORMS)
 @pytest.mark.parametrize("form_a", FORMS)
+@given(m=extents, n=extents, k=st.integers(1, K_BLOCK), seed=st.integers(0, 2**32 - 1), pack=st.integers(0, 3))
+@settings(max_examples=10, deadline=None)
+def test_tiles_one_row_after_the_other(form_a: str, form_b: str, m: int, n: int, k: int, seed: int, pack: int) -> None:
+    """Tiles that follow each other along rows give the same bits, with all panels of B packed or none."""
+    rng = np.random.default_rng(seed)
+    a, b = values_of(dt.float32, rng, (m, k)), values_of(dt.float32, rng, (k, n))
+    bias = values_of(dt.float32, rng, (n,))
+    wanted = reference(a, b, dt.float32)
+    rectified = np.where(wanted + bias < 0, np.float32(0), wanted + bias)
+    order = {"in_rows": 1, "large": 1, "pack_a": pack & 1, "pack_b": pack >> 1, "sums_at": 1 << 20}
+    for isa in ISAS:
+        assert same_bits(matmul(a, b, dt.float32, isa, form_a, form_b, **order), wanted)
+        got = matmul(a, b, dt.float32, isa, form_a, form_b, _bias_relu, [bias], **order)
+        assert same_bits(got, rectified)
+
+
+@pytest.mark.parametrize("form_b", FORMS)
+@pytest.mark.parametrize("form_a", FORMS)
 @given(m=extents, n=extents, k=depths, seed=st.integers(0, 2**32 - 1), pack=st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_float32_is_the_contract(form_a: str, form_b: str, m: int, n: int, k: int, seed: int, pack: int) -> None:
@@ -355,7 +373,9 @@ def test_any_cut_gives_the_same_bits(m: int, n: int, k: int, seed: int, threads:
     assert same_bits(got, reference(a, b, dt.float32))
 
 
-@pytest.mark.parametrize("shape", [(513, 1030, 300), (800, 33, 520), (7, 2000, 256), (1000, 1, 700), (1, 1000, 700)])
+@pytest.mark.parametrize(
+    "shape", [(513, 1030, 300), (800, 33, 520), (7, 2000, 256), (1000, 1, 700), (1, 1000, 700), (700, 900, 60)]
+)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_more_than_one_unit(shape: tuple[int, int, int], threads: int) -> None:
     """Large shapes are cut so that every piece fits into the scratch; edges of the pieces are not seen."""

@@ -84,7 +84,8 @@ def test_every_cut_is_complete_and_fits(
         return
     tiles_m, tiles_n = -(-found["sub_m"] // tile.rows), -(-found["sub_n"] // tile.columns)
     assert tiles_m * tile.rows * packed_row(tile) <= found["packed_b_at"]
-    assert found["packed_b_at"] + K_BLOCK * tile.columns * size <= found["sums_at"]
+    lines = k * tiles_n if found["in_rows"] else K_BLOCK
+    assert found["packed_b_at"] + lines * tile.columns * size <= found["sums_at"]
     places = 1 if k <= K_BLOCK else tiles_m * tiles_n
     assert found["sums_at"] + places * tile.rows * tile.columns * size <= SCRATCH_BYTES
 

@@ -48,34 +48,33 @@ def render_epilogue(module: Module, name: str, kernel: Contraction, form: Form, 
     )
 
 
-def _read_by_points(kernel: Contraction) -> list[Access]:
-    """What the epilogue reads another line of for each row, as of a residual."""
+def _far_apart(kernel: Contraction) -> list[tuple[Access, bool]]:
+    """What the epilogue reads another line of for each row, as of a residual, and what it writes (True)."""
     loads = (node.value for node in topological(roots_of(kernel.stages)) if node.op == "load")
-    found = {(x.buf, x.offset, x.strides): x for x in loads if x.strides[-1] == 1 and x.strides[-2] != 0}
-    return list(found.values())
+    read = {(x.buf, x.offset, x.strides): x for x in loads if x.strides[-1] == 1 and x.strides[-2] != 0}
+    written = [store.access for store in kernel.stages if not store.indices and store.access.strides[-1] == 1]
+    return [*((access, False) for access in read.values()), *((access, True) for access in written)]
 
 
-def render_ahead(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> bool:
-    """Add ``void @name.ahead(...)``, which asks for what the epilogue of a tile at (m, n) will read; whether there is
-    anything. Lines of a few hundred bytes, far apart, are what no prefetcher of a processor foresees: without it, the
-    residual of 256 channels of 56x56 takes as long as the product by 64 channels (0.6 of 1.1 ms)."""
-    read = _read_by_points(kernel)
-    if not read:
-        return False
-    w, slots = Writer(module), [x for access in read for x in (access.offset, *access.strides)]
+def render_ahead(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
+    """Add ``void @name.ahead(...)``, which asks for what the epilogue of a tile at (m, n) will read and write. Lines of
+    a few hundred bytes, far apart, are what no prefetcher of a processor foresees: without it, the residual of 256
+    channels of 56x56 takes as long as the product by 64 channels (0.6 of 1.1 ms). A store waits as a load does where
+    the line that it changes a part of is not there."""
+    wanted = _far_apart(kernel)
+    w, slots = Writer(module), [x for access, _ in wanted for x in (access.offset, *access.strides)]
     frame = begin_kernel(w, len(kernel.buffers), slots_of((), slots), target)
     batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
 
     def row(r: str) -> None:
         m = w.op(f"add nsw i64 %m, {r}")
-        for access in read:
+        for access, writes in wanted:
             offset = offset_of(w, frame.ints, access.offset, zip(access.strides, [*batch, m, "%n"], strict=True))
             line, nbytes = element_pointer(w, frame.buffers[access.buf], access, offset), access.dtype.itemsize
             for start in (*range(0, form.tile.columns * nbytes, 64), form.tile.columns * nbytes - 1):
-                prefetch(w, at(w, line, (str(start), 1)))
+                prefetch(w, at(w, line, (str(start), 1)), writes=writes)
 
     loop(w, "0", "%height", 1, row)
     w.do("ret void")
     indices = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
     w.define(f"internal void @{name}.ahead(ptr %bufs, ptr %ints, {indices}, i64 %height) #1")
-    return True

@@ -28,6 +28,8 @@ PARTITION = (
     "packed_b_at",
     "sums_at",
     "ahead",
+    "in_rows",
+    "large",
     "columns",
     "box_line",
     "box_plane",
@@ -37,8 +39,9 @@ PARTITION = (
 """The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
 (TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES); whether A (B) is packed where that
 is not a must; where in the scratch the packed panel of B, or its box, and the sums lie, in bytes; lines of the next
-panel of B that each tile asks for; how many columns are cut into pieces: n, or those of the whole batch (see
-Form.joins); the layout of the box (box.py), or 0."""
+panel of B that each tile asks for; whether tiles follow each other along rows, while all panels of B are kept; whether
+C is large, so that what is read and written with each element of it is asked for ahead; how many columns are cut into
+pieces: n, or those of the whole batch (see Form.joins); the layout of the box (box.py). What is not asked for is 0."""
 
 MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = tuple(range(7))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
@@ -51,10 +54,10 @@ TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
 MASKS_AT = TABLES_AT - (128 << 10)  # masks of few rows: two bytes for each vector of a line and each k
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
 FEW_COLUMNS = 4096  # in a unit of few rows, whole lines: their sums stay in the first-level cache for the epilogue
-_NO_BOX = (0, 0, 0, 0)
 _JOINED = 0.95  # of the time of a batch's products one by one: what one product of all their columns has to save
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
+_PANELS = 512 << 10  # bytes of packed panels of B, at most, that tiles in rows come back to: half of the L2 cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,10 @@ class Partition:
 
     units: int
     ints: tuple[int, ...]
+
+
+def _partition(units: int, **ints: int) -> Partition:
+    return Partition(units, tuple(ints.get(field, 0) for field in PARTITION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,11 @@ class Form:
     thin: bool = False  # lanes may run along the batch; see batch_lanes.py
     joins: bool = False  # all of the batch has one A: the columns of its elements may be those of one product
     boxed: bool = False  # B's windows may be read from a box; see box.py
+
+    @property
+    def turns(self) -> bool:
+        """Whether tiles may follow each other along the rows."""
+        return not self.windowed and self.tile.dot is None
 
 
 def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
@@ -156,11 +168,12 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     m, n, k = (ints[s.index] for s in (kernel.m, kernel.n, kernel.k))
     batch = prod(ints[axis.index] for axis in kernel.batch)
     if batch * m * n == 0:
-        return Partition(0, (1, 0, 1, 0, *(0 for _ in PARTITION[4:])))
+        return _partition(0, sub_m=1, sub_n=1)
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        return Partition(
-            batch * -(-m // piece), (piece, -(-m // piece), 1, 1, MATRIX_VECTOR, 0, 0, 0, 0, 0, n, *_NO_BOX)
+        pieces = -(-m // piece)
+        return _partition(
+            batch * pieces, sub_m=piece, blocks_m=pieces, sub_n=1, blocks_n=1, mode=MATRIX_VECTOR, columns=n
         )
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
     # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
@@ -171,18 +184,22 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if few and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
-        return Partition(batch * -(-n // piece), (m, 1, piece, -(-n // piece), mode, 0, 0, 0, 0, 0, n, *_NO_BOX))
+        pieces = -(-n // piece)
+        return _partition(batch * pieces, sub_m=m, blocks_m=1, sub_n=piece, blocks_n=pieces, mode=mode, columns=n)
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
         piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))
-        sums_at = _up(form.tile.rows * packed_row(form.tile), 64)
-        return Partition(
-            batch * -(-n // piece), (m, 1, piece, -(-n // piece), FEW_ROWS, 1, 0, 0, sums_at, 0, n, *_NO_BOX)
+        rows = {"sub_m": m, "blocks_m": 1, "pack_a": 1}
+        pieces, sums_at = -(-n // piece), _up(form.tile.rows * packed_row(form.tile), 64)
+        return _partition(
+            batch * pieces, **rows, sub_n=piece, blocks_n=pieces, mode=FEW_ROWS, sums_at=sums_at, columns=n
         )
     if form.thin and m <= THIN[0] and n <= THIN[1] and 2 * batch >= form.tile.lanes:
         b_at = m * lanes_pitch(form.tile)
         sums_at = b_at + n * lanes_pitch(form.tile)
-        return Partition(-(-batch // form.tile.lanes), (m, 1, n, 1, BATCH_LANES, 1, 1, b_at, sums_at, 0, n, *_NO_BOX))
+        packed = {"pack_a": 1, "pack_b": 1, "packed_b_at": b_at, "sums_at": sums_at}
+        whole = {"sub_m": m, "blocks_m": 1, "sub_n": n, "blocks_n": 1, "columns": n}
+        return _partition(-(-batch // form.tile.lanes), mode=BATCH_LANES, **whole, **packed)
     if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
         batch, n = 1, n * batch
     elif form.boxed and isinstance(kernel.b, Windowed):
@@ -237,39 +254,43 @@ def _tiled(
 ) -> Partition:
     """The partition of ``sizes`` (batch, m, n, k) into pieces of ``cut`` (sub_m, sub_n) elements, whose windows are
     packed or read from a box."""
-    tile, (batch, m, n, k), (sub_m, sub_n) = form.tile, sizes, cut
+    tile, (batch, m, n, k), (sub_m, sub_n), size = form.tile, sizes, cut, form.tile.dtype.itemsize
     rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
     pitch = last_strides(kernel.a)[0 if form.a == "rows" else 1]
     pitch = _value(ints, pitch) * kernel.a.dtype.itemsize
-    large = n * k * kernel.b.dtype.itemsize
+    b_nbytes = n * k * kernel.b.dtype.itemsize
     # Rows a multiple of 4 KiB apart fall into one set of the L1 cache; panels are quicker to read when packed. Of four
     # tiles of columns, 1760 x 1024 x 128: 94 -> 101 GFLOP/s; panels 512 floats apart, 512 x 768 x 128: 95 -> 90.
     crowded = pitch % 4096 == 0
     wide = columns >= (4 if crowded else 5) * tile.columns
     pack_a = not form.a_direct or (wide and (form.a == "panels" or crowded))
     apart = n > tile.columns  # else a panel's lines lie side by side, and packing it would only move it
-    pack_b = not form.b_direct or (apart and (large > _L2 or (rows > 4 * tile.rows and large > _L2 // 8)))
+    pack_b = not form.b_direct or (apart and (b_nbytes > _L2 or (rows > 4 * tile.rows and b_nbytes > _L2 // 8)))
+    large = batch * m * n * size > _L2
+    in_rows = large and pack_b and form.turns and k <= K_BLOCK and k * columns * size <= _PANELS
     b_at = _up(rows * packed_row(tile), 64)
     ahead = 0
-    if not isinstance(kernel.b, Windowed) and (large > _L2 or m * k * kernel.a.dtype.itemsize > _L2):
+    if not isinstance(kernel.b, Windowed) and (b_nbytes > _L2 or m * k * kernel.a.dtype.itemsize > _L2):
         ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
-    return Partition(
+    layout = {"box_line": box.line, "box_plane": box.plane, "box_tap": box.tap, "box_step": box.step} if box else {}
+    panels = box.nbytes if box else k * columns * size if in_rows else tile.panel_nbytes
+    return _partition(
         batch * blocks_m * blocks_n,
-        (
-            sub_m,
-            blocks_m,
-            sub_n,
-            blocks_n,
-            BOXED if box else TILES,
-            int(pack_a),
-            int(pack_b),
-            b_at,
-            b_at + (box.nbytes if box else _up(tile.panel_nbytes, 64)),
-            ahead,
-            n,
-            *((box.line, box.plane, box.tap, box.step) if box else _NO_BOX),
-        ),
+        sub_m=sub_m,
+        blocks_m=blocks_m,
+        sub_n=sub_n,
+        blocks_n=blocks_n,
+        mode=BOXED if box else TILES,
+        pack_a=int(pack_a),
+        pack_b=int(pack_b),
+        packed_b_at=b_at,
+        sums_at=b_at + _up(panels, 64),
+        ahead=ahead,
+        in_rows=int(in_rows),
+        large=int(large),
+        columns=n,
+        **layout,
     )
 
 

@@ -11,15 +11,17 @@ Naive meaning::
 How it runs: a unit (plan.py) is a piece of C with all of K. For each K block and panel of B, tile functions (tile.py)
 compute the chains of 12x32 elements (AVX-512, float32) in registers, from operands where they lie or packed into the
 thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_windows.py), unless tiles read it from a
-box (box.py). Later blocks are added to the sums of the earlier ones, which wait in the scratch. After the last block
-the epilogue reads the sums; when it is one plain store of ``acc`` along contiguous rows, whole tiles go to the output
-without it. Products with a vector or a few go another way (vector.py, vector_rows.py), and so do those of few rows with
-windows (few_rows.py), and a batch of long sums with few results each (batch_lanes.py). Every element goes through the
-same operations wherever it lies, so the bits depend neither on tiles nor on units nor on what is packed.
+box (box.py). Where there is one K block and C is large, tiles go along rows instead. Later blocks are added to the sums
+of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain
+store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector or a few go
+another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py), and a batch of long
+sums with few results each (batch_lanes.py). Every element goes through the same operations wherever it lies, so the
+bits depend neither on tiles nor on units nor on what is packed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 from ..emit import Module, Writer, memory_type, offset_of
@@ -54,7 +56,8 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     """LLVM IR of one module that defines ``name`` with the kernel ABI; it reads PARTITION after its own ints."""
     form, module = form_of(kernel, target), Module()
     render_epilogue(module, name, kernel, form, target)
-    reads_ahead = not {TILES, BOXED}.isdisjoint(modes_of(kernel)) and render_ahead(module, name, kernel, form, target)
+    if not {TILES, BOXED}.isdisjoint(modes_of(kernel)):
+        render_ahead(module, name, kernel, form, target)
     first = first_partition_slot(kernel)
     frame = begin_kernel(
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
@@ -66,7 +69,7 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     functions, by_mode = functions_of(kernel, form, target), vectors_by_mode(kernel, form)
 
     def body(unit: str) -> None:
-        _Unit(kernel, form, frame, name, slots, unit, reads_ahead, small).emit(by_mode)
+        _Unit(kernel, form, frame, name, slots, unit, small).emit(by_mode)
         text = "\n".join(frame.w.lines)
         for own, render in functions.items():
             if f"@{name}.{own}(" in text:
@@ -91,6 +94,21 @@ def _tabulate_once(frame: Frame, name: str, kernel: Contraction, form: Form, slo
     when(w, asked, tables)
 
 
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """Columns of a tile, in registers: where they lie and the bytes from line to line, how many there are, whether they
+    are the first of the unit, what is fetched ahead, the number of the first and its place (``_place``), the lines."""
+
+    b: str
+    pitch: str
+    width: str
+    leftmost: str
+    ahead: str
+    n: str
+    place: tuple[list[str], str]
+    entries: str
+
+
 class _Unit:
     """Emits one unit; the fields are registers, i64 or ptr. ``small``: where it is kept, of what is packed of A in a K
     block and of B in a panel, whether dot instructions would be wrong (dot.py)."""
@@ -103,10 +121,9 @@ class _Unit:
         name: str,
         slots: dict[str, Slot],
         unit: str,
-        reads_ahead: bool,
         small: dict[str, str],
     ):
-        self.reads_ahead, self.small = reads_ahead, small
+        self.small = small
         self.kernel, self.form, self.frame, self.w, self.name = kernel, form, frame, frame.w, name
         self.tile, self.size = form.tile, form.tile.dtype.itemsize
         w, part = self.w, {field: frame.int_(slot) for field, slot in slots.items()}
@@ -330,40 +347,70 @@ class _Unit:
             self.box.fill(self.b, k0, kc, self._table("depth_b"))
         if self.small:
             w.do(f"store i1 false, ptr {self.small['a']}")
-        loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
+        if self.form.turns:
+            self._in_turn(k0, kc, last)
+        else:
+            loop(w, "0", self.columns, self.tile.columns, lambda j: self._column(j, k0, kc, last))
 
     def _column(self, j: str, k0: str, kc: str, last: str) -> None:
-        """The tiles below each other that share a panel of B; those of the first column pack A for all."""
+        """The tiles below each other, which share a panel of B."""
+        panel = self._panel(j, k0, kc, None)
+        loop(self.w, "0", self.rows, self.tile.rows, lambda i: self._one(i, j, panel, k0, kc, last))
+
+    def _in_turn(self, k0: str, kc: str, last: str) -> None:
+        """All tiles: those of a column after those of the one before, or those of a row after those of the row above.
+
+        In rows, what they write and read (a residual) lies in lines that go on from tile to tile, which is how memory
+        and what fetches ahead of it want it; all panels of B are kept."""
+        w, tile = self.w, self.tile
+        in_rows = w.op(f"icmp ne i64 {self.part['in_rows']}, 0")
+        tiles_m = w.op(f"udiv i64 {w.op(f'add i64 {self.rows}, {tile.rows - 1}')}, {tile.rows}")
+        inner = w.op(f"select i1 {in_rows}, i64 {self.tiles_n}, i64 {tiles_m}")
+        nbytes = w.op(f"mul i64 {kc}, {tile.columns * self.size}")
+
+        def one(number: str) -> None:
+            q = w.op(f"udiv i64 {number}, {inner}")
+            r = w.op(f"sub i64 {number}, {w.op(f'mul i64 {q}, {inner}')}")
+            row = w.op(f"select i1 {in_rows}, i64 {q}, i64 {r}")
+            column = w.op(f"select i1 {in_rows}, i64 {r}, i64 {q}")
+            place = w.op(f"select i1 {in_rows}, i64 {column}, i64 0")
+            i, j = w.op(f"mul i64 {row}, {tile.rows}"), w.op(f"mul i64 {column}, {tile.columns}")
+            panel = self._panel(j, k0, kc, (at(w, self.packed_b, (place, nbytes)), w.op(f"icmp eq i64 {i}, 0")))
+            self._one(i, j, panel, k0, kc, last)
+
+        loop(w, "0", w.op(f"mul i64 {tiles_m}, {self.tiles_n}"), 1, one)
+
+    def _panel(self, j: str, k0: str, kc: str, kept: tuple[str, str] | None) -> _Panel:
+        """The columns from ``j`` on, packed if need be; ``kept``: where, and whether it is time (else it has been)."""
         w, tile = self.w, self.tile
         width = self._at_most(self.columns, j, tile.columns)
         src = at(w, self.b_of_tiles, (k0, self.b_inner), (j, self.b_outer))
         if self.box:
-            b, sb = self.box.columns(w.op(f"add nsw i64 {self.n0}, {j}"))
+            b, pitch = self.box.columns(w.op(f"add nsw i64 {self.n0}, {j}"))
         else:
-            b, sb = self._b_panel(src, j, width, kc)
-        leftmost = w.op(f"icmp eq i64 {j}, 0")
-        ahead = self._next_panel(j, k0)
+            b, pitch = self._b_panel(src, j, width, kc, *(kept or (self.packed_b, None)))
         n = w.op(f"add nsw i64 {self.first if self.form.joins else self.n0}, {j}")
-        place, entries = self._place(n), kc
+        ahead, entries = self._next_panel(j, k0), kc
         if tile.group > 1:
             entries = w.op(f"udiv i64 {w.op(f'add i64 {kc}, {tile.group - 1}')}, {tile.group}")
+        return _Panel(b, pitch, width, w.op(f"icmp eq i64 {j}, 0"), ahead, n, self._place(n), entries)
 
-        def row(i: str) -> None:
-            height = self._at_most(self.rows, i, tile.rows)
-            src = at(w, self.a, (k0, self.a_inner), (i, self.a_outer))
-            a, sa = self._a_panel(src, i, height, kc, leftmost)
-            fetch = self._fetch(ahead, src, i, leftmost)
-            sums, into, pitch, finish = self._sums(i, j, place, height, width, last)
-            later = w.op(f"icmp ne i64 {k0}, 0")
-            if self.reads_ahead:
-                when(w, last, lambda: self._ask_ahead(i, place, height))
-            operands = f"ptr {a}, i64 {sa}, ptr {b}, i64 {sb}, i64 {entries}"
-            lines = f", ptr {self._table('depth_b')}" if self.box else ""
-            self._compute(height, width, f"{operands}, ptr {into}, i64 {pitch}, i1 {later}, ptr {sums}, {fetch}{lines}")
-            m = w.op(f"add nsw i64 {self.m0}, {i}")
-            when(w, finish, lambda: self._epilogues(m, n, sums, height, width))
-
-        loop(w, "0", self.rows, tile.rows, row)
+    def _one(self, i: str, j: str, panel: _Panel, k0: str, kc: str, last: str) -> None:
+        """One tile; those of the first column pack A for all."""
+        w, tile, width = self.w, self.tile, panel.width
+        height = self._at_most(self.rows, i, tile.rows)
+        src = at(w, self.a, (k0, self.a_inner), (i, self.a_outer))
+        a, pitch_a = self._a_panel(src, i, height, kc, panel.leftmost)
+        fetch = self._fetch(panel.ahead, src, i, panel.leftmost)
+        sums, into, pitch, finish = self._sums(i, j, panel.place, height, width, last)
+        later = w.op(f"icmp ne i64 {k0}, 0")
+        large = w.op(f"icmp ne i64 {self.part['large']}, 0")
+        when(w, w.op(f"and i1 {last}, {large}"), lambda: self._ask_ahead(i, panel.place, height))
+        operands = f"ptr {a}, i64 {pitch_a}, ptr {panel.b}, i64 {panel.pitch}, i64 {panel.entries}"
+        lines = f", ptr {self._table('depth_b')}" if self.box else ""
+        self._compute(height, width, f"{operands}, ptr {into}, i64 {pitch}, i1 {later}, ptr {sums}, {fetch}{lines}")
+        m = w.op(f"add nsw i64 {self.m0}, {i}")
+        when(w, finish, lambda: self._epilogues(m, panel.n, sums, height, width))
 
     def _compute(self, height: str, width: str, arguments: str) -> None:
         """Call the tile function for these sizes; where dot instructions would be wrong, the exact one."""
@@ -448,19 +495,21 @@ class _Unit:
             w.op(f"select i1 {packed}, i64 {own_stride}, i64 {stride}"),
         )
 
-    def _b_panel(self, src: str, j: str, width: str, kc: str) -> tuple[str, str]:
-        """``(pointer, byte stride between lines)`` of the tile's columns of B, packed if need be."""
+    def _b_panel(self, src: str, j: str, width: str, kc: str, own: str, due: str | None) -> tuple[str, str]:
+        """``(pointer, byte stride between lines)`` of the tile's columns of B, which are packed, if need be, at
+        ``own``, now or (not ``due``) before."""
         w, tile = self.w, self.tile
         narrow = w.op(f"icmp sle i64 {width}, {tile.lanes}")
         own_stride = w.op(f"select i1 {narrow}, i64 {tile.lanes * self.size}, i64 {tile.columns * self.size}")
         packed = w.op(f"icmp sge i64 {j}, {self.b_from}")
-        when(w, packed, lambda: self._pack("b", src, j, width, kc, self.packed_b))
+        now = packed if due is None else w.op(f"and i1 {packed}, {due}")
+        when(w, now, lambda: self._pack("b", src, j, width, kc, own))
         if tile.dot and tile.dot.moved:  # a line of corrections leads
-            return at(w, self.packed_b, (own_stride, 1)), own_stride
+            return at(w, own, (own_stride, 1)), own_stride
         if not self.form.b_direct:
-            return self.packed_b, own_stride
+            return own, own_stride
         return (
-            w.op(f"select i1 {packed}, ptr {self.packed_b}, ptr {src}"),
+            w.op(f"select i1 {packed}, ptr {own}, ptr {src}"),
             w.op(f"select i1 {packed}, i64 {own_stride}, i64 {self.b_inner}"),
         )
 

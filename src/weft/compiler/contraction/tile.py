@@ -308,10 +308,10 @@ def _row_pointers(
     return group, steps, ["%a", *(w.op(f"getelementptr i8, ptr %a, i64 {offset}") for offset in offsets)]
 
 
-def prefetch(w: Writer, pointer: str, nearness: int = 3) -> None:
-    """Ask for a line of memory: in the L1 cache or, where ``nearness`` is 2, in the L2 cache. Nothing is said of an
-    address where there is none."""
-    w.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 {nearness}, i32 1)")
+def prefetch(w: Writer, pointer: str, nearness: int = 3, writes: bool = False) -> None:
+    """Ask for a line of memory, to read it or to write a part of it: in the L1 cache or, where ``nearness`` is 2, in
+    the L2 cache. Nothing is said of an address where there is none."""
+    w.do(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(writes)}, i32 {nearness}, i32 1)")
 
 
 def _prefetch_ahead(w: Writer, tile: Tile) -> None:
