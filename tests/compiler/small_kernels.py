@@ -20,6 +20,7 @@ from weft.compiler.checked import extents
 from weft.compiler.expr import Expr, leaf
 from weft.compiler.kernels import (
     LANES,
+    LINE,
     SCRATCH_BYTES,
     Access,
     ColumnReduce,
@@ -416,6 +417,15 @@ def cuts(units: int) -> st.SearchStrategy[list[tuple[int, int]]]:
     return ranges.flatmap(st.permutations)
 
 
+def aligned(array: Array) -> Array:
+    """A copy that begins with a line of memory."""
+    memory = np.empty(array.nbytes + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    copy = memory[start : start + array.nbytes].view(array.dtype)
+    copy[...] = array
+    return copy
+
+
 def compiled(kernel: Any, target: Target) -> Any:
     """``run(buffers, ints, ranges) -> status`` of the kernel's machine code."""
     code = load(assemble(render(kernel, "kernel", target), target, level=1))
@@ -439,7 +449,7 @@ def check(drawn: Drawn, data: st.DataObject) -> None:
     """The kernel's machine code and its naive meaning leave the same memory, as bits, but for the room of a Sort."""
     kernel, buffers, ints, units = drawn
     target, ranges = data.draw(st.sampled_from(TARGETS), "target"), data.draw(cuts(units), "units")
-    expected, found = [b.copy() for b in buffers], [b.copy() for b in buffers]
+    expected, found = [b.copy() for b in buffers], [aligned(b) for b in buffers]
     wanted = naive.run(kernel, expected, ints)
     status = compiled(kernel, target)(found, ints, ranges)
     if isinstance(kernel, Sort):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.compiler import stages
 from weft.compiler.contraction.plan import (
     PARTITION,
     VECTORS,
@@ -166,6 +167,7 @@ def build(
     epilogue: Epilogue = _plain,
     batched: bool = False,
     accumulate: DType | None = None,
+    streams: bool = False,
 ) -> tuple[Contraction, Target, CodeModule]:
     """Kernel, target and code of one structure."""
     total = accumulate or (dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype)
@@ -180,6 +182,7 @@ def build(
         total,
         stores,
         (dtype,) * 8,
+        streams=streams,
     )
     target = host_target(isa)
     return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
@@ -585,6 +588,26 @@ def test_epilogues(isa: str, m: int, n: int, k: int, seed: int) -> None:
     results, _ = run(build("rows", "rows", dt.float32, isa, _everything), arrays, sizes, threads=2)
     assert same_bits(results[2], acc * scale + (full + column[:, None]))
     assert same_bits(results[7], np.ascontiguousarray(acc.T))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("epilogue", [_plain, _bias_relu])
+@given(m=extents, n=st.one_of(extents, st.sampled_from([32, 64, 208])), k=depths, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_results_past_the_caches(isa: str, epilogue: Epilogue, m: int, n: int, k: int, seed: int) -> None:
+    """Whole lines of the result go to memory around the caches, parts of lines as ever."""
+    rng = np.random.default_rng(seed)
+    a, b = values_of(dt.float32, rng, (m, k)), values_of(dt.float32, rng, (k, n))
+    bias = values_of(dt.float32, rng, (n,))
+    wanted = reference(a, b, dt.float32)
+    if epilogue is _bias_relu:
+        wanted = np.where(wanted + bias < 0, np.float32(0), wanted + bias)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "STREAMED", -1)
+        built = build("rows", "rows", dt.float32, isa, epilogue, streams=True)
+    sizes = {0: m, 1: n, 2: k, 4: k, 5: 1, 7: n, 8: 1, 10: n, 11: 1}
+    results, status = run(built, [a, b, np.zeros((m, n), np.float32), bias], sizes, threads=2)
+    assert status == 0 and same_bits(results[2], wanted)
 
 
 @pytest.mark.parametrize("isa", ISAS)

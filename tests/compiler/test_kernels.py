@@ -100,7 +100,7 @@ def test_the_text_of_a_kernel() -> None:
     kernel = Nest((Slot(0),), Slot(2), 0, 1, stages, (dt.float32, dt.float32))
     assert str(kernel).splitlines() == [
         "Nest(grid=($0,), inner=$2, block=0, blocks=1, buffers=(weft.float32, weft.float32), block_axis=False, "
-        "together=1)",
+        "together=1, streams=False)",
         "  %0 = load:float32 b0:float32[0; $1, 1]",
         "  %1 = mul:float32 %0 %0",
         "  reduce max:float32 %1",

@@ -175,7 +175,7 @@ _TYPE = r"<[^>]*>|\[[^\]]*\]|\w+"
 _MASK = r"%[\w.]+|splat \(i1 true\)"
 _POINTER = r"[%@][\w.]+"
 _LOAD = re.compile(rf"(%[\w.]+ = load )({_TYPE}), ptr ({_POINTER})(?:, align (\d+))?(?:, !.*)?$")
-_STORE = re.compile(rf"(store )({_TYPE}) (.+), ptr ({_POINTER})(?:, align (\d+))?$")
+_STORE = re.compile(rf"(store )({_TYPE}) (.+), ptr ({_POINTER})(?:, align (\d+))?(?:, !nontemporal !1)?$")
 _MASKED_LOAD = re.compile(
     rf"(.*@llvm\.masked\.load[^(]*\()ptr align (\d+) ({_POINTER}), <(\d+) x i1> ({_MASK}), (<[^>]*>)( .*)$"
 )

@@ -33,6 +33,8 @@ COLUMNS = 64  # widest block of a ColumnReduce: four vectors
 WINDOW = 32  # most elements of a window whose sizes are structure: its partial results are registers
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
 CAUSAL_STEP = 32  # keys after a query's own are looked at up to a multiple of it (numerics contract, 3)
+STREAMED = 12 << 20  # bytes of results, of which the caches keep little until somebody reads them
+LINE = 64  # bytes of a line of memory
 SCRATCH_BYTES = native.SCRATCH_BYTES
 STATUS_INDEX = 1  # an index was out of range
 
@@ -195,6 +197,9 @@ class Nest(Printed):
     accesses have a stride too, and no reduction. Its points belong to one unit and are computed at a time: where what
     they write lies side by side (doubled images, what is put together by twos), it is written by vectors. On that axis
     a stride of 1 is structure, on the inner one each up to ``together``.
+
+    ``streams``: what it writes is, as a rule, more than STREAMED bytes, and whole lines of memory: stores go around the
+    caches then (lanes.py).
     """
 
     grid: tuple[Slot, ...]
@@ -205,6 +210,7 @@ class Nest(Printed):
     buffers: tuple[DType, ...]
     block_axis: bool = False
     together: int = 1
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,7 @@ class Contraction(Printed):
 
     Slots ``batch`` are the sizes of the batch axes. Units: see ``compiler/contraction/plan.py``, which also has the
     modes that these are computed in, of which a launch takes one. ``modes``: those that the kernel has, so that the
-    others are not compiled for nothing; None: all.
+    others are not compiled for nothing; None: all. ``streams``: as of a Nest.
     """
 
     batch: tuple[Slot, ...]
@@ -260,6 +266,7 @@ class Contraction(Printed):
     stages: tuple[Store, ...]
     buffers: tuple[DType, ...]
     modes: tuple[int, ...] | None = None
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from .emit import (
     vector_of,
 )
 from .expr import Expr, topological
-from .kernels import LANES, STATUS_INDEX, Access, Int, Slot, Store
+from .kernels import LANES, LINE, STATUS_INDEX, Access, Int, Slot, Store
 
 
 class RenderTarget(Protocol):
@@ -42,6 +42,7 @@ class Frame:
     ints: dict[int, str]
     status: str
     target: RenderTarget
+    streams: str | None = None  # i1: stores go around the caches; see LanePoint.write
 
     def int_(self, value: Int) -> str:
         """i64 operand of a literal or Slot."""
@@ -67,6 +68,8 @@ def begin_kernel(w: Writer, buffers: int, slots: Sequence[int], target: RenderTa
 def end_kernel(frame: Frame, name: str) -> None:
     """Emit the return of the status and close the function."""
     w = frame.w
+    if frame.streams:  # what went around the caches is seen by other threads from here on
+        w.do("fence seq_cst")
     w.do(f"ret i64 {w.op(f'load i64, ptr {frame.status}')}")
     w.define(f"i64 @{name}(ptr noalias %bufs, ptr noalias %ints, i64 %begin, i64 %end, ptr noalias %scratch) #0")
 
@@ -166,6 +169,8 @@ class LanePoint:
                 w.do(f"store {element} {value}, ptr {pointer}, align {dtype.itemsize}")
                 w.do(f"br label %{no}")
                 w.label(no)
+        elif stride == 1 and not store.indices:
+            self._write(dtype, pointer, value)
         elif stride == 1:
             store_lanes(w, dtype, pointer, value, self.lanes, mask)
         else:
@@ -175,6 +180,26 @@ class LanePoint:
                 f"<{self.lanes} x ptr> align {dtype.itemsize} {pointers}, <{self.lanes} x i1> "
                 f"{mask or 'splat (i1 true)'})"
             )
+
+    def _write(self, dtype: dt.DType, pointer: str, value: str) -> None:
+        """Write adjacent elements. Where the kernel streams, whole lines go to memory past the caches, which would read
+        a line before they write to it, and put it in the place of another."""
+        w, streams = self.frame.w, self.frame.streams
+
+        def write() -> None:
+            store_lanes(w, dtype, pointer, value, self.lanes, self.mask)
+
+        if streams is None or self.lanes * dtype.itemsize < LINE:
+            write()
+            return
+        past = w.op(f"and i64 {w.op(f'ptrtoint ptr {pointer} to i64')}, {LINE - 1}")
+        whole = w.op(f"and i1 {streams}, {w.op(f'icmp eq i64 {past}, 0')}")
+        if self.mask is not None:
+            every = w.op(f"call i1 @llvm.vector.reduce.and.v{self.lanes}i1(<{self.lanes} x i1> {self.mask})")
+            whole = w.op(f"and i1 {whole}, {every}")
+        kind = vector_of(memory_type(dtype), self.lanes)
+        around = f"store {kind} {value}, ptr {pointer}, align {LINE}, !nontemporal !1"
+        either(w, whole, lambda: w.do(around), write)
 
     def store_between(self, store: Store, values: Sequence[str]) -> None:
         """Write the values of as many points, of which this is the first and whose elements lie between each other:

@@ -37,6 +37,7 @@ from .stages import (
     roots_of,
     stage_groups,
     stores_of,
+    streams,
 )
 
 CHEAP = 10  # nodes of the reduced expressions; more are not worth a second copy of the loop body
@@ -45,6 +46,8 @@ CHEAP = 10  # nodes of the reduced expressions; more are not worth a second copy
 def render_nest(kernel: Nest, name: str, target: RenderTarget) -> str:
     """LLVM IR of one module that defines ``name`` with the kernel ABI."""
     frame = begin_units(kernel, (*kernel.grid, *extents_of(kernel.inner), kernel.block, kernel.blocks), target)
+    if kernel.streams:
+        frame.streams = streams(frame, (*kernel.grid, kernel.inner), kernel.stages)
     cells = [_allocate(frame.w, s) if isinstance(s, Reduce) else [] for s in kernel.stages]
     return end_units(frame, name, lambda unit: _unit(kernel, frame, cells, unit))
 

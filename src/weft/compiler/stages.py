@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
+from itertools import product
 
 from ..core import dtypes as dt
 from .emit import Module, Point, Writer, constant, emit_exprs, memory_type, register_type, vector_of
 from .expr import Expr, topological
-from .kernels import Access, Int, Ints, Kernel, Reduce, Slot, Store, extents_of
+from .kernels import STREAMED, Access, Int, Ints, Kernel, Reduce, Slot, Store, extents_of
 from .lanes import Frame, LanePoint, RenderTarget, begin_kernel, end_kernel, loop
 from .reduction import combine, partials, state_dtypes
 
-ATTRIBUTES = '!0 = !{}\nattributes #0 = { nounwind "no-trapping-math"="true" }\n'
+ATTRIBUTES = '!0 = !{}\n!1 = !{i32 1}\nattributes #0 = { nounwind "no-trapping-math"="true" }\n'
 
 # --- a kernel's function ----------------------------------------------------------------------------------------
 
@@ -93,6 +94,21 @@ def piece(frame: Frame, number: str, size: Int, extent: Ints) -> tuple[str, str]
     lo = w.arithmetic("mul", frame.int_(size), number)
     stop = w.arithmetic("add", lo, frame.int_(size))
     return lo, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 {end})")
+
+
+def streams(frame: Frame, extents: Iterable[Ints], stages: Iterable[Reduce | Store]) -> str:
+    """i1: what the stages write at all points of these axes is more than STREAMED bytes, and nothing takes the place of
+    what is read, whose lines are there."""
+    w, stages = frame.w, list(stages)
+    stores = [store for store in stores_of(stages) if not store.scalar]
+    nbytes = max(sum(store.access.dtype.itemsize for store in stores), 1)
+    points = reduce(partial(w.arithmetic, "mul"), [elements_of(frame, extent) for extent in extents], "1")
+    found = w.op(f"icmp sgt i64 {points}, {STREAMED // nbytes}")
+    read = {node.value.buf for node in topological(roots_of(stages)) if node.op == "load"}
+    for one, other in product(sorted({store.access.buf for store in stores}), sorted(read)):
+        apart = w.op(f"icmp ne ptr {frame.buffers[one]}, {frame.buffers[other]}")
+        found = w.op(f"and i1 {found}, {apart}")
+    return found
 
 
 # --- stages -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from lowered_programs import graph_of
 
 import weft as wf
-from weft.compiler.kernels import Slot
+from weft.compiler.kernels import STREAMED, Slot
 from weft.core import dtypes as dt
 from weft.graph.ir import Value
 from weft.graph.lower import launches_of
@@ -69,3 +69,20 @@ def test_a_launch_prints_its_buffers() -> None:
         "  b0 = v0: float32[5, 3] + 12 bytes read",
         "  b1 = v1: float32[4, 3] written",
     ]
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "streams"),
+    [
+        (lambda x: x * 2.0, (STREAMED // 4 + 16,), True),
+        (lambda x: x * 2.0, (STREAMED // 4,), False),
+        (lambda x: x * 2.0 + x.mT, (2048, 2048), True),
+        (lambda x: x * 2.0 + x.mT, (2001, 2001), False),  # lines of the result are no lines of memory
+        (lambda x: wf.sum(x, axis=1), (4096, 1024), False),
+        (lambda x: (x @ x.mT) * 2.0, (2048, 8), True),
+        (lambda x: (x @ x.mT) * 2.0, (2001, 8), False),
+        (lambda x: (x * 2.0).astype("float16"), (4096, 2048), False),  # a vector is half a line
+    ],
+)
+def test_large_results_go_past_the_caches(function: Callable[..., Any], shape: tuple[int, ...], streams: bool) -> None:
+    assert [getattr(x.kernel, "streams", False) for x in launches(function, shape)] == [streams]

@@ -6,7 +6,7 @@ from ..emit import Module, Writer, convert, element_pointer, memory_type, offset
 from ..expr import topological
 from ..kernels import Access, Contraction
 from ..lanes import LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop
-from ..stages import roots_of, slots_of, write_stores
+from ..stages import roots_of, slots_of, streams, write_stores
 from .plan import Form
 from .tile import ContractionTarget, at, prefetch
 
@@ -18,7 +18,10 @@ def render_epilogue(module: Module, name: str, kernel: Contraction, form: Form, 
     """
     w, tile, stores = Writer(module), form.tile, kernel.stages
     size = tile.dtype.itemsize
-    frame = begin_kernel(w, len(kernel.buffers), slots_of(stores, ()), target)
+    extents = (*kernel.batch, kernel.m, kernel.n)
+    frame = begin_kernel(w, len(kernel.buffers), slots_of(stores, extents if kernel.streams else ()), target)
+    if kernel.streams:
+        frame.streams = streams(frame, extents, stores)
     batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
     roots = roots_of(stores)
     end = w.op("add nsw i64 %n, %width")
@@ -52,7 +55,8 @@ def _far_apart(kernel: Contraction) -> list[tuple[Access, bool]]:
     """What the epilogue reads another line of for each row, as of a residual, and what it writes (True)."""
     loads = (node.value for node in topological(roots_of(kernel.stages)) if node.op == "load")
     read = {(x.buf, x.offset, x.strides): x for x in loads if x.strides[-1] == 1 and x.strides[-2] != 0}
-    written = [store.access for store in kernel.stages if not store.indices and store.access.strides[-1] == 1]
+    stores = () if kernel.streams else kernel.stages
+    written = [store.access for store in stores if not store.indices and store.access.strides[-1] == 1]
     return [*((access, False) for access in read.values()), *((access, True) for access in written)]
 
 

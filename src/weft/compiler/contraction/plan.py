@@ -116,6 +116,7 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     store = kernel.stages[0]
     direct_store = (
         len(kernel.stages) == 1
+        and not kernel.streams
         and store.value.op == "acc"
         and not store.indices
         and same(store.access)

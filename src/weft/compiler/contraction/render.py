@@ -75,6 +75,7 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
             if f"@{name}.{own}(" in text:
                 render(module, f"{name}.{own}")
 
+    frame.streams = "true" if kernel.streams else None
     text = end_units(frame, name, body)
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 

@@ -84,7 +84,8 @@ def contraction_launch(
     rewritten, place = builder.rewrite(exprs, strides), [*operand.outer(own), n, 1]
     stores = tuple([builder.store(v, at, place, e) for (v, at, _), e in zip(written, rewritten, strict=True)])
     sizes, rows, columns, depth = builder.slots(axes.sizes), builder.slot(m), builder.slot(n), builder.slot(k)
-    kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes))
+    streams = builder.streams((*axes.sizes, m, n), stores)
+    kernel = Contraction(sizes, rows, columns, depth, a, b, accumulate, stores, tuple(builder.dtypes), streams=streams)
     first = first_partition_slot(kernel)
     cut, named = _Cut(kernel, threads, target), tuple(builder.ints)  # the partition's own come after them
     units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)

@@ -15,10 +15,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
-from ...compiler.kernels import Access, Contraction, Int, Ints, Kernel, Reduce, Slot, Store
+from ...compiler.kernels import LANES, LINE, STREAMED, Access, Contraction, Int, Ints, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
-from ...core.symbolic import Dim, SymDim, computed
+from ...core.symbolic import Dim, SymDim, computed, typical
 from ..ir import Node, Value
 from ..protocol import Layout
 
@@ -121,6 +121,21 @@ class LaunchBuilder:
     def store(self, target: Value, offset: Dim, strides: Sequence[Dim], value: Expr, scalar: bool = False) -> Store:
         """The stage that writes ``value``."""
         return Store(self.access(target, offset, strides, write=True), value, scalar)
+
+    def streams(self, sizes: Sequence[Dim], stores: Sequence[Reduce | Store]) -> bool:
+        """Whether stores at all points of ``sizes`` write more than STREAMED bytes, as a rule, and each, with the LANES
+        points of a vector, whole lines."""
+
+        def is_whole(store: Store) -> bool:
+            *outer, last = store.access.strides
+            size, (_, offset) = store.access.dtype.itemsize, self.buffers[store.access.buf]
+            far = [typical(s if isinstance(s, int) else self.ints[s.index]) * size for s in outer]
+            wide = size * LANES >= LINE and last == 1 and not store.indices
+            return wide and not any(nbytes % LINE for nbytes in (*far, typical(offset)))
+
+        written = [stage for stage in stores if isinstance(stage, Store) and not stage.scalar]
+        nbytes = sum(store.access.dtype.itemsize for store in written) * typical(prod(sizes))
+        return nbytes > STREAMED and all(map(is_whole, written))
 
     def param(self, value: Any, dtype: DType) -> Expr:
         """A constant given at run time."""

@@ -119,6 +119,7 @@ def nest_launch(
     blocks = pieces(inner, block) if block else 1
     grid, extent = builder.slots(outer), builder.extents(sizes[-walked:])
     count = builder.slot(blocks) if block else 1
-    kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis, together)
+    streams = builder.streams(sizes, stages)
+    kernel = Nest(grid, extent, block, count, tuple(stages), tuple(builder.dtypes), block_axis, together, streams)
     grain = computed(grain_of, cost * (least(inner, block) if block else inner))
     return builder.launch(kernel, prod(outer) * blocks, grain, nodes, cost * prod(outer) * inner, in_place)
