@@ -247,3 +247,26 @@ def transpose_quarters(w: Writer, tile: Tile, columns: list[str], quarter: int) 
     low = [interleave(columns[i], columns[i + 1], 1, False) for i in (0, 2)]
     high = [interleave(columns[i], columns[i + 1], 1, True) for i in (0, 2)]
     return [interleave(pair[0], pair[1], 2, upper) for pair in (low, high) for upper in (False, True)]
+
+
+def transpose_parts(w: Writer, kind: str, vectors: list[str], part: int) -> list[str]:
+    """Transpose the parts, of ``part`` lanes each, of as many vectors as one has parts: part i of result j is part j of
+    vector i. By halves of what is left, so that each step is a shuffle of whole parts of two vectors."""
+    count = len(vectors)
+    if count == 1:
+        return vectors
+    lanes, half = count * part, count // 2
+
+    def picked(a: str, b: str, first: int) -> str:
+        """The even (``first`` 0) or odd parts of both."""
+        chosen = [(2 * p + first) * part + i for p in range(count) for i in range(part)]
+        order = ", ".join(f"i32 {lane}" for lane in chosen)
+        return w.op(f"shufflevector {kind} {a}, {kind} {b}, <{lanes} x i32> <{order}>")
+
+    found = vectors
+    while half:
+        # Neighbours' even parts, then their odd ones: after log2(count) steps all are in place.
+        pairs = [(found[i], found[i + 1]) for i in range(0, count, 2)]
+        found = [picked(a, b, first) for first in (0, 1) for a, b in pairs]
+        half //= 2
+    return found

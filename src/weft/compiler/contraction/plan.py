@@ -40,7 +40,8 @@ PARTITION = (
 (TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES); whether A (B) is packed where that
 is not a must; where in the scratch the packed panel of B, or its box, and the sums lie, in bytes; lines of the next
 panel of B that each tile asks for; whether tiles follow each other along rows, while all panels of B are kept; whether
-C is large, so that what is read and written with each element of it is asked for ahead; how many columns are cut into
+C is large, so that what is read and written with each element of it is asked for ahead (of products with vectors,
+whether their matrix is); how many columns are cut into
 pieces: n, or those of the whole batch (see Form.joins); the layout of the box (box.py). What is not asked for is 0."""
 
 MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = tuple(range(7))
@@ -52,6 +53,7 @@ rows of A and the columns of B in a unit. An entry is 16 bytes, and 8 more for e
 _TABLE_BYTES = 64 << 10
 TABLES_AT = SCRATCH_BYTES - _TABLE_BYTES
 MASKS_AT = TABLES_AT - (128 << 10)  # masks of few rows: two bytes for each vector of a line and each k
+_CACHED = 2 << 20  # bytes of a matrix that products with vectors take to be near
 _PIECE = 1 << 18  # bytes of the matrix in a unit of a product with a vector
 FEW_COLUMNS = 4096  # in a unit of few rows, whole lines: their sums stay in the first-level cache for the epilogue
 _JOINED = 0.95  # of the time of a batch's products one by one: what one product of all their columns has to save
@@ -172,10 +174,9 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return _partition(0, sub_m=1, sub_n=1)
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        pieces = -(-m // piece)
-        return _partition(
-            batch * pieces, sub_m=piece, blocks_m=pieces, sub_n=1, blocks_n=1, mode=MATRIX_VECTOR, columns=n
-        )
+        pieces, large = -(-m // piece), int(batch * m * k * kernel.a.dtype.itemsize > _CACHED)
+        whole = {"sub_m": piece, "blocks_m": pieces, "sub_n": 1, "blocks_n": 1}
+        return _partition(batch * pieces, **whole, mode=MATRIX_VECTOR, large=large, columns=n)
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
     # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
     # 2048 of bfloat16: 12 -> 26 GFLOP/s; 47 -> 74 with 8).
@@ -185,8 +186,9 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if few and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
-        pieces = -(-n // piece)
-        return _partition(batch * pieces, sub_m=m, blocks_m=1, sub_n=piece, blocks_n=pieces, mode=mode, columns=n)
+        pieces, large = -(-n // piece), int(m > 1 or batch * n * k * kernel.b.dtype.itemsize > _CACHED)
+        whole = {"sub_m": m, "blocks_m": 1, "sub_n": piece, "blocks_n": pieces}
+        return _partition(batch * pieces, **whole, mode=mode, large=large, columns=n)
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
         piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))

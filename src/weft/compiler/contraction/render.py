@@ -289,10 +289,11 @@ class _Unit:
             matrix, x, xo, xs = self.b, self.a, self.a_outer, self.a_inner
         pitch = w.op(f"mul nsw i64 {w.op(f'add nsw i64 {count}, {lanes}')}, {self.size}")
         chains = at(w, self.sums, (vectors, pitch))
+        large = w.op(f"icmp ne i64 {self.part['large']}, 0")
         stride = outer if rows_form else inner
         w.do(
             f"call void @{self.name}.{function}(ptr {matrix}, i64 {stride}, ptr {x}, i64 {xo}, i64 {xs}, "
-            f"i64 {vectors}, i64 {count}, i64 {self.k}, ptr {self.sums}, i64 {pitch}, ptr {chains})"
+            f"i64 {vectors}, i64 {count}, i64 {self.k}, ptr {self.sums}, i64 {pitch}, ptr {chains}, i1 {large})"
         )
         if mode == MATRIX_VECTOR:
             self._epilogue(self.batch, self.m0, self.n0, self.sums, str(self.size), count, "1")

@@ -23,16 +23,16 @@ from ..lanes import either, first_lanes, load_lanes, loop
 from .tile import ContractionTarget, Tile, at, multiply_add, prefetch
 
 _PIECE = 16 << 10  # bytes of the lines that all vectors are multiplied with while they are in the L1 cache
-_CACHED = 2 << 20  # bytes of a matrix that is taken to be near
 _LINES = 8  # of a matrix contiguous along i that are added in one pass: what they share is the traffic of the chains
 
 VECTOR_ARGUMENTS = (
     "ptr %mat, i64 %stride, ptr %x, i64 %xo, i64 %xs, i64 %vectors, i64 %count, i64 %k, "
-    "ptr %out, i64 %pitch, ptr %chains"
+    "ptr %out, i64 %pitch, ptr %chains, i1 %large"
 )
 """``stride``: bytes along the axis that is not contiguous; ``xo``, ``xs``: bytes between the vectors, and between the
 elements of one; ``out`` and ``chains`` (used where the chains do not stay in registers): room for ``count`` elements of
-each vector and ``lanes`` more, ``pitch`` bytes apart."""
+each vector and ``lanes`` more, ``pitch`` bytes apart; ``large``: what comes next is asked for. (To ask for what is near
+takes a quarter of the time that the product does.)"""
 
 
 def element(w: Writer, tile: Tile, source: DType, pointer: str, lanes: int) -> str:
@@ -53,14 +53,14 @@ def total(w: Writer, tile: Tile, k0: str, so_far: str, chain: str, lanes: int) -
     return w.op(f"select i1 {w.op(f'icmp eq i64 {k0}, 0')}, {kind} {chain}, {kind} {more}")
 
 
-def blocks(w: Writer, body: Callable[[str, str], None], start: str = "0") -> None:
-    """``body(k0, end)`` for each K block from ``start`` on; once, with no terms, when k is 0."""
+def blocks(w: Writer, body: Callable[[str, str], None]) -> None:
+    """``body(k0, end)`` for each K block; once, with no terms, when k is 0."""
 
     def block(k0: str) -> None:
         stop = w.op(f"add nsw i64 {k0}, {K_BLOCK}")
         body(k0, w.op(f"call i64 @llvm.smin.i64(i64 {stop}, i64 %k)"))
 
-    loop(w, start, w.op("call i64 @llvm.smax.i64(i64 %k, i64 1)"), K_BLOCK, block)
+    loop(w, "0", w.op("call i64 @llvm.smax.i64(i64 %k, i64 1)"), K_BLOCK, block)
 
 
 def render_vector_columns(
@@ -82,8 +82,6 @@ class _Columns:
         self.w, self.tile, self.matrix, self.vector, self.masked = w, tile, matrix, vector, masked
         self.size, self.lanes, self.kind = tile.dtype.itemsize, tile.lanes, register_type(tile.dtype, tile.lanes)
         self.whole, self.last = w.op(f"and i64 %count, {-tile.lanes}"), w.op("sub nsw i64 %vectors, 1")
-        # To ask for what is near takes a quarter of the time that the product does.
-        self.large = w.op(f"icmp sgt i64 {w.op('mul nsw i64 %stride, %k')}, {_CACHED}")
 
     def block(self, k0: str, end: str) -> None:
         """The K block from element ``k0`` to ``end``."""
@@ -136,7 +134,7 @@ class _Columns:
 
             if count == _LINES and lanes > 1:
                 asked, read = (partial(of_vectors, ["0"], start, end, lanes, ahead=ahead) for ahead in (True, False))
-                either(w, self.large, asked, read)
+                either(w, "%large", asked, read)
             else:
                 of_vectors(["0"], start, end, lanes)
             loop(w, "1", "%vectors", 2, pair)

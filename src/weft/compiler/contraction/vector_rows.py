@@ -1,19 +1,22 @@
 """Products of a matrix that is contiguous along k with a vector or a few: see vector.py.
 
-``lanes`` rows are read at a time, four elements of each, and transposed in registers: columns of the matrix, which go
-into the chains of all vectors. Where the rows lie a multiple of 4 KiB apart, that many fall into one set of the L1
-cache, which has half as many ways: each line was fetched twice. Then the lanes are two K blocks of half as many rows;
-the chains of K blocks are independent, and their sums are added in order as ever. With several vectors, whose chains
-take the registers, each K block of the rows is copied first, line by line, to where they lie side by side.
+``lanes`` rows are read at a time and transposed in registers: columns of the matrix, which go into the chains of all
+vectors. With one vector a square is read, ``lanes`` elements of each row, which is a line of memory: where the rows lie
+a multiple of 4 KiB apart, that many fall into one set of the L1 cache, which has half as many ways, so that no line is
+there when it is wanted again. With several vectors, whose chains take the registers, four elements of each row are
+read, and, of rows so far apart, each K block is copied first, line by line, to where they lie side by side. What comes
+next is asked for in the order of memory: it is too many rows for what a processor foresees.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ...core.dtypes import DType
 from ..emit import Module, Writer, convert, memory_type, register_type
 from ..kernels import K_BLOCK
 from ..lanes import first_lanes, load_lanes, loop, when
-from .pack import gathered, transpose_quarters
+from .pack import gathered, transpose_parts, transpose_quarters
 from .tile import Tile, at, multiply_add, prefetch
 from .vector import VECTOR_ARGUMENTS, blocks, element, total, zero
 
@@ -40,7 +43,7 @@ class _Rows:
 
     def __init__(self, w: Writer, tile: Tile, matrix: DType, vector: DType, at_once: int):
         self.w, self.tile, self.matrix, self.vector, self.at_once = w, tile, matrix, vector, at_once
-        self.size, self.lanes, self.half = tile.dtype.itemsize, tile.lanes, tile.lanes // 2
+        self.size, self.lanes = tile.dtype.itemsize, tile.lanes
         self.quarter = min(self.lanes, max(1, 16 // self.size))
         self.kind, self.element = register_type(tile.dtype, self.lanes), memory_type(tile.dtype)
         self.starts = w.op(f"alloca [{self.lanes} x ptr], align 64")
@@ -48,11 +51,10 @@ class _Rows:
         self.chains, self.totals = ([w.op(f"alloca {self.kind}, align 64") for _ in range(at_once)] for _ in range(2))
         self.final, self.last = w.op("sub nsw i64 %count, 1"), w.op("sub nsw i64 %vectors, 1")
         self.pitch = K_BLOCK * matrix.itemsize + _LINE  # of copied rows: an odd number of lines
-        self.aliased, self.copy = "false", ""
-        if self.lanes > _WAYS:
+        self.copy = ""
+        if self.lanes > _WAYS and at_once > 1:
             self.aliased = w.op(f"icmp eq i64 {w.op(f'and i64 %stride, {_PERIOD - 1}')}, 0")
-            if at_once > 1:
-                self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align 64")
+            self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align {_LINE}")
 
     def _load(self, pointer: str) -> str:
         return self.w.op(f"load {self.kind}, ptr {pointer}, align {self.size}")
@@ -62,21 +64,17 @@ class _Rows:
 
     def group(self, first: str) -> None:
         """The products of the rows from ``first`` on."""
-        w, start = self.w, "0"
-        if self.at_once == 1 and self.lanes > _WAYS:
-            start = w.op(f"select i1 {self.aliased}, i64 {w.op(f'and i64 %k, {-2 * K_BLOCK}')}, i64 0")
-            when(w, w.op(f"icmp sgt i64 {start}, 0"), lambda: self._by_halves(first, start))
-        loop(w, "0", str(self.lanes), 1, lambda i: self._point(first, i, i, 0))
-        loop(w, "0", "%vectors", self.at_once, lambda v: self._products(first, v, start))
+        loop(self.w, "0", str(self.lanes), 1, lambda i: self._point(first, i))
+        loop(self.w, "0", "%vectors", self.at_once, lambda v: self._products(first, v))
 
     # --- what is read ---------------------------------------------------------------------------------------------
 
-    def _point(self, first: str, i: str, lane: str, k: int) -> None:
-        """Lane ``lane`` reads row ``first + i`` (the last one, if that is too far), from element ``k`` on."""
+    def _point(self, first: str, i: str) -> None:
+        """Lane ``i`` reads row ``first + i`` (the last one, if that is too far)."""
         w = self.w
         row = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {first}, {i}')}, i64 {self.final})")
-        here = at(w, "%mat", (row, "%stride"), (str(k), self.matrix.itemsize))
-        w.do(f"store ptr {here}, ptr {w.op(f'getelementptr ptr, ptr {self.starts}, i64 {lane}')}")
+        here = at(w, "%mat", (row, "%stride"))
+        w.do(f"store ptr {here}, ptr {w.op(f'getelementptr ptr, ptr {self.starts}, i64 {i}')}")
 
     def _copy(self, first: str, k0: str, end: str) -> None:
         """Copy a K block of the rows from ``first`` on; the lanes read there."""
@@ -111,6 +109,19 @@ class _Rows:
         vectors = [gathered(self.w, self.tile, self.matrix, here[i :: self.quarter], 0, self.quarter) for i in quarters]
         return transpose_quarters(self.w, self.tile, vectors, self.quarter)
 
+    def _square(self, k: str) -> list[str]:
+        """``lanes`` columns from ``k`` on: groups of ``quarter`` rows are transposed within each quarter of a vector,
+        and quarters then among groups."""
+        w, q, lanes = self.w, self.quarter, self.lanes
+        rows = []
+        for i in range(lanes):
+            value = load_lanes(w, self.matrix, self._read_at(str(i), k), lanes, None)
+            rows.append(convert(w, value, self.matrix, self.tile.dtype, lanes))
+        groups = [transpose_quarters(w, self.tile, rows[i : i + q], q) for i in range(0, lanes, q)]
+        # Vector c of a group has, in its quarter p, column p * q + c of the group's rows.
+        parts = [transpose_parts(w, self.kind, [group[c] for group in groups], q) for c in range(q)]
+        return [parts[c][p] for p in range(lanes // q) for c in range(q)]
+
     def _column(self, k: str) -> str:
         """Column ``k``, element by element."""
         w, matrix = self.w, self.matrix
@@ -123,31 +134,31 @@ class _Rows:
         loop(w, "0", str(self.lanes), 1, lane)
         return self._load(self.single)
 
-    def _ask(self, following: str, past: str, steps: int) -> None:
-        """Ask for as much as ``quarter`` columns have: of lines that begin at ``following``, each asked for in so many
-        ``steps``, what stands where element number ``past`` does in those that are read now."""
+    def _ask(self, following: str, past: str, columns: int) -> None:
+        """Ask for as much as so many columns have: of rows that begin at ``following``, one after the other, what is
+        due when ``past`` columns of those that are read now have been."""
         w, size = self.w, self.matrix.itemsize
-        line, rest = w.op(f"udiv i64 {past}, {steps}"), w.op(f"urem i64 {past}, {steps}")
+        line, rest = w.op(f"udiv i64 {past}, {self.lanes}"), w.op(f"urem i64 {past}, {self.lanes}")
         here = at(w, following, (line, "%stride"), (rest, self.lanes * size))
-        for byte in range(0, self.quarter * self.lanes * size, 64):
+        for byte in range(0, columns * self.lanes * size, _LINE):
             prefetch(w, at(w, here, (str(byte), 1)), 2)
 
-    def _following(self, first: str, rows: int, end: str, stop: str) -> str:
+    def _following(self, first: str, end: str) -> str:
         """What is read after element ``end`` of the rows from ``first`` on: the same rows, or the next ones."""
         w = self.w
         here = at(w, "%mat", (first, "%stride"))
-        more = w.op(f"icmp slt i64 {end}, {stop}")
+        more = w.op(f"icmp slt i64 {end}, %k")
         start = w.op(f"select i1 {more}, i64 {end}, i64 0")
         return at(
             w,
-            w.op(f"select i1 {more}, ptr {here}, ptr {at(w, here, (str(rows), '%stride'))}"),
+            w.op(f"select i1 {more}, ptr {here}, ptr {at(w, here, (str(self.lanes), '%stride'))}"),
             (start, self.matrix.itemsize),
         )
 
     # --- K blocks -------------------------------------------------------------------------------------------------
 
-    def _products(self, first: str, v: str, start: str) -> None:
-        """Of the vectors from ``v`` on, with all rows: the K blocks from element ``start`` on."""
+    def _products(self, first: str, v: str) -> None:
+        """Of the vectors from ``v`` on, with the rows from ``first`` on."""
         w = self.w
         numbers = [w.op(f"add nsw i64 {v}, {j}") for j in range(self.at_once)]
         numbers = [w.op(f"call i64 @llvm.smin.i64(i64 {number}, i64 {self.last})") for number in numbers]
@@ -168,71 +179,28 @@ class _Rows:
                 self._store(zero(self.tile, self.lanes), chain)
             if self.copy:
                 when(w, self.aliased, lambda: self._copy(first, k0, end))
-            whole = w.op(f"and i64 {w.op(f'sub nsw i64 {end}, {k0}')}, {-self.quarter}")
-            whole = w.op(f"add nsw i64 {k0}, {whole}")
-            following = self._following(first, self.lanes, end, "%k")
 
-            def piece(k: str) -> None:
-                if self.at_once > 1:  # one vector is done before what is asked for comes
-                    self._ask(following, w.op(f"sub nsw i64 {k}, {k0}"), self.lanes)
-                terms(k, self._columns(k))
+            def pieces(start: str, columns: int, read: Callable[[str], list[str]], asks: bool = True) -> str:
+                """So many columns at a time; where what is left begins."""
+                whole = w.op(f"and i64 {w.op(f'sub nsw i64 {end}, {start}')}, {-columns}")
+                stop = w.op(f"add nsw i64 {start}, {whole}")
 
-            loop(w, k0, whole, self.quarter, piece)
-            loop(w, whole, end, 1, lambda k: terms(k, [self._column(k)]))
+                def piece(k: str) -> None:
+                    if asks:
+                        past = w.op(f"sub nsw i64 {k}, {k0}")
+                        when(w, "%large", lambda: self._ask(self._following(first, end), past, columns))
+                    terms(k, read(k))
+
+                loop(w, start, stop, columns, piece)
+                return stop
+
+            squares = self.at_once == 1 and self.lanes > self.quarter
+            start = pieces(k0, self.lanes, self._square) if squares else k0
+            start = pieces(start, self.quarter, self._columns, asks=not squares)
+            loop(w, start, end, 1, lambda k: terms(k, [self._column(k)]))
             for kept, chain in zip(self.totals, self.chains, strict=True):
                 self._store(total(w, self.tile, k0, self._load(kept), self._load(chain), self.lanes), kept)
 
-        blocks(w, block, start)
+        blocks(w, block)
         for number, kept in zip(numbers, self.totals, strict=True):
             self._store(self._load(kept), at(w, "%out", (number, "%pitch"), (first, self.size)))
-
-    def _by_halves(self, first: str, stop: str) -> None:
-        """Of one vector, the K blocks up to element ``stop``, two by two: half of the rows, then the others."""
-        w = self.w
-        loop(w, "0", str(self.lanes), self.half, lambda i: self._half(w.op(f"add nsw i64 {first}, {i}"), stop))
-        self._store(self._load(at(w, "%out", (first, self.size))), self.totals[0])
-
-    def _half(self, first: str, stop: str) -> None:
-        """The totals of ``half`` rows go to ``out``; the first lanes have one K block, the others that behind it."""
-        w, some = self.w, register_type(self.tile.dtype, self.half)
-        kept = at(w, "%out", (first, self.size))
-
-        def remember(i: str) -> None:
-            self._point(first, i, i, 0)
-            self._point(first, i, w.op(f"add nsw i64 {i}, {self.half}"), K_BLOCK)
-
-        def pair(k0: str) -> None:
-            self._store(zero(self.tile, self.lanes), self.chains[0])
-            following = self._following(first, self.half, w.op(f"add nsw i64 {k0}, {2 * K_BLOCK}"), stop)
-
-            def piece(k: str) -> None:
-                self._ask(following, w.op(f"sub nsw i64 {k}, {k0}"), 2 * K_BLOCK // self.lanes)
-                self._store(self._both(k, self._load(self.chains[0])), self.chains[0])
-
-            loop(w, k0, w.op(f"add nsw i64 {k0}, {K_BLOCK}"), self.quarter, piece)
-            chain, parts = self._load(self.chains[0]), []
-            for lane in (0, self.half):
-                order = ", ".join(f"i32 {lane + i}" for i in range(self.half))
-                parts.append(
-                    w.op(f"shufflevector {self.kind} {chain}, {self.kind} poison, <{self.half} x i32> <{order}>")
-                )
-            old = w.op(f"load {some}, ptr {kept}, align {self.size}")
-            done = total(w, self.tile, k0, old, parts[0], self.half)
-            done = w.op(f"{'fadd' if self.tile.dtype.is_floating else 'add'} {some} {done}, {parts[1]}")
-            w.do(f"store {some} {done}, ptr {kept}, align {self.size}")
-
-        loop(w, "0", str(self.half), 1, remember)
-        loop(w, "0", stop, 2 * K_BLOCK, pair)
-
-    def _both(self, k: str, chain: str) -> str:
-        """The chains of both K blocks with the columns ``k`` and following added."""
-        w = self.w
-        first = ", ".join(f"i1 {int(lane < self.half)}" for lane in range(self.lanes))
-        for later, column in enumerate(self._columns(k)):
-            one, other = (
-                element(w, self.tile, self.vector, at(w, "%x", (w.op(f"add nsw i64 {k}, {j}"), "%xs")), self.lanes)
-                for j in (later, later + K_BLOCK)
-            )
-            factor = w.op(f"select <{self.lanes} x i1> <{first}>, {self.kind} {one}, {self.kind} {other}")
-            chain = multiply_add(w, self.tile, factor, column, chain, self.lanes)
-        return chain
