@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..workloads import Workload, matmul
-from .sizes import DECODED, GPTS, MODELS, TRAINED
+from .inputs import lstm_batches
+from .sizes import DECODED, GPTS, LSTM, MODELS, TRAINED
 
 __all__ = ["COLUMNS", "table"]
 
@@ -26,6 +27,13 @@ def _row(key: str, label: str, name: str, batch: int, threads: int, **others: ob
         threads=threads,
         **fields,  # type: ignore[arg-type]
     )
+
+
+def _lstm_flops() -> float:
+    """Operations of a training pass over all batches, in the products of the gates alone."""
+    _, embedding, width, _ = LSTM
+    each = 2.0 * 4 * width * (embedding + width)
+    return 3 * each * sum(tokens.size for tokens, _ in lstm_batches())
 
 
 def table() -> list[Workload]:
@@ -69,6 +77,7 @@ def table() -> list[Workload]:
                 measure=measure,
                 share=SHARE,
                 goal=2.0 if measure == "captures" else None,
+                flops=0.0 if measure == "captures" else _lstm_flops(),
                 weights="lstm",
             )
             for measure in ("captures", "first pass", "steady pass")
