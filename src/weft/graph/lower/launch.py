@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: a microsecond, as a rule
 FLOPS = 100_000  # of a contraction in a microsecond
+BYTES = 20_000  # that one thread reads from memory in a microsecond: what a product with a vector takes
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -51,7 +52,9 @@ class Launch:
     @property
     def work(self) -> Any:
         """About so many microseconds of one thread."""
-        return computed(_contracting if isinstance(self.kernel, Contraction) else _tasks, self.flops)
+        if isinstance(self.kernel, Contraction):
+            return computed(_contracting, self.flops, sum(prod(v.shape) * v.dtype.itemsize for v in self.reads))
+        return computed(_tasks, self.flops)
 
     def __repr__(self) -> str:
         head = f"{type(self.kernel).__name__} units={self.units} grain={self.grain} ints={self.ints}"
@@ -206,8 +209,8 @@ def _tasks(work: float) -> int:
     return max(1, int(work / TASK_WORK))
 
 
-def _contracting(flops: float) -> int:
-    return max(1, int(flops / FLOPS))
+def _contracting(flops: float, nbytes: float) -> int:
+    return max(1, int(flops / FLOPS), int(nbytes / BYTES))
 
 
 def grain_of(work: float) -> int:
