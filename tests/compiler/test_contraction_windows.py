@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
@@ -13,6 +14,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from test_contraction import ISAS, reference, run, same_bits, values_of
 
+from weft.compiler.contraction import planes
 from weft.compiler.contraction.box import BOX_COLUMNS, MOST
 from weft.compiler.contraction.few_rows import LINE, MASK, WIDEST
 from weft.compiler.contraction.offsets import ENTRY, PART
@@ -22,6 +24,7 @@ from weft.compiler.contraction.plan import (
     FEW_ROWS,
     MASKS_AT,
     PARTITION,
+    PLANES,
     TABLES,
     TABLES_AT,
     THIN,
@@ -259,15 +262,15 @@ def test_what_is_beyond_an_edge_is_zero(runs: str, data: st.DataObject, seed: in
         assert same_bits(found[2], wanted)
 
 
-def of_edges(axes: int, channels: bool, batched: bool, dtype: DType) -> Contraction:
+def of_edges(axes: int, channels: bool, batched: bool, dtype: DType, near: bool = False) -> Contraction:
     """A product with windows of one axis or two, which leave it, of a tensor that has ``channels`` before them or not;
-    ``batched``: of several images with one matrix."""
+    ``batched``: of several images with one matrix; ``near``: windows are one element apart on both axes."""
     slots = (Slot(number) for number in range(6, 100))
     sizes, starts = ([next(slots) for _ in range(axes)] for _ in range(2))
     rows, columns = ([(next(slots), next(slots)) for _ in range(count)] for count in (axes + channels, axes))
     dilation, stride = ([next(slots) for _ in range(axes)] for _ in range(2))
     edges = tuple(
-        Edge(sizes[e], starts[e], (channels + e, dilation[e]), (e, 1 if e == axes - 1 else stride[e]))
+        Edge(sizes[e], starts[e], (channels + e, dilation[e]), (e, 1 if near or e == axes - 1 else stride[e]))
         for e in range(axes)
     )
     images = [next(slots) for _ in range(3)]  # how many, and how far apart in B and in C
@@ -280,9 +283,11 @@ def of_edges(axes: int, channels: bool, batched: bool, dtype: DType) -> Contract
 
 
 @cache
-def boxed(axes: int, channels: bool, batched: bool, dtype: DType, isa: str) -> tuple[Contraction, Target, CodeModule]:
+def boxed(
+    axes: int, channels: bool, batched: bool, dtype: DType, isa: str, near: bool = False
+) -> tuple[Contraction, Target, CodeModule]:
     """The code of :func:`of_edges`."""
-    kernel, target = of_edges(axes, channels, batched, dtype), host_target(isa)
+    kernel, target = of_edges(axes, channels, batched, dtype, near), host_target(isa)
     return kernel, target, load(assemble(render_contraction(kernel, "kernel", target), target))
 
 
@@ -332,7 +337,55 @@ def test_windows_are_read_from_a_box(axes: int, data: st.DataObject, seed: int) 
     results, before = [draw(st.integers(1, 40)), LANES * draw(st.integers(1, 5))][-axes:], before[-axes:]
     if axes == 1:
         results[0] += draw(st.integers(0, LANES))
-    # The last window ends with the tensor, or beyond it.
+    made = windows_of(draw, rng, dtype, images, m, channels, (kernel, dilation, stride), results, before)
+    for isa in ISAS:
+        part, built, ints = made(isa, False)
+        assert (part["box_line"] > 0) == (part["mode"] == BOXED)
+        if part["mode"] == BOXED:
+            _check_room(part, form_of(*built[:2]).tile, ints[2], prod(kernel))
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_few_rows_read_planes_from_a_box(data: st.DataObject, seed: int) -> None:
+    """Of short lines, with units that are a part of a plane and whole ones, padding on all sides, wide or none."""
+    draw, rng = data.draw, np.random.default_rng(seed)
+    dtype = draw(st.sampled_from([dt.float32, dt.float32, dt.float64, dt.bfloat16, dt.int32]))
+    images, m = draw(st.integers(0, 3)), draw(st.sampled_from([1, 1, 2, 3, 4]))
+    kernel, dilation = ([draw(st.integers(1, most)) for _ in range(2)] for most in (5, 3))
+    before = [draw(st.sampled_from([0, 1, 2, 5])), draw(st.sampled_from([0, 1, 2, 17]))]
+    results = [draw(st.one_of(st.integers(1, 30), st.integers(60, 200))), draw(st.integers(1, 33))]
+    made = windows_of(draw, rng, dtype, images, m, 0, (kernel, dilation, [1, 1]), results, before)
+    for isa in ISAS:
+        part, built, _ = made(isa, True)
+        if part["mode"] == PLANES:
+            tile = form_of(*built[:2]).tile
+            assert results[1] <= planes.WIDEST and part["sub_n"] % results[1] == 0 and part["sub_n"] <= planes.COLUMNS
+            assert tile.rows * packed_row(tile) <= part["packed_b_at"]
+            flat = part["sums_at"] + (part["sub_n"] + 4 * tile.lanes) * m * tile.dtype.itemsize
+            lines = part["sub_n"] // results[1]
+            assert flat + (lines * part["box_line"] + 4 * tile.lanes) * tile.dtype.itemsize <= TABLES_AT
+        else:
+            assert part["box_line"] == 0 or part["mode"] == BOXED
+
+
+Made = Callable[[str, bool], tuple[dict[str, int], tuple[Contraction, Target, CodeModule], list[int]]]
+
+
+def windows_of(
+    draw: Any,
+    rng: np.random.Generator,
+    dtype: DType,
+    images: int,
+    m: int,
+    channels: int,
+    of_windows: tuple[Sequence[int], Sequence[int], Sequence[int]],
+    results: Sequence[int],
+    before: Sequence[int],
+) -> Made:
+    """``made(isa, near)`` runs the product of :func:`of_edges` and compares it with that of the windows written down;
+    gives the partition, the kernel, and its ints. The last window ends with the tensor, or beyond it."""
+    (kernel, dilation, stride), axes = of_windows, len(results)
     sizes = [
         max(1, (n - 1) * s + d * (k - 1) + 1 - b - draw(st.integers(0, 2)))
         for n, s, d, k, b in zip(results, stride, dilation, kernel, before, strict=True)
@@ -358,16 +411,17 @@ def test_windows_are_read_from_a_box(axes: int, data: st.DataObject, seed: int) 
     for counts, steps in ((kernel, dilation), (results, stride)):
         ints += [v for c, t, p in zip(counts, steps, pitch, strict=True) for v in (c, t * p)]
     ints += [*dilation, *stride, images, tensor[0].size, m * n]
-    for isa in ISAS:
-        built, threads = boxed(axes, channels > 0, images > 0, dtype, isa), draw(st.integers(1, 3))
+
+    def made(isa: str, near: bool) -> tuple[dict[str, int], tuple[Contraction, Target, CodeModule], list[int]]:
+        built, threads = boxed(axes, channels > 0, images > 0, dtype, isa, near), draw(st.integers(1, 3))
         part = dict(zip(PARTITION, contraction_units(built[0], ints, threads, built[1]).ints, strict=True))
-        assert (part["box_line"] > 0) == (part["mode"] == BOXED)
-        if part["mode"] == BOXED:
-            _check_room(part, form_of(*built[:2]).tile, k, prod(kernel))
         event(f"mode {part['mode']}")
         result = np.zeros((max(images, 1), m, n), tensor.dtype)
-        made, _ = run(built, [factors, tensor, result], dict(enumerate(ints)), threads=threads)
-        assert same_bits(made[2], wanted)
+        found, _ = run(built, [factors, tensor, result], dict(enumerate(ints)), threads=threads)
+        assert same_bits(found[2], wanted)
+        return part, built, ints
+
+    return made
 
 
 @cache

@@ -19,6 +19,7 @@ from .pack import render_pack_panels, render_pack_rows, render_pack_strided, ren
 from .pack_entries import render_pack_entries
 from .pack_windows import render_pack_windows
 from .plan import MATRIX_VECTOR, PARTITION, VECTOR_MATRIX, VECTORS_MATRIX, Form, first_partition_slot
+from .planes import render_planes, render_zeros
 from .tile import ContractionTarget, Tile, render_tile
 from .vector import render_vector_columns
 from .vector_rows import AT_ONCE, render_vector_rows
@@ -93,6 +94,10 @@ def _of_windows(
     if not of_a:
         found["few_rows"] = lambda module, own: render_few_rows(module, own, form, access, target)
         found["masks"] = lambda module, own: render_masks(module, own, form, access, target)
+    if not of_a and form.planes:
+        rows_form = form.a != "panels"
+        found["zeros"] = render_zeros
+        found["planes"] = lambda module, own: render_planes(module, own, form.tile, access, rows_form, target)
     if not of_a and form.boxed:
         first = first_partition_slot(kernel)
         plane, tap = (Slot(first + PARTITION.index(field)) for field in ("box_plane", "box_tap"))

@@ -15,6 +15,7 @@ from ..emit import memory_type
 from ..kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Int, Slot, Windowed
 from ..stages import slots_of
 from .box import BOX_COLUMNS, Box, box_of, has_box
+from .planes import COLUMNS, has_planes, plane_of
 from .tile import ContractionTarget, Tile, lanes_pitch, packed_row, tile_of
 
 PARTITION = (
@@ -36,15 +37,14 @@ PARTITION = (
     "box_tap",
     "box_step",
 )
-"""The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed
-(TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES); whether A (B) is packed where that
-is not a must; where in the scratch the packed panel of B, or its box, and the sums lie, in bytes; lines of the next
-panel of B that each tile asks for; whether tiles follow each other along rows, while all panels of B are kept; whether
-C is large, so that what is read and written with each element of it is asked for ahead (of products with vectors,
-whether their matrix is); how many columns are cut into
-pieces: n, or those of the whole batch (see Form.joins); the layout of the box (box.py). What is not asked for is 0."""
+"""The ints that the kernel reads after its own: size and number of the pieces along m and n; how they are computed (one
+of MODES); whether A (B) is packed where that is not a must; where in the scratch the packed panel of B, or its box, and
+the sums lie, in bytes; lines of the next panel of B that each tile asks for; whether tiles follow each other along
+rows, while all panels of B are kept; whether C is large, so that what is read and written with each element of it is
+asked for ahead (of products with vectors, whether their matrix is); how many columns are cut into pieces: n, or those
+of the whole batch (see Form.joins); the layout of the box (box.py). What is not asked for is 0."""
 
-MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES = tuple(range(7))
+MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, PLANES = tuple(range(8))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
 VECTORS = 16  # at most in VECTORS_MATRIX; of more, tiles are quicker in any case
 TABLES = {"depth_a": 0, "depth_b": 4 << 10, "outer_a": 14 << 10, "outer_b": 22 << 10}
@@ -89,6 +89,7 @@ class Form:
     thin: bool = False  # lanes may run along the batch; see batch_lanes.py
     joins: bool = False  # all of the batch has one A: the columns of its elements may be those of one product
     boxed: bool = False  # B's windows may be read from a box; see box.py
+    planes: bool = False  # few rows may read them from one; see planes.py
 
     @property
     def turns(self) -> bool:
@@ -130,7 +131,9 @@ def form_of(kernel: Contraction, target: ContractionTarget) -> Form:
     joins = len(kernel.batch) == 1 and kernel.a.strides[0] == 0 and isinstance(kernel.b, Windowed)
     both = isinstance(kernel.a, Windowed) and isinstance(kernel.b, Windowed)
     thin = both and len(kernel.batch) == 1 and tile.lanes > 1
-    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, thin, joins, has_box(kernel.b))
+    boxed = has_box(kernel.b)
+    planes = few_rows and target.masked_memory and isinstance(kernel.b, Windowed) and has_planes(kernel.b)
+    return Form(tile, a, b, a_direct, b_direct, direct_store, windowed, few_rows, thin, joins, boxed, planes)
 
 
 def modes_of(kernel: Contraction) -> tuple[int, ...]:
@@ -191,6 +194,8 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return _partition(batch * pieces, **whole, mode=mode, large=large, columns=n)
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
+        if form.planes and (found := _planes(kernel, form, ints, (batch, m, n, line))):
+            return found
         piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))
         rows = {"sub_m": m, "blocks_m": 1, "pack_a": 1}
         pieces, sums_at = -(-n // piece), _up(form.tile.rows * packed_row(form.tile), 64)
@@ -223,7 +228,7 @@ def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: Contraction
     from each one on where it is a row of its own."""
     first = first_partition_slot(kernel)
     part = dict(zip(PARTITION, ints[first : first + len(PARTITION)], strict=True))
-    if part["mode"] in (TILES, BOXED, FEW_ROWS, BATCH_LANES):
+    if part["mode"] in (TILES, BOXED, FEW_ROWS, BATCH_LANES, PLANES):
         return SCRATCH_BYTES
     tile = form_of(kernel, target).tile
     vectors, count = 1, part["sub_m"]
@@ -245,6 +250,23 @@ def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) 
     else:
         piece = max(_PIECE // max(line, 1), -(-count // (8 * threads)))
     return min(most, _up(piece, 4 * tile.lanes))
+
+
+def _planes(kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[int, int, int, int]) -> Partition | None:
+    """The partition of (batch, m, n) results in lines of ``line`` into whole lines whose windows are read from a box,
+    or None where that would be too large."""
+    assert isinstance(kernel.b, Windowed)
+    batch, m, n, line = sizes
+    lines = max(min(COLUMNS, n) // line, 1)
+    box, piece = plane_of(kernel.b, partial(_value, ints), form.tile, lines), lines * line
+    if box is None or piece > COLUMNS:
+        return None
+    rows = {"sub_m": m, "blocks_m": 1, "pack_a": 1}
+    b_at = _up(form.tile.rows * packed_row(form.tile), 64)
+    places = {"packed_b_at": b_at, "sums_at": b_at + _up(box.nbytes, 64)}
+    layout = {"box_line": box.line, "box_plane": box.nbytes, "box_tap": box.tap, "box_step": box.step}
+    pieces = -(-n // piece)
+    return _partition(batch * pieces, **rows, **places, sub_n=piece, blocks_n=pieces, mode=PLANES, columns=n, **layout)
 
 
 def _tiled(

@@ -14,9 +14,9 @@ thread's scratch (pack.py), where that pays; a Windowed operand always is (pack_
 box (box.py). Where there is one K block and C is large, tiles go along rows instead. Later blocks are added to the sums
 of the earlier ones, which wait in the scratch. After the last block the epilogue reads the sums; when it is one plain
 store of ``acc`` along contiguous rows, whole tiles go to the output without it. Products with a vector or a few go
-another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py), and a batch of long
-sums with few results each (batch_lanes.py). Every element goes through the same operations wherever it lies, so the
-bits depend neither on tiles nor on units nor on what is packed.
+another way (vector.py, vector_rows.py), and so do those of few rows with windows (few_rows.py, planes.py), and a batch
+of long sums with few results each (batch_lanes.py). Every element goes through the same operations wherever it lies, so
+the bits depend neither on tiles nor on units nor on what is packed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .plan import (
     MASKS_AT,
     MATRIX_VECTOR,
     PARTITION,
+    PLANES,
     TABLES,
     TABLES_AT,
     TILES,
@@ -65,6 +66,8 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
     if form.few_rows and FEW_ROWS in modes_of(kernel):
         _tabulate_once(frame, name, kernel, form, slots)
+    if form.planes and PLANES in modes_of(kernel):
+        _begin_planes(frame, name, kernel, slots)
     small = {side: frame.w.op("alloca i1", "small") for side in "ab"} if form.tile.dot else {}
     functions, by_mode = functions_of(kernel, form, target), vectors_by_mode(kernel, form)
 
@@ -93,6 +96,19 @@ def _tabulate_once(frame: Frame, name: str, kernel: Contraction, form: Form, slo
             w.do(f"call void @{name}.masks(ptr %ints, ptr {place}, i64 {k}, ptr {masks})")
 
     when(w, asked, tables)
+
+
+def _begin_planes(frame: Frame, name: str, kernel: Contraction, slots: dict[str, Slot]) -> None:
+    """What all units of planes share: the table of offsets in the box, and the zeros around its lines."""
+    w, k = frame.w, frame.int_(kernel.k)
+    box_at, nbytes = (frame.int_(slots[field]) for field in ("packed_b_at", "box_plane"))
+
+    def begin() -> None:
+        table, box = at(w, "%scratch", (str(TABLES_AT + TABLES["depth_b"]), 1)), at(w, "%scratch", (box_at, 1))
+        w.do(f"call void @{name}.box_lines(ptr %ints, i64 0, i64 {k}, ptr {table})")
+        w.do(f"call void @{name}.zeros(ptr {box}, i64 {nbytes})")
+
+    when(w, w.op(f"icmp eq i64 {frame.int_(slots['mode'])}, {PLANES}"), begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +202,8 @@ class _Unit:
         ways = {TILES: self._tiles} | {n: partial(self._vector, n, function) for n, function in vectors.items()}
         if self.form.few_rows:
             ways[FEW_ROWS] = self._few_rows
+        if self.form.planes:
+            ways[PLANES] = self._planes
         if self.form.thin:
             ways[BATCH_LANES] = self._lanes
         if self.form.boxed:
@@ -201,17 +219,30 @@ class _Unit:
 
     def _few_rows(self) -> None:
         w = self.w
-        pitch = sums_pitch(w, self.tile, self.columns)
-        panels, a = self.form.a == "panels", self.a
-        if self.form.a_direct:
-            stride = self.a_inner if panels else self.a_outer
-        else:
-            self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
-            a, stride = self.packed_a, str(self.tile.rows * self.size if panels else packed_row(self.tile))
+        pitch, (a, stride) = sums_pitch(w, self.tile, self.columns), self._few_of_a()
         w.do(
             f"call void @{self.name}.few_rows(ptr {a}, i64 {stride}, ptr {self.b}, ptr %ints, i64 {self.n0}, "
             f"i64 {self.columns}, i64 {self.rows}, ptr {self._table('depth_b')}, i64 {self.k}, "
             f"ptr {at(w, '%scratch', (str(MASKS_AT), 1))}, ptr {self.sums}, i64 {pitch})"
+        )
+        self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
+
+    def _few_of_a(self) -> tuple[str, str]:
+        """All rows of A, packed if need be, and the bytes between them (of panels, between their lines)."""
+        panels = self.form.a == "panels"
+        if self.form.a_direct:
+            return self.a, self.a_inner if panels else self.a_outer
+        self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
+        return self.packed_a, str(self.tile.rows * self.size if panels else packed_row(self.tile))
+
+    def _planes(self) -> None:
+        w, (a, stride) = self.w, self._few_of_a()
+        pitch = sums_pitch(w, self.tile, self.columns)
+        line, step = self.part["box_line"], self.part["box_step"]
+        w.do(
+            f"call void @{self.name}.planes(ptr {a}, i64 {stride}, ptr {self.b}, ptr %ints, i64 {self.n0}, "
+            f"i64 {self.columns}, i64 {self.rows}, ptr {self._table('depth_b')}, i64 {self.k}, i64 {line}, i64 {step}, "
+            f"ptr {self.packed_b}, ptr {self.sums}, i64 {pitch})"
         )
         self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
 
