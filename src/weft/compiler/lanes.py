@@ -42,7 +42,7 @@ class Frame:
     ints: dict[int, str]
     status: str
     target: RenderTarget
-    streams: str | None = None  # i1: stores go around the caches; see LanePoint.write
+    streams: str | None = None  # i1: stores go around the caches; see LanePoint._write
 
     def int_(self, value: Int) -> str:
         """i64 operand of a literal or Slot."""

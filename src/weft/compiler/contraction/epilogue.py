@@ -60,12 +60,14 @@ def _far_apart(kernel: Contraction) -> list[tuple[Access, bool]]:
     return [*((access, False) for access in read.values()), *((access, True) for access in written)]
 
 
-def render_ahead(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> None:
-    """Add ``void @name.ahead(...)``, which asks for what the epilogue of a tile at (m, n) will read and write. Lines of
-    a few hundred bytes, far apart, are what no prefetcher of a processor foresees: without it, the residual of 256
-    channels of 56x56 takes as long as the product by 64 channels (0.6 of 1.1 ms). A store waits as a load does where
-    the line that it changes a part of is not there."""
+def render_ahead(module: Module, name: str, kernel: Contraction, form: Form, target: ContractionTarget) -> bool:
+    """Add ``void @name.ahead(...)``, which asks for what the epilogue of a tile at (m, n) will read and write; whether
+    there is anything. Lines of a few hundred bytes, far apart, are what no prefetcher of a processor foresees: without
+    it, the residual of 256 channels of 56x56 takes as long as the product by 64 channels (0.6 of 1.1 ms). A store waits
+    as a load does where the line that it changes a part of is not there."""
     wanted = _far_apart(kernel)
+    if not wanted:
+        return False
     w, slots = Writer(module), [x for access, _ in wanted for x in (access.offset, *access.strides)]
     frame = begin_kernel(w, len(kernel.buffers), slots_of((), slots), target)
     batch = [f"%batch{axis}" for axis in range(len(kernel.batch))]
@@ -82,3 +84,4 @@ def render_ahead(module: Module, name: str, kernel: Contraction, form: Form, tar
     w.do("ret void")
     indices = ", ".join(f"i64 {x}" for x in (*batch, "%m", "%n"))
     w.define(f"internal void @{name}.ahead(ptr %bufs, ptr %ints, {indices}, i64 %height) #1")
+    return True

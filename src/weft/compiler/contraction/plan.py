@@ -42,7 +42,8 @@ of MODES); whether A (B) is packed where that is not a must; where in the scratc
 the sums lie, in bytes; lines of the next panel of B that each tile asks for; whether tiles follow each other along
 rows, while all panels of B are kept; whether C is large, so that what is read and written with each element of it is
 asked for ahead (of products with vectors, whether their matrix is); how many columns are cut into pieces: n, or those
-of the whole batch (see Form.joins); the layout of the box (box.py). What is not asked for is 0."""
+of the whole batch (see Form.joins); the layout of the box (box.py), of planes with its bytes in the place of a plane's
+elements. What is not asked for is 0."""
 
 MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, PLANES = tuple(range(8))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
@@ -177,7 +178,7 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return _partition(0, sub_m=1, sub_n=1)
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        pieces, large = -(-m // piece), int(batch * m * k * kernel.a.dtype.itemsize > _CACHED)
+        pieces, large = -(-m // piece), int(m * k * kernel.a.dtype.itemsize > _CACHED)
         whole = {"sub_m": piece, "blocks_m": pieces, "sub_n": 1, "blocks_n": 1}
         return _partition(batch * pieces, **whole, mode=MATRIX_VECTOR, large=large, columns=n)
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
@@ -189,7 +190,8 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if few and form.b != "strided" and not form.windowed:
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
-        pieces, large = -(-n // piece), int(m > 1 or batch * n * k * kernel.b.dtype.itemsize > _CACHED)
+        near = _CACHED if m == 1 or form.b == "panels" else 0
+        pieces, large = -(-n // piece), int(n * k * kernel.b.dtype.itemsize > near)
         whole = {"sub_m": m, "blocks_m": 1, "sub_n": piece, "blocks_n": pieces}
         return _partition(batch * pieces, **whole, mode=mode, large=large, columns=n)
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
@@ -263,7 +265,7 @@ def _planes(kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[i
         return None
     rows = {"sub_m": m, "blocks_m": 1, "pack_a": 1}
     b_at = _up(form.tile.rows * packed_row(form.tile), 64)
-    places = {"packed_b_at": b_at, "sums_at": b_at + _up(box.nbytes, 64)}
+    places = {"packed_b_at": b_at, "sums_at": b_at + box.nbytes}
     layout = {"box_line": box.line, "box_plane": box.nbytes, "box_tap": box.tap, "box_step": box.step}
     pieces = -(-n // piece)
     return _partition(batch * pieces, **rows, **places, sub_n=piece, blocks_n=pieces, mode=PLANES, columns=n, **layout)

@@ -40,7 +40,8 @@ PLANES_ARGUMENTS = (
     "ptr %box, ptr %sums, i64 %pitch"
 )
 """As of few rows (few_rows.py); ``depth`` is the table of offsets in the box, whose lines are ``line`` elements apart,
-and the tensor's ``step``; ``flat`` lies behind the sums."""
+and the tensor's ``step``. ``box`` has zeros where no unit puts a line's elements (render_zeros, once for all units of a
+call); ``flat`` lies behind the sums."""
 
 
 def has_planes(access: Windowed) -> bool:
@@ -54,9 +55,9 @@ def plane_of(access: Windowed, value: Callable[[Int], int], tile: Tile, lines: i
     """The box of units of so many lines, or None where it is too large."""
     (outer, inner), size = access.edges, tile.dtype.itemsize
     (height, stride), (width, _) = [(value(n), value(s)) for n, s in access.columns]
-    (tall, row_stride), (wide, _) = [(value(n), value(s)) for n, s in access.rows]
+    (tall, row_stride), (wide, apart) = [(value(n), value(s)) for n, s in access.rows]
     down, across = value(outer.row[1]), value(inner.row[1])
-    if down < 1 or across < 1 or width > WIDEST:
+    if down < 1 or across < 1 or width > WIDEST or (wide > 1 and apart != across):  # lines lie side by side
         return None
     line = width + (wide - 1) * across
     rest = 2 * AT_ONCE * tile.lanes  # behind the last line, for vectors that begin in it

@@ -57,8 +57,7 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     """LLVM IR of one module that defines ``name`` with the kernel ABI; it reads PARTITION after its own ints."""
     form, module = form_of(kernel, target), Module()
     render_epilogue(module, name, kernel, form, target)
-    if not {TILES, BOXED}.isdisjoint(modes_of(kernel)):
-        render_ahead(module, name, kernel, form, target)
+    asks = not {TILES, BOXED}.isdisjoint(modes_of(kernel)) and render_ahead(module, name, kernel, form, target)
     first = first_partition_slot(kernel)
     frame = begin_kernel(
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
@@ -72,13 +71,13 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     functions, by_mode = functions_of(kernel, form, target), vectors_by_mode(kernel, form)
 
     def body(unit: str) -> None:
-        _Unit(kernel, form, frame, name, slots, unit, small).emit(by_mode)
+        _Unit(kernel, form, frame, name, slots, unit, asks, small).emit(by_mode)
         text = "\n".join(frame.w.lines)
         for own, render in functions.items():
             if f"@{name}.{own}(" in text:
                 render(module, f"{name}.{own}")
 
-    frame.streams = "true" if kernel.streams else None
+    frame.streams = "true" if kernel.streams else None  # for the fence at the end: it is the epilogue that stores
     text = end_units(frame, name, body)
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
@@ -138,9 +137,10 @@ class _Unit:
         name: str,
         slots: dict[str, Slot],
         unit: str,
+        asks: bool,
         small: dict[str, str],
     ):
-        self.small = small
+        self.asks, self.small = asks, small
         self.kernel, self.form, self.frame, self.w, self.name = kernel, form, frame, frame.w, name
         self.tile, self.size = form.tile, form.tile.dtype.itemsize
         w, part = self.w, {field: frame.int_(slot) for field, slot in slots.items()}
@@ -437,8 +437,9 @@ class _Unit:
         fetch = self._fetch(panel.ahead, src, i, panel.leftmost)
         sums, into, pitch, finish = self._sums(i, j, panel.place, height, width, last)
         later = w.op(f"icmp ne i64 {k0}, 0")
-        large = w.op(f"icmp ne i64 {self.part['large']}, 0")
-        when(w, w.op(f"and i1 {last}, {large}"), lambda: self._ask_ahead(i, panel.place, height))
+        if self.asks:
+            large = w.op(f"icmp ne i64 {self.part['large']}, 0")
+            when(w, w.op(f"and i1 {last}, {large}"), lambda: self._ask_ahead(i, panel.place, height))
         operands = f"ptr {a}, i64 {pitch_a}, ptr {panel.b}, i64 {panel.pitch}, i64 {panel.entries}"
         lines = f", ptr {self._table('depth_b')}" if self.box else ""
         self._compute(height, width, f"{operands}, ptr {into}, i64 {pitch}, i1 {later}, ptr {sums}, {fetch}{lines}")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ...core.dtypes import DType
 from ..emit import Module, Writer, convert, memory_type, register_type
-from ..kernels import K_BLOCK
+from ..kernels import K_BLOCK, LINE
 from ..lanes import first_lanes, load_lanes, loop, when
 from .pack import gathered, transpose_parts, transpose_quarters
 from .tile import Tile, at, multiply_add, prefetch
@@ -23,7 +23,6 @@ from .vector import VECTOR_ARGUMENTS, blocks, element, total, zero
 AT_ONCE = 8  # vectors with which the matrix is transposed once: their chains and the columns fit into registers
 _WAYS = 8  # lines of a set of the L1 cache
 _PERIOD = 4096  # bytes from one line of a set to the next
-_LINE = 64  # bytes
 
 
 def render_vector_rows(module: Module, name: str, tile: Tile, matrix: DType, vector: DType, at_once: int) -> None:
@@ -50,11 +49,11 @@ class _Rows:
         self.single = w.op(f"alloca [{self.lanes} x {self.element}], align 64")
         self.chains, self.totals = ([w.op(f"alloca {self.kind}, align 64") for _ in range(at_once)] for _ in range(2))
         self.final, self.last = w.op("sub nsw i64 %count, 1"), w.op("sub nsw i64 %vectors, 1")
-        self.pitch = K_BLOCK * matrix.itemsize + _LINE  # of copied rows: an odd number of lines
+        self.pitch = K_BLOCK * matrix.itemsize + LINE  # of copied rows: an odd number of lines
         self.copy = ""
         if self.lanes > _WAYS and at_once > 1:
             self.aliased = w.op(f"icmp eq i64 {w.op(f'and i64 %stride, {_PERIOD - 1}')}, 0")
-            self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align {_LINE}")
+            self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align {LINE}")
 
     def _load(self, pointer: str) -> str:
         return self.w.op(f"load {self.kind}, ptr {pointer}, align {self.size}")
@@ -79,14 +78,14 @@ class _Rows:
     def _copy(self, first: str, k0: str, end: str) -> None:
         """Copy a K block of the rows from ``first`` on; the lanes read there."""
         w, size = self.w, self.matrix.itemsize
-        elements = _LINE // size
+        elements = LINE // size
         length = w.op(f"sub nsw i64 {end}, {k0}")
         whole = w.op(f"and i64 {length}, {-elements}")
 
         def line(src: str, dst: str, k: str, left: str | None) -> None:
             mask = None if left is None else first_lanes(w, left, elements)
             value = load_lanes(w, self.matrix, at(w, src, (k, size)), elements, mask)
-            w.do(f"store <{elements} x {memory_type(self.matrix)}> {value}, ptr {at(w, dst, (k, size))}, align {_LINE}")
+            w.do(f"store <{elements} x {memory_type(self.matrix)}> {value}, ptr {at(w, dst, (k, size))}, align {LINE}")
 
         def row(i: str) -> None:
             number = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {first}, {i}')}, i64 {self.final})")
@@ -138,9 +137,10 @@ class _Rows:
         """Ask for as much as so many columns have: of rows that begin at ``following``, one after the other, what is
         due when ``past`` columns of those that are read now have been."""
         w, size = self.w, self.matrix.itemsize
-        line, rest = w.op(f"udiv i64 {past}, {self.lanes}"), w.op(f"urem i64 {past}, {self.lanes}")
+        steps = K_BLOCK // self.lanes  # in which a row's part of a K block is asked for
+        line, rest = w.op(f"udiv i64 {past}, {steps}"), w.op(f"urem i64 {past}, {steps}")
         here = at(w, following, (line, "%stride"), (rest, self.lanes * size))
-        for byte in range(0, columns * self.lanes * size, _LINE):
+        for byte in range(0, columns * self.lanes * size, LINE):
             prefetch(w, at(w, here, (str(byte), 1)), 2)
 
     def _following(self, first: str, end: str) -> str:

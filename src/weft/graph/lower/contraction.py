@@ -89,7 +89,9 @@ def contraction_launch(
     first = first_partition_slot(kernel)
     cut, named = _Cut(kernel, threads, target), tuple(builder.ints)  # the partition's own come after them
     units, *builder.ints[first:] = computed_items(cut, named, len(PARTITION) + 1)
-    if not target.is_gpu:
+    if target.is_gpu:
+        kernel = replace(kernel, streams=False)
+    else:
         kernel = replace(kernel, modes=_settled(kernel, builder.ints[first + PARTITION.index("mode")]))
     flops = 2 * m * n * k * prod(batch)
     return builder.launch(kernel, units, computed(_grain, flops, units), nodes, flops)
