@@ -19,8 +19,8 @@ from weft.compiler.build import render
 from weft.compiler.checked import extents
 from weft.compiler.expr import Expr, leaf
 from weft.compiler.kernels import (
+    CACHE_LINE,
     LANES,
-    LINE,
     SCRATCH_BYTES,
     Access,
     ColumnReduce,
@@ -419,8 +419,8 @@ def cuts(units: int) -> st.SearchStrategy[list[tuple[int, int]]]:
 
 def aligned(array: Array) -> Array:
     """A copy that begins with a line of memory."""
-    memory = np.empty(array.nbytes + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
+    memory = np.empty(array.nbytes + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
     copy = memory[start : start + array.nbytes].view(array.dtype)
     copy[...] = array
     return copy

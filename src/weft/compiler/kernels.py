@@ -34,7 +34,7 @@ WINDOW = 32  # most elements of a window whose sizes are structure: its partial 
 K_BLOCK = 256  # length of one fma chain of a contraction (numerics contract, 3)
 CAUSAL_STEP = 32  # keys after a query's own are looked at up to a multiple of it (numerics contract, 3)
 STREAMED = 12 << 20  # bytes of results, of which the caches keep little until somebody reads them
-LINE = 64  # bytes of a line of memory
+CACHE_LINE = 64  # bytes of a line of memory
 SCRATCH_BYTES = native.SCRATCH_BYTES
 STATUS_INDEX = 1  # an index was out of range
 

@@ -22,7 +22,7 @@ from .emit import (
     vector_of,
 )
 from .expr import Expr, topological
-from .kernels import LANES, LINE, STATUS_INDEX, Access, Int, Slot, Store
+from .kernels import CACHE_LINE, LANES, STATUS_INDEX, Access, Int, Slot, Store
 
 
 class RenderTarget(Protocol):
@@ -189,16 +189,16 @@ class LanePoint:
         def write() -> None:
             store_lanes(w, dtype, pointer, value, self.lanes, self.mask)
 
-        if streams is None or self.lanes * dtype.itemsize < LINE:
+        if streams is None or self.lanes * dtype.itemsize < CACHE_LINE:
             write()
             return
-        past = w.op(f"and i64 {w.op(f'ptrtoint ptr {pointer} to i64')}, {LINE - 1}")
+        past = w.op(f"and i64 {w.op(f'ptrtoint ptr {pointer} to i64')}, {CACHE_LINE - 1}")
         whole = w.op(f"and i1 {streams}, {w.op(f'icmp eq i64 {past}, 0')}")
         if self.mask is not None:
             every = w.op(f"call i1 @llvm.vector.reduce.and.v{self.lanes}i1(<{self.lanes} x i1> {self.mask})")
             whole = w.op(f"and i1 {whole}, {every}")
         kind = vector_of(memory_type(dtype), self.lanes)
-        around = f"store {kind} {value}, ptr {pointer}, align {LINE}, !nontemporal !1"
+        around = f"store {kind} {value}, ptr {pointer}, align {CACHE_LINE}, !nontemporal !1"
         either(w, whole, lambda: w.do(around), write)
 
     def store_between(self, store: Store, values: Sequence[str]) -> None:

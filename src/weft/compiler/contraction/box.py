@@ -27,7 +27,7 @@ from ..lanes import Frame, begin_kernel, either, loop, when
 from .edges import edge_slots
 from .offsets import render_offsets
 from .pack import copy
-from .tile import ContractionTarget, Tile, at
+from .tile import ContractionTarget, Tile, at, rounded_up
 
 BOX_COLUMNS = 1024  # of a unit, at most: a box of 29 channels stays in the L2 cache beside A and the sums
 MOST = 512 << 10  # bytes; where a box would be larger, windows are packed
@@ -52,6 +52,11 @@ class Box:
     step: int
     nbytes: int
 
+    @property
+    def ints(self) -> dict[str, int]:
+        """The layout as ints of a partition (plan.py)."""
+        return {"box_line": self.line, "box_plane": self.plane, "box_tap": self.tap, "box_step": self.step}
+
 
 def has_box(access: Access | Windowed) -> bool:
     """Whether windows may be read from a box: those of one or two axes with edges, whose columns lie side by side, and
@@ -75,7 +80,7 @@ def box_of(access: Windowed, value: Callable[[Int], int], tile: Tile, k: int, co
         return None
     inner = edges[-1]
     wide = min(columns, sizes[0]) if len(edges) == 1 else sizes[-1]
-    line = _up(value(inner.start) % LANES + wide + (kernel[-1] - 1) * value(inner.row[1]), LANES)
+    line = rounded_up(value(inner.start) % LANES + wide + (kernel[-1] - 1) * value(inner.row[1]), LANES)
     lines, tap, step = 1, 0, 0
     if len(edges) == 2:
         (height, stride), moved, reach = access.columns[0], value(edges[0].column[1]), value(edges[0].row[1])
@@ -90,10 +95,6 @@ def box_of(access: Windowed, value: Callable[[Int], int], tile: Tile, k: int, co
     channels = min((min(k, K_BLOCK) + taps - 2) // taps + 1, k // taps)
     nbytes = channels * plane * size
     return Box(line, plane, tap, step, nbytes) if nbytes <= MOST else None
-
-
-def _up(x: int, step: int) -> int:
-    return -(-x // step) * step
 
 
 def box_slots(access: Windowed) -> list[Int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..emit import Module, Writer, convert, element_pointer, memory_type, offset_of, vector_of
 from ..expr import topological
-from ..kernels import Access, Contraction
+from ..kernels import CACHE_LINE, Access, Contraction
 from ..lanes import LanePoint, begin_kernel, hoist_uniform, loop, spread, vector_loop
 from ..stages import roots_of, slots_of, streams, write_stores
 from .plan import Form
@@ -77,7 +77,7 @@ def render_ahead(module: Module, name: str, kernel: Contraction, form: Form, tar
         for access, writes in wanted:
             offset = offset_of(w, frame.ints, access.offset, zip(access.strides, [*batch, m, "%n"], strict=True))
             line, nbytes = element_pointer(w, frame.buffers[access.buf], access, offset), access.dtype.itemsize
-            for start in (*range(0, form.tile.columns * nbytes, 64), form.tile.columns * nbytes - 1):
+            for start in (*range(0, form.tile.columns * nbytes, CACHE_LINE), form.tile.columns * nbytes - 1):
                 prefetch(w, at(w, line, (str(start), 1)), writes=writes)
 
     loop(w, "0", "%height", 1, row)

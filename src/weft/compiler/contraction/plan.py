@@ -16,7 +16,7 @@ from ..kernels import K_BLOCK, LANES, SCRATCH_BYTES, Access, Contraction, Int, S
 from ..stages import slots_of
 from .box import BOX_COLUMNS, Box, box_of, has_box
 from .planes import COLUMNS, has_planes, plane_of
-from .tile import ContractionTarget, Tile, lanes_pitch, packed_row, tile_of
+from .tile import ContractionTarget, Tile, lanes_pitch, packed_row, rounded_up, tile_of
 
 PARTITION = (
     "sub_m",
@@ -42,8 +42,7 @@ of MODES); whether A (B) is packed where that is not a must; where in the scratc
 the sums lie, in bytes; lines of the next panel of B that each tile asks for; whether tiles follow each other along
 rows, while all panels of B are kept; whether C is large, so that what is read and written with each element of it is
 asked for ahead (of products with vectors, whether their matrix is); how many columns are cut into pieces: n, or those
-of the whole batch (see Form.joins); the layout of the box (box.py), of planes with its bytes in the place of a plane's
-elements. What is not asked for is 0."""
+of the whole batch (see Form.joins); the layout of the box (box.py). What is not asked for is 0."""
 
 MODES = TILES, BOXED, MATRIX_VECTOR, VECTOR_MATRIX, FEW_ROWS, VECTORS_MATRIX, BATCH_LANES, PLANES = tuple(range(8))
 THIN = (4, 64)  # rows and columns, at most, of the products in BATCH_LANES
@@ -179,8 +178,16 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
         pieces, large = -(-m // piece), int(m * k * kernel.a.dtype.itemsize > _CACHED)
-        whole = {"sub_m": piece, "blocks_m": pieces, "sub_n": 1, "blocks_n": 1}
-        return _partition(batch * pieces, **whole, mode=MATRIX_VECTOR, large=large, columns=n)
+        return _partition(
+            batch * pieces,
+            sub_m=piece,
+            blocks_m=pieces,
+            sub_n=1,
+            blocks_n=1,
+            mode=MATRIX_VECTOR,
+            large=large,
+            columns=n,
+        )
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
     # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
     # 2048 of bfloat16: 12 -> 26 GFLOP/s; 47 -> 74 with 8).
@@ -192,24 +199,31 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
         near = _CACHED if m == 1 or form.b == "panels" else 0
         pieces, large = -(-n // piece), int(n * k * kernel.b.dtype.itemsize > near)
-        whole = {"sub_m": m, "blocks_m": 1, "sub_n": piece, "blocks_n": pieces}
-        return _partition(batch * pieces, **whole, mode=mode, large=large, columns=n)
+        return _partition(
+            batch * pieces, sub_m=m, blocks_m=1, sub_n=piece, blocks_n=pieces, mode=mode, large=large, columns=n
+        )
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
         if form.planes and (found := _planes(kernel, form, ints, (batch, m, n, line))):
             return found
         piece = n if n <= FEW_COLUMNS else max(FEW_COLUMNS // line * line, min(FEW_COLUMNS, line))
-        rows = {"sub_m": m, "blocks_m": 1, "pack_a": 1}
-        pieces, sums_at = -(-n // piece), _up(form.tile.rows * packed_row(form.tile), 64)
-        return _partition(
-            batch * pieces, **rows, sub_n=piece, blocks_n=pieces, mode=FEW_ROWS, sums_at=sums_at, columns=n
-        )
+        return _few_rows(form, (batch, m, n), piece, FEW_ROWS)
     if form.thin and m <= THIN[0] and n <= THIN[1] and 2 * batch >= form.tile.lanes:
         b_at = m * lanes_pitch(form.tile)
         sums_at = b_at + n * lanes_pitch(form.tile)
-        packed = {"pack_a": 1, "pack_b": 1, "packed_b_at": b_at, "sums_at": sums_at}
-        whole = {"sub_m": m, "blocks_m": 1, "sub_n": n, "blocks_n": 1, "columns": n}
-        return _partition(-(-batch // form.tile.lanes), mode=BATCH_LANES, **whole, **packed)
+        return _partition(
+            -(-batch // form.tile.lanes),
+            sub_m=m,
+            blocks_m=1,
+            sub_n=n,
+            blocks_n=1,
+            mode=BATCH_LANES,
+            pack_a=1,
+            pack_b=1,
+            packed_b_at=b_at,
+            sums_at=sums_at,
+            columns=n,
+        )
     if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
         batch, n = 1, n * batch
     elif form.boxed and isinstance(kernel.b, Windowed):
@@ -251,7 +265,7 @@ def _vector_piece(count: int, line: int, along: bool, tile: Tile, threads: int) 
         piece = max(512, -(-count // (2 * threads)))
     else:
         piece = max(_PIECE // max(line, 1), -(-count // (8 * threads)))
-    return min(most, _up(piece, 4 * tile.lanes))
+    return min(most, rounded_up(piece, 4 * tile.lanes))
 
 
 def _planes(kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[int, int, int, int]) -> Partition | None:
@@ -263,12 +277,25 @@ def _planes(kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[i
     box, piece = plane_of(kernel.b, partial(_value, ints), form.tile, lines), lines * line
     if box is None or piece > COLUMNS:
         return None
-    rows = {"sub_m": m, "blocks_m": 1, "pack_a": 1}
-    b_at = _up(form.tile.rows * packed_row(form.tile), 64)
-    places = {"packed_b_at": b_at, "sums_at": b_at + box.nbytes}
-    layout = {"box_line": box.line, "box_plane": box.nbytes, "box_tap": box.tap, "box_step": box.step}
-    pieces = -(-n // piece)
-    return _partition(batch * pieces, **rows, **places, sub_n=piece, blocks_n=pieces, mode=PLANES, columns=n, **layout)
+    return _few_rows(form, (batch, m, n), piece, PLANES, box)
+
+
+def _few_rows(form: Form, sizes: tuple[int, int, int], piece: int, mode: int, box: Box | None = None) -> Partition:
+    """The partition of (batch, m, n) results into pieces with all rows and so many columns; ``box``: of planes."""
+    (batch, m, n), b_at = sizes, rounded_up(form.tile.rows * packed_row(form.tile), 64)
+    return _partition(
+        batch * -(-n // piece),
+        sub_m=m,
+        blocks_m=1,
+        sub_n=piece,
+        blocks_n=-(-n // piece),
+        mode=mode,
+        pack_a=1,
+        packed_b_at=b_at,
+        sums_at=b_at + (box.nbytes if box else 0),
+        columns=n,
+        **(box.ints if box else {}),
+    )
 
 
 def _tiled(
@@ -282,7 +309,7 @@ def _tiled(
     """The partition of ``sizes`` (batch, m, n, k) into pieces of ``cut`` (sub_m, sub_n) elements, whose windows are
     packed or read from a box."""
     tile, (batch, m, n, k), (sub_m, sub_n), size = form.tile, sizes, cut, form.tile.dtype.itemsize
-    rows, columns = _up(sub_m, tile.rows), _up(sub_n, tile.columns)
+    rows, columns = rounded_up(sub_m, tile.rows), rounded_up(sub_n, tile.columns)
     pitch = last_strides(kernel.a)[0 if form.a == "rows" else 1]
     pitch = _value(ints, pitch) * kernel.a.dtype.itemsize
     b_nbytes = n * k * kernel.b.dtype.itemsize
@@ -295,12 +322,11 @@ def _tiled(
     pack_b = not form.b_direct or (apart and (b_nbytes > _L2 or (rows > 4 * tile.rows and b_nbytes > _L2 // 8)))
     large = batch * m * n * size > _L2
     in_rows = large and pack_b and form.turns and k <= K_BLOCK and k * columns * size <= _PANELS
-    b_at = _up(rows * packed_row(tile), 64)
+    b_at = rounded_up(rows * packed_row(tile), 64)
     ahead = 0
     if not isinstance(kernel.b, Windowed) and (b_nbytes > _L2 or m * k * kernel.a.dtype.itemsize > _L2):
         ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
     blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
-    layout = {"box_line": box.line, "box_plane": box.plane, "box_tap": box.tap, "box_step": box.step} if box else {}
     panels = box.nbytes if box else k * columns * size if in_rows else tile.panel_nbytes
     return _partition(
         batch * blocks_m * blocks_n,
@@ -312,17 +338,13 @@ def _tiled(
         pack_a=int(pack_a),
         pack_b=int(pack_b),
         packed_b_at=b_at,
-        sums_at=b_at + _up(panels, 64),
+        sums_at=b_at + rounded_up(panels, 64),
         ahead=ahead,
         in_rows=int(in_rows),
         large=int(large),
         columns=n,
-        **layout,
+        **(box.ints if box else {}),
     )
-
-
-def _up(x: int, step: int) -> int:
-    return -(-x // step) * step
 
 
 @lru_cache(maxsize=1024)
@@ -336,7 +358,7 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int, box: Box 
     most_m, most_n = _largest(form, k) if box is None else _largest_boxed(form, m, k, box)
     least_m, least_n = -(-m // most_m), -(-n // most_n)
     if threads == 1:
-        return _up(-(-m // least_m), tile.rows), _up(-(-n // least_n), tile.columns)
+        return rounded_up(-(-m // least_m), tile.rows), rounded_up(-(-n // least_n), tile.columns)
     best = (float("inf"), 0, 0)
     # As large as they may be first: ties go to them.
     for more_m in _FACTORS:
@@ -344,8 +366,8 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int, box: Box 
             cut = more_m * more_n
             if cut > 1 and (cut > 2 * threads or batch * least_m * least_n * cut > 4 * threads):
                 break
-            sub_m = _up(-(-m // (least_m * more_m)), tile.rows)
-            sub_n = _up(-(-n // (least_n * more_n)), tile.columns)
+            sub_m = rounded_up(-(-m // (least_m * more_m)), tile.rows)
+            sub_n = rounded_up(-(-n // (least_n * more_n)), tile.columns)
             if cut > 1 and _cycles(form, min(sub_m, m), min(sub_n, n), k) < _SMALL / 2:
                 break
             best = min(
@@ -383,9 +405,9 @@ _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 def _largest(form: Form, k: int) -> tuple[int, int]:
     """The largest piece that the scratch holds: packed A, a panel of B, and the sums that later K blocks add to."""
     tile, size = form.tile, form.tile.dtype.itemsize
-    most_m = _up(1536 // size, tile.rows)
+    most_m = rounded_up(1536 // size, tile.rows)
     if k <= tile.depth:
-        return most_m, _up(4096 // size, tile.columns)
+        return most_m, rounded_up(4096 // size, tile.columns)
     end = TABLES_AT if form.windowed else SCRATCH_BYTES
     room = end - most_m * packed_row(tile) - tile.panel_nbytes - 4096
     return most_m, room // (most_m * size) // tile.columns * tile.columns
@@ -394,7 +416,7 @@ def _largest(form: Form, k: int) -> tuple[int, int]:
 def _largest_boxed(form: Form, m: int, k: int, box: Box) -> tuple[int, int]:
     """The same of a product with ``m`` rows, where a box takes the place of the panel of B."""
     tile, size = form.tile, form.tile.dtype.itemsize
-    most_m = min(_up(1536 // size, tile.rows), _up(m, tile.rows))
+    most_m = min(rounded_up(1536 // size, tile.rows), rounded_up(m, tile.rows))
     if k <= tile.depth:
         return most_m, BOX_COLUMNS
     room = TABLES_AT - most_m * packed_row(tile) - box.nbytes - 4096

@@ -21,14 +21,14 @@ from collections.abc import Callable
 from functools import partial
 
 from ..emit import Module, Writer, constant, register_type, splat
-from ..kernels import LINE, Int, Windowed
+from ..kernels import CACHE_LINE, Int, Windowed
 from ..lanes import begin_kernel, either, loop
 from ..stages import slots_of
 from .box import Box, has_box
 from .edges import edge_slots
 from .offsets import ENTRY
 from .pack import copy
-from .tile import ContractionTarget, Tile, at, multiply_add
+from .tile import ContractionTarget, Tile, at, multiply_add, rounded_up
 
 WIDEST = 31  # columns of a line; longer ones fill their vectors well enough where they lie
 COLUMNS = 2048  # of a unit, whole lines: box, sums and what lies between them stay in the L1 cache
@@ -62,9 +62,9 @@ def plane_of(access: Windowed, value: Callable[[Int], int], tile: Tile, lines: i
     line = width + (wide - 1) * across
     rest = 2 * AT_ONCE * tile.lanes  # behind the last line, for vectors that begin in it
     nbytes = ((lines + (tall - 1) * down) * line + (wide - 1) * across + rest) * size
-    nbytes = -(-nbytes // LINE) * LINE
+    nbytes = rounded_up(nbytes, CACHE_LINE)
     step = stride if height > 1 else row_stride // down if tall > 1 else 0
-    return Box(line, 0, down * line, step, nbytes) if nbytes <= MOST else None
+    return Box(line, nbytes // size, down * line, step, nbytes) if nbytes <= MOST else None
 
 
 def render_planes(
@@ -72,7 +72,7 @@ def render_planes(
 ) -> None:
     """Add ``void @name(PLANES_ARGUMENTS)``."""
     w, size, nbytes, lanes = Writer(module), tile.dtype.itemsize, access.dtype.itemsize, tile.lanes
-    frame = begin_kernel(w, 0, slots_of((), [*edge_slots(access), access.columns[1][0]]), target)
+    frame = begin_kernel(w, 0, slots_of((), edge_slots(access)), target)
     # In the entry block, where they become registers.
     chains = [w.op(f"alloca {register_type(tile.dtype, lanes)}, align 64") for _ in range(AT_ONCE)]
     outer, inner = access.edges
@@ -116,8 +116,8 @@ def render_zeros(module: Module, name: str) -> None:
     """Add ``void @name(ptr box, i64 nbytes)``, which fills a box, some lines of memory, with zeros."""
     w = Writer(module)
     w.label("entry")
-    zeros = f"store <{LINE} x i8> zeroinitializer, ptr"
-    loop(w, "0", "%nbytes", LINE, lambda byte: w.do(f"{zeros} {at(w, '%box', (byte, 1))}, align 1"))
+    zeros = f"store <{CACHE_LINE} x i8> zeroinitializer, ptr"
+    loop(w, "0", "%nbytes", CACHE_LINE, lambda byte: w.do(f"{zeros} {at(w, '%box', (byte, 1))}, align 1"))
     w.do("ret void")
     w.define(f"internal void @{name}(ptr %box, i64 %nbytes) #1")
 

@@ -63,10 +63,7 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
         Writer(module), len(kernel.buffers), [*contraction_slots(kernel), *range(first, first + len(PARTITION))], target
     )
     slots = {field: Slot(first + i) for i, field in enumerate(PARTITION)}
-    if form.few_rows and FEW_ROWS in modes_of(kernel):
-        _tabulate_once(frame, name, kernel, form, slots)
-    if form.planes and PLANES in modes_of(kernel):
-        _begin_planes(frame, name, kernel, slots)
+    _begin_few_rows(frame, name, kernel, form, slots)
     small = {side: frame.w.op("alloca i1", "small") for side in "ab"} if form.tile.dot else {}
     functions, by_mode = functions_of(kernel, form, target), vectors_by_mode(kernel, form)
 
@@ -82,32 +79,28 @@ def render_contraction(kernel: Contraction, name: str, target: ContractionTarget
     return text + 'attributes #1 = { noinline nounwind "no-trapping-math"="true" }\n'
 
 
-def _tabulate_once(frame: Frame, name: str, kernel: Contraction, form: Form, slots: dict[str, Slot]) -> None:
-    """The tables for few rows, of k and of masks, which are those of all units: these are small."""
-    w, k = frame.w, frame.int_(kernel.k)
-    place = at(w, "%scratch", (str(TABLES_AT + TABLES["depth_b"]), 1))
-    asked = w.op(f"icmp eq i64 {frame.int_(slots['mode'])}, {FEW_ROWS}")
+def _begin_few_rows(frame: Frame, name: str, kernel: Contraction, form: Form, slots: dict[str, Slot]) -> None:
+    """What all units of few rows share: the table of k, and of the masks, which is small, or the zeros in the box."""
+    modes = {FEW_ROWS: form.few_rows, PLANES: form.planes}
+    there = [mode for mode, has in modes.items() if has and mode in modes_of(kernel)]
+    if not there:
+        return
+    w, k, part = frame.w, frame.int_(kernel.k), {field: frame.int_(slot) for field, slot in slots.items()}
+    table = at(w, "%scratch", (str(TABLES_AT + TABLES["depth_b"]), 1))
 
-    def tables() -> None:
-        w.do(f"call void @{name}.depth_b(ptr %ints, i64 0, i64 {k}, ptr {place})")
+    def windows() -> None:
+        w.do(f"call void @{name}.depth_b(ptr %ints, i64 0, i64 {k}, ptr {table})")
         if has_masks(form, frame.target):  # type: ignore[arg-type]
             masks = at(w, "%scratch", (str(MASKS_AT), 1))
-            w.do(f"call void @{name}.masks(ptr %ints, ptr {place}, i64 {k}, ptr {masks})")
+            w.do(f"call void @{name}.masks(ptr %ints, ptr {table}, i64 {k}, ptr {masks})")
 
-    when(w, asked, tables)
-
-
-def _begin_planes(frame: Frame, name: str, kernel: Contraction, slots: dict[str, Slot]) -> None:
-    """What all units of planes share: the table of offsets in the box, and the zeros around its lines."""
-    w, k = frame.w, frame.int_(kernel.k)
-    box_at, nbytes = (frame.int_(slots[field]) for field in ("packed_b_at", "box_plane"))
-
-    def begin() -> None:
-        table, box = at(w, "%scratch", (str(TABLES_AT + TABLES["depth_b"]), 1)), at(w, "%scratch", (box_at, 1))
+    def planes() -> None:
         w.do(f"call void @{name}.box_lines(ptr %ints, i64 0, i64 {k}, ptr {table})")
-        w.do(f"call void @{name}.zeros(ptr {box}, i64 {nbytes})")
+        nbytes = w.op(f"mul nsw i64 {part['box_plane']}, {form.tile.dtype.itemsize}")
+        w.do(f"call void @{name}.zeros(ptr {at(w, '%scratch', (part['packed_b_at'], 1))}, i64 {nbytes})")
 
-    when(w, w.op(f"icmp eq i64 {frame.int_(slots['mode'])}, {PLANES}"), begin)
+    for mode in there:
+        when(w, w.op(f"icmp eq i64 {part['mode']}, {mode}"), windows if mode == FEW_ROWS else planes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,31 +211,24 @@ class _Unit:
     # --- few rows -------------------------------------------------------------------------------------------------
 
     def _few_rows(self) -> None:
-        w = self.w
-        pitch, (a, stride) = sums_pitch(w, self.tile, self.columns), self._few_of_a()
-        w.do(
-            f"call void @{self.name}.few_rows(ptr {a}, i64 {stride}, ptr {self.b}, ptr %ints, i64 {self.n0}, "
-            f"i64 {self.columns}, i64 {self.rows}, ptr {self._table('depth_b')}, i64 {self.k}, "
-            f"ptr {at(w, '%scratch', (str(MASKS_AT), 1))}, ptr {self.sums}, i64 {pitch})"
-        )
-        self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
-
-    def _few_of_a(self) -> tuple[str, str]:
-        """All rows of A, packed if need be, and the bytes between them (of panels, between their lines)."""
-        panels = self.form.a == "panels"
-        if self.form.a_direct:
-            return self.a, self.a_inner if panels else self.a_outer
-        self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
-        return self.packed_a, str(self.tile.rows * self.size if panels else packed_row(self.tile))
+        self._few("few_rows", f"ptr {at(self.w, '%scratch', (str(MASKS_AT), 1))}")
 
     def _planes(self) -> None:
-        w, (a, stride) = self.w, self._few_of_a()
-        pitch = sums_pitch(w, self.tile, self.columns)
-        line, step = self.part["box_line"], self.part["box_step"]
+        self._few("planes", f"i64 {self.part['box_line']}, i64 {self.part['box_step']}, ptr {self.packed_b}")
+
+    def _few(self, function: str, others: str) -> None:
+        """All rows of the unit's columns; ``others``: the arguments that the function has for itself."""
+        w, panels = self.w, self.form.a == "panels"
+        pitch, a = sums_pitch(w, self.tile, self.columns), self.a
+        if self.form.a_direct:
+            stride = self.a_inner if panels else self.a_outer
+        else:
+            self._pack("a", self.a, "0", self.rows, self.k, self.packed_a)
+            a, stride = self.packed_a, str(self.tile.rows * self.size if panels else packed_row(self.tile))
         w.do(
-            f"call void @{self.name}.planes(ptr {a}, i64 {stride}, ptr {self.b}, ptr %ints, i64 {self.n0}, "
-            f"i64 {self.columns}, i64 {self.rows}, ptr {self._table('depth_b')}, i64 {self.k}, i64 {line}, i64 {step}, "
-            f"ptr {self.packed_b}, ptr {self.sums}, i64 {pitch})"
+            f"call void @{self.name}.{function}(ptr {a}, i64 {stride}, ptr {self.b}, ptr %ints, i64 {self.n0}, "
+            f"i64 {self.columns}, i64 {self.rows}, ptr {self._table('depth_b')}, i64 {self.k}, {others}, "
+            f"ptr {self.sums}, i64 {pitch})"
         )
         self._epilogue(self.batch, self.m0, self.n0, self.sums, pitch, self.rows, self.columns)
 

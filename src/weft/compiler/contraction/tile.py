@@ -127,6 +127,11 @@ def tile_of(accumulate: DType, target: ContractionTarget, a: DType | None = None
     return Tile(dtype, lanes, vectors, rows, (third, 2 * third, rows) if third else (rows,), dot)
 
 
+def rounded_up(x: int, step: int) -> int:
+    """The least multiple of ``step`` that is no less."""
+    return -(-x // step) * step
+
+
 def packed_row(tile: Tile) -> int:
     """Bytes from one packed row of A to the next: an odd number of cache lines."""
     return tile.entries * tile.dtype.itemsize + 64

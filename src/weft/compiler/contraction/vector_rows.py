@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.dtypes import DType
-from ..emit import Module, Writer, convert, memory_type, register_type
-from ..kernels import K_BLOCK, LINE
+from ..emit import Module, Writer, convert, memory_type, register_type, vector_of
+from ..kernels import CACHE_LINE, K_BLOCK
 from ..lanes import first_lanes, load_lanes, loop, when
 from .pack import gathered, transpose_parts, transpose_quarters
 from .tile import Tile, at, multiply_add, prefetch
@@ -49,11 +49,11 @@ class _Rows:
         self.single = w.op(f"alloca [{self.lanes} x {self.element}], align 64")
         self.chains, self.totals = ([w.op(f"alloca {self.kind}, align 64") for _ in range(at_once)] for _ in range(2))
         self.final, self.last = w.op("sub nsw i64 %count, 1"), w.op("sub nsw i64 %vectors, 1")
-        self.pitch = K_BLOCK * matrix.itemsize + LINE  # of copied rows: an odd number of lines
+        self.pitch = K_BLOCK * matrix.itemsize + CACHE_LINE  # of copied rows: an odd number of lines
         self.copy = ""
         if self.lanes > _WAYS and at_once > 1:
             self.aliased = w.op(f"icmp eq i64 {w.op(f'and i64 %stride, {_PERIOD - 1}')}, 0")
-            self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align {LINE}")
+            self.copy = w.op(f"alloca [{self.lanes * self.pitch} x i8], align {CACHE_LINE}")
 
     def _load(self, pointer: str) -> str:
         return self.w.op(f"load {self.kind}, ptr {pointer}, align {self.size}")
@@ -78,14 +78,15 @@ class _Rows:
     def _copy(self, first: str, k0: str, end: str) -> None:
         """Copy a K block of the rows from ``first`` on; the lanes read there."""
         w, size = self.w, self.matrix.itemsize
-        elements = LINE // size
+        elements = CACHE_LINE // size
         length = w.op(f"sub nsw i64 {end}, {k0}")
         whole = w.op(f"and i64 {length}, {-elements}")
 
         def line(src: str, dst: str, k: str, left: str | None) -> None:
             mask = None if left is None else first_lanes(w, left, elements)
             value = load_lanes(w, self.matrix, at(w, src, (k, size)), elements, mask)
-            w.do(f"store <{elements} x {memory_type(self.matrix)}> {value}, ptr {at(w, dst, (k, size))}, align {LINE}")
+            kind = vector_of(memory_type(self.matrix), elements)
+            w.do(f"store {kind} {value}, ptr {at(w, dst, (k, size))}, align {CACHE_LINE}")
 
         def row(i: str) -> None:
             number = w.op(f"call i64 @llvm.smin.i64(i64 {w.op(f'add nsw i64 {first}, {i}')}, i64 {self.final})")
@@ -140,7 +141,7 @@ class _Rows:
         steps = K_BLOCK // self.lanes  # in which a row's part of a K block is asked for
         line, rest = w.op(f"udiv i64 {past}, {steps}"), w.op(f"urem i64 {past}, {steps}")
         here = at(w, following, (line, "%stride"), (rest, self.lanes * size))
-        for byte in range(0, columns * self.lanes * size, LINE):
+        for byte in range(0, columns * self.lanes * size, CACHE_LINE):
             prefetch(w, at(w, here, (str(byte), 1)), 2)
 
     def _following(self, first: str, end: str) -> str:

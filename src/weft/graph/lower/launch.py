@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
-from ...compiler.kernels import LANES, LINE, STREAMED, Access, Contraction, Int, Ints, Kernel, Reduce, Slot, Store
+from ...compiler.kernels import CACHE_LINE, LANES, STREAMED, Access, Contraction, Int, Ints, Kernel, Reduce, Slot, Store
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.symbolic import Dim, SymDim, computed, typical
@@ -133,8 +133,8 @@ class LaunchBuilder:
             *outer, last = store.access.strides
             size, (_, offset) = store.access.dtype.itemsize, self.buffers[store.access.buf]
             far = [typical(s if isinstance(s, int) else self.ints[s.index]) * size for s in outer]
-            wide = size * LANES >= LINE and last == 1 and not store.indices
-            return wide and not any(nbytes % LINE for nbytes in (*far, typical(offset)))
+            wide = size * LANES >= CACHE_LINE and last == 1 and not store.indices
+            return wide and not any(nbytes % CACHE_LINE for nbytes in (*far, typical(offset)))
 
         written = [stage for stage in stores if isinstance(stage, Store) and not stage.scalar]
         nbytes = sum(store.access.dtype.itemsize for store in written) * typical(prod(sizes))
