@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import weft as wf
 from weft.llvm.elf import CodeModule
 from weft.runtime import native, pool, storage
 from weft.runtime.numpy_arrays import from_numpy
@@ -186,6 +187,23 @@ def test_workers_are_woken_for_many_short_jobs(kernels: CodeModule, sleepy: Call
     assert found is not None
 
 
+def test_workers_stay_awake_in_the_middle_of_a_program(cpus: list[int]) -> None:
+    """Between two jobs for all, each too short to wake anybody for, one thread has work that lasts longer than SPIN."""
+    pool.set_num_threads(2)
+    jobs, large, row = 8, wf.ones((600, 600)), wf.ones(100_000)
+
+    @wf.compile
+    def program(large: wf.Tensor, row: wf.Tensor) -> wf.Tensor:
+        x = (large @ large)[:128, :128]  # which is worth waking them for
+        for _ in range(jobs):
+            row = row.cumsum(0)
+            x = (x + row[-1]) @ x
+        return x
+
+    program(large, row)
+    assert max(shared_of(1, lambda: program(large, row)) for _ in range(50)) > jobs
+
+
 def test_what_is_computed_before_workers_come_counts(kernels: CodeModule, sleepy: Callable[[int], None]) -> None:
     """Every unit once, and the status of all, where the caller begins alone."""
     bits = [0] * 100
@@ -328,6 +346,7 @@ sys.path.insert(0, {tests!r})
 from conftest import KERNELS
 from weft.runtime import pool, storage
 from weft.llvm.assembly import assemble
+import weft as wf
 from weft.llvm.elf import load
 from weft.llvm.targets import host_target
 code = load(assemble(KERNELS, host_target()))

@@ -1,11 +1,11 @@
 """The thread pool: how many threads compute, and running one kernel on all of them (native/pool.py does the work).
 
 The calling thread computes too, so ``n`` threads are the caller and ``n - 1`` workers. Workers start with the first
-work that is large enough, spin for ``SPIN`` seconds when they run out of it (not on a single core), then sleep. They
-are woken for work that takes longer than that costs, so that no call is slower with several threads than with one. The
-pool serves one Python thread at a time; others that come meanwhile compute alone. Before a fork idle workers end, and
-parent and child start their own when they need them; a child forked while workers compute has none of them either. At
-exit idle workers end; what still computes then is left alone.
+work that is large enough, spin for ``SPIN`` seconds when they run out of it (not on a single core), longer in the
+middle of a program, then sleep. They are woken for work that takes longer than that costs, so that no call is slower
+with several threads than with one. The pool serves one Python thread at a time; others that come meanwhile compute
+alone. Before a fork idle workers end, and parent and child start their own when they need them; a child forked while
+workers compute has none of them either. At exit idle workers end; what still computes then is left alone.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from ..protocol import Around, Layout, Product
 from .axes import Axes, squeeze
 from .clustering import Cluster
 from .expressions import leaf_layouts, map_layouts
-from .launch import Launch, LaunchBuilder, grain_of
+from .launch import Launch, LaunchBuilder, effort_of, grain_of
 
 RAGGED = 512  # columns; the last vector of more is too little of them
 
@@ -94,7 +94,7 @@ def contraction_launch(
     else:
         kernel = replace(kernel, modes=_settled(kernel, builder.ints[first + PARTITION.index("mode")]))
     flops = 2 * m * n * k * prod(batch)
-    return builder.launch(kernel, units, computed(_grain, flops, units), nodes, flops)
+    return builder.launch(kernel, units, computed(_grain, effort_of(kernel, builder.ints, flops), units), nodes, flops)
 
 
 class _Operands:

@@ -15,7 +15,20 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.expr import Expr, instructions, leaf, rebuild, topological
-from ...compiler.kernels import CACHE_LINE, LANES, STREAMED, Access, Contraction, Int, Ints, Kernel, Reduce, Slot, Store
+from ...compiler.kernels import (
+    CACHE_LINE,
+    LANES,
+    STREAMED,
+    Access,
+    Contraction,
+    Int,
+    Ints,
+    Kernel,
+    Reduce,
+    Slot,
+    Store,
+    Windowed,
+)
 from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.symbolic import Dim, SymDim, computed, typical
@@ -28,6 +41,7 @@ if TYPE_CHECKING:
 
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: a microsecond, as a rule
 FLOPS = 100_000  # of a contraction in a microsecond
+ONE_ROW = 4  # times slower than that are products of one row with windows
 BYTES = 20_000  # that one thread reads from memory in a microsecond: what a product with a vector takes
 
 
@@ -53,7 +67,8 @@ class Launch:
     def work(self) -> Any:
         """About so many microseconds of one thread."""
         if isinstance(self.kernel, Contraction):
-            return computed(_contracting, self.flops, sum(prod(v.shape) * v.dtype.itemsize for v in self.reads))
+            nbytes = sum(prod(v.shape) * v.dtype.itemsize for v in self.reads)
+            return computed(_contracting, effort_of(self.kernel, self.ints, self.flops), nbytes)
         return computed(_tasks, self.flops)
 
     def __repr__(self) -> str:
@@ -211,6 +226,13 @@ def _tasks(work: float) -> int:
 
 def _contracting(flops: float, nbytes: float) -> int:
     return max(1, int(flops / FLOPS), int(nbytes / BYTES))
+
+
+def effort_of(kernel: Contraction, ints: Sequence[Any], flops: Any) -> Any:
+    """``flops``, as many more as a kernel takes longer than tiles do: with one row, as depthwise convolutions have it,
+    each window is read for one product."""
+    alone = isinstance(kernel.b, Windowed) and isinstance(kernel.m, Slot) and ints[kernel.m.index] == 1
+    return flops * ONE_ROW if alone else flops
 
 
 def grain_of(work: float) -> int:

@@ -14,7 +14,8 @@ is closed, and what is left of it is another one.
 - Both sides spin ``SPIN_NANOSECONDS`` before they sleep on a condition variable; with one core they do not spin. Who
   goes to sleep first says so (``sleepers``, ``caller_waits``), then looks at ``word`` again under the mutex; who
   changes ``word`` looks at these afterwards. All four accesses are sequentially consistent, so one of the two sees the
-  other.
+  other. While the pool is acquired, its caller is in the middle of a program, whose kernels may come one short of what
+  is worth waking for: then a worker spins for up to ``LONGER``.
 
 To wake a worker costs its caller 5 to 10 us, and it comes 20 to 50 us later. So where workers sleep, and the
 estimate does not say already that a job is long, the caller computes the first range alone, and sees how long the rest
@@ -96,6 +97,7 @@ from .system import (
 
 STACK_BYTES = 8 << 20
 WORTH, ENOUGH = 60_000, 500_000  # nanoseconds
+LONGER = 1_000_000  # nanoseconds that a worker spins while a program has the pool, whose next job may come any time
 LONG = 100  # microseconds, as they are estimated: by a factor of 3 too many or too few
 OPEN, STOP, INSIDE = 1 << 31, 1 << 30, 0xFFFF  # `word`
 ENDED = 1 << 61  # the status of what a signal's handler has ended by an exception
@@ -220,12 +222,14 @@ def wait_until(
     signal: Value,
     waiting: Callable[[int], object],
     sleeping: Callable[[], None] = lambda: None,
+    expects: Callable[[], Value] = lambda: FALSE,
 ) -> Value:
     """The word, once it shows what is waited for: spin for a while, then sleep until ``signal`` says to look again.
     ``waiting`` is told 1 before the first look under the mutex and 0 after the last one, ``sleeping`` each time that
-    the thread is about to sleep."""
+    the thread is about to sleep. While it ``expects`` what it waits for, it spins for up to LONGER."""
     found, pauses = local(I64), local(I64, 0)
-    started, patience, asleep = now(), spin.value, local(I1, False)
+    started, since, patience, asleep = now(), local(I64), spin.value, local(I1, False)
+    since.value = started
     with loop():
         found.value = atomic_load(word, "seq_cst")
         with if_(arrived(found.value)):
@@ -236,7 +240,10 @@ def wait_until(
             asleep.value = patience == 0
         with else_():  # time to look at the clock
             pauses.value = 0
-            asleep.value = below(patience, now() - started)
+            here = now()
+            with if_(expects() & below(here - started, LONGER)):
+                since.value = here
+            asleep.value = below(patience, here - since.value)
         with if_(asleep.value):
             break_()
     with if_(asleep.value), locked():
@@ -264,7 +271,7 @@ def await_news(worker: I64, generation: I64) -> I64:
     def waiting(begins: int) -> None:
         atomic_update("add" if begins else "sub", sleepers, 1, "seq_cst")
 
-    return wait_until(news, work_ready, waiting, lambda: note_cpu(worker))
+    return wait_until(news, work_ready, waiting, lambda: note_cpu(worker), lambda: busy.value)
 
 
 @function
