@@ -355,7 +355,7 @@ def _cut(form: Form, batch: int, m: int, n: int, k: int, threads: int, box: Box 
     Pieces are as large as the caches like them, and smaller where that keeps more threads busy.
     """
     tile = form.tile
-    most_m, most_n = _largest(form, k) if box is None else _largest_boxed(form, m, k, box)
+    most_m, most_n = _largest(form, n, k) if box is None else _largest_boxed(form, m, k, box)
     least_m, least_n = -(-m // most_m), -(-n // most_n)
     if threads == 1:
         return rounded_up(-(-m // least_m), tile.rows), rounded_up(-(-n // least_n), tile.columns)
@@ -402,10 +402,12 @@ def _busiest(form: Form, batch: int, shape: tuple[int, int, int], cut: tuple[int
 _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
-def _largest(form: Form, k: int) -> tuple[int, int]:
+def _largest(form: Form, n: int, k: int) -> tuple[int, int]:
     """The largest piece that the scratch holds: packed A, a panel of B, and the sums that later K blocks add to."""
     tile, size = form.tile, form.tile.dtype.itemsize
-    most_m = rounded_up(1536 // size, tile.rows)
+    # The more rows, the less often windows are packed; but what tiles read of A for each panel lies in the L2 cache.
+    tall = 1536 if not (form.windowed and form.a_direct) else 4224 if n <= 2 * tile.columns else 2112
+    most_m = rounded_up(tall // size, tile.rows)
     if k <= tile.depth:
         return most_m, rounded_up(4096 // size, tile.columns)
     end = TABLES_AT if form.windowed else SCRATCH_BYTES
@@ -442,5 +444,5 @@ def _cycles(form: Form, m: int, n: int, k: int) -> float:
         + (step(height, width) if height and width else 0.0)
     )
     tiles = -(-m // tile.rows) * -(-n // tile.columns)
-    packing = n * (0.35 if form.b == "panels" else 0.5) + m * 0.5
+    packing = n * (1.0 if form.windowed else 0.35 if form.b == "panels" else 0.5) + m * 0.5
     return k * (each_k + packing) / tile.group + tiles * 60.0 * max(1, -(-k // tile.depth))
