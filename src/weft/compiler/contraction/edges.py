@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ...core.dtypes import DType
 from ..emit import Writer, splat
-from ..kernels import Edge, Int, Windowed
+from ..kernels import LANES, Edge, Int, Windowed
 from ..lanes import Frame, load_every_other, load_lanes
 from .offsets import ENTRY, PART
 from .tile import at
@@ -113,6 +113,45 @@ class Edges:
         first = w.op(f"call i64 @llvm.smax.i64(i64 {first}, i64 0)")
         first, end = (w.op(f"call i64 @llvm.smin.i64(i64 {x}, i64 {most})") for x in (first, end))
         return Span(first, w.op(f"call i64 @llvm.smax.i64(i64 {w.op(f'sub nsw i64 {end}, {first}')}, i64 0)"))
+
+    def is_narrow(self) -> str:
+        """i1: whether :meth:`line` has a bit for every lane of a vector: the other parts on the inner edge's axis, and
+        the lanes, which lie side by side, are a word's bits together."""
+        w, inner = self.frame.w, self.inner
+        if inner is None or self.step() != "1":
+            return "false"
+        edge = self.access.edges[inner]
+        axis, step = edge.row if self.along_columns else edge.column
+        others = (self.access.rows if self.along_columns else self.access.columns)[axis][0]
+        reach = w.arithmetic("mul", w.op(f"sub nsw i64 {self.frame.int_(others)}, 1"), self.frame.int_(step))
+        return w.op(f"icmp ule i64 {reach}, {64 - LANES}")
+
+    def line(self, index: str) -> str:
+        """i64, whose bit t is 1 where ``index`` + t is within the inner edge."""
+        w, inner = self.frame.w, self.inner
+        assert inner is not None
+        size = self.frame.int_(self.access.edges[inner].size)
+
+        def ones(count: str) -> str:
+            """As many low bits, none if it is negative."""
+            count = w.op(f"call i64 @llvm.smax.i64(i64 {count}, i64 0)")
+            below = w.op(f"and i64 {count}, 63")
+            some = w.op(f"sub i64 {w.op(f'shl i64 1, {below}')}, 1")
+            return w.op(f"select i1 {w.op(f'icmp sgt i64 {count}, 63')}, i64 -1, i64 {some}")
+
+        before, up_to = ones(w.op(f"sub nsw i64 0, {index}")), ones(w.op(f"sub nsw i64 {size}, {index}"))
+        return w.op(f"and i64 {up_to}, {w.op(f'xor i64 {before}, -1')}")
+
+    def of_line(self, line: str, indices: Sequence[str], parts: Sequence[str], lanes: int, written: str) -> str:
+        """The mask of a vector: lanes that are ``written`` (bits), and within all edges, where its first lane's parts
+        of the indices are ``indices``, and those of k ``parts``."""
+        w, inner = self.frame.w, self.inner
+        assert inner is not None
+        bits = w.op(f"and i64 {w.op(f'lshr i64 {line}, {parts[inner]}')}, {written}")
+        there = self.there(self.together(indices, parts))
+        if there != "true":
+            bits = w.op(f"select i1 {there}, i64 {bits}, i64 0")
+        return w.op(f"bitcast i{lanes} {w.op(f'trunc i64 {bits} to i{lanes}')} to <{lanes} x i1>", "mask")
 
     def within(self, indices: Sequence[str], most: str) -> Span:
         """Those of them that are within all edges."""

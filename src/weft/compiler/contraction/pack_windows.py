@@ -142,16 +142,33 @@ class _Panels:
         most = w.op(f"call i64 @llvm.smin.i64(i64 {left}, i64 {lanes})")
         written = first_lanes(w, left, lanes)
 
-        def line(k: str) -> None:
-            entry, mask = at(w, "%depth", (k, self.nbytes)), written
-            if here:
-                mask = self.edges.within(self.edges.together(here, self.edges.parts(entry)), most).mask(w, lanes)
-            place = at(w, src, (w.op(f"load i64, ptr {entry}, align 8"), 1))
-            value = load_near(w, self.source, place, lanes, self.step, mask)
-            value = convert(w, value, self.source, tile.dtype, lanes)
-            store_lanes(w, tile.dtype, at(w, dst, (k, self.pitch)), value, lanes, written)
+        def lines(mask_of: Callable[[str], str]) -> None:
+            def line(k: str) -> None:
+                entry = at(w, "%depth", (k, self.nbytes))
+                mask = mask_of(entry)
+                place = at(w, src, (w.op(f"load i64, ptr {entry}, align 8"), 1))
+                value = load_near(w, self.source, place, lanes, self.step, mask)
+                value = convert(w, value, self.source, tile.dtype, lanes)
+                store_lanes(w, tile.dtype, at(w, dst, (k, self.pitch)), value, lanes, written)
 
-        loop(w, "0", "%kc", 1, line)
+            loop(w, "0", "%kc", 1, line)
+
+        def by_spans(entry: str) -> str:
+            return self.edges.within(self.edges.together(here, self.edges.parts(entry)), most).mask(w, lanes)
+
+        def narrow() -> None:
+            assert self.edges.inner is not None
+            line = self.edges.line(here[self.edges.inner])
+            bits = w.op(f"sub i64 {w.op(f'shl i64 1, {most}')}, 1")
+            lines(lambda entry: self.edges.of_line(line, here, self.edges.parts(entry), lanes, bits))
+
+        is_narrow = self.edges.is_narrow() if here else "false"
+        if not here:
+            lines(lambda entry: written)
+        elif is_narrow == "false":
+            lines(by_spans)
+        else:
+            either(w, is_narrow, narrow, lambda: lines(by_spans))
 
     def _one_by_one(self, src: str, dst: str, here: list[str], wide: int) -> None:
         """Where masks are dear: a vector that crosses an edge for some k is read lane by lane for these."""
