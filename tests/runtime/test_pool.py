@@ -346,7 +346,6 @@ sys.path.insert(0, {tests!r})
 from conftest import KERNELS
 from weft.runtime import pool, storage
 from weft.llvm.assembly import assemble
-import weft as wf
 from weft.llvm.elf import load
 from weft.llvm.targets import host_target
 code = load(assemble(KERNELS, host_target()))

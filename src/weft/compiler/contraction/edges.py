@@ -9,7 +9,7 @@ none is. Naive meaning of what is loaded here::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...core.dtypes import DType
@@ -115,43 +115,38 @@ class Edges:
         return Span(first, w.op(f"call i64 @llvm.smax.i64(i64 {w.op(f'sub nsw i64 {end}, {first}')}, i64 0)"))
 
     def is_narrow(self) -> str:
-        """i1: whether :meth:`line` has a bit for every lane of a vector: the other parts on the inner edge's axis, and
-        the lanes, which lie side by side, are a word's bits together."""
-        w, inner = self.frame.w, self.inner
-        if inner is None or self.step() != "1":
+        """i1: whether :meth:`masks_by_word` holds: the other parts on the inner edge's axis, and the lanes, which lie
+        side by side, are a word's bits together."""
+        if self.inner is None or self.step() != "1":
             return "false"
-        edge = self.access.edges[inner]
+        return self.frame.w.op(f"icmp ule i64 {self._reach(self.inner)}, {64 - LANES}")
+
+    def masks_by_word(self, indices: Sequence[str], most: str, lanes: int) -> Callable[[Sequence[str]], str]:
+        """What gives, for the parts of a k, the mask of ``most`` of ``lanes`` lanes, of which the first has these parts
+        of the indices: those that are within all edges. Which elements are within the inner one is a word, made once,
+        of which bit t stands for the element t behind the first."""
+        w, inner = self.frame.w, self.inner
+        assert inner is not None
+        before, up_to = (_low_bits(w, count) for count in self.crossed(indices))
+        line = w.op(f"and i64 {up_to}, {w.op(f'xor i64 {before}, -1')}")
+        written = _low_bits(w, most)
+
+        def mask(parts: Sequence[str]) -> str:
+            bits = w.op(f"and i64 {w.op(f'lshr i64 {line}, {parts[inner]}')}, {written}")
+            there = self.there(self.together(indices, parts))
+            if there != "true":
+                bits = w.op(f"select i1 {there}, i64 {bits}, i64 0")
+            return w.op(f"bitcast i{lanes} {w.op(f'trunc i64 {bits} to i{lanes}')} to <{lanes} x i1>", "mask")
+
+        return mask
+
+    def _reach(self, number: int) -> str:
+        """How far the other parts of an edge's indices go, from the first."""
+        w, edge = self.frame.w, self.access.edges[number]
         axis, step = edge.row if self.along_columns else edge.column
-        others = (self.access.rows if self.along_columns else self.access.columns)[axis][0]
-        reach = w.arithmetic("mul", w.op(f"sub nsw i64 {self.frame.int_(others)}, 1"), self.frame.int_(step))
-        return w.op(f"icmp ule i64 {reach}, {64 - LANES}")
-
-    def line(self, index: str) -> str:
-        """i64, whose bit t is 1 where ``index`` + t is within the inner edge."""
-        w, inner = self.frame.w, self.inner
-        assert inner is not None
-        size = self.frame.int_(self.access.edges[inner].size)
-
-        def ones(count: str) -> str:
-            """As many low bits, none if it is negative."""
-            count = w.op(f"call i64 @llvm.smax.i64(i64 {count}, i64 0)")
-            below = w.op(f"and i64 {count}, 63")
-            some = w.op(f"sub i64 {w.op(f'shl i64 1, {below}')}, 1")
-            return w.op(f"select i1 {w.op(f'icmp sgt i64 {count}, 63')}, i64 -1, i64 {some}")
-
-        before, up_to = ones(w.op(f"sub nsw i64 0, {index}")), ones(w.op(f"sub nsw i64 {size}, {index}"))
-        return w.op(f"and i64 {up_to}, {w.op(f'xor i64 {before}, -1')}")
-
-    def of_line(self, line: str, indices: Sequence[str], parts: Sequence[str], lanes: int, written: str) -> str:
-        """The mask of a vector: lanes that are ``written`` (bits), and within all edges, where its first lane's parts
-        of the indices are ``indices``, and those of k ``parts``."""
-        w, inner = self.frame.w, self.inner
-        assert inner is not None
-        bits = w.op(f"and i64 {w.op(f'lshr i64 {line}, {parts[inner]}')}, {written}")
-        there = self.there(self.together(indices, parts))
-        if there != "true":
-            bits = w.op(f"select i1 {there}, i64 {bits}, i64 0")
-        return w.op(f"bitcast i{lanes} {w.op(f'trunc i64 {bits} to i{lanes}')} to <{lanes} x i1>", "mask")
+        sizes = self.access.rows if self.along_columns else self.access.columns
+        last = w.op(f"sub nsw i64 {self.frame.int_(sizes[axis][0])}, 1")
+        return w.arithmetic("mul", last, self.frame.int_(step))
 
     def within(self, indices: Sequence[str], most: str) -> Span:
         """Those of them that are within all edges."""
@@ -175,15 +170,20 @@ class Edges:
         for number, (index, edge) in enumerate(zip(indices, self.access.edges, strict=True)):
             if number == self.inner and not inner:
                 continue
-            axis, step = edge.row if self.along_columns else edge.column
-            sizes = self.access.rows if self.along_columns else self.access.columns
-            others = w.op(f"sub nsw i64 {self.frame.int_(sizes[axis][0])}, 1")
-            last = w.op(f"add nsw i64 {index}, {w.arithmetic('mul', others, self.frame.int_(step))}")
+            last = w.op(f"add nsw i64 {index}, {self._reach(number)}")
             if number == self.inner:
                 last = w.arithmetic("add", last, w.arithmetic("mul", str(lanes - 1), self.step()))
             for inside in (f"icmp sge i64 {index}, 0", f"icmp slt i64 {last}, {self.frame.int_(edge.size)}"):
                 found = w.op(inside) if found == "true" else w.op(f"and i1 {found}, {w.op(inside)}")
         return found
+
+
+def _low_bits(w: Writer, count: str) -> str:
+    """i64 with as many low bits set, none if it is negative."""
+    count = w.op(f"call i64 @llvm.smax.i64(i64 {count}, i64 0)")
+    below = w.op(f"and i64 {count}, 63")
+    some = w.op(f"sub i64 {w.op(f'shl i64 1, {below}')}, 1")
+    return w.op(f"select i1 {w.op(f'icmp sgt i64 {count}, 63')}, i64 -1, i64 {some}")
 
 
 def load_near(w: Writer, source: DType, pointer: str, lanes: int, step: int, mask: str | None = None) -> str:

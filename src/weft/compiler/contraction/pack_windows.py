@@ -156,19 +156,16 @@ class _Panels:
         def by_spans(entry: str) -> str:
             return self.edges.within(self.edges.together(here, self.edges.parts(entry)), most).mask(w, lanes)
 
-        def narrow() -> None:
-            assert self.edges.inner is not None
-            line = self.edges.line(here[self.edges.inner])
-            bits = w.op(f"sub i64 {w.op(f'shl i64 1, {most}')}, 1")
-            lines(lambda entry: self.edges.of_line(line, here, self.edges.parts(entry), lanes, bits))
+        def by_word() -> None:
+            mask = self.edges.masks_by_word(here, most, lanes)
+            lines(lambda entry: mask(self.edges.parts(entry)))
 
-        is_narrow = self.edges.is_narrow() if here else "false"
         if not here:
             lines(lambda entry: written)
-        elif is_narrow == "false":
+        elif (is_narrow := self.edges.is_narrow()) == "false":
             lines(by_spans)
         else:
-            either(w, is_narrow, narrow, lambda: lines(by_spans))
+            either(w, is_narrow, by_word, lambda: lines(by_spans))
 
     def _one_by_one(self, src: str, dst: str, here: list[str], wide: int) -> None:
         """Where masks are dear: a vector that crosses an edge for some k is read lane by lane for these."""

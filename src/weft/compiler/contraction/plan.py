@@ -70,8 +70,13 @@ class Partition:
     ints: tuple[int, ...]
 
 
-def _partition(units: int, **ints: int) -> Partition:
-    return Partition(units, tuple(ints.get(field, 0) for field in PARTITION))
+def _partition(mode: int, sizes: tuple[int, int, int], cut: tuple[int, int], **others: int) -> Partition:
+    """The partition of ``sizes`` (batch, m, n) into pieces of ``cut`` (sub_m, sub_n) elements, each of them a unit."""
+    (batch, m, n), (sub_m, sub_n) = sizes, cut
+    blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
+    pieces = {"sub_m": sub_m, "blocks_m": blocks_m, "sub_n": sub_n, "blocks_n": blocks_n}
+    ints = {**pieces, "mode": mode, "columns": n, **others}
+    return Partition(batch * blocks_m * blocks_n, tuple(ints.get(field, 0) for field in PARTITION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +179,11 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     m, n, k = (ints[s.index] for s in (kernel.m, kernel.n, kernel.k))
     batch = prod(ints[axis.index] for axis in kernel.batch)
     if batch * m * n == 0:
-        return _partition(0, sub_m=1, sub_n=1)
+        return _partition(TILES, (0, 0, 0), (1, 1))
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        pieces, large = -(-m // piece), int(m * k * kernel.a.dtype.itemsize > _CACHED)
-        return _partition(
-            batch * pieces,
-            sub_m=piece,
-            blocks_m=pieces,
-            sub_n=1,
-            blocks_n=1,
-            mode=MATRIX_VECTOR,
-            large=large,
-            columns=n,
-        )
+        large = int(m * k * kernel.a.dtype.itemsize > _CACHED)
+        return _partition(MATRIX_VECTOR, (batch, m, n), (piece, 1), large=large)
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
     # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
     # 2048 of bfloat16: 12 -> 26 GFLOP/s; 47 -> 74 with 8).
@@ -198,10 +194,8 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
         near = _CACHED if m == 1 or form.b == "panels" else 0
-        pieces, large = -(-n // piece), int(n * k * kernel.b.dtype.itemsize > near)
-        return _partition(
-            batch * pieces, sub_m=m, blocks_m=1, sub_n=piece, blocks_n=pieces, mode=mode, large=large, columns=n
-        )
+        large = int(n * k * kernel.b.dtype.itemsize > near)
+        return _partition(mode, (batch, m, n), (m, piece), large=large)
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
         if form.planes and (found := _planes(kernel, form, ints, (batch, m, n, line))):
@@ -211,19 +205,9 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
     if form.thin and m <= THIN[0] and n <= THIN[1] and 2 * batch >= form.tile.lanes:
         b_at = m * lanes_pitch(form.tile)
         sums_at = b_at + n * lanes_pitch(form.tile)
-        return _partition(
-            -(-batch // form.tile.lanes),
-            sub_m=m,
-            blocks_m=1,
-            sub_n=n,
-            blocks_n=1,
-            mode=BATCH_LANES,
-            pack_a=1,
-            pack_b=1,
-            packed_b_at=b_at,
-            sums_at=sums_at,
-            columns=n,
-        )
+        groups = -(-batch // form.tile.lanes)
+        packed = {"pack_a": 1, "pack_b": 1, "packed_b_at": b_at, "sums_at": sums_at}
+        return _partition(BATCH_LANES, (groups, m, n), (m, n), **packed)
     if form.joins and batch > 1 and _cycles(form, m, n * batch, k) < _JOINED * batch * _cycles(form, m, n, k):
         batch, n = 1, n * batch
     elif form.boxed and isinstance(kernel.b, Windowed):
@@ -282,20 +266,9 @@ def _planes(kernel: Contraction, form: Form, ints: Sequence[int], sizes: tuple[i
 
 def _few_rows(form: Form, sizes: tuple[int, int, int], piece: int, mode: int, box: Box | None = None) -> Partition:
     """The partition of (batch, m, n) results into pieces with all rows and so many columns; ``box``: of planes."""
-    (batch, m, n), b_at = sizes, rounded_up(form.tile.rows * packed_row(form.tile), 64)
-    return _partition(
-        batch * -(-n // piece),
-        sub_m=m,
-        blocks_m=1,
-        sub_n=piece,
-        blocks_n=-(-n // piece),
-        mode=mode,
-        pack_a=1,
-        packed_b_at=b_at,
-        sums_at=b_at + (box.nbytes if box else 0),
-        columns=n,
-        **(box.ints if box else {}),
-    )
+    (_, m, _), b_at = sizes, rounded_up(form.tile.rows * packed_row(form.tile), 64)
+    places = {"packed_b_at": b_at, "sums_at": b_at + (box.nbytes if box else 0)}
+    return _partition(mode, sizes, (m, piece), pack_a=1, **places, **(box.ints if box else {}))
 
 
 def _tiled(
@@ -326,15 +299,11 @@ def _tiled(
     ahead = 0
     if not isinstance(kernel.b, Windowed) and (b_nbytes > _L2 or m * k * kernel.a.dtype.itemsize > _L2):
         ahead = -(-(tile.columns if form.b == "rows" else K_BLOCK) // (rows // tile.rows))
-    blocks_m, blocks_n = -(-m // sub_m), -(-n // sub_n)
     panels = box.nbytes if box else k * columns * size if in_rows else tile.panel_nbytes
     return _partition(
-        batch * blocks_m * blocks_n,
-        sub_m=sub_m,
-        blocks_m=blocks_m,
-        sub_n=sub_n,
-        blocks_n=blocks_n,
-        mode=BOXED if box else TILES,
+        BOXED if box else TILES,
+        (batch, m, n),
+        cut,
         pack_a=int(pack_a),
         pack_b=int(pack_b),
         packed_b_at=b_at,
@@ -342,7 +311,6 @@ def _tiled(
         ahead=ahead,
         in_rows=int(in_rows),
         large=int(large),
-        columns=n,
         **(box.ints if box else {}),
     )
 

@@ -231,7 +231,7 @@ def _contracting(flops: float, nbytes: float) -> int:
 def effort_of(kernel: Contraction, ints: Sequence[Any], flops: Any) -> Any:
     """``flops``, as many more as a kernel takes longer than tiles do: with one row, as depthwise convolutions have it,
     each window is read for one product."""
-    alone = isinstance(kernel.b, Windowed) and isinstance(kernel.m, Slot) and ints[kernel.m.index] == 1
+    alone = isinstance(kernel.b, Windowed) and ints[kernel.m.index] == 1
     return flops * ONE_ROW if alone else flops
 
 

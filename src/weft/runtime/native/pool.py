@@ -15,7 +15,7 @@ is closed, and what is left of it is another one.
   goes to sleep first says so (``sleepers``, ``caller_waits``), then looks at ``word`` again under the mutex; who
   changes ``word`` looks at these afterwards. All four accesses are sequentially consistent, so one of the two sees the
   other. While the pool is acquired, its caller is in the middle of a program, whose kernels may come one short of what
-  is worth waking for: then a worker spins for up to ``LONGER``.
+  is worth waking for: then a worker spins for up to ``AWAKE``.
 
 To wake a worker costs its caller 5 to 10 us, and it comes 20 to 50 us later. So where workers sleep, and the
 estimate does not say already that a job is long, the caller computes the first range alone, and sees how long the rest
@@ -97,7 +97,7 @@ from .system import (
 
 STACK_BYTES = 8 << 20
 WORTH, ENOUGH = 60_000, 500_000  # nanoseconds
-LONGER = 1_000_000  # nanoseconds that a worker spins while a program has the pool, whose next job may come any time
+AWAKE = 1_000_000  # nanoseconds that a worker spins while a program has the pool, whose next job may come any time
 LONG = 100  # microseconds, as they are estimated: by a factor of 3 too many or too few
 OPEN, STOP, INSIDE = 1 << 31, 1 << 30, 0xFFFF  # `word`
 ENDED = 1 << 61  # the status of what a signal's handler has ended by an exception
@@ -226,7 +226,7 @@ def wait_until(
 ) -> Value:
     """The word, once it shows what is waited for: spin for a while, then sleep until ``signal`` says to look again.
     ``waiting`` is told 1 before the first look under the mutex and 0 after the last one, ``sleeping`` each time that
-    the thread is about to sleep. While it ``expects`` what it waits for, it spins for up to LONGER."""
+    the thread is about to sleep. While it ``expects`` what it waits for, it spins for up to AWAKE."""
     found, pauses = local(I64), local(I64, 0)
     started, since, patience, asleep = now(), local(I64), spin.value, local(I1, False)
     since.value = started
@@ -241,7 +241,7 @@ def wait_until(
         with else_():  # time to look at the clock
             pauses.value = 0
             here = now()
-            with if_(expects() & below(here - started, LONGER)):
+            with if_(expects() & below(here - started, AWAKE)):
                 since.value = here
             asleep.value = below(patience, here - since.value)
         with if_(asleep.value):
