@@ -59,6 +59,8 @@ FEW_COLUMNS = 4096  # in a unit of few rows, whole lines: their sums stay in the
 _JOINED = 0.95  # of the time of a batch's products one by one: what one product of all their columns has to save
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
+_TALL, _TALLER, _TALLEST = 1536, 2112, 4224  # bytes of a column of a piece, at most: 384, 528 and 1056 rows of float32
+_WIDE = 4096  # bytes of a row of one, at most, whose sums nothing is added to
 _PANELS = 512 << 10  # bytes of packed panels of B, at most, that tiles in rows come back to: half of the L2 cache
 
 
@@ -374,10 +376,11 @@ def _largest(form: Form, n: int, k: int) -> tuple[int, int]:
     """The largest piece that the scratch holds: packed A, a panel of B, and the sums that later K blocks add to."""
     tile, size = form.tile, form.tile.dtype.itemsize
     # The more rows, the less often windows are packed; but what tiles read of A for each panel lies in the L2 cache.
-    tall = 1536 if not (form.windowed and form.a_direct) else 4224 if n <= 2 * tile.columns else 2112
+    repeats = form.windowed and form.a_direct
+    tall = _TALL if not repeats else _TALLEST if n <= 2 * tile.columns else _TALLER
     most_m = rounded_up(tall // size, tile.rows)
     if k <= tile.depth:
-        return most_m, rounded_up(4096 // size, tile.columns)
+        return most_m, rounded_up(_WIDE // size, tile.columns)
     end = TABLES_AT if form.windowed else SCRATCH_BYTES
     room = end - most_m * packed_row(tile) - tile.panel_nbytes - 4096
     return most_m, room // (most_m * size) // tile.columns * tile.columns
@@ -386,7 +389,7 @@ def _largest(form: Form, n: int, k: int) -> tuple[int, int]:
 def _largest_boxed(form: Form, m: int, k: int, box: Box) -> tuple[int, int]:
     """The same of a product with ``m`` rows, where a box takes the place of the panel of B."""
     tile, size = form.tile, form.tile.dtype.itemsize
-    most_m = min(rounded_up(1536 // size, tile.rows), rounded_up(m, tile.rows))
+    most_m = min(rounded_up(_TALL // size, tile.rows), rounded_up(m, tile.rows))
     if k <= tile.depth:
         return most_m, BOX_COLUMNS
     room = TABLES_AT - most_m * packed_row(tile) - box.nbytes - 4096
