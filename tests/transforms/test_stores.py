@@ -241,6 +241,21 @@ def test_each_call_leaves_a_tensor_of_its_own(make: Callable[[], Any]) -> None:
     assert numbers(first) == before and numbers(look()) != before, "a tensor that was there is not the next call's"
 
 
+def test_each_call_stores_and_reads_a_gradient_that_is_found_anew() -> None:
+    weight, logs = wf.tensor(X).requires_grad_(), dict[str, Any]()
+
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        assert weight.grad is not None
+        logs["x"] = x
+        return weight.grad + x
+
+    for n in range(5):  # from the third on the quick way
+        weight.grad, x = wf.full(3, float(n)), wf.ones(3) * n
+        assert f(x).tolist() == [2.0 * n] * 3
+        assert logs["x"] is x
+
+
 def test_what_is_stored_has_its_history() -> None:
     seen = []
     for compiled in (False, True):

@@ -196,7 +196,7 @@ class Entry:
             return self.builtins.call
         self._natively = self.builtins.run if own else None
         form, admit = None if returns.form == ("leaf",) else returns.form, self.builtins.admit
-        if only and returns.repeated is not None:
+        if only and own and returns.repeated is not None:
             return self._way_that_repeats(admit, self.builtins.run, returns.repeated, form)
 
         def way(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
