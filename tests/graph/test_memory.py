@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from few_examples import few
 from hypothesis import given
 from hypothesis import strategies as st
 
+import weft as wf
 from weft.compiler.kernels import Nest
 from weft.core import dtypes as dt
 from weft.core.symbolic import Sizes, SymDim, typical
@@ -61,13 +63,25 @@ def test_blocks_of_symbolic_sizes_are_right_for_all_sizes(
             assert apart or last < start or stop < first
 
 
-@given(BLOCKS)
-def test_a_block_gets_the_lowest_place_that_is_free_all_its_time(drawn: list[tuple[int, int, int]]) -> None:
-    blocks = [(64 * units, start, start + length) for units, start, length in drawn]
-    arena = _Arena(len(blocks))
+@pytest.mark.parametrize("unit", [64, 1 << 61])
+@given(drawn=BLOCKS)
+def test_a_block_gets_the_lowest_place_that_is_free_all_its_time(unit: int, drawn: list[tuple[int, int, int]]) -> None:
+    blocks = [(unit * units, start, start + length) for units, start, length in drawn]
+    arena = _Arena(len(blocks), sum(size for size, *_ in blocks))
     offsets = [arena.add(*block) for block in blocks]
     assert offsets == naive(blocks)
     assert arena.nbytes == max((o + size for o, (size, _, _) in zip(offsets, blocks, strict=True)), default=0)
+
+
+def test_intermediate_values_that_no_memory_holds_together_are_an_error() -> None:
+    @wf.compile
+    def f(x: wf.Tensor) -> wf.Tensor:
+        by_rows = wf.sort(wf.broadcast_to(x, (1 << 38, 1 << 20, 2)), axis=0)
+        by_columns = wf.sort(by_rows, axis=1)
+        return wf.sum(wf.sort(wf.sort(by_columns, axis=2) * by_rows, axis=0) * by_columns)
+
+    with pytest.raises(wf.OutOfMemoryError, match=r"more than 2\*\*63 bytes"):
+        f(wf.ones(2))
 
 
 # --- plans: what is read is what was written ------------------------------------------------------------------------

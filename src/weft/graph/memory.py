@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from ..core.shapes import size_of
+from ..core.shapes import SIZE_LIMIT, size_of
 from ..core.symbolic import Dim, greatest, typical
 from .ir import Value
 from .lower.launch import Launch
@@ -88,7 +88,7 @@ def plan_memory(
     # An empty value has a place too.
     sizes: dict[Value, Any] = {v: greatest(-(-nbytes_of(v) // ALIGNMENT), 1) * ALIGNMENT + apart for v, _ in by_size}
     if all(isinstance(size, int) for size in sizes.values()):
-        arena = _Arena(len(spans))
+        arena = _Arena(len(spans), sum(sizes.values()))
         place |= {value: (last, arena.add(sizes[value], start, stop)) for value, (start, stop) in by_size}
         nbytes: Dim = arena.nbytes
     else:
@@ -172,11 +172,14 @@ class _Arena:
     of its time is. Kept as rows of one array, in the order of offsets, because all temporaries of a long loop and its
     gradient are alive at once: 10,000 of them take 2.5 s in this way, 62 s as a list of tuples."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, most: int) -> None:
+        """``count`` blocks, of ``most`` bytes together: there may be more of these than int64 holds, which whoever
+        makes a program of the plan reports."""
         import numpy as np
 
         self._count = 0
-        self._rows = np.empty((4, count), np.int64)  # offset, end, first and last launch
+        kind = np.int64 if most < SIZE_LIMIT else object
+        self._rows = np.empty((4, count), kind)  # offset, end, first and last launch
         self.nbytes = 0
 
     def add(self, size: int, start: int, stop: int) -> int:
