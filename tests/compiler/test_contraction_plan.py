@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from few_examples import few
 from hypothesis import strategies as st
@@ -84,8 +86,8 @@ def test_every_cut_is_complete_and_fits(
         return
     tiles_m, tiles_n = -(-found["sub_m"] // tile.rows), -(-found["sub_n"] // tile.columns)
     assert tiles_m * tile.rows * packed_row(tile) <= found["packed_b_at"]
-    lines = k * tiles_n if found["in_rows"] else K_BLOCK
-    assert found["packed_b_at"] + lines * tile.columns * size <= found["sums_at"]
+    panels = k * tiles_n * tile.columns * size if found["in_rows"] else tile.panel_nbytes
+    assert found["packed_b_at"] + panels <= found["sums_at"]
     places = 1 if k <= K_BLOCK else tiles_m * tiles_n
     assert found["sums_at"] + places * tile.rows * tile.columns * size <= SCRATCH_BYTES
 
@@ -109,6 +111,18 @@ def test_large_work_is_shared(shape: tuple[int, ...], threads: int) -> None:
     found = dict(zip(PARTITION, part.ints, strict=True))
     busiest = -(-part.units // threads) * found["sub_m"] * found["sub_n"]
     assert busiest <= 2 * -(-batch * m * n // threads)
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1024), (1024, 1)])
+@pytest.mark.parametrize("stride", [0, 64 * 1024])
+def test_matrices_of_a_batch_are_as_large_as_they_are_together(m: int, n: int, stride: int) -> None:
+    """A matrix that vectors share counts once: whether it is beyond the caches says whether it is asked for ahead."""
+    kernel, apart = kernel_of(0, 1, dt.float32, True), Slot(5)
+    a, b = (replace(x, strides=(apart if x.buf == (m == 1) else 0, *x.strides[1:])) for x in (kernel.a, kernel.b))
+    kernel = replace(kernel, a=a, b=b)
+    part = contraction_units(kernel, (256, m, n, 64, 64, stride), 1, TARGETS[-1])
+    found = dict(zip(PARTITION, part.ints, strict=True))
+    assert found["mode"] != TILES and found["large"] == (stride != 0)
 
 
 def test_the_partition_follows_the_kernels_own_ints() -> None:

@@ -565,6 +565,7 @@ def test_other_targets_are_accepted(name: str) -> None:
     target = cross_target(name)
     kernels = [build(structure, structure, dt.float32, ISAS[0])[0] for structure in STRUCTURES]
     kernels += [edged(runs, ISAS[0])[0] for runs in EDGED] + [thin(dt.float32, ISAS[0])[0]]
+    kernels += [of_edges(2, True, False, dt.float32, near) for near in (False, True)]
     for kernel in kernels:
         assert assemble(render_contraction(kernel, "kernel", target), target)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.core.cpus import quota, usable_cpus
+from weft.core.cpus import quota, usable_cpus, whole_cpus
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -25,15 +25,15 @@ def system(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "cpus"),
-    [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8), ("900000 100000", 8)],
+    [("200000 100000", 2), ("150000 100000", 1.5), ("50000 100000", 0.5), ("max 100000", 8), ("900000 100000", 8)],
 )
-def test_version_2(tmp_path: Path, text: str, cpus: int) -> None:
+def test_version_2(tmp_path: Path, text: str, cpus: float) -> None:
     root = system(tmp_path, "0::/box\n", V2, {"sys/fs/cgroup/box/cpu.max": text})
     assert quota(8, root) == cpus
 
 
-@pytest.mark.parametrize(("used", "cpus"), [("200000", 2), ("50000", 1), ("-1", 8)])
-def test_version_1(tmp_path: Path, used: str, cpus: int) -> None:
+@pytest.mark.parametrize(("used", "cpus"), [("200000", 2), ("50000", 0.5), ("-1", 8)])
+def test_version_1(tmp_path: Path, used: str, cpus: float) -> None:
     folder = "sys/fs/cgroup/cpu,cpuacct/docker/box"
     files = {f"{folder}/cpu.cfs_quota_us": used, f"{folder}/cpu.cfs_period_us": "100000"}
     groups = "9:name=systemd:/\n4:memory:/other\n1:cpu,cpuacct:/docker/box\n0::/\n"
@@ -67,9 +67,15 @@ def test_the_mask_of_this_process_is_kept_to() -> None:
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("needs Linux's masks of CPUs")
     before = os.sched_getaffinity(0)
-    assert 1 <= usable_cpus() <= len(before)
+    assert 1 <= whole_cpus() <= usable_cpus() <= len(before)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert usable_cpus() == 1
+        assert usable_cpus() == whole_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("found", "usable", "whole"), [(0.5, 1, 1), (1.5, 2, 1), (2.0, 2, 2), (7, 7, 7)])
+def test_a_part_of_a_cpu(monkeypatch: pytest.MonkeyPatch, found: float, usable: int, whole: int) -> None:
+    monkeypatch.setattr("weft.core.cpus.quota", lambda most: found)
+    assert (usable_cpus(), whole_cpus()) == (usable, whole)

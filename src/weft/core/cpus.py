@@ -7,6 +7,7 @@ when its threads have used up their share. Linux says so in ``cpu.max`` (version
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,20 +18,28 @@ if TYPE_CHECKING:
 
 def usable_cpus() -> int:
     """Number of CPUs that this process may run on, and is given the time of; a part of one counts as one."""
+    return max(1, math.ceil(quota(_allowed())))
+
+
+def whole_cpus() -> int:
+    """How many threads may run all the time: as :func:`usable_cpus`, but a part of a CPU counts as none."""
+    return max(1, math.floor(quota(_allowed())))
+
+
+def _allowed() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(count, quota(count)))
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def quota(most: int, root: Path | None = None) -> int:
-    """The CPUs that control groups give the time of, rounded up; ``most`` where none is limited to less. ``root`` is
-    where ``proc`` lies, and what the mounts in there are relative to; None is ``/``."""
+def quota(most: float, root: Path | None = None) -> float:
+    """The CPUs that control groups give the time of, whole ones or parts; ``most`` where none is limited to less.
+    ``root`` is where ``proc`` lies, and what the mounts in there are relative to; None is ``/``."""
     from pathlib import Path  # milliseconds, which `import weft` would take too
 
     for group in _groups(Path("/") if root is None else root):
         share = _share(group)
         if share is not None:
-            most = min(most, max(1, -(-share[0] // share[1])))
+            most = min(most, share[0] / share[1])
     return most
 
 

@@ -414,7 +414,7 @@ def _texts_in(rows: Iterable[AnyStep], kernels: Sequence[str]) -> Iterator[str]:
 def _releases(planned: Planned) -> Release:
     """How a run lets other Python threads run meanwhile, and signals be heard."""
     first, last, saves = planned.writes
-    return Release(stops_of(sum(x.flops for x in planned.launches), first, last), first, saves)
+    return Release(stops_of(sum(x.effort for x in planned.launches), first, last), first, saves)
 
 
 def stops_of(work: int, first: int, last: int) -> int:

@@ -49,7 +49,7 @@ class SizedPlan:
         self.planned, self.scope, self._name = planned, scope, graph.name
         launches, plan = planned.launches, planned.plan
         first, last, saves = planned.writes
-        release = Release(computed(stops_of, sum(x.flops for x in launches), first, last), first, saves)
+        release = Release(computed(stops_of, sum(x.effort for x in launches), first, last), first, saves)
         pairs = dict.fromkeys((x.units, x.grain) for x in with_inner(launches))
         parallel = computed(_any_above, *(n for pair in pairs for n in pair))
         outputs = [nbytes_of(v) for v in plan.outputs]

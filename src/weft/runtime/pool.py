@@ -1,11 +1,12 @@
 """The thread pool: how many threads compute, and running one kernel on all of them (native/pool.py does the work).
 
 The calling thread computes too, so ``n`` threads are the caller and ``n - 1`` workers. Workers start with the first
-work that is large enough, spin for ``SPIN`` seconds when they run out of it (not on a single core), longer in the
-middle of a program, then sleep. They are woken for work that takes longer than that costs, so that no call is slower
-with several threads than with one. The pool serves one Python thread at a time; others that come meanwhile compute
-alone. Before a fork idle workers end, and parent and child start their own when they need them; a child forked while
-workers compute has none of them either. At exit idle workers end; what still computes then is left alone.
+work that is large enough, spin for ``SPIN`` seconds when they run out of it (not on a single core), up to ``AWAKE`` in
+the middle of a program (where each has a CPU of its own), then sleep. They are woken for work that takes longer than
+that costs, so that no call is slower with several threads than with one. The pool serves one Python thread at a time;
+others that come meanwhile compute alone. Before a fork idle workers end, and parent and child start their own when they
+need them; a child forked while workers compute has none of them either. At exit idle workers end; what still computes
+then is left alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.cpus import usable_cpus
+from ..core.cpus import usable_cpus, whole_cpus
 from ..core.process import Lock
 from .native import native
 
@@ -47,6 +48,7 @@ def _prepare() -> None:
     builtins["set_main_thread"](threading.main_thread().ident)
     builtins["pool_set_threads"](cores)
     builtins["pool_set_spin"](int(SPIN * 1e9) if cores > 1 else 0)
+    builtins["pool_set_cpus"](whole_cpus())
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=builtins["pool_stop"], after_in_child=builtins["pool_after_fork"])
     atexit.register(_finish)

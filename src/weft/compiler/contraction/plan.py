@@ -60,6 +60,7 @@ _JOINED = 0.95  # of the time of a batch's products one by one: what one product
 _SMALL = 30_000  # cycles: less than this is not worth waking a second thread for
 _L2 = 1 << 20  # bytes of operands that are taken to stay in the L2 cache
 _TALL, _TALLER, _TALLEST = 1536, 2112, 4224  # bytes of a column of a piece, at most: 384, 528 and 1056 rows of float32
+_NARROW = 64  # columns of what may be as tall as that: those of one 7x7 image, which tiles read A for once or twice
 _WIDE = 4096  # bytes of a row of one, at most, whose sums nothing is added to
 _PANELS = 512 << 10  # bytes of packed panels of B, at most, that tiles in rows come back to: half of the L2 cache
 
@@ -184,7 +185,7 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         return _partition(TILES, (0, 0, 0), (1, 1))
     if n == 1 and form.a != "strided" and not form.windowed:
         piece = _vector_piece(m, k * kernel.a.dtype.itemsize, form.a == "panels", form.tile, threads)
-        large = int(m * k * kernel.a.dtype.itemsize > _CACHED)
+        large = int(m * k * _matrices(kernel, kernel.a, ints) * kernel.a.dtype.itemsize > _CACHED)
         return _partition(MATRIX_VECTOR, (batch, m, n), (piece, 1), large=large)
     # Tiles are quicker with what is cached, where B is one panel as it lies (12 x 65536 x 32: 58 -> 110 GFLOP/s), and
     # with dot instructions: those that read B line by line from 4 rows on, those that transpose it from 2 on (2048 x
@@ -196,7 +197,7 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
         piece = _vector_piece(n, k * kernel.b.dtype.itemsize, form.b == "panels", form.tile, threads)
         mode = VECTOR_MATRIX if m == 1 else VECTORS_MATRIX
         near = _CACHED if m == 1 or form.b == "panels" else 0
-        large = int(n * k * kernel.b.dtype.itemsize > near)
+        large = int(n * k * _matrices(kernel, kernel.b, ints) * kernel.b.dtype.itemsize > near)
         return _partition(mode, (batch, m, n), (m, piece), large=large)
     if form.few_rows and isinstance(kernel.b, Windowed) and m <= form.tile.heights[0] and k <= K_BLOCK:
         line = ints[kernel.b.columns[-1][0].index]
@@ -222,6 +223,12 @@ def contraction_units(kernel: Contraction, ints: Sequence[int], threads: int, ta
 
 def _value(ints: Sequence[int], x: Int) -> int:
     return ints[x.index] if isinstance(x, Slot) else x
+
+
+def _matrices(kernel: Contraction, access: Access | Windowed, ints: Sequence[int]) -> int:
+    """How many there are of an operand: elements of the batch may share one."""
+    strides = access.strides[: len(kernel.batch)]
+    return prod(ints[n.index] for n, stride in zip(kernel.batch, strides, strict=True) if _value(ints, stride) != 0)
 
 
 def scratch_nbytes(kernel: Contraction, ints: Sequence[int], target: ContractionTarget) -> int:
@@ -377,7 +384,7 @@ def _largest(form: Form, n: int, k: int) -> tuple[int, int]:
     tile, size = form.tile, form.tile.dtype.itemsize
     # The more rows, the less often windows are packed; but what tiles read of A for each panel lies in the L2 cache.
     repeats = form.windowed and form.a_direct
-    tall = _TALL if not repeats else _TALLEST if n <= 2 * tile.columns else _TALLER
+    tall = _TALL if not repeats else _TALLEST if n <= _NARROW else _TALLER
     most_m = rounded_up(tall // size, tile.rows)
     if k <= tile.depth:
         return most_m, rounded_up(_WIDE // size, tile.columns)

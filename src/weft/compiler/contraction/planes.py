@@ -2,7 +2,7 @@
 
 Read where they lie (few_rows.py), windows are asked at each line whether they cross an edge, and lines of 7 or 14
 elements leave most of a vector empty. Here the lines that a unit's windows cover are copied once, with the zeros around
-them, ``line`` elements apart: as many as a line has and a kernel is wide, less one. Then an element of the kernel lies
+them, ``line`` elements apart: as many as a line has and a window reaches further. Then an element of the kernel lies
 as far behind the first for every column, whatever line that is in, and vectors run over all lines as if they were one;
 what they compute between the lines, of the end of one and the beginning of the next, nobody reads. Naive meaning::
 
@@ -31,9 +31,10 @@ from .pack import copy
 from .tile import ContractionTarget, Tile, at, multiply_add, rounded_up
 
 WIDEST = 31  # columns of a line; longer ones fill their vectors well enough where they lie
-COLUMNS = 2048  # of a unit, whole lines: box, sums and what lies between them stay in the L1 cache
+COLUMNS = 2048  # of a unit, whole lines: box, sums and what lies between them stay near
 AT_ONCE = 4  # vectors: their chains hide the latency of each other
 MOST = 48 << 10  # bytes of a box; where it would be larger, windows are read where they lie
+LOOSE = 3  # so they are where a dilation puts the lines of the box this many times as far apart as vectors of one reach
 
 PLANES_ARGUMENTS = (
     "ptr %a, i64 %sa, ptr %b, ptr %ints, i64 %start, i64 %count, i64 %rows, ptr %depth, i64 %kc, i64 %line, i64 %step, "
@@ -60,6 +61,8 @@ def plane_of(access: Windowed, value: Callable[[Int], int], tile: Tile, lines: i
     if down < 1 or across < 1 or width > WIDEST or (wide > 1 and apart != across):  # lines lie side by side
         return None
     line = width + (wide - 1) * across
+    if line > LOOSE * rounded_up(width, tile.lanes):
+        return None
     rest = 2 * AT_ONCE * tile.lanes  # behind the last line, for vectors that begin in it
     nbytes = ((lines + (tall - 1) * down) * line + (wide - 1) * across + rest) * size
     nbytes = rounded_up(nbytes, CACHE_LINE)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 TASK_WORK = 24_000  # vector-instruction lanes worth a task of its own: a microsecond, as a rule
 FLOPS = 100_000  # of a contraction in a microsecond
-ONE_ROW = 4  # times slower than that are products of one row with windows
+FEW, SLOWER = 4, 4  # rows, at most, of products with windows that are so many times slower than that
 BYTES = 20_000  # that one thread reads from memory in a microsecond: what a product with a vector takes
 
 
@@ -68,8 +68,13 @@ class Launch:
         """About so many microseconds of one thread."""
         if isinstance(self.kernel, Contraction):
             nbytes = sum(prod(v.shape) * v.dtype.itemsize for v in self.reads)
-            return computed(_contracting, effort_of(self.kernel, self.ints, self.flops), nbytes)
+            return computed(_contracting, self.effort, nbytes)
         return computed(_tasks, self.flops)
+
+    @property
+    def effort(self) -> Any:
+        """``flops``, as if all were done at the rate of the quickest kernels."""
+        return effort_of(self.kernel, self.ints, self.flops) if isinstance(self.kernel, Contraction) else self.flops
 
     def __repr__(self) -> str:
         head = f"{type(self.kernel).__name__} units={self.units} grain={self.grain} ints={self.ints}"
@@ -229,10 +234,10 @@ def _contracting(flops: float, nbytes: float) -> int:
 
 
 def effort_of(kernel: Contraction, ints: Sequence[Any], flops: Any) -> Any:
-    """``flops``, as many more as a kernel takes longer than tiles do: with one row, as depthwise convolutions have it,
-    each window is read for one product."""
-    alone = isinstance(kernel.b, Windowed) and ints[kernel.m.index] == 1
-    return flops * ONE_ROW if alone else flops
+    """``flops``, as many more as a kernel takes longer than tiles do: with few rows, as depthwise convolutions have,
+    and their gradients, each window is read for few products. (One thread: 21 to 35 GFLOP/s, where tiles do 100.)"""
+    few = isinstance(kernel.b, Windowed) and typical(ints[kernel.m.index]) <= FEW
+    return flops * SLOWER if few else flops
 
 
 def grain_of(work: float) -> int:

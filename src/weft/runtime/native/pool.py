@@ -15,7 +15,7 @@ is closed, and what is left of it is another one.
   goes to sleep first says so (``sleepers``, ``caller_waits``), then looks at ``word`` again under the mutex; who
   changes ``word`` looks at these afterwards. All four accesses are sequentially consistent, so one of the two sees the
   other. While the pool is acquired, its caller is in the middle of a program, whose kernels may come one short of what
-  is worth waking for: then a worker spins for up to ``AWAKE``.
+  is worth waking for: then a worker spins for up to ``AWAKE`` (``patience``), where each thread has a CPU of its own.
 
 To wake a worker costs its caller 5 to 10 us, and it comes 20 to 50 us later. So where workers sleep, and the
 estimate does not say already that a job is long, the caller computes the first range alone, and sees how long the rest
@@ -114,6 +114,7 @@ Job = Annotated[
 job = static("job", Job, align=128)
 # guarded by the GIL
 busy = variable("busy", I1)
+cpus = variable("cpus", I64)  # whose time is the process's alone
 wanted = variable("wanted", I64, 1)
 workers = variable("workers", I64)
 spin = variable("spin", I64)  # nanoseconds
@@ -121,6 +122,7 @@ scratch_free = variable("scratch_free", Ptr)
 shared = variable("shared", I64)  # jobs that workers could join
 until = variable("until", I64)  # when a job that was computed alone while workers slept ended
 alone = variable("alone", I64)  # nanoseconds of such jobs that have followed each other
+patience = variable("patience", I64, align=128)  # nanoseconds that workers spin now at least; the caller writes it
 worker_scratch = static("worker_scratch", Ptr, count=MAX_THREADS)
 mutex, work_ready, work_done = (
     static(name, I64, count=PTHREAD_WORDS, align=64) for name in ("mutex", "work_ready", "work_done")
@@ -222,13 +224,13 @@ def wait_until(
     signal: Value,
     waiting: Callable[[int], object],
     sleeping: Callable[[], None] = lambda: None,
-    expects: Callable[[], Value] = lambda: FALSE,
+    at_least: Callable[[], Value] = lambda: constant(0),
 ) -> Value:
     """The word, once it shows what is waited for: spin for a while, then sleep until ``signal`` says to look again.
     ``waiting`` is told 1 before the first look under the mutex and 0 after the last one, ``sleeping`` each time that
-    the thread is about to sleep. While it ``expects`` what it waits for, it spins for up to AWAKE."""
+    the thread is about to sleep. It spins ``at_least`` so many nanoseconds, whatever that is at the time."""
     found, pauses = local(I64), local(I64, 0)
-    started, since, patience, asleep = now(), local(I64), spin.value, local(I1, False)
+    started, since, limit, asleep = now(), local(I64), spin.value, local(I1, False)
     since.value = started
     with loop():
         found.value = atomic_load(word, "seq_cst")
@@ -237,13 +239,13 @@ def wait_until(
         with if_(below(pauses.value, 16)):
             pause()
             pauses.value += 1
-            asleep.value = patience == 0
+            asleep.value = limit == 0
         with else_():  # time to look at the clock
             pauses.value = 0
             here = now()
-            with if_(expects() & below(here - started, AWAKE)):
+            with if_(below(here - started, at_least())):
                 since.value = here
-            asleep.value = below(patience, here - since.value)
+            asleep.value = below(limit, here - since.value)
         with if_(asleep.value):
             break_()
     with if_(asleep.value), locked():
@@ -271,7 +273,7 @@ def await_news(worker: I64, generation: I64) -> I64:
     def waiting(begins: int) -> None:
         atomic_update("add" if begins else "sub", sleepers, 1, "seq_cst")
 
-    return wait_until(news, work_ready, waiting, lambda: note_cpu(worker), lambda: busy.value)
+    return wait_until(news, work_ready, waiting, lambda: note_cpu(worker), lambda: atomic_load(patience, "monotonic"))
 
 
 @function
@@ -347,11 +349,14 @@ def pool_acquire() -> I1:
         stop_workers()
     start_workers()
     busy.value = workers.value > 0
+    with if_(busy.value & (wanted.value <= cpus.value)):
+        atomic_store(patience, AWAKE, "monotonic")
     return busy.value
 
 
 def pool_give_back() -> None:
     """Let another thread acquire the pool."""
+    atomic_store(patience, 0, "monotonic")
     busy.value = FALSE
 
 
@@ -474,6 +479,13 @@ def pool_set_spin(nanoseconds: I64) -> Ptr:
 
 
 @builtin
+def pool_set_cpus(count: I64) -> Ptr:
+    """With up to so many threads, workers spin longer in the middle of a program."""
+    cpus.value = count
+    return new_none()
+
+
+@builtin
 def pool_threads() -> Ptr:
     """The number last set."""
     return PyLong_FromLongLong(wanted.value)
@@ -509,7 +521,7 @@ def pool_stop() -> Ptr:
 def pool_after_fork() -> Ptr:
     """In a forked child: forget the workers, which only the parent has. Its one thread handles signals."""
     main_thread.value = PyThread_get_thread_ident()
-    for each in (workers, sleepers, caller_waits, word, busy):
+    for each in (workers, sleepers, caller_waits, word, busy, patience):
         each.value = None
     pool_initialise()
     return new_none()
