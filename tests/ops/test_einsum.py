@@ -32,6 +32,8 @@ CASES = [
     ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
     ("ij,ik,il->jkl", (2, 3), (2, 4), (2, 5)),
     ("ij,j->i", (2, 3), (1,)),
+    ("a,a,b->b", (2,), (2,), (3,)),
+    ("a,ab,cd->c", (2,), (2, 3), (4, 2)),
     ("ba", (2, 3)),
     (",", (), ()),
     ("ij,jk->k", (2, 3), (3, 4)),
@@ -49,6 +51,14 @@ def test_values_and_gradients(case: Any) -> None:
     np.testing.assert_allclose(actual, np.einsum(subscripts, *operands), rtol=1e-12, atol=1e-12)
     assert actual.shape == np.einsum(subscripts, *operands).shape
     check_gradient(lambda *xs: einsum(subscripts, *xs), *operands)
+
+
+@pytest.mark.parametrize("follows", [lambda x, y: x - y * x, lambda x, y: x / y])
+@pytest.mark.parametrize("subscripts", ["i,i->", "ij,ij->"])
+def test_a_product_without_axes_meets_a_tensor(subscripts: str, follows: Any) -> None:
+    x = wf.asarray(values("float32", (3, 4)[: len(subscripts) // 2 - 1], 1))
+    compiled = wf.compile(lambda x: follows(x, einsum(subscripts, x, x)))
+    same_bits(compiled(x), follows(x, einsum(subscripts, x, x)).numpy())
 
 
 @pytest.mark.parametrize("kind", [tuple, list])

@@ -206,7 +206,7 @@ def _over_product(to: Cluster, root: Root) -> Root:
     if to.kind != "contract" or root.kind != "map" or root.space == to.space or not to.reads(root):
         return root
     shape = to.roots[0].shape
-    if not root.shape or root.shape[-1] != shape[-1] or size_of(root.shape) != size_of(shape):
+    if not (root.shape and shape) or root.shape[-1] != shape[-1] or size_of(root.shape) != size_of(shape):
         return root
     return root.reshaped(shape) or root
 
