@@ -235,11 +235,16 @@ def _soft_cross_entropy(x: Array, probabilities: Array, axis: int, weight: Array
 # --- two classes ------------------------------------------------------------------------------------------------
 
 
+_STEEPEST = 1e-12  # of x * (1 - x), by which the gradient of binary_cross_entropy is divided
+
+
 @composite
 def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean") -> Array:
     """``-(t * log(x) + (1 - t) * log(1 - x))`` of probabilities, each logarithm at least -100 as in PyTorch.
 
-    An input outside [0, 1] gives NaN. The gradient is zero where a logarithm was cut.
+    An input outside [0, 1] gives NaN. The gradient by the input is ``(x - t) / max(x * (1 - x), 1e-12)``, as PyTorch's:
+    1e12, not infinite, where a probability of 0 or 1 is wrong, and 0 where it is right. That by the target is of the
+    logarithms as they are cut, where PyTorch's is infinite.
 
     Args:
         input: probabilities in [0, 1], any shape; a floating dtype.
@@ -254,10 +259,13 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array | None = Non
         ShapeError, DTypeError: operands that do not fit.
     """
     x, t, dtype = _pair("binary_cross_entropy", input, target)
-    at_zero, at_one = x == 0.0, x == 1.0
-    log_x = where(at_zero, -100.0, log(where(at_zero, 1.0, x)))
-    log_rest = where(at_one, -100.0, log1p(where(at_one, 0.0, -x)))
-    loss = -(t * log_x + (1.0 - t) * log_rest)
+    at_end = x * (1.0 - x) < _STEEPEST
+    inner = where(at_end, 0.5, x)  # whose logarithms have that gradient by themselves
+    log_x, log_rest = log(inner), log1p(-inner)
+    ends = [stop_gradient(maximum(y, -100.0)) for y in (log(where(x == 0.0, 0.0, x)), log1p(-x))]
+    loss = -(t * where(at_end, ends[0], log_x) + (1.0 - t) * where(at_end, ends[1], log_rest))
+    line = (x - stop_gradient(x)) * stop_gradient((x - t) / _STEEPEST)  # 0, with the gradient that the ends have
+    loss = where(at_end, loss + line, loss)
     return reduced("binary_cross_entropy", _weighted("binary_cross_entropy", loss, weight), reduction, dtype)
 
 
