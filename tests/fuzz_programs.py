@@ -158,14 +158,18 @@ def _written_at(p: tuple[Any, ...], x: Array, i: Array, u: Array) -> Array:
     return out
 
 
+def _copied(x: Any) -> Any:
+    return wf.positive(x) if x.dtype.name != "bool" else wf.where(x, x, x)
+
+
 def _set(p: tuple[Any, ...], x: Any, u: Any) -> Any:
-    x = wf.positive(x) if x.dtype.name != "bool" else wf.where(x, x, x)
+    x = _copied(x)
     x[_key(p[0])] = u
     return x
 
 
 def _set_at(p: tuple[Any, ...], x: Any, i: Any, u: Any) -> Any:
-    x = x.detach() if x._node is None else wf.positive(x)
+    x = _copied(x)
     x[i] = u
     return x
 
