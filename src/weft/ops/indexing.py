@@ -397,7 +397,7 @@ def getitem(x: Array, key: Any) -> Tensor:
 
     Raises:
         IndexError_: an index is out of range, or there are too many.
-        DTypeError: something that is no index.
+        DTypeError: something that is no index, or an array of uint8, which PyTorch takes for a mask and NumPy does not.
         CaptureError: a mask in a captured function.
 
     >>> x = wf.reshape(wf.arange(6), (2, 3))

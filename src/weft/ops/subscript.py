@@ -58,7 +58,7 @@ def normalize_key(key: Any, shape: Shape) -> tuple[Subscript, list[Any]]:
 
     Raises:
         IndexError_: too many indices, a Python integer out of range, a mask of another shape.
-        DTypeError: something that is no index.
+        DTypeError: something that is no index, or may be two things: an array of uint8.
         CaptureError: a boolean mask whose values are not known yet.
     """
     trace = current_trace()
@@ -264,6 +264,11 @@ class _Parser:
         if _is_array(entry):
             if not _is_integer(entry.dtype):
                 raise DTypeError(f"an index of dtype {_name(entry.dtype)}; indices are integers or bools")
+            if _name(entry.dtype) == "uint8":
+                raise DTypeError(
+                    "an index of dtype uint8 is a mask to PyTorch and positions to NumPy; say which: "
+                    'index.astype("bool") or index.astype("int64")'
+                )
             self._index(entry)
             return True
         try:

@@ -314,7 +314,12 @@ def _with_numbers(key: Any) -> Any:
     if isinstance(key, tuple):
         entries = tuple([_with_numbers(k) if isinstance(k, Tensor) else k for k in key])
         return entries if any(a is not b for a, b in zip(entries, key, strict=True)) else key
-    if isinstance(key, Tensor) and not key._spec.shape and key._spec.dtype.is_integer:
+    if (
+        isinstance(key, Tensor)
+        and not key._spec.shape
+        and key._spec.dtype.is_integer
+        and key._spec.dtype.name != "uint8"
+    ):
         return int(key)
     return key
 
