@@ -256,6 +256,46 @@ def test_each_call_stores_and_reads_a_gradient_that_is_found_anew() -> None:
         assert logs["x"] is x
 
 
+class Marked(nn.Module):
+    """A module that is called after somebody has stored a tensor in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mark: Any = None
+        self.calls = 0
+
+    def forward(self, x: wf.Tensor) -> wf.Tensor:
+        return (x if self.mark is None else x * self.mark).sum()
+
+
+def stores_before(outer: nn.ModuleList, x: wf.Tensor) -> wf.Tensor:
+    outer[0].mark = x * 2.0
+    return outer[0](x)
+
+
+def takes_it_back(outer: nn.ModuleList, x: wf.Tensor) -> wf.Tensor:
+    result = stores_before(outer, x)
+    outer[0].mark = None
+    return result
+
+
+def counts_too(outer: nn.ModuleList, x: wf.Tensor) -> wf.Tensor:
+    outer[0].calls += 1
+    outer[0].mark = x * outer[0].calls
+    return outer[0](x)
+
+
+@pytest.mark.parametrize("function", [stores_before, takes_it_back, counts_too])
+def test_a_module_is_called_after_a_tensor_was_stored_in_it(function: Callable[..., wf.Tensor]) -> None:
+    plain, captured = nn.ModuleList([Marked()]), nn.ModuleList([Marked()])
+    run = wf.compile(lambda x: function(captured, x))
+    for n in range(5):
+        x = wf.tensor(X) + float(n)
+        assert run(x).item() == function(plain, x).item()
+        assert repr(captured[0].mark) == repr(plain[0].mark) and captured[0].calls == plain[0].calls
+    assert len(run.cache_info().graphs) <= 2
+
+
 def test_what_is_stored_has_its_history() -> None:
     seen = []
     for compiled in (False, True):

@@ -360,7 +360,7 @@ class _Ended:
         numbers = placing.end(names, recorded, going.journal.has_changed)
         if going.has_numbers:
             _check_numbers(going, flatten(result)[0])
-        if going.has_numbers or going.has_rebound or len(going.arguments) > self.count:
+        if recorded.writes or going.has_numbers or going.has_rebound or len(going.arguments) > self.count:
             recorded.seen[:] = [guards.rewritten(guard, _anything_for_inputs) for guard in recorded.seen]
         _check_recording(self.mode)
         if not isinstance(result, Tensor):
