@@ -159,3 +159,21 @@ MISTAKES: list[tuple[str, Callable[[], Any], type[Exception]]] = [
 def test_mistakes_are_named(text: str, call: Callable[[], Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])
+def test_places_that_are_no_numbers(padding: str, mode: str, corners: bool) -> None:
+    """At the border and by reflection PyTorch's elements; else nothing, where PyTorch has NaN. No gradient is NaN."""
+    x = np.arange(12.0).reshape(1, 1, 3, 4)
+    grid = np.zeros((1, 1, 4, 2))
+    grid[0, 0, 1, 0], grid[0, 0, 2, 0], grid[0, 0, 3, 1] = np.nan, np.inf, -np.inf
+    ours = wf.asarray(x).requires_grad_()
+    got = F.grid_sample(ours, wf.asarray(grid), mode=mode, padding_mode=padding, align_corners=corners)
+    theirs = torch.nn.functional.grid_sample(
+        torch.tensor(x), torch.tensor(grid), mode=mode, padding_mode=padding, align_corners=corners
+    )
+    np.testing.assert_allclose(got.numpy(), np.nan_to_num(theirs.numpy()))
+    got.sum().backward()
+    assert ours.grad is not None and np.isfinite(ours.grad.numpy()).all()

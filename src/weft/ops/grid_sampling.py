@@ -18,7 +18,7 @@ from ..core.shapes import shown
 from ..core.symbolic import Dim, are_equal, undecided
 from .creation import as_shape, iota
 from .elementwise import abs as abs_
-from .elementwise import cast, floor, logical_and, stop_gradient, where
+from .elementwise import cast, floor, isnan, logical_and, stop_gradient, where
 from .elementwise import round as round_
 from .indexing import _gather
 from .op import Array, composite
@@ -53,10 +53,11 @@ def _reflected(at: Array, size: Dim, corners: bool) -> Array:
 
 
 def _padded(at: Array, size: Dim, padding: str, corners: bool) -> Array:
-    """A position on an axis, for what lies outside of it."""
-    if padding == "border":
-        return _clipped(at, size)
-    return _reflected(at, size, corners) if padding == "reflection" else at
+    """A position on an axis, for what lies outside of it; 0 for what is no number, or infinite and reflected."""
+    if padding == "zeros":
+        return at
+    found = _clipped(at, size) if padding == "border" else _reflected(at, size, corners)
+    return where(isnan(found), 0.0, found)
 
 
 _Tap = tuple[Array, Array, Array | None]  # index; whether it lies on the axis; weight (None: 1)
@@ -173,6 +174,7 @@ def _read(rows: Array, chosen: Sequence[_Tap]) -> Array:
         inside = logical_and(inside, other)
         weight = weight if weight is None or factor is None else weight * factor
     if weight is not None:
+        weight = where(inside, weight, 0.0)  # a place that is no number has none, nor gradients
         value = value * broadcasted(reshaped(weight, (*shape, 1)), tuple(value.shape))
     return where(reshaped(inside, (*shape, 1)), value, 0.0)
 
