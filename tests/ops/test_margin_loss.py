@@ -328,6 +328,11 @@ ONES = wf.asarray([1, 1])
         (lambda: F.soft_margin_loss(M, M, reduction="avg"), ValueError, "soft_margin_loss: reduction is 'avg'"),
         (lambda: F.hinge_embedding_loss(M, ONES), wf.ShapeError, "hinge_embedding_loss: shapes"),
         (lambda: F.multilabel_soft_margin_loss(wf.zeros(()), wf.zeros(())), wf.ShapeError, "no class axis"),
+        (
+            lambda: F.multilabel_soft_margin_loss(wf.zeros((3,)), wf.zeros((2, 3))),
+            wf.ShapeError,
+            r"target \(2, 3\) has more axes than input \(3,\)",
+        ),
         (lambda: F.multilabel_margin_loss(M, wf.asarray([0, 1])), wf.ShapeError, r"target \(2,\) does not fit"),
         (lambda: F.multilabel_margin_loss(M, M), wf.DTypeError, "target is float32; labels must be integers"),
         (lambda: F.multilabel_margin_loss(V, wf.asarray([0, 3, -1])), IndexError, "index 3 is out of range"),

@@ -132,7 +132,7 @@ def multilabel_soft_margin_loss(
 
     Args:
         input: scores, ``(..., C)``; a floating dtype.
-        target: 1 for the classes that hold, 0 for others; of a shape that broadcasts with input's.
+        target: 1 for the classes that hold, 0 for others; of a shape that broadcasts with input's, of no more axes.
         weight: a factor for each class, ``(C,)``, or of any shape that broadcasts to input's.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
@@ -146,6 +146,8 @@ def multilabel_soft_margin_loss(
     t, (x,), dtype = _with_target(op, target, input)
     if not x.ndim:
         raise ShapeError(f"{op}: input () has no class axis; it must be (..., C)")
+    if target.ndim > input.ndim:  # the classes are on input's last axis: PyTorch sums over the one of that number
+        raise ShapeError(f"{op}: target {target.shape} has more axes than input {input.shape}; broadcast input")
     t, x = broadcast_operands(op, t, x)
     loss = -(t * logsigmoid(x) + (1.0 - t) * logsigmoid(-x))
     if weight is not None:
