@@ -267,3 +267,9 @@ def test_dropout_of_one_layer_warns() -> None:
     for library in (nn, torch.nn):
         with pytest.warns(UserWarning, match="dropout"):
             library.LSTM(3, 4, dropout=0.5)
+
+
+@pytest.mark.parametrize("name", ["RNNCell", "LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("bias", [True, False, 1, 0])
+def test_a_cell_shows_a_bias_where_it_is_not_given_as_true(name: str, bias: Any) -> None:
+    pair(name, 4, 5, bias=bias)
