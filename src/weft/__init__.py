@@ -49,6 +49,7 @@ from .core.errors import (
     StateError,
     WeftError,
 )
+from .core.limits import finfo, iinfo
 from .core.version import VERSION as __version__
 from .ops import registry as _registry
 from .runtime import memory
@@ -142,12 +143,12 @@ __all__ = [
     *_functions,
     "ArgumentError", "asarray", "AutogradError", "AxisError", "bfloat16", "bool", "CaptureError", "CheckError",
     "compile", "CompileError", "cond", "configure", "debug", "device", "DeviceError", "DType", "DTypeError", "e",
-    "enable_grad", "eval_shape", "export", "float16", "float32", "float64", "FormatError", "from_dlpack", "from_numpy",
-    "get_default_device", "get_num_threads", "grad", "inf", "int16", "int32", "int64", "int8", "linalg", "LinAlgError",
-    "load", "load_weights", "manual_seed", "memory", "MemoryAccessError", "nan", "newaxis", "nn", "no_grad", "optim",
-    "OutOfMemoryError", "pi", "profile", "promote", "random", "save", "save_weights", "scan", "set_default_device",
-    "set_grad_enabled", "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor", "uint16",
-    "uint32", "uint64", "uint8", "value_and_grad", "verify", "WeftError", "while_loop",
+    "enable_grad", "eval_shape", "export", "finfo", "float16", "float32", "float64", "FormatError", "from_dlpack",
+    "from_numpy", "get_default_device", "get_num_threads", "grad", "iinfo", "inf", "int16", "int32", "int64", "int8",
+    "linalg", "LinAlgError", "load", "load_weights", "manual_seed", "memory", "MemoryAccessError", "nan", "newaxis",
+    "nn", "no_grad", "optim", "OutOfMemoryError", "pi", "profile", "promote", "random", "save", "save_weights", "scan",
+    "set_default_device", "set_grad_enabled", "set_num_threads", "ShapeError", "spec", "StateError", "Tensor", "tensor",
+    "uint16", "uint32", "uint64", "uint8", "value_and_grad", "verify", "WeftError", "while_loop",
 ]
 # fmt: on
 

@@ -24,6 +24,8 @@ from .core.errors import OutOfMemoryError as OutOfMemoryError
 from .core.errors import ShapeError as ShapeError
 from .core.errors import StateError as StateError
 from .core.errors import WeftError as WeftError
+from .core.limits import finfo as finfo
+from .core.limits import iinfo as iinfo
 from .deploy.export import export as export
 from .interop.onnx.model_file import load as load
 from .interop.onnx.model_file import save as save

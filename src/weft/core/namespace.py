@@ -45,7 +45,6 @@ HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("ShapeDtypeStruct", "wf.spec"),
         ("Size", "shapes are tuples"),
         ("dtype", "wf.DType"),
-        ("finfo iinfo", "numpy.finfo and numpy.iinfo"),
         ("set_printoptions", "numpy.set_printoptions, with x.numpy()"),
         ("is_tensor", "isinstance(x, wf.Tensor)"),
         ("inference_mode", "wf.no_grad"),
