@@ -157,3 +157,53 @@ def test_a_tensor_of_pytorch_that_asks_for_gradients_says_so() -> None:
         with pytest.raises(wf.DTypeError, match="gradient"):
             make(asks)
         assert make(asks.detach()).tolist() == [1.0, 1.0]
+
+
+def copies(x: wf.Tensor) -> list[wf.Tensor]:
+    other = x.detach() * 3
+    return [
+        wf.tensor(x),
+        wf.tensor(x.T),
+        wf.tensor(x, dtype=wf.float64),
+        wf.tensor(x * 2.7, dtype=wf.int32),
+        wf.tensor(x, device="cpu"),
+        x.new_tensor(other),
+        x.new_tensor(other, dtype=wf.bfloat16),
+        x.long().new_tensor(other * 1.5),
+        wf.asarray(x, copy=True),
+    ]
+
+
+def test_a_copy_of_a_tensor_has_the_same_bits_in_compiled_code() -> None:
+    x = wf.tensor([[1.0, -2.0, 3.0], [0.1, 5.0, wf.inf]])
+    for eager, found in zip(copies(x), wf.compile(copies)(x), strict=True):
+        assert found.dtype is eager.dtype and found.shape == eager.shape
+        assert found.astype(wf.float64).numpy().tobytes() == eager.astype(wf.float64).numpy().tobytes()
+
+
+def test_a_copy_has_neither_the_history_nor_the_memory() -> None:
+    outside = wf.ones((3,)).requires_grad_()
+
+    def loss(x: wf.Tensor) -> wf.Tensor:
+        copied, of_outside = wf.tensor(x * x), x.new_tensor(outside)
+        copied += 1.0  # which x * x does not notice
+        return (copied * x + of_outside * outside).sum()
+
+    for way in (loss, wf.compile(loss)):
+        x, outside.grad = wf.tensor([1.0, 2.0, 3.0], requires_grad=True), None
+        way(x).backward()
+        assert x.grad is not None and x.grad.tolist() == [2.0, 5.0, 10.0] and x.tolist() == [1.0, 2.0, 3.0]
+        assert outside.grad is not None and wf.Tensor.tolist(outside.grad) == [1.0, 1.0, 1.0]
+
+
+def test_a_copy_is_a_leaf_that_may_ask_for_gradients() -> None:
+    def slope(x: wf.Tensor) -> wf.Tensor | None:
+        leaf = wf.tensor(x * 2, requires_grad=True)
+        assert leaf.is_leaf and leaf.requires_grad
+        (leaf * leaf).sum().backward()
+        return leaf.grad
+
+    x = wf.tensor([1.0, 2.0])
+    for way in (slope, wf.compile(slope)):
+        found = way(x)
+        assert found is not None and found.tolist() == [4.0, 8.0]

@@ -336,6 +336,11 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     """
     if isinstance(data, Tensor):
         place = data._spec.device if device is None else device_of(device, "tensor")
+        if state.trace is not None:  # there is no value yet
+            from ..ops.elementwise import clone
+
+            copied: Tensor = clone(data.detach()).to(place, data.dtype if dtype is None else dt.as_dtype(dtype))
+            return copied.requires_grad_() if requires_grad else copied
         made = asarray(data.cpu().numpy(), dtype=dtype, device=CPU)
     else:
         place = device_of(device, "tensor")
