@@ -6,6 +6,7 @@ own. Where the two differ on purpose, the test below says how.
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from typing import Any
 
@@ -677,6 +678,14 @@ x.is_signed()
 x.data_ptr() == x.t().data_ptr()
 x[1:].data_ptr() - x.data_ptr()
 x[2:].data_ptr()
+x.size(0)
+x.size(-2)
+x.size(2)
+x.size(-3)
+x.size(dim=5)
+s.size(0)
+x.stride(5)
+s.stride(0)
 """
 
 
@@ -685,6 +694,18 @@ x[2:].data_ptr()
 )
 def test_a_call_gives_what_it_gives_in_pytorch(text: str) -> None:
     agree(text)
+
+
+@pytest.mark.parametrize("call", ["size", "stride"])
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3), 2), ((2, 3), -3), ((), 0)])
+def test_an_axis_that_is_not_there_is_said_with_the_rank(call: str, shape: tuple[int, ...], axis: int) -> None:
+    with pytest.raises(
+        wf.AxisError, match=f"{call}: axis {axis} is out of range for a tensor of rank {len(shape)}"
+    ) as caught:
+        getattr(wf.ones(shape), call)(axis)
+    assert len(traceback.extract_tb(caught.value.__traceback__)) == 1
+    with pytest.raises(wf.AxisError, match=f"{call}: axis {axis}"):
+        wf.compile(lambda x: x * getattr(x, call)(axis))(wf.ones(shape))
 
 
 # Weft accepts these and PyTorch does not: NumPy's names, defaults where PyTorch has none, Python's negative indices.

@@ -12,9 +12,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, overload
 
 from ..core.asked import Asked, asked
+from ..core.boundary import leave
 from ..core.device import CPU, Device
-from ..core.errors import ArgumentError, AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
-from ..core.shapes import size_of
+from ..core.errors import ArgumentError, AutogradError, AxisError, CaptureError, DeviceError, DTypeError, ShapeError
+from ..core.shapes import normalize_axis, size_of
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
 from ..ops.op import hooks, public, state
@@ -59,7 +60,17 @@ class Size(int):
     def __call__(self, *, axis: int) -> int: ...
     def __call__(self, dim: int | None = None, *, axis: int | None = None) -> tuple[int, ...] | int:
         axis = axis if dim is None else dim
-        return self.shape if axis is None else self.shape[axis]
+        if axis is None:
+            return self.shape
+        try:
+            try:
+                return self.shape[axis]
+            except IndexError:
+                normalize_axis(axis, len(self.shape), "size")  # says which axes there are
+                raise
+        except AxisError as error:
+            leave(error)
+            raise
 
 
 class SymbolicSize(SymDim):
@@ -71,10 +82,7 @@ class SymbolicSize(SymDim):
         super().__init__(count.terms, count.scope)
         self.shape = shape
 
-    def __call__(self, dim: int | None = None, *, axis: int | None = None) -> Any:
-        """The shape, or one of its sizes."""
-        axis = axis if dim is None else dim
-        return self.shape if axis is None else self.shape[axis]
+    __call__: Any = Size.__call__
 
 
 class AskedSize(Asked):
@@ -86,7 +94,7 @@ class AskedSize(Asked):
         super().__init__(count.terms, count.scope)
         self.shape = shape
 
-    __call__ = SymbolicSize.__call__
+    __call__: Any = Size.__call__
 
 
 def as_asked(shape: Any) -> Any:
