@@ -368,3 +368,24 @@ def test_tensors_are_made_natively_and_as_in_python() -> None:
     for wrong in ((), (storage, spec, node), (storage, spec, node, 3, 4)):
         with pytest.raises(TypeError):
             tensor_module.make(*wrong)
+
+
+def shifted(x: wf.Tensor) -> wf.Tensor:
+    if 3.0 in x:
+        x = x + 1
+    found = wf.max(x) in x and 100 not in x
+    return x * 2 if found else x * 0
+
+
+def test_whether_a_value_is_in_a_tensor_decides_in_compiled_code_too() -> None:
+    compiled = wf.compile(shifted)
+    for rows in ([[3.0, 1.0], [2.0, 0.0]], [[2.0, 1.0], [2.0, 0.0]], [[99.0, 3.0], [0.0, 0.0]]):
+        x = wf.tensor(rows)
+        assert compiled(x).tolist() == shifted(x).tolist()
+
+
+def test_a_value_in_a_tensor_is_refused_where_source_is_not_rewritten() -> None:
+    names: dict[str, Any] = {}
+    exec("def run(x): return x + 1 if 3.0 in x else x", names)
+    with pytest.raises(wf.CaptureError, match="Python control flow"):
+        wf.compile(names["run"])(wf.ones((2, 2)))

@@ -686,6 +686,24 @@ x.size(dim=5)
 s.size(0)
 x.stride(5)
 s.stride(0)
+3.0 in x
+3 in x
+7.0 in x
+nan in x
+True in x
+s in x
+v in x
+v[:2] in x
+at(5) in x
+3.0 in s
+5 in i
+5 in x[:0]
+6 not in y
+"3" in x
+None in x
+[3.0, -1.0, 2.0] in x
+x.numpy() in x
+x.numpy()[0, 0] in x
 """
 
 

@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import Any
 
 from ..core.boundary import leave
-from ..core.errors import ArgumentError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, ShapeError
 from ..core.shapes import broadcast_shapes, shown
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
@@ -26,7 +26,7 @@ from .alias import look_of, way_to
 from .arguments import guarded
 from .binding import Takes, bind, named, names_of, required, sizes_given
 from .caches import Cache
-from .create import is_array
+from .create import is_array, is_scalar
 from .dispatch import SCALARS, run_single, scalar_dtype, scalar_like, view
 from .in_place import InPlace
 from .placing import beside
@@ -528,6 +528,23 @@ def tile(self: Tensor, *dims: Any, **named: Any) -> Any:
     return function(self, sizes_given(names_of("tile"), dims, named))
 
 
+def has_element(self: Tensor, value: Any) -> Tensor:
+    """Whether any element is equal to ``value``, as a tensor.
+
+    Raises:
+        DTypeError: it is neither a number nor a tensor.
+    """
+    if not isinstance(value, (*_NUMBERS, Tensor)) and not is_scalar(value):
+        raise DTypeError(f"in: {type(value).__name__} in a tensor; a number or a tensor may be an element of it")
+    found: Tensor = e.equal(self, value)
+    return found.any()
+
+
+def contains(self: Tensor, value: Any) -> bool:
+    """``value in x``: whether any element is equal to it, as in PyTorch."""
+    return bool(has_element(self, value))
+
+
 def _product(name: str, rank: int, function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     """PyTorch's ``dot``, ``mm`` and ``bmm``: products of operands of one rank, which do not broadcast."""
 
@@ -571,6 +588,7 @@ def _install_special() -> None:
         "__getitem__": getitem,
         "__setitem__": setitem,
         "__iter__": iterate,
+        "__contains__": contains,
         "__hash__": object.__hash__,
         **conversions.METHODS,
         "numel": layout.nelement,

@@ -313,8 +313,12 @@ def item_of(owner: Any, key: Any) -> Any:
 def in_(key: Any, owner: Any) -> Any:
     """``key in owner``."""
     names = noting()
-    if names is None or isinstance(owner, Tensor):
+    if names is None:
         return key in owner
+    if isinstance(owner, Tensor):
+        from ...tensor.methods import has_element
+
+        return Number(bool, has_element(owner, key))
     kind = type(owner)
     own_way = getattr(kind, "__contains__", None)
     if type(own_way) is FunctionType and names.is_users(kind):
@@ -333,7 +337,9 @@ def in_(key: Any, owner: Any) -> Any:
 
 def not_in(key: Any, owner: Any) -> Any:
     """``key not in owner``."""
-    return not in_(key, owner)
+    from .flow import not_
+
+    return not_(in_(key, owner))
 
 
 def is_(left: Any, right: Any) -> bool:
