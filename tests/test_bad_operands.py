@@ -129,7 +129,7 @@ def functions() -> Iterator[tuple[str, Any]]:
             member = getattr(module, name)
             if callable(member) and not inspect.isclass(member) and name not in skip:
                 yield f"{where}.{name}", member
-    for name in dir(wf.Tensor):
+    for name in dir(wf.ones(())):
         method = getattr(wf.Tensor, name)
         if callable(method) and (not name.startswith("_") or name in DUNDERS) and name not in ("data",):
             yield f"Tensor.{name}", method

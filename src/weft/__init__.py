@@ -110,9 +110,20 @@ def __getattr__(name: str) -> Any:
             globals().setdefault(each, getattr(home, each))
         return globals()[name]
     else:
-        _namespace.absent(__name__, name, __all__)
+        _namespace.absent(__name__, name, __all__, _elsewhere)
     globals()[name] = found
     return found
+
+
+def _elsewhere(name: str) -> str:
+    """Where a function of PyTorch's own namespace is, if it is a method or in another namespace here."""
+    found = []
+    if not name.startswith("_") and hasattr(Tensor, name):
+        found.append(f"the {'method' if callable(getattr(Tensor, name)) else 'attribute'} x.{name}")
+    for home, module in (("linalg", ".ops.linalg"), ("random", ".ops.random"), ("nn.functional", ".nn.functional")):
+        if name in importlib.import_module(module, __name__).__all__:
+            found.append(f"wf.{home}.{name}")
+    return ", or ".join(found)
 
 
 def manual_seed(seed: int) -> None:

@@ -27,6 +27,12 @@ MODULES: dict[str, ModuleType] = {
     "weft.memory": wf.memory,
 }
 
+X = wf.ones((2, 3))
+# What a program that was written for PyTorch asks of a tensor.
+OF_TENSORS = (
+    "new cuda grad_fn median unique bincount inverse diag equal isclose cummax cummin kthvalue renorm cross det "
+    "slogdet logdet resize_ set_ as_strided storage untyped_storage share_memory_ mH get_device values indices"
+)
 # Names of PyTorch's, the most frequent of published programs first: weft has them, or says what to do instead.
 FREQUENT = {
     "weft": "cat randn long device randint rand multinomial inference_mode topk clamp Generator randperm float "
@@ -37,11 +43,14 @@ FREQUENT = {
     "addcmul bincount erfinv fmod double set_default_tensor_type histogram cartesian_prod is_autocast_enabled isclose "
     "vmap addmm arccos arcsin arctan baddbmm complex64 contiguous_format det distributions get_default_device half "
     "hann_window is_grad_enabled isin log_softmax permute real spmm std_mean stft trapezoid var_mean cuda zeros tensor "
-    "use_deterministic_algorithms no_grad broadcast_tensors autograd ravel argwhere",
+    "use_deterministic_algorithms no_grad broadcast_tensors autograd ravel argwhere "
+    "diagonal conv1d conv2d amax range masked_fill index_select narrow scatter masked_select movedim nan_to_num numel "
+    "t logit batch_norm layer_norm group_norm pixel_shuffle embedding prelu selu celu threshold diag_embed rand_like "
+    "bernoulli",
     "weft.nn": "Conv2d BatchNorm2d MaxPool2d ConvTranspose2d AdaptiveAvgPool2d AvgPool2d LSTM DataParallel Conv1d "
     "Upsample BatchNorm1d MultiheadAttention Dropout2d RNN InstanceNorm2d ZeroPad2d GRU ReflectionPad2d Conv3d Unfold "
     "PixelShuffle AdaptiveMaxPool2d LazyLinear LazyConv2d Dense Conv2D GroupNorm LazyBatchNorm2d MaxPool2D "
-    "GlobalAvgPool2D BatchNorm Transformer LSTMCell SyncBatchNorm AdaptiveAvgPool1d ConstantPad2d EmbeddingBag "
+    "GlobalAvgPool2D BatchNorm Transformer LSTMCell SyncBatchNorm AdaptiveAvgPool1d ConstantPad2d EmbeddingBag modules "
     "TransformerDecoder TransformerEncoderLayer Linear CTCLoss TripletMarginLoss",
     "weft.nn.functional": "pad scaled_dot_product_attention interpolate max_pool2d avg_pool2d normalize "
     "adaptive_avg_pool2d batch_norm adaptive_max_pool2d group_norm grid_sample affine_grid cosine_similarity "
@@ -75,7 +84,48 @@ def test_frequent_names_are_there_or_explained(module: str, name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("name", OF_TENSORS.split())
+@pytest.mark.parametrize("x", [X, nn.Parameter(X)], ids=["Tensor", "Parameter"])
+def test_what_a_tensor_does_not_have_is_explained(x: Any, name: str) -> None:
+    assert not hasattr(x, name) and not hasattr(type(x), name) and name not in dir(x)
+    with pytest.raises(AttributeError) as caught:
+        getattr(x, name)
+    assert re.match(f"'{type(x).__name__}' object has no attribute '{name}': .", str(caught.value))
+    assert caught.value.name == name and len(traceback.extract_tb(caught.value.__traceback__)) == 1
+
+
+def test_attributes_of_tensors_are_looked_up_by_python_alone() -> None:
+    """With ``__getattr__``, or ``__getattribute__``, CPython 3.11 reads no slot and no property the quick way."""
+    assert not hasattr(wf.Tensor, "__getattr__")
+    assert wf.Tensor.__getattribute__ is object.__getattribute__
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("masked_fill", "the method x.masked_fill"),
+        ("T", "the attribute x.T"),
+        ("amax", "the method x.amax"),
+        ("fmod", "the method x.fmod"),
+        ("diagonal", "the method x.diagonal, or wf.linalg.diagonal"),
+        ("conv2d", "wf.nn.functional.conv2d"),
+        ("det", "wf.linalg.det"),
+        ("bernoulli", "wf.random.bernoulli"),
+        ("relu", "the method x.relu, or wf.nn.functional.relu"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_said_to_be_there(name: str, where: str) -> None:
+    assert message(wf, name) == f"module 'weft' has no attribute '{name}': {where}"
+
+
+@pytest.mark.parametrize("arguments", [(), (3, 4), ([1.0],)])
+def test_the_class_says_what_makes_a_tensor(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(wf.ArgumentError, match=r"wf\.tensor\(data\).*wf\.zeros\(shape\)"):
+        wf.Tensor(*arguments)
+
+
 def test_names_that_are_there_need_no_hint() -> None:
+    there = {**{name: module.__all__ for name, module in MODULES.items()}, "Tensor": dir(X)}
     exact = [
         (module, name)
         for module, rows in namespace.HINTS.items()
@@ -83,14 +133,14 @@ def test_names_that_are_there_need_no_hint() -> None:
         for name in patterns.split()
         if not set("*?") & set(name)
     ]
-    assert [f"{module}.{name}" for module, name in exact if name in MODULES[module].__all__] == []
+    assert [f"{module}.{name}" for module, name in exact if name in there[module]] == []
 
 
 def test_what_a_hint_names_exists() -> None:
-    short: dict[str, Any] = {"wf": wf, "nn": nn, "F": F, "optim": optim, "lr_scheduler": optim.lr_scheduler}
+    short: dict[str, Any] = {"wf": wf, "nn": nn, "F": F, "optim": optim, "lr_scheduler": optim.lr_scheduler, "x": X}
     for rows in namespace.HINTS.values():
         for _, text in rows:
-            for root, path in re.findall(r"\b(wf|nn|F|optim|lr_scheduler)\.([\w.]*\w)", text):
+            for root, path in re.findall(r"(?<!\.)\b(wf|nn|F|optim|lr_scheduler|x)\.([\w.]*\w)", text):
                 found = short[root]
                 for part in path.split("."):
                     found = getattr(found, part)

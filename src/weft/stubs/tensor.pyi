@@ -640,6 +640,8 @@ class Methods(Casts):
         """``x1 * x2``; integers wrap."""
     def multiply_(self, other: Operand) -> Self:
         """Write what ``mul`` gives of the tensor into it; returns it."""
+    def mv(self, vec: TensorLike) -> Tensor:
+        """``matmul`` of two operands of rank 2 and rank 1."""
     def nan_to_num(self, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
         """Numbers in place of NaN and the infinities."""
     def nan_to_num_(self, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Self:
@@ -1012,6 +1014,8 @@ class Methods(Casts):
         """The ``k`` greatest (``largest=False``: least) elements along ``dim``, in order, and their positions."""
     @overload
     def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> Ordered: ...
+    def trace(self) -> Tensor:
+        """The sum of the diagonal of a matrix."""
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes exchanged."""
     def transpose_(self, dim0: int, dim1: int) -> Self:

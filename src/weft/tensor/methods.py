@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.boundary import leave
 from ..core.errors import ArgumentError, DTypeError, ShapeError
+from ..core.namespace import absences
 from ..core.shapes import broadcast_shapes, shown
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
@@ -528,6 +529,15 @@ def tile(self: Tensor, *dims: Any, **named: Any) -> Any:
     return function(self, sizes_given(names_of("tile"), dims, named))
 
 
+def trace(self: Tensor) -> Any:
+    """The sum of the diagonal of a matrix."""
+    from ..ops.linalg import trace as function
+
+    if self.ndim != 2:
+        raise ShapeError(f"trace: a tensor of shape {self.shape}: wants a matrix; wf.linalg.trace takes stacks of them")
+    return function(self)
+
+
 def has_element(self: Tensor, value: Any) -> Tensor:
     """Whether any element is equal to ``value``, as a tensor.
 
@@ -545,20 +555,19 @@ def contains(self: Tensor, value: Any) -> bool:
     return bool(has_element(self, value))
 
 
-def _product(name: str, rank: int, function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """PyTorch's ``dot``, ``mm`` and ``bmm``: products of operands of one rank, which do not broadcast."""
+def _product(name: str, first: int, second: int, function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """PyTorch's ``dot``, ``mv``, ``mm`` and ``bmm``: products of operands of these ranks, which do not broadcast."""
+    wanted = f"rank {first}" if first == second else f"rank {first} and rank {second}"
 
     def method(self: Tensor, other: Any) -> Any:
-        ranks = (self.ndim, getattr(other, "ndim", rank))
-        if ranks != (rank, rank):
-            raise ShapeError(
-                f"{name}: operands of rank {ranks[0]} and {ranks[1]}: wants rank {rank}; matmul takes others"
-            )
-        if rank == 3 and self.shape[0] != getattr(other, "shape", self.shape)[0]:
+        ranks = (self.ndim, getattr(other, "ndim", second))
+        if ranks != (first, second):
+            raise ShapeError(f"{name}: operands of rank {ranks[0]} and {ranks[1]}: wants {wanted}; matmul takes others")
+        if first == 3 and self.shape[0] != getattr(other, "shape", self.shape)[0]:
             raise ShapeError(f"{name}: {self.shape} and {other.shape}: the batches differ; matmul broadcasts them")
         return function(self, other)
 
-    method.__name__, method.__doc__ = name, f"``matmul`` of two operands of rank {rank}."
+    method.__name__, method.__doc__ = name, f"``matmul`` of two operands of {wanted}."
     return method
 
 
@@ -599,9 +608,11 @@ def _install_special() -> None:
         "multiply": arithmetic["mul"],
         "divide": arithmetic["div"],
         "true_divide": arithmetic["div"],
-        "dot": named("dot", _product("dot", 1, vecdot)),
-        "mm": named("mm", _product("mm", 2, matmul)),
-        "bmm": named("bmm", _product("bmm", 3, matmul)),
+        "dot": named("dot", _product("dot", 1, 1, vecdot)),
+        "mm": named("mm", _product("mm", 2, 2, matmul)),
+        "bmm": named("bmm", _product("bmm", 3, 3, matmul)),
+        "mv": named("mv", _product("mv", 2, 1, matmul)),
+        "trace": trace,
         **layout.METHODS,
         **hook_methods.METHODS,
         "outer": named("outer", outer),
@@ -628,6 +639,8 @@ def _install_special() -> None:
         _install(name, value)
 
 
+for absence in absences("Tensor"):  # first: what is there is written over it
+    setattr(Tensor, absence.name, absence)
 _install_operators()
 _install_methods()
 _install_special()

@@ -15,6 +15,7 @@ from ..core.asked import Asked, asked
 from ..core.boundary import leave
 from ..core.device import CPU, Device
 from ..core.errors import ArgumentError, AutogradError, AxisError, CaptureError, DeviceError, DTypeError, ShapeError
+from ..core.namespace import is_absent
 from ..core.shapes import normalize_axis, size_of
 from ..core.symbolic import SymDim
 from ..graph.ir import Value
@@ -118,6 +119,16 @@ class Tensor(Methods):
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
+    def __init__(self, *data: Any, **options: Any) -> None:
+        raise ArgumentError(
+            "a Tensor is not made by its class: wf.tensor(data) is one of data, wf.zeros(shape), wf.ones(shape) and "
+            "wf.empty(shape) are of a shape"
+        )
+
+    def __dir__(self) -> list[str]:
+        kind = type(self)
+        return [name for name in super().__dir__() if not is_absent(kind, name)]
+
     # --- what it is ---------------------------------------------------------------------------------------------
 
     @property
@@ -156,6 +167,11 @@ class Tensor(Methods):
     def device(self) -> Device:
         """Where the elements lie: equal to its name (``"cpu"``), with PyTorch's ``type`` and ``index``."""
         return self._spec.device
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the elements lie in the memory of a GPU of NVIDIA's."""
+        return self._spec.device.type == "cuda"
 
     def __len__(self) -> int:
         if not self._spec.shape:
