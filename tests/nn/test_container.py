@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from typing import Any
 
@@ -94,3 +95,87 @@ def test_a_list_may_say_what_it_holds() -> None:
     net = nn.ModuleList[nn.Linear](nn.Linear(2, 2) for _ in range(2))
     assert isinstance(net, nn.ModuleList) and [type(layer) for layer in net] == [nn.Linear] * 2
     assert list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def _pair() -> tuple[Any, Any]:
+    import torch
+
+    return torch.nn, nn
+
+
+def _with_none(lib: Any) -> dict[str, Any]:
+    """Containers that hold None, made in each way there is."""
+    by_append, by_insert, by_setting, shorter = (lib.ModuleList([lib.ReLU(), lib.Linear(1, 2)]) for _ in range(4))
+    by_append.append(None)
+    by_append.extend([None, lib.Tanh()])
+    by_insert.insert(0, None)
+    by_setting[0] = None
+    shorter.append(None)
+    del shorter[1]
+    by_name = lib.ModuleDict({"a": None, "b": lib.Linear(1, 1)})
+    by_name["c"] = None
+    popped = lib.ModuleList([None, None, lib.Linear(1, 1)])
+    assert popped.pop(0) is None and by_name.pop("c") is None
+    return {
+        "list": lib.ModuleList([lib.Linear(1, 1), None, lib.Linear(1, 2)]),
+        "only": lib.ModuleList([None, None]),
+        "append": by_append,
+        "insert": by_insert,
+        "set": by_setting,
+        "deleted": shorter,
+        "popped": popped,
+        "slice": lib.ModuleList([lib.ReLU(), None, lib.Linear(1, 1)])[1:],
+        "sum": lib.ModuleList([None]) + lib.ModuleList([lib.Linear(1, 1)]),
+        "sequential": lib.Sequential(lib.ReLU(), None, lib.Linear(1, 1)),
+        "sequential append": lib.Sequential(lib.ReLU()).append(None),
+        "sequential slice": lib.Sequential(lib.ReLU(), None, lib.Linear(1, 1))[1:],
+        "sequential times": lib.Sequential(None, lib.Linear(1, 1)) * 2,
+        "dict": by_name,
+        "copy": copy.deepcopy(lib.ModuleList([None, lib.Linear(1, 1)])),
+        "below": lib.Sequential(lib.ModuleList([None, lib.Linear(1, 1)]), lib.ModuleDict({"a": None})),
+    }
+
+
+def _seen(held: Any) -> dict[str, Any]:
+    values = list(held.values()) if hasattr(held, "values") else list(held)
+    return {
+        "len": len(held),
+        "values": [type(v).__name__ for v in values],
+        "last": None if hasattr(held, "keys") else type(held[-1]).__name__,
+        "repr": repr(held),
+        "state": list(held.state_dict()),
+        "children": [n for n, _ in held.named_children()],
+        "modules": [n for n, _ in held.named_modules()],
+        "parameters": [n for n, _ in held.named_parameters()],
+    }
+
+
+def test_none_has_a_place_as_in_pytorch() -> None:
+    theirs, ours = map(_with_none, _pair())
+    for name, held in theirs.items():
+        assert _seen(ours[name]) == _seen(held), name
+
+
+def test_none_cannot_be_called() -> None:
+    net = nn.Sequential(OrderedDict(first=nn.ReLU(), second=None))
+    with pytest.raises(wf.ArgumentError, match="Sequential: entry 'second' is None, which cannot be called") as caught:
+        net(wf.ones(2))
+    assert isinstance(caught.value, TypeError) and caught.value.where is not None
+    assert caught.value.where[0] == __file__
+    with pytest.raises(wf.ArgumentError, match="entry 'second' is None"):
+        wf.compile(net)(wf.ones(2))
+
+
+def test_a_captured_call_sees_that_an_entry_became_none() -> None:
+    held = nn.ModuleList([nn.Linear(2, 2), nn.ReLU()])
+
+    @wf.compile
+    def run(x: Any) -> Any:
+        for layer in held:
+            x = x if layer is None else layer(x)
+        return x
+
+    x = -wf.ones((1, 2))
+    assert run(x).tolist() == held[1](held[0](x)).tolist()
+    held[1] = None  # type: ignore[assignment]
+    assert run(x).tolist() == held[0](x).tolist()

@@ -33,7 +33,7 @@ class _Indexed(Module, Generic[M]):
     def _items(self) -> list[M]:
         if guards.is_recording():
             guards.read(self, "", self.guarded())
-        return [module for module in self._modules.values() if module is not None]  # type: ignore[misc]
+        return list(self._modules.values())  # type: ignore[arg-type]  # None has a place, as in PyTorch
 
     def __len__(self) -> int:
         return len(self._items())
@@ -85,8 +85,7 @@ class _Indexed(Module, Generic[M]):
         """Add a module before position ``index``."""
         entries = list(self._modules.items())
         entries.insert(index, ("0", module))
-        self._check_name("new", "module", self._modules)
-        if not isinstance(module, Module):
+        if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}.insert: {type(module).__name__} is not a Module")
         self._replace(entries)
         return self
@@ -124,8 +123,9 @@ class Sequential(_Indexed[Module]):
 
     def forward(self, input: Any) -> Tensor:
         """The last module's output: a tensor, where each module gives one."""
-        for module in self._modules.values():
-            assert module is not None
+        for name, module in self._modules.items():
+            if module is None:
+                raise ArgumentError(f"{type(self).__name__}: entry {name!r} is None, which cannot be called")
             input = module(input)
         result: Tensor = input
         return result
@@ -198,9 +198,7 @@ class ModuleDict(Module):
         return self._modules
 
     def __getitem__(self, name: str) -> Module:
-        module = self._table()[name]
-        assert module is not None
-        return module
+        return self._table()[name]  # type: ignore[return-value]  # None has a place, as in PyTorch
 
     def __setitem__(self, name: str, module: Module) -> None:
         self.add_module(name, module)
