@@ -326,3 +326,63 @@ def test_normalize() -> None:
 def test_channels_that_do_not_fit(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_captured_windows_and_channels_of_any_number_are_eager_ones() -> None:
+    compiled = wf.compile(lambda x: F.local_response_norm(x, 6, 0.7))
+    for channels in (5, 6, 2, 3, 4, 9, 1):
+        x = wf.asarray(np.random.default_rng(channels).standard_normal((2, channels, 3)).astype(np.float32))
+        assert compiled(x).numpy().tobytes() == F.local_response_norm(x, 6, 0.7).numpy().tobytes()
+
+
+def test_a_window_may_be_larger_than_the_channels() -> None:
+    torch = pytest.importorskip("torch")
+    for channels in (1, 2, 5):
+        values = np.random.default_rng(channels).standard_normal((2, channels, 3)).astype(np.float32)
+        for size in range(1, 3 * channels + 2):
+            x, theirs = wf.asarray(values).requires_grad_(), torch.tensor(values, requires_grad=True)
+            ours = F.local_response_norm(x, size, 0.7)
+            exact = torch.nn.functional.local_response_norm(theirs, size, 0.7)
+            np.testing.assert_allclose(ours.detach().numpy(), exact.detach().numpy(), rtol=1e-5, atol=1e-6)
+            ours.sum().backward()
+            exact.sum().backward()
+            np.testing.assert_allclose(x.grad.numpy(), theirs.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2**31, 2**62 + 1])
+def test_a_huge_window_costs_as_much_as_all_channels(size: int) -> None:
+    compiled = wf.compile(lambda x: F.local_response_norm(x, size, 1e9))
+    for channels in (4, 5, 7):  # after the first, captured for any number
+        values = np.random.default_rng(0).standard_normal((2, channels, 3)).astype(np.float32)
+        expected = values / (1.0 + 1e9 / size * np.sum(values**2, axis=1, keepdims=True)) ** 0.75
+        found = F.local_response_norm(wf.asarray(values), size, 1e9).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert compiled(wf.asarray(values)).numpy().tobytes() == found.tobytes()
+
+
+@pytest.mark.parametrize("eps", [0.0, -0.5, -(2.0**63), float("nan")])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda f, x, ones, eps: f.layer_norm(x, (4,), eps=eps),
+        lambda f, x, ones, eps: f.rms_norm(x, (4,), eps=eps),
+        lambda f, x, ones, eps: f.group_norm(x, 3, eps=eps),
+        lambda f, x, ones, eps: f.instance_norm(x, eps=eps),
+        lambda f, x, ones, eps: f.instance_norm(x, ones, ones, use_input_stats=False, eps=eps),
+        lambda f, x, ones, eps: f.batch_norm(x, None, None, training=True, eps=eps),
+        lambda f, x, ones, eps: f.batch_norm(x, ones, ones, eps=eps),
+    ],
+    ids=["layer", "rms", "group", "instance", "instance by running", "batch", "batch by running"],
+)
+def test_any_eps_is_what_pytorch_makes_of_it(norm: Any, eps: float) -> None:
+    """Only ``batch_norm`` refuses one."""
+    torch = pytest.importorskip("torch")
+    values = (1.3 * np.arange(24.0, dtype=np.float32)).reshape(2, 3, 4)
+    try:
+        exact = norm(torch.nn.functional, torch.tensor(values), torch.ones(3), eps)
+    except ValueError:
+        with pytest.raises(wf.ArgumentError, match="batch_norm: eps is"):
+            norm(F, wf.asarray(values), wf.ones(3), eps)
+    else:
+        ours = norm(F, wf.asarray(values), wf.ones(3), eps)
+        np.testing.assert_allclose(ours.numpy(), exact.numpy(), rtol=1e-4, atol=1e-5)

@@ -14,6 +14,7 @@ from .elementwise import cast, isfinite, isnan, logical_not, maximum, stop_gradi
 from .indexing import NOWHERE, SCATTER_MAX, as_indices, scatter_add, take, take_along_axis
 from .linalg import vector_norm
 from .op import Array, apply, composite, public
+from .operands import require_number
 from .precision import widen
 from .reduction import max as max_
 from .reduction import max_with_index
@@ -57,6 +58,7 @@ def embedding(
         Tensor([[3., 4.],
                 [1., 2.]], dtype=float32)
     """
+    require_number("embedding", "norm_type", norm_type)
     if sparse:
         raise ArgumentError("embedding: sparse gradients are not there: wants sparse=False")
     if max_norm is not None:
@@ -142,6 +144,7 @@ def embedding_bag(
         [[3.0], [4.0]]
     """
     op = "embedding_bag"
+    require_number(op, "norm_type", norm_type)
     if sparse:
         raise ArgumentError(f"{op}: sparse gradients are not there: wants sparse=False")
     if mode not in ("sum", "mean", "max"):

@@ -23,7 +23,7 @@ from .elementwise import cast, maximum, pow, rsqrt, stop_gradient
 from .entries import primitive_of
 from .linalg import vector_norm
 from .op import Array, apply, composite, public
-from .operands import FLOAT, extent, require_tensors
+from .operands import FLOAT, extent, require_number, require_tensors
 from .pooling import SUM_POOL
 from .precision import widen
 from .reduction import mean
@@ -179,7 +179,7 @@ def _scaled(op: str, y: Array, factor: Array, weight: Array | None, bias: Array 
 
 
 def _check_eps(op: str, eps: float, positive: bool) -> None:
-    if not eps >= 0.0 or (positive and not eps > 0.0):
+    if eps < 0.0 or (positive and eps == 0.0):
         raise ArgumentError(f"{op}: eps is {eps}; it must be {'above 0 in training' if positive else '0 or more'}")
 
 
@@ -301,7 +301,7 @@ def batch_norm(
         ShapeError: the sizes do not fit, or there is one value for each channel in training.
         ArgumentError: there are no running statistics, and no training; or ``eps`` is negative (in training: not
             above 0).
-        DTypeError: an operand is not floating.
+        DTypeError: an operand is not floating, or ``momentum`` is no number.
 
     Example:
         >>> import weft as wf
@@ -315,6 +315,7 @@ def batch_norm(
         Ioffe and Szegedy, Batch Normalization, 2015.
     """
     _check_eps("batch_norm", eps, training)
+    require_number("batch_norm", "momentum", momentum)
     if not training:
         if running_mean is None or running_var is None:
             raise ArgumentError("batch_norm: running_mean and running_var are wanted where training is False")
@@ -379,14 +380,13 @@ def instance_norm(
 
     Raises:
         ShapeError: the sizes do not fit, or there is one value for each channel.
-        ArgumentError: neither running statistics, nor the input's; or ``eps`` is negative (with the input's: not above
-            0).
-        DTypeError: an operand is not floating.
+        ArgumentError: neither running statistics, nor the input's.
+        DTypeError: an operand is not floating, or ``momentum`` is no number.
 
     Reference:
         Ulyanov et al., Instance Normalization: The Missing Ingredient for Fast Stylization, 2016.
     """
-    _check_eps("instance_norm", eps, use_input_stats)
+    require_number("instance_norm", "momentum", momentum)
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise ArgumentError("instance_norm: running_mean and running_var are wanted where use_input_stats is False")
@@ -472,8 +472,14 @@ def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: floa
     if 0 in shape:
         return cast(x, input.dtype)
     squares = reshape(x * x, (shape[0], 1, shape[1], size_of(shape[2:])))
-    around = {"before": (size // 2, 0), "after": ((size - 1) // 2, 0)}
-    sums = apply(SUM_POOL, squares, size=(size, 1), step=(1, 1), dilation=(1, 1), **around)
+    before, after = size // 2, (size - 1) // 2
+    if (
+        not undecided(shape[1]) and before >= shape[1]
+    ):  # beyond the channels there is nothing: a greater window costs no more
+        channels = int(shape[1])  # a plan of the window's size has one number of channels
+        before, after = channels - 1, min(after, channels - 1)
+    around = {"before": (before, 0), "after": (after, 0)}
+    sums = apply(SUM_POOL, squares, size=(before + after + 1, 1), step=(1, 1), dilation=(1, 1), **around)
     return cast(x / pow(reshape(sums, shape) * (alpha / size) + k, beta), input.dtype)
 
 

@@ -203,6 +203,16 @@ def require_tensors(name: str, *operands: Any) -> None:
             raise DTypeError(f"{name}: an operand of type {type(x).__name__} is not a tensor; make one with asarray")
 
 
+def require_number(op: str, name: str, value: Any) -> None:
+    """Raise unless ``value`` is a number or a tensor: of an option that a call may not come to use.
+
+    Raises:
+        DTypeError: naming the op and its argument.
+    """
+    if not isinstance(value, (int, float)) and not hasattr(value, "dtype"):
+        raise DTypeError(f"{op}: {name} is {shown(value)}; it must be a number")
+
+
 def unary_operand(name: str, x: Any, domain: Domain = ANY) -> Array:
     """``x`` as a tensor of a dtype in which op ``name`` computes.
 
