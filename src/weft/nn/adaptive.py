@@ -64,11 +64,13 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         super().__init__()
         ends = list(cutoffs)
         rising = all(a < b for a, b in zip([0, *ends], [*ends, n_classes], strict=True))
-        if not ends or any(int(c) != c for c in ends) or not rising:
+        if not ends or not rising:
             raise ArgumentError(
                 f"AdaptiveLogSoftmaxWithLoss: cutoffs are {shown(tuple(ends))} for {n_classes} classes: they must be "
                 f"integers that rise, one or more, between 1 and {n_classes - 1}"
             )
+        if not div_value > 0:
+            raise ArgumentError(f"AdaptiveLogSoftmaxWithLoss: div_value is {div_value}; it must be above 0")
         self.in_features, self.n_classes = in_features, n_classes
         self.cutoffs = [*ends, n_classes]
         self.div_value, self.head_bias = div_value, head_bias

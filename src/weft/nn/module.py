@@ -30,6 +30,7 @@ from ..tensor.tape import Leaf, clear_grad, no_grad
 from ..tensor.tensor import Tensor
 from ..transforms.source.find import captured
 from . import hooks
+from .constructor import checked_constructor
 from .hooks import Hook
 from .parameter import Buffer, Parameter, is_lazy
 from .saved import Saved
@@ -73,6 +74,12 @@ class Module(Saved):
     _forward_hooks: dict[int, Hook]
     _backward_pre_hooks: dict[int, Callable[..., Any]]
     _backward_hooks: dict[int, Callable[..., Any]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Weft's own constructors are checked by their annotations; a user's are left alone."""
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("weft.") and "__init__" in cls.__dict__:
+            cls.__init__ = checked_constructor(cls.__dict__["__init__"])  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         values: dict[str, Any] = {name: {} for name in (*_TABLES, *_CALL_HOOKS, *_STATE_HOOKS)}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import ArgumentError, ShapeError
+from ..core.shapes import shown
 from ..core.symbolic import are_equal
 from ..ops.activation import gelu, relu
 from ..ops.creation import full
@@ -28,9 +29,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "gelu": gel
 
 
 def _activation(layer: str, activation: Activation) -> Callable[[Tensor], Tensor]:
-    if not isinstance(activation, str):
+    if callable(activation):
         return activation
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise ArgumentError(f"{layer}: activation is {activation!r}; it must be 'relu', 'gelu' or a function")
     return _ACTIVATIONS[activation]
 
@@ -231,7 +232,9 @@ class TransformerDecoderLayer(_Layer):
         return self.dropout2(attended)
 
 
-def _copies(layer: Module, count: int) -> ModuleList[Module]:
+def _copies(name: str, layer: Module, count: int) -> ModuleList[Module]:
+    if not isinstance(layer, Module):
+        raise ArgumentError(f"{name} is {shown(layer)}; it must be a Module, which is copied")
     return ModuleList(copy.deepcopy(layer) for _ in range(count))
 
 
@@ -258,7 +261,7 @@ class TransformerEncoder(Module):
         mask_check: bool = True,
     ) -> None:
         super().__init__()
-        self.layers = _copies(encoder_layer, num_layers)
+        self.layers = _copies("TransformerEncoder: encoder_layer", encoder_layer, num_layers)
         self.num_layers = num_layers
         self.norm: Any = norm
         self.enable_nested_tensor, self.mask_check = enable_nested_tensor, mask_check
@@ -283,7 +286,7 @@ class TransformerDecoder(Module):
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
-        self.layers = _copies(decoder_layer, num_layers)
+        self.layers = _copies("TransformerDecoder: decoder_layer", decoder_layer, num_layers)
         self.num_layers = num_layers
         self.norm: Any = norm
 
