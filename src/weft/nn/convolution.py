@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..core.errors import ArgumentError, ShapeError
@@ -20,14 +19,9 @@ from .parameter import Parameter, blank, check_sizes
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-def _whole(value: Any) -> Any:
-    """NumPy's integers as Python's; anything else as it is."""
-    return operator.index(value) if hasattr(value, "__index__") else value
-
-
 def _each(layer: str, name: str, value: int | Sequence[int], rank: int, least: int) -> tuple[int, ...]:
     """One number for each axis, where one may be given for all."""
-    given: Any = tuple(map(_whole, value)) if isinstance(value, Iterable) else _whole(value)
+    given: Any = tuple(value) if isinstance(value, Sequence) else value
     return one_each(layer, name, given, rank, least)
 
 
