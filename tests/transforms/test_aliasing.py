@@ -412,3 +412,34 @@ def test_a_view_whose_base_reaches_into_the_memory_of_others() -> None:
         result = (wf.compile(f) if compiled else f)(first.detach(), first.detach(), last.detach())
         found.append((result.tolist(), x.tolist()))
     assert found[0] == found[1]
+
+
+def sets_and_reads(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+    b.grad = wf.full((2, 2), 3.0)
+    return a * 2.0 if a.grad is None else a.grad * 5.0
+
+
+def goes_back_and_reads(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+    (a * a).sum().backward()
+    return wf.zeros((2, 2)) if b.grad is None else b.grad * 2.0
+
+
+def needs_the_gradient(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+    b.grad = wf.full((2, 2), 3.0)
+    result = b.sum()
+    a.grad.zero_()  # type: ignore[union-attr]
+    return result
+
+
+@pytest.mark.parametrize("function", [sets_and_reads, goes_back_and_reads, needs_the_gradient])
+def test_one_tensor_given_twice_has_one_gradient(function: Callable[..., wf.Tensor]) -> None:
+    compiled = wf.compile(function)
+    for once in (False, True, False, False, True):
+        if once and function is needs_the_gradient:
+            continue
+        seen = []
+        for run in (function, compiled):
+            a = wf.ones((2, 2)).requires_grad_()
+            b = (wf.ones((2, 2)) * 4.0).requires_grad_() if once else a
+            seen.append((run(a, b).tolist(), repr(a.grad), repr(b.grad)))
+        assert seen[0] == seen[1]

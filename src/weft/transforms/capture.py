@@ -581,16 +581,21 @@ def _called(function: Callable[..., Any], args: Any, kwargs: Any, going: Inside)
 def _failed(error: Exception, going: Inside) -> _Attempt | None:
     """A run that raised, with what it had written until then; None where it would have raised all the same.
 
-    Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved.
+    Values cannot be looked at in a capture: nothing that it did hung on them, unless histories are involved, or
+    gradients, which one tensor has although it is given twice.
     """
     if isinstance(error, (SharedLeaf, Elsewhere, ForeignValue)):
         return None
     updates = [u for u in going.updates(going.trace) if u.written]
-    if all(u.node is None for u in updates):
+    try:
+        gradients = [ref for ref, _ in going.gradients()]
+    except CaptureError:  # not decided yet: the error that there is comes first
+        return None
+    if all(u.node is None for u in updates) and not gradients:
         return None
     written = [u.target for u in updates]
     replaced = [going.input_of(target) for target in written]
-    aliases = _aliases(going, replaced, [ref for ref, _ in going.gradients()])
+    aliases = _aliases(going, replaced, gradients)
     return _Attempt(error, [a.given for a in going.arguments], aliases, written)
 
 
