@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.core.cpus import quota, usable_cpus, whole_cpus
+from weft.core.cpus import cpus, quota, usable_cpus
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -67,10 +67,11 @@ def test_the_mask_of_this_process_is_kept_to() -> None:
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("needs Linux's masks of CPUs")
     before = os.sched_getaffinity(0)
-    assert 1 <= whole_cpus() <= usable_cpus() <= len(before)
+    usable, whole = cpus()
+    assert 1 <= whole <= usable == usable_cpus() <= len(before)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert usable_cpus() == whole_cpus() == 1
+        assert cpus() == (1, 1)
     finally:
         os.sched_setaffinity(0, before)
 
@@ -78,4 +79,4 @@ def test_the_mask_of_this_process_is_kept_to() -> None:
 @pytest.mark.parametrize(("found", "usable", "whole"), [(0.5, 1, 1), (1.5, 2, 1), (2.0, 2, 2), (7, 7, 7)])
 def test_a_part_of_a_cpu(monkeypatch: pytest.MonkeyPatch, found: float, usable: int, whole: int) -> None:
     monkeypatch.setattr("weft.core.cpus.quota", lambda most: found)
-    assert (usable_cpus(), whole_cpus()) == (usable, whole)
+    assert cpus() == (usable, whole)

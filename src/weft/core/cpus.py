@@ -18,17 +18,14 @@ if TYPE_CHECKING:
 
 def usable_cpus() -> int:
     """Number of CPUs that this process may run on, and is given the time of; a part of one counts as one."""
-    return max(1, math.ceil(quota(_allowed())))
+    return cpus()[0]
 
 
-def whole_cpus() -> int:
-    """How many threads may run all the time: as :func:`usable_cpus`, but a part of a CPU counts as none."""
-    return max(1, math.floor(quota(_allowed())))
-
-
-def _allowed() -> int:
+def cpus() -> tuple[int, int]:
+    """:func:`usable_cpus`, and how many threads may run all the time, where a part of a CPU counts as none."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    given = quota(len(affinity(0)) if affinity else os.cpu_count() or 1)
+    return max(1, math.ceil(given)), max(1, math.floor(given))
 
 
 def quota(most: float, root: Path | None = None) -> float:

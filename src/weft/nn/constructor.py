@@ -85,28 +85,25 @@ def _as_sequence(value: Any) -> Any:
 def _whole(layer: str, name: str, value: Any) -> Any:
     if isinstance(value, bool):  # which layer takes one for a number says its body
         return value
-    try:
-        return CONTRACTS["int"].convert(layer, name, value)
-    except (AxisError, ShapeError):
-        raise ShapeError(f"{layer}: {name} is {shown(value)}; it must be a whole number") from None
+    return _counted("int", "a whole number", layer, name, value)
 
 
 def _wholes(layer: str, name: str, value: Any) -> Any:
     """A number, or one for each of several axes."""
-    given = _as_sequence(value)
-    try:
-        return CONTRACTS["int | Sequence[int]"].convert(layer, name, given)
-    except (AxisError, ShapeError):
-        raise ShapeError(f"{layer}: {name} is {shown(given)}; it must be a whole number, or several") from None
+    return _counted("int | Sequence[int]", "a whole number, or several", layer, name, _as_sequence(value))
 
 
 def _wholes_or_none(layer: str, name: str, value: Any) -> Any:
-    given = _as_sequence(value)
+    wanted = "a whole number, or several, each of which may be None"
+    return _counted("Dim | Sequence[Dim | None]", wanted, layer, name, _as_sequence(value))
+
+
+def _counted(contract: str, wanted: str, layer: str, name: str, value: Any) -> Any:
+    """What a function makes of such an argument, where a number of a layer is a size, never an axis."""
     try:
-        return CONTRACTS["Dim | Sequence[Dim | None]"].convert(layer, name, given)
+        return CONTRACTS[contract].convert(layer, name, value)
     except (AxisError, ShapeError):
-        text = f"{layer}: {name} is {shown(given)}; it must be a whole number, or several, each of which may be None"
-        raise ShapeError(text) from None
+        raise ShapeError(f"{layer}: {name} is {shown(value)}; it must be {wanted}") from None
 
 
 def _wholes_or_text(layer: str, name: str, value: Any) -> Any:

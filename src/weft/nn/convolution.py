@@ -19,12 +19,6 @@ from .parameter import Parameter, blank, check_sizes
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-def _each(layer: str, name: str, value: int | Sequence[int], rank: int, least: int) -> tuple[int, ...]:
-    """One number for each axis, where one may be given for all."""
-    given: Any = tuple(value) if isinstance(value, Sequence) else value
-    return one_each(layer, name, given, rank, least)
-
-
 class _Convolution(Module):
     """What both kinds have: the numbers, the parameters and their first values."""
 
@@ -56,11 +50,11 @@ class _Convolution(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.groups, self.padding_mode = groups, padding_mode
         self.kernel_size, self.stride, self.dilation, self.output_padding = (
-            _each(layer, name, numbers[name], rank, least)
+            one_each(layer, name, numbers[name], rank, least)
             for name, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("output_padding", 0))
         )
         padding = numbers["padding"]
-        self.padding = padding if isinstance(padding, str) else _each(layer, "padding", padding, rank, 0)
+        self.padding = padding if isinstance(padding, str) else one_each(layer, "padding", padding, rank, 0)
         ends = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = blank((*ends, *self.kernel_size), dtype, device)
         self.register_parameter("bias", blank((out_channels,), dtype, device) if bias else None)

@@ -259,13 +259,11 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array | None = Non
         ShapeError, DTypeError: operands that do not fit.
     """
     x, t, dtype = _pair("binary_cross_entropy", input, target)
-    at_end = x * (1.0 - x) < _STEEPEST
-    inner = where(at_end, 0.5, x)  # whose logarithms have that gradient by themselves
-    log_x, log_rest = log(inner), log1p(-inner)
-    ends = [stop_gradient(maximum(y, -100.0)) for y in (log(where(x == 0.0, 0.0, x)), log1p(-x))]
-    loss = -(t * where(at_end, ends[0], log_x) + (1.0 - t) * where(at_end, ends[1], log_rest))
+    at_end = x * (1.0 - x) < _STEEPEST  # elsewhere the logarithms have that gradient by themselves
+    still = where(at_end, stop_gradient(x), x)
+    log_x, log_rest = maximum(log(still), -100.0), maximum(log1p(-still), -100.0)
     line = (x - stop_gradient(x)) * stop_gradient((x - t) / _STEEPEST)  # 0, with the gradient that the ends have
-    loss = where(at_end, loss + line, loss)
+    loss = where(at_end, line, 0.0) - (t * log_x + (1.0 - t) * log_rest)
     return reduced("binary_cross_entropy", _weighted("binary_cross_entropy", loss, weight), reduction, dtype)
 
 

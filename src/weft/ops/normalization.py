@@ -473,9 +473,7 @@ def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: floa
         return cast(x, input.dtype)
     squares = reshape(x * x, (shape[0], 1, shape[1], size_of(shape[2:])))
     before, after = size // 2, (size - 1) // 2
-    if (
-        not undecided(shape[1]) and before >= shape[1]
-    ):  # beyond the channels there is nothing: a greater window costs no more
+    if not undecided(shape[1]) and before >= shape[1]:  # beyond the channels there is nothing to sum
         channels = int(shape[1])  # a plan of the window's size has one number of channels
         before, after = channels - 1, min(after, channels - 1)
     around = {"before": (before, 0), "after": (after, 0)}

@@ -262,13 +262,8 @@ class _Parser:
             self._mask(entry)
             return True
         if _is_array(entry):
-            if not _is_integer(entry.dtype):
-                raise DTypeError(f"an index of dtype {_name(entry.dtype)}; indices are integers or bools")
-            if _name(entry.dtype) == "uint8":
-                raise DTypeError(
-                    "an index of dtype uint8 is a mask to PyTorch and positions to NumPy; say which: "
-                    'index.astype("bool") or index.astype("int64")'
-                )
+            if not holds_positions(entry.dtype):
+                raise DTypeError(_no_positions(_name(entry.dtype)))
             self._index(entry)
             return True
         try:
@@ -324,8 +319,18 @@ def _zero_indices(count: int) -> Any:
     return np.zeros(count, np.int64)
 
 
-def _is_integer(dtype: Any) -> bool:
-    return dtype.is_integer if isinstance(dtype, DType) else dtype.kind in "iu"
+def holds_positions(dtype: Any) -> bool:
+    """Whether values of a dtype, ours or NumPy's, are positions: integers, but for uint8, which may be masks."""
+    return (dtype.is_integer if isinstance(dtype, DType) else dtype.kind in "iu") and _name(dtype) != "uint8"
+
+
+def _no_positions(dtype: str) -> str:
+    if dtype != "uint8":
+        return f"an index of dtype {dtype}; indices are integers or bools"
+    return (
+        "an index of dtype uint8 is a mask to PyTorch and positions to NumPy; say which: "
+        'index.astype("bool") or index.astype("int64")'
+    )
 
 
 def _name(dtype: Any) -> str:

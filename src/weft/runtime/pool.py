@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.cpus import usable_cpus, whole_cpus
+from ..core.cpus import cpus
 from ..core.process import Lock
 from .native import native
 
@@ -44,11 +44,11 @@ def start() -> dict[str, Any]:
 def _prepare() -> None:
     global _started
     builtins = native()
-    cores = usable_cpus()
+    cores, whole = cpus()
     builtins["set_main_thread"](threading.main_thread().ident)
     builtins["pool_set_threads"](cores)
     builtins["pool_set_spin"](int(SPIN * 1e9) if cores > 1 else 0)
-    builtins["pool_set_cpus"](whole_cpus())
+    builtins["pool_set_cpus"](whole)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=builtins["pool_stop"], after_in_child=builtins["pool_after_fork"])
     atexit.register(_finish)

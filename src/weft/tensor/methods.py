@@ -18,7 +18,7 @@ from ..ops import elementwise as e
 from ..ops.indexing import _getitem, getitem_basic
 from ..ops.op import Composite, state
 from ..ops.operands import is_one
-from ..ops.subscript import basic_name, normalize_key
+from ..ops.subscript import basic_name, holds_positions, normalize_key
 from ..runtime import storage as storages
 from ..runtime.devices import device_of
 from ..runtime.program import KernelStatus
@@ -315,12 +315,7 @@ def _with_numbers(key: Any) -> Any:
     if isinstance(key, tuple):
         entries = tuple([_with_numbers(k) if isinstance(k, Tensor) else k for k in key])
         return entries if any(a is not b for a, b in zip(entries, key, strict=True)) else key
-    if (
-        isinstance(key, Tensor)
-        and not key._spec.shape
-        and key._spec.dtype.is_integer
-        and key._spec.dtype.name != "uint8"
-    ):
+    if isinstance(key, Tensor) and not key._spec.shape and holds_positions(key._spec.dtype):
         return int(key)
     return key
 
