@@ -276,6 +276,17 @@ def test_a_gradient_that_is_there_is_added_to_in_place(joint: list[bool]) -> Non
     assert joint[-1]
 
 
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_gradients_without_elements(joint: list[bool], shape: tuple[int, ...]) -> None:
+    """Nothing has to be computed: the program has no step."""
+    w = wf.zeros(shape)
+    for _ in range(8):
+        x, y = (wf.zeros(shape).requires_grad_() for _ in range(2))
+        (x * y * w).backward(w)
+        assert x.grad.numpy().shape == y.grad.numpy().shape == shape
+    assert any(joint)
+
+
 def test_gradients_own_their_memory(joint: list[bool]) -> None:
     """Leaves that receive one value, or the cotangent itself, get copies."""
     for _ in range(3):

@@ -229,7 +229,7 @@ class _Composing:
         made = row_of(self.device).program(self.device, steps, self.inputs, sizes, end, work > GIL_WORK)
         numbers = [outputs.index(v) if v >= self.inputs else ~v for v in asked]
         return _Program(
-            made.call if steps else None,
+            made.call if steps or outputs else None,  # outputs without elements need no step
             len(outputs),
             tuple([_Total(n, self.specs[v], lent) for n, (v, lent) in zip(numbers, totals, strict=True)]),
         )
