@@ -942,6 +942,61 @@ def test_checks_in_branches_stand_beside_gradients() -> None:
         compiled(wf.asarray([1.0, -2.0]))
 
 
+@pytest.mark.parametrize("wanted", [{"axis": 4}, {"axis": -4}, {"axis": 0, "dim": 0}, {"at": 0}, {"axis": 1.5}, 1])
+def test_stacking_the_rows_of_a_loop_takes_what_stack_takes(wanted: Any) -> None:
+    def stacked(x: Any) -> Any:
+        seen = []
+        for i in range(100):
+            seen.append(x * i)
+        return wf.stack(seen, wanted) if isinstance(wanted, int) else wf.stack(seen, **wanted)
+
+    texts = []
+    for function in (stacked, wf.compile(stacked)):
+        with pytest.raises(wf.WeftError) as caught:
+            function(wf.ones((2, 3)))
+        texts.append(str(caught.value).split("\n")[0])
+    assert texts[0] == texts[1]
+
+
+def _changed(rows: list[Any], change: Any) -> list[Any]:
+    change(rows)
+    return rows
+
+
+def _grown(rows: list[Any], x: Any) -> list[Any]:
+    same = rows
+    rows += [x]
+    rows *= 2
+    assert rows is same and len(same) == 202
+    return same
+
+
+LISTS: list[Any] = [
+    lambda rows, x: rows + rows,
+    lambda rows, x: (x, x) != rows and [x] + rows,  # noqa: RUF005  # what is asked for is list.__add__
+    lambda rows, x: rows * 2 + 3 * rows[:4],
+    lambda rows, x: _changed(rows, lambda r: r.insert(2, x))[: len(rows)],
+    lambda rows, x: _changed(rows, lambda r: r.__setitem__(3, x)),
+    lambda rows, x: _changed(rows, lambda r: r.__delitem__(slice(0, 9, 2))),
+    lambda rows, x: _changed(rows, lambda r: r.extend(r)),
+    _grown,
+    lambda rows, x: rows[::-1] + list(reversed(rows)),
+    lambda rows, x: rows if rows == rows[:] and rows != [1] else [x],
+]
+
+
+@pytest.mark.parametrize("use", LISTS, ids=range(len(LISTS)))
+def test_what_a_loop_has_collected_is_a_list(use: Any) -> None:
+    def collected(x: Any) -> Any:
+        rows = []
+        for i in range(len(x) * 50):
+            rows.append(x * i)
+        return wf.stack(use(rows, x))
+
+    x = wf.asarray([1.5, -2.0])
+    assert wf.compile(collected)(x).tolist() == collected(x).tolist()
+
+
 def test_a_function_without_source_names_the_way_out() -> None:
     names: dict[str, Any] = {}
     exec("f = lambda x: x if x[0] > 0 else -x", names)

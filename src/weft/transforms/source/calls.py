@@ -428,11 +428,12 @@ for _called, _at in _CALLING.items():
     _BUILTINS[_called] = _looked_at(_with_functions(_called, _at))
 
 
-def _stack(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-    found = tensors.stacked() if type(tensors) is Stacked else None
-    axis = kwargs.get("axis", kwargs.get("dim", args[0] if args else 0))
-    if found is None or type(axis) is not int:
-        return stack(list(tensors) if type(tensors) is Stacked else tensors, *args, **kwargs)
+def _stack(*args: Any, **kwargs: Any) -> Any:
+    rows = args[0] if len(args) == 1 and type(args[0]) is Stacked else None
+    found, axis = None if rows is None else rows.stacked(), kwargs.get("axis", 0)
+    known = type(axis) is int and kwargs.keys() <= {"axis"}
+    if found is None or not known or not -found.ndim <= axis < found.ndim:  # the function says what is wrong
+        return stack(*[list(a) if type(a) is Stacked else a for a in args], **kwargs)
     axis += found.ndim if axis < 0 else 0
     if not axis:
         return found + 0 if found.dtype.is_integer else found

@@ -80,6 +80,8 @@ class Stacked(Sequence[Any]):
         return self._items
 
     def __len__(self) -> int:
+        if self._items is not None:
+            return len(self._items)
         return len(self.first) + int(self.rounds) * len(self.columns)
 
     def __iter__(self) -> Iterator[Any]:
@@ -94,3 +96,27 @@ class Stacked(Sequence[Any]):
         if name.startswith("__") or name in ("_items",):
             raise AttributeError(name)
         return getattr(self._all(), name)
+
+    def __iadd__(self, more: Any) -> Stacked:
+        self._all().extend(more)
+        return self
+
+    def __imul__(self, times: int) -> Stacked:
+        self._all().__imul__(times)
+        return self
+
+    def __radd__(self, before: list[Any]) -> list[Any]:
+        return [*before, *self._all()] if isinstance(before, list) else NotImplemented
+
+
+def _as_a_list(name: str) -> Any:
+    def method(self: Stacked, *others: Any) -> Any:
+        return getattr(self._all(), name)(*[list(x) if type(x) is Stacked else x for x in others])
+
+    return method
+
+
+for _name in ("__add__", "__mul__", "__rmul__", "__eq__", "__ne__", "__lt__", "__gt__"):
+    setattr(Stacked, _name, _as_a_list(_name))
+for _name in ("__setitem__", "__delitem__", "__le__", "__ge__", "__repr__"):
+    setattr(Stacked, _name, _as_a_list(_name))
