@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import weft as wf
 from weft.core.errors import CaptureError
-from weft.tensor import alias, calls
+from weft.tensor import alias, calls, windows
 
 Step = Callable[[Any, Any, Any], Any]  # (library, a (4, 3, 5) result of recorded calls, a value) -> what is looked at
 
@@ -293,3 +295,86 @@ def test_what_is_known_of_ways_is_bounded() -> None:
     for i in range(6000):
         assert x[i].requires_grad
     assert len(alias._ways) <= 4097
+
+
+PARTS: list[Any] = [
+    *((slice(None), i) for i in range(4)),
+    *((slice(None), slice(i, i + 2)) for i in range(3)),
+    (0,),
+    (1, 2),
+    (slice(None), slice(None), 1),
+    (slice(0, 1), slice(1, 4), slice(0, 2)),
+    (Ellipsis, slice(None, None, 2)),
+    (slice(None), slice(None, None, -1)),
+    (slice(2, 2),),
+    (None, 1),
+    (Ellipsis,),
+]
+SIGNED = np.array([0.0, -0.0, 1.5, -2.5, np.inf, np.nan, 3e-45], np.float32)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([*range(len(PARTS)), -1]), st.integers(0, 1 << 30)), min_size=1, max_size=8),
+    st.sampled_from(["float32", "float64", "bfloat16"]),
+    st.booleans(),
+)
+def test_sums_of_parts_are_those_that_are_recorded(terms: list[tuple[int, int]], dtype: str, through: bool) -> None:
+    """A recorded pass adds tensors of the whole size; -1 is a contribution to all of it."""
+
+    def gradient(recorded: bool) -> Any:
+        leaf = wf.zeros((2, 4, 3), dtype=dtype).requires_grad_()
+        x = leaf * 1.0 if through else leaf
+        total: Any = 0.0
+        for number, seed in terms:
+            part = x if number < 0 else x[PARTS[number]]
+            drawn = np.random.default_rng(seed).choice(SIGNED, size=tuple(part.shape))
+            total = total + (part * wf.asarray(drawn).astype(dtype)).sum()
+        total.backward(create_graph=recorded)
+        found = leaf.grad.detach().clone()
+        return found.view(-1).astype(wf.float64).numpy().tobytes()
+
+    assert gradient(False) == gradient(True)
+
+
+def test_parts_are_added_to_memory_that_nobody_else_has() -> None:
+    x = wf.zeros((3, 4)).requires_grad_()
+    whole = wf.ones((3, 4))
+    parts = [x[0], x[1], x[0]]
+    (x + parts[0] + parts[1] + parts[2]).backward(whole)  # the sum hands the cotangent itself on to x
+    assert whole.tolist() == np.ones((3, 4)).tolist()
+    np.testing.assert_array_equal(x.grad.numpy(), np.repeat([[7.0], [4.0], [1.0]], 4, axis=1))
+    x.grad, held = None, []
+    y = x * 1.0
+    parts = [y[i] for i in (0, 1, 2, 0)]
+    z = y * 2.0
+    z.register_hook(held.append)
+    y.register_hook(held.append)
+    (z + sum(parts)).backward(whole)
+    np.testing.assert_array_equal(held[0].numpy(), np.ones((3, 4)))
+    np.testing.assert_array_equal(held[1].numpy(), np.repeat([[8.0], [5.0], [5.0]], 4, axis=1))
+    held[1].zero_()
+    assert whole.tolist() == np.ones((3, 4)).tolist()
+
+
+def test_what_a_pass_has_summed_is_freed_on_the_way() -> None:
+    y = x = wf.zeros((1 << 18,)).requires_grad_()
+    for _ in range(40):  # each total is the next cotangent, and needed no more after that
+        a, b = y[: 1 << 17], y[1 << 17 :]
+        y = wf.concat([b * 1.0, a * 1.0])
+    loss = y.sum()
+    wf.memory.reset_peak()
+    before = wf.memory.stats().current
+    loss.backward()
+    assert wf.memory.stats().peak - before < 10 << 20  # of 40 totals of 1 MiB
+    assert x.grad is not None
+
+
+def test_the_columns_of_a_matrix_are_summed_in_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    spread = windows.Window.spread
+    monkeypatch.setattr(windows.Window, "spread", lambda self, g: counted.append(1) or spread(self, g))
+    x = wf.zeros((50, 300, 40)).requires_grad_()
+    sum((x[:, i] * float(i)).sum() for i in range(300)).backward()
+    assert len(counted) == 2  # the first, and one that the first's is added to
+    np.testing.assert_array_equal(x.grad.numpy()[3, :, 5], np.arange(300))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .calls import GraphCall
     from .joint_pass import run_joint  # they put them here: they import this module
     from .tensor import Tensor, make
+    from .windows import Box, Window
 
 
 class _Recording(threading.local):
@@ -191,6 +192,8 @@ class Record:
         else:
             specs = self.call.out_specs
             operands += [_zeros(spec) if c is None else c for c, spec in zip(cotangents, specs, strict=True)]
+        if gradient.__class__ is Window and sums.add_part(*self.parents[0], gradient, operands[0]):
+            return
         gradients = gradient.call(operands)
         if not retain_graph and self.saved:  # what keeps nothing has nothing to free
             self.saved = None
@@ -382,12 +385,14 @@ class Sums:
     the last to the first, and the operands of a record from left to right.
     """
 
-    __slots__ = ("_heap", "_leaves", "_lent", "_pending", "_targets", "retained")
+    __slots__ = ("_heap", "_leaves", "_lent", "_made", "_pending", "_targets", "retained")
 
     def __init__(self, targets: dict[Any, Tensor | None] | None):
         self._targets = targets
         self._leaves: dict[Leaf, Tensor] = {}
         self._lent: set[Any] = set()  # leaves, or targets, whose total is memory of something else too
+        # Of places whose totals were made here, by node and index: where an element may be -0.0 (None: anywhere).
+        self._made: dict[Any, dict[int, Box | None]] = {}
         self._pending: dict[Record, list[Tensor | None]] = {}
         self._heap: list[tuple[float, Record]] = []
         # Places whose gradients tensors keep.
@@ -431,6 +436,25 @@ class Sums:
             if kept is cotangent and is_lent(cotangent, cotangents[:number], sources):
                 self._lent.add(node if targets is None else (node, index))
 
+    def add_part(self, node: Any, index: int, window: Window, part: Tensor) -> bool:
+        """Send to a place zeros with ``part`` in a window; whether that was done, which it is not where it is recorded.
+
+        What is there is added to in its own memory where that gives the same bits: where it was made here, and no
+        element outside of the window can be -0.0, which zeros would change. So the n columns of a matrix cost as much
+        as the matrix, not n times that.
+        """
+        if recording.enabled or state.trace is not None:
+            return False
+        node, index = self._place(node, index)
+        left = self._made.get(node, {}).get(index)
+        before = self._received(node, index) if left is not None and window.covers(left) else None
+        if before is not None:
+            window.add(before, part)
+        else:  # zeros were added everywhere else: what was there has no -0.0 now
+            self.add(node, index, window.spread(part))
+            self._made.setdefault(node, {})[index] = window.common(left)
+        return True
+
     def lend(self, node: Any, index: int) -> None:
         """Note that what a place has just received is not its own."""
         if self._targets is not None and (node, index) in self._targets:
@@ -457,19 +481,32 @@ class Sums:
         return not self.retained and all(node.__class__ is Leaf for node, _ in self._targets or ())
 
     def at(self, node: Any, index: int) -> Tensor | None:
-        """What a place has received so far."""
+        """What a place has received so far, which stays as it is from now on."""
+        self._made.pop(self._place(node, index)[0], None)
+        return self._received(node, index)
+
+    def _place(self, node: Any, index: int) -> tuple[Any, int]:
+        """Where contributions to a place are collected."""
+        targets, pending = self._targets, self._pending
+        while isinstance(node, Record) and node.expanded is not None and node not in pending:
+            if targets is not None and (node, index) in targets:
+                break
+            node, index = node.expanded[index]
+        return node, index
+
+    def _received(self, node: Any, index: int) -> Tensor | None:
+        node, index = self._place(node, index)
         if self._targets is not None and (node, index) in self._targets:
             return self._targets[node, index]
         if isinstance(node, Record):
             received = self._pending.get(node)
-            if received is None and node.expanded is not None:
-                return self.at(*node.expanded[index])
             return None if received is None else received[index]
         return self._leaves.get(node)
 
     def replace(self, node: Any, index: int, total: Tensor, lent: bool = False) -> None:
         """Let a place have received ``total``, what it had before included. ``lent``: it is memory of something else
         too."""
+        self._made.pop(node, None)
         if self._targets is not None and (node, index) in self._targets:
             self._targets[node, index] = total
             (self._lent.add if lent else self._lent.discard)((node, index))
@@ -478,7 +515,7 @@ class Sums:
             (self._lent.add if lent else self._lent.discard)(node)
         elif isinstance(node, Record) and node.expanded is not None and node not in self._pending:
             self.replace(*node.expanded[index], total, lent)
-        elif self.at(node, index) is None:
+        elif self._received(node, index) is None:
             self.add(node, index, total)
         else:
             self._pending[node][index] = total
@@ -489,6 +526,7 @@ class Sums:
         while heap:
             node = heapq.heappop(heap)[1]
             cotangents = pending.pop(node)
+            self._made.pop(node, None)
             if (ever or self.retained) and not node.is_many:
                 gradient_hooks.run_at(node, cotangents, self.retained)
             node.propagate(cotangents, self, retain_graph)

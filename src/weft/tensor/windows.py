@@ -20,10 +20,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..core.device import CPU
+from ..core.shapes import strides_of
 from ..graph.executable import Executable
 from ..graph.ir import Value
 from ..graph.protocol import COPY, TensorType
 from ..ops.creation import full
+from ..ops.elementwise import add
 from ..ops.op import apply, state, trace_function
 from ..runtime import storage as storages
 from . import tape
@@ -33,6 +35,8 @@ from .capturing import settled
 from .families import Family, call_for
 from .spec import Spec
 from .tensor import Tensor, make
+
+Box = tuple[tuple[int, int], ...]  # from which position to before which, on each axis
 
 
 class Called(NamedTuple):
@@ -46,12 +50,13 @@ class Window:
     """A part of a tensor: its element i lies ``offset`` bytes and ``part.strides`` times i elements from the beginning
     of the ``whole``, were that row-major. No element of the whole shows twice."""
 
-    __slots__ = ("offset", "part", "put_call", "view_call", "whole")
+    __slots__ = ("_box", "offset", "part", "put_call", "view_call", "whole")
 
     def __init__(self, whole: Spec, part: Spec, offset: int):
         self.whole, self.part, self.offset = whole, part, offset
         self.view_call = Called("view", (part.dense(),))
         self.put_call = Called("view.put", (whole,))
+        self._box: Box | None = ()
 
     def call(self, operands: Sequence[Tensor]) -> list[Tensor]:
         """The gradient of ``look``, as the record of a view asks for it."""
@@ -71,6 +76,31 @@ class Window:
         storage = _native(filled, self.whole)()
         _native(written, self.part, g._spec)(storages.tail(storage, self.offset), value)
         return self._recorded(g, storage, self.put_call, Window.look)
+
+    def add(self, x: Tensor, g: Tensor) -> None:
+        """Add ``g`` to the part of a row-major tensor, in its memory."""
+        _native(_increased, self.part, g._spec)(storages.tail(x._storage, self.offset), _value(g))
+
+    @property
+    def box(self) -> Box | None:
+        """The part as positions on each axis of the whole, from one to before another; None: it is no such box."""
+        if self._box == () and self.whole.shape:
+            self._box = _box_of(self)
+        return self._box
+
+    def covers(self, box: Box) -> bool:
+        """Whether the part has all elements of a box."""
+        own = self.box
+        if any(stop <= start for start, stop in box):
+            return True
+        return own is not None and all(a <= c and d <= b for (a, b), (c, d) in zip(own, box, strict=True))
+
+    def common(self, box: Box | None) -> Box | None:
+        """What the part has in common with a box (None: all), or more than that; None: nobody knows."""
+        own = self.box
+        if own is None or box is None:
+            return own or box
+        return tuple([(max(a, c), min(b, d)) for (a, b), (c, d) in zip(own, box, strict=True)])
 
     def hide(self, g: Tensor) -> Tensor:
         """A tensor with zeros in the place of the part."""
@@ -92,6 +122,22 @@ class Window:
             pulls = Pulls(self, tuple([pull for _, _, pull in known]))
             base._node = tape.keep_nothing(self.put_call, pulls, tuple([(node, index) for node, index, _ in known]))
             base._index = 0
+
+
+def _box_of(window: Window) -> Box | None:
+    """What :attr:`Window.box` is."""
+    whole, part = window.whole, window.part
+    at = window.offset // whole.dtype.itemsize
+    strides = strides_of(whole.static_shape)
+    sizes = {s: n for s, n in zip(part.strides, part.static_shape, strict=True) if n != 1}
+    found = []
+    for size, stride in zip(whole.static_shape, strides, strict=True):
+        start = at // stride % size
+        stop = start + (sizes.pop(stride, 1) if size > 1 else 1)
+        if stop > size:
+            return None
+        found.append((start, stop))
+    return None if sizes else tuple(found)
 
 
 _Map = Callable[[Window, Tensor], Tensor]
@@ -153,6 +199,11 @@ def written(x: Spec, y: Spec) -> Executable:
     return _compiled("written", lambda like: lambda x, y: y, [x, y], (0,))
 
 
+def _increased(x: Spec, y: Spec) -> Executable:
+    """Adds one tensor to another, in its memory."""
+    return _compiled("increased", lambda like: add, [x, y], (0,))
+
+
 def _cleared(x: Spec) -> Executable:
     """Writes zeros over a tensor."""
     return _compiled("cleared", lambda like: lambda x: full(like.shape, 0, dtype=like.dtype), [x], (0,))
@@ -176,3 +227,6 @@ def _compiled(
     family = _families.get(key) or _families.keep(key, Family())
     call = call_for(family, specs, trace) if device is CPU else trace([s.type for s in specs])
     return call.executable([] if made else specs, targets)
+
+
+vars(tape)["Window"] = Window  # which asks for it, and is imported here
