@@ -350,4 +350,4 @@ def test_every_pass_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ir, "_blame", lambda made, when, given: seen.append(when))
     f = wf.compile(lambda x: x * (wf.ones((3,)) * 2.0))
     f(wf.ones(3))
-    assert {"after simplify", "after with_served", "after with_copies"} == set(seen)
+    assert {"after simplify", "after join", "after with_served", "after with_copies"} == set(seen)

@@ -16,12 +16,13 @@ from functools import lru_cache
 from typing import Any
 
 from ..core.errors import CompileError
+from .constants import is_constant
 from .ir import Found, Graph, Node, checked, make_node, rewrite, subgraphs
 from .lower.expressions import Unfusable
 from .lower.roots import called_roots
 from .lower.storing import choose_stored
 from .protocol import Called, Layout, Map, Position, Primitive, TensorType, View
-from .simplify import inlined, is_constant, simplify
+from .simplify import inlined, simplify
 
 FEW = 8  # nodes of a function that are as soon walked as looked up
 

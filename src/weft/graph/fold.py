@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Container, Sequence
 
 from ..core.symbolic import SymDim
+from .constants import filled, is_constant
 from .ir import Graph, Node, Value, eliminate_dead, rewrite
 from .protocol import Map, TensorType, View
-from .simplify import filled, is_constant
 
 Run = Callable[[Graph], list[bytes]]
 
@@ -39,7 +39,7 @@ def constants_of(graph: Graph, run: Run) -> dict[Value, Node]:
     if not wanted:
         return {}
     numbers = zip(wanted, run(_scalars(graph, constant, wanted)), strict=True)
-    return {v: filled(constant[v], _maker(v), _number(number, v)) for v, number in numbers}
+    return {v: filled(constant[v], v.type, _number(number, v), _maker(v)) for v, number in numbers}
 
 
 def _maker(value: Value) -> Node:

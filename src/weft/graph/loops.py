@@ -12,7 +12,9 @@ from ..core.shapes import size_of
 from ..core.symbolic import typical
 from .ir import Found, Graph, Node, Value, checked, eliminate_dead, make_node, rewrite
 from .protocol import COPY, Branch, Contract, Layout, Loop, Map, Position, Reduction, View
+from .rearranged import layout_of, views_of
 from .replays import keep
+from .row_sums import take_rows_out
 from .simplify import simplify
 
 LONG = 1 << 20  # iterations that a loop without a length is taken to have
@@ -20,11 +22,14 @@ _MANY = 8  # iterations that are worth copying a matrix before them
 
 
 def settle_loops(graph: Graph, is_limited: bool = False) -> Graph:
-    """The passes, where there are any branches or loops. ``is_limited``: nothing is kept that can be computed again."""
+    """The passes, where there are any branches or loops. ``is_limited``: memory is dearer than time, nothing is kept
+    that can be computed again."""
     if not any(isinstance(node.op.lower, (Branch, Loop)) for node in graph.nodes):
         return graph
-    pruned = prune(graph)
-    kept = pruned if is_limited else keep(pruned)
+    if is_limited:
+        return hoist(prune(graph))
+    pruned = prune(take_rows_out(graph))
+    kept = keep(pruned)
     return hoist(kept if kept is pruned else prune(kept))
 
 
@@ -178,8 +183,8 @@ def lined_up(body: Graph, same: set[Value]) -> Graph:
         product = how.product(node.params, *(Layout.contiguous(v.shape) for v in node.inputs))
         at = 0 if product.swapped else 1
         matrix = node.inputs[at]
-        seen = _layout(matrix)
-        if len(matrix.shape) != 2 or _source(matrix) not in same or seen is None or seen.strides[-1] == 1:
+        seen = layout_of(matrix)
+        if len(matrix.shape) != 2 or views_of(matrix)[0] not in same or seen is None or seen.strides[-1] == 1:
             return None
         inputs = list(node.inputs)
         inputs[at] = make_node(COPY, (matrix,), {}, node.where, node.scope).output
@@ -188,30 +193,11 @@ def lined_up(body: Graph, same: set[Value]) -> Graph:
     return rewrite(body, rule)
 
 
-def _layout(value: Value) -> Layout | None:
-    """Where the elements of a view lie in what it shows."""
-    views: list[Node] = []
-    while value.node is not None and isinstance(value.node.op.lower, View):
-        views.append(value.node)
-        value = value.node.inputs[0]
-    layout: Layout | None = Layout.contiguous(value.shape)
-    for view in reversed(views):
-        assert isinstance(view.op.lower, View)
-        layout = None if layout is None else view.op.lower.layout(view.params, layout)
-    return layout
-
-
 def _is_safe(node: Node) -> bool:
     """Whether a node may run though no iteration does, and gives no more than it takes."""
     if isinstance(node.op.lower, (Reduction, Contract, View)):
         return True
     if not isinstance(node.op.lower, Map) or len(node.outputs) != 1:
         return False
-    given = [typical(size_of(_source(v).shape)) for v in node.inputs]  # no result depends on it
+    given = [typical(size_of(views_of(v)[0].shape)) for v in node.inputs]  # no result depends on it
     return any(size >= typical(size_of(node.output.shape)) for size in given)
-
-
-def _source(value: Value) -> Value:
-    while value.node is not None and isinstance(value.node.op.lower, View):
-        value = value.node.inputs[0]
-    return value

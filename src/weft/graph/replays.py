@@ -37,12 +37,12 @@ def keep(graph: Graph) -> Graph:
     given: dict[Node, dict[Value, int]] = {}  # values of a loop's body that become results, and as which outputs
     taken: dict[Node, dict[Value, _Kept]] = {}
     for node in graph.nodes:
-        if not _is_plain(node):
+        if not is_plain(node):
             continue
         p = node.params
         sequences = node.inputs[p["carries"] : p["carries"] + p["sequences"]]
         for earlier in dict.fromkeys([v.node for v in sequences if v.node is not None]):
-            if not _is_plain(earlier) or earlier.params["length"] != p["length"]:
+            if not is_plain(earlier) or earlier.params["length"] != p["length"]:
                 continue
             for value, same in _dear_again(node, earlier).items():
                 output = _output_of(earlier, same, given.setdefault(earlier, {}))
@@ -61,7 +61,7 @@ def keep(graph: Graph) -> Graph:
     return Graph(graph.name, list(graph.inputs), list(made.values()), [values.get(v, v) for v in graph.outputs])
 
 
-def _is_plain(node: Node) -> bool:
+def is_plain(node: Node) -> bool:
     """Whether it is a loop of a known number of iterations, each of which has a part of the results."""
     p = node.params
     open_ended = ("has_go", "has_count", "gives_count", "bounded")

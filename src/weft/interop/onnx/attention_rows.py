@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...core import dtypes as dt
+from ...graph.constants import is_constant
 from ...graph.ir import Node, Value
 from ...graph.protocol import Attend, TensorType
-from ...graph.simplify import is_constant, simplify
+from ...graph.simplify import simplify
 from ...ops.attend import composition
 from ...ops.operands import FLOAT
 from .emitter import Emitter

@@ -10,9 +10,9 @@ from ...core import dtypes as dt
 from ...core.dtypes import DType
 from ...core.shapes import Shape, size_of
 from ...core.symbolic import Dim, SymDim
+from ...graph.constants import is_constant
 from ...graph.ir import Node, Value
 from ...graph.protocol import TensorType
-from ...graph.simplify import is_constant
 from ...ops.creation import constant_value
 from ...ops.operands import ANY, BOOL, FLOAT, REAL
 from .emitter import ELEMENT_TYPES, Emitter, carrier, tensor_proto, wide

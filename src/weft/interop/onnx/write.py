@@ -13,8 +13,8 @@ from typing import Any
 from ...core.errors import FormatError
 from ...core.shapes import Shape
 from ...core.symbolic import SymDim
+from ...graph.constants import is_constant
 from ...graph.ir import Graph, Node, Value, subgraphs
-from ...graph.simplify import is_constant
 from ...tensor.tensor import Tensor
 from .emitter import Emitter, tensor_proto, value_info
 from .rows import Row
