@@ -14,6 +14,7 @@ import weft as wf
 from weft.core.errors import CaptureError
 
 SHAPES = [(3,), (3,), (3,), (3, 3), (19, 3)]
+NAN = 7.0  # which equals itself
 
 
 def function_of(seed: int) -> Callable[..., Any]:
@@ -26,24 +27,24 @@ def function_of(seed: int) -> Callable[..., Any]:
     return found
 
 
-def outcome(function: Callable[..., Any], seed: int, inside: bool) -> list[Any]:
+def outcome(function: Callable[..., Any], seed: int, inside: bool, size: float) -> list[Any]:
     """The value and the gradients; where there is none, or zeros, as a value decides, None. Zeros have no sign."""
     rng = np.random.default_rng(seed)
-    given = [wf.asarray((rng.standard_normal(s) * 0.5).astype(np.float32)).requires_grad_() for s in SHAPES]
+    given = [wf.asarray((rng.standard_normal(s) * size).astype(np.float32)).requires_grad_() for s in SHAPES]
     value = function(*given)
     if not inside:
         value.backward()
-    found = [np.where(np.isnan(t.numpy()), 7.0, t.numpy() + 0.0) for t in (value.detach(), *_gradients(given))]
-    return [array.tobytes() if array.any() else None for array in found]
+    found = [np.where(np.isnan(t.numpy()), NAN, t.numpy() + 0.0) for t in (value.detach(), *_gradients(given))]
+    return [array if array.any() else None for array in found]
 
 
 def _gradients(given: list[Any]) -> list[Any]:
     return [wf.zeros((1,)) if t.grad is None else t.grad for t in given]
 
 
-def check(seed: int) -> None:
+def check(seed: int, size: float = 0.5) -> None:
     function = function_of(seed)
-    expected = outcome(function, seed, False)
+    expected = outcome(function, seed, False, size)
 
     def step(*given: Any) -> Any:
         value = function(*given)
@@ -54,14 +55,28 @@ def check(seed: int) -> None:
     for compiled, inside in ((wf.compile(function), False), (wf.compile(step), True)):
         for _ in range(2):
             try:
-                found = outcome(compiled, seed, inside)
+                found = outcome(compiled, seed, inside, size)
             except CaptureError as error:
                 refused = str(error)
                 break
-            assert found == expected, (seed, inside, Drawing(seed).source())
+            if size == 0.5 and any(map(_is_zero_times_infinity, found, expected)):
+                return check(seed, 0.01)
+            assert [*map(_bytes, found)] == [*map(_bytes, expected)], (seed, inside, Drawing(seed).source())
     assert (
         "the two ways leave" in refused or "one way" in refused
     )  # what is not of one kind, or a gradient of which one way knows nothing
+
+
+def _is_zero_times_infinity(found: Any, expected: Any) -> bool:
+    """Whether a gradient is eager code's but where it is NaN: what a loop hands on to nobody receives zeros
+    (docs/numerics.md), and values of many rounds are infinite. Those of smaller numbers are not."""
+    if found is None or not (nan := found == NAN).any():
+        return False
+    return bool((found == np.where(nan, NAN, 0.0 if expected is None else expected)).all())
+
+
+def _bytes(array: Any) -> bytes | None:
+    return None if array is None else array.tobytes()
 
 
 @pytest.mark.one_in(2)
