@@ -52,6 +52,10 @@ class Layout(NamedTuple):
             step *= size or 1  # as strides_of()
         return True
 
+    def permuted(self, axes: Sequence[int]) -> Layout:
+        """Axis i is axis ``axes[i]``."""
+        return Layout(tuple([self.shape[a] for a in axes]), self.offset, tuple([self.strides[a] for a in axes]))
+
     def reshaped(self, shape: Shape) -> Layout | None:
         """The same elements under another shape, or None where strides cannot say it.
 

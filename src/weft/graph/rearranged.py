@@ -77,10 +77,6 @@ def _part(params: dict[str, Any], whole: Layout) -> Layout:
     return Layout(with_size(whole.shape, axis, params["size"]), offset, whole.strides)
 
 
-def _permutation(params: dict[str, Any], x: Layout) -> Layout:
-    return Layout(tuple([x.shape[a] for a in params["axes"]]), x.offset, tuple([x.strides[a] for a in params["axes"]]))
-
-
 def _reversal(params: dict[str, Any], x: Layout) -> Layout:
     return Layout(x.shape, x.offset + (x.shape[0] - 1) * x.strides[0], (-x.strides[0], *x.strides[1:]))
 
@@ -95,6 +91,8 @@ def _joined_type(params: dict[str, Any], *parts: TensorType) -> TensorType:
 
 _PART = Primitive("part", _typed(lambda p, shape: with_size(shape, p["axis"], p["size"])), View(_part))
 _RESHAPED = Primitive("reshaped", _typed(lambda p, _: p["shape"]), View(lambda p, x: x.reshaped(p["shape"])))
-_PERMUTED = Primitive("permuted", _typed(lambda p, shape: tuple([shape[a] for a in p["axes"]])), View(_permutation))
+_PERMUTED = Primitive(
+    "permuted", _typed(lambda p, shape: tuple([shape[a] for a in p["axes"]])), View(lambda p, x: x.permuted(p["axes"]))
+)
 _REVERSED = Primitive("reversed", _typed(lambda _, shape: shape), View(_reversal))
 _JOINED = Primitive("joined", _joined_type, Concat())

@@ -55,10 +55,6 @@ class _Term(NamedTuple):
         return self.scatter.inputs[-1]
 
     @property
-    def indices(self) -> tuple[Value, ...]:
-        return self.scatter.inputs[1:-1]
-
-    @property
     def form(self) -> tuple[Any, ...]:
         """Equal for terms that may be added in one go: of what types the scatter is, and where its elements are in the
         sum."""
@@ -141,9 +137,8 @@ def _seen(last: Node) -> _Seen | None:
     if layout is None or layout.offset != 0 or size_of(layout.shape) != size_of(source.shape):
         return None
     shape, strides = layout.shape, layout.strides
-    order = sorted(range(len(shape)), key=lambda axis: (shape[axis] != 1, -typical(strides[axis])))
-    turned = Layout(tuple([shape[a] for a in order]), 0, tuple([strides[a] for a in order]))
-    return _Seen(tuple(views), source.type, layout, tuple(order)) if turned.is_contiguous else None
+    order = tuple(sorted(range(len(shape)), key=lambda axis: (shape[axis] != 1, -typical(strides[axis]))))
+    return _Seen(tuple(views), source.type, layout, order) if layout.permuted(order).is_contiguous else None
 
 
 def _put(update: Node) -> _Put | None:

@@ -10,6 +10,7 @@ from .constants import filled, is_constant
 from .ir import Found, Graph, Node, Value, checked, eliminate_dead, inline, make_node, rewrite
 from .joining import join
 from .protocol import Called, Composed, Gather, Layout, Map, Outputs, Padded, Position, Primitive, View
+from .rearranged import views_of
 
 
 @checked
@@ -118,8 +119,7 @@ def taken_apart(node: Node) -> list[Value] | None:
 
 
 def _is_elementwise(value: Value) -> bool:
-    while value.node is not None and isinstance(value.node.op.lower, View):
-        value = value.node.inputs[0]
+    value, _ = views_of(value)
     rule = None if value.node is None else value.node.op.lower
     return isinstance(rule, Position) or (value.shape != () and isinstance(rule, (Map, Padded, Gather)))
 

@@ -61,11 +61,6 @@ def _permute_type(params: Params, x: TensorType) -> TensorType:
     return TensorType(x.dtype, tuple(x.shape[a] for a in params["axes"]))
 
 
-def _permute_layout(params: Params, x: Layout) -> Layout:
-    axes = params["axes"]
-    return Layout(tuple(x.shape[a] for a in axes), x.offset, tuple(x.strides[a] for a in axes))
-
-
 def _permute_vjp(params: Params, inputs: tuple[Array, ...], output: Array, g: Array) -> Gradients:
     return (_permute_put(params, inputs[0], g),)
 
@@ -75,7 +70,9 @@ def _permute_put(params: Params, x: Array, y: Array) -> Array:
     return permuted(y, tuple(axes.index(a) for a in range(len(axes))))
 
 
-PERMUTE = Primitive("permute", _permute_type, View(_permute_layout), _permute_vjp, _permute_put)
+PERMUTE = Primitive(
+    "permute", _permute_type, View(lambda params, x: x.permuted(params["axes"])), _permute_vjp, _permute_put
+)
 
 
 def permuted(x: Array, axes: tuple[int, ...]) -> Array:

@@ -482,7 +482,8 @@ class Sums:
 
     def at(self, node: Any, index: int) -> Tensor | None:
         """What a place has received so far, which stays as it is from now on."""
-        self._made.pop(self._place(node, index)[0], None)
+        node, index = self._place(node, index)
+        self._made.pop(node, None)
         return self._received(node, index)
 
     def _place(self, node: Any, index: int) -> tuple[Any, int]:
@@ -495,7 +496,6 @@ class Sums:
         return node, index
 
     def _received(self, node: Any, index: int) -> Tensor | None:
-        node, index = self._place(node, index)
         if self._targets is not None and (node, index) in self._targets:
             return self._targets[node, index]
         if isinstance(node, Record):
@@ -506,6 +506,7 @@ class Sums:
     def replace(self, node: Any, index: int, total: Tensor, lent: bool = False) -> None:
         """Let a place have received ``total``, what it had before included. ``lent``: it is memory of something else
         too."""
+        node, index = self._place(node, index)
         self._made.pop(node, None)
         if self._targets is not None and (node, index) in self._targets:
             self._targets[node, index] = total
@@ -513,8 +514,6 @@ class Sums:
         elif node.__class__ is Leaf and self._targets is None:
             self._leaves[node] = total
             (self._lent.add if lent else self._lent.discard)(node)
-        elif isinstance(node, Record) and node.expanded is not None and node not in self._pending:
-            self.replace(*node.expanded[index], total, lent)
         elif self._received(node, index) is None:
             self.add(node, index, total)
         else:

@@ -56,7 +56,7 @@ class Window:
         self.whole, self.part, self.offset = whole, part, offset
         self.view_call = Called("view", (part.dense(),))
         self.put_call = Called("view.put", (whole,))
-        self._box: Box | None = ()
+        self._box: Box | None = ()  # until somebody asks
 
     def call(self, operands: Sequence[Tensor]) -> list[Tensor]:
         """The gradient of ``look``, as the record of a view asks for it."""

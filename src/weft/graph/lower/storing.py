@@ -17,6 +17,7 @@ from ...core.shapes import Shape
 from ...core.symbolic import typical, undecided
 from ..ir import Graph, Node, Value
 from ..protocol import Argsort, Attend, Branch, Called, Contract, Gather, Host, Loop, Map, Padded, Position, View
+from ..rearranged import views_of
 
 DEAR = 8  # cost above which a value with several users is stored rather than recomputed
 # Values as large as itself that one with several users is computed from, from which on it is stored, if nobody else
@@ -51,7 +52,7 @@ def choose_stored(graph: Graph, shared: Iterable[Value] = ()) -> set[Value]:
         if not isinstance(rule, (Map, View)):
             stored.update([v for v in _from_memory(node) if _computed(v, stored)])
             if isinstance(rule, Attend):  # masks are computed for each pair: stored, they would be as large as scores
-                stored.update([v for v in map(_below_views, operands) if cost.get(v, 0) > LONG])
+                stored.update([v for x in operands if cost.get(v := views_of(x)[0], 0) > LONG])
             if isinstance(rule, Padded):  # windows read an element several times
                 stored.update([v for v in operands if cost.get(v, 0) > REPEATED and _computed(v, stored)])
         pulled = [v for v in operands if v not in stored]
@@ -114,13 +115,6 @@ def _from_memory(node: Node) -> tuple[Value, ...]:
     if isinstance(rule, Attend):
         return node.inputs[: rule.matrices]
     return node.inputs[:1] if isinstance(rule, Gather) else ()
-
-
-def _below_views(value: Value) -> Value:
-    """What a value is a view of, or the value."""
-    while value.node is not None and isinstance(value.node.op.lower, View):
-        value = value.node.inputs[0]
-    return value
 
 
 def _computed(value: Value, stored: set[Value]) -> bool:
